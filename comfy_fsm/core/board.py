@@ -1,0 +1,205 @@
+"""Many tasks on one board: entries in, effects and findings out.
+
+The same code live and in replay: append, then fold, then perform. Time is a field of the entry; the board says in
+`due` when it next wants a tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from comfy_fsm.core import observations as seen
+from comfy_fsm.core.answers import fold_no_answer, fold_request, fold_response
+from comfy_fsm.core.effects import AnyEffect, Warn
+from comfy_fsm.core.findings import Finding
+from comfy_fsm.core.frames import catch_up, fold_binary, fold_message, report_stranger
+from comfy_fsm.core.ledger import Ledger
+from comfy_fsm.core.machine import RECOVERABLE, Signal, State
+from comfy_fsm.core.observations import AnyObservation, Entry
+from comfy_fsm.core.policy import DEFAULT, Policy
+from comfy_fsm.core.settling import ask_queue, judge_absence, judge_ear, move, settle
+from comfy_fsm.core.sockets import fold_closed, fold_opened, note_gap
+from comfy_fsm.core.task import Task
+
+
+class Board:
+    """All tasks, windows and servers folded."""
+
+    def __init__(self, policy: Policy = DEFAULT) -> None:
+        self._ledger = Ledger(policy)
+
+    # in
+
+    def fold(self, entry: Entry) -> None:
+        """Take one entry; an entry at or before the last position was folded already, and changes nothing."""
+        ledger = self._ledger
+        position, o = entry.position, entry.observation
+        if position <= ledger.position:
+            return
+        ledger.position = position
+        if o.at > ledger.now:
+            ledger.now = o.at
+        if o.at >= ledger.due:
+            _remind(ledger, position, o.at)
+        _FOLDS[type(o)](ledger, position, o)
+
+    def damage(self, position: int, why: str) -> None:
+        """The log or trace is damaged here; what follows is folded all the same."""
+        self._ledger.find("damaged", position, self._ledger.now, why, prompt_id=None, window=None, server=str(position))
+
+    def finish(self) -> None:
+        """The trace ends: whatever waited for a later entry is judged by what is there."""
+        ledger = self._ledger
+        position, at = ledger.position, ledger.now
+        for server in {id(server): server for server in ledger.servers.values()}.values():
+            for task in list(server.open_tasks.values()):
+                judge_absence(ledger, task, position, at)
+            for socket in server.sockets.values():
+                judge_ear(ledger, socket, position, at, closing=True)
+            for prompt_id, frames in server.waiting.items():
+                report_stranger(ledger, server.url, prompt_id, frames)
+            for task in server.open_tasks.values():
+                text = f"still {task.state} where the trace ends"
+                ledger.find("unresolved", position, at, text, task=task)
+
+    # out
+
+    def drain(self) -> list[AnyEffect]:
+        """What is asked of the world since the last call, earliest first; handed over once."""
+        effects = sorted(self._ledger.effects.values(), key=lambda effect: effect.due)
+        self._ledger.effects.clear()
+        return effects
+
+    @property
+    def due(self) -> float:
+        """When the board wants the next tick, in seconds since the epoch; infinite while it waits for nothing."""
+        return self._ledger.due
+
+    @property
+    def tasks(self) -> list[Task]:
+        """In order of first sight."""
+        return list(self._ledger.tasks.values())
+
+    @property
+    def findings(self) -> list[Finding]:
+        return self._ledger.findings
+
+    @property
+    def unkept_findings(self) -> int:
+        return self._ledger.unkept
+
+    @property
+    def frames(self) -> tuple[int, int]:
+        """Frames that named a prompt, and those of them whose prompt was known."""
+        return self._ledger.frames, self._ledger.frames_of_known
+
+    @property
+    def now(self) -> float:
+        return self._ledger.now
+
+
+def _undecodable(ledger: Ledger, position: int, o: seen.Undecodable) -> None:
+    ledger.find("undecodable", position, o.at, o.data.error, window=o.window, server=o.server)
+
+
+def _unrecognized(ledger: Ledger, position: int, o: seen.Unrecognized) -> None:
+    text = f"line of kind {o.name!r}" + (f": {o.why}" if o.why else "")
+    ledger.find("unrecognized", position, o.at, text, window=o.window, server=o.server)
+
+
+def _asked(ledger: Ledger, position: int, o: seen.Request) -> None:
+    socket = ledger.server(o.server).sockets.get(o.window)
+    if socket is not None and socket.down_position is not None:
+        note_gap(ledger, socket, o.at)
+    fold_request(ledger, position, o)
+
+
+# time and commands
+
+
+def _remind(ledger: Ledger, position: int, at: float) -> None:
+    """Tasks that showed no sign of life for a tier: silence is never evidence, only a reason to look (R5.1)."""
+    policy = ledger.policy
+    tiers = (policy.check_seconds, policy.warn_seconds, policy.expire_seconds)
+    while (task := ledger.next_reminder(at)) is not None:
+        if task.settled:
+            continue
+        silent = at - task.last_sign
+        if silent < tiers[0]:
+            task.tier = 0
+            ledger.remind(task, task.last_sign + tiers[0])
+            continue
+        if task.tier == 0:
+            text = f"no sign of life for {silent:.0f} s"
+            ledger.find("silence", position, at, text, task=task)
+            ask_queue(ledger, task, at)
+        if silent >= tiers[1] and task.prompt_id is not None:
+            ledger.want(Warn(due=at, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
+        task.tier = sum(silent >= tier for tier in tiers)
+        if task.tier < len(tiers):
+            ledger.remind(task, task.last_sign + tiers[task.tier])
+        else:
+            ledger.overdue.append(task)
+
+
+def _ticked(ledger: Ledger, position: int, o: seen.Tick) -> None:
+    """Only a tick gives a task up: any other entry may be about to tell of it."""
+    overdue, ledger.overdue = ledger.overdue, []
+    for task in overdue:
+        if task.settled:
+            continue
+        if o.at - task.last_sign >= ledger.policy.expire_seconds:
+            settle(ledger, task, State.EXPIRED, "inferred", None, position, o.at)
+        else:
+            task.tier = 0
+            ledger.remind(task, task.last_sign + ledger.policy.check_seconds)
+    patience = ledger.policy.settle_seconds
+    for server in {id(server): server for server in ledger.servers.values()}.values():
+        for socket in server.sockets.values():
+            if socket.absent:
+                catch_up(ledger, socket, position, o.at - patience)
+            if socket.loose:
+                judge_ear(ledger, socket, position, o.at, closing=False)
+
+
+def _commanded(ledger: Ledger, position: int, o: seen.Command) -> None:
+    for task in ledger.tasks_of(o.data.prompt_id or "", o.server):
+        if o.data.name == "recover":
+            recoverable = task.state in RECOVERABLE
+            move(ledger, task, Signal.RECOVER, "command", position, o.at)
+            if recoverable:
+                task.reopen(o.at)
+                ledger.server(task.server).open_tasks[task.number] = task
+                ledger.remind(task, o.at + ledger.policy.check_seconds)
+                ask_queue(ledger, task, o.at)
+        elif o.data.name == "callback-cut":
+            text = "a progress callback caused its own call and was cut off"
+            ledger.find("callback-recursion", position, o.at, text, task=task)
+
+
+def _delivered(ledger: Ledger, position: int, o: seen.Delivered) -> None:
+    for task in ledger.tasks_of(o.data.prompt_id, o.server):
+        if task.delivered:
+            ledger.find("double-delivery", position, o.at, "its result was handed over again", task=task)
+        task.delivered = True
+
+
+def _passed(ledger: Ledger, position: int, o: seen.Header) -> None:
+    """A header says how the trace was made, and nothing about any task."""
+
+
+_FOLDS: dict[type[AnyObservation], Callable[..., None]] = {
+    seen.Header: _passed,
+    seen.Opened: fold_opened,
+    seen.Closed: fold_closed,
+    seen.Message: fold_message,
+    seen.Binary: fold_binary,
+    seen.Undecodable: _undecodable,
+    seen.Request: _asked,
+    seen.Response: fold_response,
+    seen.NoAnswer: fold_no_answer,
+    seen.Tick: _ticked,
+    seen.Command: _commanded,
+    seen.Delivered: _delivered,
+    seen.Unrecognized: _unrecognized,
+}

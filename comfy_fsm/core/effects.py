@@ -1,0 +1,78 @@
+"""What may be asked of the world, and the result that a settled task carries.
+
+The fold only says what is wanted and from when on; a live runner performs it, replay passes it over.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class Output(Struct, frozen=True, gc=False):
+    """One file that a run produced, named as the server named it: never a path to trust."""
+
+    node: str
+    kind: str
+    filename: str
+    subfolder: str = ""
+    type: str = ""
+
+
+class Failure(Struct, frozen=True, gc=False):
+    """Why a task failed or was rejected, in the server's words."""
+
+    type: str | None = None
+    message: str | None = None
+    node_id: str | None = None
+    node_type: str | None = None
+
+
+class Result(Struct, frozen=True, gc=False):
+    """What a settled task carries; `server` is the one that executed it (R2.3)."""
+
+    prompt_id: str | None
+    window: str | None
+    server: str
+    state: str
+    outputs: tuple[Output, ...] = ()
+    error: Failure | None = None
+
+
+class Effect(Struct, frozen=True, gc=False, tag=True):
+    """Something asked of the world, wanted from `due` (seconds since the epoch) on."""
+
+    due: float
+    server: str
+
+
+class OpenSocket(Effect, frozen=True, gc=False):
+    """Open the window's socket, ending the old connection first (P3)."""
+
+    window: str
+
+
+class LookAtQueue(Effect, frozen=True, gc=False):
+    """Ask the queue, and only after its answer the history (P29)."""
+
+    prompt_id: str
+
+
+class FetchHistory(Effect, frozen=True, gc=False):
+    """Ask the bound server for the record of this prompt."""
+
+    prompt_id: str
+
+
+class Deliver(Effect, frozen=True, gc=False):
+    """Hand the result to the application, once."""
+
+    result: Result
+
+
+class Warn(Effect, frozen=True, gc=False):
+    """Tell the operator that this task has been silent for longer than the warning tier."""
+
+    prompt_id: str
+
+
+AnyEffect = OpenSocket | LookAtQueue | FetchHistory | Deliver | Warn

@@ -1,0 +1,236 @@
+"""What the body of a request or an answer says: submissions, records, queues, jobs. No state, no time.
+
+Every type here reads the forms of every version, and the shortened forms that a recorder may keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from msgspec import Raw, Struct
+
+from comfy_fsm.core import wire
+from comfy_fsm.core.effects import Failure, Output
+from comfy_fsm.core.machine import State
+from comfy_fsm.core.observations import FailureData
+
+BLOCKED = "ExecutionBlocked"
+"""The `exception_type` that is no end (P19)."""
+TERMINAL = {
+    "execution_success": State.COMPLETED,
+    "execution_error": State.FAILED,
+    "execution_interrupted": State.CANCELLED,
+}
+_STATUS = {"success": State.COMPLETED, "error": State.FAILED}
+_JOBS = {"completed": State.COMPLETED, "failed": State.FAILED, "cancelled": State.CANCELLED}
+
+
+class Node(Struct, frozen=True):
+    inputs: dict[str, object] = {}
+
+    def sources(self) -> list[str]:
+        """The nodes it reads: a link is [node, slot]."""
+        links = (value for value in self.inputs.values() if isinstance(value, list) and len(value) == 2)
+        return [str(link[0]) for link in links if isinstance(link[0], str | int)]
+
+
+class Submission(Struct, frozen=True):
+    """The body of `POST /prompt` (P9)."""
+
+    prompt: dict[str, Node] = {}
+    prompt_id: str | None = None
+    client_id: str | None = None
+    partial_execution_targets: list[str] | None = None
+
+    def sinks(self) -> set[str]:
+        """The nodes that nothing else reads: each output node among them must run."""
+        if self.partial_execution_targets:
+            return set(self.partial_execution_targets)
+        return self.prompt.keys() - {source for node in self.prompt.values() for source in node.sources()}
+
+    def must_run(self) -> set[str]:
+        """The sinks and all that they read."""
+        found: set[str] = set()
+        left = list(self.sinks())
+        while left:
+            node = left.pop()
+            if node in self.prompt and node not in found:
+                found.add(node)
+                left.extend(self.prompt[node].sources())
+        return found
+
+
+class NodeError(Struct, frozen=True):
+    dependent_outputs: list[str] = []
+
+
+class Accepted(Struct, frozen=True):
+    """The 200 answer to a POST; nodes in `node_errors` and the outputs behind them were dropped (P9)."""
+
+    prompt_id: str
+    node_errors: dict[str, NodeError] | list[object] | None = None
+
+    def dropped(self) -> set[str]:
+        if not isinstance(self.node_errors, dict):
+            return set()
+        return set(self.node_errors).union(*(error.dependent_outputs for error in self.node_errors.values()))
+
+
+class RefusalError(Struct, frozen=True):
+    type: str | None = None
+    message: str | None = None
+
+
+class Refusal(Struct, frozen=True):
+    """The 400 answer to a POST."""
+
+    error: RefusalError | str | None = None
+
+    def failure(self) -> Failure:
+        if isinstance(self.error, RefusalError):
+            return Failure(type=self.error.type, message=self.error.message)
+        return Failure(message=self.error)
+
+
+class RecordStatus(Struct, frozen=True):
+    status_str: str | None = None
+    completed: bool | None = None
+    messages: list[tuple[str, FailureData]] | None = None
+
+
+class Record(Struct, frozen=True):
+    """One entry of the history; `status` is absent before January 2024."""
+
+    prompt: Raw = Raw(b"null")
+    outputs: dict[str, dict[str, object] | None] | None = None
+    status: RecordStatus | None = None
+
+    def decided(self) -> State | None:
+        """The outcome: by the messages first, then by `status_str`, which may be stale (P23, P24)."""
+        if self.status is None:
+            return None
+        return self._told() or _STATUS.get(self.status.status_str or "")
+
+    def stale(self) -> bool:
+        """Whether `status_str` says otherwise than the messages (P24)."""
+        told = self._told()
+        said = self.status.status_str if self.status else None
+        return told is not None and said is not None and (said == "success") is not (told is State.COMPLETED)
+
+    def _told(self) -> State | None:
+        last = self._last()
+        return TERMINAL[last[0]] if last else None
+
+    def _last(self) -> tuple[str, FailureData] | None:
+        messages = (self.status.messages or []) if self.status else []
+        return next((m for m in reversed(messages) if m[0] in TERMINAL and m[1].exception_type != BLOCKED), None)
+
+    def failure(self) -> Failure | None:
+        last = self._last()
+        return failure_of(last[1]) if last and last[0] == "execution_error" else None
+
+    def ordered(self) -> tuple[str | None, set[str] | None]:
+        """The prompt id this entry is about, and the outputs it was asked for, where the entry says so."""
+        parts = wire.body(self.prompt, list[Raw])
+        if parts is None or len(parts) < 2:
+            return None, None
+        outputs = wire.body(parts[4], list[str]) if len(parts) > 4 else None
+        return wire.body(parts[1], str), None if outputs is None else set(outputs)
+
+    def has(self, nodes: Iterable[str]) -> bool:
+        return all((self.outputs or {}).get(node) for node in nodes)
+
+
+class ShortQueue(Struct, frozen=True, forbid_unknown_fields=True):
+    """The queue as a recorder shortens it: ids only, never the bodies (P28)."""
+
+    running: list[str]
+    pending: list[str]
+
+
+class FullQueue(Struct, frozen=True):
+    """The queue as a server answers it; of each item only its id is read (P28)."""
+
+    queue_running: list[list[Raw]]
+    queue_pending: list[list[Raw]]
+
+
+def queue(raw: Raw) -> tuple[list[str], list[str]] | None:
+    """The running and the pending prompt ids, or None where this is no queue (P33)."""
+    full = wire.body(raw, FullQueue)
+    if full is not None:
+        running, pending = (
+            [i for item in part if len(item) > 1 and (i := wire.body(item[1], str)) is not None]
+            for part in (full.queue_running, full.queue_pending)
+        )
+        return running, pending
+    short = wire.body(raw, ShortQueue)
+    return (short.running, short.pending) if short else None
+
+
+class Job(Struct, frozen=True):
+    """One job of `GET /api/jobs` (P32)."""
+
+    id: str | None = None
+    status: str | None = None
+    outputs: dict[str, dict[str, object] | None] | None = None
+    execution_error: FailureData | None = None
+
+    def decided(self) -> State | None:
+        return _JOBS.get(self.status or "")
+
+
+class Jobs(Struct, frozen=True):
+    jobs: list[Job]
+
+
+class Removal(Struct, frozen=True):
+    """The body of `POST /queue`: named ids, or everything pending (P30)."""
+
+    delete: list[str] | None = None
+    clear: bool = False
+
+
+class Interrupt(Struct, frozen=True):
+    """The body of `POST /interrupt` (P31)."""
+
+    prompt_id: str | None = None
+
+
+def failure_of(data: FailureData) -> Failure:
+    return Failure(
+        type=data.exception_type, message=data.exception_message, node_id=data.node_id, node_type=data.node_type
+    )
+
+
+def outputs_of(outputs: Mapping[str, object] | None, limit: int) -> tuple[Output, ...]:
+    """The files that a record or a message names, at most `limit`; texts and numbers are no files."""
+    found: list[Output] = []
+    for node, kinds in (outputs or {}).items():
+        for kind, items in kinds.items() if isinstance(kinds, dict) else ():
+            for item in items if isinstance(items, list) else ():
+                if isinstance(item, dict) and isinstance(item.get("filename"), str) and len(found) < limit:
+                    subfolder, type_ = (x if isinstance(x := item.get(f), str) else "" for f in ("subfolder", "type"))
+                    found.append(Output(node=node, kind=kind, filename=item["filename"], subfolder=subfolder, type=type_))
+    return tuple(found)
+
+
+def executed_output(raw: Raw) -> dict[str, object] | None:
+    return wire.body(raw, dict[str, object])
+
+
+class NodeProgress(Struct, frozen=True):
+    state: str | None = None
+
+
+def progress(raw: Raw) -> dict[str, str | None]:
+    """The state of each node that has begun (P16)."""
+    nodes = wire.body(raw, dict[str, NodeProgress])
+    return {node: p.state for node, p in (nodes or {}).items()}
+
+
+def finished_count(raw: Raw) -> int:
+    """At most this many nodes are finished: a look at the bytes, since thousands of these frames come (P18)."""
+    return bytes(raw).count(b'"finished"')
+
+

@@ -1,0 +1,106 @@
+"""The findings: their codes, how grave each is, what it means and what to do about it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class Severity(StrEnum):
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+GRAVITY = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
+
+
+class Code(Struct, frozen=True):
+    """One row of the table of findings."""
+
+    code: str
+    severity: Severity
+    meaning: str
+    advice: str
+
+
+_E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTE
+
+CODES: dict[str, Code] = {
+    row[0]: Code(*row)
+    for row in (
+        ("wrong-server", _E, "The task was asked of, or answered about by, a server it is not bound to.",
+         "Ask only the server that accepted the POST; behind a balancer, keep its cookie."),
+        ("contradiction", _E, "Two pieces of terminal evidence disagree.",
+         "Trust the server's record over a message; look at the outputs before using them."),
+        ("double-delivery", _E, "One result was handed over twice.",
+         "Let one place decide and deliver from the log, not from every signal."),
+        ("lost", _E, "The server forgot the task: it is in neither queue nor history.",
+         "Submit it again; a restart empties queue and history."),
+        ("deaf-socket", _E, "The task moved, and the window's open socket heard nothing of it.",
+         "Close the socket and open it under a fresh client id; a ping proves nothing here."),
+        ("resubmitted", _E, "The same prompt id was posted again.",
+         "Look for the id before posting again: it may have run twice."),
+        ("foreign-interrupt", _E, "A window's interrupt hit another window's task.",
+         "Interrupt by prompt id, and only on servers that honour it (0.3.57 and newer)."),
+        ("foreign-delete", _E, "A window removed another window's pending task.",
+         "Delete by id, never clear a queue that others use."),
+        ("damaged", _E, "The log or trace itself is damaged here.",
+         "What follows was still read; find out what wrote or copied this file."),
+        ("callback-recursion", _E, "A progress callback caused its own call and was cut off.",
+         "Do not report progress from inside a progress callback."),
+        ("socket-gap", _W, "The window's socket was down while a task of its was in flight.",
+         "Nothing missed is repeated: ask queue and history after every reconnect."),
+        ("missed-end", _W, "The task settled, though no end signal of it reached its window's socket.",
+         "Only asking over HTTP found the end; keep asking."),
+        ("unverified", _W, "Settled on a statement alone: the record was gone or never fetched.",
+         "Fetch the history at once after the end, before anyone clears it."),
+        ("unresolved", _W, "The trace ends and the task is undecided.",
+         "Ask the bound server: the queue first, then the history."),
+        ("silence", _W, "No sign of life for longer than the check tier.",
+         "Look at the queue; a silent node is no dead node."),
+        ("blocked-error", _W, "ExecutionBlocked was told, which is no end: the prompt goes on.",
+         "Do not treat this execution_error as a failure."),
+        ("shared-client-id", _W, "Two sockets of one window are open at one server.",
+         "One client id per window and process: the second socket makes one of them deaf."),
+        ("history-early", _W, "The history was empty after a stated end and before the record existed.",
+         "Retry: the record is written after the end is told."),
+        ("history-incomplete", _W, "The history entry does not validate.",
+         "Retry; do not take it for a success."),
+        ("partial-accept", _W, "Accepted with node_errors: some outputs were dropped and will never come.",
+         "Read node_errors in the answer to the POST."),
+        ("stale-status", _W, "status_str disagrees with the messages; the messages were believed.",
+         "Judge by status.messages, not by status_str."),
+        ("undecodable", _W, "A frame or line could not be decoded.",
+         "It may have been the one that ended a task: verify over HTTP."),
+        ("clock-step", _W, "Time went backwards within one connection.",
+         "Durations around here are not to be trusted."),
+        ("out-of-order", _W, "A frame came that the server's own order does not allow.",
+         "Look for a proxy or recorder that reorders frames."),
+        ("foreign-message", _N, "A window heard about a task that is not its own; nothing was changed by it.",
+         "Route by prompt id."),
+        ("unknown-prompt", _N, "A frame about a prompt that nobody in the trace submitted.",
+         "Another client uses this server."),
+        ("unattributed", _N, "An execution frame without a prompt id; attributed to nobody.",
+         "Expected right after a reconnect, and from servers before 2024."),
+        ("repeated-signal", _N, "An end signal was told again; nothing was changed by it.",
+         "Expected; make completion idempotent."),
+        ("unrecognized", _N, "A message type or kind that is not known; kept, not judged.",
+         "A newer server or a custom node may send it."),
+    )
+}  # fmt: skip
+
+
+class Finding(Struct):
+    """Something a reader should know: one code about one subject, with the positions that show it."""
+
+    code: str
+    severity: Severity
+    at: float
+    window: str | None
+    server: str | None
+    prompt_id: str | None
+    text: str
+    positions: list[int]
+    count: int = 1

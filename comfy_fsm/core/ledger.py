@@ -1,0 +1,227 @@
+"""All that is known: servers, sockets, tasks by id, findings, effects, and who is still to be asked.
+
+Holds and finds; decides nothing. Whatever a server or a trace can make grow has its bound here, from Policy.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict, deque
+
+from msgspec import Struct, field
+
+from comfy_fsm.core.effects import AnyEffect
+from comfy_fsm.core.findings import CODES, Finding, Severity
+from comfy_fsm.core.observations import Binary, Message
+from comfy_fsm.core.policy import Policy
+from comfy_fsm.core.task import Task
+
+
+class Act(Struct, eq=False):
+    """A window interrupted or removed: `ids` None means whatever was there (P30, P31)."""
+
+    kind: str
+    window: str | None
+    ids: frozenset[str] | None
+    order: int
+    position: int
+    used: bool = False
+
+
+class Question(Struct, eq=False):
+    """A request whose answer is still to come."""
+
+    kind: str
+    server: Server
+    window: str | None
+    order: int
+    prompt_id: str | None = None
+    task: Task | None = None
+    act: Act | None = None
+    answered: bool = False
+
+
+class QueueAnswer(Struct):
+    asked: int
+    answered: int
+    ids: frozenset[str]
+
+
+class Socket(Struct, eq=False):
+    """The ear of one window at one server."""
+
+    server: Server
+    window: str | None
+    open: int = 0
+    seen: bool = False
+    opened_order: int = 0
+    down_position: int | None = None
+    read_to: float = 0.0
+    conn: int | None = None
+    running: Task | None = None
+    absent: list[Task] = field(default_factory=list)
+    """Absence is proved; a frame that was sent before may still be on its way."""
+    loose: list[Task] = field(default_factory=list)
+    """Settled or moved over HTTP: whether this ear heard of it is judged when it closes."""
+
+
+class Server(Struct, eq=False):
+    """One ComfyUI, as the windows know it."""
+
+    url: str
+    tasks: dict[str, Task] = field(default_factory=dict)
+    chosen: dict[str, Task] = field(default_factory=dict)
+    """Ids that a client chose and the server did not take (P10), with the task they were meant for."""
+    open_tasks: dict[int, Task] = field(default_factory=dict)
+    sockets: dict[str | None, Socket] = field(default_factory=dict)
+    waiting: OrderedDict[str, list[tuple[int, Message | Binary]]] = field(default_factory=OrderedDict)
+    acts: deque[Act] = field(default_factory=deque)
+    queues: deque[QueueAnswer] = field(default_factory=lambda: deque(maxlen=8))
+    honours_ids: bool | None = None
+    """Whether a prompt id chosen by the client is taken (since 0.3.45, P10); None while nothing showed it."""
+    gives_status: bool = False
+    """A record of this server had a status (since January 2024)."""
+    outage_order: int = 0
+
+
+class Ledger:
+    """The mutable heart of a board; one fold at a time."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.servers: dict[str | None, Server] = {}
+        self.tasks: dict[int, Task] = {}
+        self._numbers = 0
+        self.homes: dict[str, str] = {}
+        self.questions: OrderedDict[str, Question] = OrderedDict()
+        self.findings: list[Finding] = []
+        self.unkept = 0
+        self._found: dict[tuple[str, str | None, str | None, str | None], Finding] = {}
+        self.effects: dict[tuple[type[AnyEffect], str, str | None], AnyEffect] = {}
+        self.position = 0
+        self.now = 0.0
+        self.order = 0
+        self.frames = 0
+        self.frames_of_known = 0
+        self.due = float("inf")
+        self._timers: list[tuple[float, int, Task]] = []
+        self.overdue: list[Task] = []
+
+    # servers, sockets, tasks
+
+    def server(self, url: str | None) -> Server:
+        server = self.servers.get(url)
+        if server is None:
+            name = (url or "").rstrip("/")
+            for socket_scheme, scheme in (("ws://", "http://"), ("wss://", "https://")):
+                if name.startswith(socket_scheme):
+                    name = scheme + name.removeprefix(socket_scheme)
+            server = self.servers.setdefault(name, Server(name))
+            self.servers[url] = server
+        return server
+
+    def socket(self, url: str | None, window: str | None) -> Socket:
+        server = self.server(url)
+        socket = server.sockets.get(window)
+        if socket is None:
+            socket = server.sockets[window] = Socket(server, window)
+        return socket
+
+    def add(self, task: Task, server: Server, position: int, at: float) -> None:
+        """A task seen for the first time; without an id until the server gives it one."""
+        self._numbers += 1
+        task.number = self._numbers
+        task.first_position = position
+        task.last_sign = at
+        self.tasks[task.number] = task
+        server.open_tasks[task.number] = task
+        if task.prompt_id is not None:
+            self.bind(task, server, task.prompt_id)
+        self.remind(task, at + self.policy.check_seconds)
+
+    def bind(self, task: Task, server: Server, prompt_id: str) -> None:
+        task.prompt_id = prompt_id
+        server.tasks[prompt_id] = task
+        self.homes.setdefault(prompt_id, server.url)
+
+    def forget(self, task: Task, server: Server) -> None:
+        """The task turned out to be another one (P10): it never was."""
+        self.tasks.pop(task.number, None)
+        server.open_tasks.pop(task.number, None)
+
+    def ear(self, task: Task) -> Socket | None:
+        """The socket to which the server addresses this task; None where it addresses nobody (P2)."""
+        if task.client_id is None:
+            return None
+        server = self.server(task.server)
+        socket = server.sockets.get(task.client_id)
+        if socket is None:
+            socket = server.sockets[task.client_id] = Socket(server, task.client_id)
+        return socket
+
+    def tasks_of(self, prompt_id: str, url: str | None) -> list[Task]:
+        """The tasks under this id, at one server or, where none is named, at any."""
+        servers = [self.server(url)] if url is not None else {id(s): s for s in self.servers.values()}.values()
+        return [s.tasks[prompt_id] for s in servers if prompt_id in s.tasks]
+
+    def ask(self, request_id: str, question: Question) -> None:
+        self.questions[request_id] = question
+        if len(self.questions) > self.policy.questions:
+            self.questions.popitem(last=False)
+
+    def remember_act(self, server: Server, act: Act) -> None:
+        server.acts.append(act)
+        if len(server.acts) > self.policy.acts:
+            server.acts.popleft()
+
+    # findings and effects
+
+    def find(
+        self,
+        code: str,
+        position: int,
+        at: float,
+        text: str,
+        *,
+        task: Task | None = None,
+        window: str | None = None,
+        server: str | None = None,
+        prompt_id: str | None = None,
+    ) -> None:
+        """Note a finding; the same code about the same subject again is counted, not repeated."""
+        if task is not None:
+            window, server, prompt_id = window or task.window, server or task.server, task.prompt_id
+        key = (code, window, server, prompt_id)
+        finding = self._found.get(key)
+        if finding is None:
+            severity = CODES[code].severity
+            if severity is Severity.NOTE and len(self.findings) >= self.policy.findings:
+                self.unkept += 1
+                return
+            finding = Finding(code, severity, at, window, server, prompt_id, text, [position])
+            self._found[key] = finding
+            self.findings.append(finding)
+            return
+        finding.count += 1
+        if len(finding.positions) < self.policy.lines:
+            finding.positions.append(position)
+
+    def want(self, effect: AnyEffect, subject: str | None) -> None:
+        """Ask something of the world; a newer wish about the same subject replaces the older."""
+        self.effects[type(effect), effect.server, subject] = effect
+
+    def unwant(self, kind: type[AnyEffect], server: str, subject: str | None) -> None:
+        self.effects.pop((kind, server, subject), None)
+
+    # time
+
+    def remind(self, task: Task, due: float) -> None:
+        heapq.heappush(self._timers, (due, task.number, task))
+        self.due = self._timers[0][0]
+
+    def next_reminder(self, now: float) -> Task | None:
+        """The next task whose time has come, or None."""
+        if not self._timers or self._timers[0][0] > now:
+            self.due = self._timers[0][0] if self._timers else float("inf")
+            return None
+        return heapq.heappop(self._timers)[2]

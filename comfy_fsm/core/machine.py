@@ -1,0 +1,171 @@
+"""The life of one task: states, signals, and the TABLE with a reason per row. Nothing else.
+
+Must know no observation, no time and no other task. The picture is in docs/machine.md, drawn from TABLE:
+
+    submitting ──► pending ──► in_progress ──► ending ──► completed failed cancelled
+        │  ▲           ▲                        │  ▲
+        ▼  │           │                        ▼  │       rejected
+      uncertain ───────┘                    in_progress    lost expired ──recover──► uncertain
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from transitions import Machine
+
+
+class State(StrEnum):
+    """Where a task stands, in ComfyUI's own job words where it has one."""
+
+    __hash__ = str.__hash__  # Enum hashes in Python, at each step; a string remembers its hash
+
+    SUBMITTING = "submitting"
+    UNCERTAIN = "uncertain"
+    PENDING = "pending"
+    IN_PROGRESS = "in_progress"
+    ENDING = "ending"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+    LOST = "lost"
+    EXPIRED = "expired"
+
+
+class Signal(StrEnum):
+    """What an observation says about a task."""
+
+    __hash__ = str.__hash__
+
+    ACCEPT = "accept"
+    REJECT = "reject"
+    DOUBT = "doubt"
+    QUEUE = "queue"
+    RUN = "run"
+    TRAIL = "trail"
+    EXHAUST = "exhaust"
+    END = "end"
+    TELL = "tell"
+    COMPLETE = "complete"
+    FAIL = "fail"
+    CANCEL = "cancel"
+    LOSE = "lose"
+    EXPIRE = "expire"
+    RECOVER = "recover"
+
+
+class Row(NamedTuple):
+    """One move: in this state, on this signal, to that state, because."""
+
+    state: State
+    signal: Signal
+    next: State
+    why: str
+
+
+OPEN = (State.SUBMITTING, State.UNCERTAIN, State.PENDING, State.IN_PROGRESS, State.ENDING)
+FINAL = (State.COMPLETED, State.FAILED, State.CANCELLED, State.REJECTED)
+RECOVERABLE = (State.LOST, State.EXPIRED)
+SETTLED = frozenset(FINAL + RECOVERABLE)
+
+
+def _open_rows() -> list[Row]:
+    s, g = State, Signal
+    unknown = (s.SUBMITTING, s.UNCERTAIN)
+    before = (*unknown, s.PENDING)
+    running = (*before, s.IN_PROGRESS)
+    known = (s.PENDING, s.IN_PROGRESS, s.ENDING)
+    groups: list[tuple[tuple[State, ...], Signal, State | None, str]] = [
+        # submitting: what the answer to the POST says, or its silence
+        (unknown, g.ACCEPT, s.PENDING, "the server accepted the prompt"),
+        (known, g.ACCEPT, None, "the answer to the POST came after the first news of the prompt (P12)"),
+        (unknown, g.REJECT, s.REJECTED, "the server answered 400: nothing runs (P9)"),
+        (known, g.REJECT, None, "a later POST of the same id was refused; the accepted one goes on"),
+        (unknown, g.DOUBT, s.UNCERTAIN, "the POST was not clearly answered: it may have been accepted (P11)"),
+        (known, g.DOUBT, None, "a later POST of the same id stayed unanswered; this one was accepted"),
+        # pending and running
+        (before, g.QUEUE, s.PENDING, "the server lists it as pending"),
+        ((s.IN_PROGRESS,), g.QUEUE, None, "listed as pending by an answer older than its start"),
+        ((s.ENDING,), g.QUEUE, None, "listed as pending by an answer older than its end"),
+        (running, g.RUN, s.IN_PROGRESS, "the server works on it"),
+        ((s.ENDING,), g.RUN, s.IN_PROGRESS, "it still runs: the end was concluded too early"),
+        (before, g.TRAIL, s.IN_PROGRESS, "the server worked on it"),
+        ((s.IN_PROGRESS, s.ENDING), g.TRAIL, None, "news of the run from before its stated end"),
+        # ending: told, concluded, or stated with its outcome
+        (OPEN, g.EXHAUST, s.ENDING, "nothing is left to run, as far as was told (P16)"),
+        (OPEN, g.END, s.ENDING, "the server says that it ended, not how (P22)"),
+        (OPEN, g.TELL, s.ENDING, "the server states how it ended; its record comes after (P21)"),
+        # settled: decided once, on evidence
+        (OPEN, g.COMPLETE, s.COMPLETED, "the evidence says that it succeeded"),
+        (OPEN, g.FAIL, s.FAILED, "the evidence says that it failed"),
+        (OPEN, g.CANCEL, s.CANCELLED, "the evidence says that it was cancelled"),
+        (OPEN, g.LOSE, s.LOST, "absent from queue and history, and nothing tells what became of it (P29)"),
+        (OPEN, g.EXPIRE, s.EXPIRED, "no sign of life for longer than the last tier"),
+        (OPEN, g.RECOVER, None, "it is not settled: there is nothing to reopen"),
+    ]
+    return [
+        Row(state, signal, state if target is None else target, why)
+        for states, signal, target, why in groups
+        for state in states
+    ]
+
+
+def _settled_rows() -> list[Row]:
+    """What arrives after the end is a row with its reason, not an `if`: it goes nowhere (R1.2)."""
+    rows = [Row(s, g, s, f"already {s}: settled once") for s in FINAL for g in Signal]
+    for state in RECOVERABLE:
+        for signal in Signal:
+            if signal is Signal.RECOVER:
+                rows.append(Row(state, signal, State.UNCERTAIN, "a recover command reopens it"))
+            else:
+                rows.append(Row(state, signal, state, f"already {state}: only a recover command reopens it"))
+    return rows
+
+
+TABLE: tuple[Row, ...] = (*_open_rows(), *_settled_rows())
+
+
+def declare(rows: tuple[Row, ...] = TABLE) -> Machine:
+    """Declare rows to `transitions`: one rulebook, without models, callbacks or automatic moves."""
+    return Machine(
+        model=None,
+        states=[str(state) for state in State],
+        initial=str(State.SUBMITTING),
+        transitions=[[str(row.signal), str(row.state), str(row.next)] for row in rows],
+        auto_transitions=False,
+    )
+
+
+def _compile(machine: Machine) -> dict[State, dict[Signal, State]]:
+    """Flatten a declared machine: the fold steps at a cost of two look-ups."""
+    moves: dict[State, dict[Signal, State]] = {state: {} for state in State}
+    for signal in Signal:
+        for source, declared in machine.events[str(signal)].transitions.items():
+            moves[State(source)][signal] = State(declared[0].dest)
+    return moves
+
+
+MOVES = _compile(declare())
+REASONS = {(row.state, row.signal): row.why for row in TABLE}
+
+
+def step(state: State, signal: Signal) -> State:
+    """The next state; every state takes every signal."""
+    return MOVES[state][signal]
+
+
+def diagram() -> str:
+    """The machine as Mermaid text, drawn by `transitions` from the rows that move."""
+    from transitions.extensions import GraphMachine  # draws only here; costs more to import than the fold to run
+
+    moving = [row for row in TABLE if row.next is not row.state]
+    machine = GraphMachine(  # its own model: the drawing half of the library needs one
+        states=[str(state) for state in State],
+        initial=str(State.SUBMITTING),
+        transitions=[[str(row.signal), str(row.state), str(row.next)] for row in moving],
+        auto_transitions=False,
+        graph_engine="mermaid",
+    )
+    return str(machine.get_graph().draw(None)) + "\n"

@@ -1,0 +1,259 @@
+"""What can be seen, each with its name: an observation is one line of a trace.
+
+Must know the trace format and ComfyUI's own words; must not know what anything means for a task.
+Every field a server may leave out has a default, forever. What a fold does not read stays `Raw`, unread.
+"""
+
+from __future__ import annotations
+
+from msgspec import Raw, Struct
+
+
+class _Frame(Struct, frozen=True, gc=False, tag_field="type", omit_defaults=True):
+    """A JSON message of the socket, by its `type`."""
+
+
+class PromptData(Struct, frozen=True, gc=False, omit_defaults=True):
+    prompt_id: str | None = None
+
+
+class StartData(Struct, frozen=True, gc=False, omit_defaults=True):
+    prompt_id: str | None = None
+    timestamp: float | None = None
+
+
+class CachedData(Struct, frozen=True, gc=False, omit_defaults=True):
+    prompt_id: str | None = None
+    nodes: tuple[str, ...] = ()
+
+
+class ExecutingData(Struct, frozen=True, gc=False, omit_defaults=True):
+    prompt_id: str | None = None
+    node: str | None = None
+
+
+class ExecutedData(Struct, frozen=True, gc=False, omit_defaults=True):
+    prompt_id: str | None = None
+    node: str | None = None
+    output: Raw = Raw(b"null")
+
+
+class ProgressStateData(Struct, frozen=True, gc=False, omit_defaults=True):
+    prompt_id: str | None = None
+    nodes: Raw = Raw(b"{}")
+
+
+class FailureData(Struct, frozen=True, gc=False, omit_defaults=True):
+    prompt_id: str | None = None
+    node_id: str | None = None
+    node_type: str | None = None
+    exception_type: str | None = None
+    exception_message: str | None = None
+
+
+class Status(_Frame, frozen=True, gc=False, tag="status"):
+    pass
+
+
+class FeatureFlags(_Frame, frozen=True, gc=False, tag="feature_flags"):
+    pass
+
+
+class ExecutionStart(_Frame, frozen=True, gc=False, tag="execution_start"):
+    data: StartData
+
+
+class ExecutionCached(_Frame, frozen=True, gc=False, tag="execution_cached"):
+    data: CachedData
+
+
+class Executing(_Frame, frozen=True, gc=False, tag="executing"):
+    data: ExecutingData
+
+
+class Executed(_Frame, frozen=True, gc=False, tag="executed"):
+    data: ExecutedData
+
+
+class Progress(_Frame, frozen=True, gc=False, tag="progress"):
+    data: PromptData
+
+
+class ProgressState(_Frame, frozen=True, gc=False, tag="progress_state"):
+    data: ProgressStateData
+
+
+class ExecutionSuccess(_Frame, frozen=True, gc=False, tag="execution_success"):
+    data: PromptData
+
+
+class ExecutionError(_Frame, frozen=True, gc=False, tag="execution_error"):
+    data: FailureData
+
+
+class ExecutionInterrupted(_Frame, frozen=True, gc=False, tag="execution_interrupted"):
+    data: FailureData
+
+
+class UnrecognizedFrame(_Frame, frozen=True, gc=False, tag="\N{REPLACEMENT CHARACTER}unrecognized"):
+    """A frame of no known type, or of a known type in a shape that no version is known to send."""
+
+    name: str = ""
+    why: str = ""
+
+
+Frame = (
+    Status
+    | FeatureFlags
+    | ExecutionStart
+    | ExecutionCached
+    | Executing
+    | Executed
+    | Progress
+    | ProgressState
+    | ExecutionSuccess
+    | ExecutionError
+    | ExecutionInterrupted
+    | UnrecognizedFrame
+)
+
+
+class BinaryMetadata(Struct, frozen=True, gc=False, omit_defaults=True):
+    prompt_id: str | None = None
+
+
+class BinaryData(Struct, frozen=True, gc=False, omit_defaults=True):
+    event: int = 0
+    metadata: BinaryMetadata | None = None
+
+
+class CloseData(Struct, frozen=True, gc=False, omit_defaults=True):
+    code: int | None = None
+
+
+class UndecodableData(Struct, frozen=True, gc=False, omit_defaults=True):
+    error: str = ""
+    text: str = ""
+
+
+class RequestData(Struct, frozen=True, gc=False, omit_defaults=True):
+    id: str
+    method: str
+    path: str
+    body: Raw = Raw(b"null")
+
+
+class ResponseData(Struct, frozen=True, gc=False, omit_defaults=True):
+    id: str
+    status: int
+    body: Raw = Raw(b"null")
+
+
+class NoAnswerData(Struct, frozen=True, gc=False, omit_defaults=True):
+    id: str
+    error: str = ""
+
+
+class HeaderData(Struct, frozen=True, gc=False, omit_defaults=True):
+    version: int
+    recorder: str | None = None
+
+
+class CommandData(Struct, frozen=True, gc=False, omit_defaults=True):
+    name: str
+    prompt_id: str | None = None
+
+
+class DeliveredData(Struct, frozen=True, gc=False, omit_defaults=True):
+    prompt_id: str
+    state: str | None = None
+
+
+class Observation(Struct, frozen=True, gc=False, kw_only=True, tag_field="kind", omit_defaults=True):
+    """Something seen, with its name; `at` is in seconds since the epoch, UTC."""
+
+    at: float
+    window: str | None = None
+    server: str | None = None
+    seq: int | None = None
+    conn: int | None = None
+    mono: int | None = None
+
+
+class Header(Observation, frozen=True, gc=False, kw_only=True, tag="trace"):
+    data: HeaderData
+
+
+class Opened(Observation, frozen=True, gc=False, kw_only=True, tag="ws.open"):
+    pass
+
+
+class Closed(Observation, frozen=True, gc=False, kw_only=True, tag="ws.close"):
+    data: CloseData = CloseData()
+
+
+class Message(Observation, frozen=True, gc=False, kw_only=True, tag="ws.message"):
+    data: Frame
+
+
+class Binary(Observation, frozen=True, gc=False, kw_only=True, tag="ws.binary"):
+    data: BinaryData = BinaryData()
+
+
+class Undecodable(Observation, frozen=True, gc=False, kw_only=True, tag="ws.undecodable"):
+    data: UndecodableData
+
+
+class Request(Observation, frozen=True, gc=False, kw_only=True, tag="http.request"):
+    data: RequestData
+
+
+class Response(Observation, frozen=True, gc=False, kw_only=True, tag="http.response"):
+    data: ResponseData
+
+
+class NoAnswer(Observation, frozen=True, gc=False, kw_only=True, tag="http.error"):
+    data: NoAnswerData
+
+
+class Tick(Observation, frozen=True, gc=False, kw_only=True, tag="tick"):
+    pass
+
+
+class Command(Observation, frozen=True, gc=False, kw_only=True, tag="command"):
+    data: CommandData
+
+
+class Delivered(Observation, frozen=True, gc=False, kw_only=True, tag="delivered"):
+    data: DeliveredData
+
+
+class Unrecognized(Observation, frozen=True, gc=False, kw_only=True, tag="\N{REPLACEMENT CHARACTER}unrecognized"):
+    """A line of no known kind, or of a known kind in an unknown shape; kept, not judged."""
+
+    name: str = ""
+    why: str = ""
+
+
+AnyObservation = (
+    Header
+    | Opened
+    | Closed
+    | Message
+    | Binary
+    | Undecodable
+    | Request
+    | Response
+    | NoAnswer
+    | Tick
+    | Command
+    | Delivered
+    | Unrecognized
+)
+
+
+class Entry(Struct, frozen=True, gc=False):
+    """An observation in the log, with its position: comparable, otherwise opaque."""
+
+    position: int
+    observation: AnyObservation

@@ -1,0 +1,45 @@
+"""The settings: every threshold the fold obeys, with its unit and the reason for its default."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class Policy(Struct, frozen=True, kw_only=True):
+    """How long to wait, how often to ask, how much to remember."""
+
+    check_seconds: float = 30.0
+    """Without a sign of life for this long, look by hand (R5.1); a node may rightly be silent (P5)."""
+    warn_seconds: float = 120.0
+    """Then say so."""
+    expire_seconds: float = 300.0
+    """Then give up: the task is `expired`, and only a recover command reopens it."""
+    absences: int = 2
+    """Rounds of queue-then-history (P29) that prove an absence; queues may hide items for a moment (F27)."""
+    settle_seconds: float = 2.0
+    """After a proof of absence, how long an open socket may still deliver what it holds."""
+    look_seconds: float = 1.0
+    """First wait between two looks; doubles with each look."""
+    look_limit_seconds: float = 30.0
+    """The longest wait between two looks."""
+    reopen_seconds: float = 0.5
+    """Wait before a lost socket is opened again."""
+    waiting_prompts: int = 1_000
+    """Prompts of unknown owner remembered at one server; the oldest makes room."""
+    waiting_frames: int = 64
+    """Frames remembered for one such prompt; the first ones tell most."""
+    questions: int = 10_000
+    """Unanswered requests remembered; the oldest makes room."""
+    acts: int = 256
+    """Interrupts and deletions remembered at one server, to say whose it was."""
+    signals: int = 64
+    """Signals remembered of one task."""
+    lines: int = 8
+    """Lines cited by one finding; the rest is counted."""
+    outputs: int = 1_000
+    """Output files remembered of one task."""
+    findings: int = 100_000
+    """Findings from which on further notes are only counted; errors and warnings are always kept."""
+
+
+DEFAULT = Policy()

@@ -1,0 +1,290 @@
+"""How a task comes to its end: stated by a frame, proved by a record or by absence, blamed on whom it was.
+
+The one place that settles; both the frames and the answers come here with their evidence.
+"""
+
+from __future__ import annotations
+
+from comfy_fsm.core.effects import Deliver, Failure, FetchHistory, LookAtQueue, OpenSocket, Output
+from comfy_fsm.core.evidence import Record, executed_output, outputs_of
+from comfy_fsm.core.ledger import Act, Ledger, Server, Socket
+from comfy_fsm.core.machine import Signal, State
+from comfy_fsm.core.task import SETTLING, Confidence, Task
+
+
+def move(ledger: Ledger, task: Task, signal: Signal, name: str, position: int, at: float) -> bool:
+    return task.move(signal, name, position, at, ledger.policy.signals)
+
+
+def tell(
+    ledger: Ledger, task: Task, outcome: State, name: str, position: int, at: float, error: Failure | None = None
+) -> None:
+    """The server stated how the task ended; its record is still to come (P21)."""
+    if task.settled or (task.stated is not None and task.confidence == "stated"):
+        _tell_again(ledger, task, outcome, name, position, at)
+        return
+    task.point_to_end(name, at)
+    task.stated, task.confidence = outcome, "stated"
+    task.error = task.error or error
+    move(ledger, task, Signal.TELL, name, position, at)
+    ask_history(ledger, task, at)
+    if outcome is State.CANCELLED:
+        _blame_interrupt(ledger, task, position, at)
+
+
+def _tell_again(ledger: Ledger, task: Task, outcome: State, name: str, position: int, at: float) -> None:
+    agreed = task.outcome
+    if agreed is outcome or agreed is State.EXPIRED or task.posts > 1:
+        ledger.find("repeated-signal", position, at, f"{name} was told again", task=task)
+        if task.state is State.IN_PROGRESS:  # the second run of the same id ends
+            move(ledger, task, Signal.TELL, name, position, at)
+            ask_history(ledger, task, at)
+        return
+    ledger.find("contradiction", position, at, f"{name}, after it was told to be {agreed}", task=task)
+
+
+def end(ledger: Ledger, task: Task, name: str, position: int, at: float) -> None:
+    """The server says that the task ended, not how (P22)."""
+    task.point_to_end(name, at)
+    move(ledger, task, Signal.END, name, position, at)
+    ask_history(ledger, task, at)
+
+
+def settle(
+    ledger: Ledger, task: Task, outcome: State, confidence: Confidence, confirmed_by: str | None, position: int, at: float
+) -> None:
+    """Decide, once; everything that follows from it is asked for or noted here."""
+    contradicted = task.stated not in (None, outcome) and task.confidence == "stated" and task.posts <= 1
+    if contradicted and outcome not in (State.LOST, State.EXPIRED):
+        text = f"stated to be {task.stated}, while the record says {outcome}"
+        ledger.find("contradiction", position, at, text, task=task)
+    told_by = confirmed_by or task.completion_source or "queue"
+    if not move(ledger, task, SETTLING[outcome], told_by, position, at):
+        return
+    if outcome not in (State.LOST, State.EXPIRED, State.REJECTED):
+        task.point_to_end(told_by, at)
+    if not task.outputs:
+        task.outputs = _announced_outputs(task, ledger.policy.outputs)
+    task.leave_settled(outcome, confidence, confirmed_by, at)
+    server = ledger.server(task.server)
+    server.open_tasks.pop(task.number, None)
+    if task.prompt_id is not None:
+        ledger.unwant(FetchHistory, task.server, task.prompt_id)
+        ledger.unwant(LookAtQueue, task.server, task.prompt_id)
+    ledger.want(Deliver(due=at, server=task.server, result=task.result()), str(task.number))
+    if outcome is State.LOST:
+        ledger.find("lost", position, at, "absent from the queue, then from the history of its server", task=task)
+    elif outcome is State.CANCELLED and confirmed_by in ("history", "jobs"):
+        _blame_interrupt(ledger, task, position, at)
+    _await_ear(ledger, task)
+
+
+def _announced_outputs(task: Task, limit: int) -> tuple[Output, ...]:
+    found: list[Output] = []
+    for node, raw in task.announced.items():
+        found.extend(outputs_of({node: executed_output(raw)}, limit - len(found)))
+    return tuple(found)
+
+
+# records
+
+
+def weigh(ledger: Ledger, task: Task, record: Record, name: str, position: int, at: float) -> None:
+    """A history entry of this prompt, from the bound server: validate it, then believe it (R6.1)."""
+    named, ordered = record.ordered()
+    if named is not None and named != task.prompt_id:
+        _incomplete(ledger, task, "it names another prompt", position, at)
+        return
+    if record.status is not None:
+        ledger.server(task.server).gives_status = True
+    outcome = record.decided()
+    missing = [node for node in task.announced if node not in (record.outputs or {})]
+    if outcome is None:
+        _weigh_bare(ledger, task, record, ordered, missing, name, position, at)
+        return
+    if outcome is State.COMPLETED and missing and not task.settled:
+        _incomplete(ledger, task, f"it lacks the outputs of node {', '.join(missing[:5])}", position, at)
+        return
+    if record.stale():
+        status = record.status.status_str if record.status else None
+        ledger.find("stale-status", position, at, f"status_str says {status}, the messages say {outcome}", task=task)
+    _believe(ledger, task, record, outcome, "verified", name, position, at)
+
+
+def _weigh_bare(
+    ledger: Ledger,
+    task: Task,
+    record: Record,
+    ordered: set[str] | None,
+    missing: list[str],
+    name: str,
+    position: int,
+    at: float,
+) -> None:
+    """An entry without a status proves that the run ended; its outputs may be partial (before January 2024)."""
+    if task.settled:
+        return
+    if ledger.server(task.server).gives_status:
+        _incomplete(ledger, task, "it has no status, though this server gives one", position, at)
+        return
+    outputs = ordered if ordered is not None else task.sinks
+    whole = bool(outputs) and record.has(outputs or ())
+    end(ledger, task, name, position, at)
+    if task.stated is State.COMPLETED and missing:
+        _incomplete(ledger, task, f"it lacks the outputs of node {', '.join(missing[:5])}", position, at)
+    elif task.stated is not None:
+        agreed: Confidence = "verified" if task.stated is State.COMPLETED else "stated"
+        _believe(ledger, task, record, task.stated, agreed, name, position, at)
+    elif whole:
+        _believe(ledger, task, record, State.COMPLETED, "inferred", name, position, at)
+
+
+def _believe(
+    ledger: Ledger,
+    task: Task,
+    record: Record,
+    outcome: State,
+    confidence: Confidence,
+    name: str,
+    position: int,
+    at: float,
+) -> None:
+    if task.settled:
+        if outcome is not task.state and task.state is not State.EXPIRED and task.posts <= 1:
+            text = f"settled as {task.state}, while a later record says {outcome}"
+            ledger.find("contradiction", position, at, text, task=task)
+        return
+    task.outputs = outputs_of(record.outputs, ledger.policy.outputs)
+    task.error = record.failure() or task.error
+    settle(ledger, task, outcome, confidence, name, position, at)
+
+
+def _incomplete(ledger: Ledger, task: Task, what: str, position: int, at: float) -> None:
+    if task.settled:
+        return
+    ledger.find("history-incomplete", position, at, f"the entry does not validate: {what}", task=task)
+    move(ledger, task, Signal.END, "history", position, at)
+    task.point_to_end("history", at)
+    ask_history(ledger, task, at)
+
+
+# asking
+
+
+def ask_history(ledger: Ledger, task: Task, at: float) -> None:
+    """Fetch the record, later after each attempt that brought nothing (R2.2)."""
+    if task.prompt_id is not None:
+        due = at + _backoff(ledger, task)
+        ledger.want(FetchHistory(due=due, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
+
+
+def ask_queue(ledger: Ledger, task: Task, at: float) -> None:
+    if task.prompt_id is not None:
+        due = at + _backoff(ledger, task)
+        ledger.want(LookAtQueue(due=due, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
+
+
+def _backoff(ledger: Ledger, task: Task) -> float:
+    if not task.looks:
+        return 0.0
+    doubled: float = ledger.policy.look_seconds * 2 ** min(task.looks - 1, 16)
+    return min(doubled, ledger.policy.look_limit_seconds)
+
+
+# absence
+
+
+def judge_absence(ledger: Ledger, task: Task, position: int, at: float) -> None:
+    """Absence is proved and no frame is on its way any more: what does it mean? (P27, P29, P30)"""
+    if task.settled or not task.absences:
+        return
+    server = ledger.server(task.server)
+    deletion = _deletion(server, task)
+    if task.absences < (1 if deletion is not None and task.state is State.PENDING else ledger.policy.absences):
+        return
+    if task.stated is not None:
+        confidence = task.confidence or "stated"
+        settle(ledger, task, task.stated, confidence, None, position, at)
+        text = "absent from queue and history: nothing confirms what was told"
+        ledger.find("unverified", position, at, text, task=task)
+    elif task.state is State.PENDING and (deletion is not None or not _forgotten(server, task)):
+        settle(ledger, task, State.CANCELLED, "inferred", "queue", position, at)
+        if deletion is not None and deletion.window != task.window:
+            text = f"removed from the queue by window {deletion.window}"
+            ledger.find("foreign-delete", deletion.position, at, text, task=task)
+    else:
+        settle(ledger, task, State.LOST, "inferred", "queue", position, at)
+
+
+def _deletion(server: Server, task: Task) -> Act | None:
+    """Who removed it while it was pending: its owner, if the owner did; else whoever did."""
+    acts = [act for act in server.acts if act.kind == "delete" and act.order > task.submitted_order and _hits(act, task)]
+    own = [act for act in acts if act.window == task.window]
+    return (own or acts or [None])[0]
+
+
+def _forgotten(server: Server, task: Task) -> bool:
+    """The server went down, or its history was cleared: it may have run, and be forgotten (P27)."""
+    cleared = any(act.kind == "clear-history" and act.order > task.submitted_order for act in server.acts)
+    return cleared or server.outage_order > task.submitted_order
+
+
+def _hits(act: Act, task: Task) -> bool:
+    return act.ids is None or task.prompt_id in act.ids
+
+
+def _blame_interrupt(ledger: Ledger, task: Task, position: int, at: float) -> None:
+    """Which interrupt hit it: one of its owner's if there is one, named before unnamed (P31)."""
+    acts = [
+        act
+        for act in ledger.server(task.server).acts
+        if act.kind == "interrupt" and not act.used and act.order > task.submitted_order
+    ]
+    acts.sort(key=lambda act: (act.window != task.window, act.ids is None, not _hits(act, task)))
+    if not acts:
+        return
+    act = acts[0]
+    act.used = True
+    if act.window != task.window:
+        text = f"interrupted by window {act.window}" + ("" if act.ids is None or _hits(act, task) else ", for another id")
+        ledger.find("foreign-interrupt", act.position, at, text, task=task)
+
+
+# what the ear missed
+
+
+def _await_ear(ledger: Ledger, task: Task) -> None:
+    """Settled over HTTP, and the socket told no end: judged when that socket is read to its end."""
+    ear = ledger.ear(task)
+    if ear is not None and ear.seen and not task.heard_end and task.confirmed_by in ("history", "jobs") and task not in ear.loose:
+        ear.loose.append(task)
+
+
+def moved(ledger: Ledger, task: Task, at: float) -> None:
+    """HTTP shows movement: an open socket that hears nothing of it is deaf (P3)."""
+    ear = ledger.ear(task)
+    if ear is None or task.heard or task.moved_at is not None:
+        return
+    if ear.open and task.submitted_at is not None and ear.opened_order < task.submitted_order:
+        task.moved_at = at
+        ear.loose.append(task)
+        ledger.want(OpenSocket(due=at + ledger.policy.settle_seconds, server=task.server, window=task.client_id or ""),
+                    task.client_id)  # fmt: skip
+
+
+def judge_ear(ledger: Ledger, socket: Socket, position: int, at: float, *, closing: bool) -> None:
+    """The socket was read as far as it goes: did it keep something back?"""
+    kept = []
+    for task in socket.loose:
+        if not closing and at < max(task.settled_at or 0.0, task.moved_at or 0.0) + ledger.policy.settle_seconds:
+            kept.append(task)
+            continue
+        if task.moved_at is not None and not task.heard:
+            text = "it moved, and the open socket of its window heard nothing of it"
+            ledger.find("deaf-socket", position, at, text, task=task)
+            task.moved_at = None
+        if not task.settled:
+            continue
+        if not task.heard_end:
+            ledger.find("missed-end", position, at, f"settled by {task.confirmed_by} alone", task=task)
+    socket.loose = kept

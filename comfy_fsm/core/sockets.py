@@ -1,0 +1,60 @@
+"""A socket opens, closes, and what its window could not hear meanwhile."""
+
+from __future__ import annotations
+
+from comfy_fsm.core import observations as seen
+from comfy_fsm.core.effects import OpenSocket
+from comfy_fsm.core.frames import catch_up
+from comfy_fsm.core.ledger import Ledger, Socket
+from comfy_fsm.core.machine import State
+from comfy_fsm.core.settling import ask_queue, judge_ear
+
+_ABNORMAL = frozenset({1001, 1006, 1012})
+"""Close codes that a killed or restarting server shows (P8)."""
+
+def fold_opened(ledger: Ledger, position: int, o: seen.Opened) -> None:
+    ledger.order += 1
+    socket = ledger.socket(o.server, o.window)
+    socket.read_to, socket.conn, socket.seen = max(socket.read_to, o.at), o.conn, True
+    if socket.open:
+        text = "a second socket was opened under the same client id"
+        ledger.find("shared-client-id", position, o.at, text, window=o.window, server=socket.server.url)
+    else:
+        socket.opened_order = ledger.order
+        note_gap(ledger, socket, o.at)
+    socket.open += 1
+    socket.down_position = None
+    ledger.unwant(OpenSocket, socket.server.url, o.window)
+
+
+def note_gap(ledger: Ledger, socket: Socket, at: float) -> None:
+    """The socket was down and its window went on: nothing missed is repeated (P4), so look."""
+    down, window = socket.down_position, socket.window
+    if down is None:
+        return
+    socket.down_position = None
+    for task in socket.server.open_tasks.values():
+        if window in (task.window, task.client_id) and task.state not in (State.SUBMITTING, State.UNCERTAIN):
+            task.whole = False
+            ledger.find("socket-gap", down, at, "the socket of its window was down", task=task)
+            ask_queue(ledger, task, at)
+
+
+def fold_closed(ledger: Ledger, position: int, o: seen.Closed) -> None:
+    ledger.order += 1
+    socket = ledger.socket(o.server, o.window)
+    if not socket.open:
+        return
+    socket.read_to = max(socket.read_to, o.at)
+    socket.open -= 1
+    if o.data.code in _ABNORMAL:
+        socket.server.outage_order = ledger.order
+    if socket.open:
+        return
+    socket.running = None
+    catch_up(ledger, socket, position, o.at)
+    judge_ear(ledger, socket, position, o.at, closing=True)
+    if any(o.window in (task.window, task.client_id) for task in socket.server.open_tasks.values()):
+        socket.down_position = position
+        due = o.at + ledger.policy.reopen_seconds
+        ledger.want(OpenSocket(due=due, server=socket.server.url, window=o.window or ""), o.window)

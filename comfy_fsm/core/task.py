@@ -1,0 +1,170 @@
+"""One task: what was told of it so far, which signal that is, and what each move leaves behind.
+
+Must know no other task, no socket and no request: whose an observation is was settled before it comes here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from msgspec import Struct, field
+
+from comfy_fsm.core.effects import Failure, Output, Result
+from comfy_fsm.core.machine import RECOVERABLE, REASONS, SETTLED, Signal, State, step
+
+Confidence = Literal["verified", "stated", "inferred"]
+
+SETTLING = {
+    State.COMPLETED: Signal.COMPLETE,
+    State.FAILED: Signal.FAIL,
+    State.CANCELLED: Signal.CANCEL,
+    State.LOST: Signal.LOSE,
+    State.REJECTED: Signal.REJECT,
+    State.EXPIRED: Signal.EXPIRE,
+}
+
+
+class Told(Struct, frozen=True, gc=False):
+    """A signal that mattered: its ComfyUI name, where and when it was seen, and the move it made."""
+
+    signal: str
+    position: int
+    at: float
+    before: State
+    after: State
+    why: str
+
+
+class Task(Struct, eq=False):
+    """Our side of one prompt: (server, prompt id), owned by the window that posted it."""
+
+    server: str
+    prompt_id: str | None = None
+    window: str | None = None
+    client_id: str | None = None
+    """To whom the server addresses its frames; None: to nobody, or to everybody (P2)."""
+    state: State = State.SUBMITTING
+    stated: State | None = None
+    """How it ended, as far as told; survives a second run of the same id, since completion is decided once."""
+    confidence: Confidence | None = None
+    completion_source: str | None = None
+    confirmed_by: str | None = None
+    submitted_at: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    settled_at: float | None = None
+    outputs: tuple[Output, ...] = ()
+    error: Failure | None = None
+    signals: list[Told] = field(default_factory=list)
+    number: int = 0
+    first_position: int = 0
+    posts: int = 0
+    delivered: bool = False
+
+    # what the socket told
+    heard: bool = False
+    """A frame about it reached its own window."""
+    heard_end: bool = False
+    """A frame that told its end reached its own window."""
+    heard_null: bool = False
+    whole: bool = False
+    """Its start was heard, and the socket was never down since."""
+    stamped: bool = False
+    """Its start carried a timestamp: this server states a success by name (since July 2024)."""
+    phase: int = 0
+    last_sign: float = 0.0
+    tier: int = 0
+
+    # what is left to run
+    must: set[str] = field(default_factory=set)
+    """Nodes of the accepted graph that are not cached: all finished, nothing is left."""
+    sinks: set[str] | None = None
+    reached: set[str] = field(default_factory=set)
+    announced: dict[str, bytes] = field(default_factory=dict)
+
+    # what HTTP told
+    submitted_order: int = 0
+    known_order: int = 0
+    """The answer to its POST: only a look that was asked after it can prove absence (P29)."""
+    moved_at: float | None = None
+    absences: int = 0
+    absent_order: int = 0
+    absent_at: float = 0.0
+    looks: int = 0
+
+    @property
+    def settled(self) -> bool:
+        return self.state in SETTLED
+
+    @property
+    def outcome(self) -> State | None:
+        return self.state if self.state in SETTLED else self.stated
+
+    def move(self, signal: Signal, name: str, position: int, at: float, limit: int) -> bool:
+        """Step through the table; True where the state changed. At most `limit` signals are remembered."""
+        before = self.state
+        after = step(before, signal)
+        if len(self.signals) < limit:
+            self.signals.append(Told(name, position, at, before, after, REASONS[before, signal]))
+        if after is before:
+            return False
+        self.state = after
+        if after is State.IN_PROGRESS:
+            self.started_at = self.started_at or at
+            if self.stated is None:  # the end was concluded too early: nothing told of it yet
+                self.completion_source = self.ended_at = self.confidence = None
+        return True
+
+    def point_to_end(self, name: str, at: float) -> None:
+        """The first signal that tells of the end names the source, the later ones confirm."""
+        if self.completion_source is None:
+            self.completion_source = name
+            self.ended_at = at
+
+    def conclude(self) -> None:
+        """Before July 2024 a success ends with `executing` null alone: nothing else was told, so it succeeded.
+
+        Only where the socket heard it all, and every sink was begun, cached or done: nothing stopped the run.
+        """
+        silent = self.heard_null and self.whole and not self.stamped and self.stated is None
+        if silent and self.sinks is not None and self.sinks <= self.reached:
+            self.stated, self.confidence = State.COMPLETED, "inferred"
+
+    def reach(self, nodes: Iterable[str], limit: int) -> None:
+        """These nodes were begun, cached or done; of a graph not known yet, at most `limit` are remembered."""
+        if self.sinks is not None:
+            self.reached.update(self.sinks.intersection(nodes))
+        elif len(self.reached) < limit:
+            self.reached.update(nodes)
+
+    def leave_settled(self, outcome: State, confidence: Confidence, confirmed_by: str | None, at: float) -> None:
+        """What a settling move leaves behind; the working notes of the run are dropped."""
+        self.stated = outcome
+        self.confidence = confidence
+        self.confirmed_by = confirmed_by
+        self.settled_at = at
+        if outcome not in RECOVERABLE:
+            self.ended_at = self.ended_at if self.ended_at is not None else at
+        self.sinks = None
+        self.must = set()
+        self.reached = set()
+        self.announced = {}
+
+    def reopen(self, at: float) -> None:
+        """After a recover command: what was concluded from silence or absence is forgotten."""
+        self.stated = self.confidence = self.confirmed_by = self.completion_source = None
+        self.ended_at = self.settled_at = None
+        self.absences = self.looks = self.tier = 0
+        self.last_sign = at
+        self.delivered = False
+
+    def result(self) -> Result:
+        return Result(
+            prompt_id=self.prompt_id,
+            window=self.window,
+            server=self.server,
+            state=str(self.state),
+            outputs=self.outputs,
+            error=self.error,
+        )

@@ -1,0 +1,153 @@
+"""ComfyUI's JSON and trace lines to observations, and back; the unknown is kept, never refused.
+
+Three readers, each slower and kinder than the one before: typed msgspec, plain JSON with the fields mended,
+Python's tolerant JSON (P20). What none of them reads is an `Undecodable`: a frame is never lost and never raises.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TypeVar, get_args
+
+import msgspec
+
+from comfy_fsm.core import observations as seen
+from comfy_fsm.core.observations import AnyObservation
+
+MAX_DEPTH = 200
+"""Levels of nesting that the tolerant reader follows; ComfyUI's own messages need about ten."""
+MAX_CITED = 2_000
+"""Characters of an unreadable frame that are kept: enough to recognise it, too few to hurt."""
+
+_T = TypeVar("_T")
+_typed = msgspec.json.Decoder(AnyObservation).decode
+_plain = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+_KINDS = frozenset(str(kind.__struct_config__.tag) for kind in get_args(AnyObservation))
+_TYPES = frozenset(str(kind.__struct_config__.tag) for kind in get_args(seen.Frame))
+_TEXTS = ("prompt_id", "node", "node_id", "node_type", "exception_type", "exception_message")
+
+
+def read(line: bytes, at: float = 0.0) -> AnyObservation:
+    """One line of a trace; `at` stands in for the time of a line that cannot tell its own."""
+    try:
+        return _typed(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        why = _reason(error)
+    try:
+        return _mend(_plain(line), at, why)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return _tolerate(line, at, _reason(error))
+
+
+def encode(observation: AnyObservation) -> bytes:
+    """The line of a trace that reads back as this observation."""
+    return _encode(observation)
+
+
+def message_line(text: str, *, at: float, window: str, server: str, conn: int | None = None) -> bytes:
+    """The trace line of a text frame, the server's JSON inside it as it came."""
+    head = _encode({"at": at, "window": window, "server": server} | ({} if conn is None else {"conn": conn}))
+    raw = text.encode("utf-8", "backslashreplace").replace(b"\n", b" ").replace(b"\r", b" ")
+    line = head[:-1] + b',"kind":"ws.message","data":' + raw + b"}"
+    observation = read(line, at)
+    if not isinstance(observation, seen.Undecodable):
+        return line
+    data = {"error": observation.data.error, "text": text[:MAX_CITED].encode("ascii", "backslashreplace").decode()}
+    return head[:-1] + b',"kind":"ws.undecodable","data":' + _encode(data) + b"}"
+
+
+def body(raw: msgspec.Raw, kind: type[_T]) -> _T | None:
+    """The body of a request or answer as `kind`, or None where it is something else (P33)."""
+    try:
+        return msgspec.json.decode(raw, type=kind, strict=False)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return msgspec.json.decode(_encode(_scrub(json.loads(bytes(raw)))), type=kind, strict=False)
+    except (msgspec.ValidationError, ValueError, RecursionError):
+        return None
+
+
+def _reason(error: Exception) -> str:
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+def _tolerate(line: bytes, at: float, why: str) -> AnyObservation:
+    """Python's JSON takes NaN, Infinity and lone surrogates, which ComfyUI sends (P20)."""
+    try:
+        value = _scrub(json.loads(line))
+    except UnicodeDecodeError as error:
+        return _undecodable(line, at, f"invalid UTF-8 at byte {error.start}")
+    except (ValueError, RecursionError) as error:
+        return _undecodable(line, at, why if isinstance(error, ValueError) else "nested too deeply")
+    try:
+        return _typed(_encode(value))
+    except msgspec.ValidationError as error:
+        return _mend(value, at, str(error))
+
+
+def _undecodable(line: bytes, at: float, error: str) -> AnyObservation:
+    text = line[:MAX_CITED].decode("ascii", "backslashreplace")
+    return seen.Undecodable(at=at, data=seen.UndecodableData(error=error, text=text))
+
+
+def _scrub(value: object, depth: int = 0) -> object:
+    """The value in strict JSON: NaN and the infinities become null, lone surrogates U+FFFD."""
+    if depth > MAX_DEPTH:
+        raise RecursionError
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(_scrub(key)): _scrub(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_scrub(item, depth + 1) for item in value]
+    return value
+
+
+def _mend(value: object, at: float, why: str) -> AnyObservation:
+    """JSON of an unknown shape: the frame's own fields are mended, then it is kept as unrecognized."""
+    if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
+        return _undecodable(_encode(value), at, "no line of a trace: it has no kind")
+    if not isinstance(value.get("at"), int | float) or isinstance(value.get("at"), bool):
+        return _undecodable(_encode(value), at, "no line of a trace: it does not say when")
+    envelope = {name: value[name] for name in ("at", "window", "server", "seq", "conn", "mono") if name in value}
+    for mended in (_mend_frame(value), value | {"data": value.get("data") or {}}):
+        try:
+            return _typed(_encode(envelope | {"kind": mended["kind"], "data": mended["data"]}))
+        except msgspec.ValidationError:
+            continue
+    kind = value["kind"]
+    window, server = (x if isinstance(x, str) else None for x in (value.get("window"), value.get("server")))
+    if kind == "ws.message":
+        name = _name_of(value.get("data"))
+        frame = seen.UnrecognizedFrame(name=name, why="" if name not in _TYPES else why)
+        return seen.Message(at=float(value["at"]), window=window, server=server, data=frame)
+    return seen.Unrecognized(
+        at=float(value["at"]), window=window, server=server, name=kind, why=why if kind in _KINDS else ""
+    )
+
+
+def _name_of(data: object) -> str:
+    name = data.get("type") if isinstance(data, dict) else None
+    return name if isinstance(name, str) else ""
+
+
+def _mend_frame(value: dict[str, object]) -> dict[str, object]:
+    """A known frame with fields of other types: numbers where texts are due, or something to leave out."""
+    message = value.get("data")
+    if value["kind"] != "ws.message" or not isinstance(message, dict) or not isinstance(message.get("data"), dict):
+        return {"kind": "", "data": None}
+    data: dict[str, object] = {}
+    for name, item in message["data"].items():
+        if name in _TEXTS and item is not None and not isinstance(item, str):
+            if isinstance(item, int | float):
+                data[name] = str(item)
+        elif name == "nodes" and isinstance(item, list):
+            data[name] = [str(node) for node in item if isinstance(node, str | int)]
+        elif name != "timestamp" or isinstance(item, int | float):
+            data[name] = item
+    return {"kind": "ws.message", "data": {"type": message.get("type"), "data": data}}

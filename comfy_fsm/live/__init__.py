@@ -1,0 +1,1 @@
+"""The half of the house that awaits."""

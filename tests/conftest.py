@@ -1,0 +1,76 @@
+"""What all tests share: how hard Hypothesis tries, which tests wait for `--long`, and the recordings."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parents[1]
+FIXTURES = ROOT / "fixtures"
+
+# No deadline and no complaint about slowness in either: both measure the machine, which may be shared, and not the
+# code. `ci` draws the same examples every time, since a change must not fail for what was wrong before it; `long` looks
+# for new ones, and keeps what it found in .hypothesis. A test with a `max_examples` of its own is not raised by `long`.
+settings.register_profile("ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "long", max_examples=5_000, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One real recording, and the verdicts that a replay of it must reach."""
+
+    trace: Path
+    expectations: Path
+
+    def __str__(self) -> str:
+        return f"{self.trace.parent.name}/{self.trace.name.partition('.jsonl')[0]}"
+
+    @cached_property
+    def expected(self) -> dict:
+        return json.loads(self.expectations.read_text(encoding="utf-8"))
+
+
+def find_recordings() -> list[Recording]:
+    return [
+        Recording(trace, trace.with_name(trace.name.partition(".jsonl")[0] + ".expected.json"))
+        for trace in sorted((FIXTURES / "recordings").glob("*/*.jsonl*"))
+    ]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="the long campaigns too, and many more Hypothesis examples")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("long" if config.getoption("--long") else "ci")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes a `recording` runs once for each."""
+    if "recording" in metafunc.fixturenames:
+        recordings = find_recordings()
+        assert recordings, f"no recordings under {FIXTURES}"  # else every such test would be skipped, and all be green
+        metafunc.parametrize("recording", recordings, ids=str)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--long"):
+        return
+    waiting = [item for item in items if item.get_closest_marker("long")]
+    items[:] = [item for item in items if item not in waiting]
+    config.hook.pytest_deselected(items=waiting)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def fixtures() -> Path:
+    return FIXTURES

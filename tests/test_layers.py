@@ -1,0 +1,216 @@
+"""The walls of the house: floors, doors, purity and size, read from the source of every module.
+
+A wall exists when a test fails on crossing it. A new module gets its floor in `HOUSE` before it gets code; a new
+library gets its door in `DOORS`; what `core/` may import stands in `PURE`. The rest of this file reads these tables.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# The floors, from the ground up: imports go strictly downwards, never along a floor. A new storey is a new line, and
+# renumbers nothing. Packages that only hold others are empty, hence on the ground.
+HOUSE = [
+    {"comfy_fsm.core", "comfy_fsm.errors", "comfy_fsm.live", "replay.report"},
+    {
+        "comfy_fsm.core.effects",
+        "comfy_fsm.core.findings",
+        "comfy_fsm.core.machine",
+        "comfy_fsm.core.observations",
+        "comfy_fsm.core.policy",
+    },
+    {"comfy_fsm.core.wire"},
+    {"comfy_fsm.core.evidence"},
+    {"comfy_fsm.core.task"},
+    {"comfy_fsm.core.board"},
+    {"comfy_fsm.core.metrics"},
+    # The front door stands above core/, and beside what is on the way up to live/: live/ cannot come in by it.
+    {"comfy_fsm", "comfy_fsm.live.rows", "replay.trace"},
+    {"comfy_fsm.live.log", "replay.logfile"},
+    {"replay.play"},
+    {"replay", "replay.report.document", "replay.report.text"},  # and the other front door
+    {"replay.__main__"},
+]
+FLOORS = {module: floor for floor, rooms in enumerate(HOUSE) for module in rooms}
+
+# One library, one door: to replace it is to rewrite one file. gzip is here as zstandard's twin.
+DOORS = {
+    "transitions": {"comfy_fsm.core.machine"},
+    "aiosqlite": {"comfy_fsm.live.log"},
+    "httpx": {"comfy_fsm.live.comfy"},
+    "websockets": {"comfy_fsm.live.comfy"},
+    "cyclopts": {"comfy_fsm.__main__", "replay.__main__"},
+    "rich": {"replay.report.text"},
+    "zstandard": {"replay.trace"},
+    "gzip": {"replay.trace"},
+}
+NO_DOOR = {"msgspec"}  # the observations are its Structs: it is our vocabulary, not a tool behind a wall
+
+# What `core/` may import. We name what is pure, not what is not: the standard library has too many clocks, disks and
+# dice (`time`, `datetime`, `asyncio`, `os`, `pathlib`, `socket`, `ssl`, `sqlite3`, `logging`, `random`, `uuid`, …) to
+# list, and each release adds some.
+PURE = {
+    "__future__", "abc", "base64", "binascii", "bisect", "collections", "copy", "dataclasses", "enum", "functools",
+    "hashlib", "heapq", "itertools", "json", "math", "operator", "re", "string", "struct", "types", "typing",
+    "unicodedata", "zlib",
+    "comfy_fsm", "msgspec", "transitions",
+}  # fmt: skip
+IMPURE_BUILTINS = {"__import__", "breakpoint", "eval", "exec", "input", "open", "print"}
+
+# What it must not cost to embed the core. `logging` is not here because `transitions` loads it. asyncio, socket and ssl
+# would come with any import of `transitions.extensions`, which draws the diagram: import it where it is drawn.
+NOT_LOADED = {
+    "asyncio", "selectors", "socket", "sqlite3", "ssl", "subprocess",
+    "aiosqlite", "cyclopts", "httpx", "rich", "websockets", "zstandard",
+}  # fmt: skip
+
+# A module named like one of the standard library hides it from whoever runs a file of that folder. `trace` is the word
+# of our format, and nobody runs a file of `replay/` by its path.
+NAMED_LIKE_STDLIB = {"trace"}
+NO_ROOM = {"base", "common", "helpers", "manager", "misc", "utils"}  # names that would take in anything
+
+LINES_PER_FILE = 400
+LINES_PER_FUNCTION = 40
+
+
+@cache
+def modules() -> dict[str, Path]:
+    paths = sorted(path for package in ("comfy_fsm", "replay") for path in (ROOT / package).rglob("*.py"))
+    dotted = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths}
+    return {name.removesuffix(".__init__"): path for path, name in dotted.items()}
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse(modules()[module].read_text(encoding="utf-8"))
+
+
+def sources(module: str, node: ast.ImportFrom) -> set[str]:
+    """What `from … import …` reaches: the module named, or below it those of our modules that are imported by name."""
+    package = module.split(".") if modules()[module].name == "__init__.py" else module.split(".")[:-1]
+    parts = package[: len(package) - node.level + 1] if node.level else []
+    origin = ".".join([*parts, *(node.module or "").split(".")]).strip(".")
+    return {f"{origin}.{alias.name}" if f"{origin}.{alias.name}" in modules() else origin for alias in node.names}
+
+
+def imports(module: str) -> set[str]:
+    """Every module that this one imports, inside functions and under TYPE_CHECKING too: a wall is a wall."""
+    found: set[str] = set()
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            found |= sources(module, node)
+    return found
+
+
+def libraries(module: str) -> set[str]:
+    return {name.partition(".")[0] for name in imports(module)}
+
+
+def names(module: str) -> set[str]:
+    """Every bare or dotted name that the code mentions, by its last part."""
+    nodes = list(ast.walk(tree(module)))
+    return {
+        *(node.id for node in nodes if isinstance(node, ast.Name)),
+        *(node.attr for node in nodes if isinstance(node, ast.Attribute)),
+        *(alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names),
+    }
+
+
+def awaits(module: str) -> list[int]:
+    """The lines where it awaits, or defines what must be awaited."""
+    kinds = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)
+    nodes = list(ast.walk(tree(module)))
+    loops = [node.target.lineno for node in nodes if isinstance(node, ast.comprehension) and node.is_async]
+    return loops + [node.lineno for node in nodes if isinstance(node, kinds)]
+
+
+each_module = pytest.mark.parametrize("module", modules())
+each_core_module = pytest.mark.parametrize("module", [name for name in modules() if name.startswith("comfy_fsm.core")])
+
+
+def test_every_module_has_a_floor_and_every_floor_its_modules() -> None:
+    listed = sorted(module for rooms in HOUSE for module in rooms)  # FLOORS would hide a second listing
+    assert sorted(modules()) == listed, "a new module gets a floor in HOUSE first; one that is gone loses it"
+
+
+@each_module
+def test_imports_go_strictly_downwards(module: str) -> None:
+    ours = sorted(name for name in imports(module) if name.partition(".")[0] in ("comfy_fsm", "replay"))
+    climbing = {name: FLOORS[name] for name in ours if FLOORS[name] >= FLOORS[module]}
+    assert not climbing, f"{module} is on floor {FLOORS[module]} itself"
+
+
+@each_module
+def test_a_library_comes_in_by_its_door_alone(module: str) -> None:
+    outside = libraries(module) - sys.stdlib_module_names - {"comfy_fsm", "replay"} - NO_DOOR
+    assert outside <= set(DOORS), "a new library gets a door in DOORS first"
+    astray = {name for name in libraries(module) & set(DOORS) if module not in DOORS[name]}
+    assert not astray, f"{module} is not their door"
+
+
+def test_what_we_depend_on_is_what_has_a_door() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    assert {re.split(r"[^\w-]", line)[0] for line in declared} == set(DOORS) - sys.stdlib_module_names | NO_DOOR
+
+
+@each_module
+def test_nothing_is_imported_behind_the_back_of_these_tests(module: str) -> None:
+    assert "importlib" not in libraries(module)
+    assert "__import__" not in names(module)
+
+
+@each_module
+def test_only_live_awaits(module: str) -> None:
+    assert module.startswith("comfy_fsm.live.") or not awaits(module)
+
+
+@each_core_module
+def test_core_imports_only_what_is_pure(module: str) -> None:
+    assert libraries(module) <= PURE
+
+
+@each_core_module
+def test_core_neither_reads_nor_prints(module: str) -> None:
+    assert not names(module) & IMPURE_BUILTINS
+
+
+@each_core_module
+def test_core_has_no_any(module: str) -> None:
+    assert "Any" not in names(module)
+
+
+def test_importing_comfy_fsm_loads_no_loop_socket_or_disk() -> None:
+    code = "import sys; before = set(sys.modules); import comfy_fsm; print(*set(sys.modules) - before)"
+    fresh = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not NOT_LOADED & set(fresh.stdout.split())
+
+
+@each_module
+def test_a_room_is_small(module: str) -> None:
+    lines = modules()[module].read_text(encoding="utf-8").count("\n")
+    assert lines <= LINES_PER_FILE, "a file over 400 lines holds two rooms"
+    functions = [node for node in ast.walk(tree(module)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    sizes = {node.name: (node.end_lineno or node.lineno) - node.lineno + 1 for node in functions}
+    assert not {name: size for name, size in sizes.items() if size > LINES_PER_FUNCTION}
+
+
+@each_module
+def test_a_room_says_at_its_door_what_lives_in_it(module: str) -> None:
+    assert ast.get_docstring(tree(module)), "its first lines say what it holds"
+
+
+@each_module
+def test_a_room_has_a_name_of_its_own(module: str) -> None:
+    name = module.rpartition(".")[2]
+    assert name not in NO_ROOM
+    assert name == "__main__" or name not in sys.stdlib_module_names - NAMED_LIKE_STDLIB
