@@ -35,8 +35,9 @@ def tell(
 def _tell_again(ledger: Ledger, task: Task, outcome: State, name: str, position: int, at: float) -> None:
     agreed = task.outcome
     if agreed is outcome or agreed is State.EXPIRED or task.posts > 1:
-        ledger.find("repeated-signal", position, at, f"{name} was told again", task=task)
-        if task.state is State.IN_PROGRESS:  # the second run of the same id ends
+        if task.posts <= 1:
+            ledger.find("repeated-signal", position, at, f"{name} was told again", task=task)
+        elif task.state is State.IN_PROGRESS:  # the second run of the same id ends
             move(ledger, task, Signal.TELL, name, position, at)
             ask_history(ledger, task, at)
         return

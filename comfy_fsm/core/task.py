@@ -102,11 +102,12 @@ class Task(Struct, eq=False):
         return self.state if self.state in SETTLED else self.stated
 
     def move(self, signal: Signal, name: str, position: int, at: float, limit: int) -> bool:
-        """Step through the table; True where the state changed. At most `limit` signals are remembered."""
+        """Step through the table; True where the state changed. Of the signals, the first and the last are kept."""
         before = self.state
         after = step(before, signal)
-        if len(self.signals) < limit:
-            self.signals.append(Told(name, position, at, before, after, REASONS[before, signal]))
+        if len(self.signals) >= limit:
+            del self.signals[limit // 2]
+        self.signals.append(Told(name, position, at, before, after, REASONS[before, signal]))
         if after is before:
             return False
         self.state = after

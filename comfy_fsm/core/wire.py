@@ -29,16 +29,35 @@ _TYPES = frozenset(str(kind.__struct_config__.tag) for kind in get_args(seen.Fra
 _TEXTS = ("prompt_id", "node", "node_id", "node_type", "exception_type", "exception_message")
 
 
-def read(line: bytes, at: float = 0.0) -> AnyObservation:
-    """One line of a trace; `at` stands in for the time of a line that cannot tell its own."""
+class Unreadable(ValueError):
+    """No reader made an observation of this line; its text says why. Never leaves this project."""
+
+
+def parse(line: bytes) -> AnyObservation:
+    """One line of a trace; raises Unreadable, and nothing else."""
     try:
         return _typed(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         why = _reason(error)
     try:
-        return _mend(_plain(line), at, why)
+        value = _plain(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return _tolerate(line, at, _reason(error))
+        return _tolerate(line, _reason(error))
+    return _mend(value, why)
+
+
+def read(line: bytes, at: float = 0.0) -> AnyObservation:
+    """One line of a trace; `at` stands in for the time of a line that cannot tell its own."""
+    try:
+        return parse(line)
+    except Unreadable as error:
+        return undecodable(line, at, str(error))
+
+
+def undecodable(line: bytes, at: float, error: str) -> seen.Undecodable:
+    """What is kept of a line that nothing could read."""
+    text = line[:MAX_CITED].decode("ascii", "backslashreplace")
+    return seen.Undecodable(at=at, data=seen.UndecodableData(error=error, text=text))
 
 
 def encode(observation: AnyObservation) -> bytes:
@@ -51,10 +70,11 @@ def message_line(text: str, *, at: float, window: str, server: str, conn: int | 
     head = _encode({"at": at, "window": window, "server": server} | ({} if conn is None else {"conn": conn}))
     raw = text.encode("utf-8", "backslashreplace").replace(b"\n", b" ").replace(b"\r", b" ")
     line = head[:-1] + b',"kind":"ws.message","data":' + raw + b"}"
-    observation = read(line, at)
-    if not isinstance(observation, seen.Undecodable):
+    try:
+        parse(line)
         return line
-    data = {"error": observation.data.error, "text": text[:MAX_CITED].encode("ascii", "backslashreplace").decode()}
+    except Unreadable as error:
+        data = {"error": str(error), "text": text[:MAX_CITED].encode("ascii", "backslashreplace").decode()}
     return head[:-1] + b',"kind":"ws.undecodable","data":' + _encode(data) + b"}"
 
 
@@ -74,23 +94,18 @@ def _reason(error: Exception) -> str:
     return "nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
-def _tolerate(line: bytes, at: float, why: str) -> AnyObservation:
+def _tolerate(line: bytes, why: str) -> AnyObservation:
     """Python's JSON takes NaN, Infinity and lone surrogates, which ComfyUI sends (P20)."""
     try:
         value = _scrub(json.loads(line))
     except UnicodeDecodeError as error:
-        return _undecodable(line, at, f"invalid UTF-8 at byte {error.start}")
+        raise Unreadable(f"invalid UTF-8 at byte {error.start}") from None
     except (ValueError, RecursionError) as error:
-        return _undecodable(line, at, why if isinstance(error, ValueError) else "nested too deeply")
+        raise Unreadable(why if isinstance(error, ValueError) else "nested too deeply") from None
     try:
         return _typed(_encode(value))
     except msgspec.ValidationError as error:
-        return _mend(value, at, str(error))
-
-
-def _undecodable(line: bytes, at: float, error: str) -> AnyObservation:
-    text = line[:MAX_CITED].decode("ascii", "backslashreplace")
-    return seen.Undecodable(at=at, data=seen.UndecodableData(error=error, text=text))
+        return _mend(value, str(error))
 
 
 def _scrub(value: object, depth: int = 0) -> object:
@@ -108,12 +123,12 @@ def _scrub(value: object, depth: int = 0) -> object:
     return value
 
 
-def _mend(value: object, at: float, why: str) -> AnyObservation:
+def _mend(value: object, why: str) -> AnyObservation:
     """JSON of an unknown shape: the frame's own fields are mended, then it is kept as unrecognized."""
     if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
-        return _undecodable(_encode(value), at, "no line of a trace: it has no kind")
+        raise Unreadable("no line of a trace: it has no kind")
     if not isinstance(value.get("at"), int | float) or isinstance(value.get("at"), bool):
-        return _undecodable(_encode(value), at, "no line of a trace: it does not say when")
+        raise Unreadable("no line of a trace: it does not say when")
     envelope = {name: value[name] for name in ("at", "window", "server", "seq", "conn", "mono") if name in value}
     for mended in (_mend_frame(value), value | {"data": value.get("data") or {}}):
         try:

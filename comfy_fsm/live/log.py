@@ -1,7 +1,7 @@
 """The append-only log: one connection owns the file, and every caller waits until its lines are committed.
 
     append ─► what waits ─┐
-    append ─► what waits ─┴─► one transaction, in the connection's thread ─► to each caller, the position of its last line
+    append ─► what waits ─┴─► one transaction, in the connection's thread ─► to each caller, the position of its last
 
 A line is bytes, and the log never looks into it. What was acknowledged is there after any crash, in the order of the
 positions given; what was refused is not. The file and its reading are in `rows.py`, its owner in `writer.py`.
@@ -20,7 +20,7 @@ from comfy_fsm.errors import LogClosed, LogDamaged, LogError, LogWriteFailed
 from comfy_fsm.live.rows import MAX_LINE, Record, read
 from comfy_fsm.live.writer import Chain, Writer
 
-LIMIT = 16 * 1024 * 1024  # bytes that may wait: a second of a slow disk, and nothing beside what a workflow's images take
+LIMIT = 16 * 1024 * 1024  # bytes that may wait: a second of a slow disk, and little beside an image
 _ROW_COST = 128  # what a waiting line takes beside its bytes, so that a million empty ones are bounded too
 
 
@@ -67,7 +67,7 @@ class Log:
         Beyond `limit` bytes that wait for the disk, `append` waits for room first. Raises LogLocked, NotALog,
         LogVersionError or LogDamaged, and LogError for whatever else keeps the file from being written safely.
         """
-        where = os.path.realpath(path)  # noqa: ASYNC240  some lstats; one file has one lock, by whatever link we come
+        where = os.path.realpath(path)  # noqa: ASYNC240  some lstats; one file, one lock, by any link
         chain = Chain()
         try:
             db = await aiosqlite.connect(where, factory=lambda *_, **__: Writer(where, chain))

@@ -1,4 +1,4 @@
-"""The log as a file: its schema, its chain of checksums, and how a row is judged. Plain sqlite3, read-only; awaits nothing.
+"""The log as a file: its schema, its chain of checksums, and how a row is judged. Plain sqlite3, read-only, no await.
 
 The rows come back in order, each with what is wrong with it. Damage is told, not raised, since whoever opens a damaged
 log wants the rest of it: a row that is not what was written, a row that is gone, a page that SQLite cannot read. What a
@@ -21,7 +21,7 @@ from comfy_fsm.errors import LogError, LogVersionError, NotALog
 APPLICATION_ID = 0x6366736D  # "cfsm"; at byte 68 of the file, where `file` and other tools look for it
 SCHEMA_VERSION = 1
 SCHEMA = "CREATE TABLE log (position INTEGER PRIMARY KEY AUTOINCREMENT, line BLOB NOT NULL, checksum BLOB NOT NULL)"
-MAX_LINE = 128 * 1024 * 1024  # a reader holds one at a time; ComfyUI takes uploads up to 100 MiB, SQLite rows up to 1 GB
+MAX_LINE = 128 * 1024 * 1024  # a reader holds one; ComfyUI takes uploads up to 100 MiB, SQLite rows up to 1 GB
 
 _MAGIC = b"SQLite format 3\0"
 _PATIENCE = 1000  # rows tried one by one beyond an unreadable one; a page of 4 KiB holds a dozen, and then we stride
@@ -98,8 +98,8 @@ def _look(path: str, found: os.stat_result) -> None:
         raise NotALog(f"{path} is an SQLite file of another application, not a log; it was not touched")
     if version > SCHEMA_VERSION:
         raise LogVersionError(
-            f"{path} is a log of version {version} and this release reads up to {SCHEMA_VERSION}, so it was not touched; "
-            "use a newer comfy-fsm"
+            f"{path} is a log of version {version}, newer than this release, which reads {SCHEMA_VERSION}; "
+            "it was not touched; use a newer comfy-fsm"
         )
 
 
@@ -161,9 +161,9 @@ class _Reading:
         self._anchors: tuple[bytes, ...] | None = None  # two where the row before is damaged, none where it is gone
         self._last: int | None = None  # the highest position ever given, by SQLite's own counter
         self._strays = 0
-        # Readers of a WAL file leave `-shm` and `-wal` files beside it, and fail where they may not. A log that no writer
-        # has open needs neither, so we read it as immutable. Should a writer come after all, no damage is believed before
-        # a second look with locks; what is sound is proved by its checksum either way.
+        # Readers of a WAL file leave `-shm` and `-wal` files beside it, and fail where they may not. A log that no
+        # writer has open needs neither, so we read it as immutable. Should a writer come after all, no damage is
+        # believed before a second look with locks; what is sound is proved by its checksum either way.
         self._seen = self._state()
         self._immutable = not self._seen[0]
         self._db: sqlite3.Connection | None = None

@@ -16,7 +16,7 @@ from comfy_fsm.live.rows import APPLICATION_ID, DAMAGE, GENESIS, SCHEMA, SCHEMA_
 
 _BUSY = 5.0  # seconds that a commit waits for a stranger who writes to our file, which nobody should: the sqlite3 shell
 
-# Each INSERT pays for SQLite's counter of positions, so many rows in one are a quarter cheaper; beyond 25 little is won.
+# Each INSERT pays for SQLite's counter of positions, so rows are a quarter cheaper by the block; past 25 little is won.
 _BLOCK = 25
 _INSERT = "INSERT INTO log (position, line, checksum) VALUES (?, ?, ?)"
 _INSERT_BLOCK = _INSERT + ", (?, ?, ?)" * (_BLOCK - 1)
@@ -27,7 +27,6 @@ if sys.platform == "win32":  # never tried there by us: the same promise by the 
     def _claim(lock: int) -> None:
         os.lseek(lock, 1 << 20, os.SEEK_SET)  # beyond the process id, which could not be read if it were claimed
         msvcrt.locking(lock, msvcrt.LK_NBLCK, 1)
-        os.lseek(lock, 0, os.SEEK_SET)
 else:
     import fcntl
 
@@ -42,13 +41,15 @@ def _lock(path: str) -> int:
     """
     name = path + ".lock"
     lock = os.open(name, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    holder = b""
     try:
         holder = os.read(lock, 32).strip()
         if holder and not holder.isdigit():
             raise LogError(f"{name} is not a lock of ours, so {path} was not opened; move that file away")
         _claim(lock)
         os.ftruncate(lock, 0)
-        os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+        os.lseek(lock, 0, os.SEEK_SET)
+        os.write(lock, b"%d\n" % os.getpid())
     except BaseException as error:
         os.close(lock)
         if not isinstance(error, BlockingIOError | PermissionError):
@@ -114,7 +115,7 @@ class Writer(sqlite3.Connection):
                 if isinstance(error, sqlite3.OperationalError):
                     raise LogError(f"{path} cannot be opened for writing: {error}; no log was opened") from error
                 raise LogDamaged(
-                    f"{path} is damaged: {error}; it was not opened; read what is left of it, and write to another file", 0
+                    f"{path} is damaged: {error}; no log was opened; read what is left, and write to another file", 0
                 ) from error
             self._opened = stack.pop_all()
         chain.opened(self)
@@ -133,10 +134,10 @@ class Writer(sqlite3.Connection):
         )
         if (journal, synchronous) != ("wal", 2):
             raise LogError(
-                f"{path}: SQLite answers journal_mode={journal}, synchronous={synchronous} where wal, 2 (FULL) was asked,"
-                " so no commit would be safe and no log was opened; use a file on a local disk"
+                f"{path}: SQLite answers journal_mode={journal}, synchronous={synchronous} and not wal, 2 (FULL); "
+                "no commit would be safe, so no log was opened; use a file on a local disk"
             )
-        self.execute("BEGIN IMMEDIATE")  # so that a file that may not be written is refused now, not at the first append
+        self.execute("BEGIN IMMEDIATE")  # a file that may not be written is refused now, not at the first append
         self._resume()
         self.execute("ROLLBACK")
 

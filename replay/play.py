@@ -1,0 +1,302 @@
+"""Entries through the board, into a Replay: what happened, per task, on what evidence, and what went wrong."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+
+from msgspec import Struct
+
+from comfy_fsm.core.board import Board
+from comfy_fsm.core.effects import Failure, Output
+from comfy_fsm.core.findings import Finding, Severity
+from comfy_fsm.core.metrics import Metrics, measure
+from comfy_fsm.core.observations import AnyObservation, Entry
+from comfy_fsm.core.policy import DEFAULT, Policy
+from comfy_fsm.core.task import Task, Told
+from comfy_fsm.errors import LogError
+from comfy_fsm.live import rows
+from replay.trace import Line, Packed, is_sqlite, open_packed, read_file, read_lines
+
+Source = str | os.PathLike[str]
+Watcher = Callable[[int, int], None]
+"""Called now and then with the bytes read so far, and of how many (0 where that is not known)."""
+_PACE = 8192
+
+
+class Place(Struct, frozen=True):
+    """Where something was seen: the line counts from 1 in its file, or is the position in a log."""
+
+    file: str
+    line: int
+
+
+class TraceFacts(Struct):
+    files: list[str]
+    observations: int = 0
+    first_at: float | None = None
+    last_at: float | None = None
+    windows: list[str] = []
+    servers: list[str] = []
+
+
+class SignalFacts(Struct, frozen=True):
+    signal: str
+    line: int
+    at: float
+    place: Place
+    told: Told
+
+
+class TaskFacts(Struct, frozen=True, kw_only=True):
+    """One task as the report tells it."""
+
+    prompt_id: str | None
+    window: str | None
+    server: str
+    state: str
+    outcome: str | None
+    confidence: str | None
+    completion_source: str | None
+    confirmed_by: str | None
+    submitted_at: float | None
+    started_at: float | None
+    ended_at: float | None
+    settled_at: float | None
+    outputs: tuple[Output, ...]
+    error: Failure | None
+    signals: list[SignalFacts]
+    findings: list[str]
+    settled: bool
+
+
+class FindingFacts(Struct, frozen=True, kw_only=True):
+    """One finding as the report tells it; `places` cites the first lines that show it, `count` counts them all."""
+
+    code: str
+    severity: str
+    line: int
+    at: float
+    window: str | None
+    server: str | None
+    prompt_id: str | None
+    text: str
+    places: list[Place]
+    count: int
+
+
+class Replay(Struct, frozen=True, kw_only=True):
+    """What a replay found, as an object; report/document.py writes the same as JSON."""
+
+    verdict: str
+    trace: TraceFacts
+    tasks: list[TaskFacts]
+    findings: list[FindingFacts]
+    metrics: Metrics
+    unkept_findings: int = 0
+
+    @property
+    def exit_status(self) -> int:
+        return EXIT[self.verdict]
+
+
+EXIT = {"pass": 0, "fail": 1, "unknown": 2, "incomplete": 3}
+
+
+def replay(
+    *sources: Source | Iterable[bytes | str],
+    policy: Policy = DEFAULT,
+    task: str | None = None,
+    window: str | None = None,
+    watch: Watcher | None = None,
+) -> Replay:
+    """Replay traces or logs, merged by time; a source is a path, `-` for standard input, or lines in memory.
+
+    `task` and `window` narrow the report to what begins with them; everything is folded all the same.
+    Raises TraceError or LogError where a source cannot be read at all, OSError where there is none.
+    """
+    play = _Play(list(sources), policy, watch)
+    play.run()
+    return play.report(task, window)
+
+
+class _Play:
+    """One run: sources, board, and the way back from positions to lines."""
+
+    def __init__(
+        self, sources: list[Source | Iterable[bytes | str]], policy: Policy, watch: Watcher | None
+    ) -> None:
+        self.board = Board(policy)
+        self.names = [_name(source, index) for index, source in enumerate(sources)]
+        self._sources = sources
+        self._watch = watch
+        self._packed: list[Packed] = []
+        self._size = 0
+        self._origins = array("Q") if len(sources) > 1 else None
+        self.facts = TraceFacts(files=self.names)
+
+    def run(self) -> None:
+        opened = [self._open(source, name) for source, name in zip(self._sources, self.names, strict=True)]
+        self._fold(opened[0] if len(opened) == 1 else self._merge(opened))
+        self.board.finish()
+
+    def _open(self, source: Source | Iterable[bytes | str], name: str) -> Iterator[Line]:
+        if not isinstance(source, str | os.PathLike):
+            return read_lines(source, name)
+        path = os.fspath(source)
+        if path != "-":
+            self._size += os.path.getsize(path)
+            if not os.path.isdir(path) and is_sqlite(path):
+                return _read_log(path)
+        packed = open_packed(path)
+        self._packed.append(packed)
+        return read_file(packed, name)
+
+    def _merge(self, sources: list[Iterator[Line]]) -> Iterator[Line]:
+        """By time, each source in its own order; the line number becomes the position in the merged order."""
+        assert self._origins is not None
+        heads = {index: line for index, source in enumerate(sources) if (line := next(source, None)) is not None}
+        while heads:
+            index = min(heads, key=lambda i: (_at(heads[i]), i))
+            line = heads[index]
+            self._origins.append(line.number * len(sources) + index)
+            yield line._replace(number=len(self._origins))
+            following = next(sources[index], None)
+            if following is None:
+                del heads[index]
+            else:
+                heads[index] = following
+
+    def _fold(self, lines: Iterator[Line]) -> None:
+        board, facts = self.board, self.facts
+        fold, drain = board.fold, board.drain
+        first = last = None
+        windows: dict[str | None, None] = {}
+        servers: dict[str | None, None] = {}
+        count = 0
+        for number, observation, damage in lines:
+            if observation is None:
+                board.damage(number, damage)
+                continue
+            fold(Entry(number, observation))
+            count += 1
+            last = observation.at
+            if first is None:
+                first = last
+            if observation.window not in windows:
+                windows[observation.window] = None
+            if observation.server not in servers:
+                servers[observation.server] = None
+            if not count % _PACE:
+                drain()  # nobody performs anything here
+                if self._watch is not None:
+                    self._watch(sum(packed.count for packed in self._packed), self._size)
+        facts.observations, facts.first_at, facts.last_at = count, first, last
+        facts.windows = [window for window in windows if window is not None]
+        facts.servers = [server for server in servers if server is not None]
+
+    def place(self, position: int) -> Place:
+        if self._origins is None:
+            return Place(self.names[0], position)
+        if not 0 < position <= len(self._origins):
+            return Place(self.names[0], 0)
+        line, index = divmod(self._origins[position - 1], len(self.names))
+        return Place(self.names[index], line)
+
+    def report(self, task: str | None, window: str | None) -> Replay:
+        def wanted(prompt_id: str | None, owner: str | None) -> bool:
+            return (task is None or (prompt_id or "").startswith(task)) and (
+                window is None or (owner or "").startswith(window)
+            )
+
+        found = [finding for finding in self.board.findings if wanted(finding.prompt_id, finding.window)]
+        codes: dict[str | None, dict[str, None]] = {}
+        for finding in found:
+            codes.setdefault(finding.prompt_id, {})[finding.code] = None
+        tasks = [
+            self._task(each, list(codes.get(each.prompt_id, ())) if each.prompt_id is not None else [])
+            for each in self.board.tasks
+            if wanted(each.prompt_id, each.window)
+        ]
+        findings = sorted(map(self._finding, found), key=lambda finding: finding.line)
+        return Replay(
+            verdict=_verdict(tasks, findings),
+            trace=self.facts,
+            tasks=tasks,
+            findings=findings,
+            metrics=measure(self.board),
+            unkept_findings=self.board.unkept_findings,
+        )
+
+    def _task(self, task: Task, findings: list[str]) -> TaskFacts:
+        outcome = task.outcome
+        signals = []
+        for told in task.signals:
+            place = self.place(told.position)
+            signals.append(SignalFacts(told.signal, place.line, told.at, place, told))
+        return TaskFacts(
+            prompt_id=task.prompt_id,
+            window=task.window,
+            server=task.server,
+            state=task.state.value,
+            outcome=outcome.value if outcome is not None else None,
+            confidence=task.confidence,
+            completion_source=task.completion_source,
+            confirmed_by=task.confirmed_by,
+            submitted_at=task.submitted_at,
+            started_at=task.started_at,
+            ended_at=task.ended_at,
+            settled_at=task.settled_at,
+            outputs=task.outputs,
+            error=task.error,
+            signals=signals,
+            findings=findings,
+            settled=task.settled,
+        )
+
+    def _finding(self, finding: Finding) -> FindingFacts:
+        places = [self.place(position) for position in finding.positions]
+        return FindingFacts(
+            code=finding.code,
+            severity=finding.severity.value,
+            line=places[0].line,
+            at=finding.at,
+            window=finding.window,
+            server=finding.server,
+            prompt_id=finding.prompt_id,
+            text=finding.text,
+            places=places,
+            count=finding.count,
+        )
+
+
+def _read_log(path: str) -> Iterator[Line]:
+    from comfy_fsm.core import wire  # the log keeps lines as they came; here they become observations
+
+    at = 0.0
+    if not rows.is_log(path):
+        raise LogError(f"{path}: an SQLite file, but no event log of this project; name a trace or a log")
+    for record in rows.read(path):
+        if record.damage is not None:
+            yield Line(record.position, None, record.damage)
+        if record.line is not None:
+            observation: AnyObservation = wire.read(record.line, at)
+            at = observation.at
+            yield Line(record.position, observation)
+
+
+def _name(source: Source | Iterable[bytes | str], index: int) -> str:
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else f"lines {index + 1}"
+
+
+def _at(line: Line) -> float:
+    return line.observation.at if line.observation is not None else float("-inf")
+
+
+def _verdict(tasks: list[TaskFacts], findings: list[FindingFacts]) -> str:
+    if any(finding.severity == Severity.ERROR.value for finding in findings):
+        return "fail"
+    return "pass" if all(task.settled for task in tasks) else "incomplete"
+
+

@@ -1,0 +1,1 @@
+"""A Replay as text or JSON, one file each."""
