@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import os
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import zstandard
 
 from comfy_fsm.core import wire
-from comfy_fsm.core.observations import AnyObservation, Header
+from comfy_fsm.core.observations import AnyObservation, DamageData, Damaged, Entry, Header
 from comfy_fsm.errors import NotATrace, TraceError, TraceVersionError
 
 VERSION = 1
@@ -27,17 +28,10 @@ MAX_RATIO = 400
 MAX_FREE = 256 * 1024 * 1024
 HEAD_LINES = 20
 """A file none of whose first lines is an observation is no trace."""
-_BLOCK = 1024 * 1024
+MAX_WINDOW = 128 * 1024 * 1024
+_BLOCK = 256 * 1024
 _GZIP, _ZSTD, _SQLITE = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"SQLite format 3\0"
 _UNPACKING = (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError)
-
-
-class Line(NamedTuple):
-    """An observation with its line number, counted from 1, or (instead) what is damaged there."""
-
-    number: int
-    observation: AnyObservation | None
-    damage: str = ""
 
 
 class Packed(io.RawIOBase):
@@ -74,26 +68,24 @@ def open_packed(path: str) -> Packed:
     return Packed(open(path, "rb", buffering=0))  # noqa: SIM115 - closed with the process or by the collector
 
 
-def read_file(packed: Packed, name: str) -> Iterator[Line]:
-    """The lines of one source, in their order; raises TraceError where it is no trace at all."""
+def read_file(packed: Packed, name: str) -> Iterator[Entry]:
+    """What is in one file or stream, in its order; raises TraceError where it is no trace at all."""
     buffered = io.BufferedReader(packed, _BLOCK)
     magic = buffered.peek(len(_SQLITE))
     stream: io.BufferedIOBase | zstandard.ZstdDecompressionReader = buffered
     if magic.startswith(_GZIP):
         stream = gzip.GzipFile(fileobj=buffered)
     elif magic.startswith(_ZSTD):
-        stream = zstandard.ZstdDecompressor(max_window_size=128 * 1024 * 1024).stream_reader(
-            buffered, read_across_frames=True
-        )
+        stream = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).stream_reader(buffered, read_across_frames=True)
     elif magic.startswith(_SQLITE):
-        raise NotATrace(f"{name}: an SQLite file cannot be read from a stream; name the file")
-    return _observe(_split(_blocks(stream, packed, name)), name)
+        raise NotATrace(f"{name}: a log cannot be read from a stream; name the file")
+    return _with_head(_observe(_split(_blocks(stream, packed, name))), name)
 
 
-def read_lines(lines: Iterable[bytes | str], name: str = "lines") -> Iterator[Line]:
+def read_lines(lines: Iterable[bytes | str], name: str = "lines") -> Iterator[Entry]:
     """The same from lines in memory."""
     raw = (line.encode("utf-8", "surrogatepass") if isinstance(line, str) else bytes(line) for line in lines)
-    return _observe(((number, line.rstrip(b"\r\n"), True) for number, line in enumerate(raw, 1)), name)
+    return _with_head(_observe(([line.rstrip(b"\r\n")], True) for line in raw), name)
 
 
 def _blocks(stream: object, packed: Packed, name: str) -> Iterator[bytes | str]:
@@ -113,71 +105,95 @@ def _blocks(stream: object, packed: Packed, name: str) -> Iterator[bytes | str]:
         yield f"the compressed data ends or breaks here: {error}"
 
 
-def _split(blocks: Iterator[bytes | str]) -> Iterator[tuple[int, bytes | str, bool]]:
-    """Number, line (or what is wrong with it) and whether a newline ended it."""
-    number, rest, skipped = 0, b"", 0
+def _split(blocks: Iterator[bytes | str]) -> Iterator[tuple[list[bytes | str], bool]]:
+    """The lines of each block, each as bytes or as what is wrong with it; False with the one that does not end."""
+    rest, skipped = b"", 0
     for block in blocks:
         if isinstance(block, str):
-            number += 1
-            yield number, block, False
+            yield [block], False
             return
-        first, *others = block.split(b"\n")
+        lines: list[bytes | str] = list(block.split(b"\n"))
+        first, lines[0] = lines[0], b""
+        assert isinstance(first, bytes)
         if skipped or len(rest) + len(first) > MAX_LINE:
             skipped += len(rest) + len(first)
             rest = b""
-        else:
-            rest += first
-        for line in others:
-            number += 1
-            yield number, f"line of {skipped} bytes: longer than {MAX_LINE}" if skipped else rest, True
-            rest, skipped = line, 0
-    if skipped:
-        yield number + 1, f"line of {skipped} bytes: longer than {MAX_LINE}", False
-    elif rest:
-        yield number + 1, rest, False
-
-
-def _observe(lines: Iterable[tuple[int, bytes | str, bool]], name: str) -> Iterator[Line]:
-    parse = wire.parse
-    at, good = 0.0, False
-    bad: list[tuple[int, str]] = []
-    held: list[Line] = []
-    for number, line, ended in lines:
-        try:
-            if isinstance(line, str):
-                raise wire.Unreadable(line)
-            observation = parse(line)
-        except wire.Unreadable as error:
-            if isinstance(line, bytes) and (not line.strip() or line.lstrip().startswith(b"#")):
-                continue
-            broken = _broken(number, line, ended, at, str(error))
-            if good:
-                yield broken
-                continue
-            bad.append((number, str(error)))
-            held.append(broken)
-            if len(bad) >= HEAD_LINES:
-                break
+        lines[0] = _overlong(skipped) if skipped else rest + first
+        if len(lines) == 1:
+            rest = b"" if skipped else rest + first
             continue
-        if not good:
-            good = True
-            yield from held
-        at = observation.at
-        if type(observation) is Header and observation.data.version != VERSION:
-            raise TraceVersionError(
-                f"{name}:{number}: trace version {observation.data.version}, while this reads version {VERSION}; "
-                "use the release that wrote it, or a newer one of this",
-                number,
-            )
-        yield Line(number, observation)
-    if bad and not good:
-        number, why = bad[0]
+        last = lines.pop()
+        assert isinstance(last, bytes)
+        rest, skipped = last, 0
+        yield lines, True
+    if skipped or rest:
+        yield [_overlong(skipped) if skipped else rest], False
+
+
+def _overlong(length: int) -> str:
+    return f"a line of {length} bytes, longer than {MAX_LINE}"
+
+
+def _observe(blocks: Iterable[tuple[list[bytes | str], bool]]) -> Iterator[Entry]:
+    """Entries, their position the line number, and in between the places that could not be read."""
+    read = wire.typed
+    number = 0
+    observation: AnyObservation | None = None
+    for lines, ended in blocks:
+        for line in lines:
+            number += 1
+            try:
+                observation = read(line)
+            except wire.SLOW:
+                entry = _read_slowly(line, number, ended, observation.at if observation is not None else 0.0)
+                if entry is not None:
+                    yield entry
+                continue
+            yield Entry(number, observation)
+
+
+def _read_slowly(line: bytes | str, number: int, ended: bool, at: float) -> Entry | None:
+    """What the quick reader refuses: blank lines, comments, odd JSON (P20), and what is broken."""
+    if isinstance(line, str):
+        return damage(number, at, "undecodable" if ended else "damaged", line)
+    if not line.strip() or line.lstrip().startswith(b"#"):
+        return None
+    try:
+        return Entry(number, wire.parse(line))
+    except wire.Unreadable as error:
+        if ended:
+            return damage(number, at, "undecodable", str(error))
+        return damage(number, at, "damaged", f"truncated: the last line does not end, and cannot be read: {error}")
+
+
+def damage(position: int, at: float, code: str, why: str) -> Entry:
+    """An entry for a place that could not be read."""
+    return Entry(position, Damaged(at=at, data=DamageData(code, why)))
+
+
+def _with_head(items: Iterator[Entry], name: str) -> Iterator[Entry]:
+    """The same items, once the first of them show that this is a trace, and of which version."""
+    head: list[Entry] = []
+    for item in items:
+        head.append(item)
+        if not isinstance(item.observation, Damaged):
+            _check_version(item, name)
+            return itertools.chain(head, items)
+        if len(head) >= HEAD_LINES:
+            break
+    for position, observation in ((item.position, item.observation) for item in head[:1]):
+        why = observation.data.why if isinstance(observation, Damaged) else ""
         raise NotATrace(
-            f"{name}:{number}: not a trace: {why}; a trace is JSON Lines, each with `at`, `kind` and `data`", number
+            f"{name}:{position}: not a trace: {why}; a trace is JSON Lines, each with `at`, `kind` and `data`", position
         )
+    return iter(())
 
 
-def _broken(number: int, line: bytes | str, ended: bool, at: float, why: str) -> Line:
-    if not ended:
-        return Line(number, None, f"truncated: the last line does not end, and cannot be read: {why}")
-    return Line(number, wire.undecodable(b"" if isinstance(line, str) else line, at, why))
+def _check_version(entry: Entry, name: str) -> None:
+    observation = entry.observation
+    if isinstance(observation, Header) and observation.data.version != VERSION:
+        raise TraceVersionError(
+            f"{name}:{entry.position}: trace version {observation.data.version}, while this reads version {VERSION}; "
+            "use the release that wrote it, or a newer one of this",
+            entry.position,
+        )

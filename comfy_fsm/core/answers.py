@@ -6,7 +6,7 @@ expected shape is unreachable, never absent (P33).
 
 from __future__ import annotations
 
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from comfy_fsm.core import evidence, wire
 from comfy_fsm.core import observations as seen
@@ -74,9 +74,9 @@ def fold_no_answer(ledger: Ledger, position: int, o: seen.NoAnswer) -> None:
 
 def _route(method: str, path: str) -> tuple[str, str | None]:
     """Which question this is, with or without the `/api` that every route has since June 2024."""
-    parts = [unquote(part) for part in urlsplit(path).path.split("/") if part]
-    if parts[:1] == ["api"]:
-        parts = parts[1:]
+    parts = [unquote(part) for part in path.partition("?")[0].split("/") if part]
+    if parts and parts[0] == "api":
+        del parts[0]
     match (method.upper(), *parts):
         case ("POST", "prompt"):
             return "post", None

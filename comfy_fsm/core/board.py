@@ -33,19 +33,17 @@ class Board:
     def fold(self, entry: Entry) -> None:
         """Take one entry; an entry at or before the last position was folded already, and changes nothing."""
         ledger = self._ledger
-        position, o = entry.position, entry.observation
+        position = entry.position
         if position <= ledger.position:
             return
         ledger.position = position
-        if o.at > ledger.now:
-            ledger.now = o.at
-        if o.at >= ledger.due:
-            _remind(ledger, position, o.at)
+        o = entry.observation
+        at = o.at
+        ledger.now = at
+        ledger.entries += 1
+        if at >= ledger.due:
+            _remind(ledger, position, at)
         _FOLDS[type(o)](ledger, position, o)
-
-    def damage(self, position: int, why: str) -> None:
-        """The log or trace is damaged here; what follows is folded all the same."""
-        self._ledger.find("damaged", position, self._ledger.now, why, prompt_id=None, window=None, server=str(position))
 
     def finish(self) -> None:
         """The trace ends: whatever waited for a later entry is judged by what is there."""
@@ -89,17 +87,36 @@ class Board:
         return self._ledger.unkept
 
     @property
-    def frames(self) -> tuple[int, int]:
-        """Frames that named a prompt, and those of them whose prompt was known."""
-        return self._ledger.frames, self._ledger.frames_of_known
+    def entries(self) -> int:
+        return self._ledger.entries
 
     @property
     def now(self) -> float:
+        """The time of the last entry."""
         return self._ledger.now
+
+    @property
+    def frames(self) -> tuple[int, int]:
+        """Frames that named a prompt, and those of them whose prompt was known."""
+        return self._ledger.frames, self._ledger.frames - self._ledger.strangers
+
+    @property
+    def windows(self) -> list[str]:
+        return [window for window in self._ledger.windows if window is not None]
+
+    @property
+    def servers(self) -> list[str]:
+        return list(dict.fromkeys(server.url for server in self._ledger.servers.values() if server.url))
 
 
 def _undecodable(ledger: Ledger, position: int, o: seen.Undecodable) -> None:
     ledger.find("undecodable", position, o.at, o.data.error, window=o.window, server=o.server)
+
+
+def _damaged(ledger: Ledger, position: int, o: seen.Damaged) -> None:
+    """What follows is folded all the same; it is no observation, and knows no time."""
+    ledger.entries -= 1
+    ledger.find(o.data.code, position, o.at, o.data.why)
 
 
 def _unrecognized(ledger: Ledger, position: int, o: seen.Unrecognized) -> None:
@@ -108,6 +125,7 @@ def _unrecognized(ledger: Ledger, position: int, o: seen.Unrecognized) -> None:
 
 
 def _asked(ledger: Ledger, position: int, o: seen.Request) -> None:
+    ledger.windows.setdefault(o.window)
     socket = ledger.server(o.server).sockets.get(o.window)
     if socket is not None and socket.down_position is not None:
         note_gap(ledger, socket, o.at)
@@ -202,4 +220,5 @@ _FOLDS: dict[type[AnyObservation], Callable[..., None]] = {
     seen.Command: _commanded,
     seen.Delivered: _delivered,
     seen.Unrecognized: _unrecognized,
+    seen.Damaged: _damaged,
 }

@@ -26,12 +26,9 @@ _JOBS = {"completed": State.COMPLETED, "failed": State.FAILED, "cancelled": Stat
 
 
 class Node(Struct, frozen=True):
-    inputs: dict[str, object] = {}
+    """One node of a graph; an input that is a list of two is a link: [node, slot]."""
 
-    def sources(self) -> list[str]:
-        """The nodes it reads: a link is [node, slot]."""
-        links = (value for value in self.inputs.values() if isinstance(value, list) and len(value) == 2)
-        return [str(link[0]) for link in links if isinstance(link[0], str | int)]
+    inputs: dict[str, object] = {}
 
 
 class Submission(Struct, frozen=True):
@@ -46,18 +43,12 @@ class Submission(Struct, frozen=True):
         """The nodes that nothing else reads: each output node among them must run."""
         if self.partial_execution_targets:
             return set(self.partial_execution_targets)
-        return self.prompt.keys() - {source for node in self.prompt.values() for source in node.sources()}
+        links = (value for node in self.prompt.values() for value in node.inputs.values() if type(value) is list)
+        return self.prompt.keys() - {str(link[0]) for link in links if len(link) == 2}
 
     def must_run(self) -> set[str]:
-        """The sinks and all that they read."""
-        found: set[str] = set()
-        left = list(self.sinks())
-        while left:
-            node = left.pop()
-            if node in self.prompt and node not in found:
-                found.add(node)
-                left.extend(self.prompt[node].sources())
-        return found
+        """Each node leads to a sink, so all must run; not so where only some outputs are wanted."""
+        return set() if self.partial_execution_targets else set(self.prompt)
 
 
 class NodeError(Struct, frozen=True):

@@ -93,16 +93,18 @@ class Ledger:
         self.tasks: dict[int, Task] = {}
         self._numbers = 0
         self.homes: dict[str, str] = {}
+        self.windows: dict[str | None, None] = {}
         self.questions: OrderedDict[str, Question] = OrderedDict()
         self.findings: list[Finding] = []
         self.unkept = 0
-        self._found: dict[tuple[str, str | None, str | None, str | None], Finding] = {}
+        self.found: dict[tuple[str, str | None, str | None, str | None], Finding] = {}
         self.effects: dict[tuple[type[AnyEffect], str, str | None], AnyEffect] = {}
         self.position = 0
         self.now = 0.0
         self.order = 0
         self.frames = 0
-        self.frames_of_known = 0
+        self.strangers = 0
+        self.entries = 0
         self.due = float("inf")
         self._timers: list[tuple[float, int, Task]] = []
         self.overdue: list[Task] = []
@@ -125,6 +127,7 @@ class Ledger:
         socket = server.sockets.get(window)
         if socket is None:
             socket = server.sockets[window] = Socket(server, window)
+            self.windows.setdefault(window)
         return socket
 
     def add(self, task: Task, server: Server, position: int, at: float) -> None:
@@ -192,18 +195,21 @@ class Ledger:
         if task is not None:
             window, server, prompt_id = window or task.window, server or task.server, task.prompt_id
         key = (code, window, server, prompt_id)
-        finding = self._found.get(key)
+        finding = self.found.get(key)
         if finding is None:
             severity = CODES[code].severity
             if severity is Severity.NOTE and len(self.findings) >= self.policy.findings:
                 self.unkept += 1
                 return
             finding = Finding(code, severity, at, window, server, prompt_id, text, [position])
-            self._found[key] = finding
+            self.found[key] = finding
             self.findings.append(finding)
             return
+        self.count(finding, position)
+
+    def count(self, finding: Finding, position: int) -> None:
         finding.count += 1
-        if len(finding.positions) < self.policy.lines:
+        if finding.count <= self.policy.lines:
             finding.positions.append(position)
 
     def want(self, effect: AnyEffect, subject: str | None) -> None:

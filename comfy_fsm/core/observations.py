@@ -235,6 +235,17 @@ class Unrecognized(Observation, frozen=True, gc=False, kw_only=True, tag="\N{REP
     why: str = ""
 
 
+class DamageData(Struct, frozen=True, gc=False, omit_defaults=True):
+    code: str
+    why: str
+
+
+class Damaged(Observation, frozen=True, gc=False, kw_only=True, tag="\N{REPLACEMENT CHARACTER}damaged"):
+    """A place of a log or trace that its reader could not read, under the code of the finding that it is."""
+
+    data: DamageData
+
+
 AnyObservation = (
     Header
     | Opened
@@ -249,6 +260,7 @@ AnyObservation = (
     | Command
     | Delivered
     | Unrecognized
+    | Damaged
 )
 
 

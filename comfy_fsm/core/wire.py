@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
+from functools import cache
 from typing import TypeVar, get_args
 
 import msgspec
@@ -21,7 +23,9 @@ MAX_CITED = 2_000
 """Characters of an unreadable frame that are kept: enough to recognise it, too few to hurt."""
 
 _T = TypeVar("_T")
-_typed = msgspec.json.Decoder(AnyObservation).decode
+typed = msgspec.json.Decoder(AnyObservation).decode
+"""The first reader alone, for those who read a million lines; what it refuses with SLOW, parse may still read."""
+SLOW = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _plain = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 _KINDS = frozenset(str(kind.__struct_config__.tag) for kind in get_args(AnyObservation))
@@ -36,12 +40,12 @@ class Unreadable(ValueError):
 def parse(line: bytes) -> AnyObservation:
     """One line of a trace; raises Unreadable, and nothing else."""
     try:
-        return _typed(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return typed(line)
+    except SLOW as error:
         why = _reason(error)
     try:
         value = _plain(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except SLOW as error:
         return _tolerate(line, _reason(error))
     return _mend(value, why)
 
@@ -80,14 +84,21 @@ def message_line(text: str, *, at: float, window: str, server: str, conn: int | 
 
 def body(raw: msgspec.Raw, kind: type[_T]) -> _T | None:
     """The body of a request or answer as `kind`, or None where it is something else (P33)."""
+    decode = _decoder(kind)
     try:
-        return msgspec.json.decode(raw, type=kind, strict=False)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return decode(raw)
+    except SLOW:
         pass
     try:
-        return msgspec.json.decode(_encode(_scrub(json.loads(bytes(raw)))), type=kind, strict=False)
+        return decode(_encode(_scrub(json.loads(bytes(raw)))))
     except (msgspec.ValidationError, ValueError, RecursionError):
         return None
+
+
+@cache
+def _decoder(kind: type[_T]) -> Callable[[msgspec.Raw | bytes], _T]:
+    """Made once for each type: to make one costs more than to use it."""
+    return msgspec.json.Decoder(kind, strict=False).decode
 
 
 def _reason(error: Exception) -> str:
@@ -103,7 +114,7 @@ def _tolerate(line: bytes, why: str) -> AnyObservation:
     except (ValueError, RecursionError) as error:
         raise Unreadable(why if isinstance(error, ValueError) else "nested too deeply") from None
     try:
-        return _typed(_encode(value))
+        return typed(_encode(value))
     except msgspec.ValidationError as error:
         return _mend(value, str(error))
 
@@ -132,7 +143,7 @@ def _mend(value: object, why: str) -> AnyObservation:
     envelope = {name: value[name] for name in ("at", "window", "server", "seq", "conn", "mono") if name in value}
     for mended in (_mend_frame(value), value | {"data": value.get("data") or {}}):
         try:
-            return _typed(_encode(envelope | {"kind": mended["kind"], "data": mended["data"]}))
+            return typed(_encode(envelope | {"kind": mended["kind"], "data": mended["data"]}))
         except msgspec.ValidationError:
             continue
     kind = value["kind"]

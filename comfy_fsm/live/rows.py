@@ -29,7 +29,9 @@ _END = 2**62  # a position beyond every position
 
 # A flipped bit can make SQLite quote the schema in an error message, and the quotation need not be UTF-8.
 DAMAGE = (sqlite3.Error, UnicodeDecodeError)
-_NOT_DAMAGE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR}
+_NOT_DAMAGE = {
+    sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR,
+}  # fmt: skip
 
 
 def digest(before: bytes, position: int, line: bytes) -> bytes:
@@ -82,6 +84,8 @@ def held(path: str, *, create: bool = False) -> Iterator[bool]:
     finally:
         with _guard:
             _held[key] -= 1
+            if not _held[key]:
+                del _held[key]
 
 
 def _look(path: str, found: os.stat_result) -> None:
