@@ -73,6 +73,7 @@ class TaskFacts(Struct, frozen=True, kw_only=True):
     signals: list[SignalFacts]
     findings: list[str]
     settled: bool
+    first: Place
 
 
 class FindingFacts(Struct, frozen=True, kw_only=True):
@@ -249,6 +250,7 @@ class _Play:
             signals=signals,
             findings=findings,
             settled=task.settled,
+            first=self.place(task.first_position),
         )
 
     def _finding(self, finding: Finding) -> FindingFacts:

@@ -5,6 +5,7 @@ What a file can do to its reader has its bound here: the length of a line, how f
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import itertools
@@ -64,7 +65,7 @@ def open_packed(path: str) -> Packed:
     if path == "-":
         return Packed(sys.stdin.buffer)
     if os.path.isdir(path):
-        raise IsADirectoryError(path)
+        raise IsADirectoryError(errno.EISDIR, "is a directory, not a trace or a log", path)
     return Packed(open(path, "rb", buffering=0))  # noqa: SIM115 - closed with the process or by the collector
 
 

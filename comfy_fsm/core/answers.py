@@ -282,7 +282,7 @@ def _history_answered(ledger: Ledger, question: Question, raw: seen.Raw, positio
         task = _bound_here(ledger, server, prompt_id, question.window, position, at, "answered")
         if task is not None:
             task.last_sign = at
-            moved(ledger, task, at)
+            moved(ledger, task, position, at)
             weigh(ledger, task, record, "history", position, at)
     asked = server.tasks.get(question.prompt_id or "")
     if asked is not None and question.prompt_id not in records and not asked.settled:
@@ -300,10 +300,10 @@ def _empty(ledger: Ledger, task: Task, question: Question, position: int, at: fl
     looks = [q for q in question.server.queues if q.asked > since and q.answered < question.order]
     if looks and task.prompt_id not in looks[-1].ids:
         task.absences += 1
-        task.absent_order, task.absent_at = ledger.order, at
+        task.absent_order, task.absent_at, task.absent_position = ledger.order, at, position
         ear = ledger.ear(task)
         if ear is None or ear.read_to >= at:
-            judge_absence(ledger, task, position, at)
+            judge_absence(ledger, task)
         elif task not in ear.absent:
             ear.absent.append(task)
     if not task.settled:
@@ -328,7 +328,7 @@ def _listed(ledger: Ledger, task: Task, signal: Signal, name: str, position: int
     task.last_sign = at
     task.absences = 0
     if signal is Signal.RUN:
-        moved(ledger, task, at)
+        moved(ledger, task, position, at)
         if task.stated is not None:
             signal = Signal.TRAIL  # it is listed until its record is written (P21)
     move(ledger, task, signal, name, position, at)
@@ -348,7 +348,7 @@ def _jobs_answered(ledger: Ledger, question: Question, raw: seen.Raw, position: 
         outcome = job.decided()
         if outcome is not None:
             task.last_sign = at
-            moved(ledger, task, at)
+            moved(ledger, task, position, at)
             task.outputs = evidence.outputs_of(job.outputs, ledger.policy.outputs)
             task.error = evidence.failure_of(job.execution_error) if job.execution_error else task.error
             settle(ledger, task, outcome, "verified", "jobs", position, at)

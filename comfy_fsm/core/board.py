@@ -51,9 +51,9 @@ class Board:
         position, at = ledger.position, ledger.now
         for server in {id(server): server for server in ledger.servers.values()}.values():
             for task in list(server.open_tasks.values()):
-                judge_absence(ledger, task, position, at)
+                judge_absence(ledger, task)
             for socket in server.sockets.values():
-                judge_ear(ledger, socket, position, at, closing=True)
+                judge_ear(ledger, socket, at, closing=True)
             for prompt_id, frames in server.waiting.items():
                 report_stranger(ledger, server.url, prompt_id, frames)
             for task in server.open_tasks.values():
@@ -175,9 +175,9 @@ def _ticked(ledger: Ledger, position: int, o: seen.Tick) -> None:
     for server in {id(server): server for server in ledger.servers.values()}.values():
         for socket in server.sockets.values():
             if socket.absent:
-                catch_up(ledger, socket, position, o.at - patience)
+                catch_up(ledger, socket, o.at - patience)
             if socket.loose:
-                judge_ear(ledger, socket, position, o.at, closing=False)
+                judge_ear(ledger, socket, o.at, closing=False)
 
 
 def _commanded(ledger: Ledger, position: int, o: seen.Command) -> None:

@@ -29,7 +29,7 @@ def fold_message(ledger: Ledger, position: int, o: seen.Message) -> None:
     socket.read_to = at
     _HANDLERS[type(frame)](ledger, socket, position, o, frame)
     if socket.absent:
-        catch_up(ledger, socket, position, at)
+        catch_up(ledger, socket, at)
 
 
 def fold_binary(ledger: Ledger, position: int, o: seen.Binary) -> None:
@@ -43,12 +43,12 @@ def fold_binary(ledger: Ledger, position: int, o: seen.Binary) -> None:
             _run(ledger, task, "preview", position, o.at)
 
 
-def catch_up(ledger: Ledger, socket: Socket, position: int, at: float) -> None:
+def catch_up(ledger: Ledger, socket: Socket, at: float) -> None:
     """Read past the moment of a proof of absence: nothing older can be on its way any more."""
     ready = [task for task in socket.absent if task.absent_at <= at]
     socket.absent = [task for task in socket.absent if task.absent_at > at]
     for task in ready:
-        judge_absence(ledger, task, position, at)
+        judge_absence(ledger, task)
 
 
 def replay_waiting(ledger: Ledger, task: Task) -> None:
@@ -170,7 +170,9 @@ def _cached(ledger: Ledger, socket: Socket, position: int, o: seen.Message, fram
     task = _hear(ledger, socket, position, o, frame.data.prompt_id, True)
     if task is None:
         return
-    task.reach(frame.data.nodes, ledger.policy.outputs)  # no `executing`, before August 2024 no `executed` (P14)
+    task.reach(frame.data.nodes, ledger.policy.outputs)
+    if task.sinks is not None and not task.stamped:  # before August 2024 a cached sink tells no `executed` (P14)
+        task.sinks.difference_update(frame.data.nodes)
     task.must.difference_update(frame.data.nodes)
     if task.phase > _CACHED:
         _disorder(ledger, task, "execution_cached", position, o.at)

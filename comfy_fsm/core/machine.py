@@ -168,4 +168,4 @@ def diagram() -> str:
         auto_transitions=False,
         graph_engine="mermaid",
     )
-    return str(machine.get_graph().draw(None)) + "\n"
+    return str(machine.get_graph(title="title: the life of one task").draw(None)) + "\n"

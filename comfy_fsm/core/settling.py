@@ -62,11 +62,11 @@ def settle(
     told_by = confirmed_by or task.completion_source or "queue"
     if not move(ledger, task, SETTLING[outcome], told_by, position, at):
         return
-    if outcome not in (State.LOST, State.EXPIRED, State.REJECTED):
+    if outcome is not State.EXPIRED:
         task.point_to_end(told_by, at)
     if not task.outputs:
         task.outputs = _announced_outputs(task, ledger.policy.outputs)
-    task.leave_settled(outcome, confidence, confirmed_by, at)
+    task.leave_settled(outcome, confidence, confirmed_by, position, at)
     server = ledger.server(task.server)
     server.open_tasks.pop(task.number, None)
     if task.prompt_id is not None:
@@ -129,14 +129,13 @@ def _weigh_bare(
         _incomplete(ledger, task, "it has no status, though this server gives one", position, at)
         return
     outputs = ordered if ordered is not None else task.sinks
-    whole = bool(outputs) and record.has(outputs or ())
+    through = task.ran_through() or (bool(outputs) and record.has(outputs or ()))
     end(ledger, task, name, position, at)
     if task.stated is State.COMPLETED and missing:
         _incomplete(ledger, task, f"it lacks the outputs of node {', '.join(missing[:5])}", position, at)
     elif task.stated is not None:
-        agreed: Confidence = "verified" if task.stated is State.COMPLETED else "stated"
-        _believe(ledger, task, record, task.stated, agreed, name, position, at)
-    elif whole:
+        _believe(ledger, task, record, task.stated, task.confidence or "stated", name, position, at)
+    elif through:
         _believe(ledger, task, record, State.COMPLETED, "inferred", name, position, at)
 
 
@@ -195,8 +194,9 @@ def _backoff(ledger: Ledger, task: Task) -> float:
 # absence
 
 
-def judge_absence(ledger: Ledger, task: Task, position: int, at: float) -> None:
+def judge_absence(ledger: Ledger, task: Task) -> None:
     """Absence is proved and no frame is on its way any more: what does it mean? (P27, P29, P30)"""
+    position, at = task.absent_position, task.absent_at
     if task.settled or not task.absences:
         return
     server = ledger.server(task.server)
@@ -261,19 +261,19 @@ def _await_ear(ledger: Ledger, task: Task) -> None:
         ear.loose.append(task)
 
 
-def moved(ledger: Ledger, task: Task, at: float) -> None:
+def moved(ledger: Ledger, task: Task, position: int, at: float) -> None:
     """HTTP shows movement: an open socket that hears nothing of it is deaf (P3)."""
     ear = ledger.ear(task)
     if ear is None or task.heard or task.moved_at is not None:
         return
     if ear.open and task.submitted_at is not None and ear.opened_order < task.submitted_order:
-        task.moved_at = at
+        task.moved_at, task.moved_position = at, position
         ear.loose.append(task)
         ledger.want(OpenSocket(due=at + ledger.policy.settle_seconds, server=task.server, window=task.client_id or ""),
                     task.client_id)  # fmt: skip
 
 
-def judge_ear(ledger: Ledger, socket: Socket, position: int, at: float, *, closing: bool) -> None:
+def judge_ear(ledger: Ledger, socket: Socket, at: float, *, closing: bool) -> None:
     """The socket was read as far as it goes: did it keep something back?"""
     kept = []
     for task in socket.loose:
@@ -282,10 +282,11 @@ def judge_ear(ledger: Ledger, socket: Socket, position: int, at: float, *, closi
             continue
         if task.moved_at is not None and not task.heard:
             text = "it moved, and the open socket of its window heard nothing of it"
-            ledger.find("deaf-socket", position, at, text, task=task)
+            ledger.find("deaf-socket", task.moved_position, task.moved_at, text, task=task)
             task.moved_at = None
         if not task.settled:
             continue
         if not task.heard_end:
-            ledger.find("missed-end", position, at, f"settled by {task.confirmed_by} alone", task=task)
+            settled_at = task.settled_at or at
+            ledger.find("missed-end", task.settled_position, settled_at, f"settled by {task.confirmed_by} alone", task=task)
     socket.loose = kept

@@ -52,8 +52,8 @@ def fold_closed(ledger: Ledger, position: int, o: seen.Closed) -> None:
     if socket.open:
         return
     socket.running = None
-    catch_up(ledger, socket, position, o.at)
-    judge_ear(ledger, socket, position, o.at, closing=True)
+    catch_up(ledger, socket, o.at)
+    judge_ear(ledger, socket, o.at, closing=True)
     if any(o.window in (task.window, task.client_id) for task in socket.server.open_tasks.values()):
         socket.down_position = position
         due = o.at + ledger.policy.reopen_seconds

@@ -54,6 +54,7 @@ class Task(Struct, eq=False):
     started_at: float | None = None
     ended_at: float | None = None
     settled_at: float | None = None
+    settled_position: int = 0
     outputs: tuple[Output, ...] = ()
     error: Failure | None = None
     signals: list[Told] = field(default_factory=list)
@@ -88,9 +89,11 @@ class Task(Struct, eq=False):
     known_order: int = 0
     """The answer to its POST: only a look that was asked after it can prove absence (P29)."""
     moved_at: float | None = None
+    moved_position: int = 0
     absences: int = 0
     absent_order: int = 0
     absent_at: float = 0.0
+    absent_position: int = 0
     looks: int = 0
 
     @property
@@ -124,13 +127,17 @@ class Task(Struct, eq=False):
             self.ended_at = at
 
     def conclude(self) -> None:
-        """Before July 2024 a success ends with `executing` null alone: nothing else was told, so it succeeded.
-
-        Only where the socket heard it all, and every sink was begun, cached or done: nothing stopped the run.
-        """
-        silent = self.heard_null and self.whole and not self.stamped and self.stated is None
-        if silent and self.sinks is not None and self.sinks <= self.reached:
+        """Before July 2024 a success ends with `executing` null alone: where all was heard, every sink was done or
+        cached, and no error or interrupt was told, it succeeded."""
+        if self._silent_end() and self.sinks is not None and not self.sinks:
             self.stated, self.confidence = State.COMPLETED, "inferred"
+
+    def ran_through(self) -> bool:
+        """The same, but for sinks that never tell `executed` (P15): each was at least begun."""
+        return self._silent_end() and self.sinks is not None and self.sinks <= self.reached
+
+    def _silent_end(self) -> bool:
+        return self.heard_null and self.whole and not self.stamped and self.stated is None
 
     def reach(self, nodes: Iterable[str], limit: int) -> None:
         """These nodes were begun, cached or done; of a graph not known yet, at most `limit` are remembered."""
@@ -139,12 +146,14 @@ class Task(Struct, eq=False):
         elif len(self.reached) < limit:
             self.reached.update(nodes)
 
-    def leave_settled(self, outcome: State, confidence: Confidence, confirmed_by: str | None, at: float) -> None:
+    def leave_settled(
+        self, outcome: State, confidence: Confidence, confirmed_by: str | None, position: int, at: float
+    ) -> None:
         """What a settling move leaves behind; the working notes of the run are dropped."""
         self.stated = outcome
         self.confidence = confidence
         self.confirmed_by = confirmed_by
-        self.settled_at = at
+        self.settled_at, self.settled_position = at, position
         if outcome not in RECOVERABLE:
             self.ended_at = self.ended_at if self.ended_at is not None else at
         self.sinks = None

@@ -1,0 +1,120 @@
+"""Arguments in, exit status out: `python -m replay TRACE…`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import IO, Annotated, Literal
+
+import cyclopts
+from cyclopts import App, Parameter
+
+from comfy_fsm.errors import ComfyFsmError, InvariantBroken
+
+USAGE, NOT_A_TRACE, NO_INPUT, OUR_FAULT, CUT_SHORT = 64, 65, 66, 70, 130
+
+app = App(
+    name="python -m replay",
+    usage="Usage: python -m replay [OPTIONS] TRACE...",
+    help="Tell, per task, what a trace or log shows to have happened, on what evidence, and what went wrong.",
+    help_epilogue="Exit status: 0 pass · 1 fail · 2 unknown · 3 incomplete · 64 wrong usage · 65 not a trace · "
+    "66 no such file · 70 our own fault.",
+    version_flags=[],
+    result_action="return_value",
+)
+
+
+@app.default
+def command(
+    *traces: Annotated[str, Parameter(name="TRACE")],
+    format: Annotated[Literal["text", "json"], Parameter(name="--format")] = "text",
+    task: Annotated[str | None, Parameter(name="--task")] = None,
+    window: Annotated[str | None, Parameter(name="--window")] = None,
+    output: Annotated[str | None, Parameter(name="--output")] = None,
+    no_color: Annotated[bool, Parameter(name="--no-color", negative="", show_default=False)] = False,
+) -> int:
+    """Replay.
+
+    Parameters
+    ----------
+    traces
+        Trace files (.jsonl, .jsonl.gz, .jsonl.zst), logs, or - for standard input; several are merged by time.
+    format
+        The report: text to read, or json (version 1) to process.
+    task
+        Only tasks whose prompt id begins so, told line by line with the reason of each move.
+    window
+        Only what windows whose id begins so did and found.
+    output
+        Write the report to this file instead of standard output.
+    no_color
+        No colours; the environment variable NO_COLOR does the same.
+    """
+    from replay.play import replay  # the report and its drawing load only once there is something to do
+    from replay.report import document, terminal
+
+    if not traces:
+        raise _Wrong("name a trace, a log, or - for standard input; --help tells more")
+    if len(traces) != len(set(traces)):
+        raise _Wrong("the same trace is named twice")
+    with terminal.progress(sys.stderr) as watch:
+        found = replay(*traces, task=task, window=window, watch=watch)
+    if task is not None and not found.tasks:
+        raise _Wrong(f"no task's prompt id begins with {task!r}; run without --task to see them all")
+    if window is not None and not found.tasks and not found.findings:
+        raise _Wrong(f"no window's id begins with {window!r}, or it has no task and no finding")
+
+    def write(file: IO[str]) -> None:
+        if format == "json":
+            file.write(document.encode(found) + "\n")
+        else:
+            terminal.draw(found, file, color=False if no_color else None, story=task is not None)
+
+    if output is None:
+        write(sys.stdout)
+        sys.stdout.flush()
+    else:
+        with open(output, "w", encoding="utf-8") as file:
+            write(file)
+    return found.exit_status
+
+
+class _Wrong(Exception):
+    """The command was used wrongly; the text says how to use it."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; every way it can end has its exit status and one line on standard error."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        return int(app(arguments, exit_on_error=False, print_error=False) or 0)
+    except (_Wrong, cyclopts.CycloptsError) as error:
+        return _say(USAGE, str(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CUT_SHORT
+    except KeyboardInterrupt:
+        return _say(CUT_SHORT, "interrupted")
+    except InvariantBroken as error:
+        return _say(OUR_FAULT, f"{error}; please report it, with the trace")
+    except ComfyFsmError as error:
+        return _say(NOT_A_TRACE, str(error))
+    except OSError as error:
+        return _say(NO_INPUT, f"{error.filename or 'input'}: {error.strerror or 'cannot be opened as a file'}")
+    except MemoryError:
+        return _say(OUR_FAULT, "out of memory; narrow the trace, and please report it")
+    except Exception as error:
+        return _say(OUR_FAULT, f"our own fault: {type(error).__name__}: {error}; please report it, with the trace")
+
+
+def _say(status: int, text: str) -> int:
+    from replay.report.harmless import harmless
+
+    print(f"replay: {harmless(text, 600)}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

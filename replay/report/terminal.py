@@ -1,0 +1,247 @@
+"""A Replay as text, made to be read by a person under stress: verdict, tasks, findings, gravest first.
+
+Nothing here is parsed as markup: each text is a `Text`, and whatever a trace said has passed `harmless`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from comfy_fsm.core.findings import CODES, GRAVITY
+from replay.play import FindingFacts, Place, Replay, TaskFacts
+from replay.report.harmless import harmless
+
+TASKS = 40
+"""Rows of the table of tasks; those that need a look come first, and the JSON report has them all."""
+SUBJECTS = 6
+"""Places told of one code."""
+WIDTH = 120
+_STYLES = {
+    "pass": "bold green", "fail": "bold red", "incomplete": "bold yellow", "unknown": "bold yellow",
+    "completed": "green", "failed": "red", "cancelled": "magenta", "rejected": "red", "lost": "bold red",
+    "expired": "bold red", "error": "bold red", "warning": "yellow", "note": "dim",
+}  # fmt: skip
+_VERDICTS = {
+    "pass": "every task is decided, and nothing went wrong that matters",
+    "fail": "something went wrong",
+    "incomplete": "a task is undecided where the trace ends",
+    "unknown": "a search ran out of budget",
+}
+
+
+def draw(replay: Replay, file: IO[str], *, color: bool | None, story: bool) -> None:
+    """Write the report to `file`; `color` None leaves it to the terminal and NO_COLOR."""
+    console = Console(
+        file=file, no_color=True if color is False else None, highlight=False, markup=False, emoji=False, soft_wrap=False,
+        width=None if file.isatty() else WIDTH,
+    )  # fmt: skip
+    names = _Names(replay)
+    for part in _verdict(replay):
+        console.print(part)
+    if story:
+        for task in replay.tasks[:SUBJECTS]:
+            _story(console, replay, task)
+    elif replay.tasks:
+        console.print(_tasks(replay, names))
+        left = len(replay.tasks) - TASKS
+        if left > 0:
+            console.print(Text(f"and {left:,} more tasks; --format json lists them all", "dim"))
+    _findings(console, replay, names)
+
+
+def _verdict(replay: Replay) -> Iterator[Text]:
+    counts = _count(task.state for task in replay.tasks)
+    grave = _count(finding.severity for finding in replay.findings)
+    reason = _VERDICTS[replay.verdict]
+    errors = [finding for finding in replay.findings if finding.severity == "error"]
+    if errors:
+        reason = f"{_plural(len(errors), 'error')}: " + ", ".join(dict.fromkeys(f.code for f in errors))
+    elif replay.verdict == "incomplete":
+        undecided = sum(not task.settled for task in replay.tasks)
+        reason = f"{_plural(undecided, 'task')} undecided where the trace ends"
+    elif not replay.trace.observations:
+        reason = "the trace holds no observation: there is nothing to judge"
+    yield Text.assemble((replay.verdict.upper(), _STYLES[replay.verdict]), f"  {reason}")
+    files = ", ".join(harmless(file, 80) for file in replay.trace.files)
+    span = (replay.trace.last_at or 0) - (replay.trace.first_at or 0)
+    yield Text(
+        f"{files}: {_plural(replay.trace.observations, 'observation')} in {_seconds(span)}, "
+        f"{_plural(len(replay.trace.windows), 'window')}, {_plural(len(replay.trace.servers), 'server')}"
+    )
+    if replay.tasks:
+        yield Text(f"{_plural(len(replay.tasks), 'task')}: " + ", ".join(f"{n:,} {state}" for state, n in counts.items()))
+    if grave:
+        yield Text("findings: " + ", ".join(_plural(grave[s], s) for s in GRAVITY if s in grave))
+
+
+def _tasks(replay: Replay, names: _Names) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("\nstate", "\ntask", "\nwindow", "\nserver", "\nhow it is known", "\ntook", "\nfindings"):
+        table.add_column(title, overflow="fold")
+    for task in sorted(replay.tasks, key=_concern)[:TASKS]:
+        graver = [code for code in task.findings if CODES[code].severity != "note"]
+        table.add_row(
+            Text(task.state, _STYLES.get(task.state, "yellow")),
+            Text(names.task(task.prompt_id)),
+            Text(names.window(task.window)),
+            Text(_host(task.server)),
+            Text(_how(task)),
+            Text(_took(task)),
+            Text(", ".join(graver), "yellow"),
+        )
+    return table
+
+
+def _concern(task: TaskFacts) -> int:
+    """What needs a look comes first: errors, the undecided, warnings, what did not succeed; then as seen."""
+    severities = {CODES[code].severity for code in task.findings}
+    concerns = (
+        "error" in severities, not task.settled, "warning" in severities, task.state != "completed"
+    )  # fmt: skip
+    return next((rank for rank, concern in enumerate(concerns) if concern), len(concerns))
+
+
+def _how(task: TaskFacts) -> str:
+    source, by = task.completion_source, task.confirmed_by
+    told = source if by in (None, source) else f"{source}, then {by}"
+    if not task.settled:
+        stated = f"said to be {task.outcome}" if task.outcome else "ended, how is open" if source else "no end was told"
+        return f"{stated} (not confirmed)" if source else stated
+    return f"{told} ({task.confidence})" if told else f"({task.confidence})"
+
+
+def _took(task: TaskFacts) -> str:
+    begun = task.submitted_at if task.submitted_at is not None else task.started_at
+    return _seconds(task.ended_at - begun) if begun is not None and task.ended_at is not None else ""
+
+
+def _story(console: Console, replay: Replay, task: TaskFacts) -> None:
+    """One task, line by line, with the reason of each move."""
+    console.print()
+    console.print(Text(f"Task {harmless(task.prompt_id)}", "bold"))
+    console.print(Text(f"of window {harmless(task.window)}, bound to {harmless(task.server)}: {task.state}; {_how(task)}"))
+    if task.error is not None:
+        at = f" in node {task.error.node_id} ({task.error.node_type})" if task.error.node_id else ""
+        console.print(Text(harmless(f"error: {task.error.type}: {task.error.message}{at}"), "red"))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("\nline", "\nafter", "\nseen", "\nstate", "\nwhy"):
+        table.add_column(title, justify="right" if title in ("\nline", "\nafter") else "left", overflow="fold")
+    start = min([signal.at for signal in task.signals] + [x for x in (task.submitted_at,) if x is not None], default=0.0)
+    many = len(replay.trace.files) > 1
+    rows: list[tuple[float, int, list[Text]]] = []
+    if task.submitted_at is not None:
+        rows.append((task.submitted_at, 0, [Text(_cite(task.first, many)), Text("+0.000"), Text("POST /prompt"),
+                                            Text("submitting"), Text("the window posted it")]))  # fmt: skip
+    for signal in task.signals:
+        told = signal.told
+        moved = f"{told.before} → {told.after}" if told.after != told.before else str(told.after)
+        rows.append((signal.at, 1, [Text(_cite(signal.place, many)), Text(f"+{signal.at - start:.3f}"),
+                                    Text(harmless(told.signal)), Text(moved), Text(told.why)]))  # fmt: skip
+    for finding in replay.findings:
+        if finding.prompt_id == task.prompt_id and finding.code != "unresolved":
+            rows.append((finding.at, 2, [Text(_cite(finding.places[0], many)), Text(f"+{finding.at - start:.3f}"),
+                                         Text(finding.code, _STYLES[finding.severity]), Text(""),
+                                         Text(harmless(finding.text))]))  # fmt: skip
+    for _, _, row in sorted(rows, key=lambda row: row[:2]):
+        table.add_row(*row)
+    console.print(table)
+    for output in task.outputs[:SUBJECTS]:
+        console.print(Text(harmless(f"output of node {output.node}: {output.type}/{output.subfolder}/{output.filename}")))
+
+
+def _findings(console: Console, replay: Replay, names: _Names) -> None:
+    by_code: dict[str, list[FindingFacts]] = {}
+    for finding in replay.findings:
+        by_code.setdefault(finding.code, []).append(finding)
+    many = len(replay.trace.files) > 1
+    for code in sorted(by_code, key=lambda code: (GRAVITY[CODES[code].severity], by_code[code][0].line)):
+        found, row = by_code[code], CODES[code]
+        console.print()
+        console.print(Text.assemble((f"{row.severity} ", _STYLES[row.severity]), (code, "bold"), f"  {row.meaning}"))
+        console.print(Text(f"  {row.advice}", "italic"))
+        for finding in found[:SUBJECTS]:
+            lines = ", ".join(_cite(place, many) for place in finding.places)
+            more = f" and {finding.count - len(finding.places):,} more" if finding.count > len(finding.places) else ""
+            word = "line" if finding.count == 1 else "lines"
+            console.print(Text(f"  {word} {lines}{more}: {names.subject(finding)}{harmless(finding.text)}"))
+        if len(found) > SUBJECTS:
+            console.print(Text(f"  and {len(found) - SUBJECTS:,} more of this kind", "dim"))
+    if replay.unkept_findings:
+        console.print(Text(f"and {replay.unkept_findings:,} more notes that were counted, not kept", "dim"))
+
+
+class _Names:
+    """Ids cut as short as they stay apart: a person compares them by eye."""
+
+    def __init__(self, replay: Replay) -> None:
+        self._tasks = _shortest({task.prompt_id for task in replay.tasks if task.prompt_id is not None})
+        self._windows = _shortest(set(replay.trace.windows))
+
+    def task(self, prompt_id: str | None) -> str:
+        return "(no id)" if prompt_id is None else harmless(prompt_id[: self._tasks], 40)
+
+    def window(self, window: str | None) -> str:
+        return "" if window is None else harmless(window[: self._windows], 40)
+
+    def subject(self, finding: FindingFacts) -> str:
+        parts = []
+        if finding.prompt_id is not None:
+            parts.append(f"task {self.task(finding.prompt_id)}")
+        if finding.window is not None:
+            parts.append(f"window {self.window(finding.window)}")
+        return ", ".join(parts) + ": " if parts else ""
+
+
+def _shortest(ids: set[str]) -> int:
+    length = 8
+    while length < 40 and len({each[:length] for each in ids}) < len(ids):
+        length += 4
+    return length
+
+
+def _cite(place: Place, many: bool) -> str:
+    return f"{harmless(place.file, 40)}:{place.line}" if many else str(place.line)
+
+
+def _host(server: str) -> str:
+    return harmless(server.removeprefix("http://").removeprefix("https://"), 40)
+
+
+def _count(words: Iterable[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for word in words:
+        counts[word] = counts.get(word, 0) + 1
+    return dict(sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+
+
+def _seconds(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+@contextmanager
+def progress(file: IO[str]) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on `file` for a long trace, where that is a terminal; None where it is not."""
+    if not file.isatty():
+        yield None
+        return
+    columns = (TextColumn("replaying"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(file=file), transient=True) as bar:
+        row = bar.add_task("replaying", total=None)
+        yield lambda done, size: bar.update(row, completed=done, total=size or None)
+
+

@@ -1,0 +1,197 @@
+"""Every fixture reaches its verdict, and keeps it however its lines are doubled, mixed, or cut off."""
+
+import gzip
+import io
+import json
+import random
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from comfy_fsm.core import wire
+from comfy_fsm.core.observations import Command, Entry, Header, Message
+from comfy_fsm.errors import TraceError
+from replay import replay
+from replay.report.document import compose
+from replay.trace import Packed, read_file, read_lines
+from tests.strategies import fold_all, interleave, outcomes, sources_of
+
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
+RECORDINGS = sorted((FIXTURES / "recordings").glob("*/*.jsonl.gz"))
+MADE = sorted((FIXTURES / "made").glob("*.jsonl"))
+assert len(RECORDINGS) > 100, "a green run over no recordings proves nothing"
+assert len(MADE) > 50, "a green run over no made traces proves nothing"
+SEEDS = (1, 2, 3)
+WHOLE = 150  # entries up to which each single cut and each single repeat is tried; of longer traces, SAMPLE of them
+SAMPLE = 40
+TAIL = 60  # lines in front of one that is cut off at each of its bytes; a cut says nothing about what lies further back
+
+
+def name_of(path: Path) -> str:
+    return f"{path.parent.name}/{path.name.partition('.jsonl')[0]}"
+
+
+def each(paths: list[Path]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("path", paths, ids=name_of)
+
+
+def expected_of(path: Path) -> dict:
+    return json.loads(path.with_name(path.name.partition(".jsonl")[0] + ".expected.json").read_text(encoding="utf-8"))
+
+
+def bytes_of(path: Path) -> bytes:
+    data = path.read_bytes()
+    return gzip.decompress(data) if path.suffix == ".gz" else data
+
+
+@cache
+def entries_of(path: Path) -> tuple[Entry, ...]:
+    return tuple(read_file(Packed(io.BytesIO(bytes_of(path))), path.name))
+
+
+def some(count: int) -> list[int]:
+    """Every index, or an even sample with both ends."""
+    if count <= WHOLE:
+        return list(range(count))
+    return sorted({round(i * (count - 1) / SAMPLE) for i in range(SAMPLE + 1)})
+
+
+def check_verdict(expected: dict, document: dict, *, exact: bool) -> None:
+    tasks = {task["prompt_id"]: task for task in document["tasks"]}
+    assert tasks.keys() == expected["tasks"].keys()
+    for prompt_id, wanted in expected["tasks"].items():
+        task = tasks[prompt_id]
+        facts = {k: v for k, v in wanted.items() if k not in ("truth", "error")}
+        assert {k: task[k] for k in facts} == facts, prompt_id
+        if wanted.get("error") is not None:
+            error = task["error"]
+            assert error is not None, prompt_id
+            assert wanted["error"] in " ".join(filter(None, (error.type, error.message))), prompt_id
+    severities = {finding["code"]: finding["severity"] for finding in document["findings"]}
+    wanted_codes = set(expected["findings"])
+    assert wanted_codes <= severities.keys()
+    assert {code for code, severity in severities.items() if severity == "error"} <= wanted_codes
+    if exact:
+        loud = {code for code, severity in severities.items() if severity != "note"}
+        assert loud <= wanted_codes
+
+
+@each(RECORDINGS)
+def test_every_recording_reaches_its_verdict(path: Path) -> None:
+    check_verdict(expected_of(path), compose(replay(path)), exact=False)
+
+
+@each(MADE)
+def test_every_made_trace_reaches_its_verdict_and_no_other_warning(path: Path) -> None:
+    check_verdict(expected_of(path), compose(replay(path)), exact=True)
+
+
+def test_two_traces_of_one_server_replay_as_one() -> None:
+    expected = json.loads((FIXTURES / "made" / "merge.expected.json").read_text(encoding="utf-8"))
+    paths = [FIXTURES / "made" / name for name in expected["files"]]
+    for order in (paths, paths[::-1]):
+        check_verdict(expected, compose(replay(*order)), exact=True)
+
+
+@each(RECORDINGS + MADE)
+def test_all_frames_doubled_leave_every_outcome(path: Path) -> None:
+    doubled = []
+    for entry in entries_of(path):
+        doubled += [entry.observation] * (2 if isinstance(entry.observation, Message) else 1)
+    assert outcomes(fold_all(doubled)) == outcomes(fold_all(e.observation for e in entries_of(path)))
+
+
+@each(RECORDINGS + MADE)
+def test_each_single_frame_doubled_leaves_every_outcome(path: Path) -> None:
+    seen = [entry.observation for entry in entries_of(path)]
+    whole = outcomes(fold_all(seen))
+    frames = [i for i, o in enumerate(seen) if isinstance(o, Message)]
+    for index in some(len(frames)):
+        at = frames[index]
+        assert outcomes(fold_all([*seen[: at + 1], *seen[at:]])) == whole, f"line {entries_of(path)[at].position}"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@each(RECORDINGS)
+def test_every_mix_of_the_sources_gives_the_same_outcomes(path: Path, seed: int) -> None:
+    seen = [entry.observation for entry in entries_of(path)]
+    mixed = interleave(sources_of(seen), random.Random(seed))
+    assert outcomes(fold_all(mixed)) == outcomes(fold_all(seen))
+
+
+@each(RECORDINGS)
+def test_every_mix_whose_sources_lag_but_a_little_gives_the_same_outcomes(path: Path) -> None:
+    """A full shuffle moves whole sockets past each other; what happens in the field is a few frames."""
+    seen = [entry.observation for entry in entries_of(path)]
+    whole = outcomes(fold_all(seen))
+    for seed in SEEDS:
+        mixed = interleave(sources_of(seen), random.Random(seed), lag=5)
+        assert outcomes(fold_all(mixed)) == whole, f"seed {seed}"
+
+
+@each(RECORDINGS + MADE)
+def test_no_longer_prefix_takes_an_outcome_back(path: Path) -> None:
+    """An outcome that was once reported stands, unless a recover command reopened the task."""
+    seen = [entry.observation for entry in entries_of(path)]
+    told: dict[tuple[str, str | None, int], str] = {}
+    reopened: set[str | None] = set()
+    for cut in some(len(seen) + 1):
+        reopened |= {o.data.prompt_id for o in seen[:cut] if isinstance(o, Command) and o.data.name == "recover"}
+        now = {
+            (server, prompt_id, number): outcome
+            for (server, prompt_id), tasks in outcomes(fold_all(seen[:cut])).items()
+            for number, (_, outcome) in enumerate(tasks)
+        }
+        for key, outcome in told.items():
+            if key[1] not in reopened:
+                assert now.get(key) == outcome, f"prefix of {cut} entries: {key[1]}"
+        told |= {key: outcome for key, outcome in now.items() if outcome is not None}
+
+
+@each(RECORDINGS + MADE)
+def test_the_header_may_be_missing(path: Path) -> None:
+    seen = [entry.observation for entry in entries_of(path)]
+    headless = [o for o in seen if not isinstance(o, Header)]
+    assert outcomes(fold_all(headless)) == outcomes(fold_all(seen))
+    replay([wire.encode(o) for o in headless])
+
+
+def codes_and_outcomes(lines: list[bytes]) -> tuple[list[tuple[str, int]], dict]:
+    """Of a file of these lines, whose last does not end."""
+    entries = list(read_file(Packed(io.BytesIO(b"\n".join(lines))), "cut"))
+    positions = {id(entry.observation): entry.position for entry in entries}
+    board = fold_all(entry.observation for entry in entries)
+    damaged = [e.observation.data.code for e in entries if type(e.observation).__name__ == "Damaged"]
+    assert len(positions) == len(entries)
+    return [(code, entries[-1].position) for code in damaged], outcomes(board)
+
+
+@each(RECORDINGS + MADE)
+def test_the_last_line_may_be_cut_off_at_every_byte(path: Path) -> None:
+    """It is then told to be damaged, and nothing is concluded from the half of it that is there."""
+    lines = [line for line in bytes_of(path).splitlines() if line.strip() and not line.startswith(b"#")]
+    lines = [line for line in lines if not is_damaged(line)]
+    short, last = lines[:1] + lines[1:-1][-TAIL:], lines[-1]
+    _, before = codes_and_outcomes(short)
+    for cut in range(1, len(last)):
+        damaged, after = codes_and_outcomes([*short, last[:cut]])
+        assert damaged == [("damaged", len(short) + 1)], f"cut after {cut} bytes"
+        assert after == before, f"cut after {cut} bytes"
+    assert codes_and_outcomes([*short, last])[0] == []
+
+
+def is_damaged(line: bytes) -> bool:
+    try:
+        wire.parse(line)
+    except wire.Unreadable:
+        return True
+    return False
+
+
+@each(RECORDINGS[:1] + MADE[:1])
+def test_a_first_line_that_is_cut_off_is_no_trace(path: Path) -> None:
+    first = next(line for line in bytes_of(path).splitlines() if not line.startswith(b"#"))
+    for cut in range(1, len(first)):
+        with pytest.raises(TraceError):
+            list(read_lines([first[:cut]]))
