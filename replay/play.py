@@ -129,9 +129,7 @@ def replay(
 class _Play:
     """One run: sources, board, and the way back from positions to lines."""
 
-    def __init__(
-        self, sources: list[Source | Iterable[bytes | str]], policy: Policy, watch: Watcher | None
-    ) -> None:
+    def __init__(self, sources: list[Source | Iterable[bytes | str]], policy: Policy, watch: Watcher | None) -> None:
         self.board = Board(policy)
         self.names = [_name(source, index) for index, source in enumerate(sources)]
         self._sources = sources
@@ -295,5 +293,3 @@ def _verdict(tasks: list[TaskFacts], findings: list[FindingFacts]) -> str:
     if any(finding.severity == Severity.ERROR.value for finding in findings):
         return "fail"
     return "pass" if all(task.settled for task in tasks) else "incomplete"
-
-

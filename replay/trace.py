@@ -18,7 +18,7 @@ from typing import BinaryIO
 import zstandard
 
 from comfy_fsm.core import wire
-from comfy_fsm.core.observations import AnyObservation, DamageData, Damaged, Entry, Header
+from comfy_fsm.core.observations import AnyObservation, Damaged, DamageData, Entry, Header
 from comfy_fsm.errors import NotATrace, TraceError, TraceVersionError
 
 VERSION = 1
@@ -66,7 +66,7 @@ def open_packed(path: str) -> Packed:
         return Packed(sys.stdin.buffer)
     if os.path.isdir(path):
         raise IsADirectoryError(errno.EISDIR, "is a directory, not a trace or a log", path)
-    return Packed(open(path, "rb", buffering=0))  # noqa: SIM115 - closed with the process or by the collector
+    return Packed(open(path, "rb", buffering=0))
 
 
 def read_file(packed: Packed, name: str) -> Iterator[Entry]:

@@ -121,17 +121,16 @@ class LogContract:
                 follower, late = log.follow(), log.follow(after=1)
                 assert await first(2, follower) == [(1, b"a"), (2, b"b")]
                 assert await first(1, late) == [(2, b"b")]
-                for waiting in (follower, late):
-                    coming = asyncio.ensure_future(anext(waiting))
-                    await asyncio.sleep(0.01)
-                    assert not coming.done()
-                    position = await log.append(b"c")
-                    assert await coming == (3, b"c")
-                assert await first(1, follower) == [(position, b"c")]
-                await log.append(b"d")
+                coming = [asyncio.ensure_future(anext(waiting)) for waiting in (follower, late)]
+                await asyncio.sleep(0.01)
+                assert not any(waiting.done() for waiting in coming)
+                await log.append(b"c")
+                assert await asyncio.gather(*coming) == [(3, b"c"), (3, b"c")]
+                await log.append(b"d", b"e")
+                assert await first(1, follower) == [(4, b"d")]
                 await log.close()
-                assert [line async for _, line in follower] == [b"d"]
-                assert [line async for _, line in late] == [b"c", b"d"]
+                assert [line async for _, line in follower] == [b"e"]
+                assert [line async for _, line in late] == [b"d", b"e"]
 
         asyncio.run(story())
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from urllib.parse import unquote
 
+from msgspec import Raw
+
 from comfy_fsm.core import evidence, wire
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.effects import Failure
@@ -273,7 +275,7 @@ def _act(ledger: Ledger, question: Question, position: int, o: seen.Request) -> 
 # answers about tasks
 
 
-def _history_answered(ledger: Ledger, question: Question, raw: seen.Raw, position: int, at: float) -> None:
+def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: int, at: float) -> None:
     records = wire.body(raw, dict[str, evidence.Record])
     if records is None:
         return _unreachable(ledger, question, at)
@@ -310,7 +312,7 @@ def _empty(ledger: Ledger, task: Task, question: Question, position: int, at: fl
         ask_queue(ledger, task, at)
 
 
-def _queue_answered(ledger: Ledger, question: Question, raw: seen.Raw, position: int, at: float) -> None:
+def _queue_answered(ledger: Ledger, question: Question, raw: Raw, position: int, at: float) -> None:
     listed = evidence.queue(raw)
     if listed is None:
         return _unreachable(ledger, question, at)
@@ -334,7 +336,7 @@ def _listed(ledger: Ledger, task: Task, signal: Signal, name: str, position: int
     move(ledger, task, signal, name, position, at)
 
 
-def _jobs_answered(ledger: Ledger, question: Question, raw: seen.Raw, position: int, at: float) -> None:
+def _jobs_answered(ledger: Ledger, question: Question, raw: Raw, position: int, at: float) -> None:
     many = wire.body(raw, evidence.Jobs) if question.kind == "jobs" else None
     one = wire.body(raw, evidence.Job) if question.kind == "job" else None
     jobs = many.jobs if many else [one] if one else []

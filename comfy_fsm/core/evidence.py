@@ -202,7 +202,9 @@ def outputs_of(outputs: Mapping[str, object] | None, limit: int) -> tuple[Output
             for item in items if isinstance(items, list) else ():
                 if isinstance(item, dict) and isinstance(item.get("filename"), str) and len(found) < limit:
                     subfolder, type_ = (x if isinstance(x := item.get(f), str) else "" for f in ("subfolder", "type"))
-                    found.append(Output(node=node, kind=kind, filename=item["filename"], subfolder=subfolder, type=type_))
+                    found.append(
+                        Output(node=node, kind=kind, filename=item["filename"], subfolder=subfolder, type=type_)
+                    )
     return tuple(found)
 
 
@@ -223,5 +225,3 @@ def progress(raw: Raw) -> dict[str, str | None]:
 def finished_count(raw: Raw) -> int:
     """At most this many nodes are finished: a look at the bytes, since thousands of these frames come (P18)."""
     return bytes(raw).count(b'"finished"')
-
-

@@ -143,7 +143,7 @@ def _compile(machine: Machine) -> dict[State, dict[Signal, State]]:
     moves: dict[State, dict[Signal, State]] = {state: {} for state in State}
     for signal in Signal:
         for source, declared in machine.events[str(signal)].transitions.items():
-            moves[State(source)][signal] = State(declared[0].dest)
+            moves[State(source)][signal] = State(str(declared[0].dest))
     return moves
 
 

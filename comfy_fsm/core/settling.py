@@ -5,6 +5,8 @@ The one place that settles; both the frames and the answers come here with their
 
 from __future__ import annotations
 
+from msgspec import Raw
+
 from comfy_fsm.core.effects import Deliver, Failure, FetchHistory, LookAtQueue, OpenSocket, Output
 from comfy_fsm.core.evidence import Record, executed_output, outputs_of
 from comfy_fsm.core.ledger import Act, Ledger, Server, Socket
@@ -52,7 +54,13 @@ def end(ledger: Ledger, task: Task, name: str, position: int, at: float) -> None
 
 
 def settle(
-    ledger: Ledger, task: Task, outcome: State, confidence: Confidence, confirmed_by: str | None, position: int, at: float
+    ledger: Ledger,
+    task: Task,
+    outcome: State,
+    confidence: Confidence,
+    confirmed_by: str | None,
+    position: int,
+    at: float,
 ) -> None:
     """Decide, once; everything that follows from it is asked for or noted here."""
     contradicted = task.stated not in (None, outcome) and task.confidence == "stated" and task.posts <= 1
@@ -83,7 +91,7 @@ def settle(
 def _announced_outputs(task: Task, limit: int) -> tuple[Output, ...]:
     found: list[Output] = []
     for node, raw in task.announced.items():
-        found.extend(outputs_of({node: executed_output(raw)}, limit - len(found)))
+        found.extend(outputs_of({node: executed_output(Raw(raw))}, limit - len(found)))
     return tuple(found)
 
 
@@ -219,9 +227,11 @@ def judge_absence(ledger: Ledger, task: Task) -> None:
 
 def _deletion(server: Server, task: Task) -> Act | None:
     """Who removed it while it was pending: its owner, if the owner did; else whoever did."""
-    acts = [act for act in server.acts if act.kind == "delete" and act.order > task.submitted_order and _hits(act, task)]
+    acts = [
+        act for act in server.acts if act.kind == "delete" and act.order > task.submitted_order and _hits(act, task)
+    ]
     own = [act for act in acts if act.window == task.window]
-    return (own or acts or [None])[0]
+    return next(iter(own or acts), None)
 
 
 def _forgotten(server: Server, task: Task) -> bool:
@@ -247,7 +257,9 @@ def _blame_interrupt(ledger: Ledger, task: Task, position: int, at: float) -> No
     act = acts[0]
     act.used = True
     if act.window != task.window:
-        text = f"interrupted by window {act.window}" + ("" if act.ids is None or _hits(act, task) else ", for another id")
+        text = f"interrupted by window {act.window}" + (
+            "" if act.ids is None or _hits(act, task) else ", for another id"
+        )
         ledger.find("foreign-interrupt", act.position, at, text, task=task)
 
 
@@ -257,7 +269,13 @@ def _blame_interrupt(ledger: Ledger, task: Task, position: int, at: float) -> No
 def _await_ear(ledger: Ledger, task: Task) -> None:
     """Settled over HTTP, and the socket told no end: judged when that socket is read to its end."""
     ear = ledger.ear(task)
-    if ear is not None and ear.seen and not task.heard_end and task.confirmed_by in ("history", "jobs") and task not in ear.loose:
+    if (
+        ear is not None
+        and ear.seen
+        and not task.heard_end
+        and task.confirmed_by in ("history", "jobs")
+        and task not in ear.loose
+    ):
         ear.loose.append(task)
 
 
@@ -288,5 +306,7 @@ def judge_ear(ledger: Ledger, socket: Socket, at: float, *, closing: bool) -> No
             continue
         if not task.heard_end:
             settled_at = task.settled_at or at
-            ledger.find("missed-end", task.settled_position, settled_at, f"settled by {task.confirmed_by} alone", task=task)
+            ledger.find(
+                "missed-end", task.settled_position, settled_at, f"settled by {task.confirmed_by} alone", task=task
+            )
     socket.loose = kept

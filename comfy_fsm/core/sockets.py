@@ -12,6 +12,7 @@ from comfy_fsm.core.settling import ask_queue, judge_ear
 _ABNORMAL = frozenset({1001, 1006, 1012})
 """Close codes that a killed or restarting server shows (P8)."""
 
+
 def fold_opened(ledger: Ledger, position: int, o: seen.Opened) -> None:
     ledger.order += 1
     socket = ledger.socket(o.server, o.window)

@@ -11,7 +11,7 @@ from typing import Literal
 from msgspec import Struct, field
 
 from comfy_fsm.core.effects import Failure, Output, Result
-from comfy_fsm.core.machine import RECOVERABLE, REASONS, SETTLED, Signal, State, step
+from comfy_fsm.core.machine import REASONS, RECOVERABLE, SETTLED, Signal, State, step
 
 Confidence = Literal["verified", "stated", "inferred"]
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from functools import cache
-from typing import TypeVar, get_args
+from typing import TypeVar, cast, get_args
 
 import msgspec
 
@@ -23,13 +22,14 @@ MAX_CITED = 2_000
 """Characters of an unreadable frame that are kept: enough to recognise it, too few to hurt."""
 
 _T = TypeVar("_T")
-typed = msgspec.json.Decoder(AnyObservation).decode
+typed: Callable[[bytes | str], AnyObservation] = msgspec.json.Decoder(AnyObservation).decode
 """The first reader alone, for those who read a million lines; what it refuses with SLOW, parse may still read."""
 SLOW = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _plain = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 _KINDS = frozenset(str(kind.__struct_config__.tag) for kind in get_args(AnyObservation))
 _TYPES = frozenset(str(kind.__struct_config__.tag) for kind in get_args(seen.Frame))
+_DECODERS: dict[object, msgspec.json.Decoder[object]] = {}
 _TEXTS = ("prompt_id", "node", "node_id", "node_type", "exception_type", "exception_message")
 
 
@@ -84,7 +84,7 @@ def message_line(text: str, *, at: float, window: str, server: str, conn: int | 
 
 def body(raw: msgspec.Raw, kind: type[_T]) -> _T | None:
     """The body of a request or answer as `kind`, or None where it is something else (P33)."""
-    decode = _decoder(kind)
+    decode = _decoder(kind).decode
     try:
         return decode(raw)
     except SLOW:
@@ -95,10 +95,12 @@ def body(raw: msgspec.Raw, kind: type[_T]) -> _T | None:
         return None
 
 
-@cache
-def _decoder(kind: type[_T]) -> Callable[[msgspec.Raw | bytes], _T]:
+def _decoder(kind: type[_T]) -> msgspec.json.Decoder[_T]:
     """Made once for each type: to make one costs more than to use it."""
-    return msgspec.json.Decoder(kind, strict=False).decode
+    decoder = _DECODERS.get(kind)
+    if decoder is None:
+        decoder = _DECODERS[kind] = msgspec.json.Decoder(kind, strict=False)
+    return cast("msgspec.json.Decoder[_T]", decoder)
 
 
 def _reason(error: Exception) -> str:

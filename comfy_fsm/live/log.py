@@ -67,7 +67,7 @@ class Log:
         Beyond `limit` bytes that wait for the disk, `append` waits for room first. Raises LogLocked, NotALog,
         LogVersionError or LogDamaged, and LogError for whatever else keeps the file from being written safely.
         """
-        where = os.path.realpath(path)  # noqa: ASYNC240 (a few lstats: one file, one lock, by any link)
+        where = os.path.realpath(path)  # noqa: ASYNC240 (some lstats; one file, one lock)
         chain = Chain()
         try:
             db = await aiosqlite.connect(where, factory=lambda *_, **__: Writer(where, chain))

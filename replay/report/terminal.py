@@ -76,7 +76,9 @@ def _verdict(replay: Replay) -> Iterator[Text]:
         f"{_plural(len(replay.trace.windows), 'window')}, {_plural(len(replay.trace.servers), 'server')}"
     )
     if replay.tasks:
-        yield Text(f"{_plural(len(replay.tasks), 'task')}: " + ", ".join(f"{n:,} {state}" for state, n in counts.items()))
+        yield Text(
+            f"{_plural(len(replay.tasks), 'task')}: " + ", ".join(f"{n:,} {state}" for state, n in counts.items())
+        )
     if grave:
         yield Text("findings: " + ", ".join(_plural(grave[s], s) for s in GRAVITY if s in grave))
 
@@ -126,14 +128,18 @@ def _story(console: Console, replay: Replay, task: TaskFacts) -> None:
     """One task, line by line, with the reason of each move."""
     console.print()
     console.print(Text(f"Task {harmless(task.prompt_id)}", "bold"))
-    console.print(Text(f"of window {harmless(task.window)}, bound to {harmless(task.server)}: {task.state}; {_how(task)}"))
+    console.print(
+        Text(f"of window {harmless(task.window)}, bound to {harmless(task.server)}: {task.state}; {_how(task)}")
+    )
     if task.error is not None:
         at = f" in node {task.error.node_id} ({task.error.node_type})" if task.error.node_id else ""
         console.print(Text(harmless(f"error: {task.error.type}: {task.error.message}{at}"), "red"))
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("\nline", "\nafter", "\nseen", "\nstate", "\nwhy"):
         table.add_column(title, justify="right" if title in ("\nline", "\nafter") else "left", overflow="fold")
-    start = min([signal.at for signal in task.signals] + [x for x in (task.submitted_at,) if x is not None], default=0.0)
+    start = min(
+        [signal.at for signal in task.signals] + [x for x in (task.submitted_at,) if x is not None], default=0.0
+    )
     many = len(replay.trace.files) > 1
     rows: list[tuple[float, int, list[Text]]] = []
     if task.submitted_at is not None:
@@ -153,7 +159,9 @@ def _story(console: Console, replay: Replay, task: TaskFacts) -> None:
         table.add_row(*row)
     console.print(table)
     for output in task.outputs[:SUBJECTS]:
-        console.print(Text(harmless(f"output of node {output.node}: {output.type}/{output.subfolder}/{output.filename}")))
+        console.print(
+            Text(harmless(f"output of node {output.node}: {output.type}/{output.subfolder}/{output.filename}"))
+        )
 
 
 def _findings(console: Console, replay: Replay, names: _Names) -> None:
@@ -243,5 +251,3 @@ def progress(file: IO[str]) -> Iterator[Callable[[int, int], None] | None]:
     with Progress(*columns, console=Console(file=file), transient=True) as bar:
         row = bar.add_task("replaying", total=None)
         yield lambda done, size: bar.update(row, completed=done, total=size or None)
-
-
