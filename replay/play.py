@@ -32,8 +32,8 @@ _PACE = 4096
 class Place(Struct, frozen=True):
     """Where something was seen: the line counts from 1 in its file, or is the position in a log."""
 
-    file: str
     line: int
+    file: str
 
 
 class TraceFacts(Struct):
@@ -45,12 +45,12 @@ class TraceFacts(Struct):
     servers: list[str] = []
 
 
-class SignalFacts(Struct, frozen=True):
-    signal: str
-    line: int
-    at: float
-    place: Place
+class SignalFacts(Struct, frozen=True, gc=False):
+    """One signal that mattered, and the line that told it."""
+
     told: Told
+    line: int
+    file: str
 
 
 class TaskFacts(Struct, frozen=True, kw_only=True):
@@ -122,8 +122,14 @@ def replay(
     Raises TraceError or LogError where a source cannot be read at all, OSError where there is none.
     """
     play = _Play(list(sources), policy, watch)
-    play.run()
-    return play.report(task, window)
+    collecting = gc.isenabled()
+    gc.disable()  # what a fold drops has no cycles, and to look for some costs a tenth of the time
+    try:
+        play.run()
+        return play.report(task, window)
+    finally:
+        if collecting:
+            gc.enable()
 
 
 class _Play:
@@ -141,14 +147,8 @@ class _Play:
 
     def run(self) -> None:
         opened = [self._open(source, name) for source, name in zip(self._sources, self.names, strict=True)]
-        collecting = gc.isenabled()
-        gc.disable()  # what the fold drops has no cycles, and to look for some costs a tenth of the time
-        try:
-            self._fold(opened[0] if len(opened) == 1 else self._merge(opened))
-            self.board.finish()
-        finally:
-            if collecting:
-                gc.enable()
+        self._fold(opened[0] if len(opened) == 1 else self._merge(opened))
+        self.board.finish()
 
     def _open(self, source: Source | Iterable[bytes | str], name: str) -> Iterator[Entry]:
         if not isinstance(source, str | os.PathLike):
@@ -191,13 +191,17 @@ class _Play:
         facts.last_at = board.now if board.entries else None
         facts.windows, facts.servers = board.windows, board.servers
 
-    def place(self, position: int) -> Place:
+    def _origin(self, position: int) -> tuple[int, str]:
+        """The line and the file of a position."""
         if self._origins is None:
-            return Place(self.names[0], position)
+            return position, self.names[0]
         if not 0 < position <= len(self._origins):
-            return Place(self.names[0], 0)
+            return 0, self.names[0]
         line, index = divmod(self._origins[position - 1], len(self.names))
-        return Place(self.names[index], line)
+        return line, self.names[index]
+
+    def place(self, position: int) -> Place:
+        return Place(*self._origin(position))
 
     def report(self, task: str | None, window: str | None) -> Replay:
         def wanted(prompt_id: str | None, owner: str | None) -> bool:
@@ -226,10 +230,6 @@ class _Play:
 
     def _task(self, task: Task, findings: list[str]) -> TaskFacts:
         outcome = task.outcome
-        signals = []
-        for told in task.signals:
-            place = self.place(told.position)
-            signals.append(SignalFacts(told.signal, place.line, told.at, place, told))
         return TaskFacts(
             prompt_id=task.prompt_id,
             window=task.window,
@@ -245,7 +245,7 @@ class _Play:
             settled_at=task.settled_at,
             outputs=task.outputs,
             error=task.error,
-            signals=signals,
+            signals=[SignalFacts(told, *self._origin(told.position)) for told in task.signals],
             findings=findings,
             settled=task.settled,
             first=self.place(task.first_position),

@@ -1,4 +1,4 @@
-"""Trace files and streams to entries: plain, gzip or zstandard, told apart by their first bytes. Streams; holds no trace.
+"""Trace files and streams to entries: plain, gzip or zstandard, told apart by their first bytes. Holds no trace.
 
 What a file can do to its reader has its bound here: the length of a line, how far it may unpack.
 """
@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import errno
 import gzip
-import io
 import itertools
 import os
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from typing import IO, BinaryIO, cast
 
 import zstandard
 
@@ -35,23 +34,20 @@ _GZIP, _ZSTD, _SQLITE = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"SQLite format 3\0"
 _UNPACKING = (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError)
 
 
-class Packed(io.RawIOBase):
+class Packed:
     """The bytes of a file on their way to the unpacker, counted: for progress, and against bombs."""
 
-    def __init__(self, raw: BinaryIO, head: bytes = b"") -> None:
-        self._raw, self._head = raw, head
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+        self.head = raw.read(len(_SQLITE))
+        self._unread = self.head
         self.count = 0
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: object) -> int:
-        view = memoryview(buffer)  # type: ignore[arg-type]
-        data = self._head or self._raw.read(min(len(view), _BLOCK))
-        data, self._head = data[: len(view)], data[len(view) :] if self._head else b""
-        view[: len(data)] = data
-        self.count += len(data)
-        return len(data)
+    def read(self, size: int = -1) -> bytes:
+        """What is there, at most `size` bytes; nothing at the end."""
+        block, self._unread = self._unread or self._raw.read(size), b""
+        self.count += len(block)
+        return block
 
 
 def is_sqlite(path: str) -> bool:
@@ -71,14 +67,14 @@ def open_packed(path: str) -> Packed:
 
 def read_file(packed: Packed, name: str) -> Iterator[Entry]:
     """What is in one file or stream, in its order; raises TraceError where it is no trace at all."""
-    buffered = io.BufferedReader(packed, _BLOCK)
-    magic = buffered.peek(len(_SQLITE))
-    stream: io.BufferedIOBase | zstandard.ZstdDecompressionReader = buffered
-    if magic.startswith(_GZIP):
-        stream = gzip.GzipFile(fileobj=buffered)
-    elif magic.startswith(_ZSTD):
-        stream = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).stream_reader(buffered, read_across_frames=True)
-    elif magic.startswith(_SQLITE):
+    stream: Packed | gzip.GzipFile | zstandard.ZstdDecompressionReader = packed
+    if packed.head.startswith(_GZIP):
+        stream = gzip.GzipFile(fileobj=cast("IO[bytes]", packed))
+    elif packed.head.startswith(_ZSTD):
+        stream = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).stream_reader(
+            cast("IO[bytes]", packed), read_across_frames=True
+        )
+    elif packed.head.startswith(_SQLITE):
         raise NotATrace(f"{name}: a log cannot be read from a stream; name the file")
     return _with_head(_observe(_split(_blocks(stream, packed, name))), name)
 
@@ -89,12 +85,13 @@ def read_lines(lines: Iterable[bytes | str], name: str = "lines") -> Iterator[En
     return _with_head(_observe(([line.rstrip(b"\r\n")], True) for line in raw), name)
 
 
-def _blocks(stream: object, packed: Packed, name: str) -> Iterator[bytes | str]:
+def _blocks(
+    stream: Packed | gzip.GzipFile | zstandard.ZstdDecompressionReader, packed: Packed, name: str
+) -> Iterator[bytes | str]:
     """Blocks as they are unpacked; a text, as the last one, says how the file is damaged."""
     total = 0
-    read1 = getattr(stream, "read1", None) or stream.read  # type: ignore[attr-defined]
     try:
-        while block := read1(_BLOCK):
+        while block := stream.read(_BLOCK):
             total += len(block)
             if total > MAX_FREE and total > packed.count * MAX_RATIO:
                 raise TraceError(

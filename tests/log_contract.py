@@ -1,4 +1,4 @@
-"""What every log promises, on whatever it is kept: inherit from `LogContract`, say how to open one, and all of it is asked."""
+"""What every log promises, whatever it is kept in: inherit `LogContract`, say how to open one, and all of it is asked."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from comfy_fsm.errors import LogClosed
@@ -145,6 +145,8 @@ class LogContract:
 
         asyncio.run(story())
 
+    # Hypothesis warns where several classes run one test: they share its database of failures. So be it.
+    @settings(suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow])
     @given(st.lists(st.tuples(st.booleans(), st.lists(st.binary(max_size=40), max_size=60)), max_size=12))
     def test_any_appends_in_any_grouping_read_back_identical_and_in_order(
         self, appends: list[tuple[bool, list[bytes]]]

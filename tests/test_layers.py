@@ -30,16 +30,17 @@ HOUSE = [
     {"comfy_fsm.core.task", "comfy_fsm.core.wire"},
     {"comfy_fsm.core.evidence", "comfy_fsm.core.ledger"},
     {"comfy_fsm.core.settling"},
-    {"comfy_fsm.core.frames"},
-    {"comfy_fsm.core.answers", "comfy_fsm.core.sockets"},
+    {"comfy_fsm.core.frames", "comfy_fsm.core.sockets"},
+    {"comfy_fsm.core.hearing"},
+    {"comfy_fsm.core.answers"},
     {"comfy_fsm.core.board"},
     {"comfy_fsm.core.metrics"},
     # The front door stands above core/, and beside what is on the way up to live/: live/ cannot come in by it.
     {"comfy_fsm", "comfy_fsm.live.rows", "replay.trace"},
     {"comfy_fsm.live.writer"},
     {"comfy_fsm.live.log"},
-    {"replay.play"},
-    {"replay", "replay.report.document", "replay.report.text"},  # and the other front door
+    {"replay.play", "replay.report.harmless"},
+    {"replay", "replay.report.document", "replay.report.terminal"},  # and the other front door
     {"replay.__main__"},
 ]
 FLOORS = {module: floor for floor, rooms in enumerate(HOUSE) for module in rooms}
@@ -51,7 +52,7 @@ DOORS = {
     "httpx": {"comfy_fsm.live.comfy"},
     "websockets": {"comfy_fsm.live.comfy"},
     "cyclopts": {"comfy_fsm.__main__", "replay.__main__"},
-    "rich": {"replay.report.text"},
+    "rich": {"replay.report.terminal"},
     "zstandard": {"replay.trace"},
     "gzip": {"replay.trace"},
 }

@@ -13,7 +13,7 @@ from msgspec import Raw
 from comfy_fsm.core import evidence, wire
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.effects import Failure
-from comfy_fsm.core.frames import replay_waiting
+from comfy_fsm.core.hearing import replay_waiting
 from comfy_fsm.core.ledger import Act, Ledger, Question, QueueAnswer, Server
 from comfy_fsm.core.machine import Signal, State
 from comfy_fsm.core.settling import ask_history, ask_queue, judge_absence, move, moved, settle, weigh
@@ -29,7 +29,7 @@ def fold_request(ledger: Ledger, position: int, o: seen.Request) -> None:
     if o.data.id in ledger.questions:
         return  # a request id is unique in a trace: this is the same entry again
     server = ledger.server(o.server)
-    kind, prompt_id = _route(o.data.method, o.data.path)
+    kind, prompt_id = _route(o.data.method.upper(), o.data.path)
     question = Question(kind, server, o.window, ledger.order, prompt_id)
     ledger.ask(o.data.id, question)
     if kind == "post":
@@ -74,28 +74,30 @@ def fold_no_answer(ledger: Ledger, position: int, o: seen.NoAnswer) -> None:
     _unreachable(ledger, question, o.at)
 
 
+_ROUTES = {
+    ("POST", "/prompt"): "post",
+    ("GET", "/history"): "histories",
+    ("GET", "/queue"): "queue",
+    ("GET", "/jobs"): "jobs",
+    ("POST", "/queue"): "act-queue",
+    ("POST", "/interrupt"): "act-interrupt",
+    ("POST", "/history"): "act-history",
+}
+
+
 def _route(method: str, path: str) -> tuple[str, str | None]:
     """Which question this is, with or without the `/api` that every route has since June 2024."""
-    parts = [unquote(part) for part in path.partition("?")[0].split("/") if part]
-    if parts and parts[0] == "api":
-        del parts[0]
-    match (method.upper(), *parts):
-        case ("POST", "prompt"):
-            return "post", None
+    path = path.partition("?")[0].removeprefix("/api").rstrip("/")
+    kind = _ROUTES.get((method, path))
+    if kind is not None:
+        return kind, None
+    match (method, *path.split("/")[1:]):
         case ("GET", "history", prompt_id):
-            return "history", prompt_id
-        case ("GET", "history"):
-            return "histories", None
-        case ("GET", "queue"):
-            return "queue", None
+            return "history", unquote(prompt_id)
         case ("GET", "jobs", prompt_id):
-            return "job", prompt_id
-        case ("GET", "jobs"):
-            return "jobs", None
-        case ("POST", "queue" | "interrupt" | "history" as act):
-            return f"act-{act}", None
+            return "job", unquote(prompt_id)
         case ("POST", "jobs", prompt_id, "cancel"):
-            return "act-cancel", prompt_id
+            return "act-cancel", unquote(prompt_id)
     return "other", None
 
 

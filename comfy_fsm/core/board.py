@@ -12,12 +12,12 @@ from comfy_fsm.core import observations as seen
 from comfy_fsm.core.answers import fold_no_answer, fold_request, fold_response
 from comfy_fsm.core.effects import AnyEffect, Warn
 from comfy_fsm.core.findings import Finding
-from comfy_fsm.core.frames import catch_up, fold_binary, fold_message, report_stranger
+from comfy_fsm.core.hearing import fold_binary, fold_message, report_stranger
 from comfy_fsm.core.ledger import Ledger
 from comfy_fsm.core.machine import RECOVERABLE, Signal, State
 from comfy_fsm.core.observations import AnyObservation, Entry
 from comfy_fsm.core.policy import DEFAULT, Policy
-from comfy_fsm.core.settling import ask_queue, judge_absence, judge_ear, move, settle
+from comfy_fsm.core.settling import ask_queue, catch_up, judge_absence, judge_ear, move, settle
 from comfy_fsm.core.sockets import fold_closed, fold_opened, note_gap
 from comfy_fsm.core.task import Task
 

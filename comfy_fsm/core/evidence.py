@@ -120,13 +120,16 @@ class Record(Struct, frozen=True):
         last = self._last()
         return failure_of(last[1]) if last and last[0] == "execution_error" else None
 
-    def ordered(self) -> tuple[str | None, set[str] | None]:
-        """The prompt id this entry is about, and the outputs it was asked for, where the entry says so."""
+    def named(self) -> str | None:
+        """The prompt id this entry is about, where the entry says so."""
         parts = wire.body(self.prompt, list[Raw])
-        if parts is None or len(parts) < 2:
-            return None, None
-        outputs = wire.body(parts[4], list[str]) if len(parts) > 4 else None
-        return wire.body(parts[1], str), None if outputs is None else set(outputs)
+        return wire.body(parts[1], str) if parts is not None and len(parts) > 1 else None
+
+    def ordered(self) -> set[str] | None:
+        """The outputs that were asked for, where the entry says so."""
+        parts = wire.body(self.prompt, list[Raw])
+        outputs = wire.body(parts[4], list[str]) if parts is not None and len(parts) > 4 else None
+        return None if outputs is None else set(outputs)
 
     def has(self, nodes: Iterable[str]) -> bool:
         return all((self.outputs or {}).get(node) for node in nodes)

@@ -94,7 +94,7 @@ class Ledger:
         self._numbers = 0
         self.homes: dict[str, str] = {}
         self.windows: dict[str | None, None] = {}
-        self.questions: OrderedDict[str, Question] = OrderedDict()
+        self.questions: dict[str, Question] = {}
         self.findings: list[Finding] = []
         self.unkept = 0
         self.found: dict[tuple[str, str | None, str | None, str | None], Finding] = {}
@@ -170,7 +170,7 @@ class Ledger:
     def ask(self, request_id: str, question: Question) -> None:
         self.questions[request_id] = question
         if len(self.questions) > self.policy.questions:
-            self.questions.popitem(last=False)
+            del self.questions[next(iter(self.questions))]
 
     def remember_act(self, server: Server, act: Act) -> None:
         server.acts.append(act)

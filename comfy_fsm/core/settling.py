@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from msgspec import Raw
 
-from comfy_fsm.core.effects import Deliver, Failure, FetchHistory, LookAtQueue, OpenSocket, Output
+from comfy_fsm.core.effects import Deliver, FetchHistory, LookAtQueue, OpenSocket, Output
 from comfy_fsm.core.evidence import Record, executed_output, outputs_of
 from comfy_fsm.core.ledger import Act, Ledger, Server, Socket
 from comfy_fsm.core.machine import Signal, State
@@ -18,16 +18,13 @@ def move(ledger: Ledger, task: Task, signal: Signal, name: str, position: int, a
     return task.move(signal, name, position, at, ledger.policy.signals)
 
 
-def tell(
-    ledger: Ledger, task: Task, outcome: State, name: str, position: int, at: float, error: Failure | None = None
-) -> None:
+def tell(ledger: Ledger, task: Task, outcome: State, name: str, position: int, at: float) -> None:
     """The server stated how the task ended; its record is still to come (P21)."""
     if task.settled or (task.stated is not None and task.confidence == "stated"):
         _tell_again(ledger, task, outcome, name, position, at)
         return
     task.point_to_end(name, at)
     task.stated, task.confidence = outcome, "stated"
-    task.error = task.error or error
     move(ledger, task, Signal.TELL, name, position, at)
     ask_history(ledger, task, at)
     if outcome is State.CANCELLED:
@@ -100,7 +97,7 @@ def _announced_outputs(task: Task, limit: int) -> tuple[Output, ...]:
 
 def weigh(ledger: Ledger, task: Task, record: Record, name: str, position: int, at: float) -> None:
     """A history entry of this prompt, from the bound server: validate it, then believe it (R6.1)."""
-    named, ordered = record.ordered()
+    named = record.named()
     if named is not None and named != task.prompt_id:
         _incomplete(ledger, task, "it names another prompt", position, at)
         return
@@ -109,7 +106,7 @@ def weigh(ledger: Ledger, task: Task, record: Record, name: str, position: int, 
     outcome = record.decided()
     missing = [node for node in task.announced if node not in (record.outputs or {})]
     if outcome is None:
-        _weigh_bare(ledger, task, record, ordered, missing, name, position, at)
+        _weigh_bare(ledger, task, record, missing, name, position, at)
         return
     if outcome is State.COMPLETED and missing and not task.settled:
         _incomplete(ledger, task, f"it lacks the outputs of node {', '.join(missing[:5])}", position, at)
@@ -124,7 +121,6 @@ def _weigh_bare(
     ledger: Ledger,
     task: Task,
     record: Record,
-    ordered: set[str] | None,
     missing: list[str],
     name: str,
     position: int,
@@ -136,6 +132,7 @@ def _weigh_bare(
     if ledger.server(task.server).gives_status:
         _incomplete(ledger, task, "it has no status, though this server gives one", position, at)
         return
+    ordered = record.ordered()
     outputs = ordered if ordered is not None else task.sinks
     through = task.ran_through() or (bool(outputs) and record.has(outputs or ()))
     end(ledger, task, name, position, at)
@@ -223,6 +220,14 @@ def judge_absence(ledger: Ledger, task: Task) -> None:
             ledger.find("foreign-delete", deletion.position, at, text, task=task)
     else:
         settle(ledger, task, State.LOST, "inferred", "queue", position, at)
+
+
+def catch_up(ledger: Ledger, socket: Socket, at: float) -> None:
+    """Read past the moment of a proof of absence: nothing older can be on its way any more."""
+    ready = [task for task in socket.absent if task.absent_at <= at]
+    socket.absent = [task for task in socket.absent if task.absent_at > at]
+    for task in ready:
+        judge_absence(ledger, task)
 
 
 def _deletion(server: Server, task: Task) -> Act | None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.effects import OpenSocket
-from comfy_fsm.core.frames import catch_up
 from comfy_fsm.core.ledger import Ledger, Socket
 from comfy_fsm.core.machine import State
-from comfy_fsm.core.settling import ask_queue, judge_ear
+from comfy_fsm.core.settling import ask_queue, catch_up, judge_ear
 
 _ABNORMAL = frozenset({1001, 1006, 1012})
 """Close codes that a killed or restarting server shows (P8)."""

@@ -18,7 +18,7 @@ import aiosqlite
 
 from comfy_fsm.errors import LogClosed, LogDamaged, LogError, LogWriteFailed
 from comfy_fsm.live.rows import MAX_LINE, Record, read
-from comfy_fsm.live.writer import Chain, Writer
+from comfy_fsm.live.writer import Chain
 
 LIMIT = 16 * 1024 * 1024  # bytes that may wait: a second of a slow disk, and little beside an image
 _ROW_COST = 128  # what a waiting line takes beside its bytes, so that a million empty ones are bounded too
@@ -44,9 +44,9 @@ def _weigh(lines: tuple[bytes, ...]) -> int:
 class Log:
     """A log in a file, and its only writer: `async with await Log.open(path) as log`."""
 
-    def __init__(self, path: str, db: aiosqlite.Connection, chain: Chain, limit: int) -> None:
+    def __init__(self, db: aiosqlite.Connection, chain: Chain, limit: int) -> None:
         """For `open` alone."""
-        self.path = path
+        self.path = chain.path
         self.position = chain.position  # of the last line that is committed
         self._db = db
         self._chain = chain
@@ -58,7 +58,7 @@ class Log:
         self._freed = asyncio.Event()
         self._news = asyncio.Event()
         self._door = asyncio.Lock()
-        self._writer = asyncio.create_task(self._write(), name=f"log {path}")
+        self._writer = asyncio.create_task(self._write(), name=f"log {chain.path}")
 
     @classmethod
     async def open(cls, path: str | os.PathLike[str], *, limit: int = LIMIT) -> Self:
@@ -67,14 +67,17 @@ class Log:
         Beyond `limit` bytes that wait for the disk, `append` waits for room first. Raises LogLocked, NotALog,
         LogVersionError or LogDamaged, and LogError for whatever else keeps the file from being written safely.
         """
-        where = os.path.realpath(path)  # noqa: ASYNC240 (some lstats; one file, one lock)
-        chain = Chain()
+        chain = Chain(os.path.realpath(path))  # noqa: ASYNC240 (some lstats: one file, one lock)
+        db = aiosqlite.connect(chain.path, factory=chain.open)
         try:
-            db = await aiosqlite.connect(where, factory=lambda *_, **__: Writer(where, chain))
+            await db
         except asyncio.CancelledError:
-            chain.abandon()
+            await asyncio.to_thread(chain.outlast)
             raise
-        return cls(where, db, chain, limit)
+        if chain.failure is not None:
+            await db.close()
+            raise chain.failure
+        return cls(db, chain, limit)
 
     async def __aenter__(self) -> Self:
         return self
@@ -252,10 +255,9 @@ class MemoryLog:
     async def follow(self, after: int = 0) -> AsyncIterator[tuple[int, bytes]]:
         while True:
             self._news.clear()
-            for position, line, _ in self.read(after):
-                assert line is not None
-                yield position, line
-                after = position
+            while after < self.position:
+                after += 1
+                yield after, self._lines[after - 1]
             if self._closed:
                 return
             await self._news.wait()

@@ -214,12 +214,20 @@ class _Reading:
             yield Record(0, None, complaint)
             return
         while self._next < _END:
+            failure: Exception
             try:
                 yield from self._rows()
                 break
             except DAMAGE as error:
-                self._doubt()
-                yield self._leap(error)
+                failure = error
+            self._doubt()
+            here = self._next
+            try:
+                yield from self._rows(1)  # Python's sqlite3 looks a row ahead, and loses the good one before the bad
+            except DAMAGE as error:
+                failure = error
+            if self._next == here:
+                yield self._leap(failure)
         if self._last is not None and self._next <= self._last:
             self._doubt()
             yield Record(self._next, None, f"{_span(self._next, self._last)} missing: the file's own count is higher")
@@ -253,10 +261,9 @@ class _Reading:
             return None
         return row[0] if row else None
 
-    def _rows(self) -> Iterator[Record]:
-        assert self._anchors is not None
-        cursor = self._ask("SELECT position, line, checksum FROM log WHERE position >= ? ORDER BY position", self._next)
-        for position, line, checksum in cursor:
+    def _rows(self, limit: int = -1) -> Iterator[Record]:
+        sql = "SELECT position, line, checksum FROM log WHERE position >= ? ORDER BY position LIMIT ?"
+        for position, line, checksum in self._ask(sql, self._next, limit):
             known = position == self._next and type(line) is bytes and self._anchors
             if known and checksum == digest(known[0], position, line):
                 self._next, self._anchors = position + 1, (checksum,)

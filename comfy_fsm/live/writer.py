@@ -62,30 +62,39 @@ def _lock(path: str) -> int:
 
 
 class Chain:
-    """Where a log ends. The connection's thread moves it inside a transaction, the loop reads it between two."""
+    """Where a log ends, and how its opening went: the connection's thread writes here, the loop reads once it is done."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: str) -> None:
+        self.path = path
         self.position = 0
         self.checksum = GENESIS
         self.commits = 0
-        self._guard = threading.Lock()
+        self.failure: Exception | None = None
+        self._began = threading.Event()
+        self._thread: threading.Thread | None = None
         self._writer: Writer | None = None
-        self._abandoned = False
 
-    def opened(self, writer: "Writer") -> None:
-        with self._guard:
-            self._writer = writer
-            abandoned = self._abandoned
-        if abandoned:
-            writer.close()
+    def open(self, *_: object, **__: object) -> sqlite3.Connection:
+        """What aiosqlite calls, in its thread, to make the connection.
 
-    def abandon(self) -> None:
-        """Nobody waits any more for an opening that goes on in its thread: whoever is later of the two closes it."""
-        with self._guard:
-            self._abandoned = True
-            writer = self._writer
-        if writer is not None:
-            writer.close()
+        It answers a failure with an empty connection, to be closed like any other: where this raises, aiosqlite does
+        not wait for its thread, which then calls a loop that may be gone.
+        """
+        self._thread = threading.current_thread()
+        self._began.set()
+        try:
+            self._writer = Writer(self)
+        except Exception as error:
+            self.failure = error
+        return self._writer or sqlite3.connect(":memory:", check_same_thread=False)
+
+    def outlast(self) -> None:
+        """Let an opening that nobody waits for any more come to its end, in its thread, and take it back."""
+        self._began.wait()
+        assert self._thread is not None
+        self._thread.join()
+        if self._writer is not None:
+            self._writer.close()
 
 
 class Writer(sqlite3.Connection):
@@ -95,16 +104,17 @@ class Writer(sqlite3.Connection):
     three calls would cost three crossings. A connection class of one's own is how sqlite3 lets one make them one.
     """
 
-    def __init__(self, path: str, chain: Chain) -> None:
+    def __init__(self, chain: Chain) -> None:
         self._chain = chain
         self._stale = False
+        path = chain.path
         with ExitStack() as stack:
             try:
                 stack.enter_context(held(path, create=True))
                 stack.callback(os.close, _lock(path))
             except (OSError, ValueError) as error:
                 raise LogError(f"{path} cannot be opened for writing: {error}; no log was opened") from error
-            # Created by one thread and used by it alone, but for an opening that was abandoned.
+            # Used by its thread alone, but for `outlast`, which waits for that to end.
             super().__init__(
                 uri(path, "mode=rw"), uri=True, isolation_level=None, timeout=_BUSY, check_same_thread=False
             )
@@ -118,7 +128,6 @@ class Writer(sqlite3.Connection):
                     f"{path} is damaged: {error}; no log was opened; read what is left, and write to another file", 0
                 ) from error
             self._opened = stack.pop_all()
-        chain.opened(self)
 
     def _prepare(self, path: str) -> None:
         self.execute("PRAGMA synchronous=FULL")
@@ -137,7 +146,10 @@ class Writer(sqlite3.Connection):
                 f"{path}: SQLite answers journal_mode={journal}, synchronous={synchronous} and not wal, 2 (FULL); "
                 "no commit would be safe, so no log was opened; use a file on a local disk"
             )
-        self.execute("BEGIN IMMEDIATE")  # a file that may not be written is refused now, not at the first append
+        # A file that may not be written is refused now, not at the first append. To begin is no trial: SQLite makes of
+        # it a reading transaction where it may not write.
+        self.execute("BEGIN IMMEDIATE")
+        self.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         self._resume()
         self.execute("ROLLBACK")
 

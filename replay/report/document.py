@@ -37,7 +37,7 @@ def encode(replay: Replay) -> str:
 
 def _task(task: TaskFacts) -> dict[str, object]:
     fields: dict[str, object] = {name: getattr(task, name) for name in _TASK}
-    fields["signals"] = [{"signal": s.signal, "line": s.line, "at": s.at} for s in task.signals]
+    fields["signals"] = [{"signal": s.told.signal, "line": s.line, "at": s.told.at} for s in task.signals]
     fields["findings"] = task.findings
     return fields
 

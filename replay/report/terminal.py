@@ -39,7 +39,7 @@ _VERDICTS = {
 def draw(replay: Replay, file: IO[str], *, color: bool | None, story: bool) -> None:
     """Write the report to `file`; `color` None leaves it to the terminal and NO_COLOR."""
     console = Console(
-        file=file, no_color=True if color is False else None, highlight=False, markup=False, emoji=False, soft_wrap=False,
+        file=file, no_color=True if color is False else None, highlight=False, markup=False, emoji=False,
         width=None if file.isatty() else WIDTH,
     )  # fmt: skip
     names = _Names(replay)
@@ -138,7 +138,7 @@ def _story(console: Console, replay: Replay, task: TaskFacts) -> None:
     for title in ("\nline", "\nafter", "\nseen", "\nstate", "\nwhy"):
         table.add_column(title, justify="right" if title in ("\nline", "\nafter") else "left", overflow="fold")
     start = min(
-        [signal.at for signal in task.signals] + [x for x in (task.submitted_at,) if x is not None], default=0.0
+        [signal.told.at for signal in task.signals] + [x for x in (task.submitted_at,) if x is not None], default=0.0
     )
     many = len(replay.trace.files) > 1
     rows: list[tuple[float, int, list[Text]]] = []
@@ -148,7 +148,7 @@ def _story(console: Console, replay: Replay, task: TaskFacts) -> None:
     for signal in task.signals:
         told = signal.told
         moved = f"{told.before} → {told.after}" if told.after != told.before else str(told.after)
-        rows.append((signal.at, 1, [Text(_cite(signal.place, many)), Text(f"+{signal.at - start:.3f}"),
+        rows.append((told.at, 1, [Text(_cite(Place(signal.line, signal.file), many)), Text(f"+{told.at - start:.3f}"),
                                     Text(harmless(told.signal)), Text(moved), Text(told.why)]))  # fmt: skip
     for finding in replay.findings:
         if finding.prompt_id == task.prompt_id and finding.code != "unresolved":

@@ -1,0 +1,147 @@
+"""Whose frame is it? Attribution by server, window and prompt id, with a waiting room for ids not yet known (R3).
+
+A frame acts on a task only where all three agree; what a window overhears is noted, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from comfy_fsm.core import observations as seen
+from comfy_fsm.core.evidence import BLOCKED
+from comfy_fsm.core.frames import SAYS, run
+from comfy_fsm.core.ledger import Ledger, Socket
+from comfy_fsm.core.machine import State
+from comfy_fsm.core.settling import catch_up
+from comfy_fsm.core.task import Task
+
+
+def fold_message(ledger: Ledger, position: int, o: seen.Message) -> None:
+    server = ledger.servers.get(o.server)  # the ledger's own look-up, without its calls: most entries are frames
+    window, at, frame = o.window, o.at, o.data
+    socket = server.sockets.get(window) if server is not None else None
+    if socket is None:
+        socket = ledger.socket(o.server, window)
+    if at < socket.read_to:
+        _step_back(ledger, socket, position, o)
+    socket.read_to = at
+    says = SAYS.get(type(frame))
+    if says is None:
+        _about_no_task(ledger, socket, position, o)
+    else:
+        data = frame.data  # type: ignore[union-attr]
+        if data.prompt_id is None:
+            _nobody(ledger, socket, position, o)
+        else:
+            task = _whose(ledger, socket, position, o, data.prompt_id)
+            if task is not None:
+                says(ledger, socket, task, position, at, data)
+    if socket.absent:
+        catch_up(ledger, socket, at)
+
+
+def _step_back(ledger: Ledger, socket: Socket, position: int, o: seen.Message) -> None:
+    if position == ledger.position and o.conn == socket.conn:  # what waited is told late, and is not late
+        text = "earlier than the frame before it"
+        ledger.find("clock-step", position, o.at, text, window=o.window, server=socket.server.url)
+
+
+def fold_binary(ledger: Ledger, position: int, o: seen.Binary) -> None:
+    """A preview with metadata names its prompt; one without is nobody's (P7)."""
+    socket = ledger.socket(o.server, o.window)
+    socket.read_to = o.at
+    metadata = o.data.metadata
+    if metadata is not None and metadata.prompt_id is not None:
+        task = _whose(ledger, socket, position, o, metadata.prompt_id)
+        if task is not None:
+            run(ledger, task, "preview", position, o.at)
+
+
+def replay_waiting(ledger: Ledger, task: Task) -> None:
+    """The owner of these frames is known now (P12)."""
+    for position, o in ledger.server(task.server).waiting.pop(task.prompt_id or "", ()):
+        ledger.frames, ledger.strangers = ledger.frames - 1, ledger.strangers - 1
+        if isinstance(o, seen.Message):
+            fold_message(ledger, position, o)
+        else:
+            fold_binary(ledger, position, o)
+
+
+def report_stranger(
+    ledger: Ledger, server: str, prompt_id: str, frames: list[tuple[int, seen.Message | seen.Binary]]
+) -> None:
+    for position, o in frames:
+        text = "nobody in the trace submitted this prompt"
+        ledger.find("unknown-prompt", position, o.at, text, window=o.window, server=server, prompt_id=prompt_id)
+
+
+def _whose(ledger: Ledger, socket: Socket, position: int, o: seen.Message | seen.Binary, prompt_id: str) -> Task | None:
+    """The window's own task that this frame is about, or None."""
+    ledger.frames += 1
+    task = socket.server.tasks.get(prompt_id)
+    if task is None:
+        return _stranger(ledger, socket, position, o, prompt_id)
+    window = o.window
+    if window == task.window or window == task.client_id:
+        task.heard = True
+        task.last_sign = o.at
+        return task
+    url = socket.server.url
+    foreign = ledger.found.get(("foreign-message", window, url, prompt_id))
+    if foreign is not None:  # from 0.3.45 to 0.3.57 most frames are (P2)
+        ledger.count(foreign, position)
+    else:
+        text = "heard about a task of another window"
+        ledger.find("foreign-message", position, o.at, text, window=window, server=url, prompt_id=prompt_id)
+    return None
+
+
+def _stranger(
+    ledger: Ledger, socket: Socket, position: int, o: seen.Message | seen.Binary, prompt_id: str
+) -> Task | None:
+    server = socket.server
+    home = ledger.homes.get(prompt_id)
+    if home is not None and home != server.url:
+        text = f"told about by {server.url}, while it is bound to {home}"
+        ledger.find("wrong-server", position, o.at, text, window=o.window, server=server.url, prompt_id=prompt_id)
+        return None
+    if isinstance(o, seen.Message) and _addressed(o.data):  # adopted, until a POST says more
+        task = Task(server=server.url, window=o.window, client_id=o.window, heard=True)
+        task.prompt_id = prompt_id
+        ledger.add(task, server, position, o.at)
+        replay_waiting(ledger, task)
+        return task
+    ledger.strangers += 1
+    frames = server.waiting.setdefault(prompt_id, [])
+    if len(frames) < ledger.policy.waiting_frames:
+        frames.append((position, o))
+    if len(server.waiting) > ledger.policy.waiting_prompts:
+        gone, frames = server.waiting.popitem(last=False)
+        report_stranger(ledger, server.url, gone, frames)
+    return None
+
+
+def _addressed(frame: seen.Frame) -> bool:
+    """Whether only the socket under the client_id of the POST hears this (P1), or perhaps everybody (P2, P19)."""
+    if isinstance(frame, seen.ExecutionError):
+        return frame.data.exception_type != BLOCKED
+    return not isinstance(frame, seen.Progress | seen.ProgressState | seen.ExecutionInterrupted)
+
+
+def _nobody(ledger: Ledger, socket: Socket, position: int, o: seen.Message) -> None:
+    """A frame without an id is attributed to nobody (P4), whatever seems likely."""
+    running = socket.running
+    alive = running is not None and running.whole and running.state is State.IN_PROGRESS
+    if running is not None and alive and isinstance(o.data, seen.Progress):
+        running.last_sign = o.at  # before January 2024 it never names one; a server runs one prompt at a time
+        return
+    text = f"{o.data.__struct_config__.tag} without a prompt id"
+    ledger.find("unattributed", position, o.at, text, window=o.window, server=socket.server.url)
+
+
+def _about_no_task(ledger: Ledger, socket: Socket, position: int, o: seen.Message) -> None:
+    """Status and feature flags say nothing about any task."""
+    frame = o.data
+    if isinstance(frame, seen.FeatureFlags):
+        socket.server.honours_ids = True  # both came with 0.3.45
+    elif isinstance(frame, seen.UnrecognizedFrame):
+        text = f"frame of type {frame.name!r}" + (f": {frame.why}" if frame.why else "")
+        ledger.find("unrecognized", position, o.at, text, window=o.window, server=socket.server.url)
