@@ -36,6 +36,27 @@ class Place(Struct, frozen=True):
     file: str
 
 
+class Origins:
+    """The way back from positions in the merged order to lines in their files."""
+
+    def __init__(self, names: list[str]) -> None:
+        self._names = names
+        self._packed = array("Q")
+
+    def add(self, line: int, index: int) -> int:
+        """The position of this line of that file in the merged order."""
+        self._packed.append(line * len(self._names) + index)
+        return len(self._packed)
+
+    def place(self, position: int) -> Place:
+        if len(self._names) == 1:
+            return Place(position, self._names[0])
+        if not 0 < position <= len(self._packed):
+            return Place(0, self._names[0] if self._names else "")
+        line, index = divmod(self._packed[position - 1], len(self._names))
+        return Place(line, self._names[index])
+
+
 class TraceFacts(Struct):
     files: list[str]
     observations: int = 0
@@ -50,7 +71,6 @@ class SignalFacts(Struct, frozen=True, gc=False):
 
     told: Told
     line: int
-    file: str
 
 
 class TaskFacts(Struct, frozen=True, kw_only=True):
@@ -77,7 +97,7 @@ class TaskFacts(Struct, frozen=True, kw_only=True):
 
 
 class FindingFacts(Struct, frozen=True, kw_only=True):
-    """One finding as the report tells it; `places` cites the first lines that show it, `count` counts them all."""
+    """One finding as the report tells it; `positions` has the first that show it, `count` counts them all."""
 
     code: str
     severity: str
@@ -87,7 +107,7 @@ class FindingFacts(Struct, frozen=True, kw_only=True):
     server: str | None
     prompt_id: str | None
     text: str
-    places: list[Place]
+    positions: list[int]
     count: int
 
 
@@ -100,6 +120,7 @@ class Replay(Struct, frozen=True, kw_only=True):
     findings: list[FindingFacts]
     metrics: Metrics
     unkept_findings: int = 0
+    origins: Origins
 
     @property
     def exit_status(self) -> int:
@@ -142,7 +163,7 @@ class _Play:
         self._watch = watch
         self._packed: list[Packed] = []
         self._size = 0
-        self._origins = array("Q") if len(sources) > 1 else None
+        self.origins = Origins(self.names)
         self.facts = TraceFacts(files=self.names)
 
     def run(self) -> None:
@@ -164,14 +185,11 @@ class _Play:
 
     def _merge(self, sources: list[Iterator[Entry]]) -> Iterator[Entry]:
         """By time, each source in its own order; the line number becomes the position in the merged order."""
-        assert self._origins is not None
         heads = {index: item for index, source in enumerate(sources) if (item := next(source, None)) is not None}
         while heads:
             index = min(heads, key=lambda i: (_at(heads[i]), i))
-            item = heads[index]
-            self._origins.append(item.position * len(sources) + index)
-            position = len(self._origins)
-            yield Entry(position, item.observation)
+            entry = heads[index]
+            yield Entry(self.origins.add(entry.position, index), entry.observation)
             following = next(sources[index], None)
             if following is None:
                 del heads[index]
@@ -190,18 +208,6 @@ class _Play:
         facts.observations = board.entries
         facts.last_at = board.now if board.entries else None
         facts.windows, facts.servers = board.windows, board.servers
-
-    def _origin(self, position: int) -> tuple[int, str]:
-        """The line and the file of a position."""
-        if self._origins is None:
-            return position, self.names[0]
-        if not 0 < position <= len(self._origins):
-            return 0, self.names[0]
-        line, index = divmod(self._origins[position - 1], len(self.names))
-        return line, self.names[index]
-
-    def place(self, position: int) -> Place:
-        return Place(*self._origin(position))
 
     def report(self, task: str | None, window: str | None) -> Replay:
         def wanted(prompt_id: str | None, owner: str | None) -> bool:
@@ -226,6 +232,7 @@ class _Play:
             findings=findings,
             metrics=measure(self.board),
             unkept_findings=self.board.unkept_findings,
+            origins=self.origins,
         )
 
     def _task(self, task: Task, findings: list[str]) -> TaskFacts:
@@ -245,24 +252,23 @@ class _Play:
             settled_at=task.settled_at,
             outputs=task.outputs,
             error=task.error,
-            signals=[SignalFacts(told, *self._origin(told.position)) for told in task.signals],
+            signals=[SignalFacts(told, self.origins.place(told.position).line) for told in task.signals],
             findings=findings,
             settled=task.settled,
-            first=self.place(task.first_position),
+            first=self.origins.place(task.first_position),
         )
 
     def _finding(self, finding: Finding) -> FindingFacts:
-        places = [self.place(position) for position in finding.positions]
         return FindingFacts(
             code=finding.code,
             severity=finding.severity.value,
-            line=places[0].line,
+            line=self.origins.place(finding.positions[0]).line,
             at=finding.at,
             window=finding.window,
             server=finding.server,
             prompt_id=finding.prompt_id,
             text=finding.text,
-            places=places,
+            positions=finding.positions,
             count=finding.count,
         )
 

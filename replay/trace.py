@@ -17,7 +17,7 @@ from typing import IO, BinaryIO, cast
 import zstandard
 
 from comfy_fsm.core import wire
-from comfy_fsm.core.observations import AnyObservation, Damaged, DamageData, Entry, Header
+from comfy_fsm.core.observations import Damaged, DamageData, Entry, Header
 from comfy_fsm.errors import NotATrace, TraceError, TraceVersionError
 
 VERSION = 1
@@ -134,24 +134,28 @@ def _overlong(length: int) -> str:
 
 def _observe(blocks: Iterable[tuple[list[bytes | str], bool]]) -> Iterator[Entry]:
     """Entries, their position the line number, and in between the places that could not be read."""
-    read = wire.typed
-    number = 0
-    observation: AnyObservation | None = None
+    return itertools.chain.from_iterable(_observe_blocks(blocks))
+
+
+def _observe_blocks(blocks: Iterable[tuple[list[bytes | str], bool]]) -> Iterator[Iterable[Entry]]:
+    """A block at a time, and line by line only where the quick reader refuses one: most files have none."""
+    number, at = 0, 0.0
     for lines, ended in blocks:
-        for line in lines:
-            number += 1
-            try:
-                observation = read(line)
-            except wire.SLOW:
-                entry = _read_slowly(line, number, ended, observation.at if observation is not None else 0.0)
-                if entry is not None:
-                    yield entry
-                continue
-            yield Entry(number, observation)
+        numbers = range(number + 1, number + len(lines) + 1)
+        number += len(lines)
+        try:
+            observations = list(map(wire.typed, lines))
+        except wire.SLOW:
+            entries = [entry for n, line in zip(numbers, lines, strict=True) if (entry := _read(line, n, ended, at))]
+            at = entries[-1].observation.at if entries else at
+            yield entries
+            continue
+        at = observations[-1].at if observations else at
+        yield map(Entry, numbers, observations)
 
 
-def _read_slowly(line: bytes | str, number: int, ended: bool, at: float) -> Entry | None:
-    """What the quick reader refuses: blank lines, comments, odd JSON (P20), and what is broken."""
+def _read(line: bytes | str, number: int, ended: bool, at: float) -> Entry | None:
+    """What the quick reader may refuse: blank lines, comments, odd JSON (P20), and what is broken."""
     if isinstance(line, str):
         return damage(number, at, "undecodable" if ended else "damaged", line)
     if not line.strip() or line.lstrip().startswith(b"#"):

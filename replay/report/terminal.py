@@ -148,11 +148,11 @@ def _story(console: Console, replay: Replay, task: TaskFacts) -> None:
     for signal in task.signals:
         told = signal.told
         moved = f"{told.before} → {told.after}" if told.after != told.before else str(told.after)
-        rows.append((told.at, 1, [Text(_cite(Place(signal.line, signal.file), many)), Text(f"+{told.at - start:.3f}"),
+        rows.append((told.at, 1, [Text(_cite(replay.origins.place(told.position), many)), Text(f"+{told.at - start:.3f}"),
                                     Text(harmless(told.signal)), Text(moved), Text(told.why)]))  # fmt: skip
     for finding in replay.findings:
         if finding.prompt_id == task.prompt_id and finding.code != "unresolved":
-            rows.append((finding.at, 2, [Text(_cite(finding.places[0], many)), Text(f"+{finding.at - start:.3f}"),
+            rows.append((finding.at, 2, [Text(_cite(replay.origins.place(finding.positions[0]), many)), Text(f"+{finding.at - start:.3f}"),
                                          Text(finding.code, _STYLES[finding.severity]), Text(""),
                                          Text(harmless(finding.text))]))  # fmt: skip
     for _, _, row in sorted(rows, key=lambda row: row[:2]):
@@ -175,8 +175,12 @@ def _findings(console: Console, replay: Replay, names: _Names) -> None:
         console.print(Text.assemble((f"{row.severity} ", _STYLES[row.severity]), (code, "bold"), f"  {row.meaning}"))
         console.print(Text(f"  {row.advice}", "italic"))
         for finding in found[:SUBJECTS]:
-            lines = ", ".join(_cite(place, many) for place in finding.places)
-            more = f" and {finding.count - len(finding.places):,} more" if finding.count > len(finding.places) else ""
+            lines = ", ".join(_cite(replay.origins.place(position), many) for position in finding.positions)
+            more = (
+                f" and {finding.count - len(finding.positions):,} more"
+                if finding.count > len(finding.positions)
+                else ""
+            )
             word = "line" if finding.count == 1 else "lines"
             console.print(Text(f"  {word} {lines}{more}: {names.subject(finding)}{harmless(finding.text)}"))
         if len(found) > SUBJECTS:

@@ -1,0 +1,173 @@
+"""Decoding: what no strict reader takes is read all the same, or kept as it came; a frame is never lost and never raises."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comfy_fsm.core import observations as seen
+from comfy_fsm.core import wire
+
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
+HEAD = '{"at":1.5,"window":"w","server":"http://s","kind":"ws.message","data":'
+
+
+def message(text: str | bytes) -> wire.AnyObservation:
+    raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    return wire.read(HEAD.encode() + raw + b"}", at=7.0)
+
+
+def real_frames() -> list[str]:
+    """One frame of each type and version, as the server wrote it."""
+    found: dict[tuple[str, str], str] = {}
+    for path in sorted((FIXTURES / "recordings").glob("*/errors.jsonl.gz")):
+        for line in gzip.decompress(path.read_bytes()).splitlines():
+            value = json.loads(line)
+            if value["kind"] == "ws.message":
+                found[path.parent.name, value["data"]["type"]] = json.dumps(value["data"])
+    assert len(found) > 20
+    return list(found.values())
+
+
+FRAMES = real_frames()
+
+# odd JSON that ComfyUI sends (P20)
+
+ERROR = '{"type":"execution_error","data":{"prompt_id":"p","node_id":"3","exception_message":%s,"current_inputs":%s}}'
+
+
+@pytest.mark.parametrize("odd", ["NaN", "[Infinity]", '{"x":[-Infinity,NaN]}', '"\\ud800"', '{"\\udfff":"\\ud83d"}', "1e999"])
+def test_an_error_frame_with_odd_inputs_still_ends_its_task(odd: str) -> None:
+    read = message(ERROR % ('"no"', odd))
+    assert isinstance(read, seen.Message)
+    assert isinstance(read.data, seen.ExecutionError)
+    assert (read.data.data.prompt_id, read.data.data.exception_message) == ("p", "no")
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [('"\\ud800"', "\ufffd"), ('"a\\udc00b"', "a\ufffdb"), ("NaN", None), ("5", "5"), ("[1]", None), ("null", None)],
+)
+def test_a_text_that_is_none_is_mended_and_its_frame_kept(sent: str, kept: str | None) -> None:
+    read = message(ERROR % (sent, "{}"))
+    assert isinstance(read, seen.Message)
+    assert isinstance(read.data, seen.ExecutionError)
+    assert (read.data.data.prompt_id, read.data.data.exception_message) == ("p", kept)
+
+
+def test_numbers_for_ids_are_read_as_the_texts_they_stand_for() -> None:
+    read = message('{"type":"executing","data":{"prompt_id":12,"node":3}}')
+    assert isinstance(read, seen.Message)
+    assert read.data == seen.Executing(seen.ExecutingData("12", "3"))
+
+
+@pytest.mark.parametrize("text", ['{"type":"new","data":{}}', '{"type":"executing","data":7}', '{"data":{}}', "[]", "3", "null"])
+def test_a_frame_of_an_unknown_type_or_shape_is_kept_with_its_name(text: str) -> None:
+    read = message(text)
+    value = json.loads(text)
+    assert isinstance(read, seen.Message)
+    assert isinstance(read.data, seen.UnrecognizedFrame)
+    assert read.data.name == (value.get("type", "") if isinstance(value, dict) else "")
+    assert (read.at, read.window, read.server) == (1.5, "w", "http://s")
+
+
+def test_a_line_of_an_unknown_kind_is_kept_with_its_name() -> None:
+    read = wire.read(b'{"at":1,"kind":"ws.smell","window":"w","data":{"x":NaN}}')
+    assert isinstance(read, seen.Unrecognized)
+    assert (read.name, read.window, read.at) == ("ws.smell", "w", 1.0)
+
+
+@pytest.mark.parametrize("bracket", ["[", '{"a":'])
+@pytest.mark.parametrize("where", ['{"type":"executing","data":%s', "%s", '{"type":%s', '{"type":"status","data":{"x":%s'])
+def test_a_hundred_thousand_nested_brackets_are_undecodable_and_no_more(bracket: str, where: str) -> None:
+    text = where % (bracket * 100_000)
+    for line in (text.encode(), (HEAD + text).encode()):
+        read = wire.read(line, at=7.0)
+        assert isinstance(read, seen.Undecodable)
+        assert read.at == 7.0
+        assert len(read.data.text) <= wire.MAX_CITED
+
+
+@pytest.mark.parametrize("levels", [150, 900, 5_000, 100_000])
+def test_deep_but_closed_nesting_never_raises_and_never_loses_the_end(levels: int) -> None:
+    deep = "[" * levels + "]" * levels
+    assert isinstance(message(ERROR % ('"no"', deep)), seen.Message | seen.Undecodable)
+    assert isinstance(message(f'{{"type":{deep}}}'), seen.Message | seen.Undecodable)
+    line = wire.message_line(ERROR % ('"no"', deep), at=1.0, window="w", server="s")
+    assert isinstance(wire.parse(line), seen.Message | seen.Undecodable)
+
+
+@pytest.mark.parametrize("raw", [b"\xff", b"\xc3\x28", b"\xed\xa0\x80", b"\xf8\x88\x80\x80\x80"])
+@pytest.mark.parametrize("where", [b"%b", b'{"at":1,"kind":"%b","data":{}}', b'{"at":1,"kind":"tick","window":"%b"}'])
+def test_invalid_utf_8_is_undecodable_and_cited_as_plain_ascii(raw: bytes, where: bytes) -> None:
+    read = wire.read(where % raw, at=7.0)
+    assert isinstance(read, seen.Undecodable | seen.Unrecognized)
+    if isinstance(read, seen.Undecodable):
+        assert read.at == 7.0
+        assert read.data.text.isascii()
+        assert "\\x" in read.data.text
+
+
+@pytest.mark.parametrize("line", [b"", b"{}", b"[]", b"1", b'"x"', b'{"kind":"tick"}', b'{"at":1}', b'{"at":true,"kind":"tick"}',
+                                  b'{"at":NaN,"kind":"tick"}', b'{"at":"1","kind":"tick"}', b'{"at":1,"kind":7}'])  # fmt: skip
+def test_a_line_that_does_not_say_what_or_when_is_unreadable(line: bytes) -> None:
+    with pytest.raises(wire.Unreadable):
+        wire.parse(line)
+    assert isinstance(wire.read(line, at=7.0), seen.Undecodable)
+
+
+# whatever comes
+
+
+def check_kept(text: str) -> None:
+    """The line of a frame is one line, reads, and says whose frame it was, whatever the frame says."""
+    line = wire.message_line(text, at=1.5, window="w", server="http://s", conn=4)
+    assert b"\n" not in line
+    assert b"\r" not in line
+    read = wire.parse(line)
+    assert isinstance(read, seen.Message | seen.Undecodable)
+    assert (read.at, read.window, read.server, read.conn) == (1.5, "w", "http://s", 4)
+
+
+@st.composite
+def mutated_frames(draw: st.DrawFn) -> str:
+    text = draw(st.sampled_from(FRAMES))
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(text)))
+        new = draw(st.text(max_size=3) | st.sampled_from(("NaN", "null", '"', "{", "}", "]", "\\ud800", ",", "1e999", "\x00")))
+        text = text[:at] + new + text[at + draw(st.integers(0, 6)) :]
+    return text
+
+
+@given(st.text(st.characters(), max_size=60))
+def test_no_text_of_a_frame_is_lost_or_raises(text: str) -> None:
+    check_kept(text)
+
+
+@given(mutated_frames())
+def test_no_spoiled_frame_is_lost_or_raises(text: str) -> None:
+    check_kept(text)
+
+
+@pytest.mark.parametrize("text", ['{"type":"status"},"window":"other"', '{"type":"status"},"at":9', "null,\"kind\":\"tick\"",
+                                  '{"type":"status"},"kind":"delivered","data":{"prompt_id":"p"}', '0}\n{"at":1,"kind":"tick"'])  # fmt: skip
+def test_a_frame_cannot_speak_for_another_window_or_as_another_kind(text: str) -> None:
+    """It is no JSON by itself, and would be one line of a trace if it were only put into its place."""
+    check_kept(text)
+
+
+@given(st.sampled_from(FRAMES), st.data())
+def test_a_frame_that_is_cut_off_is_undecodable(text: str, data: st.DataObject) -> None:
+    cut = data.draw(st.integers(1, len(text) - 1))
+    line = wire.message_line(text[:cut], at=1.5, window="w", server="http://s")
+    assert isinstance(wire.parse(line), seen.Undecodable)
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_are_read_as_something(line: bytes) -> None:
+    wire.read(line)
