@@ -167,8 +167,12 @@ class _Play:
         self.facts = TraceFacts(files=self.names)
 
     def run(self) -> None:
-        opened = [self._open(source, name) for source, name in zip(self._sources, self.names, strict=True)]
-        self._fold(opened[0] if len(opened) == 1 else self._merge(opened))
+        try:
+            opened = [self._open(source, name) for source, name in zip(self._sources, self.names, strict=True)]
+            self._fold(opened[0] if len(opened) == 1 else self._merge(opened))
+        finally:
+            for packed in self._packed:
+                packed.close()
         self.board.finish()
 
     def _open(self, source: Source | Iterable[bytes | str], name: str) -> Iterator[Entry]:

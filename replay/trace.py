@@ -43,11 +43,18 @@ class Packed:
         self._unread = self.head
         self.count = 0
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int) -> bytes:
         """What is there, at most `size` bytes; nothing at the end."""
-        block, self._unread = self._unread or self._raw.read(size), b""
+        if self._unread:
+            block, self._unread = self._unread[:size], self._unread[size:]
+        else:
+            block = self._raw.read(size)
         self.count += len(block)
         return block
+
+    def close(self) -> None:
+        if self._raw is not sys.stdin.buffer:
+            self._raw.close()
 
 
 def is_sqlite(path: str) -> bool:

@@ -1,4 +1,4 @@
-"""Two slow, obvious models, made from design.md and not from the code: the machine as a matrix, and the fold as plain ifs."""
+"""Two slow, obvious models, from design.md and not from the code: the machine as a matrix, the fold as ifs."""
 
 from __future__ import annotations
 
@@ -11,25 +11,27 @@ from comfy_fsm.core import wire
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.observations import AnyObservation
 
+OUTCOMES = {"execution_success": "completed", "execution_error": "failed", "execution_interrupted": "cancelled"}
+
 # One column a state, one row a signal; `.` stays. Written by hand: to compute it from TABLE would prove nothing.
 MATRIX = """
-          submitting  uncertain   pending     in_progress ending      completed failed cancelled rejected lost      expired
-accept    pending     pending     .           .           .           .         .      .         .        .         .
-reject    rejected    rejected    .           .           .           .         .      .         .        .         .
-doubt     uncertain   .           .           .           .           .         .      .         .        .         .
-queue     pending     pending     .           .           .           .         .      .         .        .         .
-run       in_progress in_progress in_progress .           in_progress .         .      .         .        .         .
-trail     in_progress in_progress in_progress .           .           .         .      .         .        .         .
-exhaust   ending      ending      ending      ending      .           .         .      .         .        .         .
-end       ending      ending      ending      ending      .           .         .      .         .        .         .
-tell      ending      ending      ending      ending      .           .         .      .         .        .         .
-complete  completed   completed   completed   completed   completed   .         .      .         .        .         .
-fail      failed      failed      failed      failed      failed      .         .      .         .        .         .
-cancel    cancelled   cancelled   cancelled   cancelled   cancelled   .         .      .         .        .         .
-lose      lost        lost        lost        lost        lost        .         .      .         .        .         .
-expire    expired     expired     expired     expired     expired     .         .      .         .        .         .
-recover   .           .           .           .           .           .         .      .         .        uncertain uncertain
-"""
+         submitting  uncertain   pending     in_progress ending      completed failed cancelled rejected lost      expired
+accept   pending     pending     .           .           .           .         .      .         .        .         .
+reject   rejected    rejected    .           .           .           .         .      .         .        .         .
+doubt    uncertain   .           .           .           .           .         .      .         .        .         .
+queue    pending     pending     .           .           .           .         .      .         .        .         .
+run      in_progress in_progress in_progress .           in_progress .         .      .         .        .         .
+trail    in_progress in_progress in_progress .           .           .         .      .         .        .         .
+exhaust  ending      ending      ending      ending      .           .         .      .         .        .         .
+end      ending      ending      ending      ending      .           .         .      .         .        .         .
+tell     ending      ending      ending      ending      .           .         .      .         .        .         .
+complete completed   completed   completed   completed   completed   .         .      .         .        .         .
+fail     failed      failed      failed      failed      failed      .         .      .         .        .         .
+cancel   cancelled   cancelled   cancelled   cancelled   cancelled   .         .      .         .        .         .
+lose     lost        lost        lost        lost        lost        .         .      .         .        .         .
+expire   expired     expired     expired     expired     expired     .         .      .         .        .         .
+recover  .           .           .           .           .           .         .      .         .        uncertain uncertain
+"""  # noqa: E501 - a matrix is read by its columns
 
 
 def matrix() -> dict[tuple[str, str], str]:
@@ -80,7 +82,8 @@ def _judge_one(lines: list[Any], prompt_id: str, post: Any) -> tuple[str, str | 
             return ("completed", "completed") if record["status"]["status_str"] == "success" else ("failed", "failed")
         if stated is not None:
             return stated, stated
-        if all(sink in record["outputs"] for sink in _sinks(post["prompt"])):
+        through = _heard_whole(lines, frames) and not _left(post, frames, begun=True)
+        if through or all(sink in record["outputs"] for sink in _sinks(post["prompt"])):
             return "completed", "completed"
         return "ending", None
     if _was_deleted(lines, prompt_id) and _absent(lines, prompt_id):
@@ -99,17 +102,28 @@ def _sinks(graph: Any) -> set[str]:
 def _stated(lines: list[Any], frames: list[Any], post: Any) -> str | None:
     """What the frames say about how it ended, or, on the oldest servers, what they do not say."""
     for _, kind, _ in frames:
-        if kind in ("execution_success", "execution_error", "execution_interrupted"):
-            return {"success": "completed", "error": "failed", "interrupted": "cancelled"}[kind.removeprefix("execution_")]
+        if kind in OUTCOMES:
+            return OUTCOMES[kind]
+    return "completed" if _heard_whole(lines, frames) and not _left(post, frames) else None
+
+
+def _heard_whole(lines: list[Any], frames: list[Any]) -> bool:
+    """From its start to `executing` null without a gap, on a server that does not state a success by name."""
     begun = [n for n, kind, data in frames if kind == "execution_start" and "timestamp" not in data]
     ended = [n for n, kind, data in frames if kind == "executing" and data.get("node") is None]
-    if not begun or not ended or any(line["kind"] == "ws.close" for line in lines[begun[0] : ended[0]]):
-        return None
-    reached = {data.get("node") for _, kind, data in frames if kind in ("executing", "executed")}
+    return bool(begun and ended) and not any(x["kind"] == "ws.close" for x in lines[begun[0] : ended[0]])
+
+
+def _left(post: Any, frames: list[Any], *, begun: bool = False) -> set[str]:
+    """The sinks that have not told `executed`; the oldest servers tell nothing of cached ones (P14)."""
+    left, stamped = _sinks(post["prompt"]), False
     for _, kind, data in frames:
-        if kind == "execution_cached":
-            reached |= set(data.get("nodes", ()))
-    return "completed" if _sinks(post["prompt"]) <= reached else None
+        stamped = stamped or (kind == "execution_start" and "timestamp" in data)
+        if kind == "executed" or (kind == "executing" and begun):
+            left = left - {data.get("node")}
+        if kind == "execution_cached" and not stamped:
+            left = left - set(data.get("nodes", ()))
+    return left
 
 
 def _records(lines: list[Any], prompt_id: str) -> list[Any]:
@@ -134,6 +148,7 @@ def _absent(lines: list[Any], prompt_id: str) -> bool:
     accepted = False
     asked = {line["data"]["id"]: line["data"]["path"] for line in lines if line["kind"] == "http.request"}
     queue: tuple[list[str], list[str]] | None = None
+    absent = False
     for line in lines:
         if line["kind"] != "http.response":
             continue
@@ -141,15 +156,14 @@ def _absent(lines: list[Any], prompt_id: str) -> bool:
         if accepted and _queues(line) is not None:
             queue = _queues(line)
         elif queue is not None and asked[line["data"]["id"]] == f"/history/{prompt_id}":
-            if prompt_id not in queue[0] + queue[1]:
-                return True
-    return False
+            absent = absent or prompt_id not in (*queue[0], *queue[1])
+    return absent
 
 
 def _where(lines: list[Any], prompt_id: str, post: Any) -> str:
     """Nothing told of the end: the last news says where it is."""
-    state, missing, must = "pending", _sinks(post["prompt"]), set(post["prompt"])
-    for line in lines:
+    state, frames, must = "pending", [], set(post["prompt"])
+    for n, line in enumerate(lines):
         queue = _queues(line)
         if queue is not None and prompt_id in queue[0]:
             state = "in_progress"
@@ -157,18 +171,13 @@ def _where(lines: list[Any], prompt_id: str, post: Any) -> str:
         if data.get("prompt_id") != prompt_id:
             continue
         kind = line["data"]["type"]
-        if kind == "executed":
-            missing = missing - {data["node"]}
+        frames.append((n, kind, data))
         if kind == "execution_cached":
             must = must - set(data.get("nodes", ()))
         states = {node: at["state"] for node, at in data.get("nodes", {}).items()} if kind == "progress_state" else {}
-        if kind == "executed" and not missing:
-            state = "ending"
-        elif states and all(states.get(node) == "finished" for node in must):
+        finished = bool(states) and all(states.get(node) == "finished" for node in must)
+        if finished or (kind == "executed" and not _left(post, frames)):
             state = "ending"
         elif kind != "progress_state" or state != "ending" or "running" in states.values():
             state = "in_progress"
     return state
-
-
-

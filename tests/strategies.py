@@ -112,6 +112,7 @@ PROFILES = (
     Profile("0.3.50", own_ids=True, success=True, progress_state="all", record=True),
     Profile("0.3.64", own_ids=True, success=True, progress_state="owner", record=True),
 )
+TOLD = ("execution_success", "execution_error", "execution_interrupted")
 OUTCOMES = ("success", "error", "interrupt", "deleted")
 TRUTH = {"success": "completed", "error": "failed", "interrupt": "cancelled", "deleted": "cancelled"}
 
@@ -236,6 +237,9 @@ class Script:
 
         yield say("execution_start", **stamp)
         yield say("execution_cached", nodes=list(plan.cached), **stamp)
+        for node in (n for n in plan.cached if n in plan.sinks() and self.profile.success):
+            outputs |= {node: {"text": ["kept"]}} if plan.shows else {}
+            yield say("executed", node=node, output=outputs.get(node))  # cached outputs are told again (P14)
         done: list[str] = []
         for node in (n for n in plan.graph if n not in plan.cached):
             yield state(done, node)
@@ -276,6 +280,17 @@ class TrueRun:
     def __init__(self, profile: Profile, plans: list[Plan], observations: list[AnyObservation]) -> None:
         self.profile, self.plans, self.observations = profile, plans, observations
         self.truth = {plan.prompt_id: TRUTH[plan.outcome] for plan in plans}
+
+    def told_ended(self) -> set[str]:
+        """The prompts of which the server said that they ended, by `executing` null or by a record."""
+        found: set[str] = set()
+        for value in (json.loads(wire.encode(o)) for o in self.observations):
+            data = value.get("data", {})
+            if data.get("type") == "executing" and data["data"].get("node") is None:
+                found.add(data["data"]["prompt_id"])
+            body = data.get("body") if value["kind"] == "http.response" else None
+            found |= set(body) & set(PROMPTS) if isinstance(body, dict) else set()
+        return found
 
     def __repr__(self) -> str:
         return f"TrueRun {self.profile}\n" + "\n".join(wire.encode(o).decode() for o in self.observations)
@@ -358,8 +373,7 @@ records = st.fixed_dictionaries(
         "status": json_values | st.builds(
             lambda said, told: {"status_str": said, "completed": None, "messages": told},
             st.sampled_from(("success", "error", "odd", None)),
-            st.lists(st.tuples(st.sampled_from(("execution_success", "execution_error", "execution_interrupted", "odd")),
-                               st.fixed_dictionaries({"prompt_id": prompt_ids})).map(list), max_size=2),
+            st.lists(st.builds(lambda name: [name, {}], st.sampled_from((*TOLD, "odd"))), max_size=2),
         ),
     },
 )  # fmt: skip
@@ -386,10 +400,9 @@ paths = st.one_of(
     st.builds("/api/jobs/{}/cancel".format, prompt_ids),
     texts,
 )
-requests = st.builds(seen.RequestData, st.sampled_from("abcdefgh"), st.sampled_from(("GET", "POST")), paths, raw(bodies))
-responses = st.builds(
-    seen.ResponseData, st.sampled_from("abcdefgh"), st.sampled_from((200, 200, 200, 400, 404, 500, 502)), raw(bodies)
-)
+request_ids = st.sampled_from("abcdefgh")
+requests = st.builds(seen.RequestData, request_ids, st.sampled_from(("GET", "POST")), paths, raw(bodies))
+responses = st.builds(seen.ResponseData, request_ids, st.sampled_from((200, 200, 200, 400, 404, 500, 502)), raw(bodies))
 _envelope: dict[str, Any] = {
     "at": st.integers(0, 128 * 600).map(lambda ticks: START + ticks / 128),
     "window": st.none() | st.sampled_from(WINDOWS),
@@ -410,8 +423,7 @@ observations: st.SearchStrategy[AnyObservation] = st.one_of(
     seen_as(seen.Request, requests),
     seen_as(seen.Response, responses),
     seen_as(seen.Response, responses),
-    seen_as(seen.NoAnswer, st.builds(seen.NoAnswerData, st.sampled_from("abcdefgh"), st.sampled_from(
-        ("ReadTimeout", "ConnectError")))),
+    seen_as(seen.NoAnswer, st.builds(seen.NoAnswerData, request_ids, st.sampled_from(("ReadTimeout", "ConnectError")))),
     seen_as(seen.Opened),
     seen_as(seen.Closed, st.builds(seen.CloseData, st.sampled_from((None, 1000, 1006)))),
     seen_as(seen.Binary, st.builds(seen.BinaryData, st.integers(1, 5), st.none() | st.builds(

@@ -4,8 +4,7 @@ import random
 
 import pytest
 
-from comfy_fsm.core.machine import _compile  # the very step from declaration to table that is to be guarded
-from comfy_fsm.core.machine import TABLE, Row, State, declare
+from comfy_fsm.core.machine import TABLE, Row, State, _compile, declare  # _compile too: the very step that is guarded
 from tests.reference import differences
 
 ROWS = range(len(TABLE))

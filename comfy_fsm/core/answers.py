@@ -333,7 +333,7 @@ def _listed(ledger: Ledger, task: Task, signal: Signal, name: str, position: int
     task.absences = 0
     if signal is Signal.RUN:
         moved(ledger, task, position, at)
-        if task.stated is not None:
+        if task.over:
             signal = Signal.TRAIL  # it is listed until its record is written (P21)
     move(ledger, task, signal, name, position, at)
 

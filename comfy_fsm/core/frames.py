@@ -24,7 +24,7 @@ def run(ledger: Ledger, task: Task, name: str, position: int, at: float) -> None
         move(ledger, task, Signal.TRAIL, name, position, at)
         return
     if task.state is not State.IN_PROGRESS:  # in progress it stays so: thousands of these come (P18)
-        signal = Signal.RUN if task.stated is None else Signal.TRAIL
+        signal = Signal.TRAIL if task.over else Signal.RUN
         move(ledger, task, signal, name, position, at)
 
 
@@ -42,7 +42,8 @@ def _start(ledger: Ledger, socket: Socket, task: Task, position: int, at: float,
     task.whole, task.stamped = True, data.timestamp is not None
     task.started_at = task.started_at or at
     socket.running = task
-    move(ledger, task, Signal.RUN, "execution_start", position, at)
+    late = task.over and task.posts <= 1
+    move(ledger, task, Signal.TRAIL if late else Signal.RUN, "execution_start", position, at)
 
 
 def _cached(ledger: Ledger, socket: Socket, task: Task, position: int, at: float, data: seen.CachedData) -> None:
@@ -55,7 +56,7 @@ def _cached(ledger: Ledger, socket: Socket, task: Task, position: int, at: float
     else:
         task.phase = _CACHED
     if task.state is not State.IN_PROGRESS:
-        signal = Signal.RUN if task.phase <= _RUN and task.stated is None else Signal.TRAIL
+        signal = Signal.RUN if task.phase <= _RUN and not task.over else Signal.TRAIL
         move(ledger, task, signal, "execution_cached", position, at)
 
 

@@ -56,6 +56,7 @@ class Socket(Struct, eq=False):
     seen: bool = False
     opened_order: int = 0
     down_position: int | None = None
+    down_at: float = 0.0
     read_to: float = 0.0
     conn: int | None = None
     running: Task | None = None

@@ -29,6 +29,7 @@ def tell(ledger: Ledger, task: Task, outcome: State, name: str, position: int, a
     ask_history(ledger, task, at)
     if outcome is State.CANCELLED:
         _blame_interrupt(ledger, task, position, at)
+    weigh_bare_again(ledger, task, position, at)
 
 
 def _tell_again(ledger: Ledger, task: Task, outcome: State, name: str, position: int, at: float) -> None:
@@ -48,6 +49,7 @@ def end(ledger: Ledger, task: Task, name: str, position: int, at: float) -> None
     task.point_to_end(name, at)
     move(ledger, task, Signal.END, name, position, at)
     ask_history(ledger, task, at)
+    weigh_bare_again(ledger, task, position, at)
 
 
 def settle(
@@ -134,14 +136,27 @@ def _weigh_bare(
         return
     ordered = record.ordered()
     outputs = ordered if ordered is not None else task.sinks
-    through = task.ran_through() or (bool(outputs) and record.has(outputs or ()))
+    through = bool(outputs) and record.has(outputs or ())
     end(ledger, task, name, position, at)
     if task.stated is State.COMPLETED and missing:
         _incomplete(ledger, task, f"it lacks the outputs of node {', '.join(missing[:5])}", position, at)
     elif task.stated is not None:
         _believe(ledger, task, record, task.stated, task.confidence or "stated", name, position, at)
-    elif through:
+    elif through or task.ran_through():
         _believe(ledger, task, record, State.COMPLETED, "inferred", name, position, at)
+    else:
+        task.bare = True
+        task.outputs = outputs_of(record.outputs, ledger.policy.outputs)
+
+
+def weigh_bare_again(ledger: Ledger, task: Task, position: int, at: float) -> None:
+    """The record came before the frame that tells how it ended."""
+    if not task.bare or task.settled:
+        return
+    if task.stated is not None:
+        settle(ledger, task, task.stated, task.confidence or "stated", "history", position, at)
+    elif task.ran_through():
+        settle(ledger, task, State.COMPLETED, "inferred", "history", position, at)
 
 
 def _believe(

@@ -30,7 +30,7 @@ def fold_opened(ledger: Ledger, position: int, o: seen.Opened) -> None:
 def note_gap(ledger: Ledger, socket: Socket, at: float) -> None:
     """The socket was down and its window went on: nothing missed is repeated (P4), so look."""
     down, window = socket.down_position, socket.window
-    if down is None:
+    if down is None or at < socket.down_at:  # what was seen before the close may be told after it
         return
     socket.down_position = None
     for task in socket.server.open_tasks.values():
@@ -55,6 +55,6 @@ def fold_closed(ledger: Ledger, position: int, o: seen.Closed) -> None:
     catch_up(ledger, socket, o.at)
     judge_ear(ledger, socket, o.at, closing=True)
     if any(o.window in (task.window, task.client_id) for task in socket.server.open_tasks.values()):
-        socket.down_position = position
+        socket.down_position, socket.down_at = position, o.at
         due = o.at + ledger.policy.reopen_seconds
         ledger.want(OpenSocket(due=due, server=socket.server.url, window=o.window or ""), o.window)

@@ -95,6 +95,8 @@ class Task(Struct, eq=False):
     absent_at: float = 0.0
     absent_position: int = 0
     looks: int = 0
+    bare: bool = False
+    """Its record was seen, and had no status: it ended; a frame that comes later may tell how."""
 
     @property
     def settled(self) -> bool:
@@ -125,6 +127,11 @@ class Task(Struct, eq=False):
         if self.completion_source is None:
             self.completion_source = name
             self.ended_at = at
+
+    @property
+    def over(self) -> bool:
+        """Its end was stated, or its record seen: what tells of the run now is late, whatever it says."""
+        return self.stated is not None or self.bare
 
     def conclude(self) -> None:
         """Before July 2024 a success ends with `executing` null alone: where all was heard, every sink was done or

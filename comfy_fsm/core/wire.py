@@ -30,6 +30,10 @@ _encode = msgspec.json.Encoder().encode
 _KINDS = frozenset(str(kind.__struct_config__.tag) for kind in get_args(AnyObservation))
 _TYPES = frozenset(str(kind.__struct_config__.tag) for kind in get_args(seen.Frame))
 _DECODERS: dict[object, msgspec.json.Decoder[object]] = {}
+_ENVELOPE: dict[str, tuple[type, ...]] = {
+    "at": (int, float), "window": (str,), "server": (str,), "seq": (int,), "conn": (int,), "mono": (int,)
+}  # fmt: skip
+_UNRECOGNIZED = str(seen.Unrecognized.__struct_config__.tag)
 _TEXTS = ("prompt_id", "node", "node_id", "node_type", "exception_type", "exception_message")
 
 
@@ -75,11 +79,21 @@ def message_line(text: str, *, at: float, window: str, server: str, conn: int | 
     raw = text.encode("utf-8", "backslashreplace").replace(b"\n", b" ").replace(b"\r", b" ")
     line = head[:-1] + b',"kind":"ws.message","data":' + raw + b"}"
     try:
+        _one_object(raw)  # else the text could close `data` and speak for another window, or as another kind
         parse(line)
         return line
     except Unreadable as error:
         data = {"error": str(error), "text": text[:MAX_CITED].encode("ascii", "backslashreplace").decode()}
     return head[:-1] + b',"kind":"ws.undecodable","data":' + _encode(data) + b"}"
+
+
+def _one_object(raw: bytes) -> None:
+    try:
+        value = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(_reason(error)) from None
+    if not isinstance(value, dict):
+        raise Unreadable("no JSON object")
 
 
 def body(raw: msgspec.Raw, kind: type[_T]) -> _T | None:
@@ -142,21 +156,18 @@ def _mend(value: object, why: str) -> AnyObservation:
         raise Unreadable("no line of a trace: it has no kind")
     if not isinstance(value.get("at"), int | float) or isinstance(value.get("at"), bool):
         raise Unreadable("no line of a trace: it does not say when")
-    envelope = {name: value[name] for name in ("at", "window", "server", "seq", "conn", "mono") if name in value}
+    envelope = {name: item for name, item in value.items() if type(item) in _ENVELOPE.get(name, ())}
     for mended in (_mend_frame(value), value | {"data": value.get("data") or {}}):
         try:
             return typed(_encode(envelope | {"kind": mended["kind"], "data": mended["data"]}))
         except msgspec.ValidationError:
             continue
-    kind = value["kind"]
-    window, server = (x if isinstance(x, str) else None for x in (value.get("window"), value.get("server")))
-    if kind == "ws.message":
+    name = value["kind"]
+    if name == "ws.message":
         name = _name_of(value.get("data"))
-        frame = seen.UnrecognizedFrame(name=name, why="" if name not in _TYPES else why)
-        return seen.Message(at=float(value["at"]), window=window, server=server, data=frame)
-    return seen.Unrecognized(
-        at=float(value["at"]), window=window, server=server, name=kind, why=why if kind in _KINDS else ""
-    )
+        frame = {"type": _UNRECOGNIZED, "name": name, "why": why if name in _TYPES else ""}
+        return typed(_encode(envelope | {"kind": "ws.message", "data": frame}))
+    return typed(_encode(envelope | {"kind": _UNRECOGNIZED, "name": name, "why": why if name in _KINDS else ""}))
 
 
 def _name_of(data: object) -> str:

@@ -23,6 +23,7 @@ SCHEMA_VERSION = 1
 SCHEMA = "CREATE TABLE log (position INTEGER PRIMARY KEY AUTOINCREMENT, line BLOB NOT NULL, checksum BLOB NOT NULL)"
 MAX_LINE = 128 * 1024 * 1024  # a reader holds one; ComfyUI takes uploads up to 100 MiB, SQLite rows up to 1 GB
 
+_SCAN = "SELECT position, line, checksum FROM log WHERE position >= ? ORDER BY position LIMIT ?"
 _MAGIC = b"SQLite format 3\0"
 _PATIENCE = 1000  # rows tried one by one beyond an unreadable one; a page of 4 KiB holds a dozen, and then we stride
 _END = 2**62  # a position beyond every position
@@ -262,8 +263,7 @@ class _Reading:
         return row[0] if row else None
 
     def _rows(self, limit: int = -1) -> Iterator[Record]:
-        sql = "SELECT position, line, checksum FROM log WHERE position >= ? ORDER BY position LIMIT ?"
-        for position, line, checksum in self._ask(sql, self._next, limit):
+        for position, line, checksum in self._ask(_SCAN, self._next, limit):
             known = position == self._next and type(line) is bytes and self._anchors
             if known and checksum == digest(known[0], position, line):
                 self._next, self._anchors = position + 1, (checksum,)
@@ -330,7 +330,7 @@ class _Reading:
 
     def _readable(self, position: int) -> bool:
         try:
-            self._ask("SELECT line FROM log WHERE position >= ? ORDER BY position LIMIT 1", position).fetchone()
+            self._ask(_SCAN, position, 1).fetchone()  # the very question of `_rows`, else we would part and never end
         except DAMAGE:
             return False
         return True

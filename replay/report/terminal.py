@@ -145,14 +145,18 @@ def _story(console: Console, replay: Replay, task: TaskFacts) -> None:
     if task.submitted_at is not None:
         rows.append((task.submitted_at, 0, [Text(_cite(task.first, many)), Text("+0.000"), Text("POST /prompt"),
                                             Text("submitting"), Text("the window posted it")]))  # fmt: skip
+
+    def cite(position: int) -> Text:
+        return Text(_cite(replay.origins.place(position), many))
+
     for signal in task.signals:
         told = signal.told
         moved = f"{told.before} → {told.after}" if told.after != told.before else str(told.after)
-        rows.append((told.at, 1, [Text(_cite(replay.origins.place(told.position), many)), Text(f"+{told.at - start:.3f}"),
+        rows.append((told.at, 1, [cite(told.position), Text(f"+{told.at - start:.3f}"),
                                     Text(harmless(told.signal)), Text(moved), Text(told.why)]))  # fmt: skip
     for finding in replay.findings:
         if finding.prompt_id == task.prompt_id and finding.code != "unresolved":
-            rows.append((finding.at, 2, [Text(_cite(replay.origins.place(finding.positions[0]), many)), Text(f"+{finding.at - start:.3f}"),
+            rows.append((finding.at, 2, [cite(finding.positions[0]), Text(f"+{finding.at - start:.3f}"),
                                          Text(finding.code, _STYLES[finding.severity]), Text(""),
                                          Text(harmless(finding.text))]))  # fmt: skip
     for _, _, row in sorted(rows, key=lambda row: row[:2]):

@@ -1,0 +1,221 @@
+"""What the README says is so: its commands print what stands there, its code runs, its tables are those of the code.
+
+All its blocks run in their order, in one empty folder that has nothing but `fixtures` in it: a later one may read what an
+earlier one wrote. A block of `text` is the output of the block before it. Blanks at the ends of lines do not count.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from comfy_fsm import CODES, State, errors
+from comfy_fsm.core import observations
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FORMATS = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+# What would change the look of a report, or where Python looks for us.
+_LEFT_OUT = ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "PYTHONPATH", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT} | {
+    "PYTHONPATH": str(ROOT),
+    "PYTHONIOENCODING": "utf-8",
+}
+
+
+class Block(NamedTuple):
+    """A fenced block, and the text that must come of it, if the README shows it."""
+
+    language: str
+    body: str
+    shown: str | None
+
+    def __str__(self) -> str:
+        return f"{self.language}: {self.body.splitlines()[0][:70]}"
+
+
+def find_blocks(text: str) -> Iterator[Block]:
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    for (language, body), (after, shown) in zip(found, [*found[1:], ("", "")], strict=True):
+        if language in ("sh", "python"):
+            yield Block(language, body, shown if after == "text" else None)
+
+
+BLOCKS = list(find_blocks(README))
+SETUP = [block.body.strip() for block in BLOCKS if "-m venv" in block.body]
+
+
+def run(arguments: list[str], folder: Path, stdin: Path | None = None) -> subprocess.CompletedProcess[bytes]:
+    with open(stdin or os.devnull, "rb") as given:
+        return subprocess.run(
+            [sys.executable, *arguments], cwd=folder, env=ENVIRONMENT, stdin=given, capture_output=True, timeout=120
+        )
+
+
+def replay(command: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
+    """The part of a line of shell that replays: the set-up before it is the environment we run in."""
+    words = shlex.split(command.rpartition("&&")[2])
+    stdin = folder / words.pop() if words[-2:-1] == ["<"] else None
+    if stdin is not None:
+        words.pop()
+    assert words[0] in ("python", ".venv/bin/python")
+    return run(words[1:], folder, stdin)
+
+
+def lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.rstrip().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[subprocess.CompletedProcess[bytes] | None]:
+    """What came of each block, in their order; None for those that this run is itself."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "fixtures").symlink_to(ROOT / "fixtures", target_is_directory=True)
+    found: list[subprocess.CompletedProcess[bytes] | None] = []
+    for block in BLOCKS:
+        if block.language == "python":
+            found.append(run(["-W", "error", "-c", block.body], folder))
+        else:
+            found.append(None if "-m pytest" in block.body else replay(block.body.strip(), folder))
+    return found
+
+
+@pytest.mark.parametrize("index", range(len(BLOCKS)), ids=[str(block) for block in BLOCKS])
+def test_a_block_does_what_the_readme_says(
+    index: int, outcomes: list[subprocess.CompletedProcess[bytes] | None]
+) -> None:
+    block, outcome = BLOCKS[index], outcomes[index]
+    if outcome is None:
+        return
+    said = outcome.stdout.decode()
+    assert outcome.stderr == b""
+    assert outcome.returncode in ((0,) if block.language == "python" else (0, 1, 3)), said
+    if block.shown is not None:
+        assert lines(said) == lines(block.shown)
+
+
+def test_each_block_of_shell_is_one_command() -> None:
+    for block in BLOCKS:
+        assert block.language == "python" or block.body.count("\n") == 1, block
+
+
+def test_two_commands_do_all_the_setup_and_ci_does_the_same() -> None:
+    replaying, testing = (command.split(" && ") for command in SETUP)
+    assert replaying[:2] == testing[:2] == ["python3 -m venv .venv", ".venv/bin/pip install -e '.[test]'"]
+    assert replaying[2].startswith(".venv/bin/python -m replay fixtures/recordings/")
+    assert testing[2:] == [".venv/bin/python -m pytest"]
+    assert re.search(r"^pip install .*-e '\.\[test\]'$", CI, re.MULTILINE)
+    assert re.search(r"^python -m pytest$", CI, re.MULTILINE)
+
+
+def test_the_setup_replays_what_the_first_screen_shows_and_passes(tmp_path: Path) -> None:
+    first = next(block for block in BLOCKS if block.language == "sh")
+    assert SETUP[0].split("-m replay ")[1] == first.body.strip().split("-m replay ")[1].removesuffix(" --no-color")
+    (tmp_path / "fixtures").symlink_to(ROOT / "fixtures", target_is_directory=True)
+    assert replay(first.body.strip(), tmp_path).returncode == 0
+
+
+def test_the_example_is_the_code_of_the_first_screen() -> None:
+    first = next(block for block in BLOCKS if block.language == "python")
+    assert (ROOT / "examples" / "embed.py").read_text(encoding="utf-8") == first.body
+    assert len([line for line in first.body.splitlines() if line]) <= 12
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
+def test_an_example_runs(example: Path) -> None:
+    outcome = run(["-W", "error", str(example)], ROOT)
+    assert (outcome.returncode, outcome.stderr) == (0, b"")
+    assert outcome.stdout
+
+
+def test_the_options_of_the_help_are_those_of_the_readme() -> None:
+    outcome = run(["-m", "replay", "--help"], ROOT)
+    assert outcome.returncode == 0
+    rows = re.findall(r"^\| (`-.*?) \| ", README, re.MULTILINE)
+    assert set(re.findall(r"--[a-z-]+", "".join(rows))) == set(re.findall(r"--[a-z-]+", outcome.stdout.decode()))
+
+
+def test_the_exit_statuses_are_those_of_the_help() -> None:
+    said = " ".join(run(["-m", "replay", "--help"], ROOT).stdout.decode().split())
+    told = re.findall(r"(\d+) ([a-z ]+\b)", said.partition("Exit status:")[2])
+    assert told
+    assert re.findall(r"^\| (\d+) \| (.*?) \|$", README, re.MULTILINE) == told
+    assert re.findall(r"(\d+) ([a-z ]+\b)", FORMATS.partition("## Exit status")[2]) == told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["fixtures/recordings/0.3.64/socket-drop.jsonl.gz"], 0),
+        (["fixtures/recordings/0.3.64/shared-client-id.jsonl.gz"], 1),
+        (["fixtures/recordings/0.3.64/socket-drop-unresolved.jsonl.gz"], 3),
+        ([], 64),
+        (["--no-such-option"], 64),
+        (["LICENSE"], 65),
+        (["no-such-file.jsonl"], 66),
+    ],
+    ids=lambda value: " ".join(value) or "nothing" if isinstance(value, list) else str(value),
+)
+def test_an_exit_status_is_as_the_table_says(arguments: list[str], status: int) -> None:
+    outcome = run(["-m", "replay", *arguments], ROOT)
+    assert outcome.returncode == status
+    assert (outcome.stdout == b"") is (status >= 64)
+    assert outcome.stderr.count(b"\n") == (status >= 64)
+
+
+def test_the_table_of_findings_is_that_of_the_code() -> None:
+    rows = [f"| `{row.code}` | {row.severity} | {row.meaning} | {row.advice} |\n" for row in CODES.values()]
+    table = "| code | severity | means | what to do |\n|---|---|---|---|\n" + "".join(rows)
+    assert README.partition("<!-- findings -->\n")[2].partition("<!-- /findings -->")[0] == table
+
+
+def test_the_table_of_states_is_that_of_the_code() -> None:
+    table = README.partition("| state | the task |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == [str(state) for state in State]
+
+
+def test_every_error_is_in_the_readme() -> None:
+    names = [name for name, value in vars(errors).items() if isinstance(value, type)]
+    assert [name for name in names if f"`{name}`" not in README] == []
+
+
+def test_the_layout_names_every_module_and_no_other() -> None:
+    layout = README.partition("## Layout")[2].partition("```\n")[2].partition("```")[0]
+    named = sorted(re.findall(r"^ +(\w+\.py) ", layout, re.MULTILINE))
+    there = [path.name for package in ("comfy_fsm", "replay") for path in (ROOT / package).rglob("*.py")]
+    assert named == sorted(name for name in there if name != "__init__.py")
+
+
+def test_the_formats_name_every_field_of_the_report_and_every_kind_of_line() -> None:
+    traces = [f"fixtures/recordings/0.3.64/{name}.jsonl.gz" for name in ("errors", "wrong-server")]
+    fields = set(re.findall(r'"(\w+)":', run(["-m", "replay", *traces, "--format", "json"], ROOT).stdout.decode()))
+    assert fields > {"node_id", "filename", "severity", "signal"}
+    kinds = {str(kind.__struct_config__.tag) for kind in observations.AnyObservation.__args__}
+    names = fields | {kind for kind in kinds if kind.isascii()} | {str(state) for state in State}
+    assert [name for name in sorted(names) if f"`{name}`" not in FORMATS] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere_and_words_are_ours(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)#]*)(?:#[^)]*)?\)", text):
+        assert not target or (page.parent / target).exists(), target
+    prose = re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL)
+    assert not re.findall(r"(?i)\bevents?\b", prose)  # four libraries own that word
+
+
+def test_headings_that_are_linked_exist() -> None:
+    for page, text in ((README, FORMATS), (FORMATS, README)):
+        titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+        headings = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+        for anchor in re.findall(r"\.md#([\w-]+)\)", page):
+            assert anchor in headings
