@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import IO, Annotated, Literal
+from typing import IO, TYPE_CHECKING, Annotated, Literal
 
 import cyclopts
 from cyclopts import App, Parameter
 
 from comfy_fsm.errors import ComfyFsmError, InvariantBroken
 
+if TYPE_CHECKING:
+    from replay.play import Replay
+
+_STDIN = "standard input"
 USAGE, NOT_A_TRACE, NO_INPUT, OUR_FAULT, CUT_SHORT = 64, 65, 66, 70, 130
 
 app = App(
@@ -50,33 +54,41 @@ def command(
     no_color
         No colours; the environment variable NO_COLOR does the same.
     """
-    from replay.play import replay  # the report and its drawing load only once there is something to do
-    from replay.report import document, terminal
-
     if not traces:
         raise _Wrong("name a trace, a log, or - for standard input; --help tells more")
     if len(traces) != len(set(traces)):
         raise _Wrong("the same trace is named twice")
+    found = _replay(["-" if trace == _STDIN else trace for trace in traces], task, window)
+    color = False if no_color else None
+    if output is None:
+        _write(found, sys.stdout, format, color, story=task is not None)
+        sys.stdout.flush()
+    else:
+        with open(output, "w", encoding="utf-8") as file:
+            _write(found, file, format, color, story=task is not None)
+    return found.exit_status
+
+
+def _replay(traces: list[str], task: str | None, window: str | None) -> Replay:
+    from replay.play import replay  # loaded only once there is something to do: --help need not wait
+    from replay.report import terminal
+
     with terminal.progress(sys.stderr) as watch:
         found = replay(*traces, task=task, window=window, watch=watch)
     if task is not None and not found.tasks:
         raise _Wrong(f"no task's prompt id begins with {task!r}; run without --task to see them all")
     if window is not None and not found.tasks and not found.findings:
         raise _Wrong(f"no window's id begins with {window!r}, or it has no task and no finding")
+    return found
 
-    def write(file: IO[str]) -> None:
-        if format == "json":
-            file.write(document.encode(found) + "\n")
-        else:
-            terminal.draw(found, file, color=False if no_color else None, story=task is not None)
 
-    if output is None:
-        write(sys.stdout)
-        sys.stdout.flush()
+def _write(found: Replay, file: IO[str], format: str, color: bool | None, *, story: bool) -> None:
+    from replay.report import document, terminal
+
+    if format == "json":
+        file.write(document.encode(found) + "\n")
     else:
-        with open(output, "w", encoding="utf-8") as file:
-            write(file)
-    return found.exit_status
+        terminal.draw(found, file, color=color, story=story)
 
 
 class _Wrong(Exception):
@@ -89,7 +101,9 @@ def main(arguments: list[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        return int(app(arguments, exit_on_error=False, print_error=False) or 0)
+        # a lone hyphen is an option without a name to the command-line library, and standard input to everybody else
+        given = [_STDIN if argument == "-" else argument for argument in arguments or sys.argv[1:]]
+        return int(app(given, exit_on_error=False, print_error=False) or 0)
     except (_Wrong, cyclopts.CycloptsError) as error:
         return _say(USAGE, str(error))
     except BrokenPipeError:

@@ -93,7 +93,7 @@ class TaskFacts(Struct, frozen=True, kw_only=True):
     signals: list[SignalFacts]
     findings: list[str]
     settled: bool
-    first: Place
+    first_position: int
 
 
 class FindingFacts(Struct, frozen=True, kw_only=True):
@@ -259,7 +259,7 @@ class _Play:
             signals=[SignalFacts(told, self.origins.place(told.position).line) for told in task.signals],
             findings=findings,
             settled=task.settled,
-            first=self.origins.place(task.first_position),
+            first_position=task.first_position,
         )
 
     def _finding(self, finding: Finding) -> FindingFacts:

@@ -97,8 +97,10 @@ def _blocks(
 ) -> Iterator[bytes | str]:
     """Blocks as they are unpacked; a text, as the last one, says how the file is damaged."""
     total = 0
+    # gzip's read1 gives what it has before it finds the rest missing; its read gives nothing then
+    read = stream.read1 if isinstance(stream, gzip.GzipFile) else stream.read
     try:
-        while block := stream.read(_BLOCK):
+        while block := read(_BLOCK):
             total += len(block)
             if total > MAX_FREE and total > packed.count * MAX_RATIO:
                 raise TraceError(

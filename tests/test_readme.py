@@ -1,7 +1,7 @@
 """What the README says is so: its commands print what stands there, its code runs, its tables are those of the code.
 
-All its blocks run in their order, in one empty folder that has nothing but `fixtures` in it: a later one may read what an
-earlier one wrote. A block of `text` is the output of the block before it. Blanks at the ends of lines do not count.
+All its blocks run in their order, in one empty folder that has nothing but `fixtures` in it: a later one may read what
+an earlier one wrote. A block of `text` is the output of the block before it. Blanks at the ends of lines do not count.
 """
 
 import os

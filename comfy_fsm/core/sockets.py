@@ -36,7 +36,7 @@ def note_gap(ledger: Ledger, socket: Socket, at: float) -> None:
     for task in socket.server.open_tasks.values():
         if window in (task.window, task.client_id) and task.state not in (State.SUBMITTING, State.UNCERTAIN):
             task.whole = False
-            ledger.find("socket-gap", down, at, "the socket of its window was down", task=task)
+            ledger.find("socket-gap", down, socket.down_at, "the socket of its window was down", task=task)
             ask_queue(ledger, task, at)
 
 

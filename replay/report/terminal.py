@@ -137,35 +137,33 @@ def _story(console: Console, replay: Replay, task: TaskFacts) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("\nline", "\nafter", "\nseen", "\nstate", "\nwhy"):
         table.add_column(title, justify="right" if title in ("\nline", "\nafter") else "left", overflow="fold")
-    start = min(
-        [signal.told.at for signal in task.signals] + [x for x in (task.submitted_at,) if x is not None], default=0.0
-    )
-    many = len(replay.trace.files) > 1
-    rows: list[tuple[float, int, list[Text]]] = []
-    if task.submitted_at is not None:
-        rows.append((task.submitted_at, 0, [Text(_cite(task.first, many)), Text("+0.000"), Text("POST /prompt"),
-                                            Text("submitting"), Text("the window posted it")]))  # fmt: skip
-
-    def cite(position: int) -> Text:
-        return Text(_cite(replay.origins.place(position), many))
-
-    for signal in task.signals:
-        told = signal.told
-        moved = f"{told.before} → {told.after}" if told.after != told.before else str(told.after)
-        rows.append((told.at, 1, [cite(told.position), Text(f"+{told.at - start:.3f}"),
-                                    Text(harmless(told.signal)), Text(moved), Text(told.why)]))  # fmt: skip
-    for finding in replay.findings:
-        if finding.prompt_id == task.prompt_id and finding.code != "unresolved":
-            rows.append((finding.at, 2, [cite(finding.positions[0]), Text(f"+{finding.at - start:.3f}"),
-                                         Text(finding.code, _STYLES[finding.severity]), Text(""),
-                                         Text(harmless(finding.text))]))  # fmt: skip
-    for _, _, row in sorted(rows, key=lambda row: row[:2]):
+    for row in _rows(replay, task):
         table.add_row(*row)
     console.print(table)
     for output in task.outputs[:SUBJECTS]:
-        console.print(
-            Text(harmless(f"output of node {output.node}: {output.type}/{output.subfolder}/{output.filename}"))
-        )
+        path = f"{output.type}/{output.subfolder}/{output.filename}"
+        console.print(Text(harmless(f"output of node {output.node}: {path}")))
+
+
+def _rows(replay: Replay, task: TaskFacts) -> Iterator[tuple[Text, ...]]:
+    """The POST, the signals and the findings of one task, by time."""
+    many = len(replay.trace.files) > 1
+    rows: list[tuple[float, int, int, Text, Text, str]] = []
+    if task.submitted_at is not None:
+        posted = Text("POST /prompt"), Text("submitting"), "the window posted it"
+        rows.append((task.submitted_at, 0, task.first_position, *posted))
+    for signal in task.signals:
+        told = signal.told
+        moved = Text(f"{told.before} → {told.after}" if told.after != told.before else str(told.after))
+        rows.append((told.at, 1, told.position, Text(harmless(told.signal)), moved, told.why))
+    for finding in replay.findings:
+        if finding.prompt_id == task.prompt_id and finding.code != "unresolved":
+            code = Text(finding.code, _STYLES[finding.severity])
+            rows.append((finding.at, 2, finding.positions[0], code, Text(""), finding.text))
+    rows.sort(key=lambda row: row[:3])
+    for at, _, position, seen, moved, why in rows:
+        line = _cite(replay.origins.place(position), many)
+        yield Text(line), Text(f"+{at - rows[0][0]:.3f}"), seen, moved, Text(harmless(why))
 
 
 def _findings(console: Console, replay: Replay, names: _Names) -> None:
