@@ -6,6 +6,7 @@ Every type here reads the forms of every version, and the shortened forms that a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from msgspec import Raw, Struct
 
@@ -89,6 +90,17 @@ class RecordStatus(Struct, frozen=True):
     messages: list[tuple[str, FailureData]] | None = None
 
 
+class Verdict(NamedTuple):
+    """How a record says that it ended; `stale` where its status_str says otherwise than its messages."""
+
+    outcome: State | None = None
+    stale: bool = False
+    failure: Failure | None = None
+
+
+_NO_VERDICT = Verdict()
+
+
 class Record(Struct, frozen=True):
     """One entry of the history; `status` is absent before January 2024."""
 
@@ -96,34 +108,22 @@ class Record(Struct, frozen=True):
     outputs: dict[str, dict[str, object] | None] | None = None
     status: RecordStatus | None = None
 
-    def decided(self) -> State | None:
-        """The outcome: by the messages first, then by `status_str`, which may be stale (P23, P24)."""
-        if self.status is None:
-            return None
-        return self._told() or _STATUS.get(self.status.status_str or "")
+    def verdict(self) -> Verdict:
+        """By the messages first, then by `status_str`, which may be stale (P23, P24)."""
+        status = self.status
+        if status is None:
+            return _NO_VERDICT
+        for name, data in reversed(status.messages or ()):
+            if name in TERMINAL and data.exception_type != BLOCKED:
+                outcome, said = TERMINAL[name], status.status_str
+                stale = said is not None and (said == "success") is not (outcome is State.COMPLETED)
+                return Verdict(outcome, stale, failure_of(data) if name == "execution_error" else None)
+        return Verdict(_STATUS.get(status.status_str or ""))
 
-    def stale(self) -> bool:
-        """Whether `status_str` says otherwise than the messages (P24)."""
-        told = self._told()
-        said = self.status.status_str if self.status else None
-        return told is not None and said is not None and (said == "success") is not (told is State.COMPLETED)
-
-    def _told(self) -> State | None:
-        last = self._last()
-        return TERMINAL[last[0]] if last else None
-
-    def _last(self) -> tuple[str, FailureData] | None:
-        messages = (self.status.messages or []) if self.status else []
-        return next((m for m in reversed(messages) if m[0] in TERMINAL and m[1].exception_type != BLOCKED), None)
-
-    def failure(self) -> Failure | None:
-        last = self._last()
-        return failure_of(last[1]) if last and last[0] == "execution_error" else None
-
-    def named(self) -> str | None:
-        """The prompt id this entry is about, where the entry says so."""
+    def names(self, prompt_id: str) -> bool:
+        """Whether the entry is about this prompt, as far as it says."""
         parts = wire.body(self.prompt, list[Raw])
-        return wire.body(parts[1], str) if parts is not None and len(parts) > 1 else None
+        return parts is None or len(parts) < 2 or wire.body(parts[1], str) in (None, prompt_id)
 
     def ordered(self) -> set[str] | None:
         """The outputs that were asked for, where the entry says so."""

@@ -112,9 +112,10 @@ def _progress(ledger: Ledger, socket: Socket, task: Task, position: int, at: flo
 def _progress_state(
     ledger: Ledger, socket: Socket, task: Task, position: int, at: float, data: seen.ProgressStateData
 ) -> None:
-    if task.must and finished_count(data.nodes) >= len(task.must):
+    must = task.must
+    if must and finished_count(data.nodes) >= len(must):
         states = progress(data.nodes)
-        if all(states.get(node) == "finished" for node in task.must):
+        if all(states.get(node) == "finished" for node in must):
             if task.phase <= _RUN:
                 _exhaust(ledger, task, "progress_state", position, at)
             return

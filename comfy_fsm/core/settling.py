@@ -99,13 +99,12 @@ def _announced_outputs(task: Task, limit: int) -> tuple[Output, ...]:
 
 def weigh(ledger: Ledger, task: Task, record: Record, name: str, position: int, at: float) -> None:
     """A history entry of this prompt, from the bound server: validate it, then believe it (R6.1)."""
-    named = record.named()
-    if named is not None and named != task.prompt_id:
+    if not record.names(task.prompt_id or ""):
         _incomplete(ledger, task, "it names another prompt", position, at)
         return
     if record.status is not None:
         ledger.server(task.server).gives_status = True
-    outcome = record.decided()
+    outcome, stale, failure = record.verdict()
     missing = [node for node in task.announced if node not in (record.outputs or {})]
     if outcome is None:
         _weigh_bare(ledger, task, record, missing, name, position, at)
@@ -113,9 +112,11 @@ def weigh(ledger: Ledger, task: Task, record: Record, name: str, position: int, 
     if outcome is State.COMPLETED and missing and not task.settled:
         _incomplete(ledger, task, f"it lacks the outputs of node {', '.join(missing[:5])}", position, at)
         return
-    if record.stale():
+    if stale:
         status = record.status.status_str if record.status else None
         ledger.find("stale-status", position, at, f"status_str says {status}, the messages say {outcome}", task=task)
+    if not task.settled:
+        task.error = failure or task.error
     _believe(ledger, task, record, outcome, "verified", name, position, at)
 
 
@@ -175,7 +176,6 @@ def _believe(
             ledger.find("contradiction", position, at, text, task=task)
         return
     task.outputs = outputs_of(record.outputs, ledger.policy.outputs)
-    task.error = record.failure() or task.error
     settle(ledger, task, outcome, confidence, name, position, at)
 
 

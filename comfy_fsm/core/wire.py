@@ -98,7 +98,10 @@ def _one_object(raw: bytes) -> None:
 
 def body(raw: msgspec.Raw, kind: type[_T]) -> _T | None:
     """The body of a request or answer as `kind`, or None where it is something else (P33)."""
-    decode = _decoder(kind).decode
+    decoder = _DECODERS.get(kind)
+    if decoder is None:  # made once for each type: to make one costs more than to use it
+        decoder = _DECODERS[kind] = msgspec.json.Decoder(kind, strict=False)
+    decode = cast("msgspec.json.Decoder[_T]", decoder).decode
     try:
         return decode(raw)
     except SLOW:
@@ -107,14 +110,6 @@ def body(raw: msgspec.Raw, kind: type[_T]) -> _T | None:
         return decode(_encode(_scrub(json.loads(bytes(raw)))))
     except (msgspec.ValidationError, ValueError, RecursionError):
         return None
-
-
-def _decoder(kind: type[_T]) -> msgspec.json.Decoder[_T]:
-    """Made once for each type: to make one costs more than to use it."""
-    decoder = _DECODERS.get(kind)
-    if decoder is None:
-        decoder = _DECODERS[kind] = msgspec.json.Decoder(kind, strict=False)
-    return cast("msgspec.json.Decoder[_T]", decoder)
 
 
 def _reason(error: Exception) -> str:

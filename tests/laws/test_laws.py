@@ -28,6 +28,9 @@ from tests import strategies as draws
 from tests.reference import judge
 from tests.strategies import WINDOWS, TrueRun, entries, fold_all, mixtures, observations, outcomes, true_runs
 
+# Four times as many as elsewhere: what these laws still found came after the first hundred. `--long` asks for more yet.
+law = settings(max_examples=max(400, settings().max_examples))
+
 Snapshot = tuple[list[Any], list[Any], list[Any]]
 
 
@@ -60,6 +63,7 @@ def decided(run: TrueRun, board: Board) -> dict[Any, Any]:
 CONCLUDED = ((str(State.IN_PROGRESS), None), (str(State.ENDING), None))
 
 
+@law
 @given(st.data(), true_runs())
 def test_any_interleaving_of_the_sources_of_a_true_run_gives_the_same_outcomes(
     data: st.DataObject, run: TrueRun
@@ -68,6 +72,7 @@ def test_any_interleaving_of_the_sources_of_a_true_run_gives_the_same_outcomes(
     assert decided(run, fold_all(mixed)) == decided(run, fold_all(run.observations))
 
 
+@law
 @given(st.data(), true_runs())
 def test_no_mixture_of_a_true_run_is_told_an_outcome_that_it_did_not_have(data: st.DataObject, run: TrueRun) -> None:
     for (_, prompt_id), told in outcomes(fold_all(data.draw(mixtures(run.observations), label="mixed"))).items():
@@ -147,6 +152,7 @@ def test_a_log_refolds_to_the_same_board(line: list[AnyObservation]) -> None:
 # law 4
 
 
+@law
 @given(st.lists(observations, max_size=60))
 def test_a_task_is_delivered_at_most_once_and_settled_never_unsettles_but_by_recover(
     line: list[AnyObservation]
@@ -195,6 +201,7 @@ def use(board: Board) -> None:
     measure(board)
 
 
+@law
 @given(st.lists(observations, max_size=60))
 def test_no_observation_in_any_state_raises(line: list[AnyObservation]) -> None:
     use(fold_all(line))
@@ -276,6 +283,7 @@ def among(run: TrueRun, others: list[tuple[int, AnyObservation]]) -> list[tuple[
     return sorted(line.items())
 
 
+@law
 @given(true_runs(windows=1, servers=1), st.lists(st.tuples(st.integers(0, 200), strangers), max_size=15))
 def test_what_another_window_observes_never_changes_a_task_of_ours(
     run: TrueRun, others: list[tuple[int, AnyObservation]]
@@ -292,6 +300,7 @@ def test_what_is_encoded_decodes_to_itself(o: AnyObservation) -> None:
     assert type(wire.read(wire.encode(o))) is type(o)
 
 
+@law
 @given(true_runs(windows=1, servers=1))
 def test_the_fold_agrees_with_the_slow_and_obvious_model(run: TrueRun) -> None:
     told = {prompt_id: tasks[0] for (_, prompt_id), tasks in outcomes(fold_all(run.observations)).items()}
