@@ -5,7 +5,7 @@ from comfy_fsm.core.effects import Deliver, Failure, FetchHistory, LookAtQueue, 
 from comfy_fsm.core.findings import CODES, Finding, Severity
 from comfy_fsm.core.machine import TABLE, Signal, State, step
 from comfy_fsm.core.metrics import Metrics, measure
-from comfy_fsm.core.observations import AnyObservation, Entry
+from comfy_fsm.core.observations import AnyObservation, Command, Delivered, Entry, Tick
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.task import Task
 from comfy_fsm.core.wire import encode, message_line, read
@@ -15,7 +15,9 @@ __all__ = [
     "TABLE",
     "AnyObservation",
     "Board",
+    "Command",
     "Deliver",
+    "Delivered",
     "Entry",
     "Failure",
     "FetchHistory",
@@ -30,6 +32,7 @@ __all__ = [
     "Signal",
     "State",
     "Task",
+    "Tick",
     "Warn",
     "encode",
     "measure",

@@ -1,7 +1,7 @@
 """Every error this project raises, and nothing else.
 
     ComfyFsmError
-    ├── LogError                 the event log cannot be used as asked
+    ├── LogError                 the log cannot be used as asked
     │   ├── LogLocked            another writer owns it               (fault: the caller's)
     │   ├── LogClosed            it was closed                        (fault: the caller's)
     │   ├── NotALog              the file is something else           (fault: the caller's)
@@ -22,7 +22,7 @@ class ComfyFsmError(Exception):
 
 
 class LogError(ComfyFsmError):
-    """The event log cannot be used as asked."""
+    """The log cannot be used as asked."""
 
 
 class LogLocked(LogError):
@@ -34,7 +34,7 @@ class LogClosed(LogError):
 
 
 class NotALog(LogError):
-    """The file is no event log of this project; it was not touched."""
+    """The file is no log of this project; it was not touched."""
 
 
 class LogVersionError(LogError):

@@ -56,17 +56,28 @@ def command(
     """
     if not traces:
         raise _Wrong("name a trace, a log, or - for standard input; --help tells more")
-    if len(traces) != len(set(traces)):
-        raise _Wrong("the same trace is named twice")
-    found = _replay(["-" if trace == _STDIN else trace for trace in traces], task, window)
+    named = ["-" if trace == _STDIN else trace for trace in traces]
+    _refuse_the_same(named, output)
+    found = _replay(named, task, window)
     color = False if no_color else None
     if output is None:
         _write(found, sys.stdout, format, color, story=task is not None)
         sys.stdout.flush()
-    else:
+        return found.exit_status
+    try:
         with open(output, "w", encoding="utf-8") as file:
             _write(found, file, format, color, story=task is not None)
+    except OSError as error:
+        raise _Wrong(f"cannot write {output}: {error.strerror}; name a file that can be written") from None
     return found.exit_status
+
+
+def _refuse_the_same(named: list[str], output: str | None) -> None:
+    files = [os.path.realpath(trace) for trace in named if trace != "-"]
+    if len(set(files)) < len(files) or named.count("-") > 1:
+        raise _Wrong("the same trace is named twice: each would count as much as the other")
+    if output is not None and os.path.realpath(output) in files:
+        raise _Wrong(f"--output {output} would write the report over the trace; name another file")
 
 
 def _replay(traces: list[str], task: str | None, window: str | None) -> Replay:

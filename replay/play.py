@@ -16,12 +16,12 @@ from comfy_fsm.core.board import Board
 from comfy_fsm.core.effects import Failure, Output
 from comfy_fsm.core.findings import Finding, Severity
 from comfy_fsm.core.metrics import Metrics, measure
-from comfy_fsm.core.observations import Entry
+from comfy_fsm.core.observations import AnyObservation, Damaged
 from comfy_fsm.core.policy import DEFAULT, Policy
 from comfy_fsm.core.task import Task, Told
 from comfy_fsm.errors import NotALog
 from comfy_fsm.live import rows
-from replay.trace import Packed, damage, is_sqlite, open_packed, read_file, read_lines
+from replay.trace import Block, Packed, damage, is_sqlite, open_packed, read_file, read_lines
 
 Source = str | os.PathLike[str]
 Watcher = Callable[[int, int], None]
@@ -175,7 +175,7 @@ class _Play:
                 packed.close()
         self.board.finish()
 
-    def _open(self, source: Source | Iterable[bytes | str], name: str) -> Iterator[Entry]:
+    def _open(self, source: Source | Iterable[bytes | str], name: str) -> Iterator[Block]:
         if not isinstance(source, str | os.PathLike):
             return read_lines(source, name)
         path = os.fspath(source)
@@ -187,30 +187,32 @@ class _Play:
         self._packed.append(packed)
         return read_file(packed, name)
 
-    def _merge(self, sources: list[Iterator[Entry]]) -> Iterator[Entry]:
+    def _merge(self, sources: list[Iterator[Block]]) -> Iterator[Block]:
         """By time, each source in its own order; the line number becomes the position in the merged order."""
-        heads = {index: item for index, source in enumerate(sources) if (item := next(source, None)) is not None}
+        flat = [
+            ((p, o) for block in source for p, o in zip(block.positions, block.observations, strict=True))
+            for source in sources
+        ]
+        heads = {index: head for index, source in enumerate(flat) if (head := next(source, None)) is not None}
         while heads:
-            index = min(heads, key=lambda i: (_at(heads[i]), i))
-            entry = heads[index]
-            yield Entry(self.origins.add(entry.position, index), entry.observation)
-            following = next(sources[index], None)
-            if following is None:
-                del heads[index]
-            else:
+            index = min(heads, key=lambda i: (heads[i][1].at, i))
+            line, observation = heads.pop(index)
+            damaged = int(isinstance(observation, Damaged))
+            yield Block((self.origins.add(line, index),), (observation,), damaged)
+            following = next(flat[index], None)
+            if following is not None:
                 heads[index] = following
 
-    def _fold(self, entries: Iterator[Entry]) -> None:
+    def _fold(self, blocks: Iterator[Block]) -> None:
         board, facts = self.board, self.facts
-        for entry in entries:
-            board.fold(entry)
-            facts.first_at = entry.observation.at if facts.first_at is None else facts.first_at
-            deque(map(board.fold, itertools.islice(entries, _PACE)), maxlen=0)
+        for positions, observations, damaged in blocks:
+            deque(map(board.fold_observation, positions, observations), maxlen=0)
+            facts.observations += len(observations) - damaged
+            facts.first_at = observations[0].at if facts.first_at is None else facts.first_at
+            facts.last_at = observations[-1].at
             board.drain()  # nobody performs anything here
             if self._watch is not None:
                 self._watch(sum(packed.count for packed in self._packed), self._size)
-        facts.observations = board.entries
-        facts.last_at = board.now if board.entries else None
         facts.windows, facts.servers = board.windows, board.servers
 
     def report(self, task: str | None, window: str | None) -> Replay:
@@ -219,14 +221,20 @@ class _Play:
                 window is None or (owner or "").startswith(window)
             )
 
-        found = [finding for finding in self.board.findings if wanted(finding.prompt_id, finding.window)]
+        shown = [each for each in self.board.tasks if wanted(each.prompt_id, each.window)]
+        ears = {(each.window, each.server) for each in shown} if task is not None else set()
+        found = [
+            finding
+            for finding in self.board.findings
+            if wanted(finding.prompt_id, finding.window)
+            or (finding.prompt_id is None and (finding.window, finding.server) in ears)
+        ]
         codes: dict[str | None, dict[str, None]] = {}
         for finding in found:
             codes.setdefault(finding.prompt_id, {})[finding.code] = None
         tasks = [
             self._task(each, list(codes.get(each.prompt_id, ())) if each.prompt_id is not None else [])
-            for each in self.board.tasks
-            if wanted(each.prompt_id, each.window)
+            for each in shown
         ]
         findings = sorted(map(self._finding, found), key=lambda finding: finding.line)
         return Replay(
@@ -277,26 +285,29 @@ class _Play:
         )
 
 
-def _read_log(path: str) -> Iterator[Entry]:
+def _read_log(path: str) -> Iterator[Block]:
     """The entries of a log, its lines as they came; whether another process writes it meanwhile does not matter."""
     if not rows.is_log(path):
-        raise NotALog(f"{path}: an SQLite file, but no event log of this project; name a trace or a log")
+        raise NotALog(f"{path}: an SQLite file, but no log of this project; name a trace or a log")
     at = 0.0
-    for record in rows.read(path):
-        if record.damage is not None:
-            yield damage(record.position, at, "damaged", record.damage)
-        if record.line is not None:
-            observation = wire.read(record.line, at)
-            at = observation.at
-            yield Entry(record.position, observation)
+    records = rows.read(path)
+    while some := list(itertools.islice(records, _PACE)):
+        positions: list[int] = []
+        observations: list[AnyObservation] = []
+        for record in some:
+            if record.line is not None:
+                observation = wire.read(record.line, at)
+                at = observation.at
+                positions.append(record.position)
+                observations.append(observation)
+            if record.damage is not None:
+                positions.append(record.position)
+                observations.append(damage("damaged", record.damage, at))
+        yield Block(positions, observations, sum(isinstance(o, Damaged) for o in observations))
 
 
 def _name(source: Source | Iterable[bytes | str], index: int) -> str:
     return os.fspath(source) if isinstance(source, str | os.PathLike) else f"lines {index + 1}"
-
-
-def _at(entry: Entry) -> float:
-    return entry.observation.at
 
 
 def _verdict(tasks: list[TaskFacts], findings: list[FindingFacts]) -> str:

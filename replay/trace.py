@@ -11,13 +11,13 @@ import itertools
 import os
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
-from typing import IO, BinaryIO, cast
+from collections.abc import Iterable, Iterator, Sequence
+from typing import IO, BinaryIO, NamedTuple, cast
 
 import zstandard
 
 from comfy_fsm.core import wire
-from comfy_fsm.core.observations import Damaged, DamageData, Entry, Header
+from comfy_fsm.core.observations import AnyObservation, Damaged, DamageData, Header
 from comfy_fsm.errors import NotATrace, TraceError, TraceVersionError
 
 VERSION = 1
@@ -32,6 +32,15 @@ MAX_WINDOW = 128 * 1024 * 1024
 _BLOCK = 256 * 1024
 _GZIP, _ZSTD, _SQLITE = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"SQLite format 3\0"
 _UNPACKING = (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError)
+
+
+class Block(NamedTuple):
+    """Some entries, one after the other: a position is a line number, counted from 1, or that of a log."""
+
+    positions: Sequence[int]
+    observations: Sequence[AnyObservation]
+    damaged: int = 0
+    """How many of these stand for places that could not be read."""
 
 
 class Packed:
@@ -72,7 +81,7 @@ def open_packed(path: str) -> Packed:
     return Packed(open(path, "rb", buffering=0))
 
 
-def read_file(packed: Packed, name: str) -> Iterator[Entry]:
+def read_file(packed: Packed, name: str) -> Iterator[Block]:
     """What is in one file or stream, in its order; raises TraceError where it is no trace at all."""
     stream: Packed | gzip.GzipFile | zstandard.ZstdDecompressionReader = packed
     if packed.head.startswith(_GZIP):
@@ -86,7 +95,7 @@ def read_file(packed: Packed, name: str) -> Iterator[Entry]:
     return _with_head(_observe(_split(_blocks(stream, packed, name))), name)
 
 
-def read_lines(lines: Iterable[bytes | str], name: str = "lines") -> Iterator[Entry]:
+def read_lines(lines: Iterable[bytes | str], name: str = "lines") -> Iterator[Block]:
     """The same from lines in memory."""
     raw = (line.encode("utf-8", "surrogatepass") if isinstance(line, str) else bytes(line) for line in lines)
     return _with_head(_observe(([line.rstrip(b"\r\n")], True) for line in raw), name)
@@ -141,70 +150,71 @@ def _overlong(length: int) -> str:
     return f"a line of {length} bytes, longer than {MAX_LINE}"
 
 
-def _observe(blocks: Iterable[tuple[list[bytes | str], bool]]) -> Iterator[Entry]:
-    """Entries, their position the line number, and in between the places that could not be read."""
-    return itertools.chain.from_iterable(_observe_blocks(blocks))
-
-
-def _observe_blocks(blocks: Iterable[tuple[list[bytes | str], bool]]) -> Iterator[Iterable[Entry]]:
+def _observe(blocks: Iterable[tuple[list[bytes | str], bool]]) -> Iterator[Block]:
     """A block at a time, and line by line only where the quick reader refuses one: most files have none."""
     number, at = 0, 0.0
     for lines, ended in blocks:
-        numbers = range(number + 1, number + len(lines) + 1)
+        positions: Sequence[int] = range(number + 1, number + len(lines) + 1)
+        damaged = 0
         number += len(lines)
         try:
             observations = list(map(wire.typed, lines))
         except wire.SLOW:
-            entries = [entry for n, line in zip(numbers, lines, strict=True) if (entry := _read(line, n, ended, at))]
-            at = entries[-1].observation.at if entries else at
-            yield entries
-            continue
-        at = observations[-1].at if observations else at
-        yield map(Entry, numbers, observations)
+            read = [
+                (n, o) for n, line in zip(positions, lines, strict=True) if (o := _read(line, ended, at)) is not None
+            ]
+            positions, observations = [n for n, _ in read], [o for _, o in read]
+            damaged = sum(isinstance(o, Damaged) for o in observations)
+        if observations:
+            at = observations[-1].at
+            yield Block(positions, observations, damaged)
 
 
-def _read(line: bytes | str, number: int, ended: bool, at: float) -> Entry | None:
+def _read(line: bytes | str, ended: bool, at: float) -> AnyObservation | None:
     """What the quick reader may refuse: blank lines, comments, odd JSON (P20), and what is broken."""
     if isinstance(line, str):
-        return damage(number, at, "undecodable" if ended else "damaged", line)
+        return damage("undecodable" if ended else "damaged", line, at)
     if not line.strip() or line.lstrip().startswith(b"#"):
         return None
     try:
-        return Entry(number, wire.parse(line))
+        return wire.parse(line)
     except wire.Unreadable as error:
         if ended:
-            return damage(number, at, "undecodable", str(error))
-        return damage(number, at, "damaged", f"truncated: the last line does not end, and cannot be read: {error}")
+            return damage("undecodable", str(error), at)
+        return damage("damaged", f"truncated: the last line does not end, and cannot be read: {error}", at)
 
 
-def damage(position: int, at: float, code: str, why: str) -> Entry:
-    """An entry for a place that could not be read."""
-    return Entry(position, Damaged(at=at, data=DamageData(code, why)))
+def damage(code: str, why: str, at: float) -> Damaged:
+    """What stands for a place that could not be read."""
+    return Damaged(at=at, data=DamageData(code, why))
 
 
-def _with_head(items: Iterator[Entry], name: str) -> Iterator[Entry]:
-    """The same items, once the first of them show that this is a trace, and of which version."""
-    head: list[Entry] = []
-    for item in items:
-        head.append(item)
-        if not isinstance(item.observation, Damaged):
-            _check_version(item, name)
-            return itertools.chain(head, items)
-        if len(head) >= HEAD_LINES:
+def _with_head(blocks: Iterator[Block], name: str) -> Iterator[Block]:
+    """The same blocks, once the first lines show that this is a trace, and of which version."""
+    head: list[Block] = []
+    broken: list[tuple[int, str]] = []
+    for block in blocks:
+        head.append(block)
+        for position, observation in zip(block.positions, block.observations, strict=True):
+            if not isinstance(observation, Damaged):
+                _check_version(position, observation, name)
+                return itertools.chain(head, blocks)
+            broken.append((position, observation.data.why))
+            if len(broken) >= HEAD_LINES:
+                break
+        if len(broken) >= HEAD_LINES:
             break
-    for position, observation in ((item.position, item.observation) for item in head[:1]):
-        why = observation.data.why if isinstance(observation, Damaged) else ""
+    for position, why in broken[:1]:
         raise NotATrace(
             f"{name}:{position}: not a trace: {why}; a trace is JSON Lines, each with `at`, `kind` and `data`", position
         )
     return iter(())
 
 
-def _check_version(entry: Entry, name: str) -> None:
-    observation = entry.observation
+def _check_version(position: int, observation: AnyObservation, name: str) -> None:
     if isinstance(observation, Header) and observation.data.version != VERSION:
         raise TraceVersionError(
-            f"{name}:{entry.position}: trace version {observation.data.version}, while this reads version {VERSION}; "
+            f"{name}:{position}: trace version {observation.data.version}, while this reads version {VERSION}; "
             "use the release that wrote it, or a newer one of this",
-            entry.position,
+            position,
         )

@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -759,11 +760,17 @@ def test_every_flipped_bit_of_every_row_is_found_there_and_nowhere_else(path: Pa
 def test_a_removed_row_is_a_gap_even_at_either_end(path: Path, gone: int) -> None:
     told = damaged_by(path, LINES, f"DELETE FROM log WHERE position = {gone}")
     assert told[gone].startswith(f"row {gone} is missing")
-    assert list(told) == [gone]
+    assert list(told) == ([gone, gone + 1] if gone < 6 else [gone])
+
+
+def test_what_no_row_before_it_vouches_for_is_not_called_sound(path: Path) -> None:
+    told = damaged_by(path, LINES, "DELETE FROM log WHERE position = 2", "UPDATE log SET line = 'x' WHERE position = 3")
+    assert list(told) == [2, 3]
 
 
 def test_removed_rows_are_one_gap(path: Path) -> None:
-    assert damaged_by(path, LINES, "DELETE FROM log WHERE position IN (2, 3, 4)") == {2: "rows 2 to 4 are missing"}
+    told = damaged_by(path, LINES, "DELETE FROM log WHERE position IN (2, 3, 4)")
+    assert told == {2: "rows 2 to 4 are missing", 5: "it cannot be proved, since the row before it is gone"}
 
 
 def test_a_log_emptied_of_all_its_rows_is_damaged(path: Path) -> None:
@@ -849,9 +856,10 @@ def judge(path: Path, content: bytes, lines: list[bytes]) -> tuple[int, int]:
     """Read a file in any state: how many lines are called sound, all as they were written, and how much damage is told."""
     path.write_bytes(content)
     try:
-        records = list(read(path))
+        records = list(islice(read(path), 10_000))
     except LogError:
         return 0, 1
+    assert len(records) < 10_000, "it may never end"
     sound = [record for record in records if record.damage is None]
     for record in sound:
         assert record.line == lines[record.position - 1]
@@ -864,12 +872,20 @@ def test_a_flipped_bit_anywhere_in_the_file_is_told_or_harmless(
 ) -> None:
     content, lines = pristine
     dice = random.Random(7)
-    header_and_inner_pages = [*range(0, 200, 3), *range(2 * PAGE, 2 * PAGE + 300, 7)]
-    for at in header_and_inner_pages + [dice.randrange(len(content)) for _ in range(150)]:
+    header_schema_and_inner_page = [*range(0, 110, 3), *range(PAGE - 250, PAGE, 2), *range(2 * PAGE, 2 * PAGE + 300, 7)]
+    for at in header_schema_and_inner_page + [dice.randrange(len(content)) for _ in range(150)]:
         flipped = bytearray(content)
         flipped[at] ^= 1 << dice.randrange(8)
         sound, damages = judge(path, bytes(flipped), lines)
         assert sound == len(lines) or damages, at
+
+
+def test_a_column_whose_name_was_damaged_does_not_make_endless_damage(
+    path: Path, pristine: tuple[bytes, list[bytes]]
+) -> None:
+    content, lines = pristine
+    at = content.index(b" checksum BLOB")
+    assert judge(path, content[:at] + b"\xa0" + content[at + 1 :], lines) == (0, 1)
 
 
 def test_a_page_overwritten_costs_its_own_rows_and_no_more(path: Path, pristine: tuple[bytes, list[bytes]]) -> None:

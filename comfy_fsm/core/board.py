@@ -32,15 +32,17 @@ class Board:
 
     def fold(self, entry: Entry) -> None:
         """Take one entry; an entry at or before the last position was folded already, and changes nothing."""
+        self.fold_observation(entry.position, entry.observation)
+
+    def fold_observation(self, position: int, o: AnyObservation) -> None:
+        """The same without the entry around it, for those who fold a million."""
         ledger = self._ledger
-        position = entry.position
         if position <= ledger.position:
+            if type(o) is seen.Damaged:  # told of a place whose entry was read all the same
+                _damaged(ledger, position, o)
             return
         ledger.position = position
-        o = entry.observation
-        at = o.at
-        ledger.now = at
-        ledger.entries += 1
+        ledger.now = at = o.at
         if at >= ledger.due:
             _remind(ledger, position, at)
         _FOLDS[type(o)](ledger, position, o)
@@ -87,10 +89,6 @@ class Board:
         return self._ledger.unkept
 
     @property
-    def entries(self) -> int:
-        return self._ledger.entries
-
-    @property
     def now(self) -> float:
         """The time of the last entry."""
         return self._ledger.now
@@ -114,8 +112,7 @@ def _undecodable(ledger: Ledger, position: int, o: seen.Undecodable) -> None:
 
 
 def _damaged(ledger: Ledger, position: int, o: seen.Damaged) -> None:
-    """What follows is folded all the same; it is no observation, and knows no time."""
-    ledger.entries -= 1
+    """What follows is folded all the same."""
     ledger.find(o.data.code, position, o.at, o.data.why)
 
 

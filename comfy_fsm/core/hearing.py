@@ -28,10 +28,8 @@ def fold_message(ledger: Ledger, position: int, o: seen.Message) -> None:
     if says is not None:
         data = frame.data  # type: ignore[union-attr]
         prompt_id = data.prompt_id
-        task = socket.server.tasks.get(prompt_id)
-        if (
-            task is not None and window == task.window
-        ):  # _whose, for most frames: each call here costs a tenth of it all
+        task = socket.server.tasks.get(prompt_id or "")
+        if task is not None and window == task.window:  # most frames: what _whose does, without its call
             ledger.frames += 1
             task.heard = True
             task.last_sign = at

@@ -105,7 +105,6 @@ class Ledger:
         self.order = 0
         self.frames = 0
         self.strangers = 0
-        self.entries = 0
         self.due = float("inf")
         self._timers: list[tuple[float, int, Task]] = []
         self.overdue: list[Task] = []

@@ -66,7 +66,7 @@ def settle(
     if contradicted and outcome not in (State.LOST, State.EXPIRED):
         text = f"stated to be {task.stated}, while the record says {outcome}"
         ledger.find("contradiction", position, at, text, task=task)
-    told_by = confirmed_by or task.completion_source or "queue"
+    told_by = "tick" if outcome is State.EXPIRED else confirmed_by or task.completion_source or "queue"
     if not move(ledger, task, SETTLING[outcome], told_by, position, at):
         return
     if outcome is not State.EXPIRED:

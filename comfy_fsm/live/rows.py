@@ -44,7 +44,10 @@ GENESIS = digest(b"comfy-fsm log", 0, b"")
 
 
 class Record(NamedTuple):
-    """A row as it was found. `line` is None where nothing could be read; position 0 is the file itself."""
+    """A row as it was found: proved to be what was written, or with what is wrong with it.
+
+    `line` is None where nothing could be read; position 0 is the file itself.
+    """
 
     position: int
     line: bytes | None
@@ -299,10 +302,12 @@ class _Reading:
                 yield Record(here, line, f"it stands under position {position}, which was never given")
                 return
             yield Record(here, None, f"{_span(here, position - 1)} missing")
-        follows = [anchor for anchor in anchors if digest(anchor, position, line) == checksum]
         self._next, self._anchors = position + 1, (checksum,)
-        if follows or not anchors or position != here:  # with nothing before it a row cannot be judged, and is believed
+        if any(digest(anchor, position, line) == checksum for anchor in anchors):
             yield Record(position, line, None)
+            return
+        if position != here or not anchors:
+            yield Record(position, line, "it cannot be proved, since the row before it is gone")
             return
         # Its line was changed, or its checksum was. The next row was built on what its checksum had been: that is the
         # stored one in the first case, the computed one in the second.

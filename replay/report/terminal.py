@@ -5,9 +5,12 @@ Nothing here is parsed as markup: each text is a `Text`, and whatever a trace sa
 
 from __future__ import annotations
 
+import io
+import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
@@ -22,26 +25,33 @@ TASKS = 40
 """Rows of the table of tasks; those that need a look come first, and the JSON report has them all."""
 SUBJECTS = 6
 """Places told of one code."""
-WIDTH = 120
+UNWRAPPED = 4_000
+PATIENCE = 1.0
+"""Seconds before a bar is worth looking at."""
 _STYLES = {
     "pass": "bold green", "fail": "bold red", "incomplete": "bold yellow", "unknown": "bold yellow",
     "completed": "green", "failed": "red", "cancelled": "magenta", "rejected": "red", "lost": "bold red",
     "expired": "bold red", "error": "bold red", "warning": "yellow", "note": "dim",
 }  # fmt: skip
-_VERDICTS = {
-    "pass": "every task is decided, and nothing went wrong that matters",
-    "fail": "something went wrong",
-    "incomplete": "a task is undecided where the trace ends",
-    "unknown": "a search ran out of budget",
-}
 
 
 def draw(replay: Replay, file: IO[str], *, color: bool | None, story: bool) -> None:
-    """Write the report to `file`; `color` None leaves it to the terminal and NO_COLOR."""
-    console = Console(
-        file=file, no_color=True if color is False else None, highlight=False, markup=False, emoji=False,
-        width=None if file.isatty() else WIDTH,
-    )  # fmt: skip
+    """Write the report to `file`; `color` None leaves it to the terminal and NO_COLOR. Only a terminal wraps lines."""
+    if file.isatty():
+        _draw(replay, _console(file, color), story=story)
+        return
+    text = io.StringIO()
+    _draw(replay, _console(text, False, width=UNWRAPPED), story=story)
+    file.writelines(line.rstrip() + "\n" for line in text.getvalue().splitlines())
+
+
+def _console(file: IO[str], color: bool | None, width: int | None = None) -> Console:
+    plain = color is False or bool(os.environ.get("NO_COLOR"))
+    system: Literal["auto"] | None = None if plain else "auto"
+    return Console(file=file, color_system=system, highlight=False, markup=False, emoji=False, width=width)
+
+
+def _draw(replay: Replay, console: Console, *, story: bool) -> None:
     names = _Names(replay)
     for part in _verdict(replay):
         console.print(part)
@@ -59,15 +69,18 @@ def draw(replay: Replay, file: IO[str], *, color: bool | None, story: bool) -> N
 def _verdict(replay: Replay) -> Iterator[Text]:
     counts = _count(task.state for task in replay.tasks)
     grave = _count(finding.severity for finding in replay.findings)
-    reason = _VERDICTS[replay.verdict]
-    errors = [finding for finding in replay.findings if finding.severity == "error"]
+    errors = dict.fromkeys(finding.code for finding in replay.findings if finding.severity == "error")
+    undecided = sum(not task.settled for task in replay.tasks)
     if errors:
-        reason = f"{_plural(len(errors), 'error')}: " + ", ".join(dict.fromkeys(f.code for f in errors))
-    elif replay.verdict == "incomplete":
-        undecided = sum(not task.settled for task in replay.tasks)
+        reason = f"{_plural(grave['error'], 'error')}: {', '.join(errors)}"
+    elif undecided:
         reason = f"{_plural(undecided, 'task')} undecided where the trace ends"
     elif not replay.trace.observations:
         reason = "the trace holds no observation: there is nothing to judge"
+    elif not replay.tasks:
+        reason = "no task was seen"
+    else:
+        reason = "every task is decided: " + ", ".join(f"{n:,} {state}" for state, n in counts.items())
     yield Text.assemble((replay.verdict.upper(), _STYLES[replay.verdict]), f"  {reason}")
     files = ", ".join(harmless(file, 80) for file in replay.trace.files)
     span = (replay.trace.last_at or 0) - (replay.trace.first_at or 0)
@@ -141,7 +154,7 @@ def _story(console: Console, replay: Replay, task: TaskFacts) -> None:
         table.add_row(*row)
     console.print(table)
     for output in task.outputs[:SUBJECTS]:
-        path = f"{output.type}/{output.subfolder}/{output.filename}"
+        path = "/".join(part for part in (output.type, output.subfolder, output.filename) if part)
         console.print(Text(harmless(f"output of node {output.node}: {path}")))
 
 
@@ -254,6 +267,16 @@ def progress(file: IO[str]) -> Iterator[Callable[[int, int], None] | None]:
         yield None
         return
     columns = (TextColumn("replaying"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(file=file), transient=True) as bar:
-        row = bar.add_task("replaying", total=None)
-        yield lambda done, size: bar.update(row, completed=done, total=size or None)
+    bar = Progress(*columns, console=_console(file, None), transient=True)
+    row = bar.add_task("replaying", total=None)
+    begun = time.monotonic()
+
+    def watch(done: int, size: int) -> None:
+        bar.update(row, completed=done, total=size or None)
+        if not bar.live.is_started and time.monotonic() - begun > PATIENCE:
+            bar.start()
+
+    try:
+        yield watch
+    finally:
+        bar.stop()
