@@ -1,115 +1,175 @@
-"""Prints what the log costs against bare sqlite3 on the same kind of file: `python -m benchmarks.append`."""
+"""What the log costs: our appends against bare sqlite3 with the same rows in the same kind of file, and reading them back.
 
-from __future__ import annotations
+    python -m benchmarks.append [--rows 20000] [--directory DIR]
+
+Both sides commit with WAL and FULL, in turns in one run, so that a disk that slows down slows both; the best of each counts.
+The bare side gets its checksums for nothing. A group of 1 is one line an append, by one caller who waits for each.
+"""
 
 import argparse
 import asyncio
-import itertools
+import hashlib
+import json
 import sqlite3
-import statistics
+import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that `python benchmarks/append.py` runs the checkout
 
 from comfy_fsm.live import rows
 from comfy_fsm.live.log import Log
 
-GROUPS = (1, 100, 1_000)
-BARE = "INSERT INTO log (position, line, checksum) VALUES (NULL, ?, ?)"
+GROUPS = (1, 100, 1000)
+COMMITS = (
+    2000  # per round at most, since single commits of 20,000 rows would take most of the time and tell nothing more
+)
+ROUNDS = 3
 
 
-class Figures(NamedTuple):
-    """Rows a second, ours and bare, by size of group; rows a second read back, ours and bare."""
+class Figure(NamedTuple):
+    """Rows a second, ours and bare."""
 
-    groups: dict[int, tuple[float, float]]
-    verified: float
-    read: float
-    selected: float
+    what: str
+    rows: int
+    ours: float
+    bare: float
 
-    def lines(self) -> Iterator[str]:
-        for size, (ours, bare) in self.groups.items():
-            both = f"{ours:>9,.0f} rows/s, bare sqlite3 {bare:>9,.0f}: {ours / bare:.0%}"
-            yield f"append, FULL, groups of {size:>5,}: {both}"
-        yield f"verify   {self.verified:>9,.0f} rows/s"
-        yield f"read     {self.read:>9,.0f} rows/s, bare SELECT {self.selected:>9,.0f}: {self.read / self.selected:.0%}"
+    @property
+    def ratio(self) -> float:
+        return self.ours / self.bare
 
 
-def sample(count: int) -> list[bytes]:
-    """Lines as a recorder writes them, of about 330 bytes."""
-    head = b'{"at":1795000000.%06d,"window":"91d27d320247ca2556da472ae94cccea","server":"http://127.0.0.1:8188",'
-    data = b'"kind":"ws.message","data":{"type":"progress","data":{"value":%d,"max":20,"prompt_id":"ebfeed8b-7cce",'
-    tail = b'"node":"2","text":"' + b"x" * 120 + b'"}}}'
-    return [head % n + data % (n % 20) + tail for n in range(count)]
+def some_lines(count: int) -> list[bytes]:
+    """Trace lines as a busy server makes them: 250 to 400 bytes."""
+    lines = []
+    for n in range(count):
+        prompt = hashlib.blake2b(b"%d" % (n // 50), digest_size=16).hexdigest()
+        data = {"type": "progress", "data": {"value": n % 50, "max": 50, "prompt_id": prompt, "node": "3" * (n % 150)}}
+        line = {
+            "at": 1.7e9 + n / 7,
+            "kind": "ws.message",
+            "window": prompt[:8],
+            "server": "http://127.0.0.1:8188",
+            "data": data,
+        }
+        lines.append(json.dumps(line | {"seq": n, "conn": 1, "mono": n * 142857142}).encode())
+    return lines
 
 
-def grouped(lines: list[bytes], size: int) -> Iterator[list[bytes]]:
-    left = iter(lines)
-    while group := list(itertools.islice(left, size)):
-        yield group
-
-
-async def ours(path: Path, lines: list[bytes], size: int) -> float:
-    async with await Log.open(path) as log:
-        start = time.perf_counter()
-        for group in grouped(lines, size):
-            await log.append(*group)
-        return len(lines) / (time.perf_counter() - start)
-
-
-def bare(path: Path, lines: list[bytes], size: int) -> float:
-    """The same rows, durably, with nothing around them: no chain, no lock, no await."""
-    with sqlite3.connect(path, isolation_level=None) as db:
+@contextmanager
+def bare_file(path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
         db.execute(rows.SCHEMA)
-        checksum = bytes(16)
-        start = time.perf_counter()
-        for group in grouped(lines, size):
+        yield db
+
+
+def append_bare(path: Path, lines: list[bytes], group: int) -> float:
+    table = [(position, line, b"c" * 16) for position, line in enumerate(lines, 1)]
+    with bare_file(path) as db:
+        start = perf_counter()
+        for at in range(0, len(table), group):
             db.execute("BEGIN IMMEDIATE")
-            db.executemany(BARE, [(line, checksum) for line in group])
+            db.executemany("INSERT INTO log (position, line, checksum) VALUES (?, ?, ?)", table[at : at + group])
             db.execute("COMMIT")
-        rate = len(lines) / (time.perf_counter() - start)
-    db.close()
-    return rate
+        return perf_counter() - start
 
 
-def rate(count: int, work: object) -> float:
-    start = time.perf_counter()
-    work()  # type: ignore[operator]
-    return count / (time.perf_counter() - start)
+def append_ours(path: Path, lines: list[bytes], group: int) -> float:
+    async def run() -> float:
+        async with await Log.open(path) as log:
+            start = perf_counter()
+            for at in range(0, len(lines), group):
+                await log.append(*lines[at : at + group])
+            return perf_counter() - start
+
+    return asyncio.run(run())
 
 
-def measure(count: int, folder: Path, rounds: int = 3) -> Figures:
-    """Ours and bare in turns; of each pair of rates, the pair with the median ratio."""
-    lines = sample(count)
-    groups = {}
-    for size in GROUPS:
-        part = lines if size > 1 else lines[: max(1, count // 20)]
-        pairs = []
-        for turn in range(rounds):
-            path = folder / f"ours-{size}-{turn}.log"
-            pairs.append((asyncio.run(ours(path, part, size)), bare(folder / f"bare-{size}-{turn}.db", part, size)))
-        groups[size] = sorted(pairs, key=lambda pair: pair[0] / pair[1])[rounds // 2]
-    path = folder / f"ours-{GROUPS[-1]}-0.log"
-    verified = statistics.median(rate(count, lambda: rows.verify(path)) for _ in range(rounds))
-    read = statistics.median(rate(count, lambda: list(rows.read(path))) for _ in range(rounds))
-    with sqlite3.connect(path) as db:
-        selected = statistics.median(
-            rate(count, lambda: db.execute("SELECT position, line, checksum FROM log").fetchall())
-            for _ in range(rounds)
+def append_at_once(path: Path, lines: list[bytes], callers: int) -> float:
+    """Many callers with a line each, as a runner with many windows has them: they share commits."""
+
+    async def run() -> float:
+        async with await Log.open(path) as log:
+
+            async def caller(own: list[bytes]) -> None:
+                for line in own:
+                    await log.append(line)
+
+            start = perf_counter()
+            await asyncio.gather(*(caller(lines[n::callers]) for n in range(callers)))
+            return perf_counter() - start
+
+    return asyncio.run(run())
+
+
+def select_bare(path: Path) -> float:
+    with closing(sqlite3.connect(path)) as db:
+        start = perf_counter()
+        for _ in db.execute("SELECT position, line, checksum FROM log ORDER BY position"):
+            pass
+        return perf_counter() - start
+
+
+def read_back(path: Path) -> float:
+    start = perf_counter()
+    for _ in rows.read(path):
+        pass
+    return perf_counter() - start
+
+
+def verify(path: Path) -> float:
+    start = perf_counter()
+    assert rows.verify(path).damaged == 0
+    return perf_counter() - start
+
+
+def best(*runs: Callable[[int], float], rounds: int = ROUNDS) -> list[float]:
+    """The least seconds of each, all taken in turns."""
+    taken = [[run(turn) for run in runs] for turn in range(rounds)]
+    return [min(column) for column in zip(*taken, strict=True)]
+
+
+def measure(count: int = 20_000, directory: str | None = None, rounds: int = ROUNDS) -> list[Figure]:
+    """The figures, in `directory` or where the system keeps temporary files: the disk is what is measured."""
+    lines = some_lines(count)
+    figures = []
+    with tempfile.TemporaryDirectory(dir=directory) as scratch:
+        place = Path(scratch)
+        for group in GROUPS:
+            some = lines[: COMMITS * group]
+            ours, bare = best(
+                lambda n, some=some, group=group: append_ours(place / f"ours-{group}-{n}", some, group),
+                lambda n, some=some, group=group: append_bare(place / f"bare-{group}-{n}", some, group),
+                rounds=rounds,
+            )
+            figures.append(Figure(f"append, groups of {group:,}", len(some), len(some) / ours, len(some) / bare))
+        [shared] = best(lambda n: append_at_once(place / f"shared-{n}", lines, 100), rounds=rounds)
+        figures.append(Figure("append, 100 callers (bare: of 100)", count, count / shared, figures[1].bare))
+        log = place / "ours-1000-0"
+        verified, back, bare = best(
+            lambda _: verify(log), lambda _: read_back(log), lambda _: select_bare(log), rounds=rounds
         )
-    db.close()
-    return Figures(groups, verified, read, selected)
+        figures.append(Figure("verify", count, count / verified, count / bare))
+        figures.append(Figure("read back", count, count / back, count / bare))
+    return figures
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=20_000)
-    with tempfile.TemporaryDirectory() as folder:
-        for line in measure(parser.parse_args().rows, Path(folder)).lines():
-            print(line)
+    parser = argparse.ArgumentParser(description="What the log costs beside bare sqlite3.")
+    parser.add_argument("--rows", type=int, default=20_000, help="rows per figure (default: 20000)")
+    parser.add_argument("--directory", help="where to write: the disk to measure (default: the system's temporary one)")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns each side takes, of which the best counts")
+    chosen = parser.parse_args()
+    print(f"{'rows a second':36}{'rows':>10}{'ours':>12}{'bare':>12}{'ratio':>8}")
+    for figure in measure(chosen.rows, chosen.directory, chosen.rounds):
+        print(f"{figure.what:36}{figure.rows:>10,}{figure.ours:>12,.0f}{figure.bare:>12,.0f}{figure.ratio:>8.2f}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Annotated, Literal
 
 import cyclopts
@@ -59,17 +61,23 @@ def command(
     named = ["-" if trace == _STDIN else trace for trace in traces]
     _refuse_the_same(named, output)
     found = _replay(named, task, window)
-    color = False if no_color else None
+    with _opened(output) as file:
+        _write(found, file, format, False if no_color else None, story=task is not None)
+    return found.exit_status
+
+
+@contextmanager
+def _opened(output: str | None) -> Iterator[IO[str]]:
+    """The file to write to, or standard output."""
     if output is None:
-        _write(found, sys.stdout, format, color, story=task is not None)
+        yield sys.stdout
         sys.stdout.flush()
-        return found.exit_status
+        return
     try:
         with open(output, "w", encoding="utf-8") as file:
-            _write(found, file, format, color, story=task is not None)
+            yield file
     except OSError as error:
         raise _Wrong(f"cannot write {output}: {error.strerror}; name a file that can be written") from None
-    return found.exit_status
 
 
 def _refuse_the_same(named: list[str], output: str | None) -> None:

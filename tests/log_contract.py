@@ -1,8 +1,12 @@
-"""What every log promises, whatever it is kept in: inherit `LogContract`, say how to open one, and all of it is asked."""
+"""What every log promises, wherever it is kept: inherit `LogContract`, say how to open one, and all of it is asked."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +14,33 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from comfy_fsm.errors import LogClosed
+from comfy_fsm.live.log import Log
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def start(code: str, *args: object) -> subprocess.Popen[str]:
+    """A real process, since some of what a log promises is about processes."""
+    return subprocess.Popen([sys.executable, "-c", code, *map(str, args)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def write(path: Path, *lines: bytes) -> None:
+    async def story() -> None:
+        async with await Log.open(path) as log:
+            await log.append(*lines)
+
+    asyncio.run(story())
+
+
+def some_lines(count: int, size: int = 300) -> list[bytes]:
+    return [(b'{"at":%d,"kind":"tick","data":{}}' % n).ljust(size) for n in range(1, count + 1)]
+
+
+@contextmanager
+def shell(path: Path) -> Iterator[sqlite3.Connection]:
+    """A stranger's connection, as one who mends or breaks a closed log by hand has it."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        yield db
 
 
 async def first(count: int, lines: AsyncIterator[tuple[int, bytes]]) -> list[tuple[int, bytes]]:

@@ -45,9 +45,14 @@ def bytes_of(path: Path) -> bytes:
     return gzip.decompress(data) if path.suffix == ".gz" else data
 
 
+def read(content: bytes, name: str) -> list[Entry]:
+    blocks = read_file(Packed(io.BytesIO(content)), name)
+    return [Entry(*pair) for block in blocks for pair in zip(block.positions, block.observations, strict=True)]
+
+
 @cache
 def entries_of(path: Path) -> tuple[Entry, ...]:
-    return tuple(read_file(Packed(io.BytesIO(bytes_of(path))), path.name))
+    return tuple(read(bytes_of(path), path.name))
 
 
 def some(count: int) -> list[int]:
@@ -163,7 +168,7 @@ def test_the_header_may_be_missing(path: Path) -> None:
 
 def codes_and_outcomes(lines: list[bytes]) -> tuple[list[tuple[str, int]], dict]:
     """Of a file of these lines, whose last does not end."""
-    entries = list(read_file(Packed(io.BytesIO(b"\n".join(lines))), "cut"))
+    entries = read(b"\n".join(lines), "cut")
     damaged = [(e.observation.data.code, e.position) for e in entries if isinstance(e.observation, Damaged)]
     return damaged, outcomes(fold_all(entry.observation for entry in entries))
 

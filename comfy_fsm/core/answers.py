@@ -127,28 +127,37 @@ def _unreachable(ledger: Ledger, question: Question, at: float) -> None:
 def _post(ledger: Ledger, question: Question, position: int, o: seen.Request) -> None:
     submission = wire.body(o.data.body, evidence.Submission) or evidence.Submission()
     server, chosen = question.server, submission.prompt_id
+    task = Task(server=server.url)
+    task.prompt_id = chosen
+    _take_submission(ledger, task, submission, o)
     known = None
     if chosen is not None:
-        known = server.tasks.get(chosen)
+        known = _known(ledger, server, task, chosen)
         before = known or server.chosen.get(chosen)
         if (before is not None and before.posts) or ledger.homes.get(chosen, server.url) != server.url:
             text = "the same prompt id was posted again"
             ledger.find("resubmitted", position, o.at, text, task=before, prompt_id=chosen)
     if known is None or known.state is State.REJECTED:  # of a refused POST nothing runs: its id is free (P9)
-        task = Task(server=server.url)
-        task.prompt_id = chosen
-        _take_submission(ledger, task, submission, o)
+        known = task
         ledger.add(task, server, position, o.at)
-    else:
-        task = known
-        if not task.posts:
-            _take_submission(ledger, task, submission, o)
-        task.posts += 1
-        question.task = task
-        return
-    task.posts = 1
-    question.task = task
-    replay_waiting(ledger, task)
+    elif not known.posts:
+        _take_submission(ledger, known, submission, o)
+    known.posts += 1
+    question.task = known
+    replay_waiting(ledger, known)
+
+
+def _known(ledger: Ledger, server: Server, task: Task, prompt_id: str) -> Task | None:
+    """The task under this id; one that another window merely overheard was never its own (R3.1)."""
+    known = server.tasks.get(prompt_id)
+    if known is None or known.posts or known.window in (task.window, task.client_id):
+        return known
+    ledger.forget(known, server)
+    del server.tasks[prompt_id]
+    text = "heard about a task of another window"
+    window, url, position = known.window, server.url, known.first_position
+    ledger.find("foreign-message", position, known.last_sign, text, window=window, server=url, prompt_id=prompt_id)
+    return None
 
 
 def _take_submission(ledger: Ledger, task: Task, submission: evidence.Submission, o: seen.Request) -> None:
@@ -235,7 +244,7 @@ def _second(ledger: Ledger, first: Task, server: Server, position: int, at: floa
 
 def _rebind(ledger: Ledger, task: Task, server: Server, given: str) -> Task:
     """Give the task its id; if its frames were adopted before the answer came (P12), they are one."""
-    adopted = server.tasks.get(given)
+    adopted = _known(ledger, server, task, given)
     if adopted is None or adopted.posts:
         ledger.bind(task, server, given)
         return task

@@ -35,7 +35,7 @@ def note_gap(ledger: Ledger, socket: Socket, at: float) -> None:
     socket.down_position = None
     for task in socket.server.open_tasks.values():
         if window in (task.window, task.client_id) and task.state not in (State.SUBMITTING, State.UNCERTAIN):
-            task.whole = False
+            task.whole = task.whole and task.heard_null  # after its end there was nothing left to miss
             ledger.find("socket-gap", down, socket.down_at, "the socket of its window was down", task=task)
             ask_queue(ledger, task, at)
 

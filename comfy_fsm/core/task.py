@@ -130,8 +130,8 @@ class Task(Struct, eq=False):
 
     @property
     def over(self) -> bool:
-        """Its end was stated, or its record seen: what tells of the run now is late, whatever it says."""
-        return self.stated is not None or self.bare
+        """Its end was told, or its record seen: what tells of the run now is late, whatever it says."""
+        return self.stated is not None or self.heard_null or self.bare
 
     def conclude(self) -> None:
         """Before July 2024 a success ends with `executing` null alone: where all was heard, every sink was done or

@@ -88,8 +88,8 @@ class Log:
     async def append(self, *lines: bytes) -> int:
         """Write the lines, all of them or none; returns the position of the last once they are committed.
 
-        Raises LogWriteFailed if the disk refused: none of them is in the log, and the log stays usable. Who is cancelled
-        while waiting for the commit withdraws nothing: the lines are written all the same.
+        Raises LogWriteFailed if the disk refused: none of them is in the log, and the log stays usable. A caller who is
+        cancelled while waiting for the commit withdraws nothing: the lines are written all the same.
         """
         weight = _weigh(lines)
         if self._full(weight) or self._door.locked():

@@ -285,7 +285,11 @@ class _Reading:
         here, anchors = self._next, self._anchors or ()
         body = bytes(line) if isinstance(line, bytes | bytearray) else None
         if type(position) is not int or type(line) is not bytes or type(checksum) is not bytes:
-            self._next, self._anchors = here + 1, (checksum,) if isinstance(checksum, bytes) else ()
+            stored = checksum if isinstance(checksum, bytes) else b""  # as a writer that goes on from this row has it
+            self._next, self._anchors = (
+                here + 1,
+                (stored, *(digest(anchor, here, body or b"") for anchor in anchors[:1])),
+            )
             yield Record(here, body, "its columns are not of the types that were written")
             return
         if position != here:

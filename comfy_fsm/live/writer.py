@@ -62,7 +62,7 @@ def _lock(path: str) -> int:
 
 
 class Chain:
-    """Where a log ends, and how its opening went: the connection's thread writes here, the loop reads once it is done."""
+    """Where a log ends, and how its opening went: the connection's thread writes it, the loop reads it afterwards."""
 
     def __init__(self, path: str) -> None:
         self.path = path
