@@ -44,8 +44,10 @@ def floor(path: str) -> None:
 
 
 def whole(path: str) -> None:
-    """Decode, fold, findings and the text report: what the command does."""
+    """Decode, fold, findings and the text report: what the command does, which collects no garbage either."""
+    gc.disable()
     terminal.draw(replay(path), io.StringIO(), color=False, story=False)
+    gc.enable()
 
 
 def folding(path: str, pace: int = 50_000) -> float:

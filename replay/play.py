@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 import os
 from array import array
@@ -143,14 +142,8 @@ def replay(
     Raises TraceError or LogError where a source cannot be read at all, OSError where there is none.
     """
     play = _Play(list(sources), policy, watch)
-    collecting = gc.isenabled()
-    gc.disable()  # what a fold drops has no cycles, and to look for some costs a tenth of the time
-    try:
-        play.run()
-        return play.report(task, window)
-    finally:
-        if collecting:
-            gc.enable()
+    play.run()
+    return play.report(task, window)
 
 
 class _Play:

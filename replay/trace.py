@@ -29,7 +29,7 @@ MAX_FREE = 256 * 1024 * 1024
 HEAD_LINES = 20
 """A file none of whose first lines is an observation is no trace."""
 MAX_WINDOW = 128 * 1024 * 1024
-_BLOCK = 256 * 1024
+_BLOCK = 64 * 1024
 _GZIP, _ZSTD, _SQLITE = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"SQLite format 3\0"
 _UNPACKING = (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError)
 

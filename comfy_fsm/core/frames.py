@@ -121,7 +121,8 @@ def _progress_state(
             return
     if task.state is State.ENDING and task.phase <= _RUN and "running" not in progress(data.nodes).values():
         return  # nothing in it runs (P16): no news of the run
-    run(ledger, task, "progress_state", position, at)
+    if task.phase != _RUN or task.state is not State.IN_PROGRESS:  # else no news either, and most are such
+        run(ledger, task, "progress_state", position, at)
 
 
 def _success(ledger: Ledger, socket: Socket, task: Task, position: int, at: float, data: seen.PromptData) -> None:

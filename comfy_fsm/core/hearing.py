@@ -91,13 +91,18 @@ def _whose(ledger: Ledger, socket: Socket, position: int, o: seen.Message | seen
         task.heard = True
         task.last_sign = o.at
         return task
-    url = socket.server.url
-    foreign = ledger.found.get(("foreign-message", window, url, prompt_id))
+    foreign = socket.overheard.get(prompt_id)
     if foreign is not None:  # from 0.3.45 to 0.3.57 most frames are (P2)
-        ledger.count(foreign, position)
-    else:
-        text = "heard about a task of another window"
-        ledger.find("foreign-message", position, o.at, text, window=window, server=url, prompt_id=prompt_id)
+        foreign.count += 1
+        if foreign.count <= ledger.policy.lines:
+            foreign.positions.append(position)
+        return None
+    text = "heard about a task of another window"
+    note = ledger.find(
+        "foreign-message", position, o.at, text, window=window, server=socket.server.url, prompt_id=prompt_id
+    )
+    if note is not None:
+        socket.overheard[prompt_id] = note
     return None
 
 

@@ -60,6 +60,8 @@ class Socket(Struct, eq=False):
     read_to: float = 0.0
     conn: int | None = None
     running: Task | None = None
+    overheard: dict[str, Finding] = field(default_factory=dict)
+    """What it heard about tasks of other windows, noted once for each."""
     absent: list[Task] = field(default_factory=list)
     """Absence is proved; a frame that was sent before may still be on its way."""
     loose: list[Task] = field(default_factory=list)
@@ -190,7 +192,7 @@ class Ledger:
         window: str | None = None,
         server: str | None = None,
         prompt_id: str | None = None,
-    ) -> None:
+    ) -> Finding | None:
         """Note a finding; the same code about the same subject again is counted, not repeated."""
         if task is not None:
             window, server, prompt_id = window or task.window, server or task.server, task.prompt_id
@@ -200,17 +202,14 @@ class Ledger:
             severity = CODES[code].severity
             if severity is Severity.NOTE and len(self.findings) >= self.policy.findings:
                 self.unkept += 1
-                return
-            finding = Finding(code, severity, at, window, server, prompt_id, text, [position])
-            self.found[key] = finding
+                return None
+            finding = self.found[key] = Finding(code, severity, at, window, server, prompt_id, text, [position])
             self.findings.append(finding)
-            return
-        self.count(finding, position)
-
-    def count(self, finding: Finding, position: int) -> None:
+            return finding
         finding.count += 1
         if finding.count <= self.policy.lines:
             finding.positions.append(position)
+        return finding
 
     def want(self, effect: AnyEffect, subject: str | None) -> None:
         """Ask something of the world; a newer wish about the same subject replaces the older."""

@@ -5,6 +5,7 @@ Nothing here is parsed as markup: each text is a `Text`, and whatever a trace sa
 
 from __future__ import annotations
 
+import heapq
 import io
 import os
 import time
@@ -100,7 +101,7 @@ def _tasks(replay: Replay, names: _Names) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("\nstate", "\ntask", "\nwindow", "\nserver", "\nhow it is known", "\ntook", "\nfindings"):
         table.add_column(title, overflow="fold")
-    for task in sorted(replay.tasks, key=_concern)[:TASKS]:
+    for task in heapq.nsmallest(TASKS, replay.tasks, key=_concern):
         graver = [code for code in task.findings if CODES[code].severity != "note"]
         table.add_row(
             Text(task.state, _STYLES.get(task.state, "yellow")),
@@ -117,6 +118,8 @@ def _tasks(replay: Replay, names: _Names) -> Table:
 def _concern(task: TaskFacts) -> int:
     """What needs a look comes first: errors, the undecided, warnings, what did not succeed; then as seen."""
     severities = {CODES[code].severity for code in task.findings}
+    if not severities and task.state == "completed":
+        return 4
     concerns = (
         "error" in severities, not task.settled, "warning" in severities, task.state != "completed"
     )  # fmt: skip
