@@ -47,6 +47,9 @@ class Origins:
         self._packed.append(line * len(self._names) + index)
         return len(self._packed)
 
+    def line(self, position: int) -> int:
+        return position if len(self._names) == 1 else self.place(position).line
+
     def place(self, position: int) -> Place:
         if len(self._names) == 1:
             return Place(position, self._names[0])
@@ -241,7 +244,7 @@ class _Play:
         )
 
     def _task(self, task: Task, findings: list[str]) -> TaskFacts:
-        outcome = task.outcome
+        outcome, line = task.outcome, self.origins.line
         return TaskFacts(
             prompt_id=task.prompt_id,
             window=task.window,
@@ -257,7 +260,7 @@ class _Play:
             settled_at=task.settled_at,
             outputs=task.outputs,
             error=task.error,
-            signals=[SignalFacts(told, self.origins.place(told.position).line) for told in task.signals],
+            signals=[SignalFacts(told, line(told.position)) for told in task.signals],
             findings=findings,
             settled=task.settled,
             first_position=task.first_position,
@@ -267,7 +270,7 @@ class _Play:
         return FindingFacts(
             code=finding.code,
             severity=finding.severity.value,
-            line=self.origins.place(finding.positions[0]).line,
+            line=self.origins.line(finding.positions[0]),
             at=finding.at,
             window=finding.window,
             server=finding.server,

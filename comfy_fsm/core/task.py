@@ -164,9 +164,9 @@ class Task(Struct, eq=False):
         if outcome not in RECOVERABLE:
             self.ended_at = self.ended_at if self.ended_at is not None else at
         self.sinks = None
-        self.must = set()
-        self.reached = set()
-        self.announced = {}
+        self.must.clear()
+        self.reached.clear()
+        self.announced.clear()
 
     def reopen(self, at: float) -> None:
         """After a recover command: what was concluded from silence or absence is forgotten."""
