@@ -12,12 +12,11 @@ from msgspec import Struct
 
 from comfy_fsm.core import wire
 from comfy_fsm.core.board import Board
-from comfy_fsm.core.effects import Failure, Output
 from comfy_fsm.core.findings import Finding, Severity
 from comfy_fsm.core.metrics import Metrics, measure
 from comfy_fsm.core.observations import AnyObservation, Damaged
 from comfy_fsm.core.policy import DEFAULT, Policy
-from comfy_fsm.core.task import Task, Told
+from comfy_fsm.core.task import Task
 from comfy_fsm.errors import NotALog
 from comfy_fsm.live import rows
 from replay.trace import Block, Packed, damage, is_sqlite, open_packed, read_file, read_lines
@@ -68,65 +67,31 @@ class TraceFacts(Struct):
     servers: list[str] = []
 
 
-class SignalFacts(Struct, frozen=True, gc=False):
-    """One signal that mattered, and the line that told it."""
-
-    told: Told
-    line: int
-
-
-class TaskFacts(Struct, frozen=True, kw_only=True):
-    """One task as the report tells it."""
-
-    prompt_id: str | None
-    window: str | None
-    server: str
-    state: str
-    outcome: str | None
-    confidence: str | None
-    completion_source: str | None
-    confirmed_by: str | None
-    submitted_at: float | None
-    started_at: float | None
-    ended_at: float | None
-    settled_at: float | None
-    outputs: tuple[Output, ...]
-    error: Failure | None
-    signals: list[SignalFacts]
-    findings: list[str]
-    settled: bool
-    first_position: int
-
-
-class FindingFacts(Struct, frozen=True, kw_only=True):
-    """One finding as the report tells it; `positions` has the first that show it, `count` counts them all."""
-
-    code: str
-    severity: str
-    line: int
-    at: float
-    window: str | None
-    server: str | None
-    prompt_id: str | None
-    text: str
-    positions: list[int]
-    count: int
-
-
 class Replay(Struct, frozen=True, kw_only=True):
-    """What a replay found, as an object; report/document.py writes the same as JSON."""
+    """What a replay found, as an object; report/document.py writes the same as JSON.
+
+    Tasks are in order of first sight, findings in line order; their positions become lines through `origins`.
+    """
 
     verdict: str
     trace: TraceFacts
-    tasks: list[TaskFacts]
-    findings: list[FindingFacts]
+    tasks: list[Task]
+    findings: list[Finding]
     metrics: Metrics
-    unkept_findings: int = 0
+    unkept_findings: int
+    codes: dict[str | None, list[str]]
     origins: Origins
 
     @property
     def exit_status(self) -> int:
         return EXIT[self.verdict]
+
+    def codes_of(self, task: Task) -> list[str]:
+        """The codes of the findings about this task."""
+        return self.codes.get(task.prompt_id, []) if task.prompt_id is not None else []
+
+    def line_of(self, finding: Finding) -> int:
+        return self.origins.line(finding.positions[0])
 
 
 EXIT = {"pass": 0, "fail": 1, "unknown": 2, "incomplete": 3}
@@ -212,73 +177,37 @@ class _Play:
         facts.windows, facts.servers = board.windows, board.servers
 
     def report(self, task: str | None, window: str | None) -> Replay:
-        def wanted(prompt_id: str | None, owner: str | None) -> bool:
-            return (task is None or (prompt_id or "").startswith(task)) and (
-                window is None or (owner or "").startswith(window)
-            )
-
-        shown = [each for each in self.board.tasks if wanted(each.prompt_id, each.window)]
-        ears = {(each.window, each.server) for each in shown} if task is not None else set()
-        found = [
-            finding
-            for finding in self.board.findings
-            if wanted(finding.prompt_id, finding.window)
-            or (finding.prompt_id is None and (finding.window, finding.server) in ears)
-        ]
-        codes: dict[str | None, dict[str, None]] = {}
+        """What was found, narrowed to tasks and windows whose ids begin so."""
+        tasks, found = self.board.tasks, list(self.board.findings)
+        if task is not None or window is not None:
+            tasks = [each for each in tasks if _begins(each.prompt_id, task) and _begins(each.window, window)]
+            ears = {(each.window, each.server) for each in tasks}
+            found = [
+                each
+                for each in found
+                if _begins(each.window, window)
+                and (_begins(each.prompt_id, task) or (each.prompt_id is None and (each.window, each.server) in ears))
+            ]
+        found.sort(key=lambda finding: self.origins.line(finding.positions[0]))
+        codes: dict[str | None, list[str]] = {}
         for finding in found:
-            codes.setdefault(finding.prompt_id, {})[finding.code] = None
-        tasks = [
-            self._task(each, list(codes.get(each.prompt_id, ())) if each.prompt_id is not None else [])
-            for each in shown
-        ]
-        findings = sorted(map(self._finding, found), key=lambda finding: finding.line)
+            told = codes.setdefault(finding.prompt_id, [])
+            if finding.code not in told:
+                told.append(finding.code)
         return Replay(
-            verdict=_verdict(tasks, findings),
+            verdict=_verdict(tasks, found),
             trace=self.facts,
             tasks=tasks,
-            findings=findings,
+            findings=found,
             metrics=measure(self.board),
             unkept_findings=self.board.unkept_findings,
+            codes=codes,
             origins=self.origins,
         )
 
-    def _task(self, task: Task, findings: list[str]) -> TaskFacts:
-        outcome, line = task.outcome, self.origins.line
-        return TaskFacts(
-            prompt_id=task.prompt_id,
-            window=task.window,
-            server=task.server,
-            state=task.state.value,
-            outcome=outcome.value if outcome is not None else None,
-            confidence=task.confidence,
-            completion_source=task.completion_source,
-            confirmed_by=task.confirmed_by,
-            submitted_at=task.submitted_at,
-            started_at=task.started_at,
-            ended_at=task.ended_at,
-            settled_at=task.settled_at,
-            outputs=task.outputs,
-            error=task.error,
-            signals=[SignalFacts(told, line(told.position)) for told in task.signals],
-            findings=findings,
-            settled=task.settled,
-            first_position=task.first_position,
-        )
 
-    def _finding(self, finding: Finding) -> FindingFacts:
-        return FindingFacts(
-            code=finding.code,
-            severity=finding.severity.value,
-            line=self.origins.line(finding.positions[0]),
-            at=finding.at,
-            window=finding.window,
-            server=finding.server,
-            prompt_id=finding.prompt_id,
-            text=finding.text,
-            positions=finding.positions,
-            count=finding.count,
-        )
+def _begins(name: str | None, wanted: str | None) -> bool:
+    return wanted is None or (name is not None and name.startswith(wanted))
 
 
 def _read_log(path: str) -> Iterator[Block]:
@@ -306,7 +235,7 @@ def _name(source: Source | Iterable[bytes | str], index: int) -> str:
     return os.fspath(source) if isinstance(source, str | os.PathLike) else f"lines {index + 1}"
 
 
-def _verdict(tasks: list[TaskFacts], findings: list[FindingFacts]) -> str:
-    if any(finding.severity == Severity.ERROR.value for finding in findings):
+def _verdict(tasks: list[Task], findings: list[Finding]) -> str:
+    if any(finding.severity is Severity.ERROR for finding in findings):
         return "fail"
     return "pass" if all(task.settled for task in tasks) else "incomplete"

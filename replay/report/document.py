@@ -6,7 +6,9 @@ import re
 
 import msgspec
 
-from replay.play import Replay, TaskFacts
+from comfy_fsm.core.findings import Finding
+from comfy_fsm.core.task import Task
+from replay.play import Replay
 
 REPORT = 1
 _TASK = (
@@ -23,8 +25,8 @@ def compose(replay: Replay) -> dict[str, object]:
         "report": REPORT,
         "trace": replay.trace,
         "verdict": replay.verdict,
-        "tasks": [_task(task) for task in replay.tasks],
-        "findings": [{name: getattr(finding, name) for name in _FINDING} for finding in replay.findings],
+        "tasks": [_task(replay, task) for task in replay.tasks],
+        "findings": [_finding(replay, finding) for finding in replay.findings],
         "metrics": replay.metrics,
     }
 
@@ -35,11 +37,16 @@ def encode(replay: Replay) -> str:
     return text if text.isascii() and "\x7f" not in text else _RISKY.sub(_escape, text)
 
 
-def _task(task: TaskFacts) -> dict[str, object]:
+def _task(replay: Replay, task: Task) -> dict[str, object]:
+    line = replay.origins.line
     fields: dict[str, object] = {name: getattr(task, name) for name in _TASK}
-    fields["signals"] = [{"signal": s.told.signal, "line": s.line, "at": s.told.at} for s in task.signals]
-    fields["findings"] = task.findings
+    fields["signals"] = [{"signal": t.signal, "line": line(t.position), "at": t.at} for t in task.signals]
+    fields["findings"] = replay.codes_of(task)
     return fields
+
+
+def _finding(replay: Replay, finding: Finding) -> dict[str, object]:
+    return {name: replay.line_of(finding) if name == "line" else getattr(finding, name) for name in _FINDING}
 
 
 def _escape(match: re.Match[str]) -> str:

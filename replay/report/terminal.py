@@ -18,8 +18,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeE
 from rich.table import Table
 from rich.text import Text
 
-from comfy_fsm.core.findings import CODES, GRAVITY
-from replay.play import FindingFacts, Place, Replay, TaskFacts
+from comfy_fsm.core.findings import CODES, GRAVITY, Finding
+from comfy_fsm.core.task import Task
+from replay.play import Place, Replay
 from replay.report.harmless import harmless
 
 TASKS = 40
@@ -101,8 +102,8 @@ def _tasks(replay: Replay, names: _Names) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("\nstate", "\ntask", "\nwindow", "\nserver", "\nhow it is known", "\ntook", "\nfindings"):
         table.add_column(title, overflow="fold")
-    for task in heapq.nsmallest(TASKS, replay.tasks, key=_concern):
-        graver = [code for code in task.findings if CODES[code].severity != "note"]
+    for task in heapq.nsmallest(TASKS, replay.tasks, key=lambda task: _concern(task, replay.codes_of(task))):
+        graver = [code for code in replay.codes_of(task) if CODES[code].severity != "note"]
         table.add_row(
             Text(task.state, _STYLES.get(task.state, "yellow")),
             Text(names.task(task.prompt_id)),
@@ -115,9 +116,9 @@ def _tasks(replay: Replay, names: _Names) -> Table:
     return table
 
 
-def _concern(task: TaskFacts) -> int:
+def _concern(task: Task, codes: list[str]) -> int:
     """What needs a look comes first: errors, the undecided, warnings, what did not succeed; then as seen."""
-    severities = {CODES[code].severity for code in task.findings}
+    severities = {CODES[code].severity for code in codes}
     if not severities and task.state == "completed":
         return 4
     concerns = (
@@ -126,7 +127,7 @@ def _concern(task: TaskFacts) -> int:
     return next((rank for rank, concern in enumerate(concerns) if concern), len(concerns))
 
 
-def _how(task: TaskFacts) -> str:
+def _how(task: Task) -> str:
     source, by = task.completion_source, task.confirmed_by
     told = source if by in (None, source) else f"{source}, then {by}"
     if not task.settled:
@@ -135,12 +136,12 @@ def _how(task: TaskFacts) -> str:
     return f"{told} ({task.confidence})" if told else f"({task.confidence})"
 
 
-def _took(task: TaskFacts) -> str:
+def _took(task: Task) -> str:
     begun = task.submitted_at if task.submitted_at is not None else task.started_at
     return _seconds(task.ended_at - begun) if begun is not None and task.ended_at is not None else ""
 
 
-def _story(console: Console, replay: Replay, task: TaskFacts) -> None:
+def _story(console: Console, replay: Replay, task: Task) -> None:
     """One task, line by line, with the reason of each move."""
     console.print()
     console.print(Text(f"Task {harmless(task.prompt_id)}", "bold"))
@@ -161,15 +162,14 @@ def _story(console: Console, replay: Replay, task: TaskFacts) -> None:
         console.print(Text(harmless(f"output of node {output.node}: {path}")))
 
 
-def _rows(replay: Replay, task: TaskFacts) -> Iterator[tuple[Text, ...]]:
+def _rows(replay: Replay, task: Task) -> Iterator[tuple[Text, ...]]:
     """The POST, the signals and the findings of one task, by time."""
     many = len(replay.trace.files) > 1
     rows: list[tuple[float, int, int, Text, Text, str]] = []
     if task.submitted_at is not None:
         posted = Text("POST /prompt"), Text("submitting"), "the window posted it"
         rows.append((task.submitted_at, 0, task.first_position, *posted))
-    for signal in task.signals:
-        told = signal.told
+    for told in task.signals:
         moved = Text(f"{told.before} → {told.after}" if told.after != told.before else str(told.after))
         rows.append((told.at, 1, told.position, Text(harmless(told.signal)), moved, told.why))
     for finding in replay.findings:
@@ -183,11 +183,11 @@ def _rows(replay: Replay, task: TaskFacts) -> Iterator[tuple[Text, ...]]:
 
 
 def _findings(console: Console, replay: Replay, names: _Names) -> None:
-    by_code: dict[str, list[FindingFacts]] = {}
+    by_code: dict[str, list[Finding]] = {}
     for finding in replay.findings:
         by_code.setdefault(finding.code, []).append(finding)
     many = len(replay.trace.files) > 1
-    for code in sorted(by_code, key=lambda code: (GRAVITY[CODES[code].severity], by_code[code][0].line)):
+    for code in sorted(by_code, key=lambda code: (GRAVITY[CODES[code].severity], replay.line_of(by_code[code][0]))):
         found, row = by_code[code], CODES[code]
         console.print()
         console.print(Text.assemble((f"{row.severity} ", _STYLES[row.severity]), (code, "bold"), f"  {row.meaning}"))
@@ -220,7 +220,7 @@ class _Names:
     def window(self, window: str | None) -> str:
         return "" if window is None else harmless(window[: self._windows], 40)
 
-    def subject(self, finding: FindingFacts) -> str:
+    def subject(self, finding: Finding) -> str:
         parts = []
         if finding.prompt_id is not None:
             parts.append(f"task {self.task(finding.prompt_id)}")
