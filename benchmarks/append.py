@@ -14,7 +14,7 @@ import json
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -132,10 +132,9 @@ def verify(path: Path) -> float:
     return perf_counter() - start
 
 
-def best(*runs: Callable[[int], float], rounds: int = ROUNDS) -> list[float]:
-    """The least seconds of each, all taken in turns."""
-    taken = [[run(turn) for run in runs] for turn in range(rounds)]
-    return [min(column) for column in zip(*taken, strict=True)]
+def least(turns: Iterable[tuple[float, ...]]) -> list[float]:
+    """The least seconds of each side, of all its turns."""
+    return [min(side) for side in zip(*turns, strict=True)]
 
 
 def measure(count: int = 20_000, directory: Path | str | None = None, rounds: int = ROUNDS) -> Figures:
@@ -146,18 +145,18 @@ def measure(count: int = 20_000, directory: Path | str | None = None, rounds: in
         place = Path(scratch)
         for group in GROUPS:
             some = lines[: COMMITS * group]
-            ours, bare = best(
-                lambda n, some=some, group=group: append_ours(place / f"ours-{group}-{n}", some, group),
-                lambda n, some=some, group=group: append_bare(place / f"bare-{group}-{n}", some, group),
-                rounds=rounds,
+            ours, bare = least(
+                (
+                    append_ours(place / f"ours-{group}-{n}", some, group),
+                    append_bare(place / f"bare-{group}-{n}", some, group),
+                )
+                for n in range(rounds)
             )
             figures.append(Figure(f"append, groups of {group:,}", len(some), len(some) / ours, len(some) / bare))
-        [shared] = best(lambda n: append_at_once(place / f"shared-{n}", lines, 100), rounds=rounds)
+        [shared] = least((append_at_once(place / f"shared-{n}", lines, 100),) for n in range(rounds))
         figures.append(Figure("append, 100 callers (bare: of 100)", count, count / shared, figures[1].bare))
-        log = place / "ours-1000-0"
-        verified, back, bare = best(
-            lambda _: verify(log), lambda _: read_back(log), lambda _: select_bare(log), rounds=rounds
-        )
+        log = place / "shared-0"  # which is whole, whatever the groups above were cut to
+        verified, back, bare = least((verify(log), read_back(log), select_bare(log)) for _ in range(rounds))
         figures.append(Figure("verify", count, count / verified, count / bare))
         figures.append(Figure("read back", count, count / back, count / bare))
     return figures

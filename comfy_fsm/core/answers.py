@@ -117,7 +117,7 @@ def _unreachable(ledger: Ledger, question: Question, at: float) -> None:
     """No evidence at all (P33): only a reason to ask again, later."""
     task = question.server.tasks.get(question.prompt_id or "")
     if task is not None and not task.settled:
-        task.looks += 1
+        task.asked, task.looks = False, task.looks + 1
         ask_history(ledger, task, at)
 
 
@@ -304,7 +304,7 @@ def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: in
 
 def _empty(ledger: Ledger, task: Task, question: Question, position: int, at: float) -> None:
     """`{}` alone says nothing (P26); after a queue without it, it is one proof of absence (P29)."""
-    task.looks += 1
+    task.asked, task.looks = False, task.looks + 1
     if task.confidence == "stated" and not task.heard_null and task.client_id is not None:
         ledger.find("history-early", position, at, "the record is written after the end is told", task=task)
     if task.state in (State.SUBMITTING, State.UNCERTAIN) and not (task.known_order and question.server.honours_ids):

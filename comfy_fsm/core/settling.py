@@ -182,6 +182,7 @@ def _believe(
 def _incomplete(ledger: Ledger, task: Task, what: str, position: int, at: float) -> None:
     if task.settled:
         return
+    task.asked, task.looks = False, task.looks + 1
     ledger.find("history-incomplete", position, at, f"the entry does not validate: {what}", task=task)
     move(ledger, task, Signal.END, "history", position, at)
     task.point_to_end("history", at)
@@ -193,7 +194,8 @@ def _incomplete(ledger: Ledger, task: Task, what: str, position: int, at: float)
 
 def ask_history(ledger: Ledger, task: Task, at: float) -> None:
     """Fetch the record, later after each attempt that brought nothing (R2.2)."""
-    if task.prompt_id is not None:
+    if task.prompt_id is not None and not task.asked:
+        task.asked = True
         due = at + _backoff(ledger, task)
         ledger.want(FetchHistory(due=due, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
 

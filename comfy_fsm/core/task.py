@@ -95,6 +95,8 @@ class Task(Struct, eq=False):
     absent_at: float = 0.0
     absent_position: int = 0
     looks: int = 0
+    asked: bool = False
+    """Its record is wanted, and no answer came yet: not asked for again by each further signal of its end."""
     bare: bool = False
     """Its record was seen, and had no status: it ended; a frame that comes later may tell how."""
 
@@ -173,6 +175,7 @@ class Task(Struct, eq=False):
         self.stated = self.confidence = self.confirmed_by = self.completion_source = None
         self.ended_at = self.settled_at = None
         self.absences = self.looks = self.tier = 0
+        self.asked = False
         self.last_sign = at
         self.delivered = False
 
