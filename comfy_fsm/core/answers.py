@@ -17,6 +17,7 @@ from comfy_fsm.core.hearing import replay_waiting
 from comfy_fsm.core.ledger import Act, Ledger, Question, QueueAnswer, Server
 from comfy_fsm.core.machine import Signal, State
 from comfy_fsm.core.settling import ask_history, ask_queue, judge_absence, move, moved, settle, weigh
+from comfy_fsm.core.sockets import note_gap
 from comfy_fsm.core.task import Task
 
 REFUSED = frozenset({400, 401, 403, 404, 405, 413, 415, 422})
@@ -29,6 +30,11 @@ def fold_request(ledger: Ledger, position: int, o: seen.Request) -> None:
     if o.data.id in ledger.questions:
         return  # a request id is unique in a trace: this is the same entry again
     server = ledger.server(o.server)
+    socket = server.sockets.get(o.window)
+    if socket is None:
+        ledger.windows.setdefault(o.window)
+    elif socket.down_position is not None:
+        note_gap(ledger, socket, o.at)
     kind, prompt_id = _route(o.data.method.upper(), o.data.path)
     question = Question(kind, server, o.window, ledger.order, prompt_id)
     ledger.ask(o.data.id, question)

@@ -18,7 +18,7 @@ from comfy_fsm.core.machine import RECOVERABLE, Signal, State
 from comfy_fsm.core.observations import AnyObservation, Entry
 from comfy_fsm.core.policy import DEFAULT, Policy
 from comfy_fsm.core.settling import ask_queue, catch_up, judge_absence, judge_ear, move, settle
-from comfy_fsm.core.sockets import fold_closed, fold_opened, note_gap
+from comfy_fsm.core.sockets import fold_closed, fold_opened
 from comfy_fsm.core.task import Task
 
 
@@ -121,14 +121,6 @@ def _unrecognized(ledger: Ledger, position: int, o: seen.Unrecognized) -> None:
     ledger.find("unrecognized", position, o.at, text, window=o.window, server=o.server)
 
 
-def _asked(ledger: Ledger, position: int, o: seen.Request) -> None:
-    ledger.windows.setdefault(o.window)
-    socket = ledger.server(o.server).sockets.get(o.window)
-    if socket is not None and socket.down_position is not None:
-        note_gap(ledger, socket, o.at)
-    fold_request(ledger, position, o)
-
-
 # time and commands
 
 
@@ -137,8 +129,6 @@ def _remind(ledger: Ledger, position: int, at: float) -> None:
     policy = ledger.policy
     tiers = (policy.check_seconds, policy.warn_seconds, policy.expire_seconds)
     while (task := ledger.next_reminder(at)) is not None:
-        if task.settled:
-            continue
         silent = at - task.last_sign
         if silent < tiers[0]:
             task.tier = 0
@@ -210,7 +200,7 @@ _FOLDS: dict[type[AnyObservation], Callable[..., None]] = {
     seen.Message: fold_message,
     seen.Binary: fold_binary,
     seen.Undecodable: _undecodable,
-    seen.Request: _asked,
+    seen.Request: fold_request,
     seen.Response: fold_response,
     seen.NoAnswer: fold_no_answer,
     seen.Tick: _ticked,

@@ -17,6 +17,8 @@ from comfy_fsm.core.observations import FailureData
 
 BLOCKED = "ExecutionBlocked"
 """The `exception_type` that is no end (P19)."""
+FINISHED = b'"finished"'
+"""As often in a progress_state as nodes are: a look at the bytes, since thousands of these frames come (P18)."""
 TERMINAL = {
     "execution_success": State.COMPLETED,
     "execution_error": State.FAILED,
@@ -223,8 +225,3 @@ def progress(raw: Raw) -> dict[str, str | None]:
     """The state of each node that has begun (P16)."""
     nodes = wire.body(raw, dict[str, NodeProgress])
     return {node: p.state for node, p in (nodes or {}).items()}
-
-
-def finished_count(raw: Raw) -> int:
-    """At most this many nodes are finished: a look at the bytes, since thousands of these frames come (P18)."""
-    return bytes(raw).count(b'"finished"')

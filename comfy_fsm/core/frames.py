@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from comfy_fsm.core import observations as seen
-from comfy_fsm.core.evidence import BLOCKED, failure_of, finished_count, progress
+from comfy_fsm.core.evidence import BLOCKED, FINISHED, failure_of, progress
 from comfy_fsm.core.ledger import Ledger, Socket
 from comfy_fsm.core.machine import Signal, State
 from comfy_fsm.core.settling import ask_history, end, move, tell
@@ -113,7 +113,7 @@ def _progress_state(
     ledger: Ledger, socket: Socket, task: Task, position: int, at: float, data: seen.ProgressStateData
 ) -> None:
     must = task.must
-    if must and finished_count(data.nodes) >= len(must):
+    if must and bytes(data.nodes).count(FINISHED) >= len(must):
         states = progress(data.nodes)
         if all(states.get(node) == "finished" for node in must):
             if task.phase <= _RUN:

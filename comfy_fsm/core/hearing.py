@@ -18,8 +18,9 @@ def fold_message(ledger: Ledger, position: int, o: seen.Message) -> None:
     server = ledger.servers.get(o.server)  # the ledger's own look-up, without its calls: most entries are frames
     window, at, frame = o.window, o.at, o.data
     socket = server.sockets.get(window) if server is not None else None
-    if socket is None:
+    if socket is None or server is None:
         socket = ledger.socket(o.server, window)
+        server = socket.server
     if at < socket.read_to:
         _step_back(ledger, socket, position, o)
     socket.read_to = at
@@ -28,7 +29,7 @@ def fold_message(ledger: Ledger, position: int, o: seen.Message) -> None:
     if says is not None:
         data = frame.data  # type: ignore[union-attr]
         prompt_id = data.prompt_id
-        task = socket.server.tasks.get(prompt_id or "")
+        task = server.tasks.get(prompt_id or "")
         if task is not None and window == task.window:  # most frames: what _whose does, without its call
             ledger.frames += 1
             task.heard = True

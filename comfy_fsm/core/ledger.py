@@ -225,8 +225,11 @@ class Ledger:
         self.due = self._timers[0][0]
 
     def next_reminder(self, now: float) -> Task | None:
-        """The next task whose time has come, or None."""
-        if not self._timers or self._timers[0][0] > now:
-            self.due = self._timers[0][0] if self._timers else float("inf")
-            return None
-        return heapq.heappop(self._timers)[2]
+        """The next unsettled task whose time has come, or None."""
+        timers = self._timers
+        while timers and timers[0][0] <= now:
+            task = heapq.heappop(timers)[2]
+            if not task.settled:
+                return task
+        self.due = timers[0][0] if timers else float("inf")
+        return None

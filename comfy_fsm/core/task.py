@@ -32,8 +32,13 @@ class Told(Struct, frozen=True, gc=False):
     position: int
     at: float
     before: State
+    signalled: Signal
     after: State
-    why: str
+
+    @property
+    def why(self) -> str:
+        """The reason that the table gives for the move."""
+        return REASONS[self.before, self.signalled]
 
 
 class Task(Struct, eq=False):
@@ -114,7 +119,7 @@ class Task(Struct, eq=False):
         after = step(before, signal)
         if len(self.signals) >= limit:
             del self.signals[limit // 2]
-        self.signals.append(Told(name, position, at, before, after, REASONS[before, signal]))
+        self.signals.append(Told(name, position, at, before, signal, after))
         if after is before:
             return False
         self.state = after
