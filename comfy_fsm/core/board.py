@@ -96,7 +96,9 @@ class Board:
     @property
     def frames(self) -> tuple[int, int]:
         """Frames that named a prompt, and those of them whose prompt was known."""
-        return self._ledger.frames, self._ledger.frames - self._ledger.strangers
+        heard = sum(task.frames for task in self._ledger.tasks.values())
+        overheard = sum(finding.count for finding in self.findings if finding.code == "foreign-message")
+        return heard + overheard + self._ledger.strangers, heard + overheard
 
     @property
     def windows(self) -> list[str]:

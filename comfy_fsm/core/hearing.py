@@ -31,8 +31,7 @@ def fold_message(ledger: Ledger, position: int, o: seen.Message) -> None:
         prompt_id = data.prompt_id
         task = server.tasks.get(prompt_id or "")
         if task is not None and window == task.window:  # most frames: what _whose does, without its call
-            ledger.frames += 1
-            task.heard = True
+            task.frames += 1
             task.last_sign = at
         elif prompt_id is None:
             _nobody(ledger, socket, position, o)
@@ -66,7 +65,7 @@ def fold_binary(ledger: Ledger, position: int, o: seen.Binary) -> None:
 def replay_waiting(ledger: Ledger, task: Task) -> None:
     """The owner of these frames is known now (P12)."""
     for position, o in ledger.server(task.server).waiting.pop(task.prompt_id or "", ()):
-        ledger.frames, ledger.strangers = ledger.frames - 1, ledger.strangers - 1
+        ledger.strangers -= 1
         if isinstance(o, seen.Message):
             fold_message(ledger, position, o)
         else:
@@ -83,13 +82,12 @@ def report_stranger(
 
 def _whose(ledger: Ledger, socket: Socket, position: int, o: seen.Message | seen.Binary, prompt_id: str) -> Task | None:
     """The window's own task that this frame is about, or None."""
-    ledger.frames += 1
     task = socket.server.tasks.get(prompt_id)
     if task is None:
         return _stranger(ledger, socket, position, o, prompt_id)
     window = o.window
     if window == task.window or window == task.client_id:
-        task.heard = True
+        task.frames += 1
         task.last_sign = o.at
         return task
     foreign = socket.overheard.get(prompt_id)
@@ -117,7 +115,7 @@ def _stranger(
         ledger.find("wrong-server", position, o.at, text, window=o.window, server=server.url, prompt_id=prompt_id)
         return None
     if isinstance(o, seen.Message) and _addressed(o.data):  # adopted, until a POST says more
-        task = Task(server=server.url, window=o.window, client_id=o.window, heard=True)
+        task = Task(server=server.url, window=o.window, client_id=o.window, frames=1)
         task.prompt_id = prompt_id
         ledger.add(task, server, position, o.at)
         replay_waiting(ledger, task)

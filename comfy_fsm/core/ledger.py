@@ -105,7 +105,6 @@ class Ledger:
         self.position = 0
         self.now = 0.0
         self.order = 0
-        self.frames = 0
         self.strangers = 0
         self.due = float("inf")
         self._timers: list[tuple[float, int, Task]] = []

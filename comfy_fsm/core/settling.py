@@ -304,7 +304,7 @@ def _await_ear(ledger: Ledger, task: Task) -> None:
 def moved(ledger: Ledger, task: Task, position: int, at: float) -> None:
     """HTTP shows movement: an open socket that hears nothing of it is deaf (P3)."""
     ear = ledger.ear(task)
-    if ear is None or task.heard or task.moved_at is not None:
+    if ear is None or task.frames or task.moved_at is not None:
         return
     if ear.open and task.submitted_at is not None and ear.opened_order < task.submitted_order:
         task.moved_at, task.moved_position = at, position
@@ -320,7 +320,7 @@ def judge_ear(ledger: Ledger, socket: Socket, at: float, *, closing: bool) -> No
         if not closing and at < max(task.settled_at or 0.0, task.moved_at or 0.0) + ledger.policy.settle_seconds:
             kept.append(task)
             continue
-        if task.moved_at is not None and not task.heard:
+        if task.moved_at is not None and not task.frames:
             text = "it moved, and the open socket of its window heard nothing of it"
             ledger.find("deaf-socket", task.moved_position, task.moved_at, text, task=task)
             task.moved_at = None

@@ -69,8 +69,8 @@ class Task(Struct, eq=False):
     delivered: bool = False
 
     # what the socket told
-    heard: bool = False
-    """A frame about it reached its own window."""
+    frames: int = 0
+    """How many frames about it reached its own window."""
     heard_end: bool = False
     """A frame that told its end reached its own window."""
     heard_null: bool = False
