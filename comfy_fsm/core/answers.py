@@ -171,7 +171,7 @@ def _take_submission(ledger: Ledger, task: Task, submission: evidence.Submission
     task.client_id = submission.client_id
     task.submitted_at = o.at
     task.submitted_order = ledger.order
-    task.sinks = submission.sinks() - task.announced.keys() if submission.prompt else None
+    task.sinks = submission.sinks() - task.done if submission.prompt else None
     task.must = submission.must_run() if submission.prompt else set()
 
 
@@ -260,7 +260,7 @@ def _rebind(ledger: Ledger, task: Task, server: Server, given: str) -> Task:
         reached = adopted.reached
         adopted.sinks, adopted.must = task.sinks, task.must - reached
         if adopted.sinks is not None:
-            adopted.sinks -= adopted.announced.keys()
+            adopted.sinks -= adopted.done
             adopted.reached = adopted.sinks & reached
     ledger.forget(task, server)
     for chosen, meant in list(server.chosen.items())[-1:]:

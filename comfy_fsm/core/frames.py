@@ -48,8 +48,8 @@ def _start(ledger: Ledger, socket: Socket, task: Task, position: int, at: float,
 
 def _cached(ledger: Ledger, socket: Socket, task: Task, position: int, at: float, data: seen.CachedData) -> None:
     task.reach(data.nodes, ledger.policy.outputs)
-    if task.sinks is not None and not task.stamped:  # before August 2024 a cached sink tells no `executed` (P14)
-        task.sinks.difference_update(data.nodes)
+    if not task.stamped:  # before August 2024 a cached sink tells no `executed` (P14)
+        task.finish_nodes(data.nodes, ledger.policy.outputs)
     task.must.difference_update(data.nodes)
     if task.phase > _CACHED:
         _disorder(ledger, task, "execution_cached", position, at)
@@ -86,14 +86,12 @@ def _executed(ledger: Ledger, socket: Socket, task: Task, position: int, at: flo
         output = bytes(data.output)
         if output != b"null" and len(task.announced) < ledger.policy.outputs:
             task.announced[data.node] = output
-        if task.sinks is None:
-            task.reach((data.node,), ledger.policy.outputs)
-        else:
-            task.sinks.discard(data.node)
-            if not task.sinks and task.phase <= _RUN:
-                task.phase = _RUN
-                _exhaust(ledger, task, "executed", position, at)
-                return
+        task.reach((data.node,), ledger.policy.outputs)
+        task.finish_nodes((data.node,), ledger.policy.outputs)
+        if task.sinks is not None and not task.sinks and task.phase <= _RUN:
+            task.phase = _RUN
+            _exhaust(ledger, task, "executed", position, at)
+            return
     run(ledger, task, "executed", position, at)
 
 

@@ -87,6 +87,8 @@ class Task(Struct, eq=False):
     """Nodes of the accepted graph that are not cached: all finished, nothing is left."""
     sinks: set[str] | None = None
     reached: set[str] = field(default_factory=set)
+    done: set[str] = field(default_factory=set)
+    """Nodes told to be done while the graph was not known yet (P12)."""
     announced: dict[str, bytes] = field(default_factory=dict)
 
     # what HTTP told
@@ -153,6 +155,13 @@ class Task(Struct, eq=False):
     def _silent_end(self) -> bool:
         return self.heard_null and self.whole and not self.stamped and self.stated is None
 
+    def finish_nodes(self, nodes: Iterable[str], limit: int) -> None:
+        """These nodes have nothing more to tell: what is left of the sinks is what may still come."""
+        if self.sinks is not None:
+            self.sinks.difference_update(nodes)
+        elif len(self.done) < limit:
+            self.done.update(nodes)
+
     def reach(self, nodes: Iterable[str], limit: int) -> None:
         """These nodes were begun, cached or done; of a graph not known yet, at most `limit` are remembered."""
         if self.sinks is not None:
@@ -173,6 +182,7 @@ class Task(Struct, eq=False):
         self.sinks = None
         self.must.clear()
         self.reached.clear()
+        self.done.clear()
         self.announced.clear()
 
     def reopen(self, at: float) -> None:
