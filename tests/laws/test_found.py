@@ -86,3 +86,13 @@ def test_a_frame_to_another_window_between_the_post_and_its_answer_does_not_star
     story.response("post", ACCEPTED)
     tasks = [task for task in fold_all(story.seen).tasks if task.window == WINDOW]
     assert [(task.state, task.started_at) for task in tasks] == [(State.PENDING, None)]
+
+
+def test_a_sink_that_was_cached_before_the_post_was_seen_is_done_all_the_same() -> None:
+    """A server of 2023 tells no `executed` of a cached sink (P14), and the frames came before the POST (P12)."""
+    story = Story()
+    story.say("execution_start")
+    story.say("execution_cached", nodes=list(GRAPHS[0]))
+    story.say("executing", node=None)
+    story.posted()
+    assert story.task().outcome is State.COMPLETED
