@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -29,10 +30,10 @@ from replay.report import terminal
 from replay.trace import open_packed, read_file
 
 
-def timed(work: object, *arguments: object) -> float:
+def timed(work: Callable[[str], None], path: str) -> float:
     gc.collect()
     start = time.perf_counter()
-    work(*arguments)  # type: ignore[operator]
+    work(path)
     return time.perf_counter() - start
 
 

@@ -46,12 +46,20 @@ def fold_request(ledger: Ledger, position: int, o: seen.Request) -> None:
         _act(ledger, question, position, o)
 
 
-def fold_response(ledger: Ledger, position: int, o: seen.Response) -> None:
+def _answered(ledger: Ledger, request_id: str) -> Question | None:
+    """The question that this answers; None where nobody asked it, or it was answered before."""
     ledger.order += 1
-    question = ledger.questions.get(o.data.id)
+    question = ledger.questions.get(request_id)
     if question is None or question.answered:
-        return
+        return None
     question.answered = True
+    return question
+
+
+def fold_response(ledger: Ledger, position: int, o: seen.Response) -> None:
+    question = _answered(ledger, o.data.id)
+    if question is None:
+        return
     status, raw = o.data.status, o.data.body
     if question.kind == "post":
         _post_answered(ledger, question, position, o)
@@ -68,11 +76,9 @@ def fold_response(ledger: Ledger, position: int, o: seen.Response) -> None:
 
 
 def fold_no_answer(ledger: Ledger, position: int, o: seen.NoAnswer) -> None:
-    ledger.order += 1
-    question = ledger.questions.get(o.data.id)
-    if question is None or question.answered:
+    question = _answered(ledger, o.data.id)
+    if question is None:
         return
-    question.answered = True
     if o.data.error.startswith(_CONNECTION_LOST):  # refused is not slow (P8)
         question.server.outage_order = ledger.order
     if question.task is not None:
