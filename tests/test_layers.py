@@ -32,6 +32,7 @@ HOUSE = [
     {"comfy_fsm.core.settling"},
     {"comfy_fsm.core.frames", "comfy_fsm.core.sockets"},
     {"comfy_fsm.core.hearing"},
+    {"comfy_fsm.core.submitting"},
     {"comfy_fsm.core.answers"},
     {"comfy_fsm.core.board"},
     {"comfy_fsm.core.metrics"},

@@ -12,16 +12,13 @@ from msgspec import Raw
 
 from comfy_fsm.core import evidence, wire
 from comfy_fsm.core import observations as seen
-from comfy_fsm.core.effects import Failure
-from comfy_fsm.core.hearing import replay_waiting
 from comfy_fsm.core.ledger import Act, Ledger, Question, QueueAnswer, Server
-from comfy_fsm.core.machine import Signal, State
+from comfy_fsm.core.machine import Signal
 from comfy_fsm.core.settling import ask_history, ask_queue, judge_absence, move, moved, settle, weigh
 from comfy_fsm.core.sockets import note_gap
+from comfy_fsm.core.submitting import UNANSWERED, doubt, fold_acceptance, fold_submission, recognise
 from comfy_fsm.core.task import Task
 
-REFUSED = frozenset({400, 401, 403, 404, 405, 413, 415, 422})
-"""Answers to a POST that say that nothing was queued; 429 and 5xx do not (P11, P33)."""
 _CONNECTION_LOST = ("ConnectError", "ConnectionRefused", "ClientConnector", "ECONNREFUSED")
 
 
@@ -39,7 +36,7 @@ def fold_request(ledger: Ledger, position: int, o: seen.Request) -> None:
     question = Question(kind, server, o.window, ledger.order, prompt_id)
     ledger.ask(o.data.id, question)
     if kind == "post":
-        _post(ledger, question, position, o)
+        fold_submission(ledger, question, position, o)
     elif kind in ("history", "job") and prompt_id is not None:
         _bound_here(ledger, server, prompt_id, o.window, position, o.at, "asked")
     elif kind.startswith("act-"):
@@ -62,9 +59,11 @@ def fold_response(ledger: Ledger, position: int, o: seen.Response) -> None:
         return
     status, raw = o.data.status, o.data.body
     if question.kind == "post":
-        _post_answered(ledger, question, position, o)
+        fold_acceptance(ledger, question, position, o)
     elif status >= 400 and question.act is not None and question.act in question.server.acts:
         question.server.acts.remove(question.act)  # refused: it did nothing
+    elif question.kind == "features" and status in (200, 404):
+        question.server.honours_ids = status == 200  # both came with 0.3.45 (P10)
     elif status != 200:
         _unreachable(ledger, question, o.at)
     elif question.kind in ("history", "histories"):
@@ -82,7 +81,7 @@ def fold_no_answer(ledger: Ledger, position: int, o: seen.NoAnswer) -> None:
     if o.data.error.startswith(_CONNECTION_LOST):  # refused is not slow (P8)
         question.server.outage_order = ledger.order
     if question.task is not None:
-        _doubt(ledger, question.task, position, o.at)
+        doubt(ledger, question.task, position, o.at)
     _unreachable(ledger, question, o.at)
 
 
@@ -91,6 +90,7 @@ _ROUTES = {
     ("GET", "/history"): "histories",
     ("GET", "/queue"): "queue",
     ("GET", "/jobs"): "jobs",
+    ("GET", "/features"): "features",
     ("POST", "/queue"): "act-queue",
     ("POST", "/interrupt"): "act-interrupt",
     ("POST", "/history"): "act-history",
@@ -125,154 +125,21 @@ def _bound_here(
     return task
 
 
+def give_up_questions(ledger: Ledger, window: str | None, position: int, at: float) -> None:
+    """Whoever asked for this window is gone: no answer will come."""
+    for question in ledger.questions.values():
+        if question.window == window and not question.answered:
+            question.answered = True
+            if question.task is not None:
+                doubt(ledger, question.task, position, at)
+
+
 def _unreachable(ledger: Ledger, question: Question, at: float) -> None:
     """No evidence at all (P33): only a reason to ask again, later."""
     task = question.server.tasks.get(question.prompt_id or "")
     if task is not None and not task.settled:
         task.asked, task.looks = False, task.looks + 1
         ask_history(ledger, task, at)
-
-
-# submitting
-
-
-def _post(ledger: Ledger, question: Question, position: int, o: seen.Request) -> None:
-    submission = wire.body(o.data.body, evidence.Submission) or evidence.Submission()
-    server, chosen = question.server, submission.prompt_id
-    task = Task(server=server.url)
-    task.prompt_id = chosen
-    _take_submission(ledger, task, submission, o)
-    known = None
-    if chosen is not None:
-        known = _known(ledger, server, task, chosen)
-        before = known or server.chosen.get(chosen)
-        if (before is not None and before.posts) or ledger.homes.get(chosen, server.url) != server.url:
-            text = "the same prompt id was posted again"
-            ledger.find("resubmitted", position, o.at, text, task=before, prompt_id=chosen)
-    if known is None or known.state is State.REJECTED:  # of a refused POST nothing runs: its id is free (P9)
-        known = task
-        ledger.add(task, server, position, o.at)
-    elif not known.posts:
-        _take_submission(ledger, known, submission, o)
-    known.posts += 1
-    question.task = known
-    replay_waiting(ledger, known)
-
-
-def _known(ledger: Ledger, server: Server, task: Task, prompt_id: str) -> Task | None:
-    """The task under this id; one that another window merely overheard was never its own (R3.1)."""
-    known = server.tasks.get(prompt_id)
-    if known is None or known.posts or known.window in (task.window, task.client_id):
-        return known
-    ledger.forget(known, server)
-    del server.tasks[prompt_id]
-    text = "heard about a task of another window"
-    window, url, position = known.window, server.url, known.first_position
-    ledger.find("foreign-message", position, known.last_sign, text, window=window, server=url, prompt_id=prompt_id)
-    return None
-
-
-def _take_submission(ledger: Ledger, task: Task, submission: evidence.Submission, o: seen.Request) -> None:
-    task.window = o.window if o.window is not None else submission.client_id
-    task.client_id = submission.client_id
-    task.submitted_at = o.at
-    task.submitted_order = ledger.order
-    task.sinks = submission.sinks() - task.done if submission.prompt else None
-    task.must = submission.must_run() if submission.prompt else set()
-
-
-def _post_answered(ledger: Ledger, question: Question, position: int, o: seen.Response) -> None:
-    task = question.task
-    if task is None:
-        return
-    accepted = wire.body(o.data.body, evidence.Accepted) if o.data.status == 200 else None
-    if accepted is not None:
-        _accept(ledger, question, task, accepted, position, o.at)
-    elif o.data.status in REFUSED:
-        refusal = wire.body(o.data.body, evidence.Refusal)
-        failure = refusal.failure() if refusal else Failure(message=f"HTTP {o.data.status}")
-        task.error = task.error or failure
-        task.point_to_end("response", o.at) if task.state in (State.SUBMITTING, State.UNCERTAIN) else None
-        settle_if_refused(ledger, task, position, o.at)
-    else:
-        _doubt(ledger, task, position, o.at)
-
-
-def settle_if_refused(ledger: Ledger, task: Task, position: int, at: float) -> None:
-    if task.state in (State.SUBMITTING, State.UNCERTAIN):
-        settle(ledger, task, State.REJECTED, "verified", "response", position, at)
-    else:
-        move(ledger, task, Signal.REJECT, "response", position, at)
-
-
-def _doubt(ledger: Ledger, task: Task, position: int, at: float) -> None:
-    """It may have been accepted: look before anything else (P11)."""
-    task.known_order = task.known_order or ledger.order
-    move(ledger, task, Signal.DOUBT, "response", position, at)
-    if not task.settled:
-        ask_queue(ledger, task, at)
-
-
-def _accept(
-    ledger: Ledger, question: Question, task: Task, accepted: evidence.Accepted, position: int, at: float
-) -> None:
-    server, chosen, given = question.server, task.prompt_id, accepted.prompt_id
-    if chosen == given:
-        if task.posts:
-            server.honours_ids = True
-    elif chosen is not None and task.known_order:  # the id was posted twice, and each POST got an id of its own
-        task = _second(ledger, task, server, position, at)
-        task = _rebind(ledger, task, server, given)
-    else:
-        if chosen is not None:  # the one in the answer is the only one that exists (P10)
-            server.honours_ids = False
-            server.chosen[chosen] = task
-            if server.tasks.get(chosen) is task:
-                del server.tasks[chosen]
-                ledger.homes.pop(chosen, None)
-        task = _rebind(ledger, task, server, given)
-    question.prompt_id = given
-    task.known_order = ledger.order
-    task.last_sign = at
-    dropped = accepted.dropped()
-    if dropped:
-        text = f"accepted without node {', '.join(sorted(dropped)[:5])}"
-        ledger.find("partial-accept", position, at, text, task=task)
-        task.must.clear()
-        if task.sinks is not None:
-            task.sinks -= dropped
-    move(ledger, task, Signal.ACCEPT, "response", position, at)
-    replay_waiting(ledger, task)
-    task.conclude()
-
-
-def _second(ledger: Ledger, first: Task, server: Server, position: int, at: float) -> Task:
-    task = Task(server=server.url, window=first.window, client_id=first.client_id, posts=1)
-    task.submitted_at, task.submitted_order = first.submitted_at, first.submitted_order
-    first.posts = 1
-    ledger.add(task, server, position, at)
-    return task
-
-
-def _rebind(ledger: Ledger, task: Task, server: Server, given: str) -> Task:
-    """Give the task its id; if its frames were adopted before the answer came (P12), they are one."""
-    adopted = _known(ledger, server, task, given)
-    if adopted is None or adopted.posts:
-        ledger.bind(task, server, given)
-        return task
-    adopted.window, adopted.client_id, adopted.posts = task.window, task.client_id, task.posts
-    adopted.submitted_at, adopted.submitted_order = task.submitted_at, task.submitted_order
-    if not adopted.settled:
-        reached = adopted.reached
-        adopted.sinks, adopted.must = task.sinks, task.must - reached
-        if adopted.sinks is not None:
-            adopted.sinks -= adopted.done
-            adopted.reached = adopted.sinks & reached
-    ledger.forget(task, server)
-    for chosen, meant in list(server.chosen.items())[-1:]:
-        if meant is task:
-            server.chosen[chosen] = adopted
-    return adopted
 
 
 # acts
@@ -303,6 +170,10 @@ def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: in
     if records is None:
         return _unreachable(ledger, question, at)
     server = question.server
+    unanswered = [task for task in server.open_tasks.values() if task.state in UNANSWERED]
+    if unanswered:
+        for prompt_id, record in records.items():
+            recognise(ledger, server, prompt_id, record.mark(), position, at)
     for prompt_id, record in records.items():
         task = _bound_here(ledger, server, prompt_id, question.window, position, at, "answered")
         if task is not None:
@@ -312,6 +183,10 @@ def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: in
     asked = server.tasks.get(question.prompt_id or "")
     if asked is not None and question.prompt_id not in records and not asked.settled:
         _empty(ledger, asked, question, position, at)
+    if question.kind == "histories":  # what bears no mark of ours in all of it was not accepted (P10, P11)
+        for task in unanswered:
+            if task.state in UNANSWERED and task.known_order and task.window == question.window:
+                _absent(ledger, task, question, position, at)
 
 
 def _empty(ledger: Ledger, task: Task, question: Question, position: int, at: float) -> None:
@@ -319,8 +194,12 @@ def _empty(ledger: Ledger, task: Task, question: Question, position: int, at: fl
     task.asked, task.looks = False, task.looks + 1
     if task.confidence == "stated" and not task.heard_null and task.client_id is not None:
         ledger.find("history-early", position, at, "the record is written after the end is told", task=task)
-    if task.state in (State.SUBMITTING, State.UNCERTAIN) and not (task.known_order and question.server.honours_ids):
+    if task.state in UNANSWERED and not (task.known_order and question.server.honours_ids):
         return ask_queue(ledger, task, at)  # a prompt accepted under another id would be absent too (P10)
+    _absent(ledger, task, question, position, at)
+
+
+def _absent(ledger: Ledger, task: Task, question: Question, position: int, at: float) -> None:
     since = max(task.known_order, task.absent_order)
     looks = [q for q in question.server.queues if q.asked > since and q.answered < question.order]
     if looks and task.prompt_id not in looks[-1].ids:
@@ -341,6 +220,9 @@ def _queue_answered(ledger: Ledger, question: Question, raw: Raw, position: int,
         return _unreachable(ledger, question, at)
     server = question.server
     running, pending = listed
+    if any(task.state in UNANSWERED for task in server.open_tasks.values()):
+        for prompt_id, mark in evidence.marks(raw).items():
+            recognise(ledger, server, prompt_id, mark, position, at)
     server.queues.append(QueueAnswer(question.order, ledger.order, frozenset(running + pending)))
     for ids, signal in ((running, Signal.RUN), (pending, Signal.QUEUE)):
         for prompt_id in ids:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from comfy_fsm.core import observations as seen
-from comfy_fsm.core.answers import fold_no_answer, fold_request, fold_response
-from comfy_fsm.core.effects import AnyEffect, Warn
+from comfy_fsm.core.answers import fold_no_answer, fold_request, fold_response, give_up_questions
+from comfy_fsm.core.effects import AnyEffect, Deliver, Warn
 from comfy_fsm.core.findings import Finding
 from comfy_fsm.core.hearing import fold_binary, fold_message, report_stranger
 from comfy_fsm.core.ledger import Ledger
@@ -18,7 +18,7 @@ from comfy_fsm.core.machine import RECOVERABLE, Signal, State
 from comfy_fsm.core.observations import AnyObservation, Entry
 from comfy_fsm.core.policy import DEFAULT, Policy
 from comfy_fsm.core.settling import ask_queue, catch_up, judge_absence, judge_ear, move, settle
-from comfy_fsm.core.sockets import fold_closed, fold_opened
+from comfy_fsm.core.sockets import fold_closed, fold_opened, go_down
 from comfy_fsm.core.task import Task
 
 
@@ -51,7 +51,7 @@ class Board:
         """The trace ends: whatever waited for a later entry is judged by what is there."""
         ledger = self._ledger
         position, at = ledger.position, ledger.now
-        for server in {id(server): server for server in ledger.servers.values()}.values():
+        for server in ledger.each_server():
             for task in list(server.open_tasks.values()):
                 judge_absence(ledger, task)
             for socket in server.sockets.values():
@@ -73,7 +73,17 @@ class Board:
     @property
     def due(self) -> float:
         """When the board wants the next tick, in seconds since the epoch; infinite while it waits for nothing."""
-        return self._ledger.due
+        ledger = self._ledger
+        if ledger.overdue:
+            return ledger.now
+        ears = (socket for server in ledger.each_server() for socket in server.sockets.values())
+        waiting = [max(t.absent_at, t.settled_at or 0.0, t.moved_at or 0.0) for e in ears for t in e.absent + e.loose]
+        return min(ledger.due, *(at + ledger.policy.settle_seconds for at in waiting), float("inf"))
+
+    def task(self, prompt_id: str, server: str) -> Task | None:
+        """The task under this id at this server, or the one for which a client chose it in vain (P10)."""
+        known = self._ledger.server(server)
+        return known.tasks.get(prompt_id) or known.chosen.get(prompt_id)
 
     @property
     def tasks(self) -> list[Task]:
@@ -161,7 +171,7 @@ def _ticked(ledger: Ledger, position: int, o: seen.Tick) -> None:
             task.tier = 0
             ledger.remind(task, task.last_sign + ledger.policy.check_seconds)
     patience = ledger.policy.settle_seconds
-    for server in {id(server): server for server in ledger.servers.values()}.values():
+    for server in ledger.each_server():
         for socket in server.sockets.values():
             if socket.absent:
                 catch_up(ledger, socket, o.at - patience)
@@ -169,7 +179,27 @@ def _ticked(ledger: Ledger, position: int, o: seen.Tick) -> None:
                 judge_ear(ledger, socket, o.at, closing=False)
 
 
+def _resumed(ledger: Ledger, position: int, o: seen.Command) -> None:
+    """A process takes this window up from the log of one that is gone: what that one still held is asked for anew."""
+    ledger.order += 1
+    give_up_questions(ledger, o.window, position, o.at)
+    for server in ledger.each_server():
+        socket = server.sockets.get(o.window)
+        if socket is not None and socket.open:
+            go_down(ledger, socket, position, o.at)
+    for task in ledger.tasks.values():
+        if task.window != o.window:
+            continue
+        if not task.settled:
+            task.asked, task.looks, task.last_sign = False, 0, o.at
+            ask_queue(ledger, task, o.at)
+        elif not task.delivered:
+            ledger.want(Deliver(due=o.at, server=task.server, result=task.result()), str(task.number))
+
+
 def _commanded(ledger: Ledger, position: int, o: seen.Command) -> None:
+    if o.data.name == "resume":
+        return _resumed(ledger, position, o)
     for task in ledger.tasks_of(o.data.prompt_id or "", o.server):
         if o.data.name == "recover":
             recoverable = task.state in RECOVERABLE

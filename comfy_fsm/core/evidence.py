@@ -34,6 +34,22 @@ class Node(Struct, frozen=True):
     inputs: dict[str, object] = {}
 
 
+MARK = "comfy_fsm"
+"""Where in `extra_data` our clients leave the prompt id of their choice: every version keeps it there (P10)."""
+
+
+class Extra(Struct, frozen=True, rename={"mark": MARK}):
+    """The `extra_data` of a prompt, as far as it is ours."""
+
+    mark: str | None = None
+
+
+def mark_of(item: list[Raw]) -> str | None:
+    """The mark on `[number, prompt_id, prompt, extra_data, outputs]`, as queue and history show it."""
+    extra = wire.body(item[3], Extra) if len(item) > 3 else None
+    return extra.mark if extra is not None else None
+
+
 class Submission(Struct, frozen=True):
     """The body of `POST /prompt` (P9)."""
 
@@ -127,6 +143,9 @@ class Record(Struct, frozen=True):
         parts = wire.body(self.prompt, list[Raw])
         return parts is None or len(parts) < 2 or wire.body(parts[1], str) in (None, prompt_id)
 
+    def mark(self) -> str | None:
+        return mark_of(wire.body(self.prompt, list[Raw]) or [])
+
     def ordered(self) -> set[str] | None:
         """The outputs that were asked for, where the entry says so."""
         parts = wire.body(self.prompt, list[Raw])
@@ -162,6 +181,14 @@ def queue(raw: Raw) -> tuple[list[str], list[str]] | None:
         return running, pending
     short = wire.body(raw, ShortQueue)
     return (short.running, short.pending) if short else None
+
+
+def marks(raw: Raw) -> dict[str, str]:
+    """The marks in a queue, by prompt id."""
+    full = wire.body(raw, FullQueue)
+    items = [*full.queue_running, *full.queue_pending] if full is not None else []
+    marked = [(wire.body(item[1], str), mark_of(item)) for item in items if len(item) > 1]
+    return {prompt_id: mark for prompt_id, mark in marked if prompt_id is not None and mark is not None}
 
 
 class Job(Struct, frozen=True):

@@ -123,6 +123,10 @@ class Ledger:
             self.servers[url] = server
         return server
 
+    def each_server(self) -> list[Server]:
+        """Each once, though it may be known under several spellings."""
+        return list({id(server): server for server in self.servers.values()}.values())
+
     def socket(self, url: str | None, window: str | None) -> Socket:
         server = self.server(url)
         socket = server.sockets.get(window)
@@ -165,7 +169,7 @@ class Ledger:
 
     def tasks_of(self, prompt_id: str, url: str | None) -> list[Task]:
         """The tasks under this id, at one server or, where none is named, at any."""
-        servers = [self.server(url)] if url is not None else {id(s): s for s in self.servers.values()}.values()
+        servers = [self.server(url)] if url is not None else self.each_server()
         return [s.tasks[prompt_id] for s in servers if prompt_id in s.tasks]
 
     def ask(self, request_id: str, question: Question) -> None:

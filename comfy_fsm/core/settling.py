@@ -299,6 +299,14 @@ def _await_ear(ledger: Ledger, task: Task) -> None:
         and task not in ear.loose
     ):
         ear.loose.append(task)
+        if ear.open:
+            _suspect(ledger, ear, task, task.settled_at or 0.0)
+
+
+def _suspect(ledger: Ledger, ear: Socket, task: Task, at: float) -> None:
+    """An open socket that should have told something by now: a fresh one is wanted, unless it speaks until then."""
+    due = at + ledger.policy.settle_seconds
+    ledger.want(OpenSocket(due=due, server=task.server, window=ear.window or ""), ear.window)
 
 
 def moved(ledger: Ledger, task: Task, position: int, at: float) -> None:
@@ -309,8 +317,7 @@ def moved(ledger: Ledger, task: Task, position: int, at: float) -> None:
     if ear.open and task.submitted_at is not None and ear.opened_order < task.submitted_order:
         task.moved_at, task.moved_position = at, position
         ear.loose.append(task)
-        ledger.want(OpenSocket(due=at + ledger.policy.settle_seconds, server=task.server, window=task.client_id or ""),
-                    task.client_id)  # fmt: skip
+        _suspect(ledger, ear, task, at)
 
 
 def judge_ear(ledger: Ledger, socket: Socket, at: float, *, closing: bool) -> None:

@@ -49,12 +49,17 @@ def fold_closed(ledger: Ledger, position: int, o: seen.Closed) -> None:
     socket.open -= 1
     if o.data.code in _ABNORMAL:
         socket.server.outage_order = ledger.order
-    if socket.open:
-        return
-    socket.running = None
-    catch_up(ledger, socket, o.at)
-    judge_ear(ledger, socket, o.at, closing=True)
-    if any(o.window in (task.window, task.client_id) for task in socket.server.open_tasks.values()):
-        socket.down_position, socket.down_at = position, o.at
-        due = o.at + ledger.policy.reopen_seconds
-        ledger.want(OpenSocket(due=due, server=socket.server.url, window=o.window or ""), o.window)
+    if not socket.open:
+        go_down(ledger, socket, position, o.at)
+
+
+def go_down(ledger: Ledger, socket: Socket, position: int, at: float) -> None:
+    """The last socket of this window at this server is closed."""
+    socket.open, socket.running = 0, None
+    catch_up(ledger, socket, at)
+    judge_ear(ledger, socket, at, closing=True)
+    window = socket.window
+    if any(window in (task.window, task.client_id) for task in socket.server.open_tasks.values()):
+        socket.down_position, socket.down_at = position, at
+        due = at + ledger.policy.reopen_seconds
+        ledger.want(OpenSocket(due=due, server=socket.server.url, window=window or ""), window)

@@ -1,0 +1,174 @@
+"""What a POST asked and was answered: which task it is, under which id, and whether it was accepted at all.
+
+The id in the answer is the task's (P10); one that says nothing leaves a doubt, which only a look can settle (P11).
+"""
+
+from __future__ import annotations
+
+from comfy_fsm.core import evidence, wire
+from comfy_fsm.core import observations as seen
+from comfy_fsm.core.effects import Failure
+from comfy_fsm.core.hearing import replay_waiting
+from comfy_fsm.core.ledger import Ledger, Question, Server
+from comfy_fsm.core.machine import Signal, State
+from comfy_fsm.core.settling import ask_queue, move, settle
+from comfy_fsm.core.task import Task
+
+REFUSED = frozenset({400, 401, 403, 404, 405, 413, 415, 422})
+"""Answers to a POST that say that nothing was queued; 429 and 5xx do not (P11, P33)."""
+UNANSWERED = frozenset({State.SUBMITTING, State.UNCERTAIN})
+"""Whether the server took it is not known yet."""
+
+
+def fold_submission(ledger: Ledger, question: Question, position: int, o: seen.Request) -> None:
+    submission = wire.body(o.data.body, evidence.Submission) or evidence.Submission()
+    server, chosen = question.server, submission.prompt_id
+    task = Task(server=server.url)
+    task.prompt_id = chosen
+    _take_submission(ledger, task, submission, o)
+    known = None
+    if chosen is not None:
+        known = _known(ledger, server, task, chosen)
+        before = known or server.chosen.get(chosen)
+        if (before is not None and before.posts) or ledger.homes.get(chosen, server.url) != server.url:
+            text = "the same prompt id was posted again"
+            ledger.find("resubmitted", position, o.at, text, task=before, prompt_id=chosen)
+    if known is None or known.state is State.REJECTED:  # of a refused POST nothing runs: its id is free (P9)
+        known = task
+        ledger.add(task, server, position, o.at)
+    elif not known.posts:
+        _take_submission(ledger, known, submission, o)
+    known.posts += 1
+    question.task = known
+    replay_waiting(ledger, known)
+
+
+def _known(ledger: Ledger, server: Server, task: Task, prompt_id: str) -> Task | None:
+    """The task under this id; one that another window merely overheard was never its own (R3.1)."""
+    known = server.tasks.get(prompt_id)
+    if known is None or known.posts or known.window in (task.window, task.client_id):
+        return known
+    ledger.forget(known, server)
+    del server.tasks[prompt_id]
+    text = "heard about a task of another window"
+    window, url, position = known.window, server.url, known.first_position
+    ledger.find("foreign-message", position, known.last_sign, text, window=window, server=url, prompt_id=prompt_id)
+    return None
+
+
+def _take_submission(ledger: Ledger, task: Task, submission: evidence.Submission, o: seen.Request) -> None:
+    task.window = o.window if o.window is not None else submission.client_id
+    task.client_id = submission.client_id
+    task.submitted_at = o.at
+    task.submitted_order = ledger.order
+    task.sinks = submission.sinks() - task.done if submission.prompt else None
+    task.must = submission.must_run() if submission.prompt else set()
+
+
+def fold_acceptance(ledger: Ledger, question: Question, position: int, o: seen.Response) -> None:
+    task = question.task
+    if task is None:
+        return
+    accepted = wire.body(o.data.body, evidence.Accepted) if o.data.status == 200 else None
+    if accepted is not None:
+        _accept(ledger, question, task, accepted, position, o.at)
+    elif o.data.status in REFUSED:
+        refusal = wire.body(o.data.body, evidence.Refusal)
+        failure = refusal.failure() if refusal else Failure(message=f"HTTP {o.data.status}")
+        task.error = task.error or failure
+        task.point_to_end("response", o.at) if task.state in UNANSWERED else None
+        _refuse(ledger, task, position, o.at)
+    else:
+        doubt(ledger, task, position, o.at)
+
+
+def _refuse(ledger: Ledger, task: Task, position: int, at: float) -> None:
+    if task.state in UNANSWERED:
+        settle(ledger, task, State.REJECTED, "verified", "response", position, at)
+    else:
+        move(ledger, task, Signal.REJECT, "response", position, at)
+
+
+def doubt(ledger: Ledger, task: Task, position: int, at: float) -> None:
+    """It may have been accepted: look before anything else (P11)."""
+    task.known_order = task.known_order or ledger.order
+    move(ledger, task, Signal.DOUBT, "response", position, at)
+    if not task.settled:
+        ask_queue(ledger, task, at)
+
+
+def _accept(
+    ledger: Ledger, question: Question, task: Task, accepted: evidence.Accepted, position: int, at: float
+) -> None:
+    server, chosen, given = question.server, task.prompt_id, accepted.prompt_id
+    if chosen == given:
+        if task.posts:
+            server.honours_ids = True
+    elif chosen is not None and task.known_order:  # the id was posted twice, and each POST got an id of its own
+        task = _second(ledger, task, server, position, at)
+        task = _rebind(ledger, task, server, given)
+    else:
+        task = take_id(ledger, task, server, given)
+    question.prompt_id = given
+    task.known_order = ledger.order
+    task.last_sign = at
+    dropped = accepted.dropped()
+    if dropped:
+        text = f"accepted without node {', '.join(sorted(dropped)[:5])}"
+        ledger.find("partial-accept", position, at, text, task=task)
+        task.must.clear()
+        if task.sinks is not None:
+            task.sinks -= dropped
+    move(ledger, task, Signal.ACCEPT, "response", position, at)
+    replay_waiting(ledger, task)
+    task.conclude()
+
+
+def _second(ledger: Ledger, first: Task, server: Server, position: int, at: float) -> Task:
+    task = Task(server=server.url, window=first.window, client_id=first.client_id, posts=1)
+    task.submitted_at, task.submitted_order = first.submitted_at, first.submitted_order
+    first.posts = 1
+    ledger.add(task, server, position, at)
+    return task
+
+
+def take_id(ledger: Ledger, task: Task, server: Server, given: str) -> Task:
+    """The server gave the task another id than the chosen one: it is the only one that exists (P10)."""
+    chosen = task.prompt_id
+    if chosen is None:
+        return _rebind(ledger, task, server, given)
+    server.honours_ids = False
+    if server.tasks.get(chosen) is task:
+        del server.tasks[chosen]
+        ledger.homes.pop(chosen, None)
+    bound = server.chosen[chosen] = _rebind(ledger, task, server, given)
+    return bound
+
+
+def _rebind(ledger: Ledger, task: Task, server: Server, given: str) -> Task:
+    """Give the task its id; if its frames were adopted before the answer came (P12), they are one."""
+    adopted = _known(ledger, server, task, given)
+    if adopted is None or adopted.posts:
+        ledger.bind(task, server, given)
+        return task
+    adopted.window, adopted.client_id, adopted.posts = task.window, task.client_id, task.posts
+    adopted.submitted_at, adopted.submitted_order = task.submitted_at, task.submitted_order
+    if not adopted.settled:
+        reached = adopted.reached
+        adopted.sinks, adopted.must = task.sinks, task.must - reached
+        if adopted.sinks is not None:
+            adopted.sinks -= adopted.done
+            adopted.reached = adopted.sinks & reached
+    ledger.forget(task, server)
+    return adopted
+
+
+def recognise(ledger: Ledger, server: Server, given: str, mark: str | None, position: int, at: float) -> None:
+    """A prompt that bears our mark is the one whose POST was never answered, whatever its id is here (P10)."""
+    task = server.tasks.get(mark or "")
+    if task is None or mark == given or task.state not in UNANSWERED:
+        return
+    task = take_id(ledger, task, server, given)
+    task.known_order = task.known_order or ledger.order
+    move(ledger, task, Signal.ACCEPT, "queue", position, at)
+    replay_waiting(ledger, task)
