@@ -11,10 +11,29 @@
     ├── TraceError               the trace cannot be read at all
     │   ├── NotATrace            it is something else                 (fault: the caller's)
     │   └── TraceVersionError    written in a newer format            (fault: the caller's)
+    ├── ClientError              the client cannot do what was asked
+    │   ├── BadServerUrl         no http(s) address of a server       (fault: the caller's)
+    │   ├── BadWorkflow          no workflow in API format            (fault: the caller's)
+    │   ├── ServerUnreachable    no ComfyUI answers there             (fault: the server's, or the network's)
+    │   ├── HandshakeRefused     the socket wants other credentials   (fault: the caller's)
+    │   ├── UnsafeOutput         a file name that could do harm       (fault: the server's)
+    │   ├── DownloadFailed       the file could not be fetched        (fault: the server's, or the network's)
+    │   └── ClientClosed         closed before the task settled       (fault: the caller's)
+    ├── TaskError                the task did not complete; it says whether to try again is safe
+    │   ├── TaskFailed           a node raised                        (fault: the workflow's)
+    │   ├── TaskCancelled        somebody interrupted or removed it   (fault: nobody's)
+    │   ├── TaskRejected         the server would not run it          (fault: the workflow's)
+    │   ├── TaskLost             the server forgot it                 (fault: the server's)
+    │   └── TaskExpired          nothing more was heard of it         (fault: unknown)
     └── InvariantBroken          this project contradicts itself      (fault: ours)
 
 Odd behaviour of a server is never an error: it is an observation, and perhaps a finding.
 """
+
+from typing import ClassVar, Protocol
+
+MAX_TOLD = 500
+"""Characters of a server's own words that a message repeats: enough to see what failed."""
 
 
 class ComfyFsmError(Exception):
@@ -67,6 +86,131 @@ class NotATrace(TraceError):
 
 class TraceVersionError(TraceError):
     """The trace declares a format version that this version of the project cannot read."""
+
+
+class ClientError(ComfyFsmError):
+    """The client cannot do what was asked."""
+
+
+class BadServerUrl(ClientError):
+    """It is no http or https address of a server; nothing was sent."""
+
+
+class BadWorkflow(ClientError):
+    """It is no workflow in API format; nothing was sent."""
+
+
+class ServerUnreachable(ClientError):
+    """Nothing answers at `server`, or nothing that is ComfyUI: no evidence about any task (P33)."""
+
+    def __init__(self, message: str, server: str) -> None:
+        super().__init__(message)
+        self.server = server
+
+
+class HandshakeRefused(ClientError):
+    """`server` refused the socket with `status`, and will do so again with the same credentials."""
+
+    def __init__(self, message: str, server: str, status: int) -> None:
+        super().__init__(message)
+        self.server = server
+        self.status = status
+
+
+class UnsafeOutput(ClientError):
+    """The name that the server gave to a file is no plain name; nothing was written."""
+
+
+class DownloadFailed(ClientError):
+    """`server` did not hand over the file, or not all of it; nothing was left on the disk."""
+
+    def __init__(self, message: str, server: str) -> None:
+        super().__init__(message)
+        self.server = server
+
+
+class ClientClosed(ClientError):
+    """The client was closed first: the task may go on at its server, and the log tells how far it was followed."""
+
+
+class _Failure(Protocol):
+    @property
+    def type(self) -> str | None: ...
+    @property
+    def message(self) -> str | None: ...
+    @property
+    def node_id(self) -> str | None: ...
+
+
+class _Result(Protocol):
+    """What an error reads of the result of a settled task."""
+
+    @property
+    def prompt_id(self) -> str | None: ...
+    @property
+    def server(self) -> str: ...
+    @property
+    def error(self) -> _Failure | None: ...
+
+
+class TaskError(ComfyFsmError):
+    """The task did not complete; `result` is what it carries, and may hold the outputs it had come to."""
+
+    happened: ClassVar[str] = "did not complete"
+    again: ClassVar[str] = "look at the server before it is run again"
+    safe_to_retry: ClassVar[bool] = False
+    """Whether a second run cannot double what the first one did or still does."""
+
+    def __init__(self, result: _Result) -> None:
+        failure = result.error
+        told = ": ".join(part for part in (failure.type, failure.message) if part) if failure else ""
+        where = f" in node {failure.node_id}" if failure and failure.node_id else ""
+        why = f" ({told[:MAX_TOLD]!r}{where})" if told else where
+        super().__init__(f"task {result.prompt_id!r} {self.happened}{why} on {result.server}; {self.again}")
+        self.result = result
+        self.server = result.server
+        self.prompt_id = result.prompt_id
+
+    def __reduce__(self) -> tuple[type["TaskError"], tuple[_Result]]:
+        return type(self), (self.result,)
+
+
+class TaskFailed(TaskError):
+    """A node raised while it ran."""
+
+    happened = "failed"
+    again = "it is over, so it is safe to run it again, once what failed is mended"
+    safe_to_retry = True
+
+
+class TaskCancelled(TaskError):
+    """It was interrupted while it ran, or removed before."""
+
+    happened = "was cancelled"
+    again = "it is over, so it is safe to run it again"
+    safe_to_retry = True
+
+
+class TaskRejected(TaskError):
+    """The server refused to run it."""
+
+    happened = "was rejected"
+    again = "nothing ran, so it is safe to submit it again, once the workflow is mended"
+    safe_to_retry = True
+
+
+class TaskLost(TaskError):
+    """Its server forgot it: it was accepted, and is in neither the queue nor the history."""
+
+    happened = "was lost"
+    again = "it may have run before it was forgotten, so to run it again may be to run it twice"
+
+
+class TaskExpired(TaskError):
+    """Nothing was heard of it for as long as the policy waits; it may still run."""
+
+    happened = "expired undecided"
+    again = "it may still run, so ask about it (recover) before it is run again"
 
 
 class InvariantBroken(ComfyFsmError):

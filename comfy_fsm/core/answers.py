@@ -16,7 +16,7 @@ from comfy_fsm.core.ledger import Act, Ledger, Question, QueueAnswer, Server
 from comfy_fsm.core.machine import Signal
 from comfy_fsm.core.settling import ask_history, ask_queue, judge_absence, move, moved, settle, weigh
 from comfy_fsm.core.sockets import note_gap
-from comfy_fsm.core.submitting import UNANSWERED, doubt, fold_acceptance, fold_submission, recognise
+from comfy_fsm.core.submitting import doubt, fold_acceptance, fold_submission, recognise
 from comfy_fsm.core.task import Task
 
 _CONNECTION_LOST = ("ConnectError", "ConnectionRefused", "ClientConnector", "ECONNREFUSED")
@@ -170,7 +170,7 @@ def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: in
     if records is None:
         return _unreachable(ledger, question, at)
     server = question.server
-    unanswered = [task for task in server.open_tasks.values() if task.state in UNANSWERED]
+    unanswered = [task for task in server.open_tasks.values() if task.unanswered]
     if unanswered:
         for prompt_id, record in records.items():
             recognise(ledger, server, prompt_id, record.mark(), position, at)
@@ -185,7 +185,7 @@ def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: in
         _empty(ledger, asked, question, position, at)
     if question.kind == "histories":  # what bears no mark of ours in all of it was not accepted (P10, P11)
         for task in unanswered:
-            if task.state in UNANSWERED and task.known_order and task.window == question.window:
+            if task.unanswered and task.known_order and task.window == question.window:
                 _absent(ledger, task, question, position, at)
 
 
@@ -194,7 +194,7 @@ def _empty(ledger: Ledger, task: Task, question: Question, position: int, at: fl
     task.asked, task.looks = False, task.looks + 1
     if task.confidence == "stated" and not task.heard_null and task.client_id is not None:
         ledger.find("history-early", position, at, "the record is written after the end is told", task=task)
-    if task.state in UNANSWERED and not (task.known_order and question.server.honours_ids):
+    if task.unanswered and not (task.known_order and question.server.honours_ids):
         return ask_queue(ledger, task, at)  # a prompt accepted under another id would be absent too (P10)
     _absent(ledger, task, question, position, at)
 
@@ -220,7 +220,7 @@ def _queue_answered(ledger: Ledger, question: Question, raw: Raw, position: int,
         return _unreachable(ledger, question, at)
     server = question.server
     running, pending = listed
-    if any(task.state in UNANSWERED for task in server.open_tasks.values()):
+    if any(task.unanswered for task in server.open_tasks.values()):
         for prompt_id, mark in evidence.marks(raw).items():
             recognise(ledger, server, prompt_id, mark, position, at)
     server.queues.append(QueueAnswer(question.order, ledger.order, frozenset(running + pending)))

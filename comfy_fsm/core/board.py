@@ -85,6 +85,10 @@ class Board:
         known = self._ledger.server(server)
         return known.tasks.get(prompt_id) or known.chosen.get(prompt_id)
 
+    def takes_ids(self, server: str) -> bool:
+        """Whether this server showed that it honours the prompt id of a client's choice (since 0.3.45, P10)."""
+        return self._ledger.server(server).honours_ids is True
+
     @property
     def tasks(self) -> list[Task]:
         """In order of first sight."""

@@ -24,6 +24,10 @@ class Policy(Struct, frozen=True, kw_only=True):
     """The longest wait between two looks."""
     reopen_seconds: float = 0.5
     """Wait before a lost socket is opened again."""
+    prove_seconds: float = 5.0
+    """After a POST, how long an open socket may say nothing at all before its prompt is looked for (P3)."""
+    open_seconds: float = 15.0
+    """How long a submission waits for its socket."""
     waiting_prompts: int = 1_000
     """Prompts of unknown owner remembered at one server; the oldest makes room."""
     waiting_frames: int = 64

@@ -16,8 +16,6 @@ from comfy_fsm.core.task import Task
 
 REFUSED = frozenset({400, 401, 403, 404, 405, 413, 415, 422})
 """Answers to a POST that say that nothing was queued; 429 and 5xx do not (P11, P33)."""
-UNANSWERED = frozenset({State.SUBMITTING, State.UNCERTAIN})
-"""Whether the server took it is not known yet."""
 
 
 def fold_submission(ledger: Ledger, question: Question, position: int, o: seen.Request) -> None:
@@ -76,14 +74,14 @@ def fold_acceptance(ledger: Ledger, question: Question, position: int, o: seen.R
         refusal = wire.body(o.data.body, evidence.Refusal)
         failure = refusal.failure() if refusal else Failure(message=f"HTTP {o.data.status}")
         task.error = task.error or failure
-        task.point_to_end("response", o.at) if task.state in UNANSWERED else None
+        task.point_to_end("response", o.at) if task.unanswered else None
         _refuse(ledger, task, position, o.at)
     else:
         doubt(ledger, task, position, o.at)
 
 
 def _refuse(ledger: Ledger, task: Task, position: int, at: float) -> None:
-    if task.state in UNANSWERED:
+    if task.unanswered:
         settle(ledger, task, State.REJECTED, "verified", "response", position, at)
     else:
         move(ledger, task, Signal.REJECT, "response", position, at)
@@ -166,7 +164,7 @@ def _rebind(ledger: Ledger, task: Task, server: Server, given: str) -> Task:
 def recognise(ledger: Ledger, server: Server, given: str, mark: str | None, position: int, at: float) -> None:
     """A prompt that bears our mark is the one whose POST was never answered, whatever its id is here (P10)."""
     task = server.tasks.get(mark or "")
-    if task is None or mark == given or task.state not in UNANSWERED:
+    if task is None or mark == given or not task.unanswered:
         return
     task = take_id(ledger, task, server, given)
     task.known_order = task.known_order or ledger.order

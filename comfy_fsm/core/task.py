@@ -25,6 +25,9 @@ SETTLING = {
 }
 
 
+UNANSWERED = frozenset({State.SUBMITTING, State.UNCERTAIN})
+
+
 class Told(Struct, frozen=True, gc=False):
     """A signal that mattered: its ComfyUI name, where and when it was seen, and the move it made."""
 
@@ -110,6 +113,11 @@ class Task(Struct, eq=False):
     @property
     def settled(self) -> bool:
         return self.state in SETTLED
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the server took it is not known yet."""
+        return self.state in UNANSWERED
 
     @property
     def outcome(self) -> State | None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TypeVar, cast, get_args
 
 import msgspec
@@ -21,11 +23,15 @@ MAX_DEPTH = 200
 MAX_CITED = 2_000
 """Characters of an unreadable frame that are kept: enough to recognise it, too few to hurt."""
 
+_FORMATS = {1: "image/jpeg", 2: "image/png"}  # of previews (P7)
+_UUID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
 _T = TypeVar("_T")
 typed: Callable[[bytes | str], AnyObservation] = msgspec.json.Decoder(AnyObservation).decode
 """The first reader alone, for those who read a million lines; what it refuses with SLOW, parse may still read."""
 SLOW = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _plain = msgspec.json.Decoder().decode
+_frame = msgspec.json.Decoder(seen.Frame).decode
 _encode = msgspec.json.Encoder().encode
 _KINDS = frozenset(str(kind.__struct_config__.tag) for kind in get_args(AnyObservation))
 _TYPES = frozenset(str(kind.__struct_config__.tag) for kind in get_args(seen.Frame))
@@ -75,16 +81,35 @@ def encode(observation: AnyObservation) -> bytes:
 
 def message_line(text: str, *, at: float, window: str, server: str, conn: int | None = None) -> bytes:
     """The trace line of a text frame, the server's JSON inside it as it came."""
-    head = _encode({"at": at, "window": window, "server": server} | ({} if conn is None else {"conn": conn}))
-    raw = text.encode("utf-8", "backslashreplace").replace(b"\n", b" ").replace(b"\r", b" ")
-    line = head[:-1] + b',"kind":"ws.message","data":' + raw + b"}"
+    return message(text, at=at, window=window, server=server, conn=conn)[0]
+
+
+def message(text: str, *, at: float, window: str, server: str, conn: int | None = None) -> tuple[bytes, AnyObservation]:
+    """The same line, and what it reads back as: for those who fold it at once, and should not read it again."""
+    raw = text.encode("utf-8", "backslashreplace")
+    if b"\n" in raw or b"\r" in raw:
+        raw = raw.replace(b"\n", b" ").replace(b"\r", b" ")
+    line = b'{"at":%b%b"ws.message","data":%b}' % (_encode(at), _tail(window, server, conn), raw)
     try:
-        _one_object(raw)  # else the text could close `data` and speak for another window, or as another kind
-        parse(line)
-        return line
+        # The frame by itself: else the text could close `data` and speak for another window, or as another kind. That
+        # it is one frame and no more is what the decoder finds out on the way, so the line need not be read again.
+        return line, seen.Message(at=at, window=window, server=server, conn=conn, data=_frame(raw))
+    except SLOW:
+        pass
+    try:
+        _one_object(raw)
+        return line, parse(line)
     except Unreadable as error:
-        data = {"error": str(error), "text": text[:MAX_CITED].encode("ascii", "backslashreplace").decode()}
-    return head[:-1] + b',"kind":"ws.undecodable","data":' + _encode(data) + b"}"
+        data = seen.UndecodableData(str(error), text[:MAX_CITED].encode("ascii", "backslashreplace").decode())
+    unread = seen.Undecodable(at=at, window=window, server=server, conn=conn, data=data)
+    return encode(unread), unread
+
+
+@lru_cache(maxsize=1_000)
+def _tail(window: str, server: str, conn: int | None) -> bytes:
+    """What stands between the time and the kind: the same for each frame of a connection."""
+    names = {"window": window, "server": server} | ({} if conn is None else {"conn": conn})
+    return b"," + _encode(names)[1:-1] + b',"kind":'
 
 
 def _one_object(raw: bytes) -> None:
@@ -94,6 +119,64 @@ def _one_object(raw: bytes) -> None:
         raise Unreadable(_reason(error)) from None
     if not isinstance(value, dict):
         raise Unreadable("no JSON object")
+
+
+def binary_line(payload: bytes, *, at: float, window: str, server: str, conn: int | None = None) -> bytes:
+    """The trace line of a binary frame, whatever is in it; images are not kept (P7)."""
+    data = {"event": int.from_bytes(payload[:4]), "bytes": len(payload), **_told(payload)}
+    return b'{"at":%b%b"ws.binary","data":%b}' % (_encode(at), _tail(window, server, conn), _encode(data))
+
+
+def image_of(payload: bytes) -> bytes | None:
+    """The image of a preview, with or without metadata before it; None where there is none."""
+    event = int.from_bytes(payload[:4])
+    if event == 4:
+        return _sized(payload, 4)[1] or None
+    return payload[8:] or None if event == 1 else None
+
+
+def _told(payload: bytes) -> dict[str, object]:
+    """What a binary frame says beside its image: nothing, where it is malformed."""
+    match int.from_bytes(payload[:4]):
+        case 1:
+            name = _FORMATS.get(int.from_bytes(payload[4:8]))
+            return {"format": name} if name else {}
+        case 3:
+            return _progress_text(payload)
+        case 4:
+            return {"metadata": metadata} if (metadata := _metadata(_sized(payload, 4)[0])) else {}
+    return {}
+
+
+def _sized(payload: bytes, start: int) -> tuple[bytes, bytes]:
+    """A part that says its length in four bytes, and the rest; twice nothing where it says too much."""
+    end = start + 4 + int.from_bytes(payload[start : start + 4])
+    return (payload[start + 4 : end], payload[end:]) if start + 4 <= end <= len(payload) else (b"", b"")
+
+
+def _progress_text(payload: bytes) -> dict[str, object]:
+    """Node and text; before them the prompt, where a newer server and its client agreed so."""
+    first, rest = _sized(payload, 4)
+    if not first:
+        return {}
+    node, text = _sized(rest, 0)
+    if node and _UUID.fullmatch(first):  # no node has such an id, and no text begins with a length
+        return {"metadata": {"prompt_id": _cited(first)}, "node": _cited(node), "text": _cited(text)}
+    return {"node": _cited(first), "text": _cited(rest)}
+
+
+def _metadata(raw: bytes) -> dict[str, str | None]:
+    """Its texts, which all of it is, so that a made-up one cannot be long or deep."""
+    try:
+        value = _plain(raw[:MAX_CITED])
+    except SLOW:
+        return {}
+    texts = value.items() if isinstance(value, dict) else ()
+    return {name: item for name, item in texts if item is None or isinstance(item, str)}
+
+
+def _cited(raw: bytes) -> str:
+    return raw[:MAX_CITED].decode("utf-8", "replace")
 
 
 def body(raw: msgspec.Raw, kind: type[_T]) -> _T | None:
@@ -107,9 +190,21 @@ def body(raw: msgspec.Raw, kind: type[_T]) -> _T | None:
     except SLOW:
         pass
     try:
-        return decode(_encode(_scrub(json.loads(bytes(raw)))))
+        return decode(_encode(strict(json.loads(bytes(raw)))))
     except (msgspec.ValidationError, ValueError, RecursionError):
         return None
+
+
+def loads(raw: bytes) -> object:
+    """Any JSON, read as kindly as a line is (P20); raises Unreadable."""
+    try:
+        return _plain(raw)
+    except SLOW:
+        pass
+    try:
+        return strict(json.loads(raw))
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(_reason(error)) from None
 
 
 def _reason(error: Exception) -> str:
@@ -119,7 +214,7 @@ def _reason(error: Exception) -> str:
 def _tolerate(line: bytes, why: str) -> AnyObservation:
     """Python's JSON takes NaN, Infinity and lone surrogates, which ComfyUI sends (P20)."""
     try:
-        value = _scrub(json.loads(line))
+        value = strict(json.loads(line))
     except UnicodeDecodeError as error:
         raise Unreadable(f"invalid UTF-8 at byte {error.start}") from None
     except (ValueError, RecursionError) as error:
@@ -130,7 +225,7 @@ def _tolerate(line: bytes, why: str) -> AnyObservation:
         return _mend(value, str(error))
 
 
-def _scrub(value: object, depth: int = 0) -> object:
+def strict(value: object, depth: int = 0) -> object:
     """The value in strict JSON: NaN and the infinities become null, lone surrogates U+FFFD."""
     if depth > MAX_DEPTH:
         raise RecursionError
@@ -139,9 +234,9 @@ def _scrub(value: object, depth: int = 0) -> object:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(_scrub(key)): _scrub(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_scrub(item, depth + 1) for item in value]
+        return {str(strict(key)): strict(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(item, depth + 1) for item in value]
     return value
 
 

@@ -1,0 +1,206 @@
+"""What is asked of one server over HTTP: each question logged before it is sent, and the looks that the fold wants.
+
+A look is the queue and then the history, in this order (P29); many looks share one queue. What is unreachable is
+asked again later, by the fold where it was about one prompt, by us where it was the queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from itertools import count
+
+import msgspec
+from msgspec import Raw
+
+from comfy_fsm.core import evidence
+from comfy_fsm.core import observations as seen
+from comfy_fsm.core.board import Board
+from comfy_fsm.core.policy import Policy
+from comfy_fsm.core.task import Task
+from comfy_fsm.errors import DownloadFailed
+from comfy_fsm.live import asks
+from comfy_fsm.live.asks import Ask
+from comfy_fsm.live.comfy import Answer, Comfy, NoAnswer, Stream
+from comfy_fsm.live.recorder import Recorder
+from comfy_fsm.live.redact import Redactor
+
+_RUN = uuid.uuid4().hex[:12]  # a request id is unique in a log, and a log outlives its processes
+_NUMBERS = count(1)
+_AT_ONCE = 4  # questions to one server at a time: it answers them one after another anyway
+_RECENT = 200  # entries of the history among which an unanswered POST is looked for (F23: never the whole)
+
+
+class Asking:
+    """The questions to one server, and what it showed to understand."""
+
+    def __init__(
+        self,
+        server: Comfy,
+        recorder: Recorder,
+        board: Board,
+        redactor: Redactor,
+        policy: Policy,
+        clock: Callable[[], float],
+    ) -> None:
+        self.server = server
+        self.version: tuple[int, ...] | None = None
+        self.has_jobs = False
+        self._recorder = recorder
+        self._board = board
+        self._redactor = redactor
+        self._policy = policy
+        self._clock = clock
+        self._wishes: dict[tuple[str, bool], float] = {}
+        self._news = asyncio.Event()
+        self._failed = 0
+        self._not_before = 0.0
+        self._at_once = asyncio.Semaphore(_AT_ONCE)
+        self._met = asyncio.Lock()
+        self._known = False
+
+    async def ask(self, ask: Ask, window: str | None = None) -> Answer | None:
+        """Log the question, send it, log the answer; None where none came."""
+        request_id = await self._begin(ask, window)
+        try:
+            answer = await self.server.send(ask)
+        except NoAnswer as error:
+            await self._missing(request_id, error, window)
+            return None
+        if answer.retry_after is not None:
+            self._not_before = self._clock() + min(answer.retry_after, self._policy.look_limit_seconds)
+        kept = self._redactor.response(ask.method, ask.path, answer.status, answer.body) or Raw(b"null")
+        await self._told(request_id, answer.status, kept, window)
+        return answer
+
+    @asynccontextmanager
+    async def stream(self, ask: Ask, window: str | None = None) -> AsyncGenerator[Stream, None]:
+        """The same for a file: its bytes go past the log. Raises DownloadFailed where no answer came."""
+        request_id = await self._begin(ask, window)
+        try:
+            async with self.server.download(ask) as stream:
+                await self._told(request_id, stream.status, Raw(b"null"), window)
+                yield stream
+        except NoAnswer as error:
+            await self._missing(request_id, error, window)
+            raise DownloadFailed(
+                f"{self.server.url}: the file could not be fetched ({error.name}), so nothing was saved; "
+                "try again: the server keeps it",
+                self.server.url,
+            ) from error
+
+    async def _begin(self, ask: Ask, window: str | None) -> str:
+        request_id = f"{_RUN}-{next(_NUMBERS)}"
+        path, body = self._redactor.request(ask.method, ask.path, ask.body)
+        data = seen.RequestData(request_id, ask.method, path, Raw(msgspec.json.encode(body)))
+        await self._recorder.write(seen.Request(at=self._clock(), window=window, server=self.server.url, data=data))
+        return request_id
+
+    async def _missing(self, request_id: str, error: NoAnswer, window: str | None) -> None:
+        data = seen.NoAnswerData(request_id, error.name)
+        await self._recorder.write(seen.NoAnswer(at=self._clock(), window=window, server=self.server.url, data=data))
+
+    async def _told(self, request_id: str, status: int, body: Raw, window: str | None) -> None:
+        data = seen.ResponseData(request_id, status, body)
+        await self._recorder.write(seen.Response(at=self._clock(), window=window, server=self.server.url, data=data))
+
+    async def meet(self) -> None:
+        """What this server can do, asked once: own ids, jobs, interrupts by id are younger than many a server."""
+        async with self._met:
+            if self._known:
+                return
+            stats = await self.ask(asks.system_stats())
+            features = await self.ask(asks.features())
+            self._known = stats is not None and features is not None
+            if stats is not None and stats.status == 200:
+                self.version = _version(stats.body)
+            if features is not None and features.status == 200:
+                jobs = await self.ask(asks.jobs())
+                self.has_jobs = jobs is not None and jobs.status == 200 and _is_object(jobs.body)
+
+    @property
+    def interrupts_by_id(self) -> bool:
+        """Since 0.3.57; before, an interrupt hits whatever runs, whoever owns it (P31)."""
+        return self.has_jobs or (self.version is not None and self.version >= (0, 3, 57))
+
+    def want(self, prompt_id: str, due: float, *, look: bool) -> None:
+        """Look for this prompt, or fetch its record, from `due` on; an earlier wish for the same stands."""
+        self._wishes[prompt_id, look] = min(due, self._wishes.get((prompt_id, look), due))
+        self._news.set()
+
+    async def run(self) -> None:
+        """Do what is wanted, when it is due, until cancelled."""
+        while True:
+            self._news.clear()
+            now = self._clock()
+            due = max(min(self._wishes.values(), default=float("inf")), self._not_before)
+            if due > now:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._news.wait(), min(due - now, 3600.0))
+                continue
+            ready = [wish for wish, at in self._wishes.items() if at <= now]
+            for wish in ready:
+                del self._wishes[wish]
+            listed = await self._look([prompt_id for prompt_id, look in ready if look])
+            wanted = dict.fromkeys(prompt_id for prompt_id, look in ready if not look or listed is not None)
+            await asyncio.gather(*(self._fetch(prompt_id) for prompt_id in wanted if prompt_id not in (listed or ())))
+
+    async def _look(self, prompt_ids: Iterable[str]) -> frozenset[str] | None:
+        """The ids that the queue lists now; None where it did not answer, and all is wanted again later."""
+        open_ones = [prompt_id for prompt_id in prompt_ids if self._open(prompt_id) is not None]
+        if not open_ones:
+            return frozenset()
+        answer = await self.ask(asks.queue())
+        parts = evidence.queue(Raw(answer.body)) if answer is not None and answer.status == 200 else None
+        if parts is not None:
+            self._failed = 0
+            return frozenset(parts[0] + parts[1])
+        self._failed += 1
+        pause = self._policy.look_seconds * 2 ** min(self._failed - 1, 16)
+        for prompt_id in open_ones:
+            self.want(prompt_id, self._clock() + min(pause, self._policy.look_limit_seconds), look=True)
+        return None
+
+    async def _fetch(self, prompt_id: str) -> None:
+        """What became of this prompt: by its job where the server has jobs (P32), else and always by its record."""
+        task = self._open(prompt_id)
+        if task is None:
+            return
+        async with self._at_once:
+            if self.has_jobs:
+                await self.ask(asks.job(prompt_id), task.window)
+            if task.settled or task.prompt_id is None:
+                return
+            if task.unanswered and not self._board.takes_ids(self.server.url):
+                await self.ask(asks.histories(_RECENT), task.window)  # it may be there under another id (P10)
+            else:
+                await self.ask(asks.history(task.prompt_id), task.window)
+
+    def _open(self, prompt_id: str) -> Task | None:
+        task = self._board.task(prompt_id, self.server.url)
+        return task if task is not None and not task.settled else None
+
+
+class _System(msgspec.Struct, frozen=True):
+    comfyui_version: str = ""
+
+
+class _Stats(msgspec.Struct, frozen=True):
+    system: _System = _System()
+
+
+def _version(body: bytes) -> tuple[int, ...] | None:
+    try:
+        text = msgspec.json.decode(body, type=_Stats).system.comfyui_version
+        return tuple(int(part) for part in text.lstrip("v").split("+")[0].split(".")) or None
+    except ValueError:  # absent or "unknown" before January 2025
+        return None
+
+
+def _is_object(body: bytes) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(body), dict)
+    except msgspec.DecodeError:
+        return False

@@ -1,0 +1,114 @@
+"""What a client may ask of a ComfyUI, as values: they can be written down before they are sent. Nothing is sent here.
+
+Plain routes, not those under `/api`, which servers before June 2024 lack; only the jobs have no other (P32).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+from urllib.parse import quote, urlencode
+
+from comfy_fsm.errors import BadWorkflow
+
+
+class Ask(NamedTuple):
+    """What is to be asked, as a value: it can be written down before it is sent."""
+
+    method: str
+    path: str
+    body: object = None
+
+
+def post(
+    workflow: Mapping[str, object],
+    client_id: str | None = None,
+    prompt_id: str | None = None,
+    extra_data: Mapping[str, object] | None = None,
+    number: float | None = None,
+    front: bool = False,
+    partial_execution_targets: Sequence[str] | None = None,
+) -> Ask:
+    """Queue a workflow (P9); raises BadWorkflow for what is none."""
+    body: dict[str, object] = {"prompt": _checked(workflow)}
+    optional = {
+        "client_id": client_id,
+        "prompt_id": prompt_id,
+        "extra_data": dict(extra_data) if extra_data else None,
+        "number": number,
+        "front": front or None,
+        "partial_execution_targets": list(partial_execution_targets) if partial_execution_targets else None,
+    }
+    body |= {name: value for name, value in optional.items() if value is not None}
+    try:
+        json.dumps(body)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadWorkflow(f"what is to be posted cannot be written as JSON ({error}); nothing was sent") from None
+    return Ask("POST", "/prompt", body)
+
+
+def history(prompt_id: str) -> Ask:
+    return Ask("GET", f"/history/{_segment(prompt_id)}")
+
+
+def histories(max_items: int) -> Ask:
+    return Ask("GET", f"/history?max_items={max_items}")
+
+
+def queue() -> Ask:
+    return Ask("GET", "/queue")
+
+
+def job(prompt_id: str) -> Ask:
+    return Ask("GET", f"/api/jobs/{_segment(prompt_id)}")
+
+
+def jobs() -> Ask:
+    """Whether there are jobs at all: one is enough to see."""
+    return Ask("GET", "/api/jobs?limit=1")
+
+
+def cancel_job(prompt_id: str) -> Ask:
+    return Ask("POST", f"/api/jobs/{_segment(prompt_id)}/cancel")
+
+
+def interrupt(prompt_id: str) -> Ask:
+    """Never without an id: that would hit whatever runs, whoever owns it (P31)."""
+    return Ask("POST", "/interrupt", {"prompt_id": prompt_id})
+
+
+def delete(prompt_ids: Sequence[str]) -> Ask:
+    """Never `clear`: that would remove everybody's pending prompts (P30)."""
+    return Ask("POST", "/queue", {"delete": list(prompt_ids)})
+
+
+def features() -> Ask:
+    return Ask("GET", "/features")
+
+
+def system_stats() -> Ask:
+    return Ask("GET", "/system_stats")
+
+
+def view(filename: str, subfolder: str = "", type: str = "output") -> Ask:
+    named = {"filename": filename, "subfolder": subfolder, "type": type}
+    return Ask("GET", f"/view?{urlencode(named, errors='replace', quote_via=quote)}")
+
+
+def _segment(text: str) -> str:
+    return quote(text, safe="", errors="replace")
+
+
+def _checked(workflow: object) -> dict[str, object]:
+    """The workflow, if it has the shape that `POST /prompt` takes; the server finds out the rest."""
+    wanted = "a workflow in API format is an object of nodes, each with its class_type"
+    cure = "in ComfyUI, save it by Export (API); nothing was sent"
+    if not isinstance(workflow, Mapping) or not workflow:
+        raise BadWorkflow(f"{wanted}, and this is {'empty' if workflow == {} else type(workflow).__name__}: {cure}")
+    if isinstance(workflow.get("nodes"), list):
+        raise BadWorkflow(f"{wanted}, and this one was saved for the canvas: {cure}")
+    for name, node in workflow.items():
+        if not isinstance(node, Mapping) or not isinstance(node.get("class_type"), str):
+            raise BadWorkflow(f"{wanted}, and node {name!r:.80} has none: {cure}")
+    return dict(workflow)

@@ -1,0 +1,132 @@
+"""The application's callbacks for one task, kept from blocking, nesting and recursing (R4).
+
+Coroutines are awaited, functions get a thread: neither ever holds up a socket. A callback that raises is told to
+`logging`; one that hangs delays only its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from comfy_fsm.live.updates import Mailbox, Update
+
+logger = logging.getLogger(__name__)
+_INSIDE: contextvars.ContextVar[frozenset[int]] = contextvars.ContextVar("inside", default=frozenset())
+_PATIENCE = 5.0  # seconds that a completion waits for a progress callback to return; then it goes ahead of it
+
+
+class Callbacks:
+    """`cut` is called once, if the progress callback causes its own call."""
+
+    def __init__(
+        self,
+        on_progress: Callable[[Update], Any] | None,
+        on_complete: Callable[..., Any] | None,
+        cut: Callable[[], None],
+    ) -> None:
+        self._on_progress = on_progress
+        self._on_complete = on_complete
+        self._cut = cut
+        self._silent = False
+        self._mailbox = Mailbox()
+        self._running: asyncio.Task[None] | None = None
+        self._calling = asyncio.Lock()
+
+    @property
+    def listens(self) -> bool:
+        return self._on_progress is not None and not self._silent
+
+    def put(self, update: Update) -> None:
+        """Call `on_progress` with it, when the calls before have returned."""
+        if not self.listens:
+            return
+        if self._running is None:
+            self._running = asyncio.create_task(self._progress())
+        self._mailbox.put(update)
+
+    def recurses(self) -> bool:
+        """Whether the caller is, at whatever distance, the progress callback itself; then it is now cut off (R4.2)."""
+        if self._on_progress is None or id(self) not in _INSIDE.get():
+            return False
+        self._on_progress = None
+        self._mailbox.empty()
+        self._cut()
+        return True
+
+    async def _progress(self) -> None:
+        async for update in self._mailbox:
+            function = self._on_progress
+            if function is not None and not self._silent:
+                async with self._calling:
+                    await self._call(function, update)
+
+    async def complete(self, argument: object) -> None:
+        """Call `on_complete`, once; meanwhile progress is silent, and then restored, whatever was raised (R4.1)."""
+        function, self._on_complete = self._on_complete, None
+        if function is None:
+            return
+        self._silent = True
+        self._mailbox.empty()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PATIENCE):
+                    await self._calling.acquire()
+                self._calling.release()
+            await self._call(function, argument)
+        finally:
+            self._silent = False
+
+    async def _call(self, function: Callable[..., Any], argument: object) -> None:
+        token = _INSIDE.set(_INSIDE.get() | {id(self)})
+        try:
+            answer = function(argument) if _is_coroutine(function) else await _in_thread(function, argument)
+            if inspect.isawaitable(answer):
+                await answer
+        except Exception:
+            logger.exception("the callback %r raised; the task goes on, and it will be called again", function)
+        finally:
+            _INSIDE.reset(token)
+
+    async def close(self) -> None:
+        """What waits is dropped; a function that still runs in its thread is left to itself."""
+        self._mailbox.end()
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait([self._running])
+
+
+def _is_coroutine(function: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+async def _in_thread(function: Callable[..., Any], argument: object) -> object:
+    """In a thread of its own and not of a pool: hung callbacks would fill a pool, and hold up the exit."""
+    loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+    answered: asyncio.Future[object] = loop.create_future()
+
+    def tell(outcome: object, error: BaseException | None) -> None:
+        if answered.done():
+            return
+        if error is None:
+            answered.set_result(outcome)
+        else:
+            answered.set_exception(error)
+
+    def work() -> None:
+        outcome, failure = None, None
+        try:
+            outcome = context.run(function, argument)
+        except BaseException as error:
+            failure = error if isinstance(error, Exception) else RuntimeError(f"the callback ended with {error!r}")
+        with suppress(RuntimeError):  # the loop is gone, and with it everyone who waited
+            loop.call_soon_threadsafe(tell, outcome, failure)
+
+    threading.Thread(target=work, name="callback", daemon=True).start()
+    return await answered

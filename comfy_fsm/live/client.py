@@ -1,0 +1,292 @@
+"""The face: a client of one or many servers, its windows, and the tasks they submit.
+
+    async with Client("http://127.0.0.1:8188", log="tasks.log") as client:
+        task = await client.window().submit(workflow)
+        print(await task)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import ssl
+import time
+import uuid
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from typing import Any, Self
+
+from comfy_fsm.core import observations as seen
+from comfy_fsm.core.effects import Output, Result
+from comfy_fsm.core.evidence import MARK
+from comfy_fsm.core.policy import DEFAULT, Policy
+from comfy_fsm.errors import BadServerUrl, ClientClosed
+from comfy_fsm.live import asks
+from comfy_fsm.live.asks import Ask
+from comfy_fsm.live.comfy import Comfy, Stream
+from comfy_fsm.live.log import Log, MemoryLog
+from comfy_fsm.live.recorder import Noted
+from comfy_fsm.live.redact import Redactor
+from comfy_fsm.live.runner import Runner
+from comfy_fsm.live.tasks import TaskHandle
+from comfy_fsm.live.updates import Update, prompt_of, update_of
+
+Workflow = Mapping[str, Any]
+_PATIENCE = 10.0  # seconds that closing waits for completion callbacks
+
+
+class Client:
+    """`log` is the file in which everything is written down; None keeps it in memory, and nothing survives a crash."""
+
+    def __init__(
+        self,
+        servers: str | Iterable[str],
+        *,
+        log: str | os.PathLike[str] | None = None,
+        policy: Policy = DEFAULT,
+        headers: Mapping[str, str] | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        trust_env: bool = False,
+        secrets: Iterable[str] = (),
+        keep_inputs: bool = False,
+    ) -> None:
+        urls = [servers] if isinstance(servers, str) else list(servers)
+        if not urls:
+            raise BadServerUrl("no server was named, so nothing can be submitted; give at least one address")
+        self._comfies = [Comfy(u, headers=headers, ssl_context=ssl_context, trust_env=trust_env) for u in urls]
+        own = (secret for server in self._comfies for secret in server.secrets)
+        self._redactor = Redactor([*own, *secrets], keep_inputs=keep_inputs)
+        self._path = log
+        self._policy = policy
+        self._handles: dict[tuple[str, str], TaskHandle] = {}
+        self._windows: list[Window] = []
+        self._runner: Runner
+        self._watching: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        log = MemoryLog() if self._path is None else await Log.open(self._path)
+        self._runner = Runner(
+            self._comfies, log, self._policy, self._redactor, time.time,
+            hear=self._hear, deliver=self._deliver, retire=self._retire,
+        )  # fmt: skip
+        try:
+            await self._runner.start()
+        except BaseException:
+            await self._runner.close(0.0)
+            raise
+        self._watching = asyncio.create_task(self._watch())
+        for task in self._runner.board.tasks:
+            if task.prompt_id is not None and task.window is not None and not (task.settled and task.delivered):
+                self._handle(task.prompt_id, task.window, task.server)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def servers(self) -> list[str]:
+        return [server.url for server in self._comfies]
+
+    @property
+    def tasks(self) -> list[TaskHandle]:
+        """The tasks that are not delivered yet; right after opening, those that an earlier process left."""
+        return list(self._handles.values())
+
+    def window(self) -> Window:
+        """A window of its own, with an id of its own (F5)."""
+        window = Window(self)
+        self._windows.append(window)
+        return window
+
+    async def close(self) -> None:
+        """End in order; what is open goes on at its server, and is taken up by the next client on the same log."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._watching is not None:
+            self._watching.cancel()
+        await self._runner.close(_PATIENCE)
+        where = "" if self._path is None else f"; open a client on {self._path} to take it up again"
+        await self._abandon(ClientClosed(f"the client was closed before this task settled; it goes on{where}"))
+
+    async def _abandon(self, error: Exception) -> None:
+        for handle in list(self._handles.values()):
+            handle.abandon(error)
+            await handle.close()
+
+    async def _watch(self) -> None:
+        """If the log fails, nobody waits for what can no longer be written down."""
+        failure = await self._runner.recorder.failed()
+        if failure is not None:
+            await self._abandon(failure)
+
+    # for windows
+
+    async def submit(
+        self,
+        window: Window,
+        ask_as: Callable[[str, str], Ask],
+        server: str | None,
+        on_progress: Callable[[Update], Any] | None,
+        on_complete: Callable[[TaskHandle], Any] | None,
+    ) -> TaskHandle:
+        """For `Window.submit`: the same task under one id in the log, on the wire and in the hand."""
+        if self._closed:
+            raise ClientClosed("the client is closed, so nothing was submitted; open another")
+        server = self._choose(server)
+        client_id, prompt_id = window.id_at(server), str(uuid.uuid4())
+        ask = ask_as(client_id, prompt_id)
+        await self._runner.askings[server].meet()
+        handle = self._handle(prompt_id, client_id, server, on_progress, on_complete)
+        try:
+            await self._runner.post(server, client_id, prompt_id, ask)
+        except BaseException as error:
+            if self._runner.board.task(prompt_id, server) is None:  # not even the intent is in the log
+                del self._handles[server, prompt_id]
+            elif isinstance(error, Exception):
+                handle.abandon(error)
+            raise
+        self._rename(handle)
+        return handle
+
+    def _choose(self, wanted: str | None) -> str:
+        """The one that is wanted, else the one with the fewest open tasks of ours."""
+        if wanted is not None:
+            wanted = wanted.rstrip("/")
+            if wanted not in self._runner.askings:
+                raise BadServerUrl(f"{wanted} is not among the servers of this client ({', '.join(self.servers)})")
+            return wanted
+        load = dict.fromkeys(self.servers, 0)
+        for server, _ in self._handles:
+            load[server] = load.get(server, 0) + 1
+        return min(self.servers, key=load.__getitem__)
+
+    def _handle(
+        self,
+        prompt_id: str,
+        client_id: str,
+        server: str,
+        on_progress: Callable[[Update], Any] | None = None,
+        on_complete: Callable[[TaskHandle], Any] | None = None,
+    ) -> TaskHandle:
+        handle = self._handles[server, prompt_id] = TaskHandle(
+            prompt_id, client_id, server, state=self._state, cancel=self._cancel, cut=self._cut,
+            fetch=lambda output: self._fetch(output, client_id, server),
+            on_progress=on_progress, on_complete=on_complete,
+        )  # fmt: skip
+        return handle
+
+    def _rename(self, handle: TaskHandle) -> None:
+        """The server may know it under an id of its own (P10)."""
+        task = self._runner.board.task(handle.prompt_id, handle.server)
+        if task is None or task.prompt_id is None or task.prompt_id == handle.prompt_id:
+            return
+        if self._handles.pop((handle.server, handle.prompt_id), None) is handle:
+            handle.prompt_id = task.prompt_id
+            self._handles[handle.server, handle.prompt_id] = handle
+
+    def _state(self, handle: TaskHandle) -> str:
+        task = self._runner.board.task(handle.prompt_id, handle.server)
+        return str(task.state) if task is not None else "submitting"
+
+    # from the runner
+
+    def _hear(self, noted: Noted) -> None:
+        observation = noted.observation
+        prompt_id = prompt_of(observation)
+        if prompt_id is None:
+            return
+        handle = self._handles.get((observation.server or "", prompt_id))
+        if handle is None or not handle.listens or observation.window != handle.window:  # not ours (P2, R3.1)
+            return
+        update = update_of(prompt_id, observation, noted.line, noted.image)
+        if update is not None:
+            handle.hear(update)
+
+    async def _deliver(self, result: Result) -> None:
+        prompt_id = result.prompt_id or ""
+        if (result.server, prompt_id) not in self._handles:
+            for handle in list(self._handles.values()):
+                self._rename(handle)
+        handle = self._handles.get((result.server, prompt_id)) or self._handle(
+            prompt_id, result.window or "", result.server
+        )
+        await handle.settle(result)
+        self._handles.pop((result.server, prompt_id), None)
+        await handle.close()
+
+    def _retire(self, server: str, client_id: str) -> None:
+        for window in self._windows:
+            window.forget_id(server, client_id)
+
+    # what a handle asks for
+
+    async def _cancel(self, handle: TaskHandle) -> bool:
+        """By id only: where the server would interrupt whatever runs (P31), it is not asked to."""
+        asking, prompt_id, window = self._runner.askings[handle.server], handle.prompt_id, handle.window
+        command = seen.CommandData("cancel", prompt_id)
+        now = self._runner.clock()
+        await self._runner.recorder.write(seen.Command(at=now, window=window, server=handle.server, data=command))
+        if asking.has_jobs:
+            answer = await asking.ask(asks.cancel_job(prompt_id), window)
+            done = answer is not None and answer.status == 200
+        else:
+            await asking.ask(asks.delete([prompt_id]), window)  # a running one does not mind (P30)
+            done = True
+            if asking.interrupts_by_id:
+                await asking.ask(asks.interrupt(prompt_id), window)  # a pending one does not mind (P31)
+            else:
+                await asking.ask(asks.queue(), window)
+                done = self._state(handle) != "in_progress"
+        asking.want(prompt_id, self._runner.clock(), look=True)
+        return done
+
+    def _cut(self, handle: TaskHandle) -> None:
+        data = seen.CommandData("callback-cut", handle.prompt_id)
+        now = self._runner.clock()
+        self._runner.note(seen.Command(at=now, window=handle.window, server=handle.server, data=data))
+
+    @contextlib.asynccontextmanager
+    async def _fetch(self, output: Output, window: str, server: str) -> AsyncGenerator[Stream, None]:
+        ask = asks.view(output.filename, output.subfolder, output.type)
+        async with self._runner.askings[server].stream(ask, window) as stream:
+            yield stream
+
+
+class Window:
+    """One voice at each server: the tasks that it submits are told to it alone (P1)."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._ids: dict[str, str] = {}
+
+    def id_at(self, server: str) -> str:
+        """Its client id at this server: a new one after a socket under the old one went deaf (P3)."""
+        return self._ids.setdefault(server, uuid.uuid4().hex)
+
+    def forget_id(self, server: str, client_id: str) -> None:
+        if self._ids.get(server) == client_id:
+            del self._ids[server]
+
+    async def submit(
+        self,
+        workflow: Workflow,
+        *,
+        server: str | None = None,
+        extra_data: Mapping[str, Any] | None = None,
+        number: float | None = None,
+        front: bool = False,
+        partial_execution_targets: Sequence[str] | None = None,
+        on_progress: Callable[[Update], Any] | None = None,
+        on_complete: Callable[[TaskHandle], Any] | None = None,
+    ) -> TaskHandle:
+        """Queue a workflow in API format; what becomes of it, a refusal included, the task tells when awaited.
+
+        Raises BadWorkflow, ServerUnreachable or HandshakeRefused, and then nothing was sent.
+        """
+        def ask(client_id: str, prompt_id: str) -> Ask:
+            extra = {**(extra_data or {}), MARK: prompt_id}
+            return asks.post(workflow, client_id, prompt_id, extra, number, front, partial_execution_targets)
+
+        return await self._client.submit(self, ask, server, on_progress, on_complete)

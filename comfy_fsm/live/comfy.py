@@ -1,0 +1,394 @@
+"""One ComfyUI at arm's length: HTTP and sockets in, raw payloads out. The only door to httpx and websockets.
+
+Must know how to reach a server and how to be polite to it; must not know logs, boards or tasks, nor what an answer
+means. Everything that comes from the other side is bounded here: sizes, times, redirects, waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import errno
+import json
+import random
+import re
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
+from contextlib import asynccontextmanager, suppress
+from functools import cache
+from http.cookiejar import CookieJar
+from typing import NamedTuple
+from urllib.parse import quote, unquote, urlsplit
+
+import httpx
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.client import backoff, process_exception
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+
+from comfy_fsm.errors import BadServerUrl, ClientClosed, ClientError
+from comfy_fsm.live.asks import Ask
+from comfy_fsm.live.redact import MIN_SECRET
+
+MAX_BODY = 64 * 1024 * 1024  # bytes of an answer; a history entry with its graph is a few hundred thousand
+FRAME_LIMIT = 64 * 1024 * 1024  # bytes of a frame; the library's own limit of 1 MiB kills sockets (F20)
+WAITING_FRAMES = 16_384  # read ahead of a consumer who is behind by a second; then, and only then, reading pauses (P6)
+CLOSING = 5.0  # seconds for the closing handshake and again for TCP: then the connection is aborted
+PATIENCE = 600.0  # seconds of a Retry-After that we honour: a server that asks for a year gets ten minutes
+AGENT = "comfy-fsm"
+HELLO = '{"type":"feature_flags","data":{"supports_preview_metadata":true}}'
+"""The first frame of a client: previews then tell their prompt (P7)."""
+_HARMLESS = frozenset({"accept", "accept-language", "user-agent", "referer", "origin", "cache-control"})
+"""Headers whose values are no secret."""
+_PORTS = {"http": 80, "https": 443}
+_REFUSED = f"[Errno {errno.ECONNREFUSED}]"  # as asyncio tells it of a name with several addresses: in a text alone
+
+
+class Answer(NamedTuple):
+    """What came back, whatever it is."""
+
+    status: int
+    body: bytes
+    retry_after: float | None = None
+    content_type: str = ""
+
+
+class Stream(NamedTuple):
+    """An answer whose body comes in pieces."""
+
+    status: int
+    content_type: str
+    chunks: AsyncIterator[bytes]
+
+
+class Up(NamedTuple):
+    """The socket is open, for the `conn`th time; our first frame was sent."""
+
+    conn: int
+
+
+class Down(NamedTuple):
+    """The socket ended: by the other side's code, by our own, or by 1006 where nobody gave any."""
+
+    code: int
+    reason: str
+    conn: int
+
+
+class Refused(NamedTuple):
+    """No socket was opened: by an HTTP status, or 0 where none came. `passing`: to try again may well succeed."""
+
+    status: int
+    retry_after: float | None
+    reason: str
+    passing: bool
+
+
+Heard = str | bytes | Up | Down | Refused
+
+
+class NoAnswer(Exception):
+    """No answer came; `name` says why, in one word. Never leaves this project."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class Comfy:
+    """One server. Its pool of connections lives until `close`; a socket, for as long as `listen` is iterated."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        trust_env: bool = False,
+        deadline_seconds: float = 30.0,
+        max_body: int = MAX_BODY,
+        frame_limit: int = FRAME_LIMIT,
+        ping_seconds: float = 20.0,
+        damp_seconds: float = 10.0,
+        backoff_seconds: tuple[float, float] = (0.5, 30.0),
+    ) -> None:
+        """`headers` go with every request and handshake; proxies are taken from the environment if `trust_env`."""
+        tls = ssl_context or _trusted()
+        if tls.verify_mode is not ssl.CERT_REQUIRED or not tls.check_hostname:
+            raise ClientError("this ssl_context verifies nothing; load the server's CA into one that does")
+        self.url, login = _normalized(url)
+        given = login | _clean(headers or {})
+        self.secrets = _secrets(given)
+        # nothing unpacks here, so nothing is a bomb
+        self._headers = {"user-agent": AGENT, "accept": "*/*"} | given | {"accept-encoding": "identity"}
+        self._ssl = tls
+        self._trust_env = trust_env
+        self._deadline = deadline_seconds
+        self._max_body = max_body
+        self._frame_limit = frame_limit
+        self._ping = ping_seconds
+        self._damp = damp_seconds
+        self._backoff = backoff_seconds
+        self._jar = CookieJar()  # one for both, since a sticky balancer tells its server in a cookie (P33)
+        self._pool = self._new_pool()
+        self._dead: list[httpx.AsyncClient] = []
+        self._closed = False
+        self._woken = asyncio.Event()
+
+    def _new_pool(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            headers=self._headers,
+            cookies=self._jar,
+            verify=self._ssl,
+            trust_env=self._trust_env,
+            timeout=httpx.Timeout(self._deadline, pool=self._deadline / 2),  # a full pool shows before the deadline
+            follow_redirects=False,
+        )
+
+    async def close(self) -> None:
+        """Let the connections go, and end what waits to reconnect; may be called again."""
+        self._closed = True
+        self.wake()
+        for pool in (self._pool, *self._dead):
+            with suppress(RuntimeError):  # a pool of another loop, which took its sockets with it
+                await pool.aclose()
+
+    # asking
+
+    async def send(self, ask: Ask, *, deadline: float | None = None) -> Answer:
+        """Whatever the server answers, a redirect or an error too; raises NoAnswer where it does not in time."""
+        if ask.body is None:
+            return await self._ask(ask, deadline)
+        kind = {"content-type": "application/json"}
+        return await self._ask(ask, deadline, content=json.dumps(ask.body), headers=kind)
+
+    async def upload(
+        self, name: str, content: bytes, *, subfolder: str = "", overwrite: bool = False, kind: str = "image"
+    ) -> Answer:
+        """Put a file into the server's input folder."""
+        fields = {"type": "input", "subfolder": subfolder, "overwrite": str(overwrite).lower()}
+        return await self._ask(Ask("POST", f"/upload/{kind}"), None, data=fields, files={"image": (name, content)})
+
+    @asynccontextmanager
+    async def download(self, ask: Ask) -> AsyncIterator[Stream]:
+        """An answer as it comes: of any size, with a deadline on each piece instead of the whole."""
+        async with self._open(ask) as response:
+            yield Stream(response.status_code, response.headers.get("content-type", ""), response.aiter_raw())
+
+    async def _ask(self, ask: Ask, deadline: float | None, **content: object) -> Answer:
+        body = bytearray()
+        try:
+            async with (
+                asyncio.timeout(self._deadline if deadline is None else deadline),
+                self._open(ask, **content) as response,
+            ):
+                async for chunk in response.aiter_raw():
+                    body += chunk
+                    if len(body) > self._max_body:
+                        raise NoAnswer("TooLarge")
+        except TimeoutError:
+            raise NoAnswer("Deadline") from None
+        headers = response.headers
+        wait = _retry_after(headers.get("retry-after"))
+        return Answer(response.status_code, bytes(body), wait, headers.get("content-type", ""))
+
+    @asynccontextmanager
+    async def _open(self, ask: Ask, **content: object) -> AsyncIterator[httpx.Response]:
+        try:
+            response = await self._begin(ask, content)
+            try:
+                if response.headers.get("content-encoding", "identity") != "identity":
+                    raise NoAnswer("Encoded")
+                yield response
+            finally:
+                await response.aclose()
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.CookieConflict) as error:
+            raise NoAnswer(_name(error)) from error
+
+    async def _begin(self, ask: Ask, content: dict[str, object]) -> httpx.Response:
+        """The answer without its body. A pool that died is replaced; a GET is then sent again, a POST never (P11)."""
+        for last in (ask.method != "GET", True):
+            if self._closed:
+                raise ClientClosed(f"the client of {self.url} was closed, so nothing was sent; open another")
+            pool = self._pool
+            try:
+                request = pool.build_request(ask.method, self.url + ask.path, **content)  # type: ignore[arg-type]
+                return await pool.send(request, stream=True)
+            except (RuntimeError, httpx.PoolTimeout) as error:
+                if pool is self._pool:
+                    self._dead.append(pool)  # what others still ask of it goes on
+                    self._pool = self._new_pool()
+                if last:
+                    raise NoAnswer(type(error).__name__) from error
+        raise AssertionError("unreachable")
+
+    # listening
+
+    async def listen(self, client_id: str) -> AsyncGenerator[Heard, None]:
+        """All that the socket of a window brings, frames as they came; reconnects for as long as it is iterated.
+
+        A frame of text is str, a binary one bytes. The consumer decides what a Refused means: whoever goes on iterating
+        waits, and tries again. Closing or cancelling the iteration ends the socket properly.
+        """
+        loop = asyncio.get_running_loop()
+        conn, delays = 0, self._delays()
+        while not self._closed:
+            try:
+                socket = await self._shake_hands(client_id)
+            except (OSError, WebSocketException, EOFError, ValueError) as error:
+                refused = _refusal(error)
+                yield refused
+                await self._pause(max(next(delays), refused.retry_after or 0.0))
+                continue
+            conn, opened, ending = conn + 1, loop.time(), None
+            try:
+                with suppress(ConnectionClosed):  # recv tells it better, after what was said before
+                    await socket.send(HELLO)
+                yield Up(conn)
+                recv = socket.recv
+                while True:  # 20,000 times a second: no timeout of its own, keepalive ends a dead connection
+                    yield await recv()
+            except ConnectionClosed as error:
+                ending = error.rcvd or error.sent
+            finally:
+                await self._end(socket)
+            yield Down(ending.code, ending.reason, conn) if ending else Down(1006, "", conn)
+            if loop.time() - opened >= self._damp:  # one that fell again at once is no success (F28)
+                delays = self._delays()
+            await self._pause(next(delays))
+
+    def wake(self) -> None:
+        """Whoever waits to reconnect tries now."""
+        self._woken.set()
+        self._woken = asyncio.Event()
+
+    async def _shake_hands(self, client_id: str) -> ClientConnection:
+        """One socket, with the headers and cookies that HTTP has; and the jar learns what the answer sets (P33)."""
+        url = f"{self.url}/ws?clientId={quote(client_id, safe='', errors='replace')}"
+        request = httpx.Request("GET", url, headers=self._headers)
+        cookies = httpx.Cookies(self._jar)
+        cookies.set_cookie_header(request)
+        headers = [(name, value) for name, value in request.headers.multi_items() if name not in _OF_HANDSHAKE]
+        connecting = _Connect(
+            "ws" + url.removeprefix("http"),
+            additional_headers=headers,
+            user_agent_header=None,
+            compression=None,
+            proxy=True if self._trust_env else None,
+            ssl=self._ssl if self.url.startswith("https") else None,
+            open_timeout=self._deadline,
+            ping_interval=self._ping,
+            ping_timeout=3 * self._ping,  # a server that loads a model answers late, and is not gone (P8)
+            close_timeout=CLOSING,
+            max_size=self._frame_limit,
+            max_queue=WAITING_FRAMES,
+        )
+        try:
+            socket = await connecting
+        except InvalidStatus as error:
+            self._learn(error.response.headers.get_all("Set-Cookie"), request)
+            raise
+        self._learn(socket.response.headers.get_all("Set-Cookie") if socket.response else [], request)
+        return socket
+
+    def _learn(self, cookies: list[str], request: httpx.Request) -> None:
+        headers = [(b"set-cookie", cookie.encode("utf-8", "replace")) for cookie in cookies]
+        httpx.Cookies(self._jar).extract_cookies(httpx.Response(101, headers=headers, request=request))
+
+    async def _end(self, socket: ClientConnection) -> None:
+        """End the old connection before there is a new one (P3): by handshake, and if that takes too long, by force."""
+        try:
+            await socket.close()
+        finally:
+            socket.transport.abort()  # changes nothing where the handshake was completed
+
+    def _delays(self) -> Generator[float]:
+        low, high = self._backoff
+        for delay in backoff(low, low, high):  # whose jitter is in the first wait alone
+            yield delay * random.uniform(0.5, 1.0)
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+
+
+class _Connect(connect):
+    """A handshake that follows no redirect: our credentials stay with the server they are for."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
+
+
+_OF_HANDSHAKE = frozenset({"host", "accept", "accept-encoding", "connection"})
+"""What httpx adds to a request, and a handshake has itself."""
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The certificates that this machine trusts, for HTTP and sockets alike; made once, since it takes a while."""
+    return ssl.create_default_context()
+
+
+def _normalized(url: str) -> tuple[str, dict[str, str]]:
+    """The address as it may be shown, and the login that was in it as a header."""
+    shown = re.sub(r"//.*@", "//…@", url)
+    wanted = f"{shown!r} is no address of a server"
+    cure = "write http://host:8188 or https://host/prefix; nothing was sent"
+    try:
+        parts = urlsplit(url.strip())
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise BadServerUrl(f"{wanted} ({error}): {cure}") from None
+    if parts.scheme not in _PORTS:
+        raise BadServerUrl(f"{wanted} (its scheme is {parts.scheme!r}, and sockets come by http too): {cure}")
+    if not host or parts.query or parts.fragment or not shown.isprintable() or " " in shown.strip():
+        raise BadServerUrl(f"{wanted} (it must have a host, and no query, fragment or blank): {cure}")
+    name = f"[{host}]" if ":" in host else host
+    where = f"{name}:{port}" if port not in (None, _PORTS[parts.scheme]) else name
+    login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+    basic = {"authorization": "Basic " + base64.b64encode(login.encode()).decode()} if login != ":" else {}
+    return f"{parts.scheme}://{where}{parts.path.rstrip('/')}", basic
+
+
+def _clean(headers: Mapping[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        if not (name.isascii() and value.isascii() and f"{name}{value}".isprintable()):
+            raise ClientError(f"the header {name!r} holds what no header may hold: only printable ASCII can be sent")
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _secrets(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """The values of headers, whole and in pieces, and the password in a login: what must never be written down."""
+    values = [value for name, value in headers.items() if name not in _HARMLESS]
+    found = [piece for value in values for piece in (value, *re.split(r"[\s;,=]+", value))]
+    for piece in list(found):
+        with suppress(ValueError):
+            found.append(base64.b64decode(piece, validate=True).decode().partition(":")[2])
+    return tuple(dict.fromkeys(piece for piece in found if len(piece) >= MIN_SECRET))
+
+
+def _retry_after(header: str | None) -> float | None:
+    """Seconds; a date is not read, since its clock is not ours."""
+    seconds = (header or "").strip()
+    return min(float(seconds), PATIENCE) if seconds.isascii() and seconds.isdigit() else None
+
+
+def _refusal(error: Exception) -> Refused:
+    passing = process_exception(error) is None
+    if not isinstance(error, InvalidStatus):
+        return Refused(0, None, _name(error), passing)
+    status = error.response.status_code
+    waits = [_retry_after(value) for value in error.response.headers.get_all("Retry-After")]
+    return Refused(status, waits[0] if waits else None, f"HTTP {status}", passing or status == 429)
+
+
+def _name(error: BaseException) -> str:
+    """Why no answer came, in one word. ConnectError means refused, and nothing else: it counts as an outage (P8)."""
+    causes = [error]
+    for cause in causes:
+        causes += cause.exceptions if isinstance(cause, BaseExceptionGroup) else filter(None, [cause.__cause__])
+    if isinstance(error, httpx.ConnectError | OSError):
+        if any(isinstance(cause, ConnectionRefusedError) or _REFUSED in str(cause) for cause in causes):
+            return "ConnectError"
+        return type(causes[-1]).__name__  # no name, no route, no trust: which, says the last
+    return type(error).__name__

@@ -1,0 +1,122 @@
+"""One socket of one window at one server: every frame becomes a line, whatever anyone does with it.
+
+It is read for as long as it is open. That it is open proves nothing (P3): `heard` counts the frames, and whoever
+finds that it should have grown replaces the ear.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from comfy_fsm.core import observations as seen
+from comfy_fsm.core import wire
+from comfy_fsm.errors import HandshakeRefused, ServerUnreachable
+from comfy_fsm.live.comfy import Comfy, Down, Refused, Up
+from comfy_fsm.live.recorder import Recorder
+from comfy_fsm.live.redact import Redactor
+from comfy_fsm.live.rows import MAX_LINE
+
+_DENIED = frozenset({401, 403})
+_NAMES = 512  # bytes of a line beside the frame in it
+
+
+class Ear:
+    """Listens from `open` until `close`; reconnects by itself in between."""
+
+    def __init__(
+        self, server: Comfy, client_id: str, recorder: Recorder, redactor: Redactor, clock: Callable[[], float]
+    ) -> None:
+        self.server = server
+        self.client_id = client_id
+        self.heard = 0
+        self.is_open = False
+        self._recorder = recorder
+        self._redactor = redactor
+        self._clock = clock
+        self._refused: Refused | None = None
+        self._changed = asyncio.Event()
+        self._listening: asyncio.Task[None] | None = None
+
+    async def ready(self, patience: float) -> None:
+        """Wait until the socket is open; raises HandshakeRefused where it never will be, else ServerUnreachable."""
+        if self._listening is None:
+            self._listening = asyncio.create_task(self._listen(), name=f"ear {self.client_id} {self.server.url}")
+        try:
+            async with asyncio.timeout(patience):
+                while not self.is_open:
+                    if self._refused is not None and self._refused.status in _DENIED:
+                        raise self._denied(self._refused)
+                    if self._listening.done():
+                        self._listening.result()
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            why = f"{self._refused.status or ''} {self._refused.reason}".strip() if self._refused else "no answer"
+            raise ServerUnreachable(
+                f"{self.server.url}: no socket could be opened in {patience:g} s ({why}), so nothing was submitted; "
+                "check address and port, and that ComfyUI runs there; trying again is safe",
+                self.server.url,
+            ) from None
+
+    def open(self) -> None:
+        """Begin to listen, without waiting for it."""
+        if self._listening is None:
+            self._listening = asyncio.create_task(self._listen(), name=f"ear {self.client_id} {self.server.url}")
+
+    def _denied(self, refused: Refused) -> HandshakeRefused:
+        return HandshakeRefused(
+            f"{self.server.url}: refused the socket with {refused.status}, so nothing was submitted; "
+            "give the headers or the token that this server wants; trying again without them is of no use",
+            self.server.url,
+            refused.status,
+        )
+
+    async def _listen(self) -> None:
+        url, window, conn = self.server.url, self.client_id, None
+        clock, put, redact = self._clock, self._recorder.put, self._redactor.frame
+        frames = self.server.listen(window)
+        try:
+            async for frame in frames:
+                if type(frame) is str:
+                    line, observation = wire.message(redact(frame), at=clock(), window=window, server=url, conn=conn)
+                    if len(line) > MAX_LINE - _NAMES:
+                        observation = wire.undecodable(line, observation.at, "longer than a log takes")
+                        line = wire.encode(observation)
+                    self.heard += 1
+                    if not put(line, observation):
+                        await self._recorder.room()
+                elif type(frame) is bytes:
+                    line = wire.binary_line(frame, at=clock(), window=window, server=url, conn=conn)
+                    self.heard += 1
+                    if not put(line, wire.read(line), wire.image_of(frame) or b""):
+                        await self._recorder.room()
+                elif type(frame) is Up:
+                    conn = frame.conn
+                    await self._recorder.write(seen.Opened(at=clock(), window=window, server=url, conn=conn))
+                    self._turn(True, None)
+                elif type(frame) is Down:
+                    self._turn(False, None)
+                    await self._closed(frame.code, frame.reason, conn)
+                elif type(frame) is Refused:
+                    self._turn(False, frame)
+        finally:
+            await frames.aclose()
+            if self.is_open:
+                self._turn(False, None)
+                await self._closed(1000, "closed by us", conn)
+
+    def _turn(self, is_open: bool, refused: Refused | None) -> None:
+        self.is_open, self._refused = is_open, refused
+        self._changed.set()
+
+    async def _closed(self, code: int, reason: str, conn: int | None) -> None:
+        data = seen.CloseData(code)
+        closed = seen.Closed(at=self._clock(), window=self.client_id, server=self.server.url, conn=conn, data=data)
+        await self._recorder.write(closed)
+
+    async def close(self) -> None:
+        """End the connection properly, so that the server forgets the right one (P3)."""
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.wait([self._listening])

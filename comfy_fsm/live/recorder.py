@@ -1,0 +1,134 @@
+"""Append, then fold: the one way into log and board, for frames, questions, answers and the clock alike.
+
+    put, write ─► what waits ─► one append ─► committed ─► folded, in the order of the positions ─► the effects are due
+
+What has not been committed has not happened. If the log refuses, nothing more is folded: what is in the log is what
+is known, the servers still have the rest, and the next process resumes from both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from comfy_fsm.core import wire
+from comfy_fsm.core.board import Board
+from comfy_fsm.core.observations import AnyObservation
+from comfy_fsm.errors import ClientClosed, LogError
+from comfy_fsm.live.redact import Redactor
+
+ROOM = 8 * 1024 * 1024
+"""Bytes of lines that may wait for the disk before the sockets wait too: below the log's own limit, so that it never
+is the log that makes a reader wait."""
+
+
+class Appends(Protocol):
+    """What a recorder needs of a log, in a file or in memory."""
+
+    async def append(self, *lines: bytes) -> int: ...
+
+
+class Noted(NamedTuple):
+    """A line on its way into the log, what it says, and what goes with it that is not written down."""
+
+    line: bytes
+    observation: AnyObservation
+    image: bytes = b""
+    folded: asyncio.Future[int] | None = None
+
+
+class Recorder:
+    """`folded` is called with each entry after the board took it, `performed` once after each commit."""
+
+    def __init__(
+        self,
+        log: Appends,
+        board: Board,
+        redactor: Redactor,
+        folded: Callable[[int, Noted], None],
+        committed: Callable[[], None],
+    ) -> None:
+        self._log = log
+        self._board = board
+        self._redactor = redactor
+        self._folded = folded
+        self._committed = committed
+        self._waiting: list[Noted] = []
+        self._weight = 0
+        self._work = asyncio.Event()
+        self._freed = asyncio.Event()
+        self._failure: Exception | None = None
+        self._closing = False
+        self._writer = asyncio.create_task(self._write(), name="recorder")
+
+    def put(self, line: bytes, observation: AnyObservation, image: bytes = b"") -> bool:
+        """Take a frame, at once; False where there is no room left, and `room` should be awaited before the next."""
+        self._take(Noted(line, observation, image))
+        return self._weight < ROOM
+
+    async def room(self) -> None:
+        while self._weight >= ROOM and self._failure is None:
+            self._freed.clear()
+            await self._freed.wait()
+
+    async def write(self, observation: AnyObservation) -> int:
+        """Take an observation of ours, and return its position when it is committed and folded."""
+        folded: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._take(Noted(wire.encode(observation), observation, folded=folded))
+        return await folded
+
+    def _take(self, noted: Noted) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self._closing:
+            raise ClientClosed("the client was closed, so this was not written; open another on the same log")
+        line = self._redactor.scrub(noted.line)
+        if line != noted.line:  # what is folded live is what a replay will fold
+            noted = noted._replace(line=line, observation=wire.read(line, noted.observation.at))
+        self._waiting.append(noted)
+        self._weight += len(noted.line)
+        self._work.set()
+
+    async def _write(self) -> None:
+        while self._waiting or not self._closing:
+            if not self._waiting:
+                self._work.clear()
+                await self._work.wait()
+                continue
+            notes, self._waiting, self._weight = self._waiting, [], 0
+            self._freed.set()
+            try:
+                position = await self._log.append(*[noted.line for noted in notes]) - len(notes)
+                for noted in notes:
+                    position += 1
+                    self._board.fold_observation(position, noted.observation)
+                    self._folded(position, noted)
+                    if noted.folded is not None and not noted.folded.done():
+                        noted.folded.set_result(position)
+                self._committed()
+            except Exception as error:
+                return self._fail(error, notes)
+
+    def _fail(self, error: Exception, notes: list[Noted]) -> None:
+        self._failure = error
+        self._freed.set()
+        for noted in notes + self._waiting:
+            if noted.folded is not None and not noted.folded.done():
+                noted.folded.set_exception(error)
+        self._waiting = []
+
+    @property
+    def failure(self) -> Exception | None:
+        return self._failure
+
+    async def failed(self) -> LogError | Exception | None:
+        """Wait for the end of it: None where it was closed, else what went wrong."""
+        await asyncio.wait([self._writer])
+        return self._failure
+
+    async def close(self) -> None:
+        """Write and fold what was taken; take nothing more."""
+        self._closing = True
+        self._work.set()
+        await asyncio.wait([self._writer])

@@ -1,0 +1,204 @@
+"""Receive, append, fold, perform: the second driver of the core, and the only clock.
+
+What the fold wants of the world is done here: sockets opened and replaced, queues looked at, records fetched, results
+delivered. Nothing is decided here; a runner that does everything twice, or late, changes no outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any
+
+from comfy_fsm.core import observations as seen
+from comfy_fsm.core import wire
+from comfy_fsm.core.board import Board
+from comfy_fsm.core.effects import AnyEffect, Deliver, FetchHistory, LookAtQueue, OpenSocket, Result, Warn
+from comfy_fsm.core.observations import AnyObservation
+from comfy_fsm.core.policy import Policy
+from comfy_fsm.live.asking import Asking
+from comfy_fsm.live.asks import Ask
+from comfy_fsm.live.comfy import Answer, Comfy
+from comfy_fsm.live.ears import Ear
+from comfy_fsm.live.log import Log, MemoryLog
+from comfy_fsm.live.recorder import Noted, Recorder
+from comfy_fsm.live.redact import Redactor
+
+logger = logging.getLogger(__name__)
+_PULSE = 1.0  # seconds at most between two looks at the board's clock: what is due can move while we sleep
+_BREATH = 0.05  # and at least: a tick is a commit
+
+
+class Runner:
+    """`hear` gets each entry after it was folded, `deliver` each result, `retire` each window id that went deaf."""
+
+    def __init__(
+        self,
+        servers: Iterable[Comfy],
+        log: Log | MemoryLog,
+        policy: Policy,
+        redactor: Redactor,
+        clock: Callable[[], float],
+        *,
+        hear: Callable[[Noted], None],
+        deliver: Callable[[Result], Awaitable[None]],
+        retire: Callable[[str, str], None],
+    ) -> None:
+        self.board = Board(policy)
+        self.log = log
+        self.policy = policy
+        self.clock = clock
+        self._redactor = redactor
+        self._hear = hear
+        self._deliver = deliver
+        self._retire = retire
+        self.recorder = Recorder(log, self.board, redactor, lambda _, noted: hear(noted), self._perform)
+        self.askings = {
+            server.url: Asking(server, self.recorder, self.board, redactor, policy, clock) for server in servers
+        }
+        self._ears: dict[tuple[str, str], Ear] = {}
+        self._deaf: set[tuple[str, str]] = set()
+        self._running: set[asyncio.Task[None]] = set()
+        self._delivering: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Take up what the log holds: what was open is asked for anew, what was not delivered is delivered."""
+        await asyncio.to_thread(self._refold)
+        for asking in self.askings.values():
+            self._spawn(asking.run())
+        self._spawn(self._tick())
+        unfinished = [task for task in self.board.tasks if not (task.settled and task.delivered)]
+        for window in dict.fromkeys(task.window for task in unfinished if task.window is not None):
+            resume = seen.CommandData("resume")
+            await self.recorder.write(seen.Command(at=self.clock(), window=window, data=resume))
+
+    def _refold(self) -> None:
+        at = 0.0
+        for record in self.log.read():
+            if record.damage is not None:
+                logger.warning("%s, position %d: %s", self.log.path, record.position, record.damage)
+            if record.line is not None:
+                observation = wire.read(record.line, at)
+                at = observation.at
+                self.board.fold_observation(record.position, observation)
+        self.board.drain()  # wanted by a process that is gone; `resume` wants it anew
+
+    # submitting
+
+    async def post(self, server: str, client_id: str, prompt_id: str, ask: Ask) -> Answer | None:
+        """The socket first, then the intent in the log, then the POST; then the proof that the socket hears."""
+        ear = self._ear(server, client_id)
+        await ear.ready(self.policy.open_seconds)
+        heard = ear.heard
+        answer = await self.askings[server].ask(ask, client_id)
+        self._spawn(self._prove(ear, heard, server, prompt_id))
+        return answer
+
+    async def _prove(self, ear: Ear, heard: int, server: str, prompt_id: str) -> None:
+        """An accepted POST changes the queue, of which every socket is told: one that says nothing may be deaf (P3)."""
+        pause = self.policy.prove_seconds
+        while True:
+            await asyncio.sleep(pause)
+            task = self.board.task(prompt_id, server)
+            if task is None or task.settled or ear.heard != heard or not ear.is_open:
+                return
+            self.askings[server].want(prompt_id, self.clock(), look=True)
+            pause = min(2 * pause, self.policy.look_limit_seconds)
+
+    def _ear(self, server: str, client_id: str) -> Ear:
+        ear = self._ears.get((server, client_id))
+        if ear is None:
+            comfy = self.askings[server].server
+            ear = self._ears[server, client_id] = Ear(comfy, client_id, self.recorder, self._redactor, self.clock)
+        return ear
+
+    def note(self, observation: AnyObservation) -> None:
+        """Write down what nobody waits for."""
+        self.recorder.put(wire.encode(observation), observation)
+
+    # performing
+
+    def _perform(self) -> None:
+        """What the entries just committed want of the world."""
+        for effect in self.board.drain():
+            if effect.server not in self.askings:
+                logger.warning("%s is not among the servers of this client: it cannot be asked", effect.server)
+            self._perform_one(effect)
+
+    def _perform_one(self, effect: AnyEffect) -> None:
+        asking = self.askings.get(effect.server)
+        if isinstance(effect, Deliver):
+            self._spawn(self._deliver_one(effect.result), self._delivering)
+        elif asking is None:
+            return
+        elif isinstance(effect, LookAtQueue | FetchHistory):
+            asking.want(effect.prompt_id, effect.due, look=isinstance(effect, LookAtQueue))
+        elif isinstance(effect, OpenSocket):
+            self._reopen(effect)
+        elif isinstance(effect, Warn):
+            logger.warning("%s: task %s gave no sign of life for a while", effect.server, effect.prompt_id)
+
+    def _reopen(self, effect: OpenSocket) -> None:
+        key = (effect.server, effect.window)
+        if key in self._deaf or not effect.window:
+            return
+        ear = self._ears.get(key)
+        if ear is None:  # of a process that is gone
+            self._ear(*key).open()
+        elif ear.is_open:
+            self._spawn(self._replace_if_deaf(ear, ear.heard, effect))
+
+    async def _replace_if_deaf(self, ear: Ear, heard: int, effect: OpenSocket) -> None:
+        """It should have spoken: if it does not even now, its id is given up (P3), its tasks go on by HTTP."""
+        await asyncio.sleep(max(0.0, effect.due - self.clock()))
+        key = (effect.server, effect.window)
+        if ear.heard == heard and ear.is_open and self._ears.get(key) is ear:
+            self._deaf.add(key)
+            del self._ears[key]
+            self._retire(*key)
+            await ear.close()
+
+    async def _deliver_one(self, result: Result) -> None:
+        await self._deliver(result)
+        if result.prompt_id is not None:
+            data = seen.DeliveredData(result.prompt_id, result.state)
+            delivered = seen.Delivered(at=self.clock(), window=result.window, server=result.server, data=data)
+            await self.recorder.write(delivered)
+
+    # time
+
+    async def _tick(self) -> None:
+        while True:
+            wait = self.board.due - self.clock()
+            await asyncio.sleep(min(max(wait, _BREATH), _PULSE))
+            if self.board.due <= self.clock():
+                await self.recorder.write(seen.Tick(at=self.clock()))
+
+    def _spawn(self, work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]] | None = None) -> None:
+        running = self._running if among is None else among
+        spawned = asyncio.create_task(work)
+        running.add(spawned)
+        spawned.add_done_callback(running.discard)
+        spawned.add_done_callback(_report)
+
+    # the end
+
+    async def close(self, patience: float) -> None:
+        """Intake, log, sockets, HTTP, database, in this order; what is not settled can be resumed from the log."""
+        if self._delivering:
+            await asyncio.wait(self._delivering, timeout=patience)
+        unfinished = [*self._running, *self._delivering]
+        for running in unfinished:
+            running.cancel()
+        if unfinished:
+            await asyncio.wait(unfinished)
+        await asyncio.gather(*(ear.close() for ear in self._ears.values()))
+        await self.recorder.close()
+        await asyncio.gather(*(asking.server.close() for asking in self.askings.values()))
+        await self.log.close()
+
+
+def _report(ended: asyncio.Task[None]) -> None:
+    if not ended.cancelled() and (error := ended.exception()) is not None:
+        logger.error("the client stumbled: %s", error, exc_info=error)

@@ -1,0 +1,135 @@
+"""A task as the application holds it: awaited, followed, cancelled, and its files fetched."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from typing import Any
+
+from comfy_fsm.core.effects import Result
+from comfy_fsm.core.machine import State
+from comfy_fsm.errors import TaskCancelled, TaskError, TaskExpired, TaskFailed, TaskLost, TaskRejected
+from comfy_fsm.live.callbacks import Callbacks
+from comfy_fsm.live.outputs import Fetch, OutputFile
+from comfy_fsm.live.updates import Mailbox, Update
+
+ERRORS: dict[str, type[TaskError]] = {
+    State.FAILED: TaskFailed,
+    State.CANCELLED: TaskCancelled,
+    State.REJECTED: TaskRejected,
+    State.LOST: TaskLost,
+    State.EXPIRED: TaskExpired,
+}
+
+
+class TaskHandle:
+    """`await task` gives its Result, or raises the TaskError that says what became of it."""
+
+    def __init__(
+        self,
+        prompt_id: str,
+        window: str,
+        server: str,
+        *,
+        state: Callable[[TaskHandle], str],
+        cancel: Callable[[TaskHandle], Awaitable[bool]],
+        fetch: Fetch,
+        cut: Callable[[TaskHandle], None],
+        on_progress: Callable[[Update], Any] | None = None,
+        on_complete: Callable[[TaskHandle], Any] | None = None,
+    ) -> None:
+        self.prompt_id = prompt_id
+        self.window = window
+        self.server = server
+        self.result: Result | None = None
+        self._state = state
+        self._cancel = cancel
+        self._fetch = fetch
+        self._callbacks = Callbacks(on_progress, on_complete, lambda: cut(self))
+        self._loop = asyncio.get_running_loop()
+        self._settled = asyncio.Event()
+        self._error: Exception | None = None
+        self._mailboxes: list[Mailbox] = []
+
+    def __repr__(self) -> str:
+        return f"<task {self.prompt_id} at {self.server}: {self.state}>"
+
+    @property
+    def state(self) -> str:
+        """Where it stands now, as far as committed entries say."""
+        return self.result.state if self.result is not None else self._state(self)
+
+    def __await__(self) -> Generator[Any, None, Result]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> Result:
+        await self._settled.wait()
+        if self._error is not None:
+            raise self._error
+        assert self.result is not None
+        if (error := ERRORS.get(self.result.state)) is not None:
+            raise error(self.result)
+        return self.result
+
+    async def __aiter__(self) -> AsyncIterator[Update]:
+        """Signs of life until it settles; of what the reader was too slow for, the newest of each node."""
+        mailbox = Mailbox()
+        if self._settled.is_set():
+            return
+        self._mailboxes.append(mailbox)
+        try:
+            async for update in mailbox:
+                yield update
+        finally:
+            self._mailboxes.remove(mailbox)
+
+    async def cancel(self) -> bool:
+        """Ask the server to drop or interrupt it; False where that would hit somebody else's (P31). Then await it."""
+        return await self._cancel(self)
+
+    @property
+    def outputs(self) -> list[OutputFile]:
+        """The files that it produced, to be read or saved."""
+        return [OutputFile(output, self._fetch) for output in (self.result.outputs if self.result else ())]
+
+    def report(self, text: str, value: float | None = None, max: float | None = None) -> None:
+        """Tell those who follow this task of a stage of the application's own; may be called from any thread."""
+        if self._callbacks.recurses():
+            return
+        update = Update(self.prompt_id, "report", time.time(), value=value, max=max, text=text)
+        self._loop.call_soon_threadsafe(self.hear, update)
+
+    # for the client alone
+
+    @property
+    def listens(self) -> bool:
+        return bool(self._mailboxes) or self._callbacks.listens
+
+    def hear(self, update: Update) -> None:
+        for mailbox in self._mailboxes:
+            mailbox.put(update)
+        self._callbacks.put(update)
+
+    async def settle(self, result: Result) -> None:
+        """Its one delivery in this process."""
+        if self._settled.is_set():
+            return
+        self.result = result
+        self.prompt_id = result.prompt_id or self.prompt_id
+        self._end()
+        await self._callbacks.complete(self)
+
+    def abandon(self, error: Exception) -> None:
+        """The client ends before the task does."""
+        if not self._settled.is_set():
+            self._error = error
+            self._end()
+
+    def _end(self) -> None:
+        self._settled.set()
+        for mailbox in self._mailboxes:
+            mailbox.end()
+
+    async def close(self) -> None:
+        await self._callbacks.close()
