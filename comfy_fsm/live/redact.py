@@ -25,18 +25,14 @@ MARKER = "comfy_fsm"
 MIN_SECRET = 6
 """Characters; what is shorter cannot be told from ordinary text, and would take half the log with it."""
 
-_FAILURE = ("prompt_id", "timestamp", "nodes", "node_id", "node_type", "executed", "exception_type",
-            "exception_message", "traceback")  # fmt: skip
-"""What is kept of a message about an end: not the inputs and outputs that it echoes."""
-_JOB = ("id", "status", "create_time", "execution_start_time", "execution_end_time", "outputs")
 _INPUTS = ("current_inputs", "current_outputs")
 _ENVELOPE = ("at", "kind", "seq", "conn", "mono")
-_NAMED_SECRET = r"[\w.-]*(?:token|key|secret|passw|pwd|auth|credential|signature|session)[\w.-]*"
-_CREDENTIAL = re.compile(_NAMED_SECRET, re.IGNORECASE)
+_CREDENTIAL = r"[\w.-]*(?:token|key|secret|passw|pwd|auth|credential|signature|session)[\w.-]*"
 _LOGIN = re.compile(r"(?<=://)[^/@\s\"'<>]+(?=@)")
-_PARAMETER = re.compile(rf"(?<=[?&])({_NAMED_SECRET}=)[^&#\s\"'<>]+", re.IGNORECASE)
-_ESCAPED = re.compile(r"\\+(?:u\{?([0-9a-fA-F]{4,8})\}?|U([0-9a-fA-F]{8})|([^uUx0-9]))")
-_ESCAPED_BYTES = re.compile(r"(?:\\+x[0-9a-fA-F]{2})+")
+_PARAMETER = re.compile(rf"(?<=[?&])({_CREDENTIAL}=)[^&#\s\"'<>]+", re.IGNORECASE)
+_NAME = re.compile(_CREDENTIAL, re.IGNORECASE)
+_ESCAPED = re.compile(r"\\+(?:u\{?([0-9a-f]{4,8})\}?|U([0-9a-f]{8})|([^ux\\]))", re.IGNORECASE)
+_ESCAPED_BYTES = re.compile(r"(?:\\+x[0-9a-f]{2})+", re.IGNORECASE)
 _ROUNDS = 8  # encodings within encodings that are undone
 
 
@@ -45,6 +41,7 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = (), keep_inputs: bool = False) -> None:
         self._keep_inputs = keep_inputs
+        self._graph = _whole if keep_inputs else _links
         self._secrets: set[str] = set()
         self._cores: set[str] = set()
         self._hexes: set[str] = set()
@@ -58,23 +55,24 @@ class Redactor:
             if len(secret) < MIN_SECRET:
                 raise ClientError(
                     f"a secret of {len(secret)} characters cannot be told from ordinary text, so it was not registered; "
-                    f"it must have at least {MIN_SECRET}"
+                    f"choose one of at least {MIN_SECRET}"
                 )
             raw = secret.encode("utf-8", "surrogatepass")
             self._secrets.add(secret)
-            self._cores.update(_cores(raw))
+            self._cores |= _cores(raw)
             self._hexes.add(raw.hex())
         if secrets:
-            told = {*self._secrets, *(s.replace(" ", "+") for s in self._secrets), *self._cores, *map(_safe, self._cores)}
-            # A line without any of these holds no secret. The one-letter ones begin an escape, or are part of an URL.
-            spelled = sorted(text.encode("utf-8", "surrogatepass") for text in told)
-            self._signs = (b"\\", b"%", b"@", b"?", b"&", *spelled)
+            # A line without any of these holds no secret. Those of one letter begin an escape, or are part of an URL.
+            told = {*self._secrets, *(secret.replace(" ", "+") for secret in self._secrets), *self._cores}
+            told |= {core.replace("+", "-").replace("/", "_") for core in self._cores}
+            literal = sorted(text.encode("utf-8", "surrogatepass") for text in told)
+            self._signs = (b"\\", b"%", b"@", b"?", b"&", *literal)
             self._hex_signs = tuple(text.encode() for text in sorted(self._hexes))
 
-    # what is kept
+    # what is kept of a message
 
     def request(self, method: str, path: str, body: object) -> tuple[str, object]:
-        """Path and body as they may be logged."""
+        """Path and body as they may be logged; a credential in `extra_data` is a registered secret from now on."""
         try:
             kept = self._asked(_route(method, path), wire.strict(body))
         except RecursionError:
@@ -82,12 +80,12 @@ class Redactor:
         return self._text(path), kept
 
     def response(self, method: str, path: str, status: int, body: bytes) -> Raw | None:
-        """The answer as it may be logged; None where it is not what this server answers to that (P33)."""
+        """The answer as it may be logged; None where it is not what ComfyUI answers to that (P33)."""
         route = _route(method, path)
-        if status == 200:
-            kept = self._answered(route, body)
-        else:
-            kept = self._refused(body) if route == ("POST", "prompt") and 400 <= status < 500 else None
+        try:
+            kept = self._answered(route, body) if status == 200 else self._refused(route, status, body)
+        except (wire.Unreadable, RecursionError):
+            return None
         return None if kept is None else Raw(encode(kept))
 
     def frame(self, text: str) -> str:
@@ -98,38 +96,275 @@ class Redactor:
             value = wire.loads(text.encode("utf-8", "replace"))
             kept = _without_inputs(value)
         except (wire.Unreadable, RecursionError):
-            return text[: text.index("current_")]  # it is undecodable before as after
+            return text[: text.index("current_")]  # as undecodable as before
         return text if kept == value else encode(kept).decode()
 
     def _asked(self, route: tuple[str, ...], body: object) -> object:
-        if not isinstance(body, dict):
-            return None
         match route:
             case ("POST", "prompt"):
-                return self._submission(body)
+                self._learn(body)
+                return _only(
+                    body,
+                    prompt=self._graph,
+                    client_id=_text,
+                    prompt_id=_text,
+                    extra_data=_marked,
+                    number=_number,
+                    front=_number,
+                    partial_execution_targets=_texts,
+                )
             case ("POST", "queue" | "history"):
-                return _only(body, delete=_texts, clear=_flag)
+                return _only(body, delete=_texts, clear=_number)
             case ("POST", "interrupt"):
                 return _only(body, prompt_id=_text)
         return None
 
+    def _learn(self, body: object) -> None:
+        extra = body.get("extra_data") if isinstance(body, dict) else None
+        for name, item in extra.items() if isinstance(extra, dict) else ():
+            if isinstance(item, str) and len(item) >= MIN_SECRET and item not in self._secrets and _NAME.fullmatch(name):
+                self.add(item)
+
     def _answered(self, route: tuple[str, ...], body: bytes) -> object:
         raw = Raw(body)
-        match route:
-            case ("POST", "prompt"):
-                return self._accepted(body) if wire.body(raw, evidence.Accepted) else None
+        match route:  # what the fold cannot read as what was asked for is not kept either: it says nothing
+            case ("POST", "prompt") if wire.body(raw, evidence.Accepted) is not None:
+                return _only(wire.loads(body), prompt_id=_text, number=_number, node_errors=self._node_errors)
             case ("GET", "queue"):
                 return _queue(raw)
-            case ("GET", "history", *prompt_id):
-                return self._history(raw, ours=not prompt_id)
-            case ("GET", "jobs"):
-                jobs = wire.body(raw, _Jobs) if wire.body(raw, evidence.Jobs) else None
-                return None if jobs is None else {"jobs": [self._job(job) for job in jobs["jobs"]]}
-            case ("GET", "jobs", _):
-                return self._job(wire.loads(body)) if wire.body(raw, evidence.Job) else None
+            case ("GET", "history", *prompt_id) if wire.body(raw, dict[str, evidence.Record]) is not None:
+                records = _each(self._record)(wire.loads(body))
+                return records if prompt_id else {name: record for name, record in records.items() if _is_ours(record)}
+            case ("GET", "jobs") if wire.body(raw, evidence.Jobs) is not None:
+                return _only(wire.loads(body), jobs=_every(self._job))
+            case ("GET", "jobs", _) if wire.body(raw, evidence.Job) is not None:
+                return self._job(wire.loads(body))
             case ("GET", "system_stats"):
-                stats = wire.body(raw, dict[str, object]) or {}
-                return {"system": _only(stats.get("system"), **dict.fromkeys(_VERSIONS, _text))}
+                versions = ("comfyui_version", "python_version", "pytorch_version")
+                return _only(wire.loads(body), system=lambda system: _only(system, **dict.fromkeys(versions, _text)))
             case ("GET", "features"):
-                return {name: item for name, item in (wire.body(raw, dict[str, object]) or {}).items() if _number(item)}
+                return _each(_number)(wire.loads(body))
         return None
+
+    def _refused(self, route: tuple[str, ...], status: int, body: bytes) -> object:
+        if route != ("POST", "prompt") or not 400 <= status < 500:
+            return None
+        if wire.body(Raw(body), evidence.Refusal) is None:
+            return None
+        return _only(wire.loads(body), error=self._error, node_errors=self._node_errors)
+
+    def _error(self, value: object) -> object:
+        """Its details and extra_info echo the inputs."""
+        return value if self._keep_inputs or isinstance(value, str) else _only(value, type=_text, message=_text)
+
+    def _node_errors(self, value: object) -> object:
+        if self._keep_inputs or not isinstance(value, dict):
+            return value if self._keep_inputs or value is None else []
+        errors = _every(self._error)
+        return _each(lambda node: _only(node, errors=errors, dependent_outputs=_texts, class_type=_text))(value)
+
+    def _record(self, value: object) -> dict[str, object]:
+        return _only(value, prompt=self._item, outputs=_dict, status=self._status)
+
+    def _item(self, value: object) -> object:
+        """One prompt as queue and history list it: number, id, graph, extra_data, outputs."""
+        keeps = (_number, _text, self._graph, _marked, _texts)
+        return [keep(part) for keep, part in zip(keeps, value, strict=False)] if isinstance(value, list) else None
+
+    def _status(self, value: object) -> object:
+        return _only(value, status_str=_text, completed=_number, messages=_every(self._message))
+
+    def _message(self, value: object) -> object:
+        return [value[0], self._failure(value[1])] if isinstance(value, list) else None
+
+    def _failure(self, value: object) -> object:
+        """What a message tells of an end, without the inputs and outputs that it echoes."""
+        if self._keep_inputs or value is None:
+            return value
+        texts = ("prompt_id", "node_id", "node_type", "exception_type", "exception_message")
+        lists = ("nodes", "executed", "traceback")
+        return _only(value, timestamp=_number, **dict.fromkeys(texts, _text), **dict.fromkeys(lists, _texts))
+
+    def _job(self, value: object) -> object:
+        times = dict.fromkeys(("create_time", "execution_start_time", "execution_end_time"), _number)
+        return _only(value, id=_text, status=_text, outputs=_dict, execution_error=self._failure, **times)
+
+    # what does not pass
+
+    def scrub(self, line: bytes) -> bytes:
+        """The line itself, or where a secret is in it, one without; a line of a trace remains one."""
+        for sign in self._signs:  # a microsecond for most lines, of which 20,000 come a second
+            if sign in line:
+                break
+        else:
+            if not self._hex_signs or not any(sign in lowered for lowered in (line.lower(),) for sign in self._hex_signs):
+                return line
+        try:
+            value = wire.loads(line)
+            clean = self._clean(value, _ENVELOPE)
+        except (wire.Unreadable, RecursionError):
+            return self._blank(line)
+        return line if clean == value else encode(clean)
+
+    def _blank(self, line: bytes) -> bytes:
+        """A line too deep to look into is kept only if its text as a whole is clean."""
+        text = line.decode("utf-8", "replace")
+        if self._text(text) == text:
+            return line
+        o = wire.read(line)
+        data = seen.UndecodableData("nested too deeply to take out what may not be written down", REDACTED)
+        return wire.encode(seen.Undecodable(at=o.at, window=o.window, server=o.server, conn=o.conn, data=data))
+
+    def _clean(self, value: object, spared: tuple[str, ...] = ()) -> object:
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, dict):
+            return {self._text(name): v if name in spared else self._clean(v) for name, v in value.items()}
+        if isinstance(value, list):
+            return [self._clean(item) for item in value]
+        return REDACTED if self._hides(str(value)) else value
+
+    def _text(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, REDACTED)
+        text = _PARAMETER.sub(rf"\1{REDACTED}", _LOGIN.sub(REDACTED, text))
+        return REDACTED if self._hides(text) else text
+
+    def _hides(self, text: str) -> bool:
+        """Whether a secret is in it under any spelling; one may be spelled in another."""
+        if not self._secrets:
+            return False
+        plain = _unescaped(text)
+        spaced, packed, lowered = plain.replace("+", " "), "".join(plain.split()), plain.lower()
+        packed = packed.replace("-", "+").replace("_", "/")
+        return (
+            any(secret in plain or secret in spaced for secret in self._secrets)
+            or any(core in packed for core in self._cores)
+            or any(digits in lowered for digits in self._hexes)
+        )
+
+
+def _cores(raw: bytes) -> set[str]:
+    """What base64 makes of it, whatever stands before and after: of three alignments, what neither neighbour touches."""
+    texts = [base64.b64encode(bytes(before) + raw).decode() for before in range(3)]
+    return {text[-(-8 * before // 6) : 8 * (before + len(raw)) // 6] for before, text in enumerate(texts)}
+
+
+def _unescaped(text: str) -> str:
+    """The text with the escapes of JSON, Python, URLs and HTML undone, and those within them."""
+    for _ in range(_ROUNDS):
+        before = text
+        if "\\" in text:
+            text = _ESCAPED.sub(_character, _ESCAPED_BYTES.sub(_characters, text))
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        if "%" in text:
+            text = unquote(text)
+        if "&" in text:
+            text = html.unescape(text)
+        if text == before:
+            break
+    return text
+
+
+def _character(match: re.Match[str]) -> str:
+    code = match[1] or match[2]
+    if code is None:
+        return str(match[3])
+    return chr(int(code, 16)) if int(code, 16) < 0x110000 else ""
+
+
+def _characters(match: re.Match[str]) -> str:
+    raw = bytes.fromhex(re.sub(r"\\+x", "", match[0], flags=re.IGNORECASE))
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def _route(method: str, path: str) -> tuple[str, ...]:
+    path = path.partition("?")[0].removeprefix("/api")
+    return method.upper(), *path.strip("/").split("/")
+
+
+# What is kept of a value, or None; each is harmless, whatever the value is.
+
+
+def _only(value: object, **keeps: Callable[[object], object]) -> dict[str, object]:
+    fields = value if isinstance(value, dict) else {}
+    return {name: kept for name, keep in keeps.items() if (kept := keep(fields.get(name))) is not None}
+
+
+def _each(keep: Callable[[object], object]) -> Callable[[object], dict[str, object]]:
+    return lambda value: _only(value, **dict.fromkeys(value, keep)) if isinstance(value, dict) else {}
+
+
+def _every(keep: Callable[[object], object]) -> Callable[[object], object]:
+    return lambda value: [keep(item) for item in value] if isinstance(value, list) else None
+
+
+def _whole(value: object) -> object:
+    return value
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _number(value: object) -> object:
+    return value if isinstance(value, int | float) else None
+
+
+def _texts(value: object) -> object:
+    return value if isinstance(value, list) and all(isinstance(item, str) for item in value) else None
+
+
+def _dict(value: object) -> object:
+    return value if isinstance(value, dict) else None
+
+
+def _marked(value: object) -> dict[str, object]:
+    """Of extra_data, our marker: the rest may hold keys of services that cost money (P28)."""
+    return _only(value, **{MARKER: _text})
+
+
+def _links(value: object) -> object:
+    """Of a workflow, its graph: who reads whom, not what they are told."""
+    if not isinstance(value, dict):
+        return None
+    graph: dict[str, object] = {}
+    for name, node in value.items():
+        inputs = node.get("inputs") if isinstance(node, dict) else None
+        links = {
+            key: [link[0], _number(link[1]) or 0]
+            for key, link in (inputs.items() if isinstance(inputs, dict) else ())
+            if isinstance(link, list) and len(link) == 2 and str(link[0]) in value
+        }
+        graph[name] = _only(node, class_type=_text) | {"inputs": links}
+    return graph
+
+
+def _queue(raw: Raw) -> object:
+    """The ids; the long form only where an id was chosen by us and given another by the server (P10, P28)."""
+    listed = evidence.queue(raw)
+    full = wire.body(raw, evidence.FullQueue)
+    parts = [full.queue_running, full.queue_pending] if full is not None else []
+    items = [[_listed(item) for item in part] for part in parts]
+    if not any(item[3] and item[3] != {MARKER: item[1]} for part in items for item in part):
+        return None if listed is None else {"running": listed[0], "pending": listed[1]}
+    return {"queue_running": items[0], "queue_pending": items[1]}
+
+
+def _listed(item: list[Raw]) -> list[object]:
+    number, name, _, extra = [wire.loads(bytes(part)) for part in (*item, *[Raw(b"null")] * 4)[:4]]
+    return [_number(number) or 0, _text(name), {}, _marked(extra), []]
+
+
+def _is_ours(record: object) -> bool:
+    item = record.get("prompt") if isinstance(record, dict) else None
+    return isinstance(item, list) and len(item) > 3 and bool(item[3])
+
+
+def _without_inputs(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _without_inputs(item) for name, item in value.items() if name not in _INPUTS}
+    return [_without_inputs(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,61 @@
+"""What `run` and `resume` draw on a terminal: a bar for each task, and afterwards a line for each.
+
+Nothing is parsed as markup, and whatever a server said has passed `harmless`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from comfy_fsm.live.tasks import TaskHandle
+from comfy_fsm.live.updates import Update
+from replay.report.harmless import harmless
+
+
+class Bars:
+    """On standard error, so that standard output has only what was asked for; silent where that is no terminal."""
+
+    def __init__(self) -> None:
+        console = Console(file=sys.stderr, highlight=False, markup=False, emoji=False)
+        name, state = (TextColumn("{task.fields[" + field + "]}", markup=False) for field in ("name", "state"))
+        self._progress = Progress(name, BarColumn(), state, TimeElapsedColumn(), console=console, disable=not console.is_terminal)
+
+    @contextmanager
+    def shown(self) -> Iterator[Bars]:
+        with self._progress:
+            yield self
+
+    async def follow(self, task: TaskHandle, name: str) -> None:
+        """Keep the bar of this task true until it settles."""
+        bar = self._progress.add_task("", total=None, name=harmless(name, 40), state=task.state)
+        async for update in task:
+            self._progress.update(bar, state=harmless(_told(task, update), 60), **_share(update))
+        self._progress.update(bar, state=task.state, total=1.0, completed=1.0)
+
+
+def _told(task: TaskHandle, update: Update) -> str:
+    return f"{task.state} node {update.node}" if update.node else task.state
+
+
+def _share(update: Update) -> dict[str, float]:
+    if update.name != "progress" or not update.max or update.max <= 0:
+        return {}
+    return {"total": update.max, "completed": max(0.0, min(update.value or 0.0, update.max))}
+
+
+def say(text: str) -> None:
+    """A line on standard output."""
+    print(harmless(text, 2_000), flush=True)
+
+
+def complain(text: str) -> None:
+    """A line on standard error."""
+    Console(file=sys.stderr, highlight=False, markup=False, emoji=False, soft_wrap=True).print(
+        Text(f"comfy_fsm: {harmless(text, 2_000)}")
+    )
