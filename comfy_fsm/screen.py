@@ -24,7 +24,9 @@ class Bars:
     def __init__(self) -> None:
         console = Console(file=sys.stderr, highlight=False, markup=False, emoji=False)
         name, state = (TextColumn("{task.fields[" + field + "]}", markup=False) for field in ("name", "state"))
-        self._progress = Progress(name, BarColumn(), state, TimeElapsedColumn(), console=console, disable=not console.is_terminal)
+        self._progress = Progress(
+            name, BarColumn(), state, TimeElapsedColumn(), console=console, disable=not console.is_terminal
+        )
 
     @contextmanager
     def shown(self) -> Iterator[Bars]:
@@ -35,7 +37,8 @@ class Bars:
         """Keep the bar of this task true until it settles."""
         bar = self._progress.add_task("", total=None, name=harmless(name, 40), state=task.state)
         async for update in task:
-            self._progress.update(bar, state=harmless(_told(task, update), 60), **_share(update))
+            total, done = _share(update)
+            self._progress.update(bar, state=harmless(_told(task, update), 60), total=total, completed=done)
         self._progress.update(bar, state=task.state, total=1.0, completed=1.0)
 
 
@@ -43,10 +46,11 @@ def _told(task: TaskHandle, update: Update) -> str:
     return f"{task.state} node {update.node}" if update.node else task.state
 
 
-def _share(update: Update) -> dict[str, float]:
+def _share(update: Update) -> tuple[float | None, float]:
+    """How much, and of how much: odd numbers (P18) make a bar that only moves."""
     if update.name != "progress" or not update.max or update.max <= 0:
-        return {}
-    return {"total": update.max, "completed": max(0.0, min(update.value or 0.0, update.max))}
+        return None, 0.0
+    return update.max, max(0.0, min(update.value or 0.0, update.max))
 
 
 def say(text: str) -> None:

@@ -235,7 +235,7 @@ def strict(value: object, depth: int = 0) -> object:
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
         return {str(strict(key)): strict(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         return [strict(item, depth + 1) for item in value]
     return value
 

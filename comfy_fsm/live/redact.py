@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import html
+import json
 import re
 from collections.abc import Callable, Iterable
 from urllib.parse import unquote
@@ -20,8 +21,6 @@ from comfy_fsm.core import observations as seen
 from comfy_fsm.errors import ClientError
 
 REDACTED = "[redacted]"
-MARKER = "comfy_fsm"
-"""Our name in `extra_data`: under it the prompt id that we chose, which every version shows again (P10)."""
 MIN_SECRET = 6
 """Characters; what is shorter cannot be told from ordinary text, and would take half the log with it."""
 
@@ -31,8 +30,9 @@ _CREDENTIAL = r"[\w.-]*(?:token|key|secret|passw|pwd|auth|credential|signature|s
 _LOGIN = re.compile(r"(?<=://)[^/@\s\"'<>]+(?=@)")
 _PARAMETER = re.compile(rf"(?<=[?&])({_CREDENTIAL}=)[^&#\s\"'<>]+", re.IGNORECASE)
 _NAME = re.compile(_CREDENTIAL, re.IGNORECASE)
-_ESCAPED = re.compile(r"\\+(?:u\{?([0-9a-f]{4,8})\}?|U([0-9a-f]{8})|([^ux\\]))", re.IGNORECASE)
-_ESCAPED_BYTES = re.compile(r"(?:\\+x[0-9a-f]{2})+", re.IGNORECASE)
+_ESCAPED = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([^uUx\\]))")
+_ESCAPED_BYTES = re.compile(r"(?:\\+x[0-9a-fA-F]{2})+")
+_CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _ROUNDS = 8  # encodings within encodings that are undone
 
 
@@ -43,6 +43,7 @@ class Redactor:
         self._keep_inputs = keep_inputs
         self._graph = _whole if keep_inputs else _links
         self._secrets: set[str] = set()
+        self._plain: set[str] = set()
         self._cores: set[str] = set()
         self._hexes: set[str] = set()
         self._signs: tuple[bytes, ...] = (b"@", b"?", b"&")
@@ -54,11 +55,13 @@ class Redactor:
         for secret in secrets:
             if len(secret) < MIN_SECRET:
                 raise ClientError(
-                    f"a secret of {len(secret)} characters cannot be told from ordinary text, so it was not registered; "
-                    f"choose one of at least {MIN_SECRET}"
+                    f"a secret of {len(secret)} characters cannot be told from ordinary text, so this one was not "
+                    f"registered; choose one of at least {MIN_SECRET}"
                 )
             raw = secret.encode("utf-8", "surrogatepass")
             self._secrets.add(secret)
+            if len(plain := _unescaped(secret)) >= MIN_SECRET:
+                self._plain.add(plain)
             self._cores |= _cores(raw)
             self._hexes.add(raw.hex())
         if secrets:
@@ -74,8 +77,8 @@ class Redactor:
     def request(self, method: str, path: str, body: object) -> tuple[str, object]:
         """Path and body as they may be logged; a credential in `extra_data` is a registered secret from now on."""
         try:
-            kept = self._asked(_route(method, path), wire.strict(body))
-        except RecursionError:
+            kept = self._asked(_route(method, path), wire.loads(json.dumps(body).encode()))
+        except (wire.Unreadable, RecursionError):
             kept = None
         return self._text(path), kept
 
@@ -121,9 +124,8 @@ class Redactor:
 
     def _learn(self, body: object) -> None:
         extra = body.get("extra_data") if isinstance(body, dict) else None
-        for name, item in extra.items() if isinstance(extra, dict) else ():
-            if isinstance(item, str) and len(item) >= MIN_SECRET and item not in self._secrets and _NAME.fullmatch(name):
-                self.add(item)
+        credentials = [item for name, item in extra.items() if _NAME.fullmatch(name)] if isinstance(extra, dict) else []
+        self.add(*(item for item in credentials if isinstance(item, str) and len(item) >= MIN_SECRET))
 
     def _answered(self, route: tuple[str, ...], body: bytes) -> object:
         raw = Raw(body)
@@ -193,18 +195,26 @@ class Redactor:
 
     def scrub(self, line: bytes) -> bytes:
         """The line itself, or where a secret is in it, one without; a line of a trace remains one."""
-        for sign in self._signs:  # a microsecond for most lines, of which 20,000 come a second
-            if sign in line:
-                break
-        else:
-            if not self._hex_signs or not any(sign in lowered for lowered in (line.lower(),) for sign in self._hex_signs):
-                return line
+        if not self._suspects(line):
+            return line
         try:
             value = wire.loads(line)
             clean = self._clean(value, _ENVELOPE)
         except (wire.Unreadable, RecursionError):
             return self._blank(line)
         return line if clean == value else encode(clean)
+
+    def _suspects(self, line: bytes) -> bool:
+        """A look that costs a microsecond, since 20,000 lines come a second: most hold no sign of anything."""
+        for sign in self._signs:
+            if sign in line:
+                return True
+        if self._hex_signs:
+            lowered = line.lower()
+            for sign in self._hex_signs:
+                if sign in lowered:
+                    return True
+        return False
 
     def _blank(self, line: bytes) -> bytes:
         """A line too deep to look into is kept only if its text as a whole is clean."""
@@ -238,14 +248,14 @@ class Redactor:
         spaced, packed, lowered = plain.replace("+", " "), "".join(plain.split()), plain.lower()
         packed = packed.replace("-", "+").replace("_", "/")
         return (
-            any(secret in plain or secret in spaced for secret in self._secrets)
+            any(secret in plain or secret in spaced for secret in self._plain)
             or any(core in packed for core in self._cores)
             or any(digits in lowered for digits in self._hexes)
         )
 
 
 def _cores(raw: bytes) -> set[str]:
-    """What base64 makes of it, whatever stands before and after: of three alignments, what neither neighbour touches."""
+    """What base64 makes of it in each of three alignments, less the ends, which its neighbours change."""
     texts = [base64.b64encode(bytes(before) + raw).decode() for before in range(3)]
     return {text[-(-8 * before // 6) : 8 * (before + len(raw)) // 6] for before, text in enumerate(texts)}
 
@@ -269,7 +279,7 @@ def _unescaped(text: str) -> str:
 def _character(match: re.Match[str]) -> str:
     code = match[1] or match[2]
     if code is None:
-        return str(match[3])
+        return _CONTROLS.get(match[3], match[3])
     return chr(int(code, 16)) if int(code, 16) < 0x110000 else ""
 
 
@@ -324,7 +334,7 @@ def _dict(value: object) -> object:
 
 def _marked(value: object) -> dict[str, object]:
     """Of extra_data, our marker: the rest may hold keys of services that cost money (P28)."""
-    return _only(value, **{MARKER: _text})
+    return _only(value, **{evidence.MARK: _text})
 
 
 def _links(value: object) -> object:
@@ -344,19 +354,13 @@ def _links(value: object) -> object:
 
 
 def _queue(raw: Raw) -> object:
-    """The ids; the long form only where an id was chosen by us and given another by the server (P10, P28)."""
-    listed = evidence.queue(raw)
-    full = wire.body(raw, evidence.FullQueue)
-    parts = [full.queue_running, full.queue_pending] if full is not None else []
-    items = [[_listed(item) for item in part] for part in parts]
-    if not any(item[3] and item[3] != {MARKER: item[1]} for part in items for item in part):
-        return None if listed is None else {"running": listed[0], "pending": listed[1]}
-    return {"queue_running": items[0], "queue_pending": items[1]}
-
-
-def _listed(item: list[Raw]) -> list[object]:
-    number, name, _, extra = [wire.loads(bytes(part)) for part in (*item, *[Raw(b"null")] * 4)[:4]]
-    return [_number(number) or 0, _text(name), {}, _marked(extra), []]
+    """The ids; in the long form only where the server gave an id of its own to what we marked (P10, P28)."""
+    listed, marks = evidence.queue(raw), evidence.marks(raw)
+    if listed is None or all(prompt_id == mark for prompt_id, mark in marks.items()):
+        return listed and {"running": listed[0], "pending": listed[1]}
+    extras = {prompt_id: {evidence.MARK: mark} for prompt_id, mark in marks.items()}
+    parts = dict(zip(("queue_running", "queue_pending"), listed, strict=True))
+    return {part: [[None, name, {}, extras.get(name, {}), []] for name in names] for part, names in parts.items()}
 
 
 def _is_ours(record: object) -> bool:

@@ -58,7 +58,7 @@ async def without_a_client_id_everybody_hears_the_progress_and_nobody_the_end(se
 async def without_a_client_id_everybody_hears_of_an_interrupt(server: Server) -> None:
     async with server.socket() as one, server.socket() as two:
         prompt_id = await server.submit("slow")
-        await running(server, prompt_id)
+        await server.begun(prompt_id)
         await server.post("/interrupt", {"prompt_id": prompt_id})
         for window in (one, two):
             await window.until("execution_interrupted", prompt_id=prompt_id)
@@ -182,12 +182,6 @@ async def the_origin_of_the_server_itself_is_let_in(server: Server) -> None:
     assert (await server.get("/queue", headers=own)).status == 200
     async with server.socket(headers=own) as window:
         assert window.heard[0].data["sid"] == window.client_id
-
-
-async def running(server: Server, prompt_id: str) -> None:
-    """Waits until a prompt runs, for one whose start nobody hears."""
-    while prompt_id not in (await server.queue()).running:
-        await asyncio.sleep(0.01)
 
 
 async def steps_possible(server: Server) -> None:

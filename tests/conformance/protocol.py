@@ -148,6 +148,12 @@ class Server:
         await window.ended(prompt_id)
         return prompt_id
 
+    async def begun(self, prompt_id: str) -> None:
+        """Waits until a prompt runs, for one whose start no socket tells (P2)."""
+        async with asyncio.timeout(PATIENCE):
+            while prompt_id not in (await self.queue()).running:
+                await asyncio.sleep(PACE)
+
     async def entry(self, prompt_id: str) -> dict[str, Any] | None:
         """What the history has of a prompt."""
         answer = await self.get(f"/history/{prompt_id}")
