@@ -23,7 +23,13 @@ class Policy(Struct, frozen=True, kw_only=True):
     look_limit_seconds: float = 30.0
     """The longest wait between two looks."""
     reopen_seconds: float = 0.5
-    """Wait before a lost socket is opened again."""
+    """Wait before a lost socket is opened again; doubles with each failure."""
+    reopen_limit_seconds: float = 30.0
+    """The longest such wait."""
+    damp_seconds: float = 10.0
+    """A connection that lived less than this counts as one more failure: a storm has successes, too (F28)."""
+    deadline_seconds: float = 30.0
+    """How long an answer may take, as a whole."""
     prove_seconds: float = 5.0
     """After a POST, how long an open socket may say nothing at all before its prompt is looked for (P3)."""
     open_seconds: float = 15.0

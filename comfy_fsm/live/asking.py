@@ -82,14 +82,16 @@ class Asking:
         try:
             async with self.server.download(ask) as stream:
                 await self._told(request_id, stream.status, Raw(b"null"), window)
+                if stream.status != 200:
+                    raise self._failed_download(f"HTTP {stream.status}")
                 yield stream
         except NoAnswer as error:
             await self._missing(request_id, error, window)
-            raise DownloadFailed(
-                f"{self.server.url}: the file could not be fetched ({error.name}), so nothing was saved; "
-                "try again: the server keeps it",
-                self.server.url,
-            ) from error
+            raise self._failed_download(error.name) from error
+
+    def _failed_download(self, why: str) -> DownloadFailed:
+        url = self.server.url
+        return DownloadFailed(f"{url}: the file could not be fetched ({why}), so nothing was saved; try again", url)
 
     async def _begin(self, ask: Ask, window: str | None) -> str:
         request_id = f"{_RUN}-{next(_NUMBERS)}"

@@ -13,7 +13,7 @@ import os
 import ssl
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from comfy_fsm.core import observations as seen
@@ -23,7 +23,7 @@ from comfy_fsm.core.policy import DEFAULT, Policy
 from comfy_fsm.errors import BadServerUrl, ClientClosed
 from comfy_fsm.live import asks
 from comfy_fsm.live.asks import Ask
-from comfy_fsm.live.comfy import Comfy, Stream
+from comfy_fsm.live.comfy import Comfy
 from comfy_fsm.live.log import Log, MemoryLog
 from comfy_fsm.live.recorder import Noted
 from comfy_fsm.live.redact import Redactor
@@ -53,7 +53,14 @@ class Client:
         urls = [servers] if isinstance(servers, str) else list(servers)
         if not urls:
             raise BadServerUrl("no server was named, so nothing can be submitted; give at least one address")
-        self._comfies = [Comfy(u, headers=headers, ssl_context=ssl_context, trust_env=trust_env) for u in urls]
+        self._comfies = [
+            Comfy(
+                url, headers=headers, ssl_context=ssl_context, trust_env=trust_env,
+                deadline_seconds=policy.deadline_seconds, damp_seconds=policy.damp_seconds,
+                backoff_seconds=(policy.reopen_seconds, policy.reopen_limit_seconds),
+            )
+            for url in urls
+        ]  # fmt: skip
         own = (secret for server in self._comfies for secret in server.secrets)
         self._redactor = Redactor([*own, *secrets], keep_inputs=keep_inputs)
         self._path = log
@@ -248,10 +255,10 @@ class Client:
         self._runner.note(seen.Command(at=now, window=handle.window, server=handle.server, data=data))
 
     @contextlib.asynccontextmanager
-    async def _fetch(self, output: Output, window: str, server: str) -> AsyncGenerator[Stream, None]:
+    async def _fetch(self, output: Output, window: str, server: str) -> AsyncGenerator[AsyncIterator[bytes], None]:
         ask = asks.view(output.filename, output.subfolder, output.type)
         async with self._runner.askings[server].stream(ask, window) as stream:
-            yield stream
+            yield stream.chunks
 
 
 class Window:

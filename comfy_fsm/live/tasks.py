@@ -91,7 +91,7 @@ class TaskHandle:
     @property
     def outputs(self) -> list[OutputFile]:
         """The files that it produced, to be read or saved."""
-        return [OutputFile(output, self._fetch) for output in (self.result.outputs if self.result else ())]
+        return [OutputFile(output, self.server, self._fetch) for output in (self.result.outputs if self.result else ())]
 
     def report(self, text: str, value: float | None = None, max: float | None = None) -> None:
         """Tell those who follow this task of a stage of the application's own; may be called from any thread."""
