@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
-from collections.abc import Coroutine
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import cyclopts
 from cyclopts import App, Parameter
 
-from comfy_fsm.errors import BadServerUrl, BadWorkflow, ClientError, ComfyFsmError, InvariantBroken, LogError
+from comfy_fsm.errors import BadServerUrl, BadWorkflow, ClientError, InvariantBroken, LogError
 
 if TYPE_CHECKING:
     from comfy_fsm.live.client import Client
-    from comfy_fsm.live.tasks import TaskHandle
 
 USAGE, BAD_DATA, NO_INPUT, UNREACHABLE, OUR_FAULT = 64, 65, 66, 69, 70
-NOT_COMPLETED, ENDED_BY_SIGNAL = 1, 128
+ENDED_BY_SIGNAL = 128
 MOST = 64 * 1024 * 1024  # bytes of a workflow file; real ones have some hundred thousand
 Server = Annotated[list[str], Parameter(name="--server", negative="")]
 LogFile = Annotated[str, Parameter(name="--log")]
@@ -63,13 +60,12 @@ def run(
     """
     if not workflows:
         raise _Wrong("name a workflow file; --help tells more")
+    from comfy_fsm.live import errand
+    from comfy_fsm.screen import Bars
+
     graphs = [(name, _workflow(name)) for name in workflows]
-
-    async def work(client: Client) -> int:
-        window = client.window()
-        return await _follow([(name, await window.submit(graph)) for name, graph in graphs], output)
-
-    return _with_client(server, log, token_env, work)
+    with Bars() as screen:
+        return errand.submit(graphs, output, _opening(server, log, token_env), screen)
 
 
 @app.command
@@ -87,12 +83,12 @@ def resume(server: Server, log: LogFile = "comfy-fsm.log", output: Folder = ".",
     token_env
         Name of an environment variable that holds a token; it is sent as a bearer token.
     """
+    from comfy_fsm.live import errand
+    from comfy_fsm.screen import Bars
+
     _must_exist(log)
-
-    async def work(client: Client) -> int:
-        return await _follow([(task.prompt_id, task) for task in client.tasks], output)
-
-    return _with_client(server, log, token_env, work)
+    with Bars() as screen:
+        return errand.resume(output, _opening(server, log, token_env), screen)
 
 
 @app.command
@@ -164,65 +160,16 @@ def _must_exist(log: str) -> None:
         raise LogError(f"{log} is no log of this project; name the file that was given as --log")
 
 
-def _with_client(servers: list[str], log: str, token_env: str | None, work: Any) -> int:
-    """Run the work with a client, which is closed in order whatever ends it, SIGTERM and SIGINT too."""
+def _opening(servers: list[str], log: str, token_env: str | None) -> Callable[[], Client]:
+    """How to open the client: in the loop that will run it."""
+    from comfy_fsm.live.client import Client
+
     headers = {}
     if token_env is not None:
         if token_env not in os.environ:
             raise _Wrong(f"the environment has no variable {token_env}; set it to the token")
         headers["Authorization"] = f"Bearer {os.environ[token_env]}"
-
-    async def whole() -> int:
-        from comfy_fsm.live.client import Client
-
-        async with Client(servers, log=log, headers=headers) as client:
-            status: int = await work(client)
-            return status
-
-    return asyncio.run(_until_signal(whole()))
-
-
-async def _until_signal(work: Coroutine[Any, Any, int]) -> int:
-    working = asyncio.ensure_future(work)
-    got: list[int] = []
-
-    def end(number: int) -> None:
-        got.append(number)
-        working.cancel()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, end, number)
-    try:
-        return await working
-    except asyncio.CancelledError:
-        return ENDED_BY_SIGNAL + got[0] if got else OUR_FAULT
-
-
-async def _follow(tasks: list[tuple[str, TaskHandle]], folder: str) -> int:
-    from comfy_fsm.screen import Bars
-
-    with Bars().shown() as bars:
-        following = [asyncio.create_task(bars.follow(task, Path(name).name)) for name, task in tasks]
-        await asyncio.gather(*following)
-    return max([await _save(name, task, folder) for name, task in tasks], default=0)
-
-
-async def _save(name: str, task: TaskHandle, folder: str) -> int:
-    from comfy_fsm.screen import complain, say
-
-    status = 0
-    try:
-        await task
-    except ComfyFsmError as error:
-        complain(f"{name}: {error}")
-        status = NOT_COMPLETED
-    for output in task.outputs:
-        try:
-            say(str(await output.save_into(folder)))
-        except (ClientError, OSError) as error:
-            complain(f"{name}: {error}")
-            status = NOT_COMPLETED
-    return status
+    return lambda: Client(servers, log=log, headers=headers)
 
 
 class _Wrong(Exception):

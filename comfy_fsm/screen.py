@@ -6,14 +6,12 @@ Nothing is parsed as markup, and whatever a server said has passed `harmless`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from comfy_fsm.live.tasks import TaskHandle
 from comfy_fsm.live.updates import Update
 from replay.report.harmless import harmless
 
@@ -28,22 +26,30 @@ class Bars:
             name, BarColumn(), state, TimeElapsedColumn(), console=console, disable=not console.is_terminal
         )
 
-    @contextmanager
-    def shown(self) -> Iterator[Bars]:
-        with self._progress:
-            yield self
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
 
-    async def follow(self, task: TaskHandle, name: str) -> None:
-        """Keep the bar of this task true until it settles."""
-        bar = self._progress.add_task("", total=None, name=harmless(name, 40), state=task.state)
-        async for update in task:
-            total, done = _share(update)
-            self._progress.update(bar, state=harmless(_told(task, update), 60), total=total, completed=done)
-        self._progress.update(bar, state=task.state, total=1.0, completed=1.0)
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
 
+    def begin(self, name: str, state: str) -> TaskID:
+        return self._progress.add_task("", total=None, name=harmless(name, 40), state=state)
 
-def _told(task: TaskHandle, update: Update) -> str:
-    return f"{task.state} node {update.node}" if update.node else task.state
+    def move(self, bar: TaskID, state: str, update: Update) -> None:
+        total, done = _share(update)
+        told = f"{state} node {update.node}" if update.node else state
+        self._progress.update(bar, state=harmless(told, 60), total=total, completed=done)
+
+    def end(self, bar: TaskID, state: str) -> None:
+        self._progress.update(bar, state=state, total=1.0, completed=1.0)
+
+    def say(self, text: str) -> None:
+        """A line on standard output."""
+        print(harmless(text, 2_000), flush=True)
+
+    def complain(self, text: str) -> None:
+        complain(text)
 
 
 def _share(update: Update) -> tuple[float | None, float]:
@@ -53,13 +59,7 @@ def _share(update: Update) -> tuple[float | None, float]:
     return update.max, max(0.0, min(update.value or 0.0, update.max))
 
 
-def say(text: str) -> None:
-    """A line on standard output."""
-    print(harmless(text, 2_000), flush=True)
-
-
 def complain(text: str) -> None:
     """A line on standard error."""
-    Console(file=sys.stderr, highlight=False, markup=False, emoji=False, soft_wrap=True).print(
-        Text(f"comfy_fsm: {harmless(text, 2_000)}")
-    )
+    console = Console(file=sys.stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console.print(Text(f"comfy_fsm: {harmless(text, 2_000)}"))

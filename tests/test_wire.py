@@ -140,6 +140,7 @@ def test_a_line_that_does_not_say_what_or_when_is_unreadable(line: bytes) -> Non
 def check_kept(text: str) -> None:
     """The line of a frame is one line, reads, and says whose frame it was, whatever the frame says."""
     line = wire.message_line(text, at=1.5, window="w", server="http://s", conn=4)
+    assert wire.message(text, at=1.5, window="w", server="http://s", conn=4) == (line, wire.parse(line))
     assert b"\n" not in line
     assert b"\r" not in line
     read = wire.parse(line)
@@ -180,6 +181,24 @@ def test_a_frame_cannot_speak_for_another_window_or_as_another_kind(text: str) -
     check_kept(text)
 
 
+ENDINGS = (
+    "}",
+    "]",
+    '"',
+    '},"kind":"tick"',
+    '},"window":"other","data":{',
+    ',"at":9',
+    '}\n{"at":1,"kind":"tick"',
+    "\\",
+    " ",
+)
+
+
+@given(st.sampled_from(FRAMES), st.lists(st.sampled_from(ENDINGS) | st.text(max_size=3), min_size=1, max_size=4))
+def test_whatever_follows_a_frame_the_line_stays_that_of_its_window(text: str, more: list[str]) -> None:
+    check_kept(text + "".join(more))
+
+
 @given(st.sampled_from(FRAMES), st.data())
 def test_a_frame_that_is_cut_off_is_undecodable(text: str, data: st.DataObject) -> None:
     cut = data.draw(st.integers(1, len(text) - 1))
@@ -190,3 +209,72 @@ def test_a_frame_that_is_cut_off_is_undecodable(text: str, data: st.DataObject) 
 @given(st.binary(max_size=80))
 def test_any_bytes_are_read_as_something(line: bytes) -> None:
     wire.read(line)
+
+
+# binary frames
+
+UUID = "f7b912b0-3129-429e-84e9-18ca573716b0"
+
+
+def sized(*parts: str | bytes) -> bytes:
+    raw = [part.encode() if isinstance(part, str) else part for part in parts]
+    return b"".join(len(part).to_bytes(4) + part for part in raw)
+
+
+def binary(payload: bytes) -> dict[str, object]:
+    """What the line says, once it was read as what it should be."""
+    line = wire.binary_line(payload, at=1.5, window="w", server="http://s", conn=4)
+    read = wire.parse(line)
+    assert isinstance(read, seen.Binary)
+    assert (read.at, read.window, read.server, read.conn) == (1.5, "w", "http://s", 4)
+    data = json.loads(line)["data"]
+    assert data.pop("bytes") == len(payload)
+    metadata = data.get("metadata", {})
+    assert (read.data.metadata.prompt_id if read.data.metadata else None) == metadata.get("prompt_id")
+    return data
+
+
+METADATA = {"node_id": "2", "prompt_id": UUID, "parent_node_id": None, "image_type": "image/jpeg"}
+
+
+@pytest.mark.parametrize(
+    ("payload", "told", "image"),
+    [
+        (b"\0\0\0\1\0\0\0\1\xff\xd8", {"event": 1, "format": "image/jpeg"}, b"\xff\xd8"),
+        (b"\0\0\0\1\0\0\0\2\x89P", {"event": 1, "format": "image/png"}, b"\x89P"),
+        (b"\0\0\0\1\0\0\0\7??", {"event": 1}, b"??"),
+        (b"\0\0\0\3" + sized("2") + b"step 1", {"event": 3, "node": "2", "text": "step 1"}, None),
+        (
+            b"\0\0\0\3" + sized(UUID, "2") + "é".encode(),
+            {"event": 3, "metadata": {"prompt_id": UUID}, "node": "2", "text": "é"},
+            None,
+        ),
+        (b"\0\0\0\3" + sized(UUID) + b"step", {"event": 3, "node": UUID, "text": "step"}, None),
+        (b"\0\0\0\4" + sized(json.dumps(METADATA)) + b"\xff\xd8", {"event": 4, "metadata": METADATA}, b"\xff\xd8"),
+        (b"\0\0\0\x63rest", {"event": 99}, None),
+    ],
+)
+def test_a_binary_frame_tells_what_it_is_about_and_keeps_no_image(
+    payload: bytes, told: dict[str, object], image: bytes | None
+) -> None:
+    assert binary(payload) == told
+    assert wire.image_of(payload) == image
+
+
+@pytest.mark.parametrize(
+    ("payload", "event"),
+    [(b"", 0), (b"\0\0", 0), (b"\0\0\0\1", 1), (b"\0\0\0\3\0\0", 3), (b"\0\0\0\3\xff\xff\xff\xffx", 3), (b"\0\0\0\4", 4),
+     (b"\0\0\0\4" + sized("{"), 4), (b"\0\0\0\4" + sized("[1]"), 4), (b"\0\0\0\4\xff\xff\xff\xff{}", 4),
+     (b"\0\0\0\4" + sized("[" * 9_000), 4), (b"\0\0\0\4" + sized('{"prompt_id":7,"x":{"y":[]}}'), 4),
+     (b"\0\0\0\4" + sized('{"x":"' + "y" * 9_000 + '"}'), 4)],
+)  # fmt: skip
+def test_of_a_malformed_binary_frame_its_kind_and_length_are_kept(payload: bytes, event: int) -> None:
+    assert binary(payload) == {"event": event}
+    assert wire.image_of(payload) is None
+
+
+@given(st.sampled_from([0, 1, 3, 4]), st.binary(max_size=60))
+def test_no_binary_frame_raises_or_makes_a_long_line(event: int, rest: bytes) -> None:
+    binary(event.to_bytes(4) + rest)
+    line = wire.binary_line(event.to_bytes(4) + sized(rest) + bytes(100_000), at=1.0, window="w", server="s")
+    assert len(line) < 7 * wire.MAX_CITED

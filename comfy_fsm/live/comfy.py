@@ -140,7 +140,8 @@ class Comfy:
             cookies=self._jar,
             verify=self._ssl,
             trust_env=self._trust_env,
-            timeout=httpx.Timeout(self._deadline, pool=self._deadline / 2),  # a full pool shows before the deadline
+            timeout=self._deadline,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=8),  # who asks bounds how much at once
             follow_redirects=False,
         )
 
@@ -213,7 +214,7 @@ class Comfy:
             try:
                 request = pool.build_request(ask.method, self.url + ask.path, **content)  # type: ignore[arg-type]
                 return await pool.send(request, stream=True)
-            except (RuntimeError, httpx.PoolTimeout) as error:
+            except RuntimeError as error:  # of a loop that ended, or closed by whoever else
                 if pool is self._pool:
                     self._dead.append(pool)  # what others still ask of it goes on
                     self._pool = self._new_pool()
@@ -386,7 +387,8 @@ def _name(error: BaseException) -> str:
     """Why no answer came, in one word. ConnectError means refused, and nothing else: it counts as an outage (P8)."""
     causes = [error]
     for cause in causes:
-        causes += cause.exceptions if isinstance(cause, BaseExceptionGroup) else filter(None, [cause.__cause__])
+        within = (cause.__cause__, *cause.args, *getattr(cause, "exceptions", ()))  # httpcore puts it into the args
+        causes += [inner for inner in within if isinstance(inner, BaseException)]
     if isinstance(error, httpx.ConnectError | OSError):
         if any(isinstance(cause, ConnectionRefusedError) or _REFUSED in str(cause) for cause in causes):
             return "ConnectError"

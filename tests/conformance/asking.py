@@ -147,7 +147,7 @@ async def jobs_are_listed_or_not_there_at_all(server: Server) -> None:
     assert answer.status == 404 or isinstance(answer.body["jobs"], list)
 
 
-@scenario("P26", "P28", since="0.3.0")
+@scenario("P26", "P28", since="2024-06-30")
 async def every_route_is_also_under_api(server: Server) -> None:
     for path in ("/queue", "/system_stats", f"/history/{uuid.uuid4()}"):
         plain, prefixed = await server.get(path), await server.get("/api" + path)
@@ -155,7 +155,7 @@ async def every_route_is_also_under_api(server: Server) -> None:
         assert set(plain.body) == set(prefixed.body)
 
 
-@scenario(since="0.3.10")
+@scenario(since="0.3.11")
 async def the_system_tells_its_version(server: Server) -> None:
     system = (await server.get("/system_stats")).body["system"]
     assert all(part.isdigit() for part in system["comfyui_version"].split("."))

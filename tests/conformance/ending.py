@@ -17,7 +17,7 @@ def endings(window: Socket, prompt_id: str) -> list[str]:
     return [kind for kind in window.types(prompt_id) if kind.startswith("execution_")][2:]  # without start and cached
 
 
-@scenario("P21", since="0.3.0")
+@scenario("P21", since="2024-07-21")
 async def a_success_is_told_before_the_status_and_executing_null_after_it(server: Server) -> None:
     async with server.socket() as window:
         await server.run("picture", window)
@@ -32,7 +32,7 @@ async def at_executing_null_the_history_has_the_prompt(server: Server) -> None:
         assert await server.entry(prompt_id) is not None
 
 
-@scenario("P22", since="0.3.0")
+@scenario("P22", since="2024-07-21")
 async def executing_null_follows_success_failure_and_interrupt_alike(server: Server) -> None:
     async with server.socket() as window:
         success = await server.run("picture", window)
@@ -45,7 +45,7 @@ async def executing_null_follows_success_failure_and_interrupt_alike(server: Ser
             assert window.types(prompt_id)[-1] == "executing"
 
 
-@scenario("P21")
+@scenario("P21", since="2024-01-31")
 async def the_record_of_a_success_has_the_prompt_its_outputs_and_messages(server: Server) -> None:
     async with server.socket() as window:
         prompt_id = await server.run("picture", window)
@@ -58,7 +58,7 @@ async def the_record_of_a_success_has_the_prompt_its_outputs_and_messages(server
         assert {data["prompt_id"] for _, data in record["status"]["messages"]} == {prompt_id}
 
 
-@scenario("P23")
+@scenario("P23", since="0.3.0")
 async def an_interrupt_is_an_error_to_the_history_but_for_one_message(server: Server) -> None:
     async with server.socket() as window:
         status = (await server.record(await interrupted(server, window)))["status"]
@@ -69,7 +69,7 @@ async def an_interrupt_is_an_error_to_the_history_but_for_one_message(server: Se
         assert "execution_error" not in kinds
 
 
-@scenario("P21", "P24")
+@scenario("P21", "P24", since="0.3.0")
 async def a_failure_at_run_time_names_its_node_in_the_frame_and_in_the_history(server: Server) -> None:
     async with server.socket() as window:
         prompt_id = await server.run("failing", window)
@@ -91,7 +91,7 @@ async def the_outputs_of_a_failure_are_those_it_had_before(server: Server) -> No
         assert set((await server.record(prompt_id))["outputs"]) == {"2"}
 
 
-@scenario("P24")
+@scenario("P24", since="2024-01-31")
 async def a_success_after_a_failure_is_a_success(server: Server) -> None:
     async with server.socket() as window:
         await server.run("failing", window)

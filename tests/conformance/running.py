@@ -30,7 +30,7 @@ async def each_node_begins_with_a_progress_state(server: Server) -> None:
         assert {node["state"] for node in last["nodes"].values()} == {"finished"}
 
 
-@scenario("P14", since="0.3.0")
+@scenario("P14", since="2024-08-15")
 async def a_rerun_lists_what_is_cached_and_shows_its_outputs_again(server: Server) -> None:
     graph = workflow("picture")
     async with server.socket() as window:
@@ -45,7 +45,7 @@ async def a_rerun_lists_what_is_cached_and_shows_its_outputs_again(server: Serve
         assert (await server.record(again))["outputs"] == (await server.record(first))["outputs"]
 
 
-@scenario("P14", since="0.3.0")
+@scenario("P14", since="2024-08-15")
 async def a_cached_output_with_nothing_to_show_sends_executed_with_null(server: Server) -> None:
     graph = workflow("silent")
     async with server.socket() as window:
@@ -64,7 +64,7 @@ async def the_twin_of_a_node_of_the_same_prompt_is_executed_with_null_and_never_
         assert window.told("execution_cached", prompt_id)[0]["nodes"] == []
 
 
-@scenario("P15", "P25")
+@scenario("P15", "P25", since="2024-01-31")
 async def an_output_with_nothing_to_show_is_never_executed_and_the_prompt_completes(server: Server) -> None:
     async with server.socket() as window:
         prompt_id = await server.run("silent", window)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from types import ModuleType
 from typing import NamedTuple
 
 from tests.conformance.protocol import Server
@@ -28,19 +29,18 @@ class Scenario(NamedTuple):
         return age(version) >= age(self.since)
 
 
-SCENARIOS: list[Scenario] = []
+def scenario(*facts: str, since: str = "") -> Callable[[Play], Scenario]:
+    """Makes a scenario of a function; `since` is the first version for which it holds, by default any."""
+    return lambda play: Scenario(play, facts, since)
 
 
-def scenario(*facts: str, since: str = "") -> Callable[[Play], Play]:
-    """Enters a function in the list; `since` is the first version for which it holds, by default any."""
-
-    def enter(play: Play) -> Play:
-        SCENARIOS.append(Scenario(play, facts, since))
-        return play
-
-    return enter
+def scenarios_of(room: ModuleType) -> list[Scenario]:
+    """All of a module, in their order."""
+    return [value for value in vars(room).values() if isinstance(value, Scenario)]
 
 
 def age(version: str) -> tuple[int, ...]:
-    """A version to compare by; one without a number, as servers before January 2025 have none, is older than all."""
+    """A version to compare by: dates come before all numbers, and a server that tells neither before all dates."""
+    if re.fullmatch(r"\d{4}-\d\d-\d\d", version):
+        return (0, 0, *map(int, version.split("-")))
     return tuple(map(int, version.split("."))) if re.fullmatch(r"\d+(\.\d+)*", version) else ()
