@@ -64,6 +64,7 @@ def run(
     from comfy_fsm.screen import Bars
 
     graphs = [(name, _workflow(name)) for name in workflows]
+    os.makedirs(output, exist_ok=True)
     with Bars() as screen:
         return errand.submit(graphs, output, _opening(server, log, token_env), screen)
 
@@ -87,6 +88,7 @@ def resume(server: Server, log: LogFile = "comfy-fsm.log", output: Folder = ".",
     from comfy_fsm.screen import Bars
 
     _must_exist(log)
+    os.makedirs(output, exist_ok=True)
     with Bars() as screen:
         return errand.resume(output, _opening(server, log, token_env), screen)
 

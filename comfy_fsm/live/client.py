@@ -17,6 +17,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, M
 from typing import Any, Self
 
 from comfy_fsm.core import observations as seen
+from comfy_fsm.core.board import Board
 from comfy_fsm.core.effects import Output, Result
 from comfy_fsm.core.evidence import MARK
 from comfy_fsm.core.policy import DEFAULT, Policy
@@ -94,6 +95,11 @@ class Client:
     @property
     def servers(self) -> list[str]:
         return [server.url for server in self._comfies]
+
+    @property
+    def board(self) -> Board:
+        """All that is known, folded from what is committed; read only."""
+        return self._runner.board
 
     @property
     def tasks(self) -> list[TaskHandle]:

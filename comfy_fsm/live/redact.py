@@ -61,7 +61,7 @@ class Redactor:
             raw = secret.encode("utf-8", "surrogatepass")
             self._secrets.add(secret)
             if len(plain := _unescaped(secret)) >= MIN_SECRET:
-                self._plain.add(plain)
+                self._plain.add(plain.replace("+", " "))
             self._cores |= _cores(raw)
             self._hexes.add(raw.hex())
         if secrets:
@@ -135,7 +135,7 @@ class Redactor:
             case ("GET", "queue"):
                 return _queue(raw)
             case ("GET", "history", *prompt_id) if wire.body(raw, dict[str, evidence.Record]) is not None:
-                records = _each(self._record)(wire.loads(body))
+                records = _each(self._record)(wire.loads(body)) or {}
                 return records if prompt_id else {name: record for name, record in records.items() if _is_ours(record)}
             case ("GET", "jobs") if wire.body(raw, evidence.Jobs) is not None:
                 return _only(wire.loads(body), jobs=_every(self._job))
@@ -165,7 +165,7 @@ class Redactor:
         errors = _every(self._error)
         return _each(lambda node: _only(node, errors=errors, dependent_outputs=_texts, class_type=_text))(value)
 
-    def _record(self, value: object) -> dict[str, object]:
+    def _record(self, value: object) -> object:
         return _only(value, prompt=self._item, outputs=_dict, status=self._status)
 
     def _item(self, value: object) -> object:
@@ -245,10 +245,10 @@ class Redactor:
         if not self._secrets:
             return False
         plain = _unescaped(text)
-        spaced, packed, lowered = plain.replace("+", " "), "".join(plain.split()), plain.lower()
-        packed = packed.replace("-", "+").replace("_", "/")
+        spaced, lowered = plain.replace("+", " "), plain.lower()
+        packed = "".join(plain.split()).replace("-", "+").replace("_", "/")
         return (
-            any(secret in plain or secret in spaced for secret in self._plain)
+            any(secret in spaced for secret in self._plain)
             or any(core in packed for core in self._cores)
             or any(digits in lowered for digits in self._hexes)
         )
@@ -299,13 +299,14 @@ def _route(method: str, path: str) -> tuple[str, ...]:
 # What is kept of a value, or None; each is harmless, whatever the value is.
 
 
-def _only(value: object, **keeps: Callable[[object], object]) -> dict[str, object]:
-    fields = value if isinstance(value, dict) else {}
-    return {name: kept for name, keep in keeps.items() if (kept := keep(fields.get(name))) is not None}
+def _only(value: object, **keeps: Callable[[object], object]) -> dict[str, object] | None:
+    if not isinstance(value, dict):
+        return None
+    return {name: kept for name, keep in keeps.items() if (kept := keep(value.get(name))) is not None}
 
 
-def _each(keep: Callable[[object], object]) -> Callable[[object], dict[str, object]]:
-    return lambda value: _only(value, **dict.fromkeys(value, keep)) if isinstance(value, dict) else {}
+def _each(keep: Callable[[object], object]) -> Callable[[object], dict[str, object] | None]:
+    return lambda value: _only(value, **dict.fromkeys(value, keep)) if isinstance(value, dict) else None
 
 
 def _every(keep: Callable[[object], object]) -> Callable[[object], object]:
@@ -332,7 +333,7 @@ def _dict(value: object) -> object:
     return value if isinstance(value, dict) else None
 
 
-def _marked(value: object) -> dict[str, object]:
+def _marked(value: object) -> object:
     """Of extra_data, our marker: the rest may hold keys of services that cost money (P28)."""
     return _only(value, **{evidence.MARK: _text})
 
@@ -349,7 +350,7 @@ def _links(value: object) -> object:
             for key, link in (inputs.items() if isinstance(inputs, dict) else ())
             if isinstance(link, list) and len(link) == 2 and str(link[0]) in value
         }
-        graph[name] = _only(node, class_type=_text) | {"inputs": links}
+        graph[name] = {**(_only(node, class_type=_text) or {}), "inputs": links}
     return graph
 
 

@@ -33,7 +33,7 @@ async def at_executing_null_the_history_has_the_prompt(server: Server) -> None:
 
 
 @scenario("P22", since="2024-07-21")
-async def executing_null_follows_success_failure_and_interrupt_alike(server: Server) -> None:
+async def executing_null_follows_a_success_and_a_failure_and_an_interrupt_alike(server: Server) -> None:
     async with server.socket() as window:
         success = await server.run("picture", window)
         failure = await server.run("failing", window)
@@ -46,7 +46,7 @@ async def executing_null_follows_success_failure_and_interrupt_alike(server: Ser
 
 
 @scenario("P21", since="2024-01-31")
-async def the_record_of_a_success_has_the_prompt_its_outputs_and_messages(server: Server) -> None:
+async def the_record_of_a_success_has_its_outputs_and_its_messages(server: Server) -> None:
     async with server.socket() as window:
         prompt_id = await server.run("picture", window)
         record = await server.record(prompt_id)

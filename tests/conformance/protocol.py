@@ -7,22 +7,24 @@ import asyncio
 import json
 import struct
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import aiohttp
 
 from tests.conformance.workflows import Graph, workflow
 
 PATIENCE = 60.0
-"""Seconds for what must come: a real server without a GPU, on a shared machine, is slow, and only a failure waits so long."""
+"""Seconds for what must come: a real server without a GPU is slow, and only a failure waits so long."""
 PACE = 0.02
 """Seconds between two questions while something is waited for over HTTP."""
 
+T = TypeVar("T")
+
 
 class Frame(NamedTuple):
-    """What the socket brought; a binary frame has its number in its type, `binary 4`, and what follows it as payload."""
+    """What the socket brought; a binary frame is of the type `binary 4`, by its number, and the rest is its payload."""
 
     type: str
     data: dict[str, Any]
@@ -47,6 +49,15 @@ def frame_of(message: aiohttp.WSMessage) -> Frame:
         return Frame(told["type"], told["data"])
     (number,) = struct.unpack_from(">I", message.data)
     return Frame(f"binary {number}", {}, message.data[4:])
+
+
+async def polled(ask: Callable[[], Awaitable[T | None]]) -> T:
+    """The first answer that says something."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            if answer := await ask():
+                return answer
+            await asyncio.sleep(PACE)
 
 
 class Socket:
@@ -150,9 +161,11 @@ class Server:
 
     async def begun(self, prompt_id: str) -> None:
         """Waits until a prompt runs, for one whose start no socket tells (P2)."""
-        async with asyncio.timeout(PATIENCE):
-            while prompt_id not in (await self.queue()).running:
-                await asyncio.sleep(PACE)
+
+        async def runs() -> bool:
+            return prompt_id in (await self.queue()).running
+
+        await polled(runs)
 
     async def entry(self, prompt_id: str) -> dict[str, Any] | None:
         """What the history has of a prompt."""
@@ -164,10 +177,7 @@ class Server:
 
     async def record(self, prompt_id: str) -> dict[str, Any]:
         """The same, once it is there: for a prompt whose end no socket tells (P2)."""
-        async with asyncio.timeout(PATIENCE):
-            while (found := await self.entry(prompt_id)) is None:
-                await asyncio.sleep(PACE)
-        return found
+        return await polled(lambda: self.entry(prompt_id))
 
     async def queue(self) -> Queue:
         body = (await self.get("/queue")).body

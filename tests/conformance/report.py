@@ -10,10 +10,11 @@ from tests.conformance.scenario import Scenario
 PAGE = """\
 # Conformance
 
-How a ComfyUI server behaves is written down in this project as facts with numbers, P1, P2 and so on, which the code cites. Here each
-fact is played against servers: real ones, and the fake that the tests of this project, and of those who embed it, run against. So the
-fake is known to behave as the real one does. The scenarios are in [tests/conformance](../tests/conformance); they speak HTTP and
-WebSocket to the server by themselves, without the client on top of it.
+How a ComfyUI server behaves is known in this project as facts with numbers, P1, P2 and so on, which the code cites.
+Here they are played as scenarios against servers: real ones, and the fake (`comfy_fsm.testing`) that our tests run
+against, and those of whoever embeds us. So each vouches for the other: the facts for the real server, the fake for the
+facts. The scenarios are in [tests/conformance](../tests/conformance). They speak HTTP and WebSocket to the server by
+themselves, without our client between.
 
 ## Servers
 
@@ -25,42 +26,43 @@ WebSocket to the server by themselves, without the client on top of it.
 |---|---|
 | yes | it did as the sentence says |
 | **no** | it did not |
-| – | not played: the sentence holds for newer servers only, or this one lacks what it needs (the model, a second server) |
+| – | not played: the sentence is about newer servers, or this one lacks what it needs (the model, a second server) |
 
 {scenarios}
 
-Not played, since built-in nodes or a server that lives on cannot show them: a client that stops reading (P6), a killed server (P8, and
-the rest of P27), expansion (P17), blocked outputs (P19), a stale status (P24), proxies (P33), a dead worker (P34).
+Not played, since built-in nodes or one healthy server cannot show them: a client that stops reading (P6), a server that
+is killed or restarted (P8, P27), expansion (P17), blocked outputs (P19), a stale status (P24), proxies (P33), a dead
+worker (P34).
 
 ## Again
 
-Without a real server, against the fakes alone, this is part of every test run. Against real ones:
+Against the fakes alone this is part of every test run. Against real servers as well:
 
-1. Start one or two that nobody else uses: the scenarios clear the queue, interrupt what runs and empty the history. No GPU is needed:
+1. Start one or two that nobody else uses: the scenarios clear the queue, interrupt what runs and empty the history. No
+   GPU is needed. The first line gives them a model that computes noise, without which no progress and no preview is
+   played:
 
    ```
    python tests/conformance/tiny_model.py COMFYUI/models/diffusion_models
-   python main.py --cpu --listen 127.0.0.1 --port 8188 --disable-all-custom-nodes --disable-api-nodes --preview-method latent2rgb
+   python main.py --cpu --listen 127.0.0.1 --port 8188 --disable-all-custom-nodes --preview-method latent2rgb
    ```
 
-   The first line writes a model of noise, for progress and previews; without it, or without the preview method, those are not shown.
-
-2. Play. Without the last variable no page is written:
+2. Play, and write this page:
 
    ```
-   COMFYUI_URLS=http://127.0.0.1:8188,http://127.0.0.1:8189 COMFYUI_CONFORMANCE_REPORT=docs/conformance.md \\
-       python -m pytest tests/conformance
+   export COMFYUI_URLS=http://127.0.0.1:8188,http://127.0.0.1:8189
+   COMFYUI_CONFORMANCE_REPORT=docs/conformance.md python -m pytest tests/conformance
    ```
 """
-SIGNS = {"passed": "yes", "failed": "**no**", "skipped": "–"}
+SIGNS = {"failed": "**no**", "passed": "yes", "skipped": "–"}  # the first that any server of a name has is that name's
 
 
 class About(NamedTuple):
     """Which server it is, in words for a reader."""
 
     name: str
-    version: str
-    machine: str
+    version: str = ""
+    machine: str = ""
 
 
 @dataclass
@@ -68,35 +70,33 @@ class Row:
     """How one scenario ended at one server."""
 
     scenario: Scenario
-    place: str
-    about: About = About("unreachable", "", "")
+    about: About
     result: str = "failed"
 
 
-def table(head: list[str], lines: list[list[str]]) -> str:
-    cells = [head, ["---"] * len(head), *lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
-
-
 def page(rows: list[Row], rooms: dict[str, list[Scenario]]) -> str:
-    places = {row.place: row.about for row in rows}
-    results = {(row.scenario, row.place): row.result for row in rows}
-    day = datetime.now(UTC).date().isoformat()
-    counts = {place: Counter(row.result for row in rows if row.place == place) for place in places}
-    servers = [
-        [about.name, about.machine, day, *(str(counts[place][result]) for result in ("passed", "failed"))]
-        for place, about in places.items()
+    names = list(dict.fromkeys(row.about.name for row in rows))
+    servers = [_server([row for row in rows if row.about.name == name]) for name in names]
+    parts = [
+        f"### {title}\n\n"
+        + _table(["what is so", "facts", *names], [_line(rows, scenario, names) for scenario in room])
+        for title, room in rooms.items()
     ]
-    parts = []
-    for room, scenarios in rooms.items():
-        lines = [
-            [
-                scenario.sentence,
-                " ".join(scenario.facts),
-                *(SIGNS[results.get((scenario, place), "skipped")] for place in places),
-            ]
-            for scenario in scenarios
-        ]
-        parts.append(f"### {room}\n\n" + table(["what is so", "facts", *(a.name for a in places.values())], lines))
-    head = ["server", "on", "date", "yes", "no"]
-    return PAGE.format(servers=table(head, servers), scenarios="\n\n".join(parts))
+    head = ["server", "on", "played on", "yes", "no"]
+    return PAGE.format(servers=_table(head, servers), scenarios="\n\n".join(parts))
+
+
+def _server(rows: list[Row]) -> list[str]:
+    counts = Counter(row.result for row in rows)
+    day = datetime.now(UTC).date().isoformat()
+    return [rows[0].about.name, rows[0].about.machine, day, str(counts["passed"]), str(counts["failed"])]
+
+
+def _line(rows: list[Row], scenario: Scenario, names: list[str]) -> list[str]:
+    results = [{row.result for row in rows if row.scenario is scenario and row.about.name == name} for name in names]
+    signs = [next((sign for result, sign in SIGNS.items() if result in found), "–") for found in results]
+    return [scenario.sentence, " ".join(scenario.facts), *signs]
+
+
+def _table(head: list[str], lines: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *lines])

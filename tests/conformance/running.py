@@ -107,7 +107,7 @@ async def steps_are_told_one_by_one_with_their_prompt_and_node(server: Server) -
 
 
 @scenario("P20")
-async def a_frame_may_hold_nan(server: Server) -> None:
+async def a_frame_may_hold_NaN(server: Server) -> None:
     async with server.socket() as window:
         prompt_id = await server.run("failing with NaN", window)
         (error,) = window.told("execution_error", prompt_id)

@@ -30,7 +30,7 @@ ROOMS = {
     "Ending": scenarios_of(ending),
     "Asking": scenarios_of(asking),
 }
-SCENARIOS = sum(ROOMS.values(), [])
+SCENARIOS = [scenario for room in ROOMS.values() for scenario in room]
 FAKES = ["0.3.64", "0.3.50", "0.3.10", "2024-08-17", "2023-10-14"]
 
 
@@ -48,10 +48,11 @@ class Real(NamedTuple):
             others = [Server(url, http) for url in URLS if url != self.url]
             server = Server(self.url, http, others[0] if others else None)
             stats = (await server.get("/system_stats")).body
-            told = stats["system"]
-            version = told.get("comfyui_version", "unknown")
-            python, torch, device = told["python_version"].split()[0], told["pytorch_version"], stats["devices"][0]["type"]
-            yield server, About(f"ComfyUI {version}", version, f"Python {python}, torch {torch}, {device}")
+            system, (device, *_) = stats["system"], stats["devices"]
+            version = system.get("comfyui_version", "unknown")
+            python, torch = system["python_version"].split()[0], system["pytorch_version"]
+            machine = f"{system['os']}, Python {python}, torch {torch}, {device['type']}"
+            yield server, About(f"ComfyUI {version}", version, machine)
 
 
 class Fake(NamedTuple):
@@ -69,7 +70,7 @@ class Fake(NamedTuple):
             FakeComfy(version=self.version) as other,
             aiohttp.ClientSession() as http,
         ):
-            about = About(f"fake {self.version}", self.version, f"Python {platform.python_version()}")
+            about = About(f"fake {self.version}", self.version, f"{os.name}, Python {platform.python_version()}")
             yield Server(fake.url, http, Server(other.url, http)), about
 
 
@@ -89,7 +90,7 @@ def rows() -> Iterator[list[Row]]:
 
 @pytest.mark.parametrize(("place", "scenario"), CASES, ids=str)
 def test_the_server_does_as_the_scenario_says(place: Real | Fake, scenario: Scenario, rows: list[Row]) -> None:
-    row = Row(scenario, str(place))
+    row = Row(scenario, About(str(place)))
     rows.append(row)
     try:
         asyncio.run(play(scenario, place, row))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 NAME = "conformance-unet.safetensors"
 
-# The least that is still taken for Stable Diffusion 2: 320 channels, and a context of 1024, as LotusConditioning gives it.
+# The least that is taken for Stable Diffusion 2: 320 channels, and a context of 1024, as LotusConditioning gives it.
 SHAPES = {
     "input_blocks.0.0.weight": [320, 4, 3, 3],
     "input_blocks.1.0.in_layers.0.weight": [320],

@@ -1,0 +1,63 @@
+"""What the live tests share: a quick policy, a client on a log, and what must hold when the curtain falls."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from comfy_fsm.testing import FakeComfy
+
+from comfy_fsm import Policy
+from comfy_fsm.errors import TaskError
+from comfy_fsm.live.client import Client
+from comfy_fsm.live.tasks import TaskHandle
+from replay import Replay, replay
+
+QUICK = Policy(
+    check_seconds=0.4, warn_seconds=20, expire_seconds=60, settle_seconds=0.1, look_seconds=0.05,
+    look_limit_seconds=0.4, reopen_seconds=0.02, reopen_limit_seconds=0.2, damp_seconds=0.1, prove_seconds=0.15,
+    open_seconds=10, deadline_seconds=2,
+)  # fmt: skip
+"""The default policy, a hundred times faster."""
+
+
+def graph(seed: object = 0, *, seconds: float = 0.0) -> dict[str, Any]:
+    """An image that no other seed gives from the cache, after some time."""
+    nodes: dict[str, Any] = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": seed}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "out"}},
+    }
+    if seconds:
+        nodes["3"] = {"class_type": "FakeSleep", "inputs": {"images": ["1", 0], "seconds": seconds}}
+        nodes["2"]["inputs"]["images"] = ["3", 0]
+    return nodes
+
+
+def play(story: Callable[..., Awaitable[None]], path: Path, *, version: str = "0.3.64", **settings: Any) -> Replay:
+    """Tell the story with a fake server and a client, then replay the log: it must say the same as was said live."""
+
+    async def told() -> dict[str, str]:
+        async with FakeComfy(version=version) as comfy:
+            async with Client(comfy.url, log=path, **({"policy": QUICK} | settings)) as client:
+                async with asyncio.timeout(120):
+                    await story(comfy, client)
+                live = {task.prompt_id or "": str(task.state) for task in client.board.tasks}
+            return live
+
+    live = asyncio.run(told())
+    replayed = replay(path)
+    assert {task.prompt_id: str(task.state) for task in replayed.tasks} == live
+    assert not [finding for finding in replayed.findings if finding.code == "double-delivery"]
+    return replayed
+
+
+async def outcome(task: TaskHandle) -> str:
+    """How it ended, success or not."""
+    try:
+        return (await task).state
+    except TaskError as error:
+        return error.result.state
+
+
+def codes(replayed: Replay) -> set[str]:
+    return {finding.code for finding in replayed.findings}
