@@ -1,0 +1,139 @@
+"""What it costs to listen live: CPU per frame against a bare loop, and how long a frame takes to its callback.
+
+    python -m benchmarks.live [--frames 200000]
+
+A server process sends progress frames over four sockets as fast as asked. The bare loop receives with `websockets`,
+decodes with msgspec and drops; ours appends to a log with FULL, folds, and calls back. Both in one run, one after another.
+"""
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import resource
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import serve
+
+from comfy_fsm import Policy
+from comfy_fsm.core.board import Board
+from comfy_fsm.live.comfy import Comfy
+from comfy_fsm.live.ears import Ear
+from comfy_fsm.live.log import Log
+from comfy_fsm.live.recorder import Noted, Recorder
+from comfy_fsm.live.redact import Redactor
+from comfy_fsm.live.updates import prompt_of, update_of
+
+WINDOWS = 4
+RATE = 20_000  # frames a second, in total
+
+
+def _frame(prompt_id: str, value: int) -> str:
+    data = {"value": value % 1_000, "max": 1_000, "prompt_id": prompt_id, "node": "3", "sent": time.time()}
+    return json.dumps({"type": "progress", "data": data})
+
+
+def _server(port: Any, frames: int) -> None:
+    """In a process of its own: `frames` frames over each socket, at its share of the rate, then a last word."""
+
+    async def feed(socket: Any) -> None:
+        prompt_id = socket.request.path.rpartition("=")[2]
+        await socket.send(json.dumps({"type": "execution_start", "data": {"prompt_id": prompt_id, "timestamp": 1}}))
+        began, step = time.monotonic(), 50
+        for first in range(0, frames, step):
+            for number in range(first, first + step):
+                await socket.send(_frame(prompt_id, number))
+            ahead = began + first / (RATE / WINDOWS) - time.monotonic()
+            await asyncio.sleep(max(ahead, 0))
+        await socket.send(json.dumps({"type": "execution_success", "data": {"prompt_id": prompt_id}}))
+        await socket.wait_closed()
+
+    async def main() -> None:
+        async with serve(feed, "127.0.0.1", 0, compression=None) as server:
+            port.value = server.sockets[0].getsockname()[1]
+            await asyncio.get_running_loop().create_future()
+
+    asyncio.run(main())
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+async def _bare(port: int, frames: int) -> float:
+    decode = msgspec.json.Decoder().decode
+
+    async def listen(window: str) -> None:
+        async with connect(f"ws://127.0.0.1:{port}/ws?clientId={window}", compression=None, max_size=None) as socket:
+            for _ in range(frames + 2):
+                decode(await socket.recv())
+
+    before = _cpu()
+    await asyncio.gather(*(listen(f"bare-{number}") for number in range(WINDOWS)))
+    return _cpu() - before
+
+
+async def _ours(port: int, frames: int, folder: str) -> tuple[float, list[float]]:
+    ended: set[str] = set()
+    over, latencies = asyncio.Event(), []
+
+    def hear(_: int, noted: Noted) -> None:
+        prompt_id = prompt_of(noted.observation)
+        if prompt_id is None:
+            return
+        update = update_of(prompt_id, noted.observation, noted.line)
+        if update is not None and update.name == "execution_success":
+            ended.add(prompt_id)
+            if len(ended) == WINDOWS:
+                over.set()
+        elif update is not None:
+            latencies.append(time.time() - noted.observation.at)
+
+    board, redactor = Board(Policy()), Redactor()
+    async with await Log.open(Path(folder) / "live.log") as log:
+        recorder = Recorder(log, board, redactor, hear, lambda: board.drain() and None)
+        server = Comfy(f"http://127.0.0.1:{port}")
+        ears = [Ear(server, f"ours-{number}", recorder, redactor, time.time) for number in range(WINDOWS)]
+        before = _cpu()
+        for ear in ears:
+            ear.open()
+        await over.wait()
+        spent = _cpu() - before
+        await asyncio.gather(*(ear.close() for ear in ears))
+        await recorder.close()
+        await server.close()
+    return spent, latencies
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What it costs to listen live.")
+    parser.add_argument("--frames", type=int, default=200_000, help="frames in total")
+    frames = parser.parse_args().frames // WINDOWS
+    port = multiprocessing.Value("i", 0)
+    server = multiprocessing.Process(target=_server, args=(port, frames), daemon=True)
+    server.start()
+    while not port.value:
+        time.sleep(0.01)
+    total = frames * WINDOWS
+    bare = asyncio.run(_bare(port.value, frames))
+    with tempfile.TemporaryDirectory(dir=os.getcwd()) as folder:
+        ours, latencies = asyncio.run(_ours(port.value, frames, folder))
+    latencies.sort()
+    print(f"{total:,} frames over {WINDOWS} sockets, {RATE:,} a second asked for")
+    print(f"bare loop  {bare / total * 1e6:6.1f} µs of CPU a frame")
+    print(f"ours       {ours / total * 1e6:6.1f} µs of CPU a frame, {ours / bare:.2f} ×")
+    print(f"frame to callback: median {latencies[len(latencies) // 2] * 1e3:.1f} ms, ", end="")
+    print(f"p99 {latencies[len(latencies) * 99 // 100] * 1e3:.1f} ms")
+    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+    server.terminate()
+
+
+if __name__ == "__main__":
+    main()
