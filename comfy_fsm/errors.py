@@ -164,7 +164,7 @@ class TaskError(ComfyFsmError):
     def __init__(self, result: _Result) -> None:
         failure = result.error
         told = ": ".join(part for part in (failure.type, failure.message) if part) if failure else ""
-        where = f" in node {failure.node_id}" if failure and failure.node_id else ""
+        where = f" in node {failure.node_id!r:.80}" if failure and failure.node_id else ""
         why = f" ({told[:MAX_TOLD]!r}{where})" if told else where
         super().__init__(f"task {result.prompt_id!r} {self.happened}{why} on {result.server}; {self.again}")
         self.result = result

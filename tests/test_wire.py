@@ -264,7 +264,8 @@ def test_a_binary_frame_tells_what_it_is_about_and_keeps_no_image(
 @pytest.mark.parametrize(
     ("payload", "event"),
     [(b"", 0), (b"\0\0", 0), (b"\0\0\0\1", 1), (b"\0\0\0\3\0\0", 3), (b"\0\0\0\3\xff\xff\xff\xffx", 3),
-     (b"\0\0\0\4", 4), (b"\0\0\0\4" + sized("{"), 4), (b"\0\0\0\4" + sized("[1]"), 4), (b"\0\0\0\4\xff\xff\xff\xff{}", 4),
+     (b"\0\0\0\4", 4), (b"\0\0\0\4" + sized("{"), 4), (b"\0\0\0\4" + sized("[1]"), 4),
+     (b"\0\0\0\4\xff\xff\xff\xff{}", 4),
      (b"\0\0\0\4" + sized("[" * 9_000), 4), (b"\0\0\0\4" + sized('{"prompt_id":7,"x":{"y":[]}}'), 4),
      (b"\0\0\0\4" + sized('{"x":"' + "y" * 9_000 + '"}'), 4)],
 )  # fmt: skip

@@ -22,8 +22,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.client import backoff, process_exception
+from websockets.client import backoff
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.http11 import Response
 
 from comfy_fsm.errors import BadServerUrl, ClientClosed, ClientError
 from comfy_fsm.live.asks import Ask
@@ -233,12 +234,10 @@ class Comfy:
         loop = asyncio.get_running_loop()
         conn, delays = 0, self._delays()
         while not self._closed:
-            try:
-                socket = await self._shake_hands(client_id)
-            except (OSError, WebSocketException, EOFError, ValueError) as error:
-                refused = _refusal(error)
-                yield refused
-                await self._pause(max(next(delays), refused.retry_after or 0.0))
+            socket = await self._shake_hands(client_id)
+            if isinstance(socket, Refused):
+                yield socket
+                await self._pause(max(next(delays), socket.retry_after or 0.0))
                 continue
             conn, opened, ending = conn + 1, loop.time(), None
             try:
@@ -262,7 +261,7 @@ class Comfy:
         self._woken.set()
         self._woken = asyncio.Event()
 
-    async def _shake_hands(self, client_id: str) -> ClientConnection:
+    async def _shake_hands(self, client_id: str) -> ClientConnection | Refused:
         """One socket, with the headers and cookies that HTTP has; and the jar learns what the answer sets (P33)."""
         url = f"{self.url}/ws?clientId={quote(client_id, safe='', errors='replace')}"
         request = httpx.Request("GET", url, headers=self._headers)
@@ -285,13 +284,15 @@ class Comfy:
         )
         try:
             socket = await connecting
-        except InvalidStatus as error:
-            self._learn(error.response.headers.get_all("Set-Cookie"), request)
-            raise
-        self._learn(socket.response.headers.get_all("Set-Cookie") if socket.response else [], request)
+        except (OSError, WebSocketException, EOFError, ValueError) as error:
+            if isinstance(error, InvalidStatus):
+                self._learn(error.response, request)
+            return _refusal(error, connecting.process_exception(error) is None)
+        self._learn(socket.response, request)
         return socket
 
-    def _learn(self, cookies: list[str], request: httpx.Request) -> None:
+    def _learn(self, response: Response | None, request: httpx.Request) -> None:
+        cookies = response.headers.get_all("Set-Cookie") if response is not None else []
         headers = [(b"set-cookie", cookie.encode("utf-8", "replace")) for cookie in cookies]
         httpx.Cookies(self._jar).extract_cookies(httpx.Response(101, headers=headers, request=request))
 
@@ -374,8 +375,7 @@ def _retry_after(header: str | None) -> float | None:
     return min(float(seconds), PATIENCE) if seconds.isascii() and seconds.isdigit() else None
 
 
-def _refusal(error: Exception) -> Refused:
-    passing = process_exception(error) is None
+def _refusal(error: Exception, passing: bool) -> Refused:
     if not isinstance(error, InvalidStatus):
         return Refused(0, None, _name(error), passing)
     status = error.response.status_code

@@ -11,9 +11,10 @@ import html
 import json
 import re
 from collections.abc import Callable, Iterable
+from typing import get_args
 from urllib.parse import unquote
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 from msgspec.json import encode
 
 from comfy_fsm.core import evidence, wire
@@ -34,6 +35,10 @@ _ESCAPED = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([^uUx\\]))")
 _ESCAPED_BYTES = re.compile(r"(?:\\+x[0-9a-fA-F]{2})+")
 _CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _ROUNDS = 8  # encodings within encodings that are undone
+_STRUCTS = [kind for room in (seen, evidence) for kind in vars(room).values() if isinstance(kind, type(Struct))]
+_TAGS = frozenset(str(kind.__struct_config__.tag) for kind in get_args(seen.Frame))
+_WORDS = frozenset({"kind", "type"}.union(*(kind.__struct_encode_fields__ for kind in _STRUCTS)))
+"""Names of fields, which are no secret, whoever chose one of them for his."""
 
 
 class Redactor:
@@ -227,9 +232,12 @@ class Redactor:
 
     def _clean(self, value: object, spared: tuple[str, ...] = ()) -> object:
         if isinstance(value, str):
-            return self._text(value)
+            return value if value in _TAGS else self._text(value)
         if isinstance(value, dict):
-            return {self._text(name): v if name in spared else self._clean(v) for name, v in value.items()}
+            return {
+                name if name in _WORDS else self._text(name): item if name in spared else self._clean(item)
+                for name, item in value.items()
+            }
         if isinstance(value, list):
             return [self._clean(item) for item in value]
         return REDACTED if self._hides(str(value)) else value

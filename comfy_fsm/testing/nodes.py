@@ -1,0 +1,293 @@
+"""The classes of nodes: what each takes, what it gives, and what it does meanwhile. A row for each.
+
+The built-in ones do as ComfyUI's, as far as it can be seen from outside. Those called `Fake…` are for tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, Protocol
+
+from comfy_fsm.testing.pictures import JPEG, Files, Picture, Place, png
+
+Node = dict[str, object]
+Graph = dict[str, Node]
+
+
+class Blocked(NamedTuple):
+    """What a link carries where nothing may go on: it is told once, then passed on in silence (P19)."""
+
+    message: str | None
+
+
+class Given(NamedTuple):
+    """What a node brought forth: values for its links, something to show, or other nodes in its place (P17)."""
+
+    values: tuple[object, ...] = ()
+    shown: dict[str, object] | None = None
+    expansion: Graph | None = None  # whose last node gives the values
+
+
+class NodeFailed(Exception):
+    """A node raised; `kind` is the exception's name as the error frame tells it."""
+
+    def __init__(self, message: str, kind: str = "RuntimeError") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Interrupted(Exception):
+    """Somebody asked what runs to stop."""
+
+
+class Stage(Protocol):
+    """What a node may do while it runs."""
+
+    node_id: str
+    inputs: dict[str, object]
+    files: Files
+    step_seconds: float
+
+    async def pause(self, seconds: float) -> None: ...
+
+    def progress(self, value: float, most: float, picture: bytes | None = None) -> None: ...
+
+    def text(self, words: str) -> None: ...
+
+    def picture(self, picture: bytes) -> None: ...
+
+
+class Input(NamedTuple):
+    """What an input takes: a kind of value or of link, or one of these choices."""
+
+    kind: str | list[str]
+    low: float | None = None
+    high: float | None = None
+    required: bool = True
+
+    @property
+    def told(self) -> list[object]:
+        """As `/object_info` and a refusal tell it."""
+        bounds = {name: bound for name, bound in (("min", self.low), ("max", self.high)) if bound is not None}
+        return [self.kind, bounds] if bounds else [self.kind]
+
+
+class NodeClass(NamedTuple):
+    """One class of nodes."""
+
+    play: Callable[[Stage], Awaitable[Given]]
+    gives: tuple[str, ...] = ()
+    inputs: dict[str, Input] = {}  # noqa: RUF012 (nobody writes into it)
+    is_output: bool = False
+    is_async: bool = False
+
+
+def number(stage: Stage, name: str, default: float = 0.0) -> float:
+    value = stage.inputs.get(name, default)
+    return value if isinstance(value, int | float) else default
+
+
+def words(stage: Stage, name: str, default: str = "") -> str:
+    return str(stage.inputs.get(name, default))
+
+
+def image(stage: Stage) -> Picture:
+    """The picture that came by a link, whatever that was called."""
+    return next((value for value in stage.inputs.values() if isinstance(value, Picture)), Picture())
+
+
+# what the built-in ones do
+
+
+async def _empty(stage: Stage) -> Given:
+    width, height, color, count = (int(number(stage, name)) for name in ("width", "height", "color", "batch_size"))
+    return Given((Picture(width, height, color, max(count, 1)),))
+
+
+async def _pass(stage: Stage) -> Given:
+    return Given((image(stage),))
+
+
+async def _scale(stage: Stage) -> Given:
+    picture = image(stage)
+    width, height = (int(number(stage, side)) for side in ("width", "height"))
+    return Given((picture._replace(width=width or picture.width, height=height or picture.height),))
+
+
+async def _batch(stage: Stage) -> Given:
+    one, two = (value for value in stage.inputs.values() if isinstance(value, Picture))
+    return Given((one._replace(count=one.count + two.count),))
+
+
+async def _blur(stage: Stage) -> Given:
+    picture, radius = image(stage), number(stage, "blur_radius")
+    if radius >= min(picture.width, picture.height):  # what no check sees, and computing does
+        raise NodeFailed("Padding size should be less than the corresponding input dimension")
+    return Given((picture,))
+
+
+async def _load(stage: Stage) -> Given:
+    return Given((Picture(), Picture()))
+
+
+async def _sample(stage: Stage) -> Given:
+    steps = int(number(stage, "steps"))
+    for step in range(1, steps + 1):
+        await stage.pause(stage.step_seconds)
+        stage.progress(step, steps, JPEG)
+    return Given((image(stage),))
+
+
+def _save(kind: str, prefix: str = "") -> Callable[[Stage], Awaitable[Given]]:
+    async def play(stage: Stage) -> Given:
+        picture, stem = image(stage), prefix or words(stage, "filename_prefix", "ComfyUI")
+        saved = [stage.files.save(stem, ".png", kind, png(picture)) for _ in range(picture.count)]
+        return Given(shown={"images": saved})
+
+    return play
+
+
+async def _save_latent(stage: Stage) -> Given:
+    prefix = words(stage, "filename_prefix", "ComfyUI")
+    return Given(shown={"latents": [stage.files.save(prefix, ".latent", "output", b"{}")]})
+
+
+async def _save_to_socket(stage: Stage) -> Given:
+    picture = image(stage)
+    for step in range(picture.count):
+        stage.progress(step, picture.count, png(picture))
+    return Given()
+
+
+async def _nothing(stage: Stage) -> Given:
+    return Given()
+
+
+async def _show_text(stage: Stage) -> Given:
+    return Given(shown={"text": [words(stage, "text", words(stage, "source"))]})
+
+
+# what those for tests do
+
+
+async def _sleep(stage: Stage) -> Given:
+    await stage.pause(number(stage, "seconds"))
+    return Given((image(stage),))
+
+
+async def _progress(stage: Stage) -> Given:
+    """Each step takes `seconds`; `values` names what is told instead, `[[0.5, 3], [1, 7]]` (P18)."""
+    steps = int(number(stage, "steps", 4))
+    values = stage.inputs.get("values")
+    told = values if isinstance(values, list) else [[step, steps] for step in range(1, steps + 1)]
+    for at, (value, most) in enumerate(told, 1):
+        await stage.pause(number(stage, "seconds"))
+        if stage.inputs.get("text"):
+            stage.text(f"step {at} of {len(told)}")
+        stage.progress(value, most, JPEG if stage.inputs.get("preview") else None)
+    return Given((image(stage),))
+
+
+async def _fail(stage: Stage) -> Given:
+    raise NodeFailed(words(stage, "message", "failing as asked"), words(stage, "kind", "RuntimeError"))
+
+
+async def _block(stage: Stage) -> Given:
+    message = stage.inputs.get("message", "Blocked Execution")
+    return Given((Blocked(None if message is None else str(message)),))
+
+
+async def _expand(stage: Stage) -> Given:
+    """A chain of nodes in its place, each with the steps of its own (P17)."""
+    own = {name: stage.inputs[name] for name in ("steps", "seconds") if name in stage.inputs}
+    names = [f"{stage.node_id}.0.0.{n}" for n in range(1, int(number(stage, "count", 2)) + 1)]
+    links: list[object] = [image(stage), *([name, 0] for name in names)]
+    return Given(
+        expansion={
+            name: {"class_type": "FakeProgress", "inputs": {**own, "image": link}}
+            for name, link in zip(names, links, strict=False)
+        }
+    )
+
+
+async def _big_frame(stage: Stage) -> Given:
+    stage.picture(JPEG.ljust(int(number(stage, "bytes")), b"\0"))
+    return Given((image(stage),))
+
+
+async def _named(stage: Stage) -> Given:
+    place = Place(words(stage, "filename"), words(stage, "subfolder"), words(stage, "type", "output"))
+    stage.files.contents[place] = png(image(stage))
+    return Given(shown={"images": [dict(place._asdict())]})
+
+
+# the table
+
+MODELS = ["fake.safetensors", "conformance-unet.safetensors"]
+_WIDE = {"width": Input("INT", 1, 16384), "height": Input("INT", 1, 16384), "batch_size": Input("INT", 1, 4096)}
+_PREFIX = {"filename_prefix": Input("STRING")}
+_IMAGES = {"images": Input("IMAGE")}
+_IMAGE = {"image": Input("IMAGE")}
+_ANY = {"source": Input("*", required=False)}
+_MAYBE = {"image": Input("IMAGE", required=False)}
+_STEPS = {**_MAYBE, "steps": Input("INT", 0, required=False), "seconds": Input("FLOAT", 0, required=False)}
+_SAMPLING = {
+    "model": Input("MODEL"), "positive": Input("CONDITIONING"), "negative": Input("CONDITIONING"),
+    "latent_image": Input("LATENT"), "seed": Input("INT", 0), "steps": Input("INT", 1, 10000),
+    "cfg": Input("FLOAT", 0, 100), "sampler_name": Input("STRING"), "scheduler": Input("STRING"),
+    "denoise": Input("FLOAT", 0, 1),
+}  # fmt: skip
+_LORA = {
+    **_PREFIX, "rank": Input("INT", 1, 4096), "lora_type": Input(["standard", "full_diff"]),
+    "bias_diff": Input("BOOLEAN"), "model_diff": Input("MODEL", required=False),
+}  # fmt: skip
+_BLUR = {**_IMAGE, "blur_radius": Input("INT", 1, 31), "sigma": Input("FLOAT", 0.1, 10)}
+_SCALE = {
+    **_IMAGE, "upscale_method": Input("STRING"), "width": Input("INT", 0, 16384), "height": Input("INT", 0, 16384),
+    "crop": Input(["disabled", "center"]),
+}  # fmt: skip
+_UNET = {"unet_name": Input(MODELS), "weight_dtype": Input("STRING")}
+_DECODE = {"samples": Input("LATENT"), "vae": Input("VAE")}
+
+CLASSES: dict[str, NodeClass] = {
+    "CheckpointLoaderSimple": NodeClass(_pass, ("MODEL", "CLIP", "VAE"), {"ckpt_name": Input(MODELS)}),
+    "CLIPTextEncode": NodeClass(_pass, ("CONDITIONING",), {"text": Input("STRING"), "clip": Input("CLIP")}),
+    "EmptyImage": NodeClass(_empty, ("IMAGE",), {**_WIDE, "color": Input("INT", 0, 0xFFFFFF)}),
+    "EmptyLatentImage": NodeClass(_empty, ("LATENT",), _WIDE),
+    "ImageBatch": NodeClass(_batch, ("IMAGE",), {"image1": Input("IMAGE"), "image2": Input("IMAGE")}),
+    "ImageBlur": NodeClass(_blur, ("IMAGE",), _BLUR),
+    "ImageInvert": NodeClass(_pass, ("IMAGE",), _IMAGE),
+    "ImageScale": NodeClass(_scale, ("IMAGE",), _SCALE),
+    "KSampler": NodeClass(_sample, ("LATENT",), _SAMPLING),
+    "LoadImage": NodeClass(_load, ("IMAGE", "MASK"), {"image": Input("FILE")}),
+    "LoraSave": NodeClass(_nothing, (), _LORA, is_output=True),
+    "LotusConditioning": NodeClass(_pass, ("CONDITIONING",)),
+    "PreviewAny": NodeClass(_show_text, (), {"source": Input("*")}, is_output=True),
+    "PreviewImage": NodeClass(_save("temp", "ComfyUI_temp_fakes"), (), _IMAGES, is_output=True),
+    "SaveImage": NodeClass(_save("output"), (), {**_IMAGES, **_PREFIX}, is_output=True),
+    "SaveImageWebsocket": NodeClass(_save_to_socket, (), _IMAGES, is_output=True),
+    "SaveLatent": NodeClass(_save_latent, (), {"samples": Input("LATENT"), **_PREFIX}, is_output=True),
+    "UNETLoader": NodeClass(_pass, ("MODEL",), _UNET),
+    "VAEDecode": NodeClass(_pass, ("IMAGE",), _DECODE),
+    # for tests
+    "FakeAsync": NodeClass(_progress, ("IMAGE",), _STEPS, is_async=True),
+    "FakeBigFrame": NodeClass(_big_frame, ("IMAGE",), {"bytes": Input("INT", 0), **_MAYBE}),
+    "FakeBlock": NodeClass(_block, ("IMAGE",), {"message": Input("*", required=False), **_MAYBE}),
+    "FakeExpand": NodeClass(_expand, ("IMAGE",), {"count": Input("INT", 1, required=False), **_STEPS}),
+    "FakeFail": NodeClass(_fail, ("IMAGE",), {"message": Input("STRING", required=False), **_MAYBE}),
+    "FakeNamed": NodeClass(_named, (), {"filename": Input("STRING"), **_MAYBE}, is_output=True),
+    "FakeNothing": NodeClass(_nothing, (), _ANY, is_output=True),
+    "FakeProgress": NodeClass(_progress, ("IMAGE",), _STEPS),
+    "FakeSleep": NodeClass(_sleep, ("IMAGE",), {"seconds": Input("FLOAT", 0), **_MAYBE}),
+    "FakeText": NodeClass(_show_text, (), {"text": Input("STRING"), **_ANY}, is_output=True),
+}
+
+
+def info(name: str) -> dict[str, object]:
+    """A class as `/object_info` tells it."""
+    found = CLASSES[name]
+    takes = {
+        part: {key: one.told for key, one in found.inputs.items() if one.required is (part == "required")}
+        for part in ("required", "optional")
+    }
+    return {"input": takes, "output": list(found.gives), "name": name, "output_node": found.is_output}
