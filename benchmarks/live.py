@@ -3,7 +3,7 @@
     python -m benchmarks.live [--frames 200000]
 
 A server process sends progress frames over four sockets as fast as asked. The bare loop receives with `websockets`,
-decodes with msgspec and drops; ours appends to a log with FULL, folds, and calls back. Both in one run, one after another.
+decodes with msgspec and drops; ours appends to a log with FULL, folds, and calls back. Both in one run, in turn.
 """
 
 import argparse

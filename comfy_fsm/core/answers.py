@@ -186,6 +186,7 @@ def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: in
     if question.kind == "histories":  # what bears no mark of ours in all of it was not accepted (P10, P11)
         for task in unanswered:
             if task.unanswered and task.known_order and task.window == question.window:
+                task.looks += 1
                 _absent(ledger, task, question, position, at)
 
 
@@ -202,8 +203,8 @@ def _empty(ledger: Ledger, task: Task, question: Question, position: int, at: fl
 def _absent(ledger: Ledger, task: Task, question: Question, position: int, at: float) -> None:
     since = max(task.known_order, task.absent_order)
     looks = [q for q in question.server.queues if q.asked > since and q.answered < question.order]
-    if looks and task.prompt_id not in looks[-1].ids:
-        task.absences += 1
+    if looks and task.prompt_id not in looks[-1].ids and task.absences < ledger.policy.absences:
+        task.absences += 1  # no more than it takes: a later proof would only put off what the first ones wait for
         task.absent_order, task.absent_at, task.absent_position = ledger.order, at, position
         ear = ledger.ear(task)
         if ear is None or ear.read_to >= at:
