@@ -1,7 +1,26 @@
 """A fake ComfyUI to test clients against, ours and yours: `pip install 'comfy-fsm[testing]'`."""
 
+from typing import TYPE_CHECKING
+
 from comfy_fsm.testing.faults import Faults
 from comfy_fsm.testing.profiles import PROFILES, Profile
-from comfy_fsm.testing.server import FakeComfy
 
-__all__ = ["PROFILES", "FakeComfy", "Faults", "Profile"]
+if TYPE_CHECKING:
+    from comfy_fsm.testing.balancer import Balancer
+    from comfy_fsm.testing.server import FakeComfy
+
+__all__ = ["PROFILES", "Balancer", "FakeComfy", "Faults", "Profile"]
+
+
+def __getattr__(name: str) -> object:
+    """The two that need aiohttp, when they are asked for: our pytest plugin is loaded wherever this is installed."""
+    if name not in ("Balancer", "FakeComfy"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        from comfy_fsm.testing import balancer, server
+    except ModuleNotFoundError as error:
+        if error.name != "aiohttp":
+            raise
+        lacking = f"{name} needs aiohttp, which is not installed; pip install 'comfy-fsm[testing]', then ask again"
+        raise ModuleNotFoundError(lacking, name="aiohttp") from error
+    return {"Balancer": balancer.Balancer, "FakeComfy": server.FakeComfy}[name]

@@ -1,298 +1,246 @@
-"""The part of a ComfyUI that runs prompts: a queue, a worker, a cache, a history. Frames go out by `tell`."""
+"""The part of a ComfyUI that runs prompts: its queue, its worker, its history, and what may be asked of them."""
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-import json
-import time
+import uuid
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from comfy_fsm.testing.faults import Faults
-from comfy_fsm.testing.profiles import Profile
+from comfy_fsm.testing.graphs import Crash, Problem, Refusal, judge
+from comfy_fsm.testing.nodes import Graph
+from comfy_fsm.testing.pictures import Files
+from comfy_fsm.testing.profiles import HISTORY_LIMIT, Profile
+from comfy_fsm.testing.publishing import Publisher
+from comfy_fsm.testing.running import Ended, House, Item, Running
 
-Json = dict[str, Any]
-Item = tuple[float, str, Json, Json, list[str]]
-HISTORY = 10_000
-"""Entries that a server keeps (P27)."""
-REQUIRED: dict[str, tuple[str, ...]] = {
-    "EmptyImage": ("width", "height", "batch_size", "color"),
-    "ImageInvert": ("image",),
-    "ImageScale": ("image", "upscale_method", "width", "height", "crop"),
-    "LoadImage": ("image",),
-    "SaveImage": ("images", "filename_prefix"),
-    "PreviewImage": ("images",),
-    "FakeSleep": ("images", "seconds"),
-    "FakeProgress": ("images", "steps", "seconds"),
-    "FakeFail": ("images", "message"),
-    "FakeBlock": ("images",),
-    "FakeBigFrame": ("images", "bytes"),
-    "FakeNamed": ("images", "filename", "subfolder"),
-}
-"""The node classes, with the inputs that each must have; `Fake…` are ours, to make things happen."""
-OUTPUTS = frozenset({"SaveImage", "PreviewImage", "FakeNamed"})
+KEYS = ("auth_token_comfy_org", "api_key_comfy_org")
+Answer = tuple[int, dict[str, object]]
+Entry = dict[str, object]
 
 
-class Blocked(Exception):
-    """What is behind this node is not run, and the prompt goes on (P19)."""
+@dataclass
+class State:
+    """What a server holds in memory, and what is counted of it over all its lives."""
 
+    queue: list[Item] = field(default_factory=list)  # a heap
+    running: list[Item] = field(default_factory=list)
+    history: dict[str, Entry] = field(default_factory=dict)
+    files: Files = field(default_factory=Files)
+    number: int = 0
+    runs: Counter[str] = field(default_factory=Counter)
+    posts: Counter[str] = field(default_factory=Counter)
 
-class Interrupted(Exception):
-    """Somebody interrupted the prompt."""
+    def outlive(self, keep: bool) -> None:
+        """The server died, and with it what it knew (P27); if kept, what ran begins again."""
+        for item in self.running if keep else ():
+            heapq.heappush(self.queue, item)
+        self.running.clear()
+        if not keep:
+            self.queue.clear()
+            self.history.clear()
+            self.number = 0
 
 
 class Execution:
-    """`tell(type, data, client_id)` sends a frame: to one client, or to all where that is None."""
+    """One server's worker, from its start to its death."""
 
-    def __init__(self, profile: Profile, faults: Faults, tell: Callable[[str, Json, str | None], None]) -> None:
+    def __init__(
+        self, profile: Profile, faults: Faults, publisher: Publisher, state: State, step_seconds: float
+    ) -> None:
         self.profile = profile
-        self.faults = faults
-        self.step_seconds = 0.0
-        self.runs: Counter[str] = Counter()
-        self.history: dict[str, Json] = {}
-        self.pending: list[Item] = []
-        self.running: Item | None = None
-        self.current: tuple[str, str] | None = None
-        """Client and node of what runs, for whoever reconnects (P4)."""
-        self._tell = tell
-        self._cache: set[str] = set()
-        self._interrupted = False
+        self.state = state
+        self.history_limit = HISTORY_LIMIT if profile.history_is_limited else None
+        self.house = House(profile, faults, state.files, publisher, step_seconds)
+        self._faults = faults
+        self._publisher = publisher
         self._work = asyncio.Event()
-        self._files = 0
+        if state.queue:
+            self._work.set()
+
+    # what is asked
+
+    def submit(self, body: dict[str, object]) -> Answer:
+        """Judge a posted prompt and queue it (P9, P10); raises Crash where it is answered 500."""
+        try:
+            item, node_errors = self._judged(body)
+        except Refusal as refusal:
+            return 400, refusal.body
+        self.put(item)
+        return 200, {"prompt_id": item.prompt_id, "number": item.number, "node_errors": node_errors}
+
+    def _judged(self, body: dict[str, object]) -> tuple[Item, dict[str, Problem]]:
+        graph = body.get("prompt")
+        if graph is None:
+            raise Refusal("no_prompt", "No prompt provided", "No prompt provided")
+        if not isinstance(graph, dict) or not all(isinstance(node, dict) for node in graph.values()):
+            raise Crash("a prompt is an object of nodes")
+        own = self.profile.honours_own_ids
+        prompt_id = str(body["prompt_id"]) if own and "prompt_id" in body else str(uuid.uuid4())
+        if self.profile.has_jobs and not _is_canonical(prompt_id):
+            raise Refusal(
+                "invalid_prompt_id", "job id must be a UUID in canonical lowercase hyphenated form", prompt_id
+            )
+        targets = body.get("partial_execution_targets") if own else None
+        verdict = judge(self.profile, self.state.files, graph, targets if isinstance(targets, list) else None)
+        item = Item(self._number(body), prompt_id, graph, _extra_data(body), verdict.outputs)
+        return item, verdict.node_errors
+
+    def _number(self, body: dict[str, object]) -> float:
+        given = body.get("number")
+        if given is not None:
+            return float(given) if isinstance(given, int | float) else 0.0
+        number = -self.state.number if body.get("front") else self.state.number
+        self.state.number += 1
+        return number
 
     def put(self, item: Item) -> None:
-        heapq.heappush(self.pending, item)
+        """Queue it; where a tie makes the heap compare graphs, it is queued and this raises Crash (P11)."""
+        self.state.posts[item.prompt_id] += 1
+        try:
+            heapq.heappush(self.state.queue, item)
+        except TypeError as error:
+            raise Crash(str(error)) from error
         self._work.set()
-        self.tell_status()
+        self._tell_status()
 
-    def tell_status(self) -> None:
-        waiting = len(self.pending) + (self.running is not None)
-        self._tell("status", {"status": {"exec_info": {"queue_remaining": waiting}}}, None)
+    def remaining(self) -> dict[str, object]:
+        return {"exec_info": {"queue_remaining": len(self.state.queue) + len(self.state.running)}}
 
-    def remove(self, prompt_ids: list[str] | None) -> None:
-        """Take pending prompts out of the queue; all where None (P30)."""
-        self.pending = [item for item in self.pending if prompt_ids is not None and item[1] not in prompt_ids]
-        heapq.heapify(self.pending)
-        self.tell_status()
+    def queue(self) -> dict[str, object]:
+        """Every prompt of everybody, whole (P28), unless what waits is hidden."""
+        waiting = [] if self._faults.hide_pending else [*self.state.queue]
+        return {"queue_running": [*self.state.running], "queue_pending": waiting}
 
-    def interrupt(self, prompt_id: str | None) -> None:
-        """Older servers do not look at the id: whatever runs is hit (P31)."""
+    def remove(self, prompt_ids: Iterable[object] | None = None) -> None:
+        """Out of the queue, all of it if none are named; the owners are told nothing but a status (P30)."""
+        gone = None if prompt_ids is None else set(prompt_ids)
+        self.state.queue[:] = [item for item in self.state.queue if gone is not None and item.prompt_id not in gone]
+        heapq.heapify(self.state.queue)
+        self._tell_status()
+
+    def interrupt(self, prompt_id: object = None) -> None:
+        """What runs, whoever owns it, unless the version looks at the id and it is another's (P31)."""
         named = prompt_id is not None and self.profile.interrupts_by_id
-        if self.running is not None and (not named or self.running[1] == prompt_id):
-            self._interrupted = True
+        if not named or any(item.prompt_id == prompt_id for item in self.state.running):
+            self.house.interrupted.set()
 
-    def forget(self) -> None:
-        """What a restart does (P27)."""
-        self.history.clear()
-        self.pending.clear()
-        self._cache.clear()
+    def entry(self, prompt_id: str) -> dict[str, Entry]:
+        """`{}` for whatever has no entry, alike (P26)."""
+        history = self.state.history
+        if self._faults.spend("empty_history"):
+            return {}
+        if self._faults.spend("foreign_history"):
+            return dict(item for item in [*history.items()][-1:] if item[0] != prompt_id) or {"of-another": {}}
+        return {prompt_id: history[prompt_id]} if prompt_id in history else {}
+
+    def entries(self, most: int | None, offset: int) -> dict[str, Entry]:
+        ids = [*self.state.history]
+        start = max(len(ids) - most, 0) if offset < 0 and most is not None else max(offset, 0)
+        wanted = ids[start:] if most is None else ids[start : start + most]
+        return {prompt_id: self.state.history[prompt_id] for prompt_id in wanted}
+
+    def job(self, prompt_id: str) -> dict[str, object] | None:
+        """The same, in the words of the jobs (P32)."""
+        for status, items in (("in_progress", self.state.running), ("pending", self.state.queue)):
+            for item in items:
+                if item.prompt_id == prompt_id:
+                    return {"id": prompt_id, "status": status, "priority": item.number, "outputs_count": 0}
+        entry = self.state.history.get(prompt_id)
+        return _job_of(prompt_id, entry) if entry is not None else None
+
+    def jobs(self) -> list[dict[str, object]]:
+        ids = [item.prompt_id for item in (*self.state.running, *self.state.queue)]
+        found = (self.job(prompt_id) for prompt_id in dict.fromkeys([*ids, *reversed(self.state.history)]))
+        return [job for job in found if job is not None]
+
+    def cancel(self, prompt_id: str) -> bool | None:
+        """Whether there was something to cancel; None of an unknown prompt (P32)."""
+        job = self.job(prompt_id)
+        if job is not None and job["status"] == "pending":
+            self.remove([prompt_id])
+        elif job is not None and job["status"] == "in_progress":
+            self.interrupt(prompt_id)
+        return None if job is None else job["status"] in ("pending", "in_progress")
+
+    # what runs
 
     async def work(self) -> None:
+        """Run what waits, one after another, for ever."""
         while True:
-            if not self.pending or self.faults.dead_worker:
+            await self._work.wait()
+            await self.house.stand()
+            if not self.state.queue:
                 self._work.clear()
-                try:
-                    await asyncio.wait_for(self._work.wait(), 0.05 if self.faults.dead_worker else None)
-                except TimeoutError:
-                    pass
                 continue
-            self.running = heapq.heappop(self.pending)
-            try:
-                await self._run(self.running)
-            except asyncio.CancelledError:  # killed in the middle: it begins anew if the state is kept
-                heapq.heappush(self.pending, self.running)
-                raise
-            finally:
-                self.running, self.current = None, None
+            item = heapq.heappop(self.state.queue)
+            self.state.running.append(item)
+            self._tell_status()
+            self.state.runs[item.prompt_id] += 1
+            told = not self._faults.spend("lose_end")
+            ended = await Running(self.house, item, told).play()
+            await asyncio.sleep(self._faults.history_seconds)  # a stated end comes before its entry (P21)
+            self._write(item, ended)
+            self.state.running.remove(item)
+            self._tell_status()
+            if told and item.client_id is not None:
+                null: dict[str, object] = {"node": None, "prompt_id": item.prompt_id}
+                self._publisher.tell("executing", null, item.client_id)
 
-    async def _run(self, item: Item) -> None:
-        _, prompt_id, prompt, extra, _ = item
-        self.runs[prompt_id] += 1
-        self._interrupted = False
-        run = Run(self, prompt_id, prompt, extra.get("client_id"))
-        await run.go()
-        record: Json = {"prompt": [*item], "outputs": run.outputs, "meta": {}}
-        if self.profile.has_status:
-            record["status"] = {"status_str": run.status, "completed": run.status == "success", "messages": run.told}
-        self.history[prompt_id] = json.loads(json.dumps(record))  # P21: after the end was told
-        if len(self.history) > HISTORY:
-            del self.history[next(iter(self.history))]
-        self.running = None
-        self.tell_status()
-        if run.client_id is not None:
-            self._tell("executing", {"node": None, "prompt_id": prompt_id}, run.client_id)
-        await asyncio.sleep(0)
+    def _write(self, item: Item, ended: Ended) -> None:
+        history = self.state.history
+        if self.history_limit is not None and len(history) > self.history_limit:
+            del history[next(iter(history))]
+        if self.profile.hides_keys:
+            item = item._replace(extra_data={k: v for k, v in item.extra_data.items() if k not in KEYS})
+        entry: Entry = {"prompt": [*item], "outputs": ended.outputs}
+        if self.profile.history_has_status:
+            entry["status"] = self._status(ended)
+        if self.profile.expands:
+            entry["meta"] = ended.meta
+        history[item.prompt_id] = entry
 
-    # for a run
+    def _status(self, ended: Ended) -> dict[str, object] | None:
+        if self._faults.spend("null_status"):
+            return None
+        good = ended.success or self.profile.writes_success_for_all or self._faults.spend("stale_status")
+        return {"status_str": "success" if good else "error", "completed": good, "messages": ended.messages}
 
-    def tell(self, type: str, data: Json, client_id: str | None) -> None:
-        self._tell(type, data, client_id)
-
-    def check(self) -> None:
-        if self._interrupted:
-            raise Interrupted
-
-    def is_cached(self, key: str, remember: bool) -> bool:
-        cached = key in self._cache
-        if remember:
-            self._cache.add(key)
-        return cached
-
-    def next_file(self) -> int:
-        self._files += 1
-        return self._files
+    def _tell_status(self) -> None:
+        self._publisher.tell("status", {"status": self.remaining()}, None)
 
 
-class Run:
-    """One prompt, from its start to the statement of its end (P13)."""
-
-    def __init__(self, server: Execution, prompt_id: str, prompt: Json, client_id: str | None) -> None:
-        self.server = server
-        self.prompt_id = prompt_id
-        self.prompt = prompt
-        self.client_id = client_id
-        self.outputs: Json = {}
-        self.status = "success"
-        self.told: list[Any] = []
-        self._states: dict[str, Json] = {}
-        self._blocked: set[str] = set()
-        self._keys: dict[str, str] = {}
-
-    def say(self, type: str, everybody: bool = False, **data: Any) -> None:
-        """To its own client; without one, to nobody, or for a few types to everybody (P2)."""
-        message = {"prompt_id": self.prompt_id, **data}
-        if type.startswith("execution_"):
-            if self.server.profile.states_success:
-                message["timestamp"] = int(time.time() * 1000)
-            self.told.append([type, message])
-        if self.client_id is not None or everybody:
-            self.server.tell(type, message, None if self.client_id is None else self.client_id)
-
-    async def go(self) -> None:
-        self.say("execution_start")
-        order = self._order()
-        for node in order:
-            spec = self.prompt[node]
-            inputs = {n: self._keys.get(v[0], "") if _is_link(v) else v for n, v in spec["inputs"].items()}
-            self._keys[node] = json.dumps([spec["class_type"], inputs], sort_keys=True)
-        cached = [node for node in order if self.server.is_cached(self._keys[node], remember=False)]
-        self.say("execution_cached", nodes=cached)
-        for node in order:
-            if not await self._node(node, node in cached):
-                return
-        if self.server.profile.states_success:
-            self.say("execution_success")
-
-    def _order(self) -> list[str]:
-        order: list[str] = []
-
-        def visit(node: str) -> None:
-            if node not in order:
-                for value in self.prompt[node]["inputs"].values():
-                    if _is_link(value):
-                        visit(value[0])
-                order.append(node)
-
-        for node in self.prompt:
-            visit(node)
-        return order
-
-    async def _node(self, node: str, cached: bool) -> bool:
-        """Run it; False where the prompt ends with it."""
-        spec, server = self.prompt[node], self.server
-        links = [value[0] for value in spec["inputs"].values() if _is_link(value)]
-        if self._blocked.intersection(links):
-            self._blocked.add(node)
-            return True
-        if cached:
-            self._show(node, spec)
-            return True
-        server.current = (self.client_id or "", node)
-        self._progress_state(node, "running")
-        self.say("executing", node=node)
-        try:
-            server.check()
-            await self._act(node, spec)
-            server.check()
-        except Blocked:
-            self._blocked.add(node)
-            self.say("execution_error", node_id=node, exception_type="ExecutionBlocked", exception_message="blocked")
-            self.told.pop()
-        except Interrupted:
-            self.status = "error"
-            self.say("execution_interrupted", True, node_id=node, node_type=spec["class_type"], executed=[])
-            return False
-        except Exception as error:
-            self.status = "error"
-            self.say("execution_error", node_id=node, node_type=spec["class_type"], executed=[], traceback=[],
-                     exception_type=type(error).__name__, exception_message=str(error),
-                     current_inputs=spec["inputs"])  # fmt: skip
-            return False
-        server.is_cached(self._keys[node], remember=True)
-        self._show(node, spec)
-        self._progress_state(node, "finished")
-        return True
-
-    async def _act(self, node: str, spec: Json) -> None:
-        inputs, kind, server = spec["inputs"], spec["class_type"], self.server
-        await asyncio.sleep(server.step_seconds)
-        if kind == "FakeSleep":
-            until = time.monotonic() + inputs["seconds"]
-            while (left := until - time.monotonic()) > 0:
-                await asyncio.sleep(min(left, 0.01))
-                server.check()
-        elif kind == "FakeProgress":
-            for value in range(inputs["steps"]):
-                named = {"node": node} if server.profile.names_progress else {}
-                data = {"value": value + 1, "max": inputs["steps"], **named}
-                if server.profile.names_progress:
-                    self.say("progress", True, **data)
-                else:
-                    server.tell("progress", data, self.client_id)
-                await asyncio.sleep(inputs["seconds"] / inputs["steps"])
-                server.check()
-        elif kind == "FakeFail":
-            raise RuntimeError(inputs["message"])
-        elif kind == "FakeBlock":
-            raise Blocked
-        elif kind == "FakeBigFrame":
-            server.tell("fake_big", {"prompt_id": self.prompt_id, "padding": "x" * inputs["bytes"]}, self.client_id)
-
-    def _show(self, node: str, spec: Json) -> None:
-        kind, inputs = spec["class_type"], spec["inputs"]
-        if kind not in OUTPUTS:
-            return
-        number = self.server.next_file()
-        place = "temp" if kind == "PreviewImage" else "output"
-        name = inputs.get("filename") or f"{inputs.get('filename_prefix', 'ComfyUI_temp')}_{number:05}_.png"
-        image = {"filename": name, "subfolder": inputs.get("subfolder", ""), "type": place}
-        self.outputs[node] = {"images": [image]}
-        self.say("executed", node=node, display_node=node, output=self.outputs[node])
-
-    def _progress_state(self, node: str, state: str) -> None:
-        self._states[node] = {"value": float(state == "finished"), "max": 1.0, "state": state, "node_id": node,
-                              "prompt_id": self.prompt_id, "display_node_id": node}  # fmt: skip
-        profile = self.server.profile
-        if not profile.takes_ids:
-            return
-        data = {"prompt_id": self.prompt_id, "nodes": self._states}
-        everybody = profile.broadcasts_state or self.client_id is None
-        self.server.tell("progress_state", data, None if everybody else self.client_id)
+def _extra_data(body: dict[str, object]) -> dict[str, object]:
+    given = body.get("extra_data", {})
+    if not isinstance(given, dict):
+        raise Crash("extra_data is an object")
+    return {**given, "client_id": body["client_id"]} if "client_id" in body else {**given}
 
 
-def _is_link(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)
+def _is_canonical(prompt_id: str) -> bool:
+    try:
+        return str(uuid.UUID(prompt_id)) == prompt_id
+    except ValueError:
+        return False
 
 
-def faults_of(prompt: object) -> Json:
-    """What is wrong with each node of a prompt; the whole of it where it is no prompt."""
-    errors: Json = {}
-    for node, spec in prompt.items() if isinstance(prompt, dict) else ():
-        missing = [name for name in REQUIRED[spec["class_type"]] if name not in spec.get("inputs", {})]
-        if missing:
-            details = [{"type": "required_input_missing", "message": "Required input is missing", "details": name,
-                        "extra_info": {"input_name": name}} for name in missing]  # fmt: skip
-            errors[node] = {"errors": details, "dependent_outputs": [node], "class_type": spec["class_type"]}
-    return errors
+def _job_of(prompt_id: str, entry: Entry) -> dict[str, object]:
+    """An entry, judged as those servers do: by `status_str`, and an interrupt by its message."""
+    status = entry.get("status")
+    messages = status["messages"] if isinstance(status, dict) else []
+    told = dict(messages)
+    failed = isinstance(status, dict) and status["status_str"] == "error"
+    outcome = "cancelled" if failed and "execution_interrupted" in told else "failed" if failed else "completed"
+    job = {"id": prompt_id, "status": outcome, "outputs": entry["outputs"], "execution_status": status}
+    return job | ({"execution_error": told["execution_error"]} if "execution_error" in told else {})
+
+
+def sleeping(seconds: float) -> Graph:
+    """A graph that does nothing for so long."""
+    return {
+        "1": {"class_type": "FakeSleep", "inputs": {"seconds": seconds, "seed": str(uuid.uuid4())}},
+        "2": {"class_type": "FakeText", "inputs": {"text": "slept", "source": ["1", 0]}},
+    }

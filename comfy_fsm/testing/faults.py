@@ -1,6 +1,6 @@
 """What can go wrong with a server, as knobs: each may be turned while it runs, and counts are used up.
 
-A route is a method and the first part of a path, `GET /history` for every history, `GET /ws` for a handshake; `*` is all.
+A route is a method and the first part of a path, `GET /history` for every history, `GET /ws` a handshake; `*` is all.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Once = Literal[
     "deaf", "empty_history", "foreign_history", "swallow_post", "drop_post", "post_500", "post_500_queued",
     "lose_end", "stale_status", "null_status",
 ]  # fmt: skip
-ByRoute = Literal["html", "login_page", "too_many", "cut_answer", "garbage"]
+ByRoute = Literal["html", "too_many", "cut_answer", "garbage"]
 
 
 class Faults(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -24,7 +24,7 @@ class Faults(Struct, kw_only=True, forbid_unknown_fields=True):
     delay: dict[str, float] = {}  # asked now, done later (P8)
     late: dict[str, float] = {}  # done now, told later: frames come before the answer (P12)
     html: dict[str, int] = {}  # 502 and a page (P33)
-    login_page: dict[str, int] = {}  # 200 and a page (P33)
+    login_page: bool = False  # 200 and a page, for whatever is asked (P33)
     too_many: dict[str, int] = {}  # 429
     retry_after: str = "1"  # what a 429 says of when to come again
     cut_answer: dict[str, int] = {}  # half of it, and the connection is reset
@@ -83,6 +83,11 @@ class Faults(Struct, kw_only=True, forbid_unknown_fields=True):
         whole = msgspec.convert(msgspec.to_builtins(self) | knobs, Faults)
         for name in knobs:
             setattr(self, name, getattr(whole, name))
+
+
+def route_of(method: str, path: str) -> str:
+    """The route of a request, with the prefix `/api` or without."""
+    return f"{method} /{path.removeprefix('/api').split('/')[1]}"
 
 
 def seconds_at(waits: dict[str, float], route: str) -> float:

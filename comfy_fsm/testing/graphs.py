@@ -20,10 +20,10 @@ class Crash(Exception):
 class Refusal(Exception):
     """The prompt as a whole is answered 400; `body` is that answer."""
 
-    def __init__(self, kind: str, message: str, details: str, node_errors: object) -> None:
+    def __init__(self, kind: str, message: str, details: str = "", node_errors: object = None) -> None:
         super().__init__(message)
         told = {"type": kind, "message": message, "details": details, "extra_info": {}}
-        self.body: dict[str, object] = {"error": told, "node_errors": node_errors}
+        self.body: dict[str, object] = {"error": told, "node_errors": {} if node_errors is None else node_errors}
 
 
 class Verdict(NamedTuple):
@@ -60,6 +60,7 @@ def judge(profile: Profile, files: Files, graph: Graph, targets: Iterable[str] |
     """What of it may run; raises Refusal where nothing may."""
     empty: object = {} if profile.node_errors_are_an_object else []
     for node_id, node in graph.items():
+        inputs_of(graph, node_id)
         name = node.get("class_type")
         if name not in CLASSES:
             if not profile.unknown_class_is_400:
@@ -84,14 +85,13 @@ def _judge_outputs(check: _Check, wanted: list[str]) -> Verdict:
             continue
         for node_id, problems in bad.items():
             said += [f"{problem['message']}: {problem['details']}" for problem in problems if node_id == output]
-            error = {"errors": problems, "dependent_outputs": [], "class_type": class_of(check.graph, node_id)}
+            name = class_of(check.graph, node_id)
+            error: Problem = {"errors": problems, "dependent_outputs": [], "class_type": name}
             dependents = errors.setdefault(node_id, error)["dependent_outputs"]
             assert isinstance(dependents, list)
             dependents.append(output)
     if not good:
-        raise Refusal(
-            "prompt_outputs_failed_validation", "Prompt outputs failed validation", "\n".join(said), errors
-        )
+        raise Refusal("prompt_outputs_failed_validation", "Prompt outputs failed validation", "\n".join(said), errors)
     return Verdict(good, errors)
 
 
@@ -142,7 +142,8 @@ class _Check:
         source, slot = link
         gives = CLASSES[class_of(self.graph, source)].gives if source in self.graph else ()
         if not 0 <= slot < len(gives):
-            return _problem("exception_during_inner_validation", "Exception when validating inner node", source, name, one)
+            message = "Exception when validating inner node"
+            return _problem("exception_during_inner_validation", message, source, name, one)
         if one.kind in ("*", gives[slot]) or isinstance(one.kind, list):
             return None
         details = f"{name}, received_type({gives[slot]}) mismatch input_type({one.kind})"
@@ -162,7 +163,8 @@ class _Check:
                 message = f"Value {value} bigger than max of {one.high}"
                 return _problem("value_bigger_than_max", message, name, name, one, value)
         if isinstance(one.kind, list) and value not in one.kind:
-            return _problem("value_not_in_list", "Value not in list", f"{name}: '{value}' not in {one.kind}", name, one, value)
+            details = f"{name}: '{value}' not in {one.kind}"
+            return _problem("value_not_in_list", "Value not in list", details, name, one, value)
         if one.kind == "FILE" and self._files.read(Place(str(value), "", "input")) is None:
             details = f"{name} - Invalid image file: {value}"
             return _problem("custom_validation_failed", "Custom validation failed for node", details, name, one)
@@ -185,14 +187,15 @@ class Signatures:
         self._known: dict[str, str] = {}
 
     def __getitem__(self, node_id: str) -> str:
-        waiting = [node_id]
+        waiting, seen = [(node_id, False)], set[str]()
         while waiting:
-            missing = [source for source in sources(self._graph, waiting[-1]) if source not in self._known]
-            if missing and len(waiting) <= len(self._graph):  # a circle is found when it is run
-                waiting += missing
-            else:
-                self._known.setdefault(waiting[-1], self._sign(waiting[-1]))
-                waiting.pop()
+            node_id, ready = waiting.pop()
+            if ready:
+                self._known[node_id] = self._sign(node_id)
+            elif node_id not in self._known and node_id not in seen:
+                seen.add(node_id)
+                waiting.append((node_id, True))
+                waiting += [(source, False) for source in sources(self._graph, node_id) if source in self._graph]
         return self._known[node_id]
 
     def _sign(self, node_id: str) -> str:

@@ -100,8 +100,8 @@ def image(stage: Stage) -> Picture:
 
 
 async def _empty(stage: Stage) -> Given:
-    width, height, color, count = (int(number(stage, name)) for name in ("width", "height", "color", "batch_size"))
-    return Given((Picture(width, height, color, max(count, 1)),))
+    sizes = (int(number(stage, name)) for name in ("width", "height", "color", "batch_size"))
+    return Given((Picture(*sizes),))
 
 
 async def _pass(stage: Stage) -> Given:
@@ -116,7 +116,7 @@ async def _scale(stage: Stage) -> Given:
 
 async def _batch(stage: Stage) -> Given:
     one, two = (value for value in stage.inputs.values() if isinstance(value, Picture))
-    return Given((one._replace(count=one.count + two.count),))
+    return Given((one._replace(images=one.images + two.images),))
 
 
 async def _blur(stage: Stage) -> Given:
@@ -141,7 +141,7 @@ async def _sample(stage: Stage) -> Given:
 def _save(kind: str, prefix: str = "") -> Callable[[Stage], Awaitable[Given]]:
     async def play(stage: Stage) -> Given:
         picture, stem = image(stage), prefix or words(stage, "filename_prefix", "ComfyUI")
-        saved = [stage.files.save(stem, ".png", kind, png(picture)) for _ in range(picture.count)]
+        saved = [stage.files.save(stem, ".png", kind, png(picture)) for _ in range(picture.images)]
         return Given(shown={"images": saved})
 
     return play
@@ -154,8 +154,8 @@ async def _save_latent(stage: Stage) -> Given:
 
 async def _save_to_socket(stage: Stage) -> Given:
     picture = image(stage)
-    for step in range(picture.count):
-        stage.progress(step, picture.count, png(picture))
+    for step in range(picture.images):
+        stage.progress(step, picture.images, png(picture))
     return Given()
 
 
@@ -199,15 +199,14 @@ async def _block(stage: Stage) -> Given:
 
 async def _expand(stage: Stage) -> Given:
     """A chain of nodes in its place, each with the steps of its own (P17)."""
-    own = {name: stage.inputs[name] for name in ("steps", "seconds") if name in stage.inputs}
+    own: dict[str, object] = {name: stage.inputs[name] for name in ("steps", "seconds") if name in stage.inputs}
     names = [f"{stage.node_id}.0.0.{n}" for n in range(1, int(number(stage, "count", 2)) + 1)]
     links: list[object] = [image(stage), *([name, 0] for name in names)]
-    return Given(
-        expansion={
-            name: {"class_type": "FakeProgress", "inputs": {**own, "image": link}}
-            for name, link in zip(names, links, strict=False)
-        }
-    )
+    chain: Graph = {
+        name: {"class_type": "FakeProgress", "inputs": {**own, "image": link}}
+        for name, link in zip(names, links[:-1], strict=True)
+    }
+    return Given(expansion=chain)
 
 
 async def _big_frame(stage: Stage) -> Given:

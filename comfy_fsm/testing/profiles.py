@@ -1,10 +1,11 @@
-"""What a ComfyUI of a version does, and does not do yet: the last table of the protocol's facts, a line for each row."""
+"""What a ComfyUI of a version does, and does not do yet: the last table of the protocol, a line for each row."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple, get_type_hints
+from urllib.parse import urlsplit
 
 
 class Since(NamedTuple):
@@ -62,7 +63,8 @@ def _age(version: str) -> tuple[int, ...]:
     if re.fullmatch(r"\d+\.\d+\.\d+", version):
         return (1, *map(int, version.split(".")))
     raise ValueError(
-        f"{version!r} is no version of ComfyUI, so nothing is known of it; write '0.3.64', a day such as '2024-08-17', or 'jobs'"
+        f"{version!r} is no version of ComfyUI, so nothing is known of it; "
+        "write '0.3.64', a day such as '2024-08-17', or 'jobs'"
     )
 
 
@@ -73,3 +75,10 @@ PROFILES: dict[str, Profile] = {
         "2023-10-14", "2024-01", "2024-08-17", "0.3.10", "0.3.44", "0.3.50", "0.3.57", NEWEST, "jobs",
     )
 }  # fmt: skip
+
+
+def is_foreign(origin: str, host: str) -> bool:
+    """Whether a browser asks from a page of elsewhere (P35); a port that one of them does not tell is not compared."""
+    page, own = urlsplit(origin), urlsplit(f"//{host}")
+    ports = {page.port, own.port}
+    return bool(page.netloc) and (page.hostname != own.hostname or (None not in ports and len(ports) > 1))

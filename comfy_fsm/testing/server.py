@@ -1,261 +1,395 @@
-"""A fake ComfyUI on loopback: routes and sockets as the real one has them, faults included. The only door to aiohttp."""
+"""A fake ComfyUI on loopback: its routes and its sockets, faults included. One of the two doors to aiohttp."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import mimetypes
+import os
+import socket as sockets
 import struct
+import sys
 import uuid
-import zlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Self
+from contextlib import suppress
+from typing import Self
 
-from aiohttp import WSMsgType, web
+import msgspec
+from aiohttp import BodyPartReader, WSMsgType, web
 
-from comfy_fsm.testing.execution import REQUIRED, Execution, Json, faults_of
-from comfy_fsm.testing.faults import Faults
-from comfy_fsm.testing.profiles import PROFILES
+from comfy_fsm.testing.execution import Execution, State, sleeping
+from comfy_fsm.testing.faults import Faults, route_of, seconds_at
+from comfy_fsm.testing.graphs import Crash
+from comfy_fsm.testing.nodes import CLASSES, info
+from comfy_fsm.testing.pictures import Place, is_inside
+from comfy_fsm.testing.profiles import NEWEST, Profile, is_foreign, profile_of
+from comfy_fsm.testing.publishing import Frame, Publisher, flags_in
 
-_PAGE = "<!doctype html><title>Sign in</title>"
-_ALL = 1 << 30
-
-
-def _png() -> bytes:
-    """One pixel: real enough for whoever opens it."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0\0\0\0")) + chunk(b"IEND", b"")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+HOST = "127.0.0.1"
+REMEMBERED = 10_000  # requests that `requests` holds
+MAX_BODY = 100 * 1024 * 1024
+PAGE = "<!doctype html><title>Please sign in</title><h1>Please sign in</h1>"
+FLAGS: dict[str, object] = {"supports_preview_metadata": True, "max_upload_size": MAX_BODY}
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: no farewell, neither of the WebSocket nor of TCP
 
 
 class FakeComfy:
-    """`async with FakeComfy(version="0.3.64") as comfy:`; it lives in this loop, at `comfy.url`."""
+    """`async with FakeComfy() as comfy:` a server that lives in this loop, at `comfy.url`."""
 
-    def __init__(self, version: str = "0.3.64", *, step_seconds: float = 0.0, port: int = 0) -> None:
-        self.profile = PROFILES[version]
+    def __init__(
+        self,
+        version: str | Profile = NEWEST,
+        *,
+        step_seconds: float = 0.0,
+        port: int = 0,
+        state: State | None = None,
+        control: bool = False,
+    ) -> None:
+        """A node takes `step_seconds`; a `state` is that of a server before; `control` adds the routes `/fake/…`."""
+        self.profile = version if isinstance(version, Profile) else profile_of(version)
         self.faults = Faults()
-        self.execution = Execution(self.profile, self.faults, self._tell)
-        self.execution.step_seconds = step_seconds
-        self.posts: Counter[str] = Counter()
+        self.state = State() if state is None else state
+        self.requests: deque[tuple[str, str]] = deque(maxlen=REMEMBERED)
+        self._step_seconds = step_seconds
         self._port = port
-        self._table: dict[str, web.WebSocketResponse] = {}
-        self._open: set[web.WebSocketResponse] = set()
-        self._outbox: asyncio.Queue[tuple[str, str | None]] = asyncio.Queue()
+        self._control = control
         self._runner: web.AppRunner | None = None
-        self._working: list[asyncio.Task[None]] = []
-        self._number = 0
+        self._jobs: list[asyncio.Task[None]] = []
+        self._open: dict[Pipe, str] = {}
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://{HOST}:{self._port}"
 
     @property
     def runs(self) -> Counter[str]:
-        """How often each prompt was really run."""
-        return self.execution.runs
+        """How often each prompt was really run, over all lives of the server."""
+        return self.state.runs
+
+    @property
+    def posts(self) -> Counter[str]:
+        """How often each prompt was queued."""
+        return self.state.posts
+
+    @property
+    def sockets(self) -> list[str]:
+        """The ids in the server's table: who is not in it hears nothing (P3)."""
+        return [*self.publisher.sockets]
+
+    # its life
 
     async def __aenter__(self) -> Self:
-        await self._start()
+        await self.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.kill()
 
-    async def _start(self) -> None:
-        app = web.Application(client_max_size=1 << 26, middlewares=[self._misbehave])
-        routes: list[tuple[str, str, Callable[[web.Request], Awaitable[web.StreamResponse]]]] = [
-            ("GET", "/ws", self._socket), ("POST", "/prompt", self._post), ("GET", "/queue", self._queue),
-            ("GET", "/history", self._histories), ("GET", "/history/{id}", self._history),
-            ("POST", "/queue", self._remove), ("POST", "/interrupt", self._interrupt),
-            ("POST", "/history", self._clear), ("GET", "/view", self._view),
-            ("GET", "/system_stats", self._stats), ("GET", "/features", self._features),
-        ]  # fmt: skip
-        for method, path, handler in routes:
-            for prefix in ("", "/api") if self.profile.has_api else ("",):
-                app.router.add_route(method, prefix + path, handler)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.0, handler_cancellation=True)
+    async def start(self) -> None:
+        self.publisher = Publisher(self.faults)
+        self.execution = Execution(self.profile, self.faults, self.publisher, self.state, self._step_seconds)
+        app = web.Application(middlewares=[self._hurdles], client_max_size=MAX_BODY)
+        app.add_routes(self._routes())
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0, handler_cancellation=True)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True).start()
+        site = web.TCPSite(self._runner, HOST, self._port, backlog=1024)
+        await site.start()
         self._port = self._runner.addresses[0][1]
-        self._working = [asyncio.create_task(self.execution.work()), asyncio.create_task(self._send())]
+        self._jobs = [asyncio.create_task(self.execution.work()), asyncio.create_task(self.publisher.publish())]
 
     async def kill(self) -> None:
-        """As with -9: sockets end without a word (1006), and nothing answers (P8)."""
-        for working in self._working:
-            working.cancel()
-        if self._working:
-            await asyncio.wait(self._working)
-        self._working = []
-        self.cut()
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
-        self._table.clear()
+        """As by -9: whoever is connected hears no farewell (1006), and the port refuses (P8)."""
+        runner, self._runner = self._runner, None
+        if runner is None:
+            return
+        jobs, self._jobs = self._jobs, []
+        for job in jobs:
+            job.cancel()
+        for site in [*runner.sites]:
+            await site.stop()
+        for connection in runner.server.connections if runner.server else ():
+            _reset(connection.transport)
+        await runner.cleanup()
+        for result in await asyncio.gather(*jobs, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
 
-    async def restart(self, *, keep: bool = False) -> None:
-        """On the same port; what it knew is gone unless kept (P27)."""
+    async def restart(self, keep: bool = False) -> None:
+        """On the same port; the queue and the history are gone (P27) unless kept."""
         await self.kill()
-        if not keep:
-            self.execution.forget()
-        await self._start()
+        self.state.outlive(keep)
+        await self.start()
 
     def cut(self, client_id: str | None = None) -> None:
-        """The connection of one client, or of all, breaks; the server lives on."""
-        for socket in [self._table[client_id]] if client_id is not None else list(self._open):
-            if (transport := socket._req.transport if socket._req is not None else None) is not None:
-                transport.abort()  # type: ignore[attr-defined]
+        """Break the sockets of one client, or of all; the server lives on."""
+        for pipe, sid in [*self._open.items()]:
+            if client_id in (None, sid):
+                pipe.abort()
 
-    # frames
+    def stranger(self, seconds: float = 0.0, client_id: str = "stranger") -> str:
+        """Queue a prompt of somebody else, which takes so long; returns its id."""
+        _, body = self.execution.submit({"prompt": sleeping(seconds), "client_id": client_id})
+        return str(body["prompt_id"])
 
-    def _tell(self, type: str, data: Json, client_id: str | None) -> None:
-        if type not in self.faults.drop_types:
-            frame = json.dumps({"type": type, "data": data})
-            for _ in range(2 if self.faults.double else 1):
-                self._outbox.put_nowait((frame, client_id))
-
-    async def _send(self) -> None:
-        """One frame after another, to one client after another (P6)."""
-        while True:
-            frame, client_id = await self._outbox.get()
-            sockets = [self._table.get(client_id)] if client_id is not None else list(self._table.values())
-            for socket in sockets:
-                if socket is not None and not socket.closed:
-                    try:
-                        await socket.send_str(frame)
-                    except (ConnectionError, RuntimeError):
-                        continue
-
-    async def _socket(self, request: web.Request) -> web.StreamResponse:
-        left, status = self.faults.refuse_sockets
-        if left:
-            self.faults.refuse_sockets = (left - 1, status)
-            return web.Response(status=status, text=_PAGE, content_type="text/html")
-        client_id = request.query.get("clientId") or uuid.uuid4().hex
-        socket = web.WebSocketResponse(max_msg_size=0)
-        await socket.prepare(request)
-        self._open.add(socket)
-        deaf = self.faults.use("deaf")
-        self._table[client_id] = socket  # P3: the one before is not closed, and hears nothing more
-        waiting = len(self.execution.pending) + (self.execution.running is not None)
-        status_data = {"status": {"exec_info": {"queue_remaining": waiting}}, "sid": client_id}
-        try:
-            await socket.send_json({"type": "status", "data": status_data})
-            if self.execution.current is not None and self.execution.current[0] == client_id:
-                await socket.send_json({"type": "executing", "data": {"node": self.execution.current[1]}})  # P4
-            if deaf:
-                del self._table[client_id]
-            async for message in socket:
-                if message.type is WSMsgType.TEXT and self.profile.takes_ids and "feature_flags" in message.data:
-                    await socket.send_json({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
-        except (ConnectionError, RuntimeError):
-            pass
-        finally:
-            self._open.discard(socket)
-            self._table.pop(client_id, None)  # P3: whatever is registered there by now
-        return socket
-
-    # answers
+    # what stands between a request and its answer
 
     @web.middleware
-    async def _misbehave(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        faults = self.faults
-        origin = request.headers.get("Origin")
-        if self.profile.checks_origin and origin is not None and origin.split("://")[-1] != request.host:
-            return web.Response(status=403)  # P35
-        if faults.token and request.headers.get("Authorization") != f"Bearer {faults.token}":
-            return web.Response(status=401)
-        if request.path.endswith("/ws"):
-            return await handler(request)  # type: ignore[no-any-return]
-        await asyncio.sleep(faults.delay)
-        if faults.use("html"):
+    async def _hurdles(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path.startswith("/fake/"):
+            return await handler(request)
+        self.requests.append((request.method, request.path))
+        if self.profile.refuses_origins and is_foreign(request.headers.get("Origin", ""), request.host):
+            return web.Response(status=403)
+        faults, route = self.faults, route_of(request.method, request.path)
+        if faults.token is not None and request.headers.get("Authorization") != f"Bearer {faults.token}":
+            return web.Response(status=401, text="Unauthorized")
+        await asyncio.sleep(seconds_at(faults.delay, route))
+        if faults.login_page:
+            return web.Response(text=PAGE, content_type="text/html")
+        if faults.spend_at("html", route):
             return web.Response(status=502, text="<h1>502 Bad Gateway</h1>", content_type="text/html")
-        if faults.use("too_many"):
-            return web.Response(status=429, headers={"Retry-After": "1"})
-        if faults.login_page and request.method == "GET":
-            return web.Response(text=_PAGE, content_type="text/html")
-        return await handler(request)  # type: ignore[no-any-return]
+        if faults.spend_at("too_many", route):
+            return web.Response(status=429, headers={"Retry-After": faults.retry_after})
+        if faults.spend_at("garbage", route):
+            return web.Response(text='{"truncated": [', content_type="application/json")
+        try:
+            answer = await handler(request)
+        except (Crash, ValueError, KeyError, TypeError, AttributeError) as error:
+            return web.Response(status=500, text=f"500 Internal Server Error\n\n{type(error).__name__}")
+        await asyncio.sleep(seconds_at(faults.late, route))
+        if faults.spend_at("cut_answer", route):
+            return await _half(request, answer)
+        return answer
 
-    async def _post(self, request: web.Request) -> web.StreamResponse:
-        body = json.loads(await request.text())
-        faults, prompt = self.faults, body.get("prompt")
-        if faults.use("drop_post"):
-            return self._hang_up(request)
-        if faults.use("post_500"):
-            return web.Response(status=500, text="500 Internal Server Error")
-        strange = [s.get("class_type") for s in (prompt or {}).values() if s.get("class_type") not in REQUIRED]
-        if strange or not prompt:
-            error = {"type": "invalid_prompt", "message": f"node {strange} does not exist", "details": ""}
-            if self.profile.refuses_unknown_with == 500:
-                return web.Response(status=500, text="500 Internal Server Error")
-            return web.json_response({"error": error, "node_errors": {}}, status=400)
-        wrong = faults_of(prompt)
-        good = [node for node in prompt if node not in wrong]
-        if wrong and not any("Save" in prompt[node]["class_type"] for node in good):
-            error = {"type": "prompt_outputs_failed_validation", "message": "Prompt outputs failed validation"}
-            return web.json_response({"error": error, "node_errors": wrong}, status=400)
-        chosen = body.get("prompt_id") if self.profile.takes_ids else None
-        prompt_id = chosen or str(uuid.uuid4())
-        extra = {**body.get("extra_data", {})}
-        if "client_id" in body:
-            extra["client_id"] = body["client_id"]
-        self._number += 1
-        number = body.get("number", -self._number if body.get("front") else self._number)
-        self.execution.put((number, prompt_id, {node: prompt[node] for node in good}, extra, good))
-        self.posts[prompt_id] += 1
-        if faults.use("swallow_post"):
-            return self._hang_up(request)
-        if faults.use("post_500_queued"):
-            return web.Response(status=500, text="500 Internal Server Error")
-        return web.json_response({"prompt_id": prompt_id, "number": number, "node_errors": wrong})
+    # routes
 
-    def _hang_up(self, request: web.Request) -> web.StreamResponse:
-        if request.transport is not None:
-            request.transport.close()
-        return web.Response()
+    def _routes(self) -> list[web.RouteDef]:
+        table: list[tuple[str, str, Handler]] = [
+            ("GET", "/ws", self._socket),
+            ("GET", "/prompt", self._get_prompt),
+            ("POST", "/prompt", self._post_prompt),
+            ("GET", "/queue", self._get_queue),
+            ("POST", "/queue", self._post_queue),
+            ("POST", "/interrupt", self._interrupt),
+            ("GET", "/history", self._get_histories),
+            ("GET", "/history/{prompt_id}", self._get_history),
+            ("POST", "/history", self._post_history),
+            ("GET", "/view", self._view),
+            ("POST", "/upload/{kind:image|mask}", self._upload),
+            ("GET", "/system_stats", self._system_stats),
+            ("GET", "/object_info", self._object_info),
+            ("GET", "/object_info/{name}", self._object_info),
+        ]
+        if self.profile.honours_own_ids:
+            table.append(("GET", "/features", self._features))
+        prefixes = ("", "/api") if self.profile.api_prefix else ("",)
+        routes = [web.route(method, prefix + path, handler) for prefix in prefixes for method, path, handler in table]
+        if self.profile.has_jobs:
+            routes += [
+                web.get("/api/jobs", self._get_jobs),
+                web.get("/api/jobs/{prompt_id}", self._get_job),
+                web.post("/api/jobs/{prompt_id}/cancel", self._cancel_job),
+            ]
+        if self._control:
+            routes += [web.get("/fake/state", self._tell_state), web.post("/fake/faults", self._turn_knobs)]
+        return routes
 
-    async def _queue(self, _: web.Request) -> web.StreamResponse:
-        running = [self.execution.running] if self.execution.running is not None else []
-        pending = [] if self.faults.hide_pending else sorted(self.execution.pending)
-        return web.json_response({"queue_running": running, "queue_pending": pending})
+    async def _get_prompt(self, _: web.Request) -> web.StreamResponse:
+        return web.json_response(self.execution.remaining())
 
-    async def _history(self, request: web.Request) -> web.StreamResponse:
-        prompt_id = request.match_info["id"]
-        record = self.execution.history.get(prompt_id)
-        if record is None or self.faults.use("empty_history"):
-            return web.json_response({})
-        return web.json_response({prompt_id: record})
+    async def _post_prompt(self, request: web.Request) -> web.StreamResponse:
+        body, faults = await request.json(), self.faults
+        if faults.spend("drop_post"):
+            return _hang_up(request)
+        if faults.spend("post_500"):
+            raise Crash("as asked")
+        status, answer = self.execution.submit(body)
+        if faults.spend("swallow_post"):
+            return _hang_up(request)
+        if faults.spend("post_500_queued"):
+            raise Crash("as asked")
+        return web.json_response(answer, status=status)
 
-    async def _histories(self, request: web.Request) -> web.StreamResponse:
-        most = int(request.query.get("max_items", _ALL))
-        return web.json_response(dict(list(self.execution.history.items())[-most:]))
+    async def _get_queue(self, _: web.Request) -> web.StreamResponse:
+        return web.json_response(self.execution.queue())
 
-    async def _remove(self, request: web.Request) -> web.StreamResponse:
-        body = json.loads(await request.text())
-        self.execution.remove(None if body.get("clear") else body.get("delete", []))
+    async def _post_queue(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        if body.get("clear"):
+            self.execution.remove()
+        if "delete" in body:
+            self.execution.remove(body["delete"])
         return web.Response()
 
     async def _interrupt(self, request: web.Request) -> web.StreamResponse:
-        text = await request.text()
-        self.execution.interrupt(json.loads(text).get("prompt_id") if text else None)
+        try:
+            body = await request.json()
+        except json.JSONDecodeError:
+            body = {}
+        self.execution.interrupt(body.get("prompt_id"))
         return web.Response()
 
-    async def _clear(self, request: web.Request) -> web.StreamResponse:
-        body = json.loads(await request.text())
-        for prompt_id in list(self.execution.history) if body.get("clear") else body.get("delete", []):
-            self.execution.history.pop(prompt_id, None)
+    async def _get_histories(self, request: web.Request) -> web.StreamResponse:
+        most, offset = request.query.get("max_items"), int(request.query.get("offset", -1))
+        return web.json_response(self.execution.entries(None if most is None else int(most), offset))
+
+    async def _get_history(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response(self.execution.entry(request.match_info["prompt_id"]))
+
+    async def _post_history(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        for prompt_id in [*self.state.history] if body.get("clear") else body.get("delete", ()):
+            self.state.history.pop(prompt_id, None)
         return web.Response()
 
-    async def _view(self, _: web.Request) -> web.StreamResponse:
-        return web.Response(body=_png(), content_type="image/png")
+    async def _view(self, request: web.Request) -> web.StreamResponse:
+        query = request.query
+        place = Place(query.get("filename", ""), query.get("subfolder", ""), query.get("type", "output"))
+        if not is_inside(place):
+            return web.Response(status=400)
+        found = self.state.files.read(place)
+        if found is None:
+            return web.Response(status=404)
+        kind = mimetypes.guess_type(place.filename)[0] or "application/octet-stream"
+        return web.Response(body=found, content_type=kind)
 
-    async def _stats(self, _: web.Request) -> web.StreamResponse:
-        version = {"comfyui_version": self.profile.version} if self.profile.tells_version else {}
-        return web.json_response({"system": {"os": "posix", **version}, "devices": []})
+    async def _upload(self, request: web.Request) -> web.StreamResponse:
+        fields: dict[str, str] = {}
+        name, content = None, b""
+        async for part in await request.multipart():
+            assert isinstance(part, BodyPartReader)
+            if part.name == "image":
+                name, content = part.filename, bytes(await part.read())
+            else:
+                fields[part.name or ""] = await part.text()
+        place = Place(name or "", fields.get("subfolder", ""), fields.get("type", "input"))
+        if not name or not is_inside(place):
+            return web.Response(status=400)
+        put = self.state.files.upload(place, content, fields.get("overwrite") in ("true", "1"))
+        return web.json_response({"name": put.filename, "subfolder": put.subfolder, "type": put.type})
+
+    async def _system_stats(self, _: web.Request) -> web.StreamResponse:
+        version = {"comfyui_version": self.profile.version} if self.profile.tells_its_version else {}
+        system = {"os": os.name, **version, "python_version": sys.version, "pytorch_version": "none", "argv": []}
+        device = {"name": "fake", "type": "cpu", "index": None, "vram_total": 1 << 33, "vram_free": 1 << 33}
+        return web.json_response({"system": system, "devices": [device]})
+
+    async def _object_info(self, request: web.Request) -> web.StreamResponse:
+        names = [request.match_info["name"]] if "name" in request.match_info else [*CLASSES]
+        return web.json_response({name: info(name) for name in names if name in CLASSES})
 
     async def _features(self, _: web.Request) -> web.StreamResponse:
-        if not self.profile.takes_ids:
-            return web.Response(status=404)
-        return web.json_response({"supports_preview_metadata": True, "max_upload_size": 104857600})
+        return web.json_response(FLAGS)
+
+    async def _get_jobs(self, request: web.Request) -> web.StreamResponse:
+        found, most = self.execution.jobs(), request.query.get("limit")
+        shown = found if most is None else found[: int(most)]
+        told = {"offset": 0, "limit": most and int(most), "total": len(found), "has_more": len(shown) < len(found)}
+        return web.json_response({"jobs": shown, "pagination": told})
+
+    async def _get_job(self, request: web.Request) -> web.StreamResponse:
+        job = self.execution.job(request.match_info["prompt_id"])
+        return web.json_response({"error": "Job not found"} if job is None else job, status=404 if job is None else 200)
+
+    async def _cancel_job(self, request: web.Request) -> web.StreamResponse:
+        prompt_id = request.match_info["prompt_id"]
+        cancelled = self.execution.cancel(prompt_id)
+        told = {"error": "Job not found"} if cancelled is None else {"cancelled": cancelled}
+        return web.json_response(told, status=404 if cancelled is None else 200)
+
+    async def _tell_state(self, _: web.Request) -> web.StreamResponse:
+        told = {"runs": self.runs, "posts": self.posts, "sockets": self.sockets, "requests": [*self.requests]}
+        return web.json_response(told | {"faults": msgspec.to_builtins(self.faults)})
+
+    async def _turn_knobs(self, request: web.Request) -> web.StreamResponse:
+        try:
+            self.faults.turn(await request.json())
+        except (msgspec.ValidationError, ValueError) as error:
+            return web.json_response({"error": f"no knob was turned: {error}"}, status=400)
+        return web.json_response(msgspec.to_builtins(self.faults))
+
+    # sockets
+
+    async def _socket(self, request: web.Request) -> web.StreamResponse:
+        """A handler that ends takes out of the table whoever is there under its id, itself or not (P3)."""
+        status = self.faults.spend_handshake()
+        if status is not None:
+            return web.Response(status=status, text=PAGE, content_type="text/html")
+        ws = web.WebSocketResponse()
+        await ws.prepare(request)
+        publisher, sid = self.publisher, request.query.get("clientId") or uuid.uuid4().hex
+        pipe = Pipe(ws, request.transport)
+        publisher.sockets.pop(sid, None)  # an older one stays open, and hears nothing more
+        publisher.sockets[sid] = pipe
+        publisher.flags[sid] = {}
+        self._open[pipe] = sid
+        try:
+            await self._greet(sid)
+            await self._listen(ws, sid)
+        finally:
+            self._open.pop(pipe)
+            publisher.sockets.pop(sid, None)
+            publisher.flags.pop(sid, None)
+        return ws
+
+    async def _greet(self, sid: str) -> None:
+        """The status with the id; and to who runs something, the node, but not of what (P4)."""
+        await self._say("status", {"status": self.execution.remaining(), "sid": sid}, sid)
+        on_air = self.execution.house.on_air
+        if on_air is not None and on_air[0] == sid:
+            await self._say("executing", {"node": on_air[1]}, sid)
+        if self.faults.spend("deaf"):
+            self.publisher.sockets.pop(sid, None)
+
+    async def _listen(self, ws: web.WebSocketResponse, sid: str) -> None:
+        """Only a first frame may say what its client can (P7)."""
+        first = True
+        async for message in ws:
+            flags = flags_in(message.data) if first and message.type is WSMsgType.TEXT else None
+            if self.profile.honours_own_ids and flags is not None:
+                self.publisher.flags[sid] = flags
+                await self._say("feature_flags", FLAGS, sid)
+            first = False
+
+    async def _say(self, kind: str, data: dict[str, object], sid: str) -> None:
+        await self.publisher.write(sid, Frame(kind, json.dumps({"type": kind, "data": data}), sid))
+
+
+class Pipe:
+    """A socket as the publisher wants it."""
+
+    def __init__(self, ws: web.WebSocketResponse, transport: asyncio.BaseTransport | None) -> None:
+        self.send_str = ws.send_str
+        self.send_bytes = ws.send_bytes
+        self._transport = transport
+
+    def abort(self) -> None:
+        _reset(self._transport)
+
+
+def _reset(transport: asyncio.BaseTransport | None) -> None:
+    """End a connection as a crash does."""
+    if isinstance(transport, asyncio.Transport):
+        with suppress(OSError):
+            transport.get_extra_info("socket").setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, RESET)
+        transport.abort()
+
+
+def _hang_up(request: web.Request) -> web.StreamResponse:
+    """No answer, and the connection is gone (P11)."""
+    _reset(request.transport)
+    return web.Response()
+
+
+async def _half(request: web.Request, answer: web.StreamResponse) -> web.StreamResponse:
+    """The first half of an answer that says how long all of it is."""
+    body = answer.body if isinstance(answer, web.Response) and isinstance(answer.body, bytes) else b""
+    part = web.StreamResponse(status=answer.status, headers={"Content-Length": str(len(body) + 1)})
+    part.content_type = answer.content_type
+    await part.prepare(request)
+    await part.write(body[: len(body) // 2])
+    if request.transport is not None:
+        request.transport.close()
+    return part

@@ -5,12 +5,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from comfy_fsm.testing import FakeComfy
-
 from comfy_fsm import Policy
 from comfy_fsm.errors import TaskError
 from comfy_fsm.live.client import Client
 from comfy_fsm.live.tasks import TaskHandle
+from comfy_fsm.testing import FakeComfy
 from replay import Replay, replay
 
 QUICK = Policy(
@@ -28,7 +27,7 @@ def graph(seed: object = 0, *, seconds: float = 0.0) -> dict[str, Any]:
         "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "out"}},
     }
     if seconds:
-        nodes["3"] = {"class_type": "FakeSleep", "inputs": {"images": ["1", 0], "seconds": seconds}}
+        nodes["3"] = {"class_type": "FakeSleep", "inputs": {"image": ["1", 0], "seconds": seconds}}
         nodes["2"]["inputs"]["images"] = ["3", 0]
     return nodes
 

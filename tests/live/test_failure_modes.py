@@ -7,10 +7,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from comfy_fsm.testing import FakeComfy
 
 from comfy_fsm.errors import ServerUnreachable
 from comfy_fsm.live.client import Client
+from comfy_fsm.testing import FakeComfy
 from tests.live.stage import QUICK, codes, graph, outcome, play
 
 
@@ -45,7 +45,7 @@ def test_f4_a_deaf_socket_is_replaced_under_a_fresh_id(log: Path) -> None:
         assert await outcome(first) == "completed"
         while window.id_at(client.servers[0]) == first.window:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        second = await window.submit(graph(1))
+        second = await window.submit(graph(1, seconds=0.2))
         assert second.window != first.window
         assert {update.name async for update in second} >= {"executing"}
 
@@ -162,7 +162,7 @@ def test_f16_a_task_that_somebody_removed_while_it_waited_is_cancelled(log: Path
     async def story(comfy: FakeComfy, client: Client) -> None:
         window = client.window()
         first = await window.submit(graph(0, seconds=0.5))
-        second = await window.submit(graph(1))
+        second = await window.submit(graph(1, seconds=0.2))
         await second.cancel()
         assert [await outcome(first), await outcome(second)] == ["completed", "cancelled"]
 
@@ -182,7 +182,7 @@ def test_f17_a_task_at_a_wedged_server_expires_and_the_server_is_not_waited_for(
 def test_f18_a_failure_is_a_failure_and_an_interrupt_a_cancellation(log: Path) -> None:
     async def story(comfy: FakeComfy, client: Client) -> None:
         window = client.window()
-        failing = graph(0) | {"3": {"class_type": "FakeFail", "inputs": {"images": ["1", 0], "message": "no"}}}
+        failing = graph(0) | {"3": {"class_type": "FakeFail", "inputs": {"image": ["1", 0], "message": "no"}}}
         failing["2"]["inputs"]["images"] = ["3", 0]
         assert await outcome(await window.submit(failing)) == "failed"
         slow = await window.submit(graph(1, seconds=30))
@@ -208,7 +208,7 @@ def test_f19_a_doubled_end_is_delivered_once(log: Path) -> None:
 
 def test_f20_a_frame_of_many_mebibytes_does_not_end_the_socket(log: Path) -> None:
     async def story(comfy: FakeComfy, client: Client) -> None:
-        big = graph() | {"3": {"class_type": "FakeBigFrame", "inputs": {"images": ["1", 0], "bytes": 3 * 1024 * 1024}}}
+        big = graph() | {"3": {"class_type": "FakeBigFrame", "inputs": {"image": ["1", 0], "bytes": 3 * 1024 * 1024}}}
         big["2"]["inputs"]["images"] = ["3", 0]
         assert await outcome(await client.window().submit(big)) == "completed"
 
@@ -218,7 +218,7 @@ def test_f20_a_frame_of_many_mebibytes_does_not_end_the_socket(log: Path) -> Non
 def test_f24_neither_an_empty_queue_nor_a_first_output_is_an_end(log: Path) -> None:
     async def story(comfy: FakeComfy, client: Client) -> None:
         two = graph(0)
-        two["3"] = {"class_type": "FakeSleep", "inputs": {"images": ["1", 0], "seconds": 0.2}}
+        two["3"] = {"class_type": "FakeSleep", "inputs": {"image": ["1", 0], "seconds": 0.2}}
         two["4"] = {"class_type": "SaveImage", "inputs": {"images": ["3", 0], "filename_prefix": "late"}}
         assert len((await (await client.window().submit(two))).outputs) == 2
 
@@ -228,7 +228,7 @@ def test_f24_neither_an_empty_queue_nor_a_first_output_is_an_end(log: Path) -> N
 def test_f26_a_blocked_error_is_no_end(log: Path) -> None:
     async def story(comfy: FakeComfy, client: Client) -> None:
         blocked = graph(0)
-        blocked["3"] = {"class_type": "FakeBlock", "inputs": {"images": ["1", 0]}}
+        blocked["3"] = {"class_type": "FakeBlock", "inputs": {"image": ["1", 0]}}
         blocked["4"] = {"class_type": "SaveImage", "inputs": {"images": ["3", 0], "filename_prefix": "never"}}
         assert await outcome(await client.window().submit(blocked)) == "completed"
 
@@ -239,7 +239,7 @@ def test_f27_a_queue_that_hides_what_waits_proves_nothing(log: Path) -> None:
     async def story(comfy: FakeComfy, client: Client) -> None:
         window = client.window()
         first = await window.submit(graph(0, seconds=0.3))
-        second = await window.submit(graph(1))
+        second = await window.submit(graph(1, seconds=0.2))
         assert [await outcome(first), await outcome(second)] == ["completed", "completed"]
 
     play(story, log)
@@ -254,7 +254,7 @@ def test_f29_a_flood_of_progress_reaches_a_slow_callback_coalesced_and_the_end_a
             await asyncio.sleep(0.05)
 
         flood = graph(0)
-        flood["3"] = {"class_type": "FakeProgress", "inputs": {"images": ["1", 0], "steps": 2_000, "seconds": 0}}
+        flood["3"] = {"class_type": "FakeProgress", "inputs": {"image": ["1", 0], "steps": 2_000, "seconds": 0}}
         flood["2"]["inputs"]["images"] = ["3", 0]
         assert await outcome(await client.window().submit(flood, on_progress=slow)) == "completed"
         assert len(seen) < 100
@@ -265,10 +265,10 @@ def test_f29_a_flood_of_progress_reaches_a_slow_callback_coalesced_and_the_end_a
 def test_f30_a_page_instead_of_an_answer_is_unreachable_and_never_absent(log: Path) -> None:
     async def story(comfy: FakeComfy, client: Client) -> None:
         task = await client.window().submit(graph(seconds=0.3))
-        comfy.faults.login_page = True
+        comfy.faults.login_page = {"*": 10_000}
         await asyncio.sleep(0.8)
         assert task.state not in ("lost", "cancelled")
-        comfy.faults.login_page = False
+        comfy.faults.login_page = {}
         assert await outcome(task) == "completed"
 
     play(story, log)

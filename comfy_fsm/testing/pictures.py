@@ -1,0 +1,99 @@
+"""Tiny pictures that every reader takes, and the folders of a server, in memory."""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from typing import NamedTuple
+
+SIDE = 16  # of the largest picture that is really drawn; a test looks at what it is, not at what it shows
+
+
+class Picture(NamedTuple):
+    """What a link of the kind IMAGE carries."""
+
+    width: int = 64
+    height: int = 64
+    color: int = 0
+    images: int = 1
+
+
+def png(picture: Picture) -> bytes:
+    width, height = (max(1, min(side, SIDE)) for side in picture[:2])
+    row = b"\0" + picture.color.to_bytes(4, "big")[1:] * width
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(row * height, 1)), (b"IEND", b""))
+    chunks = [struct.pack(">I", len(data)) + kind + data + _crc(kind + data) for kind, data in parts]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def _crc(data: bytes) -> bytes:
+    return struct.pack(">I", zlib.crc32(data))
+
+
+def _jpeg() -> bytes:
+    """One grey pixel: a block whose every number is 0, in two tables of codes that know no other."""
+
+    def part(mark: int, data: bytes) -> bytes:
+        return struct.pack(">BBH", 0xFF, mark, len(data) + 2) + data
+
+    codes = bytes([1, *[0] * 15, 0])  # one code, of one bit, for the symbol 0
+    return b"".join(
+        (
+            b"\xff\xd8",
+            part(0xDB, b"\0" + b"\1" * 64),
+            part(0xC0, bytes([8, 0, 1, 0, 1, 1, 1, 0x11, 0])),
+            part(0xC4, b"\x00" + codes),
+            part(0xC4, b"\x10" + codes),
+            part(0xDA, bytes([1, 1, 0, 0, 63, 0])),
+            b"\x3f\xff\xd9",
+        )
+    )
+
+
+JPEG = _jpeg()
+
+
+class Place(NamedTuple):
+    """Where a file is, as an output names it."""
+
+    filename: str
+    subfolder: str = ""
+    type: str = "output"
+
+
+class Files:
+    """The folders `input`, `output` and `temp`."""
+
+    def __init__(self) -> None:
+        self.contents: dict[Place, bytes] = {}
+        self._counts: dict[tuple[str, str, str], int] = {}
+
+    def read(self, place: Place) -> bytes | None:
+        return self.contents.get(place)
+
+    def save(self, prefix: str, suffix: str, kind: str, content: bytes) -> dict[str, object]:
+        """Put it under the next number of the prefix, whose last slash ends the subfolder; returns what to show."""
+        subfolder, _, stem = prefix.rpartition("/")
+        counted = (stem, subfolder, kind)
+        self._counts[counted] = self._counts.get(counted, 0) + 1
+        place = Place(f"{stem}_{self._counts[counted]:05}_{suffix}", subfolder, kind)
+        self.contents[place] = content
+        return dict(place._asdict())
+
+    def upload(self, place: Place, content: bytes, overwrite: bool) -> Place:
+        """Put it there; beside another content, unless it may be overwritten, under a name with a number."""
+        stem, dot, suffix = place.filename.rpartition(".") if "." in place.filename else (place.filename, "", "")
+        number, free = 0, place
+        while not overwrite and self.contents.get(free, content) != content:
+            number += 1
+            free = place._replace(filename=f"{stem} ({number}){dot}{suffix}")
+        self.contents[free] = content
+        return free
+
+
+def is_inside(place: Place) -> bool:
+    """Whether a path stays in its folder: what does not is refused by a server."""
+    path = f"{place.subfolder}/{place.filename}"
+    return ".." not in re.split(r"[/\\]", path) and not place.filename.startswith("/") and not path.startswith("//")

@@ -1,0 +1,113 @@
+"""The sockets of a server, and the one line in which every frame waits its turn (P1, P3, P6)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import NamedTuple, Protocol
+
+from comfy_fsm.testing.faults import Faults
+
+JPEG_FORMAT, PNG_FORMAT = 1, 2
+
+
+class Socket(Protocol):
+    """What a frame is written into."""
+
+    async def send_str(self, data: str) -> None: ...
+
+    async def send_bytes(self, data: bytes) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+class Frame(NamedTuple):
+    """One frame, and the id under which its reader is registered; to None, it is for everybody."""
+
+    kind: str
+    payload: str | bytes
+    reader: str | None
+
+
+class Publisher:
+    """The server's table of sockets, and who writes into them."""
+
+    def __init__(self, faults: Faults) -> None:
+        self.sockets: dict[str, Socket] = {}
+        self.flags: dict[str, dict[str, object]] = {}  # what a client said in its first frame (P7)
+        self._faults = faults
+        self._frames: deque[Frame] = deque()
+        self._news = asyncio.Event()
+
+    def tell(self, kind: str, data: Mapping[str, object], reader: str | None) -> None:
+        """Send it in its turn. Like the real one, this writes NaN and half surrogates as they come (P20)."""
+        self._put(Frame(kind, json.dumps({"type": kind, "data": data}), reader))
+
+    def tell_binary(self, number: int, payload: bytes, reader: str | None) -> None:
+        self._put(Frame(f"binary {number}", struct.pack(">I", number) + payload, reader))
+
+    def wants_metadata(self, reader: str | None) -> bool:
+        """Whether its previews are to name their prompt (P7)."""
+        return reader is not None and bool(self.flags.get(reader, {}).get("supports_preview_metadata"))
+
+    def _put(self, frame: Frame) -> None:
+        if frame.kind in self._faults.drop_types:
+            return
+        self._frames.extend([frame] * (2 if self._faults.double else 1))
+        self._news.set()
+
+    async def publish(self) -> None:
+        """Write for ever, one frame after another, to one reader after another (P6)."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            while self._frames:
+                frame = self._frames.popleft()
+                for reader in [*self.sockets] if frame.reader is None else [frame.reader]:
+                    await self.write(reader, frame)
+
+    async def write(self, reader: str, frame: Frame) -> None:
+        """Into the socket registered under this id at this moment, if there is one (P3)."""
+        socket = self.sockets.get(reader)
+        if socket is None or self._faults.mute:
+            return
+        try:
+            async with asyncio.timeout(self._faults.write_seconds):
+                if isinstance(frame.payload, str):
+                    await socket.send_str(frame.payload)
+                else:
+                    await socket.send_bytes(frame.payload)
+        except TimeoutError:
+            socket.abort()
+        except ConnectionError:
+            pass  # its handler will see it
+
+
+def preview(picture: bytes) -> bytes:
+    """The payload of binary 1."""
+    return struct.pack(">I", PNG_FORMAT if picture.startswith(b"\x89PNG") else JPEG_FORMAT) + picture
+
+
+def preview_with(metadata: Mapping[str, object], picture: bytes) -> bytes:
+    """The payload of binary 4."""
+    kind = "image/png" if picture.startswith(b"\x89PNG") else "image/jpeg"
+    told = json.dumps({**metadata, "image_type": kind}).encode()
+    return struct.pack(">I", len(told)) + told + picture
+
+
+def text(node_id: str, words: str) -> bytes:
+    """The payload of binary 3."""
+    return struct.pack(">I", len(node_id.encode())) + node_id.encode() + words.encode("utf-8", "replace")
+
+
+def flags_in(message: str) -> dict[str, object] | None:
+    """What a client says that it can, if this is the frame that says so."""
+    with suppress(ValueError):
+        match json.loads(message):
+            case {"type": "feature_flags", "data": dict(flags)}:
+                return flags
+    return None

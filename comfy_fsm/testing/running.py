@@ -1,0 +1,369 @@
+"""One prompt as it runs: which node next, and what is told of it, in the order of P13."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from comfy_fsm.testing import publishing
+from comfy_fsm.testing.faults import Faults
+from comfy_fsm.testing.graphs import Signatures, class_of, inputs_of, link_of, sources
+from comfy_fsm.testing.nodes import CLASSES, Blocked, Given, Graph, Interrupted, NodeFailed
+from comfy_fsm.testing.pictures import Files
+from comfy_fsm.testing.profiles import Profile
+from comfy_fsm.testing.publishing import Publisher
+
+TRACEBACK = ['  File "execution.py", line 1, in execute\n', '  File "nodes.py", line 1, in play\n']
+STANDING = 0.005  # seconds between two looks whether a dead worker was brought back
+
+
+class Item(NamedTuple):
+    """A prompt in the queue. Compared as a tuple: a tie of number and id comes to the graph, and fails (P11)."""
+
+    number: float
+    prompt_id: str
+    graph: Graph
+    extra_data: dict[str, object]
+    outputs: list[str]
+
+    @property
+    def client_id(self) -> str | None:
+        owner = self.extra_data.get("client_id")
+        return owner if isinstance(owner, str) else None
+
+
+class Kept(NamedTuple):
+    """What the cache has of a node."""
+
+    values: tuple[object, ...]
+    shown: dict[str, object] | None
+
+
+class Ended(NamedTuple):
+    """How it ended, for the history."""
+
+    success: bool
+    messages: list[tuple[str, dict[str, object]]]
+    outputs: dict[str, object]
+    meta: dict[str, object]
+
+
+@dataclass
+class House:
+    """What all prompts of a server share, one after another."""
+
+    profile: Profile
+    faults: Faults
+    files: Files
+    publisher: Publisher
+    step_seconds: float
+    cache: dict[str, Kept] = field(default_factory=dict)
+    interrupted: asyncio.Event = field(default_factory=asyncio.Event)
+    on_air: tuple[str, str] | None = None  # who would be told which node on connecting again (P4)
+
+    async def pause(self, seconds: float) -> None:
+        """Time goes by; raises Interrupted if somebody asked for it meanwhile."""
+        if seconds > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.interrupted.wait(), seconds)
+        else:
+            await asyncio.sleep(0)
+        await self.stand()
+        if self.interrupted.is_set():
+            raise Interrupted
+
+    async def stand(self) -> None:
+        """For as long as the worker is dead, nothing goes on (P34)."""
+        while self.faults.dead_worker:  # noqa: ASYNC110 (a knob is a plain value, which anybody may set)
+            await asyncio.sleep(STANDING)
+
+
+class Running:
+    """One prompt, from its start to its stated end."""
+
+    def __init__(self, house: House, item: Item, told: bool) -> None:
+        """Unless `told`, no frame says that it ended."""
+        self.house = house
+        self.item = item
+        self.graph = dict(item.graph)
+        self._told = told
+        self._signatures = Signatures(house.profile, house.files, self.graph)
+        self._waiting: dict[str, set[str]] = {}  # nodes to come, and what each still needs
+        self._under_way: dict[str, asyncio.Task[Given]] = {}
+        self._expanded: dict[str, str] = {}  # nodes that others stand for, and whose values will be theirs
+        self._parents: dict[str, str] = {}
+        self._states: dict[str, dict[str, object]] = {}  # of the nodes that have begun (P16)
+        self._executed: list[str] = []
+        self._messages: list[tuple[str, dict[str, object]]] = []
+        self._current = ""
+
+    async def play(self) -> Ended:
+        self.house.interrupted.clear()  # an interrupt just before the start is lost (P31)
+        self._say("execution_start", {})
+        signed = {self._signatures[node_id]: node_id for node_id in self.graph}
+        cache = self.house.cache = {key: kept for key, kept in self.house.cache.items() if key in signed}
+        cached = [node_id for node_id in self.graph if self._signatures[node_id] in cache]
+        self._say("execution_cached", {"nodes": cached})
+        success = False
+        try:
+            for output in self.item.outputs:
+                self._want(output)
+            while self._waiting:
+                await self._turn(await self._next())
+            success = True
+            if self.house.profile.states_success:
+                self._say("execution_success", {}, ends=True)
+        except Interrupted:
+            self._say("execution_interrupted", self._where(), broadcast=True, ends=True)
+        except NodeFailed as failure:
+            self._say("execution_error", self._where() | self._why(failure), ends=True)
+        finally:
+            self._stop()
+        return self._ended(success)
+
+    def _ended(self, success: bool) -> Ended:
+        """Outputs are what is known of the graph's nodes, run or cached, however it ended."""
+        known = {node_id: self.house.cache.get(self._signatures[node_id]) for node_id in self.graph}
+        shown = {node_id: kept.shown for node_id, kept in known.items() if kept and kept.shown}
+        meta = {
+            node_id: {
+                "node_id": node_id, "display_node": self.root(node_id),
+                "parent_node": self._parents.get(node_id), "real_node_id": self.root(node_id),
+            }
+            for node_id in shown
+        }  # fmt: skip
+        return Ended(success, self._messages, dict(shown), dict(meta))
+
+    def _stop(self) -> None:
+        self.house.on_air = None
+        for running in self._under_way.values():
+            running.cancel()
+
+    # which node next
+
+    def _want(self, node_id: str) -> None:
+        """It is to be run, and before it what it needs; an output is looked at even if it is cached (P14)."""
+        wanted = [node_id]
+        while wanted:
+            node_id = wanted.pop()
+            if node_id not in self._waiting:
+                needs = {source for source in sources(self.graph, node_id) if not self._is_known(source)}
+                self._waiting[node_id] = set() if self._is_known(node_id) else needs
+                wanted += self._waiting[node_id]
+
+    def _is_known(self, node_id: str) -> bool:
+        return self._signatures[node_id] in self.house.cache
+
+    async def _next(self) -> str:
+        """A node that lacks nothing: best an output or an async one, then what an output waits for."""
+        while not (ready := [node_id for node_id in self._waiting if self._is_ready(node_id)]):
+            if not self._under_way:
+                self._current = next(iter(self._waiting))
+                raise NodeFailed("Dependency cycle detected", "graph.DependencyCycleError")
+            await asyncio.wait(self._under_way.values(), return_when=asyncio.FIRST_COMPLETED)
+        return min(ready, key=self._distance)
+
+    def _is_ready(self, node_id: str) -> bool:
+        running = self._under_way.get(node_id)
+        return not self._waiting[node_id] and (running is None or running.done())
+
+    def _distance(self, node_id: str) -> int:
+        kind = CLASSES[class_of(self.graph, node_id)]
+        if kind.is_output or kind.is_async:
+            return 0
+        waiting = (class_of(self.graph, other) for other, needs in self._waiting.items() if node_id in needs)
+        return 1 if any(CLASSES[name].is_output for name in waiting) else 2
+
+    def _release(self, node_id: str) -> None:
+        self._waiting.pop(node_id)
+        for needs in self._waiting.values():
+            needs.discard(node_id)
+
+    # one node
+
+    async def _turn(self, node_id: str) -> None:
+        self._current = node_id
+        if node_id in self._expanded:
+            self._finish(node_id, Given(self.house.cache[self._signatures[self._expanded[node_id]]].values))
+        elif node_id in self._under_way:
+            self._take(node_id, self._under_way.pop(node_id).result())
+        elif self._is_known(node_id):
+            self._show_again(node_id)
+        else:
+            await self._begin(node_id)
+
+    def _show_again(self, node_id: str) -> None:
+        """It was run before, maybe by its twin in this very prompt (P14)."""
+        if self.house.profile.expands:
+            kept = self.house.cache[self._signatures[node_id]]
+            self._tell("executed", self._named(node_id) | {"output": kept.shown})
+            self.move(node_id, "finished")
+        self._release(node_id)
+
+    async def _begin(self, node_id: str) -> None:
+        self.move(node_id, "running", 0.0, 1.0)
+        if self.item.client_id is not None:
+            self.house.on_air = (self.item.client_id, self.root(node_id))
+        self._tell("executing", self._named(node_id))
+        await self.house.pause(0)
+        inputs, kind = self._inputs(node_id), CLASSES[class_of(self.graph, node_id)]
+        blocked = next((value for value in inputs.values() if isinstance(value, Blocked)), None)
+        if blocked is not None:
+            self._block(node_id, blocked)
+            self._take(node_id, Given((Blocked(None),) * len(kind.gives)))
+            return
+        stage = Stage(self, node_id, inputs)
+        if kind.is_async:
+            self._under_way[node_id] = asyncio.create_task(stage.play())  # side by side with others (P17)
+        else:
+            self._take(node_id, await stage.play())
+
+    def _inputs(self, node_id: str) -> dict[str, object]:
+        inputs = dict(inputs_of(self.graph, node_id))
+        for name, value in inputs.items():
+            if link := link_of(value):
+                inputs[name] = self.house.cache[self._signatures[link[0]]].values[link[1]]
+        return inputs
+
+    def _take(self, node_id: str, given: Given) -> None:
+        if given.shown:
+            self._tell("executed", self._named(node_id) | {"output": given.shown})
+        if given.expansion:
+            self.graph.update(given.expansion)
+            self._parents.update(dict.fromkeys(given.expansion, node_id))
+            self._expanded[node_id] = last = [*given.expansion][-1]
+            self._waiting[node_id] = {last}
+            self._want(last)
+        else:
+            self._finish(node_id, given)
+
+    def _finish(self, node_id: str, given: Given) -> None:
+        self.house.cache[self._signatures[node_id]] = Kept(given.values, given.shown)
+        self._executed.append(node_id)
+        self.move(node_id, "finished")
+        self._release(node_id)
+
+    # what is told
+
+    def root(self, node_id: str) -> str:
+        """The node of the posted graph that it stands for."""
+        while node_id in self._parents:
+            node_id = self._parents[node_id]
+        return node_id
+
+    def _named(self, node_id: str) -> dict[str, object]:
+        shown = {"display_node": self.root(node_id)} if self.house.profile.expands else {}
+        return {"node": node_id, **shown}
+
+    def _tell(self, kind: str, data: dict[str, object]) -> None:
+        """To the owner alone; of a prompt without one, to nobody (P2)."""
+        if self.item.client_id is not None:
+            self.house.publisher.tell(kind, data | {"prompt_id": self.item.prompt_id}, self.item.client_id)
+
+    def _say(self, kind: str, data: dict[str, object], broadcast: bool = False, ends: bool = False) -> None:
+        """The same, and it goes into the history; `broadcast` is heard by all where nobody owns it (P2)."""
+        told: dict[str, object] = {"prompt_id": self.item.prompt_id, **data}
+        if self.house.profile.states_success:
+            told["timestamp"] = int(time.time() * 1000)
+        self._messages.append((kind, told))
+        if (broadcast or self.item.client_id is not None) and (self._told or not ends):
+            self.house.publisher.tell(kind, told, self.item.client_id)
+
+    def move(self, node_id: str, state: str, value: float | None = None, most: float | None = None) -> None:
+        """A node's progress changed; of all that have begun, the state is told (P16)."""
+        profile = self.house.profile
+        if not profile.honours_own_ids:
+            return
+        old = self._states.get(node_id, {"max": 1})
+        ceiling: object = old["max"] if most is None else most
+        self._states[node_id] = {
+            "value": ceiling if value is None else value, "max": ceiling, "state": state, "node_id": node_id,
+            "prompt_id": self.item.prompt_id, "display_node_id": self.root(node_id),
+            "parent_node_id": self._parents.get(node_id), "real_node_id": self.root(node_id),
+        }  # fmt: skip
+        reader = self.item.client_id if profile.progress_state_is_private else None
+        told = {"prompt_id": self.item.prompt_id, "nodes": self._states}
+        self.house.publisher.tell("progress_state", told, reader)
+
+    def preview(self, node_id: str, picture: bytes, named: bool) -> None:
+        """As binary 4 to who asked to be told the names (P7), else as binary 1: the other of the two is silent."""
+        publisher, reader = self.house.publisher, self.item.client_id
+        if named is not (self.house.profile.honours_own_ids and publisher.wants_metadata(reader)):
+            return
+        root, parent = self.root(node_id), self._parents.get(node_id)
+        names = {"node_id": node_id, "prompt_id": self.item.prompt_id, "display_node_id": root}
+        metadata: dict[str, object] = {**names, "parent_node_id": parent, "real_node_id": root}
+        if named:
+            publisher.tell_binary(4, publishing.preview_with(metadata, picture), reader)
+        else:
+            publisher.tell_binary(1, publishing.preview(picture), reader)
+
+    def _block(self, node_id: str, blocked: Blocked) -> None:
+        """An error that is no end: not in the history, and heard by all where nobody owns it (P19, P2)."""
+        if blocked.message is None:
+            return
+        told: dict[str, object] = {"prompt_id": self.item.prompt_id, **self._where(node_id)}
+        told |= {"exception_message": f"Execution Blocked: {blocked.message}", "exception_type": "ExecutionBlocked"}
+        told |= {"traceback": [], "current_inputs": [], "current_outputs": []}
+        self.house.publisher.tell("execution_error", told, self.item.client_id)
+
+    def _where(self, node_id: str = "") -> dict[str, object]:
+        place = node_id or self.root(self._current)
+        return {"node_id": place, "node_type": class_of(self.graph, place), "executed": [*self._executed]}
+
+    def _why(self, failure: NodeFailed) -> dict[str, object]:
+        inputs = self._inputs(self._current) if not self._waiting.get(self._current) else {}
+        plain = str | int | float | None
+        return {
+            "exception_message": f"{failure}\n" if self.house.profile.honours_own_ids else str(failure),
+            "exception_type": failure.kind,
+            "traceback": TRACEBACK,
+            "current_inputs": {
+                name: [value if isinstance(value, plain) else str(value)] for name, value in inputs.items()
+            },
+            "current_outputs": [*self._executed],
+        }
+
+
+class Stage:
+    """A node at work: what it may do (`nodes.Stage`), done for its prompt."""
+
+    def __init__(self, running: Running, node_id: str, inputs: dict[str, object]) -> None:
+        self.node_id = node_id
+        self.inputs = inputs
+        self.files = running.house.files
+        self.step_seconds = running.house.step_seconds
+        self._running = running
+
+    async def play(self) -> Given:
+        await self.pause(self.step_seconds)
+        return await CLASSES[class_of(self._running.graph, self.node_id)].play(self)
+
+    async def pause(self, seconds: float) -> None:
+        await self._running.house.pause(seconds)
+
+    def progress(self, value: float, most: float, picture: bytes | None = None) -> None:
+        """The state, then a preview that names its prompt, the progress, a preview that does not."""
+        running, profile = self._running, self._running.house.profile
+        running.move(self.node_id, "running", value, most)
+        if picture:
+            running.preview(self.node_id, picture, named=True)
+        told: dict[str, object] = {"value": value, "max": most}
+        if profile.progress_names_its_prompt:
+            node = self.node_id if profile.honours_own_ids else running.root(self.node_id)
+            told |= {"prompt_id": running.item.prompt_id, "node": node}
+        running.house.publisher.tell("progress", told, running.item.client_id)
+        if picture:
+            running.preview(self.node_id, picture, named=False)
+
+    def picture(self, picture: bytes) -> None:
+        for named in (True, False):
+            self._running.preview(self.node_id, picture, named)
+
+    def text(self, words: str) -> None:
+        if self._running.house.profile.sends_text:
+            publisher, reader = self._running.house.publisher, self._running.item.client_id
+            publisher.tell_binary(3, publishing.text(self.node_id, words), reader)

@@ -1,0 +1,110 @@
+"""Four servers, six windows, and everything that can go wrong; seeded, so that a bad day can be had again.
+
+    python -m tests.live.chaos --tasks 10000 --seed 7
+"""
+
+import argparse
+import asyncio
+import random
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from comfy_fsm import State
+from comfy_fsm.testing import FakeComfy
+from replay import Replay, replay
+
+SERVERS = 4
+KILLS = 4  # of the client process, with -9
+
+
+@dataclass
+class Day:
+    """How it went."""
+
+    replayed: Replay
+    servers: list[FakeComfy]
+    kills: int
+    restarts: int
+
+
+async def live_through(tasks: int, seed: int, log: Path) -> Day:
+    """One bad day: faults until every kill is spent, then healing, then the client must come to its end by itself."""
+    dice, servers = random.Random(seed), [FakeComfy() for _ in range(SERVERS)]
+    for server in servers:
+        await server.__aenter__()
+    restarts = 0
+    try:
+        worker = await _start(log, tasks, servers)
+        for _ in range(KILLS):
+            for _ in range(dice.randint(3, 8)):
+                await asyncio.sleep(dice.uniform(0.02, 0.25))
+                restarts += await _harm(dice, dice.choice(servers))
+            if worker.returncode is None:
+                worker.kill()
+            await worker.wait()
+            worker = await _start(log, tasks, servers)
+        async with asyncio.timeout(120 + tasks / 10):
+            status = await worker.wait()
+        assert status == 0, f"seed {seed}: the client ended with {status}"
+        return Day(replay(log), servers, KILLS, restarts)
+    finally:
+        for server in servers:
+            await server.__aexit__(None, None, None)
+
+
+async def _start(log: Path, tasks: int, servers: list[FakeComfy]) -> asyncio.subprocess.Process:
+    urls = [server.url for server in servers]
+    return await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.live.worker", log, str(tasks), *urls)
+
+
+async def _harm(dice: random.Random, server: FakeComfy) -> int:
+    """One thing goes wrong at one server; 1 where it forgot everything."""
+    match dice.randrange(7):
+        case 0 | 1:
+            server.cut()
+        case 2:
+            server.faults.swallow_post += 2
+        case 3:
+            server.faults.drop_post += 1
+        case 4:
+            server.faults.empty_history += 3
+        case 5:
+            server.faults.deaf += 1
+        case 6:
+            await server.restart(keep=False)
+            return 1
+    return 0
+
+
+def judge(day: Day, tasks: int) -> None:
+    """What must hold after any day."""
+    replayed = day.replayed
+    undecided = [task.prompt_id for task in replayed.tasks if not task.settled]
+    assert not undecided
+    assert len(replayed.tasks) >= tasks
+    assert not [finding for finding in replayed.findings if finding.code in ("double-delivery", "resubmitted")]
+    assert all(count == 1 for server in day.servers for count in server.posts.values())
+    known = {prompt_id for server in day.servers for prompt_id in server.records}
+    lost = {task.prompt_id for task in replayed.tasks if task.state is State.LOST}
+    assert not lost & known, "lost, and the server still knows them"
+    assert day.restarts or not [task for task in replayed.tasks if task.state is State.EXPIRED]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A bad day, and what is left of it.")
+    parser.add_argument("--tasks", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        day = asyncio.run(live_through(given.tasks, given.seed, Path(folder) / "chaos.log"))
+        judge(day, given.tasks)
+    states: dict[str, int] = {}
+    for task in day.replayed.tasks:
+        states[task.state] = states.get(task.state, 0) + 1
+    print(f"seed {given.seed}: {len(day.replayed.tasks)} tasks, {day.kills} kills, {day.restarts} restarts: {states}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,15 @@
+"""A bad day in the normal test run; longer ones by `python -m tests.live.chaos`."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.live.chaos import judge, live_through
+
+TASKS = 500
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_after_a_bad_day_every_task_is_settled_and_none_was_run_or_delivered_twice(seed: int, tmp_path: Path) -> None:
+    judge(asyncio.run(live_through(TASKS, seed, tmp_path / "chaos.log")), TASKS)
