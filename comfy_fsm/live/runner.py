@@ -61,17 +61,21 @@ class Runner:
         self._deaf: set[tuple[str, str]] = set()
         self._running: set[asyncio.Task[None]] = set()
         self._delivering: set[asyncio.Task[None]] = set()
+        self._on_their_way: set[tuple[str, str | None]] = set()
 
     async def start(self) -> None:
         """Take up what the log holds: what was open is asked for anew, what was not delivered is delivered."""
         await asyncio.to_thread(self._refold)
+        unfinished = [task for task in self.board.tasks if not (task.settled and task.delivered)]
+        windows = dict.fromkeys(task.window for task in unfinished if task.window is not None)
+        resume, at = seen.CommandData("resume"), self.clock()
+        # All in one commit, before anything is asked: what is settled in between would be delivered for both reasons.
+        await asyncio.gather(
+            *(self.recorder.write(seen.Command(at=at, window=window, data=resume)) for window in windows)
+        )
         for asking in self.askings.values():
             self._spawn(asking.run())
         self._spawn(self._tick())
-        unfinished = [task for task in self.board.tasks if not (task.settled and task.delivered)]
-        for window in dict.fromkeys(task.window for task in unfinished if task.window is not None):
-            resume = seen.CommandData("resume")
-            await self.recorder.write(seen.Command(at=self.clock(), window=window, data=resume))
 
     def _refold(self) -> None:
         at = 0.0
@@ -160,6 +164,17 @@ class Runner:
             await ear.close()
 
     async def _deliver_one(self, result: Result) -> None:
+        """Once: whatever wants it again while it is on its way, or was handed over and is not yet written down."""
+        key, task = (result.server, result.prompt_id), self.board.task(result.prompt_id or "", result.server)
+        if key in self._on_their_way or (task is not None and task.delivered):
+            return
+        self._on_their_way.add(key)
+        try:
+            await self._hand_over(result)
+        finally:
+            self._on_their_way.discard(key)
+
+    async def _hand_over(self, result: Result) -> None:
         await self._deliver(result)
         if result.prompt_id is not None:
             data = seen.DeliveredData(result.prompt_id, result.state)

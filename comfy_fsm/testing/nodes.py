@@ -189,6 +189,11 @@ async def _progress(stage: Stage) -> Given:
 
 
 async def _fail(stage: Stage) -> Given:
+    """After so many steps, of one more."""
+    steps = int(number(stage, "steps"))
+    for step in range(1, steps + 1):
+        await stage.pause(number(stage, "seconds"))
+        stage.progress(step, steps + 1)
     raise NodeFailed(words(stage, "message", "failing as asked"), words(stage, "kind", "RuntimeError"))
 
 
@@ -273,7 +278,7 @@ CLASSES: dict[str, NodeClass] = {
     "FakeBigFrame": NodeClass(_big_frame, ("IMAGE",), {"bytes": Input("INT", 0), **_MAYBE}),
     "FakeBlock": NodeClass(_block, ("IMAGE",), {"message": Input("*", required=False), **_MAYBE}),
     "FakeExpand": NodeClass(_expand, ("IMAGE",), {"count": Input("INT", 1, required=False), **_STEPS}),
-    "FakeFail": NodeClass(_fail, ("IMAGE",), {"message": Input("STRING", required=False), **_MAYBE}),
+    "FakeFail": NodeClass(_fail, ("IMAGE",), {"message": Input("STRING", required=False), **_STEPS}),
     "FakeNamed": NodeClass(_named, (), {"filename": Input("STRING"), **_MAYBE}, is_output=True),
     "FakeNothing": NodeClass(_nothing, (), _ANY, is_output=True),
     "FakeProgress": NodeClass(_progress, ("IMAGE",), _STEPS),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple, get_type_hints
 from urllib.parse import urlsplit
@@ -82,3 +84,11 @@ def is_foreign(origin: str, host: str) -> bool:
     page, own = urlsplit(origin), urlsplit(f"//{host}")
     ports = {page.port, own.port}
     return bool(page.netloc) and (page.hostname != own.hostname or (None not in ports and len(ports) > 1))
+
+
+def system_stats(profile: Profile) -> dict[str, object]:
+    """What a server of this version says of itself."""
+    version = {"comfyui_version": profile.version} if profile.tells_its_version else {}
+    device = {"name": "fake", "type": "cpu", "index": None, "vram_total": 1 << 33, "vram_free": 1 << 33}
+    system = {"os": os.name, **version, "python_version": sys.version, "pytorch_version": "none", "argv": []}
+    return {"system": system, "devices": [device]}

@@ -68,9 +68,13 @@ class Publisher:
             while self._frames:
                 frame = self._frames.popleft()
                 for reader in [*self.sockets] if frame.reader is None else [frame.reader]:
-                    await self.write(reader, frame)
+                    await self._write(reader, frame)
 
-    async def write(self, reader: str, frame: Frame) -> None:
+    async def say(self, kind: str, data: Mapping[str, object], reader: str) -> None:
+        """Send it at once, past those that wait: what belongs to a connection, and to no prompt."""
+        await self._write(reader, Frame(kind, json.dumps({"type": kind, "data": data}), reader))
+
+    async def _write(self, reader: str, frame: Frame) -> None:
         """Into the socket registered under this id at this moment, if there is one (P3)."""
         socket = self.sockets.get(reader)
         if socket is None or self._faults.mute:

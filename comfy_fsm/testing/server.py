@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import mimetypes
-import os
 import socket as sockets
 import struct
-import sys
 import uuid
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
@@ -16,15 +14,15 @@ from contextlib import suppress
 from typing import Self
 
 import msgspec
-from aiohttp import BodyPartReader, WSMsgType, web
+from aiohttp import WSMsgType, web
 
 from comfy_fsm.testing.execution import Execution, State, sleeping
 from comfy_fsm.testing.faults import Faults, route_of, seconds_at
 from comfy_fsm.testing.graphs import Crash
 from comfy_fsm.testing.nodes import CLASSES, info
 from comfy_fsm.testing.pictures import Place, is_inside
-from comfy_fsm.testing.profiles import NEWEST, Profile, is_foreign, profile_of
-from comfy_fsm.testing.publishing import Frame, Publisher, flags_in
+from comfy_fsm.testing.profiles import NEWEST, Profile, is_foreign, profile_of, system_stats
+from comfy_fsm.testing.publishing import Publisher, flags_in
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 HOST = "127.0.0.1"
@@ -57,6 +55,7 @@ class FakeComfy:
         self._control = control
         self._runner: web.AppRunner | None = None
         self._jobs: list[asyncio.Task[None]] = []
+        self._asked: set[asyncio.Task[object]] = set()  # who answers a request, or serves a socket
         self._open: dict[Pipe, str] = {}
 
     @property
@@ -72,6 +71,11 @@ class FakeComfy:
     def posts(self) -> Counter[str]:
         """How often each prompt was queued."""
         return self.state.posts
+
+    @property
+    def records(self) -> dict[str, dict[str, object]]:
+        """The history, by prompt id."""
+        return self.state.history
 
     @property
     def sockets(self) -> list[str]:
@@ -90,9 +94,9 @@ class FakeComfy:
     async def start(self) -> None:
         self.publisher = Publisher(self.faults)
         self.execution = Execution(self.profile, self.faults, self.publisher, self.state, self._step_seconds)
-        app = web.Application(middlewares=[self._hurdles], client_max_size=MAX_BODY)
+        app = web.Application(middlewares=[self._remembered, self._hurdles], client_max_size=MAX_BODY)
         app.add_routes(self._routes())
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0, handler_cancellation=True)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, HOST, self._port, backlog=1024)
         await site.start()
@@ -105,8 +109,8 @@ class FakeComfy:
         if runner is None:
             return
         jobs, self._jobs = self._jobs, []
-        for job in jobs:
-            job.cancel()
+        for each in (*jobs, *self._asked):
+            each.cancel()
         for site in [*runner.sites]:
             await site.stop()
         for connection in runner.server.connections if runner.server else ():
@@ -136,6 +140,17 @@ class FakeComfy:
     # what stands between a request and its answer
 
     @web.middleware
+    async def _remembered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Whoever hangs up is served to the end all the same (P11); who dies serves nobody."""
+        asked = asyncio.current_task()
+        assert asked is not None
+        self._asked.add(asked)
+        try:
+            return await handler(request)
+        finally:
+            self._asked.discard(asked)
+
+    @web.middleware
     async def _hurdles(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path.startswith("/fake/"):
             return await handler(request)
@@ -145,6 +160,8 @@ class FakeComfy:
         faults, route = self.faults, route_of(request.method, request.path)
         if faults.token is not None and request.headers.get("Authorization") != f"Bearer {faults.token}":
             return web.Response(status=401, text="Unauthorized")
+        if request.content_type == "application/json":
+            await request.read()  # it was sent, and who hangs up takes nothing back
         await asyncio.sleep(seconds_at(faults.delay, route))
         if faults.login_page:
             return web.Response(text=PAGE, content_type="text/html")
@@ -168,9 +185,9 @@ class FakeComfy:
     def _routes(self) -> list[web.RouteDef]:
         table: list[tuple[str, str, Handler]] = [
             ("GET", "/ws", self._socket),
-            ("GET", "/prompt", self._get_prompt),
+            ("GET", "/prompt", _saying(self.execution.remaining)),
             ("POST", "/prompt", self._post_prompt),
-            ("GET", "/queue", self._get_queue),
+            ("GET", "/queue", _saying(self.execution.queue)),
             ("POST", "/queue", self._post_queue),
             ("POST", "/interrupt", self._interrupt),
             ("GET", "/history", self._get_histories),
@@ -178,12 +195,12 @@ class FakeComfy:
             ("POST", "/history", self._post_history),
             ("GET", "/view", self._view),
             ("POST", "/upload/{kind:image|mask}", self._upload),
-            ("GET", "/system_stats", self._system_stats),
+            ("GET", "/system_stats", _saying(lambda: system_stats(self.profile))),
             ("GET", "/object_info", self._object_info),
             ("GET", "/object_info/{name}", self._object_info),
         ]
         if self.profile.honours_own_ids:
-            table.append(("GET", "/features", self._features))
+            table.append(("GET", "/features", _saying(lambda: FLAGS)))
         prefixes = ("", "/api") if self.profile.api_prefix else ("",)
         routes = [web.route(method, prefix + path, handler) for prefix in prefixes for method, path, handler in table]
         if self.profile.has_jobs:
@@ -195,9 +212,6 @@ class FakeComfy:
         if self._control:
             routes += [web.get("/fake/state", self._tell_state), web.post("/fake/faults", self._turn_knobs)]
         return routes
-
-    async def _get_prompt(self, _: web.Request) -> web.StreamResponse:
-        return web.json_response(self.execution.remaining())
 
     async def _post_prompt(self, request: web.Request) -> web.StreamResponse:
         body, faults = await request.json(), self.faults
@@ -211,9 +225,6 @@ class FakeComfy:
         if faults.spend("post_500_queued"):
             raise Crash("as asked")
         return web.json_response(answer, status=status)
-
-    async def _get_queue(self, _: web.Request) -> web.StreamResponse:
-        return web.json_response(self.execution.queue())
 
     async def _post_queue(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -256,32 +267,20 @@ class FakeComfy:
         return web.Response(body=found, content_type=kind)
 
     async def _upload(self, request: web.Request) -> web.StreamResponse:
-        fields: dict[str, str] = {}
-        name, content = None, b""
-        async for part in await request.multipart():
-            assert isinstance(part, BodyPartReader)
-            if part.name == "image":
-                name, content = part.filename, bytes(await part.read())
-            else:
-                fields[part.name or ""] = await part.text()
-        place = Place(name or "", fields.get("subfolder", ""), fields.get("type", "input"))
-        if not name or not is_inside(place):
+        form = await request.post()
+        image, told = form.get("image"), {name: str(value) for name, value in form.items()}
+        if not isinstance(image, web.FileField):
             return web.Response(status=400)
-        put = self.state.files.upload(place, content, fields.get("overwrite") in ("true", "1"))
+        place = Place(image.filename, told.get("subfolder", ""), told.get("type", "input"))
+        if not place.filename or not is_inside(place):
+            return web.Response(status=400)
+        with image.file as content:
+            put = self.state.files.upload(place, content.read(), told.get("overwrite") in ("true", "1"))
         return web.json_response({"name": put.filename, "subfolder": put.subfolder, "type": put.type})
-
-    async def _system_stats(self, _: web.Request) -> web.StreamResponse:
-        version = {"comfyui_version": self.profile.version} if self.profile.tells_its_version else {}
-        system = {"os": os.name, **version, "python_version": sys.version, "pytorch_version": "none", "argv": []}
-        device = {"name": "fake", "type": "cpu", "index": None, "vram_total": 1 << 33, "vram_free": 1 << 33}
-        return web.json_response({"system": system, "devices": [device]})
 
     async def _object_info(self, request: web.Request) -> web.StreamResponse:
         names = [request.match_info["name"]] if "name" in request.match_info else [*CLASSES]
         return web.json_response({name: info(name) for name in names if name in CLASSES})
-
-    async def _features(self, _: web.Request) -> web.StreamResponse:
-        return web.json_response(FLAGS)
 
     async def _get_jobs(self, request: web.Request) -> web.StreamResponse:
         found, most = self.execution.jobs(), request.query.get("limit")
@@ -336,10 +335,10 @@ class FakeComfy:
 
     async def _greet(self, sid: str) -> None:
         """The status with the id; and to who runs something, the node, but not of what (P4)."""
-        await self._say("status", {"status": self.execution.remaining(), "sid": sid}, sid)
+        await self.publisher.say("status", {"status": self.execution.remaining(), "sid": sid}, sid)
         on_air = self.execution.house.on_air
         if on_air is not None and on_air[0] == sid:
-            await self._say("executing", {"node": on_air[1]}, sid)
+            await self.publisher.say("executing", {"node": on_air[1]}, sid)
         if self.faults.spend("deaf"):
             self.publisher.sockets.pop(sid, None)
 
@@ -350,11 +349,8 @@ class FakeComfy:
             flags = flags_in(message.data) if first and message.type is WSMsgType.TEXT else None
             if self.profile.honours_own_ids and flags is not None:
                 self.publisher.flags[sid] = flags
-                await self._say("feature_flags", FLAGS, sid)
+                await self.publisher.say("feature_flags", FLAGS, sid)
             first = False
-
-    async def _say(self, kind: str, data: dict[str, object], sid: str) -> None:
-        await self.publisher.write(sid, Frame(kind, json.dumps({"type": kind, "data": data}), sid))
 
 
 class Pipe:
@@ -367,6 +363,15 @@ class Pipe:
 
     def abort(self) -> None:
         _reset(self._transport)
+
+
+def _saying(tell: Callable[[], object]) -> Handler:
+    """The handler of a question that needs no telling what is asked."""
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.json_response(tell())
+
+    return answer
 
 
 def _reset(transport: asyncio.BaseTransport | None) -> None:

@@ -1,0 +1,107 @@
+"""The pytest plugin as its users have it: in a pytest of its own, on a file of theirs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PLAIN = """
+import json, urllib.request
+
+def ask(url, body=None):
+    sent = None if body is None else json.dumps(body).encode()
+    with urllib.request.urlopen(urllib.request.Request(url, sent, {"Content-Type": "application/json"})) as answer:
+        return json.load(answer)
+"""
+
+SYNCHRONOUS = """
+import time
+
+def test_a_test_that_blocks_is_served(fake_comfyui, comfy_log):
+    graph = {"1": {"class_type": "FakeText", "inputs": {"text": "hello"}}}
+    prompt_id = ask(fake_comfyui.url + "/prompt", {"prompt": graph})["prompt_id"]
+    while not (found := ask(f"{fake_comfyui.url}/history/{prompt_id}")):
+        time.sleep(0.01)
+    assert found[prompt_id]["outputs"] == {"1": {"text": ["hello"]}}
+    assert fake_comfyui.runs == fake_comfyui.posts == {prompt_id: 1}
+    fake_comfyui.restart()
+    assert ask(f"{fake_comfyui.url}/history/{prompt_id}") == {}
+    assert not comfy_log.exists() and comfy_log.parent.is_dir()
+"""
+
+KNOBS = """
+import urllib.error
+
+def test_its_knobs_are_turned_from_the_test(fake_comfyui):
+    fake_comfyui.faults.html = {"GET /queue": 1}
+    try:
+        ask(fake_comfyui.url + "/queue")
+    except urllib.error.HTTPError as error:
+        assert error.code == 502
+        error.close()
+    assert ask(fake_comfyui.url + "/queue") == {"queue_running": [], "queue_pending": []}
+    fake_comfyui.cut()
+    fake_comfyui.kill()
+"""
+
+VERSION = """
+import pytest
+
+@pytest.mark.comfy(version="0.3.57", step_seconds=0.001)
+def test_a_mark_says_which_version(fake_comfyui):
+    assert ask(fake_comfyui.url + "/system_stats")["system"]["comfyui_version"] == "0.3.57"
+"""
+
+ASYNCHRONOUS = """
+import asyncio
+
+def test_it_serves_a_loop_of_the_test_too(fake_comfyui):
+    async def story():
+        return await asyncio.to_thread(ask, fake_comfyui.url + "/queue")
+    assert asyncio.run(story())["queue_running"] == []
+"""
+
+ALONE = "def test_without_it(): assert True"
+WITHOUT_AIOHTTP = "import sys; sys.modules['aiohttp'] = None"
+
+
+def pytest_on(folder: Path, **files: str) -> tuple[int, str]:
+    for name, text in files.items():
+        (folder / f"{name}.py").write_text(text, encoding="utf-8")
+    words = [sys.executable, "-m", "pytest", "-W", "error", "--strict-markers", "-p", "comfy_fsm.testing.plugin", "."]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("story", [SYNCHRONOUS, KNOBS, VERSION, ASYNCHRONOUS])
+def test_a_test_that_takes_the_fixture_has_a_running_server(tmp_path: Path, story: str) -> None:
+    code, said = pytest_on(tmp_path, test_theirs=PLAIN + story)
+    assert code == 0, said
+    assert "1 passed" in said
+
+
+def test_without_aiohttp_the_fixture_names_the_extra_and_other_tests_run(tmp_path: Path) -> None:
+    code, said = pytest_on(tmp_path, conftest=WITHOUT_AIOHTTP, test_alone=ALONE, test_theirs=PLAIN + KNOBS)
+    assert code == 1
+    assert "1 passed, 1 error" in said
+    assert "FakeComfy needs aiohttp, which is not installed; pip install 'comfy-fsm[testing]'" in said
+    assert "Traceback" not in said
+
+
+def test_the_plugin_loads_nothing_that_a_test_did_not_ask_for() -> None:
+    code = "import sys, comfy_fsm.testing.plugin; print({'aiohttp', 'httpx', 'websockets'} & set(sys.modules))"
+    fresh = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert fresh.stdout.strip() == "set()"
+
+
+def test_what_the_package_does_not_have_is_told_as_ever() -> None:
+    import comfy_fsm.testing as package
+
+    with pytest.raises(AttributeError, match="'comfy_fsm.testing' has no attribute 'NoSuch'"):
+        package.NoSuch  # noqa: B018
+    assert all(hasattr(package, name) for name in package.__all__)
