@@ -102,6 +102,6 @@ def test_the_plugin_loads_nothing_that_a_test_did_not_ask_for() -> None:
 def test_what_the_package_does_not_have_is_told_as_ever() -> None:
     import comfy_fsm.testing as package
 
-    with pytest.raises(AttributeError, match="'comfy_fsm.testing' has no attribute 'NoSuch'"):
+    with pytest.raises(AttributeError, match=r"'comfy_fsm\.testing' has no attribute 'NoSuch'"):
         package.NoSuch  # noqa: B018
     assert all(hasattr(package, name) for name in package.__all__)
