@@ -46,7 +46,8 @@ async def every_window_hears_the_status_of_the_queue(server: Server) -> None:
     async with server.socket() as mine, server.socket() as other:
         await server.run("picture", mine)
         await other.quiet()
-        lengths = [frame.data["status"]["exec_info"]["queue_remaining"] for frame in other.heard]
+        heard = [frame.data["status"] for frame in other.heard if frame.type == "status"]
+        lengths = [status["exec_info"]["queue_remaining"] for status in heard]
         assert lengths[0] == lengths[-1] == 0
         assert 1 in lengths
 
