@@ -79,14 +79,15 @@ class Client:
             hear=self._hear, deliver=self._deliver, retire=self._retire,
         )  # fmt: skip
         try:
+            await self._runner.load()
+            for task in self._runner.unfinished:  # before anything is delivered: a handle made later would wait forever
+                if task.prompt_id is not None and task.window is not None:
+                    self._handle(task.prompt_id, task.window, task.server)
             await self._runner.start()
         except BaseException:
             await self._runner.close(0.0)
             raise
         self._watching = asyncio.create_task(self._watch())
-        for task in self._runner.board.tasks:
-            if task.prompt_id is not None and task.window is not None and not (task.settled and task.delivered):
-                self._handle(task.prompt_id, task.window, task.server)
         return self
 
     async def __aexit__(self, *_: object) -> None:

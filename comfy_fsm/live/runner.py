@@ -17,6 +17,7 @@ from comfy_fsm.core.board import Board
 from comfy_fsm.core.effects import AnyEffect, Deliver, FetchHistory, LookAtQueue, OpenSocket, Result, Warn
 from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.policy import Policy
+from comfy_fsm.core.task import Task
 from comfy_fsm.live.asking import Asking
 from comfy_fsm.live.asks import Ask
 from comfy_fsm.live.comfy import Answer, Comfy
@@ -63,11 +64,18 @@ class Runner:
         self._delivering: set[asyncio.Task[None]] = set()
         self._on_their_way: set[tuple[str, str | None]] = set()
 
+    async def load(self) -> None:
+        """Fold what the log holds, and want nothing of the world yet."""
+        await asyncio.to_thread(self._refold)
+
+    @property
+    def unfinished(self) -> list[Task]:
+        """What is still open, or was not delivered by a process that wrote it down."""
+        return [task for task in self.board.tasks if not (task.settled and task.delivered)]
+
     async def start(self) -> None:
         """Take up what the log holds: what was open is asked for anew, what was not delivered is delivered."""
-        await asyncio.to_thread(self._refold)
-        unfinished = [task for task in self.board.tasks if not (task.settled and task.delivered)]
-        windows = dict.fromkeys(task.window for task in unfinished if task.window is not None)
+        windows = dict.fromkeys(task.window for task in self.unfinished if task.window is not None)
         resume, at = seen.CommandData("resume"), self.clock()
         # All in one commit, before anything is asked: what is settled in between would be delivered for both reasons.
         await asyncio.gather(

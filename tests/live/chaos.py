@@ -27,6 +27,7 @@ class Day:
     servers: list[FakeComfy]
     kills: int
     restarts: int
+    healed_at: float
 
 
 async def live_through(tasks: int, seed: int, log: Path) -> Day:
@@ -34,7 +35,7 @@ async def live_through(tasks: int, seed: int, log: Path) -> Day:
     dice, servers = random.Random(seed), [FakeComfy() for _ in range(SERVERS)]
     for server in servers:
         await server.__aenter__()
-    restarts = 0
+    restarts, worker = 0, None
     try:
         worker = await _start(log, tasks, servers)
         for _ in range(KILLS):
@@ -50,6 +51,9 @@ async def live_through(tasks: int, seed: int, log: Path) -> Day:
         assert status == 0, f"seed {seed}: the client ended with {status}"
         return Day(replay(log), servers, KILLS, restarts)
     finally:
+        if worker is not None and worker.returncode is None:
+            worker.kill()
+            await worker.wait()
         for server in servers:
             await server.__aexit__(None, None, None)
 
@@ -89,7 +93,6 @@ def judge(day: Day, tasks: int) -> None:
     known = {prompt_id for server in day.servers for prompt_id in server.state.history}
     lost = {task.prompt_id for task in replayed.tasks if task.state is State.LOST}
     assert not lost & known, "lost, and the server still knows them"
-
 
 
 def main() -> None:
