@@ -161,7 +161,10 @@ class FakeComfy:
         if faults.token is not None and request.headers.get("Authorization") != f"Bearer {faults.token}":
             return web.Response(status=401, text="Unauthorized")
         if request.content_type == "application/json":
-            await request.read()  # it was sent, and who hangs up takes nothing back
+            try:
+                await request.read()  # it was sent, and who hangs up takes nothing back
+            except ConnectionResetError:
+                return web.Response(status=400)  # cut in the middle of the question: nobody is left to answer
         await asyncio.sleep(seconds_at(faults.delay, route))
         if faults.login_page:
             return web.Response(text=PAGE, content_type="text/html")

@@ -1,6 +1,6 @@
 """Four servers, six windows, and everything that can go wrong; seeded, so that a bad day can be had again.
 
-    python -m tests.live.chaos --tasks 10000 --seed 7
+python -m tests.live.chaos --tasks 10000 --seed 7
 """
 
 import argparse
@@ -8,12 +8,14 @@ import asyncio
 import random
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from comfy_fsm import State
-from comfy_fsm.testing import FakeComfy
+from comfy_fsm import State, Task
+from comfy_fsm.testing import FakeComfy, Faults
 from replay import Replay, replay
+from tests.live.worker import POLICY
 
 SERVERS = 4
 KILLS = 4  # of the client process, with -9
@@ -27,6 +29,7 @@ class Day:
     servers: list[FakeComfy]
     kills: int
     restarts: int
+    healed_at: float
     healed_at: float
 
 
@@ -46,10 +49,15 @@ async def live_through(tasks: int, seed: int, log: Path) -> Day:
                 worker.kill()
             await worker.wait()
             worker = await _start(log, tasks, servers)
+        for server in servers:
+            server.faults = Faults()
+        assert worker.stdout is not None
+        assert await worker.stdout.readline(), f"seed {seed}: the client never took up its log"
+        healed_at = time.time()
         async with asyncio.timeout(120 + tasks / 10):
             status = await worker.wait()
         assert status == 0, f"seed {seed}: the client ended with {status}"
-        return Day(replay(log), servers, KILLS, restarts)
+        return Day(replay(log), servers, KILLS, restarts, healed_at)
     finally:
         if worker is not None and worker.returncode is None:
             worker.kill()
@@ -60,7 +68,8 @@ async def live_through(tasks: int, seed: int, log: Path) -> Day:
 
 async def _start(log: Path, tasks: int, servers: list[FakeComfy]) -> asyncio.subprocess.Process:
     urls = [server.url for server in servers]
-    return await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.live.worker", log, str(tasks), *urls)
+    command = (sys.executable, "-m", "tests.live.worker", log, str(tasks), *urls)
+    return await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
 
 
 async def _harm(dice: random.Random, server: FakeComfy) -> int:
@@ -87,12 +96,22 @@ def judge(day: Day, tasks: int) -> None:
     replayed = day.replayed
     undecided = [task.prompt_id for task in replayed.tasks if not task.settled]
     assert not undecided
+    late = {
+        task.prompt_id: task.settled_at for task in replayed.tasks if (task.settled_at or 0.0) > _at_most(task, day)
+    }
+    assert not late, "settled later than two reconcile intervals after healing"
+    assert not [task.prompt_id for task in replayed.tasks if task.state is State.EXPIRED]
     assert len(replayed.tasks) >= tasks
     assert not [finding for finding in replayed.findings if finding.code in ("double-delivery", "resubmitted")]
     assert all(count == 1 for server in day.servers for count in server.posts.values())
     known = {prompt_id for server in day.servers for prompt_id in server.state.history}
     lost = {task.prompt_id for task in replayed.tasks if task.state is State.LOST}
     assert not lost & known, "lost, and the server still knows them"
+
+
+def _at_most(task: Task, day: Day) -> float:
+    """Two reconcile intervals after healing, or after it was submitted where that was later."""
+    return max(day.healed_at, task.submitted_at or 0.0) + 2 * POLICY.check_seconds
 
 
 def main() -> None:

@@ -1,20 +1,25 @@
 """The client process of the chaos test: submits what is not submitted yet, and ends when all is settled.
 
-    python -m tests.live.worker LOG TASKS URL...
+python -m tests.live.worker LOG TASKS URL...
 """
 
 import asyncio
 import sys
+
+import msgspec
 
 from comfy_fsm.errors import ComfyFsmError
 from comfy_fsm.live.client import Client
 from tests.live.stage import QUICK, graph, outcome
 
 WINDOWS = 6
+POLICY = msgspec.structs.replace(QUICK, check_seconds=5.0)
+"""With a reconcile interval that a busy machine does not stretch."""
 
 
 async def work(log: str, tasks: int, urls: list[str]) -> None:
-    async with Client(urls, log=log, policy=QUICK) as client:
+    async with Client(urls, log=log, policy=POLICY) as client:
+        print("taken up", flush=True)
         windows = [client.window() for _ in range(WINDOWS)]
         waiting = [asyncio.create_task(outcome(task)) for task in client.tasks]
 
