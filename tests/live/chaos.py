@@ -18,7 +18,7 @@ from replay import Replay, replay
 from tests.live.worker import POLICY
 
 SERVERS = 4
-KILLS = 4  # of the client process, with -9
+TASKS_A_KILL = 125  # the client process is killed with -9 once for so many tasks: a longer day is not a calmer one
 
 
 @dataclass
@@ -30,7 +30,6 @@ class Day:
     kills: int
     restarts: int
     healed_at: float
-    healed_at: float
 
 
 async def live_through(tasks: int, seed: int, log: Path) -> Day:
@@ -38,10 +37,10 @@ async def live_through(tasks: int, seed: int, log: Path) -> Day:
     dice, servers = random.Random(seed), [FakeComfy() for _ in range(SERVERS)]
     for server in servers:
         await server.__aenter__()
-    restarts, worker = 0, None
+    kills, restarts, worker = tasks // TASKS_A_KILL, 0, None
     try:
         worker = await _start(log, tasks, servers)
-        for _ in range(KILLS):
+        for _ in range(kills):
             for _ in range(dice.randint(3, 8)):
                 await asyncio.sleep(dice.uniform(0.02, 0.25))
                 restarts += await _harm(dice, dice.choice(servers))
@@ -57,7 +56,7 @@ async def live_through(tasks: int, seed: int, log: Path) -> Day:
         async with asyncio.timeout(120 + tasks / 10):
             status = await worker.wait()
         assert status == 0, f"seed {seed}: the client ended with {status}"
-        return Day(replay(log), servers, KILLS, restarts, healed_at)
+        return Day(replay(log), servers, kills, restarts, healed_at)
     finally:
         if worker is not None and worker.returncode is None:
             worker.kill()
