@@ -73,6 +73,7 @@ def settle(
         task.point_to_end(told_by, at)
     if not task.outputs:
         task.outputs = _announced_outputs(task, ledger.policy.outputs)
+    blamed = task.stated is State.CANCELLED  # when it was told: the next interrupt is of somebody else
     task.leave_settled(outcome, confidence, confirmed_by, position, at)
     server = ledger.server(task.server)
     server.open_tasks.pop(task.number, None)
@@ -82,7 +83,7 @@ def settle(
     ledger.want(Deliver(due=at, server=task.server, result=task.result()), str(task.number))
     if outcome is State.LOST:
         ledger.find("lost", position, at, "absent from the queue, then from the history of its server", task=task)
-    elif outcome is State.CANCELLED and confirmed_by in ("history", "jobs"):
+    elif outcome is State.CANCELLED and confirmed_by in ("history", "jobs") and not blamed:
         _blame_interrupt(ledger, task, position, at)
     _await_ear(ledger, task)
 

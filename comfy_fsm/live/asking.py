@@ -140,7 +140,8 @@ class Asking:
             due = max(min(self._wishes.values(), default=float("inf")), self._not_before)
             if due > now:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), min(due - now, 3600.0))
+                    async with asyncio.timeout(min(due - now, 3600.0)):  # wait_for can swallow the cancel at the end
+                        await self._news.wait()
                 continue
             ready = [wish for wish, at in self._wishes.items() if at <= now]
             for wish in ready:

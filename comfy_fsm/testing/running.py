@@ -68,7 +68,8 @@ class House:
         """Time goes by; raises Interrupted if somebody asked for it meanwhile."""
         if seconds > 0:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.interrupted.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self.interrupted.wait()
         else:
             await asyncio.sleep(0)
         await self.stand()
