@@ -182,6 +182,10 @@ def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: in
             weigh(ledger, task, record, "history", position, at)
     asked = server.tasks.get(question.prompt_id or "")
     if asked is not None and question.prompt_id not in records and not asked.settled:
+        if records and question.kind == "history":  # of another prompt alone: no answer to what was asked (R2.2)
+            text = "the answer is about another prompt"
+            ledger.find("history-incomplete", position, at, text, task=asked)
+            return _unreachable(ledger, question, at)
         _empty(ledger, asked, question, position, at)
     if question.kind == "histories":  # what bears no mark of ours in all of it was not accepted (P10, P11)
         for task in unanswered:

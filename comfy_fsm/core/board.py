@@ -158,7 +158,8 @@ def _remind(ledger: Ledger, position: int, at: float) -> None:
             ledger.want(Warn(due=at, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
         task.tier = sum(silent >= tier for tier in tiers)
         if task.tier < len(tiers):
-            ledger.remind(task, task.last_sign + tiers[task.tier])
+            # At the next check at the latest: what this one asks for may bring a sign, from which silence counts anew.
+            ledger.remind(task, min(task.last_sign + tiers[task.tier], at + tiers[0]))
         else:
             ledger.overdue.append(task)
 

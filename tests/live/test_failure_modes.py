@@ -4,14 +4,19 @@ After each story the log is replayed: it must tell what the client told (`stage.
 """
 
 import asyncio
+import inspect
+from contextlib import suppress
 from pathlib import Path
 
+import aiohttp
+import msgspec
 import pytest
 
 from comfy_fsm.errors import ServerUnreachable
 from comfy_fsm.live.client import Client
+from comfy_fsm.live.comfy import Comfy, Down
 from comfy_fsm.testing import FakeComfy
-from tests.live.stage import QUICK, codes, graph, outcome, play
+from tests.live.stage import QUICK, codes, graph, idle_cutting, outcome, play, with_node
 
 
 @pytest.fixture
@@ -35,6 +40,25 @@ def test_f2_a_lost_end_is_found_over_http(log: Path, lost: set[str]) -> None:
         assert await outcome(await client.window().submit(graph())) == "completed"
 
     play(story, log)
+
+
+def test_f3_a_callback_that_hangs_stops_neither_our_reading_nor_anybody_elses(log: Path) -> None:
+    async def story(comfy: FakeComfy, client: Client) -> None:
+        hanging, begun = asyncio.Event(), asyncio.Event()
+
+        async def hang(update: object) -> None:
+            begun.set()
+            await hanging.wait()
+
+        stuck = await client.window().submit(with_node("FakeProgress", steps=500, seconds=0), on_progress=hang)
+        await begun.wait()
+        other = await client.window().submit(graph(1))
+        assert [await outcome(other), await outcome(stuck)] == ["completed", "completed"]
+        assert len(comfy.sockets) == 2  # whoever does not read is cut off by the server
+        hanging.set()
+
+    replayed = play(story, log)
+    assert all(task.heard_end for task in replayed.tasks)
 
 
 def test_f4_a_deaf_socket_is_replaced_under_a_fresh_id(log: Path) -> None:
@@ -95,6 +119,19 @@ def test_f9_a_restart_that_forgets_the_task_is_lost_and_never_done(log: Path) ->
         assert await outcome(task) == "lost"
 
     assert "lost" in codes(play(story, log))
+
+
+@pytest.mark.parametrize("knobs", [{"empty_history": 1}, {"foreign_history": 5}, {"html": {"GET /history": 5}}])
+def test_f10_what_the_history_does_not_show_is_not_absent_while_the_queue_has_it(
+    log: Path, knobs: dict[str, object]
+) -> None:
+    async def story(comfy: FakeComfy, client: Client) -> None:
+        comfy.faults.turn({"mute": True} | knobs)
+        window = client.window()
+        tasks = [await window.submit(graph(number, seconds=0.5)) for number in range(2)]
+        assert [await outcome(task) for task in tasks] == ["completed", "completed"]
+
+    assert not codes(play(story, log)) & {"lost", "wrong-server"}
 
 
 def test_f11_a_result_is_asked_of_the_server_that_ran_it(tmp_path: Path) -> None:
@@ -163,28 +200,38 @@ def test_f16_a_task_that_somebody_removed_while_it_waited_is_cancelled(log: Path
         window = client.window()
         first = await window.submit(graph(0, seconds=0.5))
         second = await window.submit(graph(1, seconds=0.2))
-        await second.cancel()
+        async with aiohttp.ClientSession() as somebody:
+            await somebody.post(f"{comfy.url}/queue", json={"delete": [second.prompt_id]})
         assert [await outcome(first), await outcome(second)] == ["completed", "cancelled"]
+        assert not comfy.runs[second.prompt_id]
 
     play(story, log)
 
 
-def test_f17_a_task_at_a_wedged_server_expires_and_the_server_is_not_waited_for(log: Path) -> None:
-    async def story(comfy: FakeComfy, client: Client) -> None:
-        comfy.faults.dead_worker = True
-        task = await client.window().submit(graph())
-        await asyncio.sleep(1)
-        assert task.state == "pending"
+def test_f17_a_wedged_server_is_told_of_and_gets_no_more_tasks_while_another_works(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with FakeComfy() as wedged, FakeComfy() as sound:
+            wedged.faults.dead_worker = True
+            servers, policy = [wedged.url, sound.url], msgspec.structs.replace(QUICK, check_seconds=0.2)
+            async with Client(servers, policy=policy) as client:
+                window = client.window()
+                stuck = await window.submit(graph())
+                for number in range(1, 5):
+                    assert await outcome(await window.submit(graph(number))) == "completed"
+                assert stuck.server == wedged.url
+                assert stuck.state == "pending"
+                while "silence" not in {finding.code for finding in client.board.findings}:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                wedged.faults.dead_worker = False
+                assert await outcome(stuck) == "completed"
 
-    assert "unresolved" in codes(play(story, log))
+    asyncio.run(story())
 
 
 def test_f18_a_failure_is_a_failure_and_an_interrupt_a_cancellation(log: Path) -> None:
     async def story(comfy: FakeComfy, client: Client) -> None:
         window = client.window()
-        failing = graph(0) | {"3": {"class_type": "FakeFail", "inputs": {"image": ["1", 0], "message": "no"}}}
-        failing["2"]["inputs"]["images"] = ["3", 0]
-        assert await outcome(await window.submit(failing)) == "failed"
+        assert await outcome(await window.submit(with_node("FakeFail", message="no"))) == "failed"
         slow = await window.submit(graph(1, seconds=30))
         while slow.state != "in_progress":  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -208,11 +255,55 @@ def test_f19_a_doubled_end_is_delivered_once(log: Path) -> None:
 
 def test_f20_a_frame_of_many_mebibytes_does_not_end_the_socket(log: Path) -> None:
     async def story(comfy: FakeComfy, client: Client) -> None:
-        big = graph() | {"3": {"class_type": "FakeBigFrame", "inputs": {"image": ["1", 0], "bytes": 3 * 1024 * 1024}}}
-        big["2"]["inputs"]["images"] = ["3", 0]
+        big = with_node("FakeBigFrame", bytes=3 * 1024 * 1024)
         assert await outcome(await client.window().submit(big)) == "completed"
 
     assert "socket-gap" not in codes(play(story, log))
+
+
+@pytest.mark.parametrize(("ping", "falls"), [(0.2, False), (20.0, True)])
+def test_f21_a_proxy_that_cuts_what_is_idle_finds_nothing_idle(ping: float, falls: bool) -> None:
+    async def story() -> None:
+        async with FakeComfy() as comfy, idle_cutting(comfy.url, seconds=0.8) as url:
+            server, fell = Comfy(url, ping_seconds=ping), asyncio.Event()
+
+            async def listen() -> None:
+                async for heard in server.listen("me"):
+                    if isinstance(heard, Down):
+                        fell.set()
+
+            listening = asyncio.create_task(listen())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(2):
+                    await fell.wait()
+            assert fell.is_set() is falls
+            listening.cancel()
+            await asyncio.wait([listening])
+            await server.close()
+
+    asyncio.run(story())
+    assert inspect.signature(Comfy).parameters["ping_seconds"].default < 30, "proxies cut after a minute, some sooner"
+
+
+def test_f22_a_run_that_is_longer_than_every_tier_is_waited_for_while_the_server_says_that_it_runs(log: Path) -> None:
+    async def story(comfy: FakeComfy, client: Client) -> None:
+        task = await client.window().submit(graph(seconds=2))
+        assert await outcome(task) == "completed"
+
+    short = msgspec.structs.replace(QUICK, check_seconds=0.2, warn_seconds=0.6, expire_seconds=1.2)
+    play(story, log, policy=short)
+
+
+def test_f23_a_history_is_asked_for_by_id_and_never_whole(log: Path) -> None:
+    async def story(comfy: FakeComfy, client: Client) -> None:
+        comfy.faults.swallow_post = 1
+        window = client.window()
+        tasks = [await window.submit(graph(number)) for number in range(3)]
+        assert [await outcome(task) for task in tasks] == ["completed"] * 3
+        asked = {path for _, path in comfy.requests if path.startswith("/history")}
+        assert asked == {f"/history/{task.prompt_id}" for task in tasks}
+
+    play(story, log)
 
 
 def test_f24_neither_an_empty_queue_nor_a_first_output_is_an_end(log: Path) -> None:
@@ -223,6 +314,27 @@ def test_f24_neither_an_empty_queue_nor_a_first_output_is_an_end(log: Path) -> N
         assert len((await (await client.window().submit(two))).outputs) == 2
 
     play(story, log)
+
+
+@pytest.mark.parametrize(("version", "pictures"), [("0.3.64", 5), ("0.3.10", 0)])
+def test_f25_a_preview_is_shown_to_the_task_that_it_names_and_else_to_nobody(
+    log: Path, version: str, pictures: int
+) -> None:
+    async def story(comfy: FakeComfy, client: Client) -> None:
+        seen: list[list[bytes]] = [[], []]
+        window = client.window()
+        tasks = [
+            await window.submit(
+                with_node("FakeProgress", number, steps=5, seconds=0.2, preview=True),
+                on_progress=lambda update, mine=mine: mine.append(update.image) if update.name == "preview" else None,
+            )
+            for number, mine in enumerate(seen)
+        ]
+        assert [await outcome(task) for task in tasks] == ["completed", "completed"]
+        assert [len(mine) > 0 for mine in seen] == [pictures > 0] * 2
+        assert all(len(mine) <= pictures and all(image[:2] == b"\xff\xd8" for image in mine) for mine in seen)
+
+    play(story, log, version=version)
 
 
 def test_f26_a_blocked_error_is_no_end(log: Path) -> None:
@@ -238,9 +350,27 @@ def test_f26_a_blocked_error_is_no_end(log: Path) -> None:
 def test_f27_a_queue_that_hides_what_waits_proves_nothing(log: Path) -> None:
     async def story(comfy: FakeComfy, client: Client) -> None:
         window = client.window()
-        first = await window.submit(graph(0, seconds=0.3))
+        first = await window.submit(graph(0, seconds=0.6))
+        comfy.faults.hide_pending = True
         second = await window.submit(graph(1, seconds=0.2))
+        await asyncio.sleep(0.1)
+        comfy.faults.hide_pending = False
         assert [await outcome(first), await outcome(second)] == ["completed", "completed"]
+
+    play(story, log, policy=msgspec.structs.replace(QUICK, check_seconds=0.05, look_seconds=0.3))
+
+
+def test_f28_sockets_that_fall_as_soon_as_they_open_make_no_storm(log: Path) -> None:
+    async def story(comfy: FakeComfy, client: Client) -> None:
+        task = await client.window().submit(graph(seconds=1))
+        cuts = 0
+        while task.state != "completed":
+            comfy.cut()
+            cuts += 1
+            await asyncio.sleep(0.01)
+        handshakes = sum(path == "/ws" for _, path in comfy.requests)
+        assert handshakes < cuts / 3, "it was opened again as fast as it fell"
+        assert await outcome(task) == "completed"
 
     play(story, log)
 
@@ -253,9 +383,7 @@ def test_f29_a_flood_of_progress_reaches_a_slow_callback_coalesced_and_the_end_a
             seen.append(getattr(update, "value", None))
             await asyncio.sleep(0.05)
 
-        flood = graph(0)
-        flood["3"] = {"class_type": "FakeProgress", "inputs": {"image": ["1", 0], "steps": 2_000, "seconds": 0}}
-        flood["2"]["inputs"]["images"] = ["3", 0]
+        flood = with_node("FakeProgress", steps=2_000, seconds=0)
         assert await outcome(await client.window().submit(flood, on_progress=slow)) == "completed"
         assert len(seen) < 100
 
@@ -265,10 +393,10 @@ def test_f29_a_flood_of_progress_reaches_a_slow_callback_coalesced_and_the_end_a
 def test_f30_a_page_instead_of_an_answer_is_unreachable_and_never_absent(log: Path) -> None:
     async def story(comfy: FakeComfy, client: Client) -> None:
         task = await client.window().submit(graph(seconds=0.3))
-        comfy.faults.login_page = {"*": 10_000}
+        comfy.faults.login_page = True
         await asyncio.sleep(0.8)
         assert task.state not in ("lost", "cancelled")
-        comfy.faults.login_page = {}
+        comfy.faults.login_page = False
         assert await outcome(task) == "completed"
 
     play(story, log)
@@ -283,6 +411,15 @@ def test_f31_many_tasks_of_one_window_each_get_their_own_answer(log: Path) -> No
         assert set(comfy.runs.values()) == {1}
 
     play(story, log)
+
+
+def test_f32_a_partial_acceptance_is_told(log: Path) -> None:
+    async def story(comfy: FakeComfy, client: Client) -> None:
+        half = graph() | {"9": {"class_type": "SaveImage", "inputs": {"filename_prefix": "without an image"}}}
+        result = await (await client.window().submit(half))
+        assert len(result.outputs) == 1
+
+    assert "partial-accept" in codes(play(story, log))
 
 
 def test_a_wrong_port_is_told_and_nothing_was_submitted(log: Path) -> None:
