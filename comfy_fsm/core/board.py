@@ -145,21 +145,22 @@ def _remind(ledger: Ledger, position: int, at: float) -> None:
     policy = ledger.policy
     tiers = (policy.check_seconds, policy.warn_seconds, policy.expire_seconds)
     while (task := ledger.next_reminder(at)) is not None:
-        silent = at - task.last_sign
-        if silent < tiers[0]:
-            task.tier = 0
+        reached = sum(task.last_sign + tier <= at for tier in tiers)
+        if task.silent_since != task.last_sign:
+            task.silent_since, task.tier = task.last_sign, 0
+        if not reached:
             ledger.remind(task, task.last_sign + tiers[0])
             continue
-        if task.tier == 0:
-            text = f"no sign of life for {silent:.0f} s"
+        if task.tier < 1:
+            text = f"no sign of life for {at - task.last_sign:.0f} s"
             ledger.find("silence", position, at, text, task=task)
             ask_queue(ledger, task, at)
-        if silent >= tiers[1] and task.prompt_id is not None:
+        if task.tier < 2 <= reached and task.prompt_id is not None:
             ledger.want(Warn(due=at, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
-        task.tier = sum(silent >= tier for tier in tiers)
-        if task.tier < len(tiers):
+        task.tier = reached
+        if reached < len(tiers):
             # At the next check at the latest: what this one asks for may bring a sign, from which silence counts anew.
-            ledger.remind(task, min(task.last_sign + tiers[task.tier], at + tiers[0]))
+            ledger.remind(task, min(task.last_sign + tiers[reached], at + tiers[0]))
         else:
             ledger.overdue.append(task)
 
@@ -170,10 +171,9 @@ def _ticked(ledger: Ledger, position: int, o: seen.Tick) -> None:
     for task in overdue:
         if task.settled:
             continue
-        if o.at - task.last_sign >= ledger.policy.expire_seconds:
+        if task.last_sign + ledger.policy.expire_seconds <= o.at:
             settle(ledger, task, State.EXPIRED, "inferred", None, position, o.at)
         else:
-            task.tier = 0
             ledger.remind(task, task.last_sign + ledger.policy.check_seconds)
     patience = ledger.policy.settle_seconds
     for server in ledger.each_server():

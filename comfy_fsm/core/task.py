@@ -83,7 +83,10 @@ class Task(Struct, eq=False):
     """Its start carried a timestamp: this server states a success by name (since July 2024)."""
     phase: int = 0
     last_sign: float = 0.0
+    silent_since: float = 0.0
+    """The sign after which silence was last looked into: a later one makes it begin anew."""
     tier: int = 0
+    """How many tiers that silence has passed."""
 
     # what is left to run
     must: set[str] = field(default_factory=set)

@@ -1,0 +1,103 @@
+"""Silence has tiers (R5.1): when the board wants to look, warns and gives up, with a clock that is only numbers."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comfy_fsm import Board, LookAtQueue, Policy, State, Warn, read
+
+SERVER, WINDOW, PROMPT = "http://s", "w", "c0000000-0000-4000-8000-000000000000"
+CHECK, WARN, EXPIRE = 30.0, 120.0, 300.0
+STEP = 1.0  # seconds between two ticks
+
+
+class Watch:
+    """A task that runs, and a client that ticks and asks; `answering` servers say each time that it still runs."""
+
+    def __init__(self) -> None:
+        self.board = Board(Policy())
+        self.at, self.position = 0.0, 0
+        self.looked: list[float] = []
+        self.warned: list[float] = []
+        self._tell("http.request", f'{{"id":"p","method":"POST","path":"/prompt","body":{{"prompt_id":"{PROMPT}"}}}}')
+        self._tell("http.response", f'{{"id":"p","status":200,"body":{{"prompt_id":"{PROMPT}"}}}}')
+        self._tell("ws.open", "{}")
+
+    def _tell(self, kind: str, data: str) -> None:
+        self.position += 1
+        line = f'{{"at":{self.at},"kind":"{kind}","server":"{SERVER}","window":"{WINDOW}","data":{data}}}'
+        self.board.fold_observation(self.position, read(line.encode()))
+
+    def progress(self) -> None:
+        data = f'{{"node":"1","value":1,"max":9,"prompt_id":"{PROMPT}"}}'
+        self._tell("ws.message", f'{{"type":"progress","data":{data}}}')
+
+    def wait(self, seconds: float, answering: bool) -> None:
+        until = self.at + seconds
+        while self.at < until:
+            self.at = min(self.at + STEP, until)
+            self._tell("tick", "{}")
+            for effect in self.board.drain():
+                if isinstance(effect, LookAtQueue):
+                    self.looked.append(self.at)
+                    if answering:
+                        self._tell("http.request", f'{{"id":"q{self.position}","method":"GET","path":"/queue"}}')
+                        body = f'{{"running":["{PROMPT}"],"pending":[]}}'
+                        self._tell("http.response", f'{{"id":"q{self.position - 1}","status":200,"body":{body}}}')
+                elif isinstance(effect, Warn):
+                    self.warned.append(self.at)
+
+    @property
+    def state(self) -> State:
+        (task,) = self.board.tasks
+        return task.state
+
+    @property
+    def codes(self) -> set[str]:
+        return {finding.code for finding in self.board.findings}
+
+
+def test_silence_is_looked_into_then_warned_of_then_given_up() -> None:
+    watch = Watch()
+    watch.wait(CHECK - 1, answering=False)
+    assert not watch.looked
+    watch.wait(2, answering=False)
+    assert len(watch.looked) == 1
+    assert "silence" in watch.codes
+    watch.wait(WARN - CHECK, answering=False)
+    assert watch.warned
+    watch.wait(EXPIRE - WARN - 3, answering=False)
+    assert watch.state is not State.EXPIRED
+    watch.wait(CHECK, answering=False)
+    assert watch.state is State.EXPIRED
+
+
+def test_a_server_that_says_that_it_runs_is_a_sign_of_life_each_time() -> None:
+    watch = Watch()
+    watch.wait(3_600, answering=True)
+    assert watch.state is State.IN_PROGRESS
+    assert not watch.warned
+    gaps = [later - sooner for sooner, later in zip(watch.looked, watch.looked[1:], strict=False)]
+    assert max(gaps) <= CHECK + 2 * STEP
+
+
+@given(st.lists(st.tuples(st.integers(1, 200), st.booleans()), min_size=1, max_size=8))
+def test_after_every_sign_of_life_the_next_look_is_one_check_away(story: list[tuple[int, bool]]) -> None:
+    watch = Watch()
+    for silence, answering in story:
+        watch.progress()
+        sign, before = watch.at, len(watch.looked)
+        watch.wait(silence, answering)
+        looked = watch.looked[before:]
+        assert bool(looked) is (silence > CHECK + STEP) or CHECK <= silence <= CHECK + 2 * STEP
+        if looked:
+            assert CHECK <= looked[0] - sign <= CHECK + 2 * STEP
+
+
+@pytest.mark.parametrize("rate", [1, 10, 29])
+def test_whoever_speaks_is_not_asked(rate: int) -> None:
+    watch = Watch()
+    for _ in range(600 // rate):
+        watch.progress()
+        watch.wait(rate, answering=True)
+    assert not watch.looked
