@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -63,10 +64,10 @@ def run(
     from comfy_fsm.live import errand
     from comfy_fsm.screen import Bars
 
-    graphs = [(name, _workflow(name)) for name in workflows]
+    graphs, opening = [(name, _workflow(name)) for name in workflows], _opening(server, log, token_env)
     os.makedirs(output, exist_ok=True)
     with Bars() as screen:
-        return errand.submit(graphs, output, _opening(server, log, token_env), screen)
+        return errand.submit(graphs, output, opening, screen)
 
 
 @app.command
@@ -88,9 +89,10 @@ def resume(server: Server, log: LogFile = "comfy-fsm.log", output: Folder = ".",
     from comfy_fsm.screen import Bars
 
     _must_exist(log)
+    opening = _opening(server, log, token_env)
     os.makedirs(output, exist_ok=True)
     with Bars() as screen:
-        return errand.resume(output, _opening(server, log, token_env), screen)
+        return errand.resume(output, opening, screen)
 
 
 @app.command
@@ -126,30 +128,40 @@ def export(log: Annotated[str, Parameter(name="LOG")]) -> int:
 
 
 def _print_lines(log: str, after: int) -> int:
-    """The lines are JSON, in which control characters are spelled out: no terminal is driven by them."""
     from comfy_fsm.live import rows
 
     for record in rows.read(log, after):
         after = record.position
         if record.damage is not None:
-            print(f"# position {record.position}: {record.damage}")
+            print(_spelled_out(f"# position {record.position}: {record.damage}"))
         if record.line is not None:
-            sys.stdout.write(record.line.decode("utf-8", "backslashreplace") + "\n")
+            print(_spelled_out(record.line.decode("utf-8", "backslashreplace")))
     sys.stdout.flush()
     return after
 
 
+def _spelled_out(line: str) -> str:
+    """The same JSON, which drives no terminal: JSON allows U+007F to U+009F and the bidirectional ones as they are."""
+    if line.isprintable():
+        return line
+    return "".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in line)
+
+
 def _workflow(name: str) -> dict[str, Any]:
+    """What the file holds, if it can be posted: one that cannot is told before any other is submitted."""
     import msgspec
+
+    from comfy_fsm.live import asks
 
     with open(name, "rb") as file:
         content = file.read(MOST + 1)
     try:
-        workflow = msgspec.json.decode(content[:MOST])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        workflow: dict[str, Any] = msgspec.json.decode(content[:MOST])
+        asks.post(workflow)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadWorkflow(f"{name} is no JSON ({error}), so nothing was submitted; export the workflow again") from None
-    if not isinstance(workflow, dict):
-        raise BadWorkflow(f"{name} holds no workflow, so nothing was submitted; export it from ComfyUI in API format")
+    except BadWorkflow as error:
+        raise BadWorkflow(f"{name}: {error}") from None
     return workflow
 
 

@@ -5,6 +5,7 @@ Nothing is parsed as markup, and whatever a server said has passed `harmless`.
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Self
 
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from comfy_fsm.errors import LogError
 from comfy_fsm.live.updates import Update
 from replay.report.harmless import harmless
 
@@ -20,13 +22,15 @@ class Bars:
     """On standard error, so that standard output has only what was asked for; silent where that is no terminal."""
 
     def __init__(self) -> None:
-        console = Console(file=sys.stderr, highlight=False, markup=False, emoji=False)
+        console = _console()
         name, state = (TextColumn("{task.fields[" + field + "]}", markup=False) for field in ("name", "state"))
         self._progress = Progress(
-            name, BarColumn(), state, TimeElapsedColumn(), console=console, disable=not console.is_terminal
-        )
+            name, BarColumn(), state, TimeElapsedColumn(), console=console, disable=not console.is_interactive,
+            redirect_stdout=False, redirect_stderr=False,
+        )  # fmt: skip
 
     def __enter__(self) -> Self:
+        logging.getLogger().addHandler(_Told(self))  # for good: what nobody retrieved is told when it is collected
         self._progress.start()
         return self
 
@@ -45,11 +49,24 @@ class Bars:
         self._progress.update(bar, state=state, total=1.0, completed=1.0)
 
     def say(self, text: str) -> None:
-        """A line on standard output."""
+        """A line on standard output; the bars have had their say by then, and may share its terminal."""
+        self._progress.stop()
         print(harmless(text, 2_000), flush=True)
 
     def complain(self, text: str) -> None:
-        complain(text)
+        _complain(self._progress.console, text)
+
+
+class _Told(logging.Handler):
+    """What is logged, a line each; but that the log failed is told once, as the end of the errand, and not by all."""
+
+    def __init__(self, bars: Bars) -> None:
+        super().__init__(logging.WARNING)
+        self._bars = bars
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not (record.exc_info and isinstance(record.exc_info[1], LogError)):
+            self._bars.complain(record.getMessage())
 
 
 def _share(update: Update) -> tuple[float | None, float]:
@@ -61,5 +78,12 @@ def _share(update: Update) -> tuple[float | None, float]:
 
 def complain(text: str) -> None:
     """A line on standard error."""
-    console = Console(file=sys.stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
-    console.print(Text(f"comfy_fsm: {harmless(text, 2_000)}"))
+    _complain(_console(), text)
+
+
+def _complain(console: Console, text: str) -> None:
+    console.print(Text(f"comfy_fsm: {harmless(text, 2_000)}"), soft_wrap=True)
+
+
+def _console() -> Console:
+    return Console(file=sys.stderr, highlight=False, markup=False, emoji=False)

@@ -190,7 +190,7 @@ def _resumed(ledger: Ledger, position: int, o: seen.Command) -> None:
     give_up_questions(ledger, o.window, position, o.at)
     for server in ledger.each_server():
         socket = server.sockets.get(o.window)
-        if socket is not None and socket.open:
+        if socket is not None:
             go_down(ledger, socket, position, o.at)
     for task in ledger.tasks.values():
         if task.window != o.window:

@@ -54,12 +54,13 @@ def fold_closed(ledger: Ledger, position: int, o: seen.Closed) -> None:
 
 
 def go_down(ledger: Ledger, socket: Socket, position: int, at: float) -> None:
-    """The last socket of this window at this server is closed."""
+    """The last socket of this window at this server is closed, or was closed by a process that is gone."""
     socket.open, socket.running = 0, None
     catch_up(ledger, socket, at)
     judge_ear(ledger, socket, at, closing=True)
     window = socket.window
     if any(window in (task.window, task.client_id) for task in socket.server.open_tasks.values()):
-        socket.down_position, socket.down_at = position, at
+        if socket.down_position is None:
+            socket.down_position, socket.down_at = position, at
         due = at + ledger.policy.reopen_seconds
         ledger.want(OpenSocket(due=due, server=socket.server.url, window=window or ""), window)

@@ -119,4 +119,4 @@ class Ear:
         """End the connection properly, so that the server forgets the right one (P3)."""
         if self._listening is not None:
             self._listening.cancel()
-            await asyncio.wait([self._listening])
+            await asyncio.gather(self._listening, return_exceptions=True)  # what ended it was told by whoever waited

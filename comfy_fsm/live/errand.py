@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from comfy_fsm.errors import ClientError, ComfyFsmError
+from comfy_fsm.errors import ClientError, TaskError
 from comfy_fsm.live.client import Client
 from comfy_fsm.live.tasks import TaskHandle
 from comfy_fsm.live.updates import Update
@@ -38,7 +38,7 @@ def submit(
         window = client.window()
         return [(Path(name).name, await window.submit(graph)) for name, graph in graphs]
 
-    return asyncio.run(_until_signal(_errand(tasks, folder, open_client, screen)))
+    return asyncio.run(_errand(tasks, folder, open_client, screen))
 
 
 def resume(folder: str, open_client: Callable[[], Client], screen: Screen) -> int:
@@ -47,7 +47,7 @@ def resume(folder: str, open_client: Callable[[], Client], screen: Screen) -> in
     async def tasks(client: Client) -> list[tuple[str, TaskHandle]]:
         return [(task.prompt_id, task) for task in client.tasks]
 
-    return asyncio.run(_until_signal(_errand(tasks, folder, open_client, screen)))
+    return asyncio.run(_errand(tasks, folder, open_client, screen))
 
 
 async def _errand(
@@ -56,10 +56,13 @@ async def _errand(
     open_client: Callable[[], Client],
     screen: Screen,
 ) -> int:
-    async with open_client() as client:
+    async def work() -> int:
         named = await tasks(client)
         await asyncio.gather(*(_follow(name, task, screen) for name, task in named))
         return max([await _save(name, task, folder, screen) for name, task in named], default=COMPLETED)
+
+    async with open_client() as client:
+        return await _until_signal(work())
 
 
 async def _follow(name: str, task: TaskHandle, screen: Screen) -> None:
@@ -73,7 +76,7 @@ async def _save(name: str, task: TaskHandle, folder: str, screen: Screen) -> int
     status = COMPLETED
     try:
         await task
-    except ComfyFsmError as error:
+    except (TaskError, ClientError) as error:
         screen.complain(f"{name}: {error}")
         status = NOT_COMPLETED
     for output in task.outputs:
@@ -86,15 +89,17 @@ async def _save(name: str, task: TaskHandle, folder: str, screen: Screen) -> int
 
 
 async def _until_signal(work: Coroutine[Any, Any, int]) -> int:
-    """SIGTERM and SIGINT cancel the work, which then closes its client in order."""
+    """SIGTERM and SIGINT cancel the work, once; the closing in order that comes after it, no signal cuts short."""
     loop, working, got = asyncio.get_running_loop(), asyncio.ensure_future(work), list[int]()
 
-    def end(number: int) -> None:
-        got.append(number)
-        working.cancel()
+    def end(number: int, _: object) -> None:
+        if not got and not working.done():
+            got.append(number)
+            loop.call_soon_threadsafe(working.cancel)
 
+    # Not by the loop, which would take its handlers back when it closes, and there are none of those on Windows.
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end, number)
+        signal.signal(number, end)
     try:
         return await working
     except asyncio.CancelledError:

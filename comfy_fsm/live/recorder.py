@@ -61,6 +61,7 @@ class Recorder:
         self._failure: Exception | None = None
         self._closing = False
         self._writer = asyncio.create_task(self._write(), name="recorder")
+        self._writer.add_done_callback(self._ended)
 
     def put(self, line: bytes, observation: AnyObservation, image: bytes = b"") -> bool:
         """Take a frame, at once; False where there is no room left, and `room` should be awaited before the next."""
@@ -109,6 +110,10 @@ class Recorder:
                 self._committed()
             except Exception as error:
                 return self._fail(error, notes)
+
+    def _ended(self, writer: asyncio.Task[None]) -> None:
+        if writer.cancelled():  # by whoever ends the whole loop: what still comes must not wait for it
+            self._fail(ClientClosed("the client was ended, so this was not written; open another on its log"), [])
 
     def _fail(self, error: Exception, notes: list[Noted]) -> None:
         self._failure = error
