@@ -18,6 +18,7 @@
     │   ├── HandshakeRefused     the socket wants other credentials   (fault: the caller's)
     │   ├── UnsafeOutput         a file name that could do harm       (fault: the server's)
     │   ├── DownloadFailed       the file could not be fetched        (fault: the server's, or the network's)
+    │   ├── UploadFailed         the server did not take the file     (fault: the server's, or the caller's)
     │   └── ClientClosed         closed before the task settled       (fault: the caller's)
     ├── TaskError                the task did not complete; it says whether to try again is safe
     │   ├── TaskFailed           a node raised                        (fault: the workflow's)
@@ -123,6 +124,14 @@ class UnsafeOutput(ClientError):
 
 class DownloadFailed(ClientError):
     """`server` did not hand over the file, or not all of it; nothing was left on the disk."""
+
+    def __init__(self, message: str, server: str) -> None:
+        super().__init__(message)
+        self.server = server
+
+
+class UploadFailed(ClientError):
+    """`server` did not say that it has the file now; to send it again is safe."""
 
     def __init__(self, message: str, server: str) -> None:
         super().__init__(message)

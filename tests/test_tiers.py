@@ -19,7 +19,8 @@ class Watch:
         self.at, self.position = 0.0, 0
         self.looked: list[float] = []
         self.warned: list[float] = []
-        self._tell("http.request", f'{{"id":"p","method":"POST","path":"/prompt","body":{{"prompt_id":"{PROMPT}"}}}}')
+        body = f'{{"prompt_id":"{PROMPT}","client_id":"{WINDOW}"}}'
+        self._tell("http.request", f'{{"id":"p","method":"POST","path":"/prompt","body":{body}}}')
         self._tell("http.response", f'{{"id":"p","status":200,"body":{{"prompt_id":"{PROMPT}"}}}}')
         self._tell("ws.open", "{}")
 

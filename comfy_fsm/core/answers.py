@@ -244,6 +244,9 @@ def _listed(ledger: Ledger, task: Task, signal: Signal, name: str, position: int
         if task.over:
             signal = Signal.TRAIL  # it is listed until its record is written (P21)
     move(ledger, task, signal, name, position, at)
+    if task.client_id is None:  # nobody is told of its end (P2): it is found by asking, or not at all
+        task.looks += 1
+        ask_queue(ledger, task, at)
 
 
 def _jobs_answered(ledger: Ledger, question: Question, raw: Raw, position: int, at: float) -> None:

@@ -202,9 +202,23 @@ def _resumed(ledger: Ledger, position: int, o: seen.Command) -> None:
             ledger.want(Deliver(due=o.at, server=task.server, result=task.result()), str(task.number))
 
 
+def _followed(ledger: Ledger, position: int, o: seen.Command) -> None:
+    """A prompt of somebody else: no socket of ours is told of it (P1), so it is asked for (F6)."""
+    server, prompt_id = ledger.server(o.server), o.data.prompt_id
+    if prompt_id is None or prompt_id in server.tasks:
+        return
+    ledger.order += 1
+    task = Task(server=server.url, window=o.window, prompt_id=prompt_id, known_order=ledger.order)
+    ledger.add(task, server, position, o.at)
+    move(ledger, task, Signal.DOUBT, "command", position, o.at)
+    ask_queue(ledger, task, o.at)
+
+
 def _commanded(ledger: Ledger, position: int, o: seen.Command) -> None:
     if o.data.name == "resume":
         return _resumed(ledger, position, o)
+    if o.data.name == "follow":
+        return _followed(ledger, position, o)
     for task in ledger.tasks_of(o.data.prompt_id or "", o.server):
         if o.data.name == "recover":
             recoverable = task.state in RECOVERABLE

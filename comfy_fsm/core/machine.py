@@ -83,7 +83,7 @@ def _open_rows() -> list[Row]:
         (known, g.ACCEPT, None, "the answer to the POST came after the first news of the prompt (P12)"),
         (unknown, g.REJECT, s.REJECTED, "the server answered 400: nothing runs (P9)"),
         (known, g.REJECT, None, "a later POST of the same id was refused; the accepted one goes on"),
-        (unknown, g.DOUBT, s.UNCERTAIN, "the POST was not clearly answered: it may have been accepted (P11)"),
+        (unknown, g.DOUBT, s.UNCERTAIN, "no clear answer to its POST was seen: it may have been accepted (P11)"),
         (known, g.DOUBT, None, "a later POST of the same id stayed unanswered; this one was accepted"),
         # pending and running
         (before, g.QUEUE, s.PENDING, "the server lists it as pending"),

@@ -34,6 +34,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     """After a POST, how long an open socket may say nothing at all before its prompt is looked for (P3)."""
     open_seconds: float = 15.0
     """How long a submission waits for its socket."""
+    resubmits: int = 0
+    """How often an unanswered prompt is posted again, under a new id, after its absence was proved (P11, F14)."""
     waiting_prompts: int = 1_000
     """Prompts of unknown owner remembered at one server; the oldest makes room."""
     waiting_frames: int = 64

@@ -123,6 +123,11 @@ class Task(Struct, eq=False):
         return self.state in UNANSWERED
 
     @property
+    def accepted(self) -> bool:
+        """The server showed that it had it, be it long ago: what then vanished may have run."""
+        return any(told.after not in UNANSWERED and told.after not in SETTLED for told in self.signals)
+
+    @property
     def outcome(self) -> State | None:
         return self.state if self.state in SETTLED else self.stated
 

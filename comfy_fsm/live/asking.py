@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager, closing, suppress
 from itertools import count
+from typing import Any
 
 import msgspec
 from msgspec import Raw
@@ -63,12 +64,21 @@ class Asking:
 
     async def ask(self, ask: Ask, window: str | None = None) -> Answer | None:
         """Log the question, send it, log the answer; None where none came."""
-        request_id = await self._begin(ask, window)
-        try:
-            answer = await self.server.send(ask)
-        except NoAnswer as error:
-            await self._missing(request_id, error, window)
-            return None
+        return await self._ask(ask, self.server.send(ask), window)
+
+    async def upload(self, name: str, content: bytes, subfolder: str, overwrite: bool) -> Answer | None:
+        """The same for a file, of which the log gets no byte."""
+        sending = self.server.upload(name, content, subfolder=subfolder, overwrite=overwrite)
+        return await self._ask(Ask("POST", "/upload/image"), sending, None)
+
+    async def _ask(self, ask: Ask, sending: Coroutine[Any, Any, Answer], window: str | None) -> Answer | None:
+        with closing(sending):  # where the log refuses the question, it is not sent
+            request_id = await self._begin(ask, window)
+            try:
+                answer = await sending
+            except NoAnswer as error:
+                await self._missing(request_id, error, window)
+                return None
         if answer.retry_after is not None:
             self._not_before = self._clock() + min(answer.retry_after, self._policy.look_limit_seconds)
         kept = self._redactor.response(ask.method, ask.path, answer.status, answer.body) or Raw(b"null")

@@ -10,7 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
-from comfy_fsm.errors import BadWorkflow
+import msgspec
+from msgspec import Struct
+
+from comfy_fsm.errors import BadWorkflow, UploadFailed
 
 
 class Ask(NamedTuple):
@@ -94,6 +97,24 @@ def system_stats() -> Ask:
 def view(filename: str, subfolder: str = "", type: str = "output") -> Ask:
     named = {"filename": filename, "subfolder": subfolder, "type": type}
     return Ask("GET", f"/view?{urlencode(named, errors='replace', quote_via=quote)}")
+
+
+class _Uploaded(Struct, frozen=True):
+    name: str
+    subfolder: str = ""
+
+
+def uploaded(body: bytes, name: str, server: str) -> str:
+    """Where the server says that it put an upload, as a node wants it: it may have chosen another name."""
+    try:
+        place = msgspec.json.decode(body, type=_Uploaded)
+    except msgspec.DecodeError:
+        raise UploadFailed(
+            f"{server}: did not take {name!r:.200}, so no workflow can use it there; check its size and its name, "
+            "and that this is a ComfyUI; to send it again is safe",
+            server,
+        ) from None
+    return f"{place.subfolder}/{place.name}" if place.subfolder else place.name
 
 
 def _segment(text: str) -> str:

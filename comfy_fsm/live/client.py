@@ -14,14 +14,16 @@ import ssl
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.board import Board
 from comfy_fsm.core.effects import Output, Result
 from comfy_fsm.core.evidence import MARK
+from comfy_fsm.core.machine import State
 from comfy_fsm.core.policy import DEFAULT, Policy
-from comfy_fsm.errors import BadServerUrl, ClientClosed
+from comfy_fsm.errors import BadServerUrl, ClientClosed, ClientError
 from comfy_fsm.live import asks
 from comfy_fsm.live.asks import Ask
 from comfy_fsm.live.comfy import Comfy
@@ -113,6 +115,27 @@ class Client:
         self._windows.append(window)
         return window
 
+    async def upload(
+        self,
+        file: str | os.PathLike[str] | bytes,
+        name: str | None = None,
+        *,
+        server: str | None = None,
+        subfolder: str = "",
+        overwrite: bool = False,
+    ) -> str:
+        """Put an input image on a server, and return what a LoadImage there must be given; raises UploadFailed.
+
+        With several servers, name the one that the workflow is submitted to: an input is on that one alone.
+        """
+        if server is None and len(self._comfies) > 1:
+            raise BadServerUrl(f"an upload goes to one server: name it ({', '.join(self.servers)}); nothing was sent")
+        content = file if isinstance(file, bytes) else await asyncio.to_thread(Path(file).read_bytes)
+        url = self._choose(server)
+        given = name or (uuid.uuid4().hex if isinstance(file, bytes) else Path(file).name)
+        answer = await self._runner.askings[url].upload(given, content, subfolder, overwrite)
+        return asks.uploaded(answer.body if answer is not None and answer.status == 200 else b"", given, url)
+
     async def close(self) -> None:
         """End in order; what is open goes on at its server, and is taken up by the next client on the same log."""
         if self._closed:
@@ -149,19 +172,55 @@ class Client:
         if self._closed:
             raise ClientClosed("the client is closed, so nothing was submitted; open another")
         server = self._choose(server)
-        client_id, prompt_id = window.id_at(server), str(uuid.uuid4())
-        ask = ask_as(client_id, prompt_id)
+
+        def draw() -> tuple[str, str, Ask]:
+            client_id, prompt_id = window.id_at(server), str(uuid.uuid4())
+            return client_id, prompt_id, ask_as(client_id, prompt_id)
+
+        client_id, prompt_id, ask = draw()
         await self._runner.askings[server].meet()
         handle = self._handle(prompt_id, client_id, server, on_progress, on_complete)
+        handle.spare = [draw] * self._policy.resubmits
+        await self._post(handle, ask)
+        return handle
+
+    async def _post(self, handle: TaskHandle, ask: Ask) -> None:
         try:
-            await self._runner.post(server, client_id, prompt_id, ask)
+            await self._runner.post(handle.server, handle.window, handle.prompt_id, ask)
         except BaseException as error:
-            if self._runner.board.task(prompt_id, server) is None:  # not even the intent is in the log
-                del self._handles[server, prompt_id]
+            if self._runner.board.task(handle.prompt_id, handle.server) is None:  # not even the intent is in the log
+                del self._handles[handle.server, handle.prompt_id]
             elif isinstance(error, Exception):
                 handle.abandon(error)
             raise
         self._rename(handle)
+
+    async def _post_again(self, handle: TaskHandle) -> bool:
+        """It was never accepted, and its absence is proved: now, and only now, it may be posted again (P11, F14)."""
+        task = self._runner.board.task(handle.prompt_id, handle.server)
+        if not handle.spare or task is None or task.accepted:
+            return False
+        before = handle.window, handle.prompt_id
+        del self._handles[handle.server, handle.prompt_id]
+        handle.window, handle.prompt_id, ask = handle.spare.pop()()
+        self._handles[handle.server, handle.prompt_id] = handle
+        try:
+            await self._post(handle, ask)
+        except ClientError:  # nothing was sent
+            handle.window, handle.prompt_id = before
+            self._handles[handle.server, handle.prompt_id] = handle
+            return False
+        return True
+
+    async def follow(self, window: Window, prompt_id: str, server: str | None) -> TaskHandle:
+        """For `Window.follow`."""
+        server = self._choose(server)
+        client_id = window.id_at(server)
+        await self._runner.askings[server].meet()
+        handle = self._handle(prompt_id, client_id, server)
+        data = seen.CommandData("follow", prompt_id)
+        at = self._runner.clock()
+        await self._runner.recorder.write(seen.Command(at=at, window=client_id, server=server, data=data))
         return handle
 
     def _choose(self, wanted: str | None) -> str:
@@ -226,6 +285,8 @@ class Client:
         handle = self._handles.get((result.server, prompt_id)) or self._handle(
             prompt_id, result.window or "", result.server
         )
+        if result.state == State.LOST and await self._post_again(handle):
+            return
         await handle.settle(result)
         self._handles.pop((result.server, prompt_id), None)
         await handle.close()
@@ -304,3 +365,7 @@ class Window:
             return asks.post(workflow, client_id, prompt_id, extra, number, front, partial_execution_targets)
 
         return await self._client.submit(self, ask, server, on_progress, on_complete)
+
+    async def follow(self, prompt_id: str, *, server: str | None = None) -> TaskHandle:
+        """Somebody else's prompt: no socket of ours hears of it, so its server is asked until it is settled (F6)."""
+        return await self._client.follow(self, prompt_id, server)

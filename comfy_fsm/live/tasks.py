@@ -10,6 +10,7 @@ from typing import Any
 from comfy_fsm.core.effects import Result
 from comfy_fsm.core.machine import State
 from comfy_fsm.errors import TaskCancelled, TaskError, TaskExpired, TaskFailed, TaskLost, TaskRejected
+from comfy_fsm.live.asks import Ask
 from comfy_fsm.live.callbacks import Callbacks
 from comfy_fsm.live.outputs import Fetch, OutputFile
 from comfy_fsm.live.updates import Mailbox, Update
@@ -43,6 +44,7 @@ class TaskHandle:
         self.window = window
         self.server = server
         self.result: Result | None = None
+        self.spare: list[Callable[[], tuple[str, str, Ask]]] = []  # to post it again, as often as the policy allows
         self._state = state
         self._cancel = cancel
         self._fetch = fetch

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from comfy_fsm.testing.nodes import CLASSES, Graph, Input
-from comfy_fsm.testing.pictures import Files, Place
+from comfy_fsm.testing.pictures import Files
 from comfy_fsm.testing.profiles import Profile
 
 Problem = dict[str, object]
@@ -165,7 +165,7 @@ class _Check:
         if isinstance(one.kind, list) and value not in one.kind:
             details = f"{name}: '{value}' not in {one.kind}"
             return _problem("value_not_in_list", "Value not in list", details, name, one, value)
-        if one.kind == "FILE" and self._files.read(Place(str(value), "", "input")) is None:
+        if one.kind == "FILE" and self._files.read_input(str(value)) is None:
             details = f"{name} - Invalid image file: {value}"
             return _problem("custom_validation_failed", "Custom validation failed for node", details, name, one)
         return None
@@ -204,5 +204,5 @@ class Signatures:
             link = link_of(value)
             told.append(f"{key}={(self._known.get(link[0]), link[1]) if link else value!r}")
             if name == "LoadImage":  # the file counts, not its name
-                told.append(repr(self._files.read(Place(str(value), "", "input"))))
+                told.append(repr(self._files.read_input(str(value))))
         return hashlib.blake2b(repr((name, told)).encode("utf-8", "backslashreplace"), digest_size=12).hexdigest()

@@ -73,6 +73,11 @@ class Files:
     def read(self, place: Place) -> bytes | None:
         return self.contents.get(place)
 
+    def read_input(self, name: str) -> bytes | None:
+        """By the name that a node is given: its subfolder before a slash."""
+        subfolder, _, filename = name.rpartition("/")
+        return self.read(Place(filename, subfolder, "input"))
+
     def save(self, prefix: str, suffix: str, kind: str, content: bytes) -> dict[str, object]:
         """Put it under the next number of the prefix, whose last slash ends the subfolder; returns what to show."""
         subfolder, _, stem = prefix.rpartition("/")

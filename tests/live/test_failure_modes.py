@@ -5,6 +5,7 @@ After each story the log is replayed: it must tell what the client told (`stage.
 
 import asyncio
 import inspect
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -84,6 +85,17 @@ def test_f5_two_windows_never_share_an_id(log: Path) -> None:
         assert [await outcome(task) for task in tasks] == ["completed"] * 3
 
     assert "shared-client-id" not in codes(play(story, log))
+
+
+@pytest.mark.parametrize(("version", "seconds"), [("0.3.64", 0.0), ("0.3.64", 0.4), ("0.3.10", 0.4)])
+def test_f6_a_prompt_of_somebody_else_is_followed_over_http_alone(log: Path, version: str, seconds: float) -> None:
+    async def story(comfy: FakeComfy, client: Client) -> None:
+        window, theirs = client.window(), comfy.stranger(seconds)
+        task = await window.follow(theirs)
+        assert (await task).prompt_id == theirs
+        assert await outcome(await window.follow("nobody's")) == "lost"
+
+    play(story, log, version=version)
 
 
 @pytest.mark.parametrize("version", ["0.3.50", "0.3.64"])
@@ -181,6 +193,20 @@ def test_f14_an_unanswered_post_is_looked_for_and_never_run_twice(
         assert sum(comfy.runs.values()) == runs
 
     assert "resubmitted" not in codes(play(story, log, version=version))
+
+
+@pytest.mark.parametrize(("fault", "posts"), [("drop_post", 1), ("post_500", 1), ("swallow_post", 1)])
+def test_f14_an_absent_prompt_is_posted_again_if_the_policy_allows_and_its_absence_is_proved(
+    log: Path, fault: str, posts: int
+) -> None:
+    async def story(comfy: FakeComfy, client: Client) -> None:
+        setattr(comfy.faults, fault, 1)
+        task = await client.window().submit(graph())
+        assert await outcome(task) == "completed"
+        assert task.prompt_id in comfy.records
+        assert (sum(comfy.posts.values()), sum(comfy.runs.values())) == (posts, 1)
+
+    play(story, log, policy=msgspec.structs.replace(QUICK, resubmits=1))
 
 
 def test_f15_a_cancel_hits_its_own_task_and_no_other(log: Path) -> None:
@@ -430,3 +456,8 @@ def test_a_wrong_port_is_told_and_nothing_was_submitted(log: Path) -> None:
             assert client.tasks == []
 
     asyncio.run(story())
+
+
+def test_each_failure_mode_has_its_test() -> None:
+    told = {int(found[1]) for name in globals() if (found := re.match(r"test_f(\d+)_", name))}
+    assert told == set(range(1, 33))
