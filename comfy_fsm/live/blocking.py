@@ -1,4 +1,7 @@
-"""The same client for programs without an event loop: it runs in a thread of its own, and the calls wait."""
+"""The same client for programs without an event loop: it runs in a thread of its own, and the calls wait.
+
+The thread lives as long as the client is open. Each call ends: by its answer, or by `ClientClosed`.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,13 @@ import asyncio
 import os
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import CancelledError, Future, wait
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from comfy_fsm.core.effects import Result
+from comfy_fsm.errors import ClientClosed, ClientError, TaskError
 from comfy_fsm.live.client import Client, Window, Workflow
 from comfy_fsm.live.tasks import TaskHandle
 
@@ -44,9 +50,11 @@ class BlockingTask:
         return self._client.call(self._handle.cancel())
 
     def save_outputs(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Every file that it produced, under names that lead nowhere else."""
+        """Every file that it produced, when it has ended, under names that lead nowhere else."""
 
         async def saved() -> list[Path]:
+            with suppress(TaskError):  # who failed may have produced some all the same
+                await self._handle
             return [await output.save_into(folder) for output in self._handle.outputs]
 
         return self._client.call(saved())
@@ -58,43 +66,85 @@ class BlockingClient:
     def __init__(self, servers: str | list[str], **settings: Any) -> None:
         self._servers = servers
         self._settings = settings
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="comfy-fsm", daemon=True)
-        self._client: Client
+        self._thread: threading.Thread | None = None
+        self._taking = threading.Lock()  # a call is taken before the loop ends, or not at all: then it cannot hang
+        self._loop: asyncio.AbstractEventLoop | None = None  # for as long as calls are taken
+        self._ready = threading.Event()  # it is open, or never will be
+        self._left: Future[None] = Future()
+        self._life: Future[None] = Future()  # of the thread
         self._window: Window
 
     def call(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Run it in the client's loop, and wait for it here."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        """Run it in the client's loop, and wait for it here; raises ClientClosed where that has ended, or ends."""
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise ClientError(
+                "a coroutine in the client's own loop would wait here for itself, so nothing was done; "
+                "give a plain function as callback, which gets a thread of its own"
+            )
+        with self._taking:
+            if self._loop is None:
+                work.close()
+                raise ClientClosed("the client is not open, so nothing was done; use it within its `with` block")
+            called = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return called.result()
+        except CancelledError:
+            raise ClientClosed("the client was closed meanwhile; what was submitted goes on at its server") from None
+        finally:
+            called.cancel()  # changes nothing, unless Ctrl-C ended the wait
 
     def __enter__(self) -> Self:
+        with self._taking:
+            if self._thread is not None:
+                raise ClientError("a client is entered once, and this one was already; make another")
+            self._thread = threading.Thread(target=self._live, name="comfy-fsm", daemon=True)
         self._thread.start()
         try:
-            self.call(self._open())
+            self._ready.wait()
         except BaseException:
-            self._stop()
+            self.__exit__()
             raise
+        if self._life.done():
+            self.__exit__()  # which raises what kept it from opening
         return self
-
-    async def _open(self) -> None:
-        self._client = await Client(self._servers, **self._settings).__aenter__()
-        self._window = self._client.window()
 
     def submit(self, workflow: Workflow, **options: Any) -> BlockingTask:
         """What `Window.submit` takes and raises."""
-        return BlockingTask(self, self.call(self._window.submit(workflow, **options)))
+
+        async def submitted() -> TaskHandle:
+            return await self._window.submit(workflow, **options)
+
+        return BlockingTask(self, self.call(submitted()))
 
     def run(self, workflow: Workflow, **options: Any) -> Result:
         """Submit, and wait for the end."""
         return self.submit(workflow, **options).result()
 
     def __exit__(self, *_: object) -> None:
-        try:
-            self.call(self._client.close())
-        finally:
-            self._stop()
+        if not self._left.done():
+            self._left.set_result(None)
+        if self._thread is not None:
+            wait([self._life])  # if Ctrl-C ends this, the client is closed all the same
+            self._thread.join()  # not at once: of a join that was interrupted Python believes that the thread ended
+            self._life.result()
 
-    def _stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+    # in the thread
+
+    def _live(self) -> None:
+        try:
+            self._life.set_result(asyncio.run(self._serve()))
+        except BaseException as error:
+            self._life.set_exception(error)
+        finally:
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        """From opening to closing; `asyncio.run` then cancels the calls that nothing else has ended."""
+        async with Client(self._servers, **self._settings) as client:
+            self._window = client.window()
+            self._loop = asyncio.get_running_loop()
+            self._ready.set()
+            await asyncio.wrap_future(self._left)
+            with self._taking:
+                self._loop = None

@@ -34,6 +34,9 @@ _NAME = re.compile(_CREDENTIAL, re.IGNORECASE)
 _ESCAPED = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([^uUx\\]))")
 _ESCAPED_BYTES = re.compile(r"(?:\\+x[0-9a-fA-F]{2})+")
 _CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_CITING = ("ws.undecodable", "ws.binary")
+_CUT = wire.MAX_CITED // 4  # characters, at least, of a text that was cut: its bytes were counted
+_WORDIEST = 6  # characters for each byte in the longest of the plain spellings: \u0061
 _ROUNDS = 8  # encodings within encodings that are undone
 _STRUCTS = [kind for room in (seen, evidence) for kind in vars(room).values() if isinstance(kind, type(Struct))]
 _TAGS = frozenset(str(kind.__struct_config__.tag) for kind in get_args(seen.Frame))
@@ -51,6 +54,7 @@ class Redactor:
         self._plain: set[str] = set()
         self._cores: set[str] = set()
         self._hexes: set[str] = set()
+        self._longest = 0
         self._signs: tuple[bytes, ...] = (b"@", b"?", b"&")
         self._hex_signs: tuple[bytes, ...] = ()
         self.add(*secrets)
@@ -65,6 +69,7 @@ class Redactor:
                 )
             raw = secret.encode("utf-8", "surrogatepass")
             self._secrets.add(secret)
+            self._longest = max(self._longest, len(raw))
             if len(plain := _unescaped(secret)) >= MIN_SECRET:
                 self._plain.add(plain.replace("+", " "))
             self._cores |= _cores(raw)
@@ -74,7 +79,7 @@ class Redactor:
             told = {*self._secrets, *(secret.replace(" ", "+") for secret in self._secrets), *self._cores}
             told |= {core.replace("+", "-").replace("/", "_") for core in self._cores}
             literal = sorted(text.encode("utf-8", "surrogatepass") for text in told)
-            self._signs = (b"\\", b"%", b"@", b"?", b"&", *literal)
+            self._signs = (b"\\", b"%", b"@", b"?", b"&", b'"text":"', *literal)
             self._hex_signs = tuple(text.encode() for text in sorted(self._hexes))
 
     # what is kept of a message
@@ -105,7 +110,7 @@ class Redactor:
             kept = _without_inputs(value)
         except (wire.Unreadable, RecursionError):
             return text[: text.index("current_")]  # as undecodable as before
-        return text if kept == value else encode(kept).decode()
+        return encode(kept).decode()  # and not the text, in which a name may stand twice
 
     def _asked(self, route: tuple[str, ...], body: object) -> object:
         match route:
@@ -204,10 +209,10 @@ class Redactor:
             return line
         try:
             value = wire.loads(line)
-            clean = self._clean(value, _ENVELOPE)
+            clean = self._clean(self._shortened(value), _ENVELOPE)
         except (wire.Unreadable, RecursionError):
             return self._blank(line)
-        return line if clean == value else encode(clean)
+        return line if clean == value and self._is_clean(line) else encode(clean)
 
     def _suspects(self, line: bytes) -> bool:
         """A look that costs a microsecond, since 20,000 lines come a second: most hold no sign of anything."""
@@ -221,14 +226,26 @@ class Redactor:
                     return True
         return False
 
+    def _shortened(self, line: object) -> object:
+        """What was cut loses the rest of its end too, since half a secret is not known for one."""
+        match line:
+            case {"kind": kind, "data": {"text": str(text), **beside}, **around} if kind in _CITING:
+                end = max(0, len(text) - _WORDIEST * self._longest) if len(text) >= _CUT else None
+                return {**around, "kind": kind, "data": {**beside, "text": text[:end]}}
+        return line
+
     def _blank(self, line: bytes) -> bytes:
         """A line too deep to look into is kept only if its text as a whole is clean."""
-        text = line.decode("utf-8", "replace")
-        if self._text(text) == text:
+        if self._is_clean(line):
             return line
         o = wire.read(line)
         data = seen.UndecodableData("nested too deeply to take out what may not be written down", REDACTED)
         return wire.encode(seen.Undecodable(at=o.at, window=o.window, server=o.server, conn=o.conn, data=data))
+
+    def _is_clean(self, line: bytes) -> bool:
+        """As a whole: where a name stands twice in it, only the last was read."""
+        text = line.decode("utf-8", "replace")
+        return self._text(text) == text
 
     def _clean(self, value: object, spared: tuple[str, ...] = ()) -> object:
         if isinstance(value, str):
