@@ -71,7 +71,7 @@ def run(
 
 
 @app.command
-def resume(server: Server, log: LogFile = "comfy-fsm.log", output: Folder = ".", token_env: Token = None) -> int:
+def resume(*, server: Server, log: LogFile = "comfy-fsm.log", output: Folder = ".", token_env: Token = None) -> int:
     """Take up what an earlier process left in its log: open tasks, and results that nobody got.
 
     Parameters

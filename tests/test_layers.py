@@ -47,7 +47,7 @@ HOUSE = [
     # The fake ComfyUI knows nothing of our client, and our client nothing of it.
     {"comfy_fsm.testing.faults", "comfy_fsm.testing.pictures", "comfy_fsm.testing.profiles"},
     {"comfy_fsm.testing.nodes", "comfy_fsm.testing.publishing"},
-    {"comfy_fsm.testing.graphs"},
+    {"comfy_fsm.testing.graphs", "comfy_fsm.testing.workflows"},
     {"comfy_fsm.testing.running"},
     {"comfy_fsm.testing.execution"},
     {"comfy_fsm.testing.server"},

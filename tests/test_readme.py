@@ -137,19 +137,40 @@ def test_an_example_runs(example: Path) -> None:
     assert outcome.stdout
 
 
-def test_the_options_of_the_help_are_those_of_the_readme() -> None:
-    outcome = run(["-m", "replay", "--help"], ROOT)
+HELPS = {  # by the heading under which the README tells of it
+    "## The command": [["-m", "replay", "--help"]],
+    "### On the command line": [["-m", "comfy_fsm", "run", "--help"], ["-m", "comfy_fsm", "resume", "--help"]],
+}
+HELPED = [(heading, arguments) for heading, commands in HELPS.items() for arguments in commands]
+
+
+def section(heading: str) -> str:
+    found = re.search(rf"^{heading}\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize(("heading", "arguments"), HELPED, ids=lambda value: " ".join(value[1:]))
+def test_the_options_of_the_help_are_those_of_the_readme(heading: str, arguments: list[str]) -> None:
+    outcome = run(arguments, ROOT)
     assert outcome.returncode == 0
-    rows = re.findall(r"^\| (`-.*?) \| ", README, re.MULTILINE)
-    assert set(re.findall(r"--[a-z-]+", "".join(rows))) == set(re.findall(r"--[a-z-]+", outcome.stdout.decode()))
+    rows = "".join(re.findall(r"^\| (`-.*?) \| ", section(heading), re.MULTILINE))
+    assert set(re.findall(r"--[a-z-]+", rows)) == set(re.findall(r"--[a-z-]+", outcome.stdout.decode())) | {"--help"}
 
 
-def test_the_exit_statuses_are_those_of_the_help() -> None:
-    said = " ".join(run(["-m", "replay", "--help"], ROOT).stdout.decode().split())
-    told = re.findall(r"(\d+) ([a-z ]+\b)", said.partition("Exit status:")[2])
+@pytest.mark.parametrize(("heading", "arguments"), HELPED, ids=lambda value: " ".join(value[1:]))
+def test_the_exit_statuses_are_those_of_the_help(heading: str, arguments: list[str]) -> None:
+    said = " ".join(run(arguments, ROOT).stdout.decode().split()).partition("Exit status: ")[2].rstrip(".")
+    told = [re.fullmatch(r"(\d+(?: or \d+)?) (.*)", one.strip(" ·.")) for one in re.split(r" · ", said)]
+    assert all(told)
     assert told
-    assert re.findall(r"^\| (\d+) \| (.*?) \|$", README, re.MULTILINE) == told
-    assert re.findall(r"(\d+) ([a-z ]+\b)", FORMATS.partition("## Exit status")[2]) == told
+    rows = re.findall(r"^\| (\d+(?: or \d+)?) \| (.*?) \|$", section(heading), re.MULTILINE)
+    assert rows == [(one[1], one[2]) for one in told if one]
+
+
+def test_the_exit_statuses_of_the_replay_are_those_of_the_formats() -> None:
+    rows = re.findall(r"^\| (\d+) \| (.*?) \|$", section("## The command"), re.MULTILINE)
+    assert re.findall(r"(\d+) ([a-z ]+\b)", FORMATS.partition("## Exit status")[2]) == rows
 
 
 @pytest.mark.parametrize(

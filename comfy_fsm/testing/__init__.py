@@ -4,12 +4,13 @@ from typing import TYPE_CHECKING
 
 from comfy_fsm.testing.faults import Faults
 from comfy_fsm.testing.profiles import PROFILES, Profile
+from comfy_fsm.testing.workflows import picture, sleeping
 
 if TYPE_CHECKING:
     from comfy_fsm.testing.balancer import Balancer
     from comfy_fsm.testing.server import FakeComfy
 
-__all__ = ["PROFILES", "Balancer", "FakeComfy", "Faults", "Profile"]
+__all__ = ["PROFILES", "Balancer", "FakeComfy", "Faults", "Profile", "picture", "sleeping"]
 
 
 def __getattr__(name: str) -> object:

@@ -20,10 +20,11 @@ from aiohttp import (
     web,
 )
 
+from comfy_fsm.testing.publishing import MAX_BODY
+
 COOKIE = "backend"
 OWN = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "content-length", "host"})
 """Headers of one connection, which do not go on."""
-MAX_BODY = 100 * 1024 * 1024
 Side = web.WebSocketResponse | ClientWebSocketResponse
 
 

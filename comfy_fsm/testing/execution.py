@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from comfy_fsm.testing.faults import Faults
 from comfy_fsm.testing.graphs import Crash, Problem, Refusal, judge
-from comfy_fsm.testing.nodes import Graph
 from comfy_fsm.testing.pictures import Files
 from comfy_fsm.testing.profiles import HISTORY_LIMIT, Profile
 from comfy_fsm.testing.publishing import Publisher
@@ -236,11 +235,3 @@ def _job_of(prompt_id: str, entry: Entry) -> dict[str, object]:
     outcome = "cancelled" if failed and "execution_interrupted" in told else "failed" if failed else "completed"
     job = {"id": prompt_id, "status": outcome, "outputs": entry["outputs"], "execution_status": status}
     return job | ({"execution_error": told["execution_error"]} if "execution_error" in told else {})
-
-
-def sleeping(seconds: float) -> Graph:
-    """A graph that does nothing for so long."""
-    return {
-        "1": {"class_type": "FakeSleep", "inputs": {"seconds": seconds, "seed": str(uuid.uuid4())}},
-        "2": {"class_type": "FakeText", "inputs": {"text": "slept", "source": ["1", 0]}},
-    }

@@ -13,6 +13,8 @@ from typing import NamedTuple, Protocol
 from comfy_fsm.testing.faults import Faults
 
 JPEG_FORMAT, PNG_FORMAT = 1, 2
+MAX_BODY = 100 * 1024 * 1024
+FLAGS: dict[str, object] = {"supports_preview_metadata": True, "max_upload_size": MAX_BODY}
 
 
 class Socket(Protocol):

@@ -16,20 +16,19 @@ from typing import Self
 import msgspec
 from aiohttp import WSMsgType, web
 
-from comfy_fsm.testing.execution import Execution, State, sleeping
+from comfy_fsm.testing.execution import Execution, State
 from comfy_fsm.testing.faults import Faults, route_of, seconds_at
 from comfy_fsm.testing.graphs import Crash
 from comfy_fsm.testing.nodes import CLASSES, info
 from comfy_fsm.testing.pictures import Place, is_inside
 from comfy_fsm.testing.profiles import NEWEST, Profile, is_foreign, profile_of, system_stats
-from comfy_fsm.testing.publishing import Publisher, flags_in
+from comfy_fsm.testing.publishing import FLAGS, MAX_BODY, Publisher, flags_in
+from comfy_fsm.testing.workflows import sleeping
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 HOST = "127.0.0.1"
 REMEMBERED = 10_000  # requests that `requests` holds
-MAX_BODY = 100 * 1024 * 1024
 PAGE = "<!doctype html><title>Please sign in</title><h1>Please sign in</h1>"
-FLAGS: dict[str, object] = {"supports_preview_metadata": True, "max_upload_size": MAX_BODY}
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: no farewell, neither of the WebSocket nor of TCP
 
 

@@ -11,7 +11,7 @@ from comfy_fsm import Policy
 from comfy_fsm.errors import TaskError
 from comfy_fsm.live.client import Client
 from comfy_fsm.live.tasks import TaskHandle
-from comfy_fsm.testing import FakeComfy
+from comfy_fsm.testing import FakeComfy, picture
 from replay import Replay, replay
 
 QUICK = Policy(
@@ -22,17 +22,14 @@ QUICK = Policy(
 """The default policy, a hundred times faster."""
 
 
-def graph(seed: object = 0, *, seconds: float = 0.0) -> dict[str, Any]:
+def graph(seed: int = 0, *, seconds: float = 0.0) -> dict[str, Any]:
     """An image that no other seed gives from the cache, after some time."""
     if seconds:
         return with_node("FakeSleep", seed, seconds=seconds)
-    return {
-        "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": seed}},
-        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "out"}},
-    }
+    return picture(seed)
 
 
-def with_node(name: str, seed: object = 0, **inputs: object) -> dict[str, Any]:
+def with_node(name: str, seed: int = 0, **inputs: object) -> dict[str, Any]:
     """The same, by way of a node of this class."""
     nodes = graph(seed) | {"3": {"class_type": name, "inputs": {"image": ["1", 0]} | inputs}}
     nodes["2"]["inputs"]["images"] = ["3", 0]

@@ -1,0 +1,24 @@
+"""Workflows in API format that are ready to be submitted."""
+
+from __future__ import annotations
+
+import uuid
+
+from comfy_fsm.testing.nodes import Graph
+
+
+def picture(color: int = 0) -> Graph:
+    """One small picture of built-in nodes, saved; another color is another picture, which no cache has (P14)."""
+    size = {"width": 8, "height": 8, "batch_size": 1}
+    return {
+        "1": {"class_type": "EmptyImage", "inputs": {**size, "color": color}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "picture"}},
+    }
+
+
+def sleeping(seconds: float) -> Graph:
+    """A graph that does nothing for so long."""
+    return {
+        "1": {"class_type": "FakeSleep", "inputs": {"seconds": seconds, "seed": str(uuid.uuid4())}},
+        "2": {"class_type": "FakeText", "inputs": {"text": "slept", "source": ["1", 0]}},
+    }
