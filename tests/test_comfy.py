@@ -135,7 +135,8 @@ def test_an_address_is_kept_in_one_form_and_without_its_login(given: str, kept: 
 @pytest.mark.parametrize(
     "url",
     ["ws://host", "host:8188", "http://", "", "http:///x", "ftp://h", "http://h:99999", "http://h:x", "http://h?a=1",
-     "http://h#f", "http://h o", "http://h\nx", "http://[::1", "//u:hidden-word@h", "ws://u:hidden-word@h/a@b"],
+     "http://h#f", "http://h o", "http://h\nx", "http://[::1", "//u:hidden-word@h", "ws://u:hidden-word@h/a@b",
+     "u:hidden-word@h:8188", "http:/u:hidden-word@h", "http://h:1?token=hidden-word", "http://h#hidden-word"],
 )  # fmt: skip
 def test_what_is_no_address_is_refused_without_telling_its_password(url: str) -> None:
     with pytest.raises(BadServerUrl) as caught:

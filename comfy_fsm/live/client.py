@@ -26,7 +26,7 @@ from comfy_fsm.core.policy import DEFAULT, Policy
 from comfy_fsm.errors import BadServerUrl, ClientClosed, ClientError
 from comfy_fsm.live import asks
 from comfy_fsm.live.asks import Ask
-from comfy_fsm.live.comfy import Comfy
+from comfy_fsm.live.comfy import Comfy, address_of
 from comfy_fsm.live.log import Log, MemoryLog
 from comfy_fsm.live.recorder import Noted
 from comfy_fsm.live.redact import Redactor
@@ -50,7 +50,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         ssl_context: ssl.SSLContext | None = None,
         trust_env: bool = False,
-        secrets: Iterable[str] = (),
+        secrets: Sequence[str] = (),
         keep_inputs: bool = False,
     ) -> None:
         urls = [servers] if isinstance(servers, str) else list(servers)
@@ -64,8 +64,12 @@ class Client:
             )
             for url in urls
         ]  # fmt: skip
-        own = (secret for server in self._comfies for secret in server.secrets)
-        self._redactor = Redactor([*own, *secrets], keep_inputs=keep_inputs)
+        self._redactor = Redactor([*self._hidden(), *secrets], keep_inputs=keep_inputs)
+        if exposed := [url for url in self.servers if any(secret in url for secret in secrets)]:
+            raise ClientError(
+                f"a registered secret is a part of the address of server {self.servers.index(exposed[0]) + 1}, which "
+                "every entry of the log names, so no client was opened; send it as a header instead"
+            )
         self._path = log
         self._policy = policy
         self._handles: dict[tuple[str, str], TaskHandle] = {}
@@ -73,6 +77,11 @@ class Client:
         self._runner: Runner
         self._watching: asyncio.Task[None] | None = None
         self._closed = False
+
+    def _hidden(self) -> Iterable[str]:
+        """What the headers hold, but for what the addresses say anyway: a `Host`, say."""
+        held = (secret for server in self._comfies for secret in server.secrets)
+        return (secret for secret in held if not any(secret in url for url in self.servers))
 
     async def __aenter__(self) -> Self:
         log = MemoryLog() if self._path is None else await Log.open(self._path)
@@ -226,7 +235,7 @@ class Client:
     def _choose(self, wanted: str | None) -> str:
         """The one that is wanted, else the one with the fewest open tasks of ours."""
         if wanted is not None:
-            wanted = wanted.rstrip("/")
+            wanted, _ = address_of(wanted)
             if wanted not in self._runner.askings:
                 raise BadServerUrl(f"{wanted} is not among the servers of this client ({', '.join(self.servers)})")
             return wanted

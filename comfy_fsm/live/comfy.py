@@ -116,7 +116,7 @@ class Comfy:
         tls = ssl_context or _trusted()
         if tls.verify_mode is not ssl.CERT_REQUIRED or not tls.check_hostname:
             raise ClientError("this ssl_context verifies nothing; load the server's CA into one that does")
-        self.url, login = _normalized(url)
+        self.url, login = address_of(url)
         given = login | _clean(headers or {})
         self.secrets = _secrets(given)
         # nothing unpacks here, so nothing is a bomb
@@ -331,9 +331,9 @@ def _trusted() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def _normalized(url: str) -> tuple[str, dict[str, str]]:
+def address_of(url: str) -> tuple[str, dict[str, str]]:
     """The address as it may be shown, and the login that was in it as a header."""
-    shown = re.sub(r"//.*@", "//…@", url)
+    shown = re.sub(r"[?#].*", "?…", re.sub(r"^([a-z]+:/*|/*).*@", r"\1…@", url, flags=re.IGNORECASE | re.DOTALL))
     wanted = f"{shown!r} is no address of a server"
     cure = "write http://host:8188 or https://host/prefix; nothing was sent"
     try:
@@ -362,10 +362,11 @@ def _clean(headers: Mapping[str, str]) -> dict[str, str]:
 def _secrets(headers: Mapping[str, str]) -> tuple[str, ...]:
     """The values of headers, whole and in pieces, and the password in a login: what must never be written down."""
     values = [value for name, value in headers.items() if name not in _HARMLESS]
-    found = [piece for value in values for piece in (value, *re.split(r"[\s;,=]+", value))]
+    found = [piece for value in values for piece in (value, *re.split(r'[\s;,="]+', value))]
     for piece in list(found):
-        with suppress(ValueError):
-            found.append(base64.b64decode(piece, validate=True).decode().partition(":")[2])
+        with suppress(ValueError):  # a login, whose padding went with the split
+            name, _, password = base64.b64decode(piece + "=" * (-len(piece) % 4), validate=True).decode().partition(":")
+            found.append(password or name)
     return tuple(dict.fromkeys(piece for piece in found if len(piece) >= MIN_SECRET))
 
 

@@ -33,7 +33,7 @@ _PARAMETER = re.compile(rf"(?<=[?&])({_CREDENTIAL}=)[^&#\s\"'<>]+", re.IGNORECAS
 _NAME = re.compile(_CREDENTIAL, re.IGNORECASE)
 _ESCAPED = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([^uUx\\]))")
 _ESCAPED_BYTES = re.compile(r"(?:\\+x[0-9a-fA-F]{2})+")
-_CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_CONTROLS = dict(zip("bfnrt", "\b\f\n\r\t", strict=True))
 _CITING = ("ws.undecodable", "ws.binary")
 _CUT = wire.MAX_CITED // 4  # characters, at least, of a text that was cut: its bytes were counted
 _WORDIEST = 6  # characters for each byte in the longest of the plain spellings: \u0061
@@ -117,15 +117,9 @@ class Redactor:
             case ("POST", "prompt"):
                 self._learn(body)
                 return _only(
-                    body,
-                    prompt=self._graph,
-                    client_id=_text,
-                    prompt_id=_text,
-                    extra_data=_marked,
-                    number=_number,
-                    front=_number,
-                    partial_execution_targets=_texts,
-                )
+                    body, prompt=self._graph, client_id=_text, prompt_id=_text, extra_data=_marked, number=_number,
+                    front=_number, partial_execution_targets=_texts,
+                )  # fmt: skip
             case ("POST", "queue" | "history"):
                 return _only(body, delete=_texts, clear=_number)
             case ("POST", "interrupt"):
@@ -134,8 +128,10 @@ class Redactor:
 
     def _learn(self, body: object) -> None:
         extra = body.get("extra_data") if isinstance(body, dict) else None
-        credentials = [item for name, item in extra.items() if _NAME.fullmatch(name)] if isinstance(extra, dict) else []
-        self.add(*(item for item in credentials if isinstance(item, str) and len(item) >= MIN_SECRET))
+        named = [item for name, item in extra.items() if _NAME.fullmatch(name)] if isinstance(extra, dict) else []
+        for item in named:
+            if isinstance(item, str):
+                self.add(*(word for word in (item, *item.split()) if len(word) >= MIN_SECRET))
 
     def _answered(self, route: tuple[str, ...], body: bytes) -> object:
         raw = Raw(body)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from comfy_fsm.errors import BadServerUrl, UploadFailed
+from comfy_fsm.errors import BadServerUrl, ClientError, UploadFailed
 from comfy_fsm.live.client import Client
 from comfy_fsm.testing import FakeComfy
 from replay import replay
@@ -63,6 +63,22 @@ def test_an_upload_goes_to_the_server_that_is_named() -> None:
             assert not [path for _, path in one.requests if path.startswith("/upload")]
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("name", ["Host", "X-Forwarded-Host"])
+def test_a_header_that_repeats_the_address_hides_no_address(name: str) -> None:
+    async def story() -> None:
+        async with FakeComfy() as comfy, Client(comfy.url, headers={name: "127.0.0.1"}) as client:
+            window = client.window()
+            assert await outcome(await window.submit(graph(), server=f"{comfy.url}/")) == "completed"
+
+    asyncio.run(story())
+
+
+def test_a_secret_that_every_entry_would_tell_is_refused() -> None:
+    with pytest.raises(ClientError, match="a part of the address of server 1") as caught:
+        Client("http://127.0.0.1:8188/hidden-word", secrets=["hidden-word"])
+    assert "hidden-word" not in str(caught.value)
 
 
 DEAF, SERVERS = 1_000, 40
