@@ -1,11 +1,9 @@
 """What the live tests share: a quick policy, a client on a log, and what must hold when the curtain falls."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from comfy_fsm import Policy
 from comfy_fsm.errors import TaskError
@@ -64,30 +62,3 @@ async def outcome(task: TaskHandle) -> str:
 
 def codes(replayed: Replay) -> set[str]:
     return {finding.code for finding in replayed.findings}
-
-
-@asynccontextmanager
-async def idle_cutting(url: str, seconds: float) -> AsyncIterator[str]:
-    """A proxy in front of a server, which cuts a connection on which nothing came for so long, from either side."""
-    host, port = urlsplit(url).hostname, urlsplit(url).port
-
-    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            async with asyncio.timeout(seconds):
-                data = await reader.read(65_536)
-            if not data:
-                return
-            writer.write(data)
-
-    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        reader_on, writer_on = await asyncio.open_connection(host, port)
-        ways = [asyncio.create_task(carry(reader, writer_on)), asyncio.create_task(carry(reader_on, writer))]
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        for way in ways:
-            way.cancel()
-        await asyncio.gather(*ways, return_exceptions=True)
-        writer.close()
-        writer_on.close()
-
-    async with await asyncio.start_server(proxy, "127.0.0.1") as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"

@@ -16,8 +16,8 @@ import pytest
 from comfy_fsm.errors import ServerUnreachable
 from comfy_fsm.live.client import Client
 from comfy_fsm.live.comfy import Comfy, Down
-from comfy_fsm.testing import FakeComfy
-from tests.live.stage import QUICK, codes, graph, idle_cutting, outcome, play, with_node
+from comfy_fsm.testing import Balancer, FakeComfy
+from tests.live.stage import QUICK, codes, graph, outcome, play, with_node
 
 
 @pytest.fixture
@@ -159,6 +159,20 @@ def test_f11_a_result_is_asked_of_the_server_that_ran_it(tmp_path: Path) -> None
     asyncio.run(story())
 
 
+def test_f11_behind_a_sticky_balancer_all_is_asked_where_the_task_runs() -> None:
+    async def story() -> None:
+        async with FakeComfy() as one, FakeComfy() as two, Balancer([one.url, two.url], sticky=True) as balancer:
+            for number in range(4):
+                async with Client(balancer.url, policy=QUICK) as client:
+                    window = client.window()
+                    tasks = [await window.submit(graph(2 * number + more)) for more in range(2)]
+                    assert [await outcome(task) for task in tasks] == ["completed", "completed"]
+            assert one.posts
+            assert two.posts
+
+    asyncio.run(story())
+
+
 def test_f12_a_cached_run_is_completed_and_its_files_are_there(log: Path) -> None:
     async def story(comfy: FakeComfy, client: Client) -> None:
         window = client.window()
@@ -290,8 +304,8 @@ def test_f20_a_frame_of_many_mebibytes_does_not_end_the_socket(log: Path) -> Non
 @pytest.mark.parametrize(("ping", "falls"), [(0.2, False), (20.0, True)])
 def test_f21_a_proxy_that_cuts_what_is_idle_finds_nothing_idle(ping: float, falls: bool) -> None:
     async def story() -> None:
-        async with FakeComfy() as comfy, idle_cutting(comfy.url, seconds=0.8) as url:
-            server, fell = Comfy(url, ping_seconds=ping), asyncio.Event()
+        async with FakeComfy() as comfy, Balancer([comfy.url], idle_seconds=0.8) as proxy:
+            server, fell = Comfy(proxy.url, ping_seconds=ping), asyncio.Event()
 
             async def listen() -> None:
                 async for heard in server.listen("me"):
