@@ -200,7 +200,7 @@ def seen_as(kind: Any, data: st.SearchStrategy[Any] | None = None) -> st.SearchS
     return st.builds(kind, **_envelope, **({} if data is None else {"data": data}))
 
 
-names = st.sampled_from(("recover", "recover", "callback-cut", "odd"))
+names = st.sampled_from(("recover", "recover", "resume", "follow", "cancel", "callback-cut", "odd"))
 observations: st.SearchStrategy[AnyObservation] = st.one_of(
     seen_as(seen.Message, frames),
     seen_as(seen.Message, frames),
