@@ -182,6 +182,8 @@ def _opening(servers: list[str], log: str, token_env: str | None) -> Callable[[]
     if token_env is not None:
         if token_env not in os.environ:
             raise _Wrong(f"the environment has no variable {token_env}; set it to the token")
+        if not (os.environ[token_env].isascii() and os.environ[token_env].isprintable()):
+            raise _Wrong(f"the variable {token_env} holds what no header may, a line end perhaps; nothing was sent")
         headers["Authorization"] = f"Bearer {os.environ[token_env]}"
     return lambda: Client(servers, log=log, headers=headers)
 

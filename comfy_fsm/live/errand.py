@@ -45,9 +45,14 @@ def resume(folder: str, open_client: Callable[[], Client], screen: Screen) -> in
     """Take up what the log holds; returns the exit status."""
 
     async def tasks(client: Client) -> list[tuple[str, TaskHandle]]:
-        return [(task.prompt_id, task) for task in client.tasks]
+        left.extend(task for task in client.tasks if task.server not in client.servers)
+        for task in left:
+            screen.complain(f"{task.prompt_id}: left alone, since {task.server} is not named; give it as --server")
+        return [(task.prompt_id, task) for task in client.tasks if task not in left]
 
-    return asyncio.run(_errand(tasks, folder, open_client, screen))
+    left: list[TaskHandle] = []
+    status = asyncio.run(_errand(tasks, folder, open_client, screen))
+    return max(status, NOT_COMPLETED) if left else status
 
 
 async def _errand(

@@ -60,6 +60,7 @@ class Runner:
         }
         self._ears: dict[tuple[str, str], Ear] = {}
         self._deaf: set[tuple[str, str]] = set()
+        self._beyond: set[str] = set()  # servers that the log names and we were not given
         self._running: set[asyncio.Task[None]] = set()
         self._delivering: set[asyncio.Task[None]] = set()
         self._on_their_way: set[tuple[str, str | None]] = set()
@@ -134,7 +135,8 @@ class Runner:
     def _perform(self) -> None:
         """What the entries just committed want of the world."""
         for effect in self.board.drain():
-            if effect.server not in self.askings:
+            if effect.server not in self.askings and effect.server not in self._beyond:
+                self._beyond.add(effect.server)
                 logger.warning("%s is not among the servers of this client: it cannot be asked", effect.server)
             self._perform_one(effect)
 

@@ -302,6 +302,15 @@ def test_a_token_is_taken_from_the_environment_and_never_written_down(comfy: Fak
     assert b"0pen-sesame" not in (tmp_path / LOG).read_bytes()
 
 
+def test_a_token_that_no_header_may_hold_is_wrong_usage(tmp_path: Path) -> None:
+    write(tmp_path, "w.json", graph())
+    arguments = ["run", "w.json", "--server", NOWHERE, "--token-env", "COMFY"]
+    found = command(*arguments, cwd=tmp_path, env={"COMFY": "0pen-sesame\n"})
+    assert found.returncode == USAGE
+    assert "a line end perhaps" in found.stderr
+    assert "0pen-sesame" not in found.stderr
+
+
 def test_a_log_that_somebody_writes_is_left_to_him(unposted: Refuse, comfy: FakeComfy, tmp_path: Path) -> None:
     async def held() -> str:
         async with await Log.open(tmp_path / LOG) as log:
@@ -462,6 +471,16 @@ def test_a_window_that_is_taken_up_listens_again(comfy: FakeComfy, tmp_path: Pat
     finish(process)
     assert prompt_id not in comfy.records
     until(lambda: prompt_id in comfy.records)
+
+
+def test_a_task_whose_server_is_not_named_is_left_as_it_is(comfy: FakeComfy, tmp_path: Path) -> None:
+    process, prompt_id = sleeping(comfy, tmp_path, 1.0)
+    process.kill()
+    finish(process)
+    found = command("resume", "--server", NOWHERE, cwd=tmp_path)
+    assert found.returncode == NOT_DONE
+    assert f"{comfy.url} is not named" in " ".join(found.stderr.split())
+    resumed(comfy, tmp_path, prompt_id)
 
 
 def test_where_nothing_is_open_there_is_nothing_to_resume(comfy: FakeComfy, tmp_path: Path) -> None:
