@@ -173,7 +173,7 @@ class FakeComfy:
             return web.Response(text='{"truncated": [', content_type="application/json")
         try:
             answer = await handler(request)
-        except (Crash, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (Crash, ValueError, KeyError, TypeError, AttributeError, ConnectionResetError) as error:
             return web.Response(status=500, text=f"500 Internal Server Error\n\n{type(error).__name__}")
         await asyncio.sleep(seconds_at(faults.late, route))
         if faults.spend_at("cut_answer", route):

@@ -16,14 +16,15 @@ from comfy_fsm.errors import TaskError
 from comfy_fsm.live.client import Client
 from comfy_fsm.live.rows import read
 from comfy_fsm.live.tasks import TaskHandle
+from comfy_fsm.testing import PROFILES
 from replay import Replay, replay
 from tests.conformance.protocol import Server
-from tests.conformance.test_conformance import FAKES, URLS, Fake, Real
+from tests.conformance.test_conformance import URLS, Fake, Real
 from tests.conformance.workflows import workflow
 
 FOLDER = os.environ.get("COMFYUI_CONFORMANCE_RECORDING")
 NAME = "live-client"
-PLACES: list[Real | Fake] = [*map(Real, URLS), *map(Fake, FAKES)]
+PLACES: list[Real | Fake] = [*map(Real, URLS), *map(Fake, PROFILES)]
 ENDS = {
     "picture": State.COMPLETED,
     "two pictures": State.COMPLETED,
