@@ -75,6 +75,20 @@ def test_resume_touches_no_other_window() -> None:
     assert story.state is State.SUBMITTING
 
 
+@pytest.mark.parametrize(("resumed", "state"), [(True, State.LOST), (False, State.CANCELLED)])
+def test_a_pending_task_that_vanished_while_nobody_watched_is_not_called_cancelled(resumed: bool, state: State) -> None:
+    story = Story()
+    story.post()
+    story.tell("http.response", f'{{"id":"r1","status":200,"body":{{"prompt_id":"{CHOSEN}"}}}}')
+    if resumed:
+        story.resume()
+    story.ask("q1", "/queue", '{"queue_running":[],"queue_pending":[]}')
+    story.ask("h1", f"/history/{CHOSEN}", "{}")
+    for _ in range(3):
+        story.tell("tick")
+    assert story.state is state
+
+
 @pytest.mark.parametrize("place", ["pending", "running"])
 def test_a_prompt_under_another_id_is_found_in_the_queue_by_our_mark(place: str) -> None:
     story = Story()

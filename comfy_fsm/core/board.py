@@ -196,6 +196,8 @@ def _resumed(ledger: Ledger, position: int, o: seen.Command) -> None:
         if task.window != o.window:
             continue
         if not task.settled:
+            # Nobody watched its server: it may have gone down, and a pending task may have run and be forgotten (P27).
+            ledger.server(task.server).outage_order = ledger.order
             task.asked, task.looks, task.last_sign = False, 0, o.at
             ask_queue(ledger, task, o.at)
         elif not task.delivered:
