@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # The floors, from the ground up: imports go strictly downwards, never along a floor. A new storey is a new line, and
 # renumbers nothing. Packages that only hold others are empty, hence on the ground.
 HOUSE = [
-    {"comfy_fsm.core", "comfy_fsm.errors", "comfy_fsm.live", "replay.report"},
+    {"comfy_fsm.commands", "comfy_fsm.core", "comfy_fsm.errors", "comfy_fsm.live", "replay.report"},
     {
         "comfy_fsm.core.effects",
         "comfy_fsm.core.findings",
@@ -40,7 +40,7 @@ HOUSE = [
     {"comfy_fsm", "comfy_fsm.live.redact", "comfy_fsm.live.rows", "comfy_fsm.live.updates", "replay.trace"},
     {"comfy_fsm.live.asks", "comfy_fsm.live.callbacks", "comfy_fsm.live.outputs", "comfy_fsm.live.writer"},
     {"comfy_fsm.live.comfy", "comfy_fsm.live.log", "comfy_fsm.live.recorder", "comfy_fsm.live.tasks"},
-    {"comfy_fsm.live.asking", "comfy_fsm.live.ears"},
+    {"comfy_fsm.live.asking", "comfy_fsm.live.ears", "comfy_fsm.live.windows"},
     {"comfy_fsm.live.runner"},
     {"comfy_fsm.live.client"},
     {"comfy_fsm.live.blocking", "comfy_fsm.live.errand"},
@@ -58,6 +58,8 @@ HOUSE = [
     {"replay", "replay.report.document", "replay.report.terminal"},  # and the other front door
     {"replay.__main__"},
     {"comfy_fsm.screen"},
+    {"comfy_fsm.commands.options"},
+    {"comfy_fsm.commands.printing", "comfy_fsm.commands.submitting"},
     {"comfy_fsm.__main__"},
 ]
 FLOORS = {module: floor for floor, rooms in enumerate(HOUSE) for module in rooms}
@@ -70,7 +72,7 @@ DOORS = {
     "aiosqlite": {"comfy_fsm.live.log"},
     "httpx": {"comfy_fsm.live.comfy"},
     "websockets": {"comfy_fsm.live.comfy"},
-    "cyclopts": {"comfy_fsm.__main__", "replay.__main__"},
+    "cyclopts": {"comfy_fsm.__main__", "comfy_fsm.commands.options", "replay.__main__"},
     "rich": {"comfy_fsm.screen", "replay.report.terminal"},
     "zstandard": {"replay.trace"},
     "gzip": {"replay.trace"},

@@ -1,7 +1,8 @@
-"""What the README says is so: its commands print what stands there, its code runs, its tables are those of the code.
+"""What the README and the pages of docs/ say is so: commands print what stands there, code runs, tables are the code's.
 
-All its blocks run in their order, in one empty folder that has nothing but `fixtures` in it: a later one may read what
-an earlier one wrote. A block of `text` is the output of the block before it. Blanks at the ends of lines do not count.
+All blocks of a page run in their order, in one empty folder that has nothing but `fixtures` in it: a later one may read
+what an earlier one wrote. A block of `text` is the output of the block before it. Blanks at the ends of lines do not
+count.
 """
 
 import os
@@ -33,24 +34,27 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in 
 
 
 class Block(NamedTuple):
-    """A fenced block, and the text that must come of it, if the README shows it."""
+    """A fenced block of a page, and the text that must come of it, if the page shows it."""
 
+    page: str
     language: str
     body: str
     shown: str | None
 
     def __str__(self) -> str:
-        return f"{self.language}: {self.body.splitlines()[0][:70]}"
+        return f"{self.page}: {self.language}: {self.body.splitlines()[0][:70]}"
 
 
-def find_blocks(text: str) -> Iterator[Block]:
+def find_blocks(page: Path) -> Iterator[Block]:
+    text = page.read_text(encoding="utf-8")
     found = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    for (language, body), (after, shown) in zip(found, [*found[1:], ("", "")], strict=True):
+    for (language, body), (after, shown) in zip(found, [*found[1:], ("", "")], strict=False):
         if language in ("sh", "python"):
-            yield Block(language, body, shown if after == "text" else None)
+            yield Block(page.name, language, body, shown if after == "text" else None)
 
 
-BLOCKS = list(find_blocks(README))
+BLOCKS = [block for page in PAGES for block in find_blocks(page)]
+FIRST = [block for block in BLOCKS if block.page == "README.md"]
 SETUP = [block.body.strip() for block in BLOCKS if "-m venv" in block.body]
 
 
@@ -78,10 +82,12 @@ def lines(text: str) -> list[str]:
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[subprocess.CompletedProcess[bytes] | None]:
     """What came of each block, in their order; None for those that this run is itself."""
-    folder = tmp_path_factory.mktemp("readme")
-    (folder / "fixtures").symlink_to(ROOT / "fixtures", target_is_directory=True)
+    folders = {block.page: tmp_path_factory.mktemp("page") for block in BLOCKS}
+    for folder in folders.values():
+        (folder / "fixtures").symlink_to(ROOT / "fixtures", target_is_directory=True)
     found: list[subprocess.CompletedProcess[bytes] | None] = []
     for block in BLOCKS:
+        folder = folders[block.page]
         if block.language == "python":
             found.append(run(["-W", "error", "-c", block.body], folder))
         else:
@@ -90,7 +96,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[subprocess.Comple
 
 
 @pytest.mark.parametrize("index", range(len(BLOCKS)), ids=[str(block) for block in BLOCKS])
-def test_a_block_does_what_the_readme_says(
+def test_a_block_does_what_its_page_says(
     index: int, outcomes: list[subprocess.CompletedProcess[bytes] | None]
 ) -> None:
     block, outcome = BLOCKS[index], outcomes[index]
@@ -118,14 +124,14 @@ def test_two_commands_do_all_the_setup_and_ci_does_the_same() -> None:
 
 
 def test_the_setup_replays_what_the_first_screen_shows_and_passes(tmp_path: Path) -> None:
-    first = next(block for block in BLOCKS if block.language == "sh")
+    first = next(block for block in FIRST if block.language == "sh")
     assert SETUP[0].split("-m replay ")[1] == first.body.strip().split("-m replay ")[1].removesuffix(" --no-color")
     (tmp_path / "fixtures").symlink_to(ROOT / "fixtures", target_is_directory=True)
     assert replay(first.body.strip(), tmp_path).returncode == 0
 
 
 def test_the_example_is_the_code_of_the_first_screen() -> None:
-    first = next(block for block in BLOCKS if block.language == "python")
+    first = next(block for block in FIRST if block.language == "python")
     assert (ROOT / "examples" / "embed.py").read_text(encoding="utf-8") == first.body
     assert len([line for line in first.body.splitlines() if line]) <= 12
 

@@ -181,6 +181,7 @@ class Asking:
         task = self._open(prompt_id)
         if task is None:
             return
+        await self.meet()  # a process that resumes has met nobody yet, and a job can speak where a record lies
         async with self._at_once:
             if self.has_jobs:
                 await self.ask(asks.job(prompt_id), task.window)

@@ -16,8 +16,9 @@ from typing import Any, Self, TypeVar
 
 from comfy_fsm.core.effects import Result
 from comfy_fsm.errors import ClientClosed, ClientError, TaskError
-from comfy_fsm.live.client import Client, Window, Workflow
+from comfy_fsm.live.client import Client
 from comfy_fsm.live.tasks import TaskHandle
+from comfy_fsm.live.windows import Window, Workflow
 
 _T = TypeVar("_T")
 

@@ -20,7 +20,6 @@ from typing import Any, Self
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.board import Board
 from comfy_fsm.core.effects import Output, Result
-from comfy_fsm.core.evidence import MARK
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.policy import DEFAULT, Policy
 from comfy_fsm.errors import BadServerUrl, ClientClosed, ClientError
@@ -33,8 +32,8 @@ from comfy_fsm.live.redact import Redactor
 from comfy_fsm.live.runner import Runner
 from comfy_fsm.live.tasks import TaskHandle
 from comfy_fsm.live.updates import Update, prompt_of, update_of
+from comfy_fsm.live.windows import Window
 
-Workflow = Mapping[str, Any]
 _PATIENCE = 10.0  # seconds that closing waits for completion callbacks
 
 
@@ -120,7 +119,7 @@ class Client:
 
     def window(self) -> Window:
         """A window of its own, with an id of its own (F5)."""
-        window = Window(self)
+        window = Window(self._submit, self._follow)
         self._windows.append(window)
         return window
 
@@ -169,7 +168,7 @@ class Client:
 
     # for windows
 
-    async def submit(
+    async def _submit(
         self,
         window: Window,
         ask_as: Callable[[str, str], Ask],
@@ -177,7 +176,7 @@ class Client:
         on_progress: Callable[[Update], Any] | None,
         on_complete: Callable[[TaskHandle], Any] | None,
     ) -> TaskHandle:
-        """For `Window.submit`: the same task under one id in the log, on the wire and in the hand."""
+        """The same task under one id in the log, on the wire and in the hand."""
         if self._closed:
             raise ClientClosed("the client is closed, so nothing was submitted; open another")
         server = self._choose(server)
@@ -221,8 +220,7 @@ class Client:
             return False
         return True
 
-    async def follow(self, window: Window, prompt_id: str, server: str | None) -> TaskHandle:
-        """For `Window.follow`."""
+    async def _follow(self, window: Window, prompt_id: str, server: str | None) -> TaskHandle:
         server = self._choose(server)
         client_id = window.id_at(server)
         await self._runner.askings[server].meet()
@@ -312,6 +310,7 @@ class Client:
         command = seen.CommandData("cancel", prompt_id)
         now = self._runner.clock()
         await self._runner.recorder.write(seen.Command(at=now, window=window, server=handle.server, data=command))
+        await asking.meet()  # a task that an earlier process left is of a server that this one has not met
         if asking.has_jobs:
             answer = await asking.ask(asks.cancel_job(prompt_id), window)
             done = answer is not None and answer.status == 200
@@ -336,45 +335,3 @@ class Client:
         ask = asks.view(output.filename, output.subfolder, output.type)
         async with self._runner.askings[server].stream(ask, window) as stream:
             yield stream.chunks
-
-
-class Window:
-    """One voice at each server: the tasks that it submits are told to it alone (P1)."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._ids: dict[str, str] = {}
-
-    def id_at(self, server: str) -> str:
-        """Its client id at this server: a new one after a socket under the old one went deaf (P3)."""
-        return self._ids.setdefault(server, uuid.uuid4().hex)
-
-    def forget_id(self, server: str, client_id: str) -> None:
-        if self._ids.get(server) == client_id:
-            del self._ids[server]
-
-    async def submit(
-        self,
-        workflow: Workflow,
-        *,
-        server: str | None = None,
-        extra_data: Mapping[str, Any] | None = None,
-        number: float | None = None,
-        front: bool = False,
-        partial_execution_targets: Sequence[str] | None = None,
-        on_progress: Callable[[Update], Any] | None = None,
-        on_complete: Callable[[TaskHandle], Any] | None = None,
-    ) -> TaskHandle:
-        """Queue a workflow in API format; what becomes of it, a refusal included, the task tells when awaited.
-
-        Raises BadWorkflow, ServerUnreachable or HandshakeRefused, and then nothing was sent.
-        """
-        def ask(client_id: str, prompt_id: str) -> Ask:
-            extra = {**(extra_data or {}), MARK: prompt_id}
-            return asks.post(workflow, client_id, prompt_id, extra, number, front, partial_execution_targets)
-
-        return await self._client.submit(self, ask, server, on_progress, on_complete)
-
-    async def follow(self, prompt_id: str, *, server: str | None = None) -> TaskHandle:
-        """Somebody else's prompt: no socket of ours hears of it, so its server is asked until it is settled (F6)."""
-        return await self._client.follow(self, prompt_id, server)

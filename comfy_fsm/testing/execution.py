@@ -32,6 +32,7 @@ class State:
     number: int = 0
     runs: Counter[str] = field(default_factory=Counter)
     posts: Counter[str] = field(default_factory=Counter)
+    denied: Counter[str] = field(default_factory=Counter)  # how often a record that is there was answered `{}`
 
     def outlive(self, keep: bool) -> None:
         """The server died, and with it what it knew (P27); if kept, what ran begins again."""
@@ -131,6 +132,7 @@ class Execution:
         """`{}` for whatever has no entry, alike (P26)."""
         history = self.state.history
         if self._faults.spend("empty_history"):
+            self.state.denied[prompt_id] += prompt_id in history
             return {}
         if self._faults.spend("foreign_history"):
             return dict(item for item in [*history.items()][-1:] if item[0] != prompt_id) or {"of-another": {}}

@@ -103,9 +103,14 @@ def judge(day: Day, tasks: int) -> None:
     assert len(replayed.tasks) >= tasks
     assert not [finding for finding in replayed.findings if finding.code in ("double-delivery", "resubmitted")]
     assert all(count == 1 for server in day.servers for count in server.posts.values())
-    known = {prompt_id for server in day.servers for prompt_id in server.state.history}
+    known = {prompt_id for server in day.servers for prompt_id in server.state.history if _owned_up(server, prompt_id)}
     lost = {task.prompt_id for task in replayed.tasks if task.state is State.LOST}
     assert not lost & known, "lost, and the server still knows them"
+
+
+def _owned_up(server: FakeComfy, prompt_id: str) -> bool:
+    """Nobody can tell a server that denies its record in every round of the proof from one that forgot it."""
+    return server.state.denied[prompt_id] < POLICY.absences
 
 
 def _at_most(task: Task, day: Day) -> float:

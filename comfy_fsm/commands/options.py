@@ -1,0 +1,52 @@
+"""The options that commands share, how each may end, and what is refused before anything is opened or sent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from comfy_fsm.errors import LogError
+
+if TYPE_CHECKING:
+    from comfy_fsm.live.client import Client
+
+USAGE, BAD_DATA, NO_INPUT, UNREACHABLE, OUR_FAULT = 64, 65, 66, 69, 70
+ENDED_BY_SIGNAL = 128
+
+Workflows = Annotated[str, Parameter(name="WORKFLOW")]
+Log = Annotated[str, Parameter(name="LOG")]
+Server = Annotated[list[str], Parameter(name="--server", negative="")]
+LogFile = Annotated[str, Parameter(name="--log")]
+Folder = Annotated[str, Parameter(name="--output")]
+Token = Annotated[str | None, Parameter(name="--token-env")]
+
+
+class Wrong(Exception):
+    """The command was used wrongly; the text says how to use it."""
+
+
+def must_exist(log: str) -> None:
+    """Raise OSError where there is no such file, LogError where it is something else."""
+    from comfy_fsm.live import rows
+
+    with open(log, "rb"):
+        pass
+    if not rows.is_log(log):
+        raise LogError(f"{log} is no log of this project; name the file that was given as --log")
+
+
+def opening(servers: list[str], log: str, token_env: str | None) -> Callable[[], Client]:
+    """How to open the client: in the loop that will run it."""
+    from comfy_fsm.live.client import Client
+
+    headers = {}
+    if token_env is not None:
+        if token_env not in os.environ:
+            raise Wrong(f"the environment has no variable {token_env}; set it to the token")
+        if not (os.environ[token_env].isascii() and os.environ[token_env].isprintable()):
+            raise Wrong(f"the variable {token_env} holds what no header may, a line end perhaps; nothing was sent")
+        headers["Authorization"] = f"Bearer {os.environ[token_env]}"
+    return lambda: Client(servers, log=log, headers=headers)
