@@ -28,6 +28,7 @@ HOUSE = [
         "comfy_fsm.core.policy",
     },
     {"comfy_fsm.core.task", "comfy_fsm.core.wire"},
+    {"comfy_fsm.core.tally"},
     {"comfy_fsm.core.evidence", "comfy_fsm.core.ledger"},
     {"comfy_fsm.core.settling"},
     {"comfy_fsm.core.frames", "comfy_fsm.core.sockets"},
@@ -35,7 +36,8 @@ HOUSE = [
     {"comfy_fsm.core.submitting"},
     {"comfy_fsm.core.answers"},
     {"comfy_fsm.core.board"},
-    {"comfy_fsm.core.metrics"},
+    {"comfy_fsm.core.figures", "comfy_fsm.core.metrics"},
+    {"comfy_fsm.core.alerts"},
     # The front door stands above core/, and beside what is on the way up to live/: live/ cannot come in by it.
     {"comfy_fsm", "comfy_fsm.live.redact", "comfy_fsm.live.rows", "comfy_fsm.live.updates", "replay.trace"},
     {"comfy_fsm.live.asks", "comfy_fsm.live.callbacks", "comfy_fsm.live.outputs", "comfy_fsm.live.writer"},

@@ -33,7 +33,7 @@ def fold_request(ledger: Ledger, position: int, o: seen.Request) -> None:
     elif socket.down_position is not None:
         note_gap(ledger, socket, o.at)
     kind, prompt_id = _route(o.data.method.upper(), o.data.path)
-    question = Question(kind, server, o.window, ledger.order, prompt_id)
+    question = Question(kind, server, o.window, ledger.order, o.at, prompt_id)
     ledger.ask(o.data.id, question)
     if kind == "post":
         fold_submission(ledger, question, position, o)
@@ -43,18 +43,19 @@ def fold_request(ledger: Ledger, position: int, o: seen.Request) -> None:
         _act(ledger, question, position, o)
 
 
-def _answered(ledger: Ledger, request_id: str) -> Question | None:
+def _answered(ledger: Ledger, request_id: str, status: int | None, at: float) -> Question | None:
     """The question that this answers; None where nobody asked it, or it was answered before."""
     ledger.order += 1
     question = ledger.questions.get(request_id)
     if question is None or question.answered:
         return None
     question.answered = True
+    question.server.tally.answer(status, at - question.at)
     return question
 
 
 def fold_response(ledger: Ledger, position: int, o: seen.Response) -> None:
-    question = _answered(ledger, o.data.id)
+    question = _answered(ledger, o.data.id, o.data.status, o.at)
     if question is None:
         return
     status, raw = o.data.status, o.data.body
@@ -65,7 +66,7 @@ def fold_response(ledger: Ledger, position: int, o: seen.Response) -> None:
     elif question.kind == "features" and status in (200, 404):
         question.server.honours_ids = status == 200  # both came with 0.3.45 (P10)
     elif status != 200:
-        _unreachable(ledger, question, o.at)
+        _unreachable(ledger, question, o.at, "absent" if (question.kind, status) == ("job", 404) else "unreachable")
     elif question.kind in ("history", "histories"):
         _history_answered(ledger, question, raw, position, o.at)
     elif question.kind == "queue":
@@ -75,7 +76,7 @@ def fold_response(ledger: Ledger, position: int, o: seen.Response) -> None:
 
 
 def fold_no_answer(ledger: Ledger, position: int, o: seen.NoAnswer) -> None:
-    question = _answered(ledger, o.data.id)
+    question = _answered(ledger, o.data.id, None, o.at)
     if question is None:
         return
     if o.data.error.startswith(_CONNECTION_LOST):  # refused is not slow (P8)
@@ -95,6 +96,9 @@ _ROUTES = {
     ("POST", "/interrupt"): "act-interrupt",
     ("POST", "/history"): "act-history",
 }
+
+
+_LOOKS = frozenset({"history", "histories", "queue", "job", "jobs"})
 
 
 def _route(method: str, path: str) -> tuple[str, str | None]:
@@ -134,8 +138,9 @@ def give_up_questions(ledger: Ledger, window: str | None, position: int, at: flo
                 doubt(ledger, question.task, position, at)
 
 
-def _unreachable(ledger: Ledger, question: Question, at: float) -> None:
+def _unreachable(ledger: Ledger, question: Question, at: float, counted: str = "unreachable") -> None:
     """No evidence at all (P33): only a reason to ask again, later."""
+    ledger.tally.looks[counted] += question.kind in _LOOKS
     task = question.server.tasks.get(question.prompt_id or "")
     if task is not None and not task.settled:
         task.asked, task.looks = False, task.looks + 1
@@ -191,12 +196,14 @@ def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: in
         for task in unanswered:
             if task.unanswered and task.known_order and task.window == question.window:
                 task.looks += 1
+                ledger.tally.looks["absent"] += 1
                 _absent(ledger, task, question, position, at)
 
 
 def _empty(ledger: Ledger, task: Task, question: Question, position: int, at: float) -> None:
     """`{}` alone says nothing (P26); after a queue without it, it is one proof of absence (P29)."""
     task.asked, task.looks = False, task.looks + 1
+    ledger.tally.looks["absent"] += 1
     if task.confidence == "stated" and not task.heard_null and task.client_id is not None:
         ledger.find("history-early", position, at, "the record is written after the end is told", task=task)
     if task.unanswered and not (task.known_order and question.server.honours_ids):
@@ -239,6 +246,7 @@ def _queue_answered(ledger: Ledger, question: Question, raw: Raw, position: int,
 def _listed(ledger: Ledger, task: Task, signal: Signal, name: str, position: int, at: float) -> None:
     task.last_sign = at
     task.absences = 0
+    ledger.tally.looks["listed"] += 1
     if signal is Signal.RUN:
         moved(ledger, task, position, at)
         if task.over:

@@ -80,6 +80,11 @@ class Board:
         waiting = [max(t.absent_at, t.settled_at or 0.0, t.moved_at or 0.0) for e in ears for t in e.absent + e.loose]
         return min(ledger.due, *(at + ledger.policy.settle_seconds for at in waiting), float("inf"))
 
+    @property
+    def ledger(self) -> Ledger:
+        """All that is known, for those who count; read only."""
+        return self._ledger
+
     def task(self, prompt_id: str, server: str) -> Task | None:
         """The task under this id at this server, or the one for which a client chose it in vain (P10)."""
         known = self._ledger.server(server)
@@ -191,6 +196,8 @@ def _resumed(ledger: Ledger, position: int, o: seen.Command) -> None:
     for server in ledger.each_server():
         socket = server.sockets.get(o.window)
         if socket is not None:
+            if socket.open:
+                socket.leave(socket.read_to, "resumed")  # when it really ended, nobody was there to see
             go_down(ledger, socket, position, o.at)
     for task in ledger.tasks.values():
         if task.window != o.window:
@@ -227,6 +234,7 @@ def _commanded(ledger: Ledger, position: int, o: seen.Command) -> None:
             move(ledger, task, Signal.RECOVER, "command", position, o.at)
             if recoverable:
                 task.reopen(o.at)
+                ledger.tally.reopened += 1
                 ledger.server(task.server).open_tasks[task.number] = task
                 ledger.remind(task, o.at + ledger.policy.check_seconds)
                 ask_queue(ledger, task, o.at)

@@ -93,6 +93,7 @@ def _whose(ledger: Ledger, socket: Socket, position: int, o: seen.Message | seen
     foreign = socket.overheard.get(prompt_id)
     if foreign is not None:  # from 0.3.45 to 0.3.57 most frames are (P2)
         foreign.count += 1
+        ledger.tally.found["foreign-message"] += 1
         if foreign.count <= ledger.policy.lines:
             foreign.positions.append(position)
         return None
@@ -121,6 +122,7 @@ def _stranger(
         replay_waiting(ledger, task)
         return task
     ledger.strangers += 1
+    ledger.tally.strange += 1
     frames = server.waiting.setdefault(prompt_id, [])
     if len(frames) < ledger.policy.waiting_frames:
         frames.append((position, o))

@@ -14,6 +14,7 @@ from comfy_fsm.core.effects import AnyEffect
 from comfy_fsm.core.findings import CODES, Finding, Severity
 from comfy_fsm.core.observations import Binary, Message
 from comfy_fsm.core.policy import Policy
+from comfy_fsm.core.tally import ServerTally, Tally
 from comfy_fsm.core.task import Task
 
 
@@ -35,6 +36,7 @@ class Question(Struct, eq=False):
     server: Server
     window: str | None
     order: int
+    at: float
     prompt_id: str | None = None
     task: Task | None = None
     act: Act | None = None
@@ -57,6 +59,9 @@ class Socket(Struct, eq=False):
     opened_order: int = 0
     down_position: int | None = None
     down_at: float = 0.0
+    gone_at: float | None = None
+    """When it ended, until it is opened again; whether or not a task was in flight."""
+    gone_by: str = ""
     read_to: float = 0.0
     conn: int | None = None
     running: Task | None = None
@@ -66,6 +71,9 @@ class Socket(Struct, eq=False):
     """Absence is proved; a frame that was sent before may still be on its way."""
     loose: list[Task] = field(default_factory=list)
     """Settled or moved over HTTP: whether this ear heard of it is judged when it closes."""
+
+    def leave(self, at: float, reason: str) -> None:
+        self.gone_at, self.gone_by = at, reason
 
 
 class Server(Struct, eq=False):
@@ -85,6 +93,7 @@ class Server(Struct, eq=False):
     gives_status: bool = False
     """A record of this server had a status (since January 2024)."""
     outage_order: int = 0
+    tally: ServerTally = field(default_factory=ServerTally)
 
 
 class Ledger:
@@ -92,6 +101,7 @@ class Ledger:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
+        self.tally = Tally()
         self.servers: dict[str | None, Server] = {}
         self.tasks: dict[int, Task] = {}
         self._numbers = 0
@@ -199,6 +209,7 @@ class Ledger:
         """Note a finding; the same code about the same subject again is counted, not repeated."""
         if task is not None:
             window, server, prompt_id = window or task.window, server or task.server, task.prompt_id
+        self.tally.find(code, task, prompt_id)
         key = (code, window, server, prompt_id)
         finding = self.found.get(key)
         if finding is None:

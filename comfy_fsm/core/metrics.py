@@ -1,4 +1,4 @@
-"""The figures of R8.1, from a board: counted from what was folded, never sampled."""
+"""The figures of a report, from a board: counted from what was folded, never sampled."""
 
 from __future__ import annotations
 
@@ -7,10 +7,58 @@ from statistics import fmean, median
 from msgspec import Struct
 
 from comfy_fsm.core.board import Board
+from comfy_fsm.core.ledger import Server
 from comfy_fsm.core.machine import State
+from comfy_fsm.core.tally import Histogram
 from comfy_fsm.core.task import Task
 
-_RAN = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
+
+class Completions(Struct, frozen=True):
+    """How many decisions were made in this way."""
+
+    state: str
+    source: str
+    confidence: str
+    count: int
+
+
+class Looks(Struct, frozen=True):
+    """What answers over HTTP said about open tasks."""
+
+    settled: int
+    listed: int
+    absent: int
+    incomplete: int
+    unreachable: int
+
+
+class Gaps(Struct, frozen=True):
+    """Sockets that were closed and opened again, and how long they were not there."""
+
+    count: int
+    mean_seconds: float | None
+    longest_seconds: float | None
+
+
+class Reconnects(Struct, frozen=True):
+    """How often a socket of this server was opened again for this reason."""
+
+    server: str
+    reason: str
+    count: int
+
+
+class Requests(Struct, frozen=True):
+    """How the requests to a server ended, and how long the answers took."""
+
+    server: str
+    answered: int
+    refused: int
+    failed: int
+    unanswered: int
+    mean_seconds: float | None
+    longest_seconds: float | None
+    queue: int | None
 
 
 class Metrics(Struct, frozen=True):
@@ -32,6 +80,18 @@ class Metrics(Struct, frozen=True):
     """Tasks that were asked of, and answered about by, their own server alone."""
     attribution: float | None
     """Frames that name a prompt, and whose prompt has an owner."""
+    completions: list[Completions]
+    looks: Looks
+    gaps: Gaps
+    reconnects: list[Reconnects]
+    requests: list[Requests]
+    missed_ends: int
+    deaf_sockets: int
+    repeated_signals: int
+    foreign_messages: int
+    callbacks_cut: int
+    uncertain_submits: int
+    history_retries: int
 
 
 def measure(board: Board) -> Metrics:
@@ -46,6 +106,7 @@ def measure(board: Board) -> Metrics:
     strayed = by_code.get("wrong-server", set())
     seconds = sorted(filter(None, map(_seconds, tasks)))
     frames, known = board.frames
+    tally = board.ledger.tally
     return Metrics(
         tasks=len(tasks),
         settled=settled,
@@ -57,7 +118,39 @@ def measure(board: Board) -> Metrics:
         recovery_rate=_share(recovered, len(needed)),
         server_consistency=_share(sum(task.prompt_id not in strayed for task in tasks), len(tasks)),
         attribution=_share(known, frames),
+        completions=[Completions(str(state), *how, count) for (state, *how), count in sorted(tally.completions.items())],
+        looks=Looks(**tally.looks),
+        gaps=Gaps(tally.gaps.count, _mean(tally.gaps), _round(tally.gaps.longest) if tally.gaps.count else None),
+        reconnects=_reconnects(board),
+        requests=[_requests(server) for server in board.ledger.each_server() if any(server.tally.answers.values())],
+        missed_ends=tally.found["missed-end"],
+        deaf_sockets=tally.found["deaf-socket"],
+        repeated_signals=tally.found["repeated-signal"],
+        foreign_messages=tally.found["foreign-message"],
+        callbacks_cut=tally.found["callback-recursion"],
+        uncertain_submits=tally.uncertain,
+        history_retries=tally.retries,
     )
+
+
+def _reconnects(board: Board) -> list[Reconnects]:
+    return [
+        Reconnects(server.url, reason, count)
+        for server in board.ledger.each_server()
+        for reason, count in server.tally.reconnects.items()
+        if count
+    ]
+
+
+def _requests(server: Server) -> Requests:
+    waits = server.tally.waits
+    longest = _round(waits.longest) if waits.count else None
+    queue = len(server.queues[-1].ids) if server.queues else None
+    return Requests(server.url, **server.tally.answers, mean_seconds=_mean(waits), longest_seconds=longest, queue=queue)
+
+
+def _mean(histogram: Histogram) -> float | None:
+    return _round(histogram.sum / histogram.count) if histogram.count else None
 
 
 def _seconds(task: Task) -> float | None:

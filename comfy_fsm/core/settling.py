@@ -76,6 +76,7 @@ def settle(
     blamed = task.stated is State.CANCELLED  # when it was told: the next interrupt is of somebody else
     task.leave_settled(outcome, confidence, confirmed_by, position, at)
     server = ledger.server(task.server)
+    ledger.tally.settle(task, server.tally, at)
     server.open_tasks.pop(task.number, None)
     if task.prompt_id is not None:
         ledger.unwant(FetchHistory, task.server, task.prompt_id)
@@ -184,6 +185,7 @@ def _incomplete(ledger: Ledger, task: Task, what: str, position: int, at: float)
     if task.settled:
         return
     task.asked, task.looks = False, task.looks + 1
+    ledger.tally.looks["incomplete"] += 1
     ledger.find("history-incomplete", position, at, f"the entry does not validate: {what}", task=task)
     move(ledger, task, Signal.END, "history", position, at)
     task.point_to_end("history", at)
@@ -197,6 +199,7 @@ def ask_history(ledger: Ledger, task: Task, at: float) -> None:
     """Fetch the record, later after each attempt that brought nothing (R2.2)."""
     if task.prompt_id is not None and not task.asked:
         task.asked = True
+        ledger.tally.retries += task.looks > 0
         due = at + _backoff(ledger, task)
         ledger.want(FetchHistory(due=due, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
 

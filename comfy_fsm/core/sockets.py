@@ -7,6 +7,7 @@ from comfy_fsm.core.effects import OpenSocket
 from comfy_fsm.core.ledger import Ledger, Socket
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.settling import ask_queue, catch_up, judge_ear
+from comfy_fsm.core.tally import REASONS
 
 _ABNORMAL = frozenset({1001, 1006, 1012})
 """Close codes that a killed or restarting server shows (P8)."""
@@ -21,10 +22,19 @@ def fold_opened(ledger: Ledger, position: int, o: seen.Opened) -> None:
         ledger.find("shared-client-id", position, o.at, text, window=o.window, server=socket.server.url)
     else:
         socket.opened_order = ledger.order
+        _come_back(ledger, socket, o.at)
         note_gap(ledger, socket, o.at)
     socket.open += 1
     socket.down_position = None
     ledger.unwant(OpenSocket, socket.server.url, o.window)
+
+
+def _come_back(ledger: Ledger, socket: Socket, at: float) -> None:
+    """It was open before: count how long it was not, and why."""
+    if socket.gone_at is not None:
+        ledger.tally.gaps.observe(at - socket.gone_at)
+        socket.server.tally.reconnects[socket.gone_by] += 1
+        socket.gone_at = None
 
 
 def note_gap(ledger: Ledger, socket: Socket, at: float) -> None:
@@ -50,6 +60,7 @@ def fold_closed(ledger: Ledger, position: int, o: seen.Closed) -> None:
     if o.data.code in _ABNORMAL:
         socket.server.outage_order = ledger.order
     if not socket.open:
+        socket.leave(o.at, REASONS.get(o.data.code or 0, "other"))
         go_down(ledger, socket, position, o.at)
 
 

@@ -21,6 +21,7 @@ REFUSED = frozenset({400, 401, 403, 404, 405, 413, 415, 422})
 def fold_submission(ledger: Ledger, question: Question, position: int, o: seen.Request) -> None:
     submission = wire.body(o.data.body, evidence.Submission) or evidence.Submission()
     server, chosen = question.server, submission.prompt_id
+    ledger.tally.submissions += 1
     task = Task(server=server.url)
     task.prompt_id = chosen
     _take_submission(ledger, task, submission, o)
@@ -90,7 +91,7 @@ def _refuse(ledger: Ledger, task: Task, position: int, at: float) -> None:
 def doubt(ledger: Ledger, task: Task, position: int, at: float) -> None:
     """It may have been accepted: look before anything else (P11)."""
     task.known_order = task.known_order or ledger.order
-    move(ledger, task, Signal.DOUBT, "response", position, at)
+    ledger.tally.uncertain += move(ledger, task, Signal.DOUBT, "response", position, at)
     if not task.settled:
         ask_queue(ledger, task, at)
 

@@ -70,6 +70,8 @@ class Task(Struct, eq=False):
     first_position: int = 0
     posts: int = 0
     delivered: bool = False
+    hurt: bool = False
+    """Its socket was down, deaf, or silent about its end: whether it is settled all the same is a figure."""
 
     # what the socket told
     frames: int = 0
