@@ -19,7 +19,8 @@
     │   ├── UnsafeOutput         a file name that could do harm       (fault: the server's)
     │   ├── DownloadFailed       the file could not be fetched        (fault: the server's, or the network's)
     │   ├── UploadFailed         the server did not take the file     (fault: the server's, or the caller's)
-    │   └── ClientClosed         closed before the task settled       (fault: the caller's)
+    │   ├── ClientClosed         closed before the task settled       (fault: the caller's)
+    │   └── MissingExtra         a library of ours is not installed   (fault: the caller's)
     ├── TaskError                the task did not complete; it says whether to try again is safe
     │   ├── TaskFailed           a node raised                        (fault: the workflow's)
     │   ├── TaskCancelled        somebody interrupted or removed it   (fault: nobody's)
@@ -140,6 +141,17 @@ class UploadFailed(ClientError):
 
 class ClientClosed(ClientError):
     """The client was closed first: the task may go on at its server, and the log tells how far it was followed."""
+
+
+class MissingExtra(ClientError):
+    """What was asked for needs a library that comes with an extra; `extra` names it."""
+
+    def __init__(self, extra: str, consequence: str) -> None:
+        super().__init__(
+            f"the libraries of the extra {extra!r} are not installed, so {consequence}; "
+            f"run: pip install 'comfy-fsm[{extra}]'"
+        )
+        self.extra = extra
 
 
 class _Failure(Protocol):

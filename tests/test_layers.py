@@ -37,7 +37,7 @@ HOUSE = [
     {"comfy_fsm.core.answers"},
     {"comfy_fsm.core.board"},
     {"comfy_fsm.core.figures", "comfy_fsm.core.metrics"},
-    {"comfy_fsm.core.alerts"},
+    {"comfy_fsm.core.alerts", "comfy_fsm.live.companions"},
     # The front door stands above core/, and beside what is on the way up to live/: live/ cannot come in by it.
     {"comfy_fsm", "comfy_fsm.live.redact", "comfy_fsm.live.rows", "comfy_fsm.live.updates", "replay.trace"},
     {"comfy_fsm.live.asks", "comfy_fsm.live.callbacks", "comfy_fsm.live.outputs", "comfy_fsm.live.writer"},
@@ -46,6 +46,7 @@ HOUSE = [
     {"comfy_fsm.live.runner"},
     {"comfy_fsm.live.client"},
     {"comfy_fsm.live.blocking", "comfy_fsm.live.errand"},
+    {"comfy_fsm.live.alerts", "comfy_fsm.live.exporter", "comfy_fsm.live.spans"},
     # The fake ComfyUI knows nothing of our client, and our client nothing of it.
     {"comfy_fsm.testing.faults", "comfy_fsm.testing.pictures", "comfy_fsm.testing.profiles"},
     {"comfy_fsm.testing.nodes", "comfy_fsm.testing.publishing"},
@@ -61,7 +62,7 @@ HOUSE = [
     {"replay.__main__"},
     {"comfy_fsm.screen"},
     {"comfy_fsm.commands.options"},
-    {"comfy_fsm.commands.printing", "comfy_fsm.commands.submitting"},
+    {"comfy_fsm.commands.measuring", "comfy_fsm.commands.printing", "comfy_fsm.commands.submitting"},
     {"comfy_fsm.__main__"},
 ]
 FLOORS = {module: floor for floor, rooms in enumerate(HOUSE) for module in rooms}
@@ -76,6 +77,8 @@ DOORS = {
     "websockets": {"comfy_fsm.live.comfy"},
     "cyclopts": {"comfy_fsm.__main__", "comfy_fsm.commands.options", "replay.__main__"},
     "rich": {"comfy_fsm.screen", "replay.report.terminal"},
+    "prometheus_client": {"comfy_fsm.live.exporter"},
+    "opentelemetry": {"comfy_fsm.live.spans"},
     "zstandard": {"replay.trace"},
     "gzip": {"replay.trace"},
 }
@@ -96,7 +99,7 @@ IMPURE_BUILTINS = {"__import__", "breakpoint", "eval", "exec", "input", "open", 
 # would come with any import of `transitions.extensions`, which draws the diagram: import it where it is drawn.
 NOT_LOADED = {
     "asyncio", "selectors", "socket", "sqlite3", "ssl", "subprocess",
-    "aiosqlite", "cyclopts", "httpx", "rich", "websockets", "zstandard",
+    "aiosqlite", "cyclopts", "httpx", "opentelemetry", "prometheus_client", "rich", "websockets", "zstandard",
 }  # fmt: skip
 
 # A module named like one of the standard library hides it from whoever runs a file of that folder. `trace` is the word
@@ -187,8 +190,11 @@ def test_a_library_comes_in_by_its_door_alone(module: str) -> None:
 
 def test_what_we_depend_on_is_what_has_a_door() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = [*project["dependencies"], *project["optional-dependencies"]["testing"], "pytest"]  # whose plugin we are
-    assert {re.split(r"[^\w-]", line)[0] for line in declared} == set(DOORS) - sys.stdlib_module_names | NO_DOOR
+    extras = [line for name in ("testing", "prometheus", "otel") for line in project["optional-dependencies"][name]]
+    declared = [*project["dependencies"], *extras, "pytest"]  # whose plugin we are
+    imported = {"prometheus-client": "prometheus_client", "opentelemetry-api": "opentelemetry"}  # elsewhere as declared
+    names = {re.split(r"[^\w-]", line)[0] for line in declared}
+    assert {imported.get(name, name) for name in names} == set(DOORS) - sys.stdlib_module_names | NO_DOOR
 
 
 @each_module

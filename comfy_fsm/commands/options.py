@@ -19,6 +19,7 @@ ENDED_BY_SIGNAL = 128
 Workflows = Annotated[str, Parameter(name="WORKFLOW")]
 Log = Annotated[str, Parameter(name="LOG")]
 Server = Annotated[list[str], Parameter(name="--server", negative="")]
+Named = Annotated[list[str] | None, Parameter(name="--server", negative="")]
 LogFile = Annotated[str, Parameter(name="--log")]
 Folder = Annotated[str, Parameter(name="--output")]
 Token = Annotated[str | None, Parameter(name="--token-env")]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.answers import fold_no_answer, fold_request, fold_response, give_up_questions
 from comfy_fsm.core.effects import AnyEffect, Deliver, Warn
-from comfy_fsm.core.findings import Finding
+from comfy_fsm.core.findings import CODES, Finding
 from comfy_fsm.core.hearing import fold_binary, fold_message, report_stranger
 from comfy_fsm.core.ledger import Ledger
 from comfy_fsm.core.machine import RECOVERABLE, Signal, State
@@ -102,6 +102,11 @@ class Board:
     @property
     def findings(self) -> list[Finding]:
         return self._ledger.findings
+
+    def findings_of(self, task: Task) -> list[Finding]:
+        """Those about this task, in the order of the table of codes; a look-up for each."""
+        keys = ((code, task.window, task.server, task.prompt_id) for code in CODES)
+        return [found for key in keys if (found := self._ledger.found.get(key)) is not None]
 
     @property
     def unkept_findings(self) -> int:

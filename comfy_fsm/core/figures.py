@@ -269,7 +269,7 @@ METRICS: dict[str, Metric] = {
         ("comfy_fsm_socket_gap_seconds", _H, (), "From the end of a socket to its next opening.",
          lambda v: [((), v.tally.gaps)]),
         # log
-        ("comfy_fsm_log_commit_seconds", _H, (), "From the first line of a group to its commit; since the process began.",
+        ("comfy_fsm_log_commit_seconds", _H, (), "How long a commit took; counted since the process began.",
          lambda v: [((), v.disk.commits)]),
         ("comfy_fsm_log_waiting_lines", _G, (), "Lines that wait for the next commit.",
          lambda v: [((), v.disk.lines)]),

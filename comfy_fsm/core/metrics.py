@@ -118,7 +118,7 @@ def measure(board: Board) -> Metrics:
         recovery_rate=_share(recovered, len(needed)),
         server_consistency=_share(sum(task.prompt_id not in strayed for task in tasks), len(tasks)),
         attribution=_share(known, frames),
-        completions=[Completions(str(state), *how, count) for (state, *how), count in sorted(tally.completions.items())],
+        completions=[Completions(str(how[0]), *how[1:], count) for how, count in sorted(tally.completions.items())],
         looks=Looks(**tally.looks),
         gaps=Gaps(tally.gaps.count, _mean(tally.gaps), _round(tally.gaps.longest) if tally.gaps.count else None),
         reconnects=_reconnects(board),

@@ -86,11 +86,7 @@ class Callbacks:
     async def _call(self, function: Callable[..., Any], argument: object) -> None:
         token = _INSIDE.set(_INSIDE.get() | {id(self)})
         try:
-            answer = function(argument) if _is_coroutine(function) else await _in_thread(function, argument)
-            if inspect.isawaitable(answer):
-                await answer
-        except Exception:
-            logger.exception("the callback %r raised; the task goes on, and it will be called again", function)
+            await call(function, argument)
         finally:
             _INSIDE.reset(token)
 
@@ -100,6 +96,16 @@ class Callbacks:
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running])
+
+
+async def call(function: Callable[..., Any], argument: object) -> None:
+    """Call a function or a coroutine function of the application; what it raises is told, and held against nobody."""
+    try:
+        answer = function(argument) if _is_coroutine(function) else await _in_thread(function, argument)
+        if inspect.isawaitable(answer):
+            await answer
+    except Exception:
+        logger.exception("the callback %r raised; what it was told of goes on, and it will be called again", function)
 
 
 def _is_coroutine(function: Callable[..., Any]) -> bool:

@@ -20,16 +20,18 @@ from typing import Any, Self
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.board import Board
 from comfy_fsm.core.effects import Output, Result
+from comfy_fsm.core.figures import Reading
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.policy import DEFAULT, Policy
 from comfy_fsm.errors import BadServerUrl, ClientClosed, ClientError
 from comfy_fsm.live import asks
 from comfy_fsm.live.asks import Ask
 from comfy_fsm.live.comfy import Comfy, address_of
+from comfy_fsm.live.companions import Companion
 from comfy_fsm.live.log import Log, MemoryLog
 from comfy_fsm.live.recorder import Noted
 from comfy_fsm.live.redact import Redactor
-from comfy_fsm.live.runner import Runner
+from comfy_fsm.live.runner import Runner, report
 from comfy_fsm.live.tasks import TaskHandle
 from comfy_fsm.live.updates import Update, prompt_of, update_of
 from comfy_fsm.live.windows import Window
@@ -73,6 +75,7 @@ class Client:
         self._policy = policy
         self._handles: dict[tuple[str, str], TaskHandle] = {}
         self._windows: list[Window] = []
+        self._companions: dict[Companion, asyncio.Task[None]] = {}
         self._runner: Runner
         self._watching: asyncio.Task[None] | None = None
         self._closed = False
@@ -111,6 +114,15 @@ class Client:
     def board(self) -> Board:
         """All that is known, folded from what is committed; read only."""
         return self._runner.board
+
+    def readings(self) -> list[Reading]:
+        """Every metric as it is now: what is counted begins with the log, the times of commits with this process."""
+        return self._runner.readings()
+
+    def accompany(self, companion: Companion) -> None:
+        """Let it hear what is written down and run beside the client, until that is closed: alerts, spans, metrics."""
+        self._companions[companion] = running = asyncio.create_task(companion.run())
+        running.add_done_callback(report)
 
     @property
     def tasks(self) -> list[TaskHandle]:
@@ -152,6 +164,9 @@ class Client:
         if self._watching is not None:
             self._watching.cancel()
         await self._runner.close(_PATIENCE)
+        for running in self._companions.values():
+            running.cancel()
+        await asyncio.gather(*self._companions.values(), return_exceptions=True)
         where = "" if self._path is None else f"; open a client on {self._path} to take it up again"
         await self._abandon(ClientClosed(f"the client was closed before this task settled; it goes on{where}"))
 
@@ -274,6 +289,8 @@ class Client:
 
     def _hear(self, noted: Noted) -> None:
         observation = noted.observation
+        for companion in self._companions:
+            companion.hear(observation)
         prompt_id = prompt_of(observation)
         if prompt_id is None:
             return

@@ -9,12 +9,15 @@ is known, the servers still have the rest, and the next process resumes from bot
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from comfy_fsm.core import wire
 from comfy_fsm.core.board import Board
+from comfy_fsm.core.figures import Disk
 from comfy_fsm.core.observations import AnyObservation
+from comfy_fsm.core.tally import WAITS, Histogram
 from comfy_fsm.errors import ClientClosed, LogError
 from comfy_fsm.live.redact import Redactor
 
@@ -60,6 +63,7 @@ class Recorder:
         self._freed = asyncio.Event()
         self._failure: Exception | None = None
         self._closing = False
+        self.commits = Histogram(WAITS)
         self._writer = asyncio.create_task(self._write(), name="recorder")
         self._writer.add_done_callback(self._ended)
 
@@ -100,7 +104,9 @@ class Recorder:
             notes, self._waiting, self._weight = self._waiting, [], 0
             self._freed.set()
             try:
+                began = time.perf_counter()
                 position = await self._log.append(*[noted.line for noted in notes]) - len(notes)
+                self.commits.observe(time.perf_counter() - began)
                 for noted in notes:
                     position += 1
                     self._board.fold_observation(position, noted.observation)
@@ -122,6 +128,12 @@ class Recorder:
             if noted.folded is not None and not noted.folded.done():
                 noted.folded.set_exception(error)
         self._waiting = []
+
+    @property
+    def disk(self) -> Disk:
+        """How the writing goes; that we were ended by our own is no failure of it."""
+        failed = self._failure is not None and not isinstance(self._failure, ClientClosed)
+        return Disk(self.commits, len(self._waiting), self._weight, failed)
 
     @property
     def failure(self) -> Exception | None:

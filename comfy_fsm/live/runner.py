@@ -15,6 +15,7 @@ from comfy_fsm.core import observations as seen
 from comfy_fsm.core import wire
 from comfy_fsm.core.board import Board
 from comfy_fsm.core.effects import AnyEffect, Deliver, FetchHistory, LookAtQueue, OpenSocket, Result, Warn
+from comfy_fsm.core.figures import Figures, Reading
 from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.task import Task
@@ -54,7 +55,9 @@ class Runner:
         self._hear = hear
         self._deliver = deliver
         self._retire = retire
-        self.recorder = Recorder(log, self.board, redactor, lambda _, noted: hear(noted), self._perform)
+        servers = list(servers)
+        self.figures = Figures(self.board, (server.url for server in servers))
+        self.recorder = Recorder(log, self.board, redactor, self._folded, self._perform)
         self.askings = {
             server.url: Asking(server, self.recorder, self.board, redactor, policy, clock) for server in servers
         }
@@ -95,6 +98,7 @@ class Runner:
                 observation = wire.read(record.line, at)
                 at = observation.at
                 self.board.fold_observation(record.position, observation)
+                self.figures.count(record.position, observation)
         self.board.drain()  # wanted by a process that is gone; `resume` wants it anew
 
     # submitting
@@ -130,7 +134,16 @@ class Runner:
         """Write down what nobody waits for."""
         self.recorder.put(wire.encode(observation), observation)
 
+    def readings(self) -> list[Reading]:
+        """Every metric as it is now."""
+        self.figures.disk = self.recorder.disk
+        return self.figures.read(self.clock())
+
     # performing
+
+    def _folded(self, position: int, noted: Noted) -> None:
+        self.figures.count(position, noted.observation)
+        self._hear(noted)
 
     def _perform(self) -> None:
         """What the entries just committed want of the world."""
@@ -205,7 +218,7 @@ class Runner:
         spawned = asyncio.create_task(work)
         running.add(spawned)
         spawned.add_done_callback(running.discard)
-        spawned.add_done_callback(_report)
+        spawned.add_done_callback(report)
 
     # the end
 
@@ -224,6 +237,6 @@ class Runner:
         await self.log.close()
 
 
-def _report(ended: asyncio.Task[None]) -> None:
+def report(ended: asyncio.Task[None]) -> None:
     if not ended.cancelled() and (error := ended.exception()) is not None:
         logger.error("the client stumbled: %s", error, exc_info=error)
