@@ -90,7 +90,8 @@ PANELS: dict[str, list[Panel]] = {
               {"{{server}} {{reason}}": rate("reconnects_total", "server, reason", _S) + " > 0"}),
         Panel("Gaps", "How long a socket was not there: 95 % no longer.", "s",
               {"95 %": quantile(0.95, "socket_gap_seconds")}),
-        Panel("Open sockets", "By server; one for each window that has work there.", "short", {"{{server}}": now("sockets_open", "server", _S)}),
+        Panel("Open sockets", "By server; one for each window that has work there.", "short",
+              {"{{server}}": now("sockets_open", "server", _S)}),
     ],
     "Log": [
         Panel("Commit", "How long a commit takes: 95 % no longer. Nothing is acted on before it is committed.", "s",
