@@ -101,6 +101,38 @@ def test_no_metric_goes_unseen() -> None:
     }  # fmt: skip
 
 
+# the page
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return (ROOT / "docs" / "figures.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_metrics_is_that_of_the_code(page: str) -> None:
+    rows = [
+        f"| `{metric.name}` | {metric.kind} | {' '.join(f'`{label}`' for label in metric.labels) or '–'} "
+        f"| {metric.meaning} |"
+        for metric in METRICS.values()
+    ]
+    assert page.partition("<!-- metrics -->\n")[2].partition("<!-- /metrics -->")[0].splitlines()[2:] == rows
+
+
+def test_the_table_of_alerts_is_that_of_the_code(page: str) -> None:
+    rows = [
+        f"| `{alert.name}` | {alert.severity} | {alert.summary} | {render.span(alert.lasting)} | {alert.advice} |"
+        for alert in ALERTS.values()
+    ]
+    assert page.partition("<!-- alerts -->\n")[2].partition("<!-- /alerts -->")[0].splitlines()[2:] == rows
+
+
+def test_the_page_names_every_attribute_of_a_span(page: str) -> None:
+    source = (ROOT / "comfy_fsm" / "live" / "spans.py").read_text(encoding="utf-8")
+    attributes = re.findall(r'"(comfyui\.\w+)"', source)
+    assert len(attributes) > 5
+    assert [name for name in attributes if f"`{name}`" not in page] == []
+
+
 # the dashboard
 
 

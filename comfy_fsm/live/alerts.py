@@ -9,7 +9,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import Any
 
 from comfy_fsm.core.alerts import ALERTS, Alert, Change, Watch
@@ -53,15 +52,10 @@ class Alarm(Companion):
 
     def look(self) -> None:
         for change in self._watch.look(self._clock(), self._readings()):
-            (logger.warning if change.began else logger.info)(
-                "%s%s %s: %s",
-                change.alert.name,
-                f" at {change.server}" if change.server else "",
-                "began" if change.began else "ended",
-                change.alert.summary,
-            )
-            with suppress(asyncio.QueueFull):  # it was logged
+            try:
                 self._waiting.put_nowait(change)
+            except asyncio.QueueFull:
+                logger.warning("the callback %r hangs, so it is not told of %s", self._on_alert, change.alert.name)
 
     async def _tell(self) -> None:
         while True:
@@ -73,6 +67,6 @@ class Alarm(Companion):
             async with asyncio.timeout(_PATIENCE):
                 await self._waiting.join()
         except TimeoutError:
-            logger.warning("the callback %r hangs, so not every alert was told to it; the log has them", self._on_alert)
+            logger.warning("the callback %r hangs, so not every alert was told to it", self._on_alert)
         telling.cancel()
         await asyncio.wait([telling])
