@@ -33,7 +33,7 @@ each_alert = pytest.mark.parametrize("alert", ALERTS.values(), ids=lambda alert:
 def needs_promtool() -> str:
     """Its path; absent, this is skipped, unless whoever runs the tests says that it must be there."""
     if PROMTOOL is None:
-        if "promtool" in os.environ.get("COMFY_FSM_REQUIRES", "").split():
+        if "promtool" in os.environ.get("COMFY_FSM_REQUIRES", ""):
             pytest.fail("COMFY_FSM_REQUIRES names promtool, and it is not installed")
         pytest.skip("promtool is not installed (Debian: prometheus)")
     return PROMTOOL

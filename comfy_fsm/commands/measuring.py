@@ -26,7 +26,7 @@ def metrics(log: Log, *, server: Named = None) -> int:
     from comfy_fsm.live import exporter
     from comfy_fsm.live.comfy import address_of
 
-    figures = _refolded(log, [address_of(url)[0] for url in server or ()])
+    figures = refolded(log, [address_of(url)[0] for url in server or ()])
     try:
         sys.stdout.write(exporter.exposition(figures.read(figures.board.now)))
     except MissingExtra as error:
@@ -34,8 +34,9 @@ def metrics(log: Log, *, server: Named = None) -> int:
     return 0
 
 
-def _refolded(log: str, servers: list[str]) -> Figures:
+def refolded(log: str, servers: list[str]) -> Figures:
     """What a client that took up this log now would tell: the trace goes on, so nothing is judged by its end."""
+    from comfy_fsm.core import observations as seen
     from comfy_fsm.core import wire
     from comfy_fsm.core.board import Board
     from comfy_fsm.core.figures import Figures
@@ -49,5 +50,9 @@ def _refolded(log: str, servers: list[str]) -> Figures:
             at = observation.at
             board.fold_observation(record.position, observation)
             figures.count(record.position, observation)
-            board.drain()
+        if record.damage is not None:
+            damaged = seen.Damaged(at=at, data=seen.DamageData("damaged", record.damage))
+            board.fold_observation(record.position, damaged)
+            figures.count(record.position, damaged)
+        board.drain()
     return figures

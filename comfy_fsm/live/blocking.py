@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
 from pathlib import Path
@@ -17,10 +17,12 @@ from typing import Any, Self, TypeVar
 from comfy_fsm.core.effects import Result
 from comfy_fsm.errors import ClientClosed, ClientError, TaskError
 from comfy_fsm.live.client import Client
+from comfy_fsm.live.companions import Companion
 from comfy_fsm.live.tasks import TaskHandle
 from comfy_fsm.live.windows import Window, Workflow
 
 _T = TypeVar("_T")
+_Companion = TypeVar("_Companion", bound=Companion)
 
 
 class BlockingTask:
@@ -73,6 +75,7 @@ class BlockingClient:
         self._ready = threading.Event()  # it is open, or never will be
         self._left: Future[None] = Future()
         self._life: Future[None] = Future()  # of the thread
+        self._client: Client
         self._window: Window
 
     def call(self, work: Coroutine[Any, Any, _T]) -> _T:
@@ -122,6 +125,16 @@ class BlockingClient:
         """Submit, and wait for the end."""
         return self.submit(workflow, **options).result()
 
+    def accompany(self, make: Callable[[Client], _Companion]) -> _Companion:
+        """Have something run beside the client, made where that lives: `lambda its: Endpoint(its.readings, 9464)`."""
+
+        async def made() -> _Companion:
+            companion = make(self._client)
+            self._client.accompany(companion)
+            return companion
+
+        return self.call(made())
+
     def __exit__(self, *_: object) -> None:
         if not self._left.done():
             self._left.set_result(None)
@@ -143,7 +156,7 @@ class BlockingClient:
     async def _serve(self) -> None:
         """From opening to closing; `asyncio.run` then cancels the calls that nothing else has ended."""
         async with Client(self._servers, **self._settings) as client:
-            self._window = client.window()
+            self._client, self._window = client, client.window()
             self._loop = asyncio.get_running_loop()
             self._ready.set()
             await asyncio.wrap_future(self._left)

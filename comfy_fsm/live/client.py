@@ -121,6 +121,8 @@ class Client:
 
     def accompany(self, companion: Companion) -> None:
         """Let it hear what is written down and run beside the client, until that is closed: alerts, spans, metrics."""
+        if self._closed:
+            raise ClientClosed("the client is closed, so nothing can run beside it; open another")
         self._companions[companion] = running = asyncio.create_task(companion.run())
         running.add_done_callback(report)
 
@@ -205,6 +207,9 @@ class Client:
         handle = self._handle(prompt_id, client_id, server, on_progress, on_complete)
         handle.spare = [draw] * self._policy.resubmits
         await self._post(handle, ask)
+        if (task := self._runner.board.task(handle.prompt_id, server)) is not None:
+            for companion in self._companions:
+                companion.submitted(task)
         return handle
 
     async def _post(self, handle: TaskHandle, ask: Ask) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from comfy_fsm.core.observations import AnyObservation
+from comfy_fsm.core.task import Task
 
 
 class Companion:
@@ -10,6 +11,9 @@ class Companion:
 
     def hear(self, observation: AnyObservation) -> None:
         """An observation was committed and folded. Must be quick: whoever wrote it waits."""
+
+    def submitted(self, task: Task) -> None:
+        """A task of ours was posted; called where the application called `submit`, in its context."""
 
     async def run(self) -> None:
         """Whatever it does meanwhile, until it is cancelled when the client is closed."""

@@ -2,9 +2,9 @@
 
     client.accompany(Spans(client.board))
 
-Needs the extra `otel`. Times, state and findings are read from what was committed: a process that takes a log up makes
-the spans that the last one could not make. What the socket missed is judged a little later than the end, so a span
-waits for that; its times do not.
+Needs the extra `otel`. A span is a child of whatever was current where the task was submitted. Times, state and findings
+are read from what was committed: a process that takes a log up makes the spans that the last one could not make. What
+the socket missed is judged a little later than the end, so a span waits for that; its times do not.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from comfy_fsm.errors import MissingExtra
 from comfy_fsm.live.companions import Companion
 
 if TYPE_CHECKING:
+    from opentelemetry.context import Context
     from opentelemetry.trace import TracerProvider
 
 _NAME = "comfyui task"
@@ -39,15 +40,20 @@ class Spans(Companion):
         self, board: Board, provider: TracerProvider | None = None, *, clock: Callable[[], float] = time.time
     ) -> None:
         try:
-            from opentelemetry import trace
+            from opentelemetry import context, trace
         except ImportError as error:
             raise MissingExtra("otel", "no spans can be made") from error
         self._api = trace
+        self._here = context.get_current
+        self._within: dict[int, Context] = {}
         self._tracer = trace.get_tracer("comfy_fsm", tracer_provider=provider)
         self._board = board
         self._clock = clock
         self._patience = 2 * board.ledger.policy.settle_seconds
         self._waiting: deque[tuple[float, Task]] = deque()
+
+    def submitted(self, task: Task) -> None:
+        self._within[task.number] = self._here()
 
     def hear(self, observation: AnyObservation) -> None:
         if isinstance(observation, seen.Delivered):
@@ -71,8 +77,9 @@ class Spans(Companion):
         at = task.settled_at or self._board.now
         begin = task.submitted_at if task.submitted_at is not None else task.started_at or at
         span = self._tracer.start_span(
-            _NAME, kind=self._api.SpanKind.CLIENT, start_time=_nanoseconds(begin), attributes=_attributes(task)
-        )
+            _NAME, self._within.pop(task.number, None), self._api.SpanKind.CLIENT, _attributes(task),
+            start_time=_nanoseconds(begin),
+        )  # fmt: skip
         for finding in self._board.findings_of(task):
             span.add_event(finding.code, {"severity": str(finding.severity)}, _nanoseconds(finding.at))
         if task.state is State.COMPLETED:

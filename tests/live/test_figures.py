@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import sqlite3
 import sys
 import urllib.error
 import urllib.request
@@ -21,18 +22,22 @@ from opentelemetry.trace import StatusCode
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from comfy_fsm.commands.measuring import _refolded
-from comfy_fsm.core.alerts import ALERTS, Alert, Change
+from comfy_fsm.commands.measuring import refolded
+from comfy_fsm.core import observations as seen
+from comfy_fsm.core.alerts import ALERTS, Alert, Change, Sum
+from comfy_fsm.core.board import Board
 from comfy_fsm.core.figures import METRICS, Reading
 from comfy_fsm.core.metrics import measure
-from comfy_fsm.errors import ClientError, LogWriteFailed, MissingExtra
+from comfy_fsm.errors import ClientClosed, ClientError, LogWriteFailed, MissingExtra
 from comfy_fsm.live.alerts import Alarm
+from comfy_fsm.live.blocking import BlockingClient
 from comfy_fsm.live.client import Client
 from comfy_fsm.live.companions import Companion
 from comfy_fsm.live.exporter import Endpoint, registry_of
 from comfy_fsm.live.log import Log
 from comfy_fsm.live.spans import Spans
 from comfy_fsm.testing import FakeComfy, Faults
+from comfy_fsm.testing.plugin import ThreadedFake
 from replay import replay
 from tests.live.stage import QUICK, graph, outcome, with_node
 from tests.live.test_command import command, fill, said
@@ -94,7 +99,7 @@ def test_a_log_tells_the_figures_that_its_client_told_and_so_does_its_replay(log
             return numbers(client.readings()), client.servers, measure(client.board)
 
     told, servers, metrics = asyncio.run(live())
-    figures = _refolded(str(log), servers)
+    figures = refolded(str(log), servers)
     assert numbers(figures.read(figures.board.now)) == told
     assert told["comfy_fsm_tasks_settled_total", "completed"] == 4
     assert told["comfy_fsm_tasks_settled_total", "failed"] == 1
@@ -284,6 +289,19 @@ def test_metrics_of_a_hostile_log_are_no_more_than_ours(log: Path) -> None:
     assert families(found.stdout)["comfy_fsm_observations_total[('kind', 'ws.undecodable')]"] == 1
 
 
+def test_metrics_counts_the_damage_of_a_log_and_goes_on(log: Path) -> None:
+    fill(log, *(seen_line(second) for second in range(5)))
+    with closing(sqlite3.connect(log)) as db, db:
+        db.execute("UPDATE log SET line = ? WHERE position = 3", (seen_line(9),))
+    samples = families(command("metrics", log, cwd=log.parent).stdout)
+    assert samples["comfy_fsm_findings_total[('code', 'damaged')]"] >= 1
+    assert samples["comfy_fsm_observations_total[('kind', 'ws.open')]"] == 5
+
+
+def seen_line(second: int) -> bytes:
+    return b'{"at":%d,"kind":"ws.open","server":"http://a","window":"w%d"}' % (second, second)
+
+
 def test_metrics_refuses_what_is_no_log(tmp_path: Path) -> None:
     (tmp_path / "other").write_text("text")
     assert "no log of this project" in said(command("metrics", "other", cwd=tmp_path), 65)
@@ -357,6 +375,82 @@ def test_a_process_that_takes_a_log_up_makes_the_span_that_the_last_one_could_no
             provider.shutdown()
 
     asyncio.run(left())
+
+
+def test_a_span_is_a_child_of_what_was_current_where_its_task_was_submitted(log: Path) -> None:
+    tracer = TracerProvider().get_tracer("the bot")
+
+    async def story(comfy: FakeComfy, client: Client) -> None:
+        window = client.window()
+        with tracer.start_as_current_span("a command of a user") as asked:
+            task = await window.submit(graph(1))
+        parents[task.prompt_id] = asked.get_span_context().span_id
+        alone = await window.submit(graph(2))
+        parents[alone.prompt_id] = None
+        await asyncio.gather(outcome(task), outcome(alone))
+
+    parents: dict[str, int | None] = {}
+    found = {
+        str((span.attributes or {})["comfyui.prompt_id"]): span.parent.span_id if span.parent else None
+        for span in traced(log, story)
+    }
+    assert found == parents
+
+
+def test_whatever_a_server_calls_a_task_its_span_is_one_that_can_be_shown() -> None:
+    kept, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    board, evil = Board(), "\x1b[31m\u202e" + "x" * 1000
+    spans = Spans(board, provider)
+    start = seen.ExecutionStart(seen.StartData(evil))
+    board.fold_observation(1, seen.Message(at=1e300, window="w", server=evil, data=start))
+    board.fold_observation(2, seen.Tick(at=1e301))
+    spans.hear(seen.Delivered(at=1.0, window="w", server=evil, data=seen.DeliveredData(evil)))
+    asyncio.run(closed_at_once(spans))
+    (span,) = kept.get_finished_spans()
+    assert span.attributes is not None
+    shown = [value for value in span.attributes.values() if isinstance(value, str)]
+    assert all(value.isprintable() and len(value) <= 100 for value in shown)
+    assert span.start_time is not None
+    assert 0 <= span.start_time < 2**63
+    provider.shutdown()
+
+
+async def closed_at_once(companion: Companion) -> None:
+    running = asyncio.create_task(companion.run())
+    await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait([running])
+
+
+# for programs without a loop
+
+
+def test_a_blocking_client_is_scraped_and_alarmed_too(fake_comfyui: ThreadedFake, log: Path) -> None:
+    told: list[Change] = []
+    done = _ended("completed")
+    with BlockingClient(fake_comfyui.url, log=log, policy=QUICK) as client:
+        endpoint = client.accompany(lambda its: Endpoint(its.readings, 0))
+        client.accompany(lambda its: Alarm(its.readings, told.append, alerts=[done], seconds=0.02))
+        client.run(graph())
+        text = asyncio.run(get(endpoint.url))
+        assert families(text)["comfy_fsm_tasks_settled_total[('state', 'completed')]"] == 1
+    assert [change.alert.name for change in told] == ["Ended"]
+
+
+def _ended(state: str) -> Alert:
+    part = Sum("comfy_fsm_tasks_settled_total", only=("state", (state,)))
+    return Alert("Ended", "warning", part, over=0.0, under=None, lasting=0.0, summary="It ended.", advice="Rejoice.")
+
+
+def test_nothing_runs_beside_a_client_that_is_closed() -> None:
+    async def story() -> None:
+        async with Client("http://127.0.0.1:9", policy=QUICK) as client:
+            pass
+        with pytest.raises(ClientClosed):
+            client.accompany(Companion())
+
+    asyncio.run(story())
 
 
 # alerts
