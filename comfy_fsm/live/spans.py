@@ -2,9 +2,9 @@
 
     client.accompany(Spans(client.board))
 
-Needs the extra `otel`. A span is a child of whatever was current where the task was submitted. Times, state and findings
-are read from what was committed: a process that takes a log up makes the spans that the last one could not make. What
-the socket missed is judged a little later than the end, so a span waits for that; its times do not.
+Needs the extra `otel`. A span is a child of whatever was current where the task was submitted. Its times, state and
+findings are read from what was committed: a process that takes a log up makes the spans that the last one could not
+make. What the socket missed is judged a little later than the end, so a span waits for that; its times do not.
 """
 
 from __future__ import annotations
