@@ -9,7 +9,7 @@ import sys
 import cyclopts
 from cyclopts import App
 
-from comfy_fsm.commands import printing, submitting
+from comfy_fsm.commands import diagnosing, printing, submitting
 from comfy_fsm.commands.options import BAD_DATA, ENDED_BY_SIGNAL, NO_INPUT, OUR_FAULT, UNREACHABLE, USAGE, Wrong
 from comfy_fsm.errors import BadServerUrl, BadWorkflow, ClientError, InvariantBroken, LogError
 
@@ -23,7 +23,7 @@ app = App(
     result_action="return_value",
 )
 
-for command in (submitting.run, submitting.resume, printing.tail, printing.export):
+for command in (submitting.run, submitting.resume, printing.tail, printing.export, diagnosing.diagnose):
     app.command(command)
 
 

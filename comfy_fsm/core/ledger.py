@@ -18,6 +18,8 @@ from comfy_fsm.core.task import Cause, CauseKind, Task
 
 MAX_WHAT = 80
 """Characters kept of what a recorder calls a failed request."""
+ANY_PROMPT, OTHER_PROMPT = "naming no prompt", "naming another prompt"
+"""What an act was aimed at, if not at the prompt that it hit (P31)."""
 
 
 class Act(Struct, eq=False):
@@ -36,7 +38,7 @@ class Act(Struct, eq=False):
 
     def cause(self, prompt_id: str | None) -> Cause:
         """The act, as what happened to this prompt."""
-        what = "naming no prompt" if self.ids is None else "" if self.hits(prompt_id) else "naming another prompt"
+        what = ANY_PROMPT if self.ids is None else "" if self.hits(prompt_id) else OTHER_PROMPT
         return Cause(self.kind, self.position, self.at, self.window, what)
 
 

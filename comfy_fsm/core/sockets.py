@@ -49,8 +49,7 @@ def fold_closed(ledger: Ledger, position: int, o: seen.Closed) -> None:
     socket.read_to = max(socket.read_to, o.at)
     socket.open -= 1
     if o.data.code in _ABNORMAL:
-        what = f"a socket closed with code {o.data.code}"
-        socket.server.go_out(ledger.order, Cause("outage", position, o.at, what=what))
+        socket.server.go_out(ledger.order, Cause("hang-up", position, o.at, what=f"code {o.data.code}"))
     if not socket.open:
         go_down(ledger, socket, position, o.at)
 

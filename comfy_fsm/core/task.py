@@ -28,7 +28,10 @@ SETTLING = {
 UNANSWERED = frozenset({State.SUBMITTING, State.UNCERTAIN})
 
 
-CauseKind = Literal["unanswered", "interrupt", "delete", "clear-history", "outage", "unwatched", "unreachable"]
+CauseKind = Literal[
+    "unanswered", "interrupt", "delete", "clear-history", "outage", "hang-up", "unwatched", "unreachable"
+]
+"""`outage`: refused, so nobody is there; `hang-up`: a socket broke off, as it does when a server is killed (P8)."""
 
 
 class Cause(Struct, frozen=True, gc=False):
