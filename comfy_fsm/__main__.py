@@ -23,8 +23,9 @@ app = App(
     result_action="return_value",
 )
 
-for command in (submitting.run, submitting.resume, printing.tail, printing.export, diagnosing.diagnose):
+for command in (submitting.run, submitting.resume, printing.tail, printing.export):
     app.command(command)
+app.command(diagnosing.diagnose, usage=diagnosing.USAGE, help_epilogue=diagnosing.STATUS)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -70,12 +70,9 @@ def command(
         raise _Wrong("--diagnose and --task name a task each; one is enough")
     wanted = diagnose or task
     found = _replay(named, wanted, window)
-    color = False if no_color else None
+    write = _write if diagnose is None else _explain
     with _opened(output) as file:
-        if diagnose is None:
-            _write(found, file, format, color, story=task is not None)
-        else:
-            _explain(found, file, format, color, whole=wanted is not None)
+        write(found, file, format, False if no_color else None, wanted is not None)
     return found.exit_status
 
 
@@ -108,13 +105,13 @@ def _replay(traces: list[str], task: str | None, window: str | None) -> Replay:
     with terminal.progress(sys.stderr) as watch:
         found = replay(*traces, task=task, window=window, watch=watch)
     if task is not None and not found.tasks:
-        raise _Wrong(f"no task's prompt id begins with {task!r}; run without --task to see them all")
+        raise _Wrong(f"no task's prompt id begins with {task!r}; leave it out to see them all")
     if window is not None and not found.tasks and not found.findings:
         raise _Wrong(f"no window's id begins with {window!r}, or it has no task and no finding")
     return found
 
 
-def _write(found: Replay, file: IO[str], format: str, color: bool | None, *, story: bool) -> None:
+def _write(found: Replay, file: IO[str], format: str, color: bool | None, story: bool) -> None:
     from replay.report import document, terminal
 
     if format == "json":
@@ -123,7 +120,7 @@ def _write(found: Replay, file: IO[str], format: str, color: bool | None, *, sto
         terminal.draw(found, file, color=color, story=story)
 
 
-def _explain(found: Replay, file: IO[str], format: str, color: bool | None, *, whole: bool) -> None:
+def _explain(found: Replay, file: IO[str], format: str, color: bool | None, whole: bool) -> None:
     from replay.report import diagnosed, document, terminal
 
     if format == "json":

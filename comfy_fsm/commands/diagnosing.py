@@ -6,6 +6,12 @@ import sys
 
 from comfy_fsm.commands.options import Format, IdAndLog, NoColor, Wrong, must_exist
 
+USAGE = "Usage: python -m comfy_fsm diagnose [OPTIONS] [ID] LOG"
+STATUS = (
+    "Exit status: 0 pass · 1 fail · 3 incomplete, as `python -m replay LOG` would judge these tasks · 64 wrong usage · "
+    "65 no log · 66 no such file · 70 our own fault."
+)
+
 
 def diagnose(*names: IdAndLog, format: Format = "text", no_color: NoColor = False) -> int:
     """Explain the tasks of a log, or those whose prompt id begins with ID: what is missing, and what to do next.

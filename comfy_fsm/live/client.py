@@ -119,7 +119,7 @@ class Client:
         return list(self._handles.values())
 
     def diagnose(self, prompt_id: str | None = None) -> list[Diagnosis]:
-        """The tasks whose prompt id begins so, or all, explained by what is committed; what needs a look comes first."""
+        """The tasks whose prompt id begins so, or all, explained; what needs a look comes first."""
         return diagnose(self.board, prompt_id)
 
     def window(self) -> Window:

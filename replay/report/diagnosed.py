@@ -5,6 +5,7 @@ Only words and where they break; terminal.py draws them. Whatever a trace said h
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -26,6 +27,7 @@ WIDTH = 100
 """Letters of a line: prose wider than this is hard to read, on any terminal."""
 _WELL = 4
 _LONG = 600
+_TAIL = 40
 _GLUE = "\u00a0"
 
 Line = list[tuple[str, str]]
@@ -52,7 +54,10 @@ class _Sheet:
 
     def __init__(self, replay: Replay, width: int, whole: bool) -> None:
         self._place = replay.origins.place
-        self._many = len(replay.trace.files) > 1
+        files = replay.trace.files
+        self._many = len(files) > 1
+        short = {file: os.path.basename(file) for file in files}
+        self._names = short if len(set(short.values())) == len(files) else {file: file[-_TAIL:] for file in files}
         self._width = max(width, 40) - MARGIN
         self._whole = whole
 
@@ -148,7 +153,7 @@ class _Sheet:
 
     def _place_of(self, position: int) -> str:
         place = self._place(position)
-        return f"{harmless(place.file, 40)}:{place.line}" if self._many else str(place.line)
+        return f"{harmless(self._names[place.file], _TAIL)}:{place.line}" if self._many else str(place.line)
 
     def _glue(self, text: str) -> str:
         """The text, which is not to be broken over lines."""
