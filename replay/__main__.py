@@ -115,7 +115,7 @@ def _write(found: Replay, file: IO[str], format: str, color: bool | None, story:
     from replay.report import document, terminal
 
     if format == "json":
-        file.write(document.encode(document.compose(found)) + "\n")
+        file.write(document.encode(found) + "\n")
     else:
         terminal.draw(found, file, color=color, story=story)
 
@@ -124,7 +124,7 @@ def _explain(found: Replay, file: IO[str], format: str, color: bool | None, whol
     from replay.report import diagnosed, document, terminal
 
     if format == "json":
-        file.write(document.encode(document.compose_diagnoses(found)) + "\n")
+        file.write(document.encode_diagnoses(found) + "\n")
     else:
         terminal.lay_out(found, file, lambda width: diagnosed.lines(found, width, whole=whole), color=color)
 

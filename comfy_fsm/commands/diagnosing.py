@@ -36,7 +36,7 @@ def diagnose(*names: IdAndLog, format: Format = "text", no_color: NoColor = Fals
     if task is not None and not found.tasks:
         raise Wrong(f"no task's prompt id begins with {task!r}; leave it out to see them all")
     if format == "json":
-        print(document.encode(document.compose_diagnoses(found)))
+        print(document.encode_diagnoses(found))
     else:
         color = False if no_color else None
         terminal.lay_out(found, sys.stdout, lambda w: diagnosed.lines(found, w, whole=task is not None), color=color)

@@ -58,7 +58,7 @@ class _Sheet:
         self._many = len(files) > 1
         short = {file: os.path.basename(file) for file in files}
         self._names = short if len(set(short.values())) == len(files) else {file: file[-_TAIL:] for file in files}
-        self._width = max(width, 40) - MARGIN
+        self._width = max(width, 40)
         self._whole = whole
 
     def task(self, told: Diagnosis) -> Iterator[Line]:
@@ -83,7 +83,7 @@ class _Sheet:
         count = len(diagnoses)
         yield [(f"All is well with {count:,} {'task' if count == 1 else 'tasks'}.", "bold")]
         for told in diagnoses[:CALM]:
-            yield from self._prose(f"{_id(told.prompt_id)[:8]}  {self._remark(told.says)}", later=" " * 10)
+            yield from self._prose(f"{_id(told.prompt_id)[:8]}  {self._remark(told.says)}", later=" " * 10, margin=0)
         if count > CALM:
             yield [(f"and {count - CALM:,} more; name one, or see --format json", "dim")]
 
@@ -159,10 +159,12 @@ class _Sheet:
         """The text, which is not to be broken over lines."""
         return harmless(text).replace(" ", _GLUE)
 
-    def _prose(self, text: str, first: str = "", *, later: str | None = None, style: str = "") -> Iterator[Line]:
+    def _prose(
+        self, text: str, first: str = "", *, later: str | None = None, style: str = "", margin: int = MARGIN
+    ) -> Iterator[Line]:
         rest = " " * len(first) if later is None else later
         for line in textwrap.wrap(
-            text, self._width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
+            text, self._width - margin, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
         ):
             yield [(line.replace(_GLUE, " "), style)]
 

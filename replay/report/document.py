@@ -48,8 +48,16 @@ def compose_diagnoses(replay: Replay) -> dict[str, object]:
     }
 
 
-def encode(document: dict[str, object]) -> str:
-    """A document as ASCII text: a terminal that shows it is driven by nothing that a server sent."""
+def encode(replay: Replay) -> str:
+    return _encode(compose(replay))
+
+
+def encode_diagnoses(replay: Replay) -> str:
+    return _encode(compose_diagnoses(replay))
+
+
+def _encode(document: dict[str, object]) -> str:
+    """As ASCII text: a terminal that shows it is driven by nothing that a server sent."""
     text = msgspec.json.encode(document).decode()
     return text if text.isascii() and "\x7f" not in text else _RISKY.sub(_escape, text)
 
