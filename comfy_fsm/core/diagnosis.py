@@ -21,7 +21,7 @@ from comfy_fsm.core.task import Confidence, Task
 COMMAND = "python -m comfy_fsm"
 _PASTED = re.compile(r"\w[\w-]{0,63}", re.ASCII)
 """An id that a person may paste into a shell: ids come from servers and traces."""
-CONCERNS = ("error", "undecided", "warning", "unsuccessful", "none")
+CONCERNS = ("error", "undecided", "unsuccessful", "warning", "none")
 _HURT = frozenset({"deaf-socket", "missed-end", "unresolved", "silence"})
 """Findings of a task that one about its socket may explain: a frame was not heard."""
 
@@ -110,10 +110,10 @@ def loose(board: Board, wanted: Callable[[Finding], bool] = lambda finding: True
 
 
 def concern(task: Task, codes: Iterable[str]) -> int:
-    """What needs a look comes first: errors, the undecided, warnings, what did not succeed; then all is well."""
+    """What needs a look comes first: errors, the undecided, what did not succeed, warnings; then all is well."""
     severities = {CODES[code].severity for code in codes}
     concerns = (
-        Severity.ERROR in severities, not task.settled, Severity.WARNING in severities, task.state != State.COMPLETED
+        Severity.ERROR in severities, not task.settled, task.state != State.COMPLETED, Severity.WARNING in severities
     )  # fmt: skip
     return next((rank for rank, is_so in enumerate(concerns) if is_so), len(concerns))
 

@@ -195,7 +195,7 @@ MISSING: tuple[Row, ...] = (
     Row(_IN_PROGRESS, _always, Case.at_last,
         "Word of its end: its last sign of life came {c.silence} before the last entry."),
     Row(_IN_PROGRESS, Case.unfinished, _nowhere,
-        "Word of its output nodes {c.left}: they were not told to be done."),
+        "Its outputs: nothing told that node {c.left} is done."),
     Row(_WAITING_OR_RUNNING, _any(Case.behind, Case.standing), Case.at_standstill,
         "A change in what runs: prompt {c.blocker} was listed as running for {c.standstill}."),
     Row(_ENDING, Case.stated, Case.at_end,

@@ -46,7 +46,8 @@ def lines(replay: Replay, width: int, *, whole: bool) -> Iterator[Line]:
         yield []
         yield [(f"and {len(told) - SHEETS:,} more tasks that need a look; name one, or see --format json", "dim")]
     yield from sheet.calm([each for each in diagnoses if each not in told])
-    yield from sheet.loose(loose)
+    shown = [finding for each in told[:SHEETS] for finding in each.findings]
+    yield from sheet.loose([finding for finding in loose if finding not in shown])
 
 
 class _Sheet:
