@@ -454,6 +454,7 @@ def test_what_it_says_is_as_short_as_what_it_remembers() -> None:
 
 # on a terminal and as JSON
 
+LOST = "fixtures/recordings/0.3.64/server-killed.jsonl.gz"
 HOSTILE = "\x1b[31mred\x1b]0;title\x07 \x9b1m \u202e {c.task} {0} %s [bold]"
 
 
@@ -516,6 +517,15 @@ def test_the_text_and_the_json_tell_the_same(path: Path, width: int) -> None:
             assert move["seen"] == [{"line": move["seen"][0]["line"], "file": str(path)}]
 
 
+def test_the_formats_name_every_field_of_the_diagnosis() -> None:
+    formats = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8").partition("## The JSON diagnosis")[2]
+    told = document.encode_diagnoses(replay(ROOT / LOST, MADE[0]))
+    trace = json.loads(told)["trace"]
+    fields = set(re.findall(r'"(\w+)":', told)) - trace.keys()
+    assert fields > {"concern", "says", "next", "command", "seen"}
+    assert [name for name in sorted({*fields, *CONCERNS}) if f"`{name}`" not in formats] == []
+
+
 def test_each_line_of_several_traces_is_cited_with_its_file() -> None:
     found = replay(MADE[0].with_name("merge-a.jsonl"), MADE[0].with_name("merge-b.jsonl"))
     assert re.search(r"merge-a\.jsonl:\d+", text_of(found, 100))
@@ -542,7 +552,6 @@ def run(*arguments: object, given: bytes | None = None) -> subprocess.CompletedP
     )
 
 
-LOST = "fixtures/recordings/0.3.64/server-killed.jsonl.gz"
 MERGE = ["fixtures/made/merge-a.jsonl", "fixtures/made/merge-b.jsonl"]
 
 

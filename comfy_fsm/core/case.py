@@ -316,10 +316,9 @@ class Case:
         return (self.task.absent_position,) if self.task.absent_position else ()
 
     def at_closing(self) -> Places:
-        """Where its socket closed, as far as anybody needed it then."""
-        if self._ear is not None and self._ear.down_position is not None:
-            return (self._ear.down_position,)
-        return self.at("socket-gap")
+        """Where its socket closed while it was needed."""
+        down = self._ear.down_position if self._ear is not None else None
+        return tuple(dict.fromkeys(self.at("socket-gap") + ((down,) if down is not None else ())))
 
     def at(self, code: str) -> Places:
         return tuple(position for finding in self.findings if finding.code == code for position in finding.positions)

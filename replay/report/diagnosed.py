@@ -64,7 +64,7 @@ class _Sheet:
 
     def task(self, told: Diagnosis) -> Iterator[Line]:
         yield [(told.state.upper(), told.state), ("  " + _id(told.prompt_id), "bold")]
-        yield from self._prose(self._remark(told.says))
+        yield from self._prose(self._remark(told.says), margin=0)
         owner = harmless(told.window, 60) if told.window is not None else "not known"
         yield from self._section(
             "window", self._prose(f"{owner}, at {harmless(told.server, 100) or 'no known server'}")
