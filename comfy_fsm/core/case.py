@@ -112,7 +112,7 @@ class Case:
 
     @property
     def denials(self) -> str:
-        return plural(self.task.denied, "time")
+        return "once" if self.task.denied == 1 else f"{self.task.denied:,} times"
 
     @property
     def listing(self) -> str:
@@ -208,6 +208,12 @@ class Case:
 
     def quiet(self) -> bool:
         return self._now - self.task.last_sign >= self._patience
+
+    def healthy(self) -> bool:
+        """It goes on, was heard of not long ago, and its socket is there to hear more."""
+        if self.task.unanswered or self._ear is None or not self._ear.open or self.found("unresolved"):
+            return False
+        return not (self.quiet() or self.deaf() or self.out() or self.unreachable() or self._stuck)
 
     def stated(self) -> bool:
         return self.task.stated is not None and self.task.confidence == "stated"
@@ -371,10 +377,6 @@ def _stuck(server: Server, seconds: float) -> tuple[str, QueueAnswer, QueueAnswe
 
 def cut(text: str, longest: int = MAX_NAME) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-def plural(count: int, word: str) -> str:
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
 def lasting(seconds: float) -> str:
