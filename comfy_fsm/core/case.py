@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from comfy_fsm.core.findings import Finding
-from comfy_fsm.core.ledger import ANY_PROMPT, OTHER_PROMPT, Ledger, QueueAnswer, Server
+from comfy_fsm.core.ledger import ANY_PROMPT, OTHER_PROMPT, Act, Ledger, QueueAnswer
 from comfy_fsm.core.machine import Signal, State
 from comfy_fsm.core.task import CauseKind, Task, Told
 
@@ -37,7 +37,7 @@ class Case:
         ear = self._home.sockets.get(task.client_id) if task.client_id is not None else None
         self._ear = ear if ear is not None and ear.seen else None
         """The socket on which its server would tell of it, if one was ever seen."""
-        self._stuck = _stuck(self._home, self._patience)
+        self._stuck = self._home.standstill(self._patience)
 
     # words
 
@@ -54,6 +54,12 @@ class Case:
         """The window that caused it."""
         cause = self.task.cause
         return f"window {cause.window}" if cause is not None and cause.window else "a client without an id"
+
+    @property
+    def threat(self) -> str:
+        """Who asked for what may have removed or stopped it."""
+        act = self._threat()
+        return f"window {act.window}" if act is not None and act.window else "a client without an id"
 
     @property
     def how(self) -> str:
@@ -213,7 +219,12 @@ class Case:
         """It goes on, was heard of not long ago, and its socket is there to hear more."""
         if self.task.unanswered or self._ear is None or not self._ear.open or self.found("unresolved"):
             return False
-        return not (self.quiet() or self.deaf() or self.out() or self.unreachable() or self._stuck)
+        amiss = (self.quiet, self.deaf, self.out, self.hung_up, self.unreachable, self.denied, self.threatened)
+        return self._stuck is None and not any(ask() for ask in amiss)
+
+    def threatened(self) -> bool:
+        """An act that may have removed or stopped it was asked for, and what came of that is not told."""
+        return self._threat() is not None
 
     def stated(self) -> bool:
         return self.task.stated is not None and self.task.confidence == "stated"
@@ -329,6 +340,10 @@ class Case:
     def at(self, code: str) -> Places:
         return tuple(position for finding in self.findings if finding.code == code for position in finding.positions)
 
+    def at_threat(self) -> Places:
+        act = self._threat()
+        return (act.position,) if act is not None else ()
+
     def at_standstill(self) -> Places:
         return (self._stuck[1].position, self._stuck[2].position) if self._stuck is not None else ()
 
@@ -336,6 +351,12 @@ class Case:
         return tuple(position for finding in self._unread for position in finding.positions)
 
     # behind them
+
+    def _threat(self) -> Act | None:
+        kind = "delete" if self.task.state is State.PENDING else "interrupt"
+        acts = (act for act in reversed(self._home.acts) if act.kind == kind and not act.used)
+        since = (act for act in acts if act.order > self.task.submitted_order)
+        return next((act for act in since if act.hits(self.task.prompt_id)), None)
 
     def _away(self) -> CauseKind | None:
         outage = self._home.outage
@@ -357,22 +378,6 @@ class Case:
         """The last look at the queue since it was posted."""
         last = self._home.queues[-1] if self._home.queues else None
         return last if last is not None and last.asked > self.task.submitted_order else None
-
-
-def _stuck(server: Server, seconds: float) -> tuple[str, QueueAnswer, QueueAnswer] | None:
-    """What the last looks at the queue, one after the other and for longer than this, all showed as running."""
-    looks = list(server.queues)
-    if not looks or looks[-1].at - looks[0].at <= seconds:
-        return None
-    for prompt_id in sorted(looks[-1].running):
-        first = looks[-1]
-        for look in reversed(looks):
-            if prompt_id not in look.running:
-                break
-            first = look
-        if looks[-1].at - first.at > seconds:
-            return prompt_id, first, looks[-1]
-    return None
 
 
 def cut(text: str, longest: int = MAX_NAME) -> str:

@@ -120,6 +120,19 @@ class Server(Struct, eq=False):
     def answer(self) -> None:
         self.unreachable, self.failures = None, 0
 
+    def standstill(self, seconds: float) -> tuple[str, QueueAnswer, QueueAnswer] | None:
+        """What the last looks at the queue, one after the other and for longer than this, all showed as running."""
+        looks = list(self.queues)
+        for prompt_id in sorted(looks[-1].running) if looks and looks[-1].at - looks[0].at > seconds else ():
+            first = looks[-1]
+            for look in reversed(looks):
+                if prompt_id not in look.running:
+                    break
+                first = look
+            if looks[-1].at - first.at > seconds:
+                return prompt_id, first, looks[-1]
+        return None
+
 
 class Ledger:
     """The mutable heart of a board; one fold at a time."""
