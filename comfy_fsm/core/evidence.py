@@ -89,10 +89,6 @@ class Accepted(Struct, frozen=True):
 class RefusalError(Struct, frozen=True):
     type: str | None = None
     message: str | None = None
-    details: str | None = None
-
-    def words(self) -> str | None:
-        return f"{self.message} ({self.details})" if self.message and self.details else self.message
 
 
 class RefusedNode(Struct, frozen=True):
@@ -101,7 +97,10 @@ class RefusedNode(Struct, frozen=True):
 
 
 class Refusal(Struct, frozen=True):
-    """The 400 answer to a POST; the prompt as a whole may be at fault, or nodes of it."""
+    """The 400 answer to a POST; the prompt as a whole may be at fault, or nodes of it.
+
+    Its `details` are not read: they may repeat inputs, which a log does not keep.
+    """
 
     error: RefusalError | str | None = None
     node_errors: Raw = Raw(b"null")
@@ -112,9 +111,9 @@ class Refusal(Struct, frozen=True):
         nodes = wire.body(self.node_errors, dict[str, RefusedNode]) or {}
         for node_id, node in nodes.items():  # the first that says something: the others are to be mended after it
             if node.errors:
-                words = ": ".join(filter(None, (self.error.message, node.errors[0].words())))
+                words = ": ".join(filter(None, (self.error.message, node.errors[0].message)))
                 return Failure(self.error.type, words, node_id, node.class_type)
-        return Failure(type=self.error.type, message=self.error.words())
+        return Failure(type=self.error.type, message=self.error.message)
 
 
 class RecordStatus(Struct, frozen=True):
