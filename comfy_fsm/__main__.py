@@ -9,7 +9,7 @@ import sys
 import cyclopts
 from cyclopts import App
 
-from comfy_fsm.commands import printing, submitting
+from comfy_fsm.commands import diagnosing, printing, submitting
 from comfy_fsm.commands.options import BAD_DATA, ENDED_BY_SIGNAL, NO_INPUT, OUR_FAULT, UNREACHABLE, USAGE, Wrong
 from comfy_fsm.errors import BadServerUrl, BadWorkflow, ClientError, InvariantBroken, LogError
 
@@ -25,6 +25,7 @@ app = App(
 
 for command in (submitting.run, submitting.resume, printing.tail, printing.export):
     app.command(command)
+app.command(diagnosing.diagnose, usage=diagnosing.USAGE, help_epilogue=diagnosing.STATUS)
 
 
 def main(arguments: list[str] | None = None) -> int:

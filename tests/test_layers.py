@@ -35,7 +35,9 @@ HOUSE = [
     {"comfy_fsm.core.submitting"},
     {"comfy_fsm.core.answers"},
     {"comfy_fsm.core.board"},
-    {"comfy_fsm.core.metrics"},
+    {"comfy_fsm.core.case", "comfy_fsm.core.metrics"},
+    {"comfy_fsm.core.explaining"},
+    {"comfy_fsm.core.diagnosis"},
     # The front door stands above core/, and beside what is on the way up to live/: live/ cannot come in by it.
     {"comfy_fsm", "comfy_fsm.live.redact", "comfy_fsm.live.rows", "comfy_fsm.live.updates", "replay.trace"},
     {"comfy_fsm.live.asks", "comfy_fsm.live.callbacks", "comfy_fsm.live.outputs", "comfy_fsm.live.writer"},
@@ -55,11 +57,12 @@ HOUSE = [
     {"comfy_fsm.testing"},
     {"comfy_fsm.testing.__main__", "comfy_fsm.testing.plugin"},
     {"replay.play", "replay.report.harmless"},
-    {"replay", "replay.report.document", "replay.report.terminal"},  # and the other front door
+    # and the other front door
+    {"replay", "replay.report.diagnosed", "replay.report.document", "replay.report.terminal"},
     {"replay.__main__"},
     {"comfy_fsm.screen"},
     {"comfy_fsm.commands.options"},
-    {"comfy_fsm.commands.printing", "comfy_fsm.commands.submitting"},
+    {"comfy_fsm.commands.diagnosing", "comfy_fsm.commands.printing", "comfy_fsm.commands.submitting"},
     {"comfy_fsm.__main__"},
 ]
 FLOORS = {module: floor for floor, rooms in enumerate(HOUSE) for module in rooms}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -21,6 +21,9 @@ Log = Annotated[str, Parameter(name="LOG")]
 Server = Annotated[list[str], Parameter(name="--server", negative="")]
 LogFile = Annotated[str, Parameter(name="--log")]
 Folder = Annotated[str, Parameter(name="--output")]
+IdAndLog = Annotated[str, Parameter(name="[ID] LOG")]
+Format = Annotated[Literal["text", "json"], Parameter(name="--format")]
+NoColor = Annotated[bool, Parameter(name="--no-color", negative="", show_default=False)]
 Token = Annotated[str | None, Parameter(name="--token-env")]
 
 

@@ -19,7 +19,7 @@ from comfy_fsm.core.observations import AnyObservation, Entry
 from comfy_fsm.core.policy import DEFAULT, Policy
 from comfy_fsm.core.settling import ask_queue, catch_up, judge_absence, judge_ear, move, settle
 from comfy_fsm.core.sockets import fold_closed, fold_opened, go_down
-from comfy_fsm.core.task import Task
+from comfy_fsm.core.task import Cause, Task
 
 
 class Board:
@@ -103,6 +103,11 @@ class Board:
         return self._ledger.unkept
 
     @property
+    def ledger(self) -> Ledger:
+        """All that was noted, for the rooms above that explain it; read only."""
+        return self._ledger
+
+    @property
     def now(self) -> float:
         """The time of the last entry."""
         return self._ledger.now
@@ -172,6 +177,7 @@ def _ticked(ledger: Ledger, position: int, o: seen.Tick) -> None:
         if task.settled:
             continue
         if task.last_sign + ledger.policy.expire_seconds <= o.at:
+            task.cause = ledger.server(task.server).unreachable
             settle(ledger, task, State.EXPIRED, "inferred", None, position, o.at)
         else:
             ledger.remind(task, task.last_sign + ledger.policy.check_seconds)
@@ -197,7 +203,7 @@ def _resumed(ledger: Ledger, position: int, o: seen.Command) -> None:
             continue
         if not task.settled:
             # Nobody watched its server: it may have gone down, and a pending task may have run and be forgotten (P27).
-            ledger.server(task.server).outage_order = ledger.order
+            ledger.server(task.server).go_out(ledger.order, Cause("unwatched", position, o.at))
             task.asked, task.looks, task.last_sign = False, 0, o.at
             ask_queue(ledger, task, o.at)
         elif not task.delivered:

@@ -14,18 +14,32 @@ from comfy_fsm.core.effects import AnyEffect
 from comfy_fsm.core.findings import CODES, Finding, Severity
 from comfy_fsm.core.observations import Binary, Message
 from comfy_fsm.core.policy import Policy
-from comfy_fsm.core.task import Task
+from comfy_fsm.core.task import Cause, CauseKind, Task
+
+MAX_WHAT = 80
+"""Characters kept of what a recorder calls a failed request."""
+ANY_PROMPT, OTHER_PROMPT = "naming no prompt", "naming another prompt"
+"""What an act was aimed at, if not at the prompt that it hit (P31)."""
 
 
 class Act(Struct, eq=False):
     """A window interrupted or removed: `ids` None means whatever was there (P30, P31)."""
 
-    kind: str
+    kind: CauseKind
     window: str | None
     ids: frozenset[str] | None
     order: int
     position: int
+    at: float
     used: bool = False
+
+    def hits(self, prompt_id: str | None) -> bool:
+        return self.ids is None or prompt_id in self.ids
+
+    def cause(self, prompt_id: str | None) -> Cause:
+        """The act, as what happened to this prompt."""
+        what = ANY_PROMPT if self.ids is None else "" if self.hits(prompt_id) else OTHER_PROMPT
+        return Cause(self.kind, self.position, self.at, self.window, what)
 
 
 class Question(Struct, eq=False):
@@ -45,6 +59,9 @@ class QueueAnswer(Struct):
     asked: int
     answered: int
     ids: frozenset[str]
+    running: frozenset[str]
+    position: int
+    at: float
 
 
 class Socket(Struct, eq=False):
@@ -85,6 +102,36 @@ class Server(Struct, eq=False):
     gives_status: bool = False
     """A record of this server had a status (since January 2024)."""
     outage_order: int = 0
+    outage: Cause | None = None
+    unreachable: Cause | None = None
+    """The first of the questions about tasks that it left without a usable answer, one after the other (P33)."""
+    failures: int = 0
+    """How many those are."""
+
+    def go_out(self, order: int, cause: Cause) -> None:
+        """From here on, what it forgot may have run (P27)."""
+        self.outage_order, self.outage = order, cause
+
+    def miss(self, position: int, at: float, what: str) -> None:
+        self.failures += 1
+        if self.unreachable is None:
+            self.unreachable = Cause("unreachable", position, at, what=what[:MAX_WHAT])
+
+    def answer(self) -> None:
+        self.unreachable, self.failures = None, 0
+
+    def standstill(self, seconds: float) -> tuple[str, QueueAnswer, QueueAnswer] | None:
+        """What the last looks at the queue, one after the other and for longer than this, all showed as running."""
+        looks = list(self.queues)
+        for prompt_id in sorted(looks[-1].running) if looks and looks[-1].at - looks[0].at > seconds else ():
+            first = looks[-1]
+            for look in reversed(looks):
+                if prompt_id not in look.running:
+                    break
+                first = look
+            if looks[-1].at - first.at > seconds:
+                return prompt_id, first, looks[-1]
+        return None
 
 
 class Ledger:

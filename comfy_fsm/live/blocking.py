@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from comfy_fsm.core.diagnosis import Diagnosis
 from comfy_fsm.core.effects import Result
 from comfy_fsm.errors import ClientClosed, ClientError, TaskError
 from comfy_fsm.live.client import Client
@@ -73,6 +74,7 @@ class BlockingClient:
         self._ready = threading.Event()  # it is open, or never will be
         self._left: Future[None] = Future()
         self._life: Future[None] = Future()  # of the thread
+        self._client: Client
         self._window: Window
 
     def call(self, work: Coroutine[Any, Any, _T]) -> _T:
@@ -122,6 +124,14 @@ class BlockingClient:
         """Submit, and wait for the end."""
         return self.submit(workflow, **options).result()
 
+    def diagnose(self, prompt_id: str | None = None) -> list[Diagnosis]:
+        """What `Client.diagnose` tells."""
+
+        async def diagnosed() -> list[Diagnosis]:
+            return self._client.diagnose(prompt_id)
+
+        return self.call(diagnosed())
+
     def __exit__(self, *_: object) -> None:
         if not self._left.done():
             self._left.set_result(None)
@@ -143,7 +153,7 @@ class BlockingClient:
     async def _serve(self) -> None:
         """From opening to closing; `asyncio.run` then cancels the calls that nothing else has ended."""
         async with Client(self._servers, **self._settings) as client:
-            self._window = client.window()
+            self._client, self._window = client, client.window()
             self._loop = asyncio.get_running_loop()
             self._ready.set()
             await asyncio.wrap_future(self._left)

@@ -19,6 +19,7 @@ from typing import Any, Self
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.board import Board
+from comfy_fsm.core.diagnosis import Diagnosis, diagnose
 from comfy_fsm.core.effects import Output, Result
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.policy import DEFAULT, Policy
@@ -116,6 +117,10 @@ class Client:
     def tasks(self) -> list[TaskHandle]:
         """The tasks that are not delivered yet; right after opening, those that an earlier process left."""
         return list(self._handles.values())
+
+    def diagnose(self, prompt_id: str | None = None) -> list[Diagnosis]:
+        """The tasks whose prompt id begins so, or all, explained; what needs a look comes first."""
+        return diagnose(self.board, prompt_id)
 
     def window(self) -> Window:
         """A window of its own, with an id of its own (F5)."""
