@@ -9,8 +9,17 @@ import sys
 import cyclopts
 from cyclopts import App
 
-from comfy_fsm.commands import printing, submitting
-from comfy_fsm.commands.options import BAD_DATA, ENDED_BY_SIGNAL, NO_INPUT, OUR_FAULT, UNREACHABLE, USAGE, Wrong
+from comfy_fsm.commands import printing, submitting, watching
+from comfy_fsm.commands.options import (
+    BAD_DATA,
+    ENDED_BY_SIGNAL,
+    NO_INPUT,
+    OUR_FAULT,
+    UNREACHABLE,
+    USAGE,
+    Unavailable,
+    Wrong,
+)
 from comfy_fsm.errors import BadServerUrl, BadWorkflow, ClientError, InvariantBroken, LogError
 
 app = App(
@@ -23,7 +32,7 @@ app = App(
     result_action="return_value",
 )
 
-for command in (submitting.run, submitting.resume, printing.tail, printing.export):
+for command in (submitting.run, submitting.resume, printing.tail, printing.export, watching.watch):
     app.command(command)
 
 
@@ -43,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         return ENDED_BY_SIGNAL + signal.SIGINT
     except (BadWorkflow, LogError) as error:
         return _say(BAD_DATA, str(error))
-    except ClientError as error:
+    except (ClientError, Unavailable) as error:
         return _say(UNREACHABLE, str(error))
     except OSError as error:
         return _say(NO_INPUT, f"{error.filename or 'input'}: {error.strerror or 'cannot be opened as a file'}")

@@ -39,6 +39,9 @@ HOUSE = [
     # The front door stands above core/, and beside what is on the way up to live/: live/ cannot come in by it.
     {"comfy_fsm", "comfy_fsm.live.redact", "comfy_fsm.live.rows", "comfy_fsm.live.updates", "replay.trace"},
     {"comfy_fsm.live.asks", "comfy_fsm.live.callbacks", "comfy_fsm.live.outputs", "comfy_fsm.live.writer"},
+    {"comfy_fsm.live.view"},
+    {"comfy_fsm.live.sight"},
+    {"comfy_fsm.live.watcher"},
     {"comfy_fsm.live.comfy", "comfy_fsm.live.log", "comfy_fsm.live.recorder", "comfy_fsm.live.tasks"},
     {"comfy_fsm.live.asking", "comfy_fsm.live.ears", "comfy_fsm.live.windows"},
     {"comfy_fsm.live.runner"},
@@ -57,23 +60,23 @@ HOUSE = [
     {"replay.play", "replay.report.harmless"},
     {"replay", "replay.report.document", "replay.report.terminal"},  # and the other front door
     {"replay.__main__"},
-    {"comfy_fsm.screen"},
+    {"comfy_fsm.dashboard", "comfy_fsm.live.page", "comfy_fsm.screen"},
     {"comfy_fsm.commands.options"},
-    {"comfy_fsm.commands.printing", "comfy_fsm.commands.submitting"},
+    {"comfy_fsm.commands.printing", "comfy_fsm.commands.submitting", "comfy_fsm.commands.watching"},
     {"comfy_fsm.__main__"},
 ]
 FLOORS = {module: floor for floor, rooms in enumerate(HOUSE) for module in rooms}
 
 # One library, one door: to replace it is to rewrite one file. gzip is here as zstandard's twin.
 DOORS = {
-    "aiohttp": {"comfy_fsm.testing.server", "comfy_fsm.testing.balancer"},
+    "aiohttp": {"comfy_fsm.live.page", "comfy_fsm.testing.server", "comfy_fsm.testing.balancer"},
     "pytest": {"comfy_fsm.testing.plugin"},
     "transitions": {"comfy_fsm.core.machine"},
     "aiosqlite": {"comfy_fsm.live.log"},
     "httpx": {"comfy_fsm.live.comfy"},
     "websockets": {"comfy_fsm.live.comfy"},
     "cyclopts": {"comfy_fsm.__main__", "comfy_fsm.commands.options", "replay.__main__"},
-    "rich": {"comfy_fsm.screen", "replay.report.terminal"},
+    "rich": {"comfy_fsm.dashboard", "comfy_fsm.screen", "replay.report.terminal"},
     "zstandard": {"replay.trace"},
     "gzip": {"replay.trace"},
 }

@@ -28,6 +28,10 @@ class Wrong(Exception):
     """The command was used wrongly; the text says how to use it."""
 
 
+class Unavailable(Exception):
+    """Something that the command needs is not to be had here: a port, an extra. The text says how to get it."""
+
+
 def must_exist(log: str) -> None:
     """Raise OSError where there is no such file, LogError where it is something else."""
     from comfy_fsm.live import rows

@@ -13,7 +13,7 @@ from comfy_fsm.core.answers import fold_no_answer, fold_request, fold_response, 
 from comfy_fsm.core.effects import AnyEffect, Deliver, Warn
 from comfy_fsm.core.findings import Finding
 from comfy_fsm.core.hearing import fold_binary, fold_message, report_stranger
-from comfy_fsm.core.ledger import Ledger
+from comfy_fsm.core.ledger import Ledger, Server
 from comfy_fsm.core.machine import RECOVERABLE, Signal, State
 from comfy_fsm.core.observations import AnyObservation, Entry
 from comfy_fsm.core.policy import DEFAULT, Policy
@@ -88,6 +88,20 @@ class Board:
     def takes_ids(self, server: str) -> bool:
         """Whether this server showed that it honours the prompt id of a client's choice (since 0.3.45, P10)."""
         return self._ledger.server(server).honours_ids is True
+
+    def place(self, server: str | None) -> Server:
+        """What is known of this server, however its address is spelled: to be looked at only."""
+        return self._ledger.server(server)
+
+    @property
+    def places(self) -> list[Server]:
+        """All of them, in order of first sight."""
+        return self._ledger.each_server()
+
+    @property
+    def position(self) -> int:
+        """The position of the last entry."""
+        return self._ledger.position
 
     @property
     def tasks(self) -> list[Task]:
