@@ -32,7 +32,7 @@ app = App(
     result_action="return_value",
 )
 
-for command in (submitting.run, submitting.resume, printing.tail, printing.export, watching.watch):
+for command in (submitting.run, submitting.resume, printing.tail, printing.export, watching.watch, watching.serve):
     app.command(command)
 
 

@@ -19,15 +19,13 @@ from rich.text import Text
 
 from comfy_fsm.core.findings import CODES
 from comfy_fsm.core.machine import SETTLED
-from comfy_fsm.live.view import FindingRow, ServerRow, TaskRow, View, WindowRow
+from comfy_fsm.live.view import QUIET, FindingRow, Scene, ServerRow, TaskRow, View, WindowRow
 from replay.report.harmless import harmless
 
 UNWRAPPED = 4_000
 NARROW, WIDE = 110, 150
 """Columns of a terminal below which a row leaves out whose it is, and from which on it also says what to do."""
 BAR = 16
-QUIET = 600.0
-"""Seconds after which a log is history, and ages are counted to its end: a client with tasks writes far more often."""
 _STYLES = {
     "in_progress": "bold cyan", "ending": "cyan", "uncertain": "yellow", "completed": "green", "failed": "red",
     "rejected": "red", "cancelled": "magenta", "lost": "bold red", "expired": "bold red", "error": "bold red",
@@ -36,29 +34,6 @@ _STYLES = {
 }  # fmt: skip
 _SPARKS = "▁▂▃▄▅▆▇█"
 _UNITS = ((1, "s"), (60, "min"), (3_600, "h"), (86_400, "d"))
-
-
-class Scene(NamedTuple):
-    """A view, with what is true of the moment at which it is drawn."""
-
-    name: str
-    view: View
-    now: float | None = None
-    """The time of whoever looks; None: the log speaks for itself, and its end is now."""
-    trouble: str | None = None
-    behind: bool = False
-
-    @property
-    def end(self) -> float:
-        return self.view.at or 0.0
-
-    @property
-    def at(self) -> float:
-        """What ages are counted to."""
-        return self.now if self.now is not None and 0.0 <= self.now - self.end <= QUIET else self.end
-
-    def ago(self, at: float | None) -> str:
-        return "" if at is None else span(self.at - at)
 
 
 class Terminal:
@@ -128,6 +103,10 @@ def allot(lines: int, wanted: Sequence[int]) -> list[int]:
             given[index] += more
             left -= more
     return given
+
+
+def _ago(scene: Scene, at: float | None) -> str:
+    return "" if at is None else span(scene.at - at)
 
 
 def span(seconds: float) -> str:
@@ -214,7 +193,7 @@ def _servers(scene: Scene, names: _Names, width: int) -> _Section:
             Text("" if server.queue is None else f"{server.queue:,}"),
             Text(f"{server.open:,}"),
             Text(f"{server.sockets:,}"),
-            Text(scene.ago(server.seen_at)),
+            Text(_ago(scene, server.seen_at)),
             Text(harmless(server.trouble or "", 60), "red"),
         )
 
@@ -229,7 +208,7 @@ def _windows(scene: Scene, names: _Names, width: int) -> _Section:
             Text(names.server(window.server)),
             Text(window.socket, _STYLES[window.socket]),
             Text(f"{window.open:,}"),
-            Text(scene.ago(window.heard_at)),
+            Text(_ago(scene, window.heard_at)),
         )
 
     titles = ("window", "server", "socket", "open tasks", "heard")
@@ -246,7 +225,7 @@ def _tasks(scene: Scene, names: _Names, width: int) -> _Section:
             *([] if width < NARROW else [Text(names.window(task.window)), Text(names.server(task.server))]),
             _bar(task),
             Text("" if begun is None or until is None else span(until - begun)),
-            Text(scene.ago(task.ended_at) if settled else ""),
+            Text(_ago(scene, task.ended_at) if settled else ""),
             Text(harmless(task.error, 120), "red") if task.error else Text(task.confidence or "", "dim"),
         )
 
@@ -270,7 +249,7 @@ def _findings(scene: Scene, names: _Names, width: int) -> _Section:
         advice = [Text(CODES[finding.code].advice, "italic")] if width >= WIDE else []
         return (
             Text(finding.code, _STYLES[finding.severity]),
-            Text(scene.ago(finding.at)),
+            Text(_ago(scene, finding.at)),
             Text(names.subject(finding)),
             Text(harmless(finding.text) + times),
             *advice,

@@ -188,7 +188,8 @@ def test_a_library_comes_in_by_its_door_alone(module: str) -> None:
 
 def test_what_we_depend_on_is_what_has_a_door() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = [*project["dependencies"], *project["optional-dependencies"]["testing"], "pytest"]  # whose plugin we are
+    extras = project["optional-dependencies"]
+    declared = [*project["dependencies"], *extras["testing"], *extras["serve"], "pytest"]  # whose plugin we are
     assert {re.split(r"[^\w-]", line)[0] for line in declared} == set(DOORS) - sys.stdlib_module_names | NO_DOOR
 
 

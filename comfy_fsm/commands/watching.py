@@ -8,15 +8,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 from cyclopts import Parameter
 
-from comfy_fsm.commands.options import ENDED_BY_SIGNAL, Log, must_exist
-
-if TYPE_CHECKING:
-    from comfy_fsm.dashboard import Scene
-    from comfy_fsm.live.watcher import Watcher
+from comfy_fsm.commands.options import ENDED_BY_SIGNAL, Log, Unavailable, Wrong, must_exist
 
 PACE = 0.2
 """Seconds between two pictures: soon enough for an eye, and calm."""
@@ -48,24 +44,54 @@ def watch(log: Log, *, once: Once = False, no_color: NoColor = False) -> int:
     watcher = Watcher(log)
     if once or not sys.stdout.isatty():
         watcher.open(float("inf"))
-        dashboard.show(_scene(watcher, None), color=not no_color)
+        dashboard.show(watcher.scene(), color=not no_color)
         return 0
     watcher.open(PACE)
     signal.signal(signal.SIGTERM, _end)  # else the terminal would be left on its other screen
     with dashboard.Terminal(color=not no_color) as terminal, _keys() as pressed:
         while True:
             begun = time.monotonic()
-            terminal.draw(_scene(watcher, time.time()))
+            terminal.draw(watcher.scene(time.time()))
             pause = max(PACE, SHARE * (time.monotonic() - begun))
             if pressed(0.0 if watcher.behind else pause):
                 return 0
             watcher.advance(pause)
 
 
-def _scene(watcher: Watcher, now: float | None) -> Scene:
-    from comfy_fsm.dashboard import Scene
+def serve(log: Log, *, port: Port = 8199, host: Host = "127.0.0.1") -> int:
+    """Show the same as a page for a browser on this machine, read-only, until it is ended by Ctrl-C.
 
-    return Scene(os.path.basename(watcher.path), watcher.view(), now, watcher.trouble, watcher.behind)
+    Parameters
+    ----------
+    log
+        The log, which another process may be writing.
+    port
+        Where to listen; 0 is any that is free.
+    host
+        The address to listen at. Any but this machine's own lets others read the page: there is no password.
+    """
+    try:
+        from comfy_fsm.live import page
+    except ModuleNotFoundError as error:
+        raise Unavailable(f"`serve` needs {error.name}; install it: pip install 'comfy-fsm[serve]'") from None
+    from comfy_fsm.live.watcher import Watcher
+    from comfy_fsm.screen import complain
+
+    must_exist(log)
+    if not 0 <= port <= 65_535:
+        raise Wrong(f"there is no port {port}; name one from 1 to 65535, or 0 for any that is free")
+    watcher = Watcher(log)
+    watcher.open(PACE)
+    try:
+        listening = page.listen(host, port)
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise Unavailable(f"cannot listen at {host} port {port}: {why}; name another with --port or --host") from None
+    name, port = listening.getsockname()[:2]
+    print(f"http://{f'[{name}]' if ':' in name else name}:{port}/", flush=True)
+    if not page.is_loopback(listening):
+        complain("whoever reaches this address can read the page: it has no password, and is not encrypted")
+    return page.serve(watcher, listening, host)
 
 
 def _end(number: int, _: object) -> NoReturn:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from msgspec import Struct
 
 from comfy_fsm.core.findings import CODES, GRAVITY, Severity
 from comfy_fsm.core.machine import SETTLED, State
+
+QUIET = 600.0
+"""Seconds after which a log is history, and ages are counted to its end: a client with tasks writes far more often."""
 
 
 class ServerRow(Struct, frozen=True):
@@ -101,3 +106,23 @@ class View(Struct, frozen=True):
         for code, count in self.codes.items():
             counts[CODES[code].severity] += count
         return {severity: count for severity, count in counts.items() if count}
+
+
+class Scene(NamedTuple):
+    """A view, with what is true of the moment at which it is shown."""
+
+    name: str
+    view: View
+    now: float | None = None
+    """The time of whoever looks; None: the log speaks for itself, and its end is now."""
+    trouble: str | None = None
+    behind: bool = False
+
+    @property
+    def end(self) -> float:
+        return self.view.at or 0.0
+
+    @property
+    def at(self) -> float:
+        """What ages are counted to."""
+        return self.now if self.now is not None and 0.0 <= self.now - self.end <= QUIET else self.end

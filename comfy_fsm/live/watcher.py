@@ -5,6 +5,7 @@ The log may be damaged, grow, be replaced or go away meanwhile. What was seen st
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Generator
 from contextlib import closing
@@ -16,7 +17,7 @@ from comfy_fsm.errors import LogDamaged, LogError
 from comfy_fsm.live import rows
 from comfy_fsm.live.rows import Record
 from comfy_fsm.live.sight import Sight
-from comfy_fsm.live.view import View
+from comfy_fsm.live.view import Scene
 
 PORTION = 500
 """Rows between two looks at the clock: some milliseconds of folding."""
@@ -42,9 +43,9 @@ class Watcher:
         self._told = 0  # rows that are gone are told of under a position, too, and not told again
         self._at = 0.0
 
-    def view(self) -> View:
-        """What is to be seen of what was read."""
-        return self._sight.view()
+    def scene(self, now: float | None = None) -> Scene:
+        """What is to be seen of what was read, by somebody whose time is `now`."""
+        return Scene(os.path.basename(self.path), self._sight.view(), now, self.trouble, self.behind)
 
     def open(self, seconds: float) -> None:
         """The first round. Raises LogError or OSError where there is nothing to watch: at the start that is no news."""
