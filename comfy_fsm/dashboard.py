@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from comfy_fsm.core.findings import CODES
+from comfy_fsm.core.findings import CODES, GRAVITY
 from comfy_fsm.core.machine import SETTLED
 from comfy_fsm.live.view import QUIET, FindingRow, Scene, ServerRow, TaskRow, View, WindowRow
 from replay.report.harmless import harmless
@@ -90,7 +90,16 @@ def picture(scene: Scene, width: int, height: int | None) -> RenderableType:
             used += blank + 1 + lines
     if used >= height:
         return Group(*parts[:height])
-    return Group(*parts, *[Text()] * (height - 1 - used), Text("q quits", "dim"))
+    return Group(*parts, *[Text()] * (height - 1 - used), _foot(scene.view, width))
+
+
+def _foot(view: View, width: int) -> Text:
+    """How to leave; and what to do about the newest of the gravest findings, where its row has no room for that."""
+    foot = Text("q quits", "dim", no_wrap=True, overflow="ellipsis")
+    if view.findings and width < WIDE:
+        finding = min(view.findings, key=lambda finding: GRAVITY[finding.severity])
+        foot.append(f"   {finding.code}: ", _STYLES[finding.severity]).append(CODES[finding.code].advice, "default")
+    return foot
 
 
 def allot(lines: int, wanted: Sequence[int]) -> list[int]:

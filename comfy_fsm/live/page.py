@@ -120,6 +120,7 @@ def frame_of(scene: Scene, beginnings: int) -> Frame:
         "rates": view.rates,
         "states": view.states,
         "severities": view.severities,
+        "codes": view.codes,
         "servers": view.all_servers,
         "windows": view.all_windows,
         "tasks": view.all_open + view.settled,

@@ -247,7 +247,7 @@ class Sight:
             begun_at=begun,
             ended_at=task.ended_at if task.ended_at is not None else task.settled_at,
             confidence=task.confidence,
-            error=None if error is None else _cut(": ".join(filter(None, (error.type, error.message)))),
+            error=None if error is None else _cut(": ".join(filter(None, (error.type, (error.message or "").strip())))),
         )
 
 

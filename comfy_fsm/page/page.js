@@ -132,29 +132,57 @@ function fillRow(element, table, row) {
   );
 }
 
-function fillFinding(element, row) {
-  const [, meaning, advice] = state.codes[row.code] ?? ["", "", ""];
-  element.dataset.word = row.severity;
+// findings: one card for each code, so that the advice stands once; its newest subjects are named
+
+const NAMED = 5;
+
+function card(element, code, rows) {
+  const [severity, meaning, advice] = state.codes[code] ?? ["note", "", ""];
+  const all = state.head.codes[code] ?? rows.length;
+  element.dataset.word = severity;
   const line = make("div", "line");
+  line.append(word(severity), make("code", "", code), make("span", "soft", all > 1 ? `${count(all)} of them` : ""));
+  const subjects = make("ul", "about");
+  subjects.append(...rows.slice(0, NAMED).map(subject));
+  if (all > NAMED) subjects.append(make("li", "", `and ${count(all - Math.min(rows.length, NAMED))} more`));
+  element.replaceChildren(line, make("p", "", meaning), make("p", "advice", advice), subjects);
+}
+
+function subject(row) {
+  const item = make("li");
+  if (row.prompt_id !== null) item.append("task ", task(row.prompt_id), ": ");
+  else if (row.window !== null) item.append("window ", windowed(row.window), ": ");
+  else if (row.server !== null) item.append(`${host(row.server)}: `);
   const times = row.count > 1 ? `, ${count(row.count)} times` : "";
-  const seen = ago(row.at).firstChild;
-  line.append(word(row.severity), make("code", "", row.code));
-  if (seen) {
-    const when = make("time");
-    when.append(seen, " ago");
-    line.append(when);
+  item.append(`${row.text}${times}, `, ago(row.at), ` at position ${count(row.position)}`);
+  return item;
+}
+
+function drawFindings() {
+  const known = state.tables.findings;
+  const place = document.querySelector('[data-table="findings"]');
+  const groups = new Map();
+  for (const number of known.order) {
+    const row = known.rows.get(number);
+    if (!groups.has(row.code)) groups.set(row.code, []);
+    groups.get(row.code).push(row);
   }
-  const about = make("p", "about");
-  if (row.prompt_id !== null) about.append("task ", task(row.prompt_id), " · ");
-  else if (row.window !== null) about.append("window ", windowed(row.window), " · ");
-  else if (row.server !== null) about.append(`${host(row.server)} · `);
-  about.append(`${row.text}${times} · position ${count(row.position)}`);
-  element.replaceChildren(line, make("p", "", meaning), make("p", "advice", advice), about);
+  for (const [code, element] of known.elements) {
+    if (groups.has(code)) continue;
+    element.remove();
+    known.elements.delete(code);
+  }
+  [...groups].forEach(([code, rows], index) => {
+    if (!known.elements.has(code)) known.elements.set(code, make("li"));
+    const element = known.elements.get(code);
+    card(element, code, rows);
+    if (place.children[index] !== element) place.insertBefore(element, place.children[index] ?? null);
+  });
+  fitting(place, "findings", known.order.length);
 }
 
 function body(table) {
   const place = document.querySelector(`[data-table="${table}"]`);
-  if (table === "findings") return place;
   if (!place.tBodies.length) {
     const row = place.createTHead().insertRow();
     for (const [title, classes] of COLUMNS[table]) {
@@ -191,18 +219,21 @@ function draw(table) {
   known.order.forEach((number, index) => {
     let element = known.elements.get(number);
     const fresh = element === undefined;
-    if (fresh) known.elements.set(number, (element = make(table === "findings" ? "li" : "tr")));
+    if (fresh) known.elements.set(number, (element = make("tr")));
     if (fresh || all || known.changed.has(number)) {
-      if (table === "findings") fillFinding(element, known.rows.get(number));
-      else fillRow(element, table, known.rows.get(number));
+      fillRow(element, table, known.rows.get(number));
     }
     if (place.children[index] !== element) place.insertBefore(element, place.children[index] ?? null);
   });
   known.changed = new Set();
+  fitting(place, table, known.order.length);
+}
+
+function fitting(place, table, shown) {
   const section = place.closest("section");
-  section.classList.toggle("is-empty", !known.order.length);
-  const left = state.head[table] - known.order.length;
-  section.querySelector(".more").textContent = left > 0 ? `${count(known.order.length)} shown of ${count(state.head[table])}` : "";
+  const all = state.head[table];
+  section.classList.toggle("is-empty", !shown);
+  section.querySelector(".more").textContent = all > shown ? `${count(shown)} shown of ${count(all)}` : "";
 }
 
 // head
@@ -268,6 +299,8 @@ function announce() {
 
 // the feed
 
+const DRAWN = ["tasks", "windows", "servers", "findings"]; // findings last: they name tasks and windows as the others do
+
 function take(kind, message) {
   if (kind === "view") {
     state.codes = message.codes;
@@ -277,7 +310,10 @@ function take(kind, message) {
   state.quiet = message.quiet;
   for (const [table, changed] of Object.entries(message.tables)) change(table, changed);
   drawHead();
-  for (const table of kind === "view" ? ["tasks", "windows", "servers", "findings"] : Object.keys(message.tables)) draw(table);
+  for (const table of kind === "view" ? DRAWN : DRAWN.filter((table) => table in message.tables)) {
+    if (table === "findings") drawFindings();
+    else draw(table);
+  }
   announce();
   standing();
 }
