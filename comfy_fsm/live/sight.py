@@ -35,6 +35,8 @@ LONGEST = 200
 """Characters of a name; real ids have 36."""
 SECONDS = 60
 """How long back it is told how much was seen."""
+_NEVER = 1e12
+"""Seconds since the epoch at which nothing was seen: a time like that is a lie, or milliseconds."""
 _LONGEST_LINE = 65_536
 """Bytes of a line that is kept for what it says; a `progress` has 300."""
 _MOVING: frozenset[type] = frozenset({seen.Progress, seen.Executing})
@@ -86,12 +88,12 @@ class _Rates:
     """How much was seen in which second of the log's own time; where that jumps about, the newest seconds."""
 
     def __init__(self) -> None:
-        self._second = 0
         self._counts: dict[int, int] = {}
 
     def add(self, at: float) -> None:
-        second = int(at) if -1e15 < at < 1e15 else 0
-        counts = self._counts
+        if not -_NEVER < at < _NEVER:
+            return
+        counts, second = self._counts, int(at)
         if second in counts:
             counts[second] += 1
             return
@@ -101,7 +103,7 @@ class _Rates:
             self._counts = {second: counts[second] for second in newest}
 
     def until(self, at: float | None) -> tuple[int, ...]:
-        last = int(at) if at is not None and -1e15 < at < 1e15 else 0
+        last = int(at) if at is not None and -_NEVER < at < _NEVER else 0
         return tuple(self._counts.get(second, 0) for second in range(last - SECONDS + 1, last + 1))
 
 
