@@ -76,7 +76,9 @@ class Browser:
         for entry in self.chromium.get_log("performance"):
             message = json.loads(entry["message"])["message"]
             if message["method"] == "Network.requestWillBeSent":
-                self.requests.append(message["params"]["request"]["url"])
+                url = message["params"]["request"]["url"]
+                if not url.startswith(("chrome:", "chrome-", "about:")):  # its own new tab, before any page of ours
+                    self.requests.append(url)
         return [entry["message"] for entry in self.chromium.get_log("browser")]
 
     def dialog(self) -> str | None:
@@ -226,7 +228,7 @@ def test_the_policy_of_the_page_stops_what_the_page_does_not_do(browser: Browser
     with serving(tmp_path) as page:
         browser.open(page)
         browser.chromium.execute_script(
-            "const image = document.createElement('img'); image.src = 'http://127.0.0.1:9/x'; document.body.append(image)"
+            "const image = new Image(); image.src = 'http://127.0.0.1:9/x'; document.body.append(image)"
         )
         until(lambda: any("Content Security Policy" in told for told in browser.told()))
 
