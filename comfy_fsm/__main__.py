@@ -26,7 +26,8 @@ app = App(
     name="python -m comfy_fsm",
     help="Run ComfyUI workflows, and know for sure what became of them.",
     help_epilogue="Exit status: 0 all completed · 1 a task did not complete, or a file was not saved · "
-    "64 wrong usage · 65 no workflow, or no log · 66 no such file · 69 no server answers · 70 our own fault · "
+    "64 wrong usage · 65 no workflow, or no log · 66 no such file · "
+    "69 no server answers, or a port or an extra is not to be had · 70 our own fault · "
     "130 or 143 ended by a signal.",
     version_flags=[],
     result_action="return_value",
