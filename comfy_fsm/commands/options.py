@@ -22,6 +22,10 @@ Server = Annotated[list[str], Parameter(name="--server", negative="")]
 LogFile = Annotated[str, Parameter(name="--log")]
 Folder = Annotated[str, Parameter(name="--output")]
 Token = Annotated[str | None, Parameter(name="--token-env")]
+Once = Annotated[bool, Parameter(name="--once", negative="")]
+NoColor = Annotated[bool, Parameter(name="--no-color", negative="")]
+Port = Annotated[int, Parameter(name="--port")]
+Host = Annotated[str, Parameter(name="--host")]
 
 
 class Wrong(Exception):

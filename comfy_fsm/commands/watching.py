@@ -8,21 +8,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
-from cyclopts import Parameter
-
-from comfy_fsm.commands.options import ENDED_BY_SIGNAL, Log, Unavailable, Wrong, must_exist
+from comfy_fsm.commands.options import ENDED_BY_SIGNAL, Host, Log, NoColor, Once, Port, Unavailable, Wrong, must_exist
 
 PACE = 0.2
 """Seconds between two pictures: soon enough for an eye, and calm."""
 SHARE = 10
 """A picture that took long to draw stays on show this many times as long: drawing takes no more of the time."""
-
-Once = Annotated[bool, Parameter(name="--once", negative="")]
-NoColor = Annotated[bool, Parameter(name="--no-color", negative="")]
-Port = Annotated[int, Parameter(name="--port")]
-Host = Annotated[str, Parameter(name="--host")]
 
 
 def watch(log: Log, *, once: Once = False, no_color: NoColor = False) -> int:
