@@ -62,6 +62,14 @@ class Board:
                 text = f"still {task.state} where the trace ends"
                 ledger.find("unresolved", position, at, text, task=task)
 
+    def forget(self, keep: int) -> list[Task]:
+        """Let go of the settled tasks but the last `keep`, and of their findings; what is told late changes nothing.
+
+        For those who only look, and look for long. `lost` and `expired` tasks stay, since they can be reopened. Figures
+        are then about what is left, and a POST of a forgotten id is a new task.
+        """
+        return self._ledger.let_go(keep)
+
     # out
 
     def drain(self) -> list[AnyEffect]:
@@ -221,7 +229,7 @@ def _resumed(ledger: Ledger, position: int, o: seen.Command) -> None:
 def _followed(ledger: Ledger, position: int, o: seen.Command) -> None:
     """A prompt of somebody else: no socket of ours is told of it (P1), so it is asked for (F6)."""
     server, prompt_id = ledger.server(o.server), o.data.prompt_id
-    if prompt_id is None or prompt_id in server.tasks:
+    if prompt_id is None or ledger.homes.get(prompt_id) == server.url:
         return
     ledger.order += 1
     task = Task(server=server.url, window=o.window, prompt_id=prompt_id, known_order=ledger.order)

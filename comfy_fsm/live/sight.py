@@ -33,6 +33,8 @@ GRAVE, NOTES = 40, 10
 """Findings told: notes have room of their own, so that a flood of them hides no error."""
 LONGEST = 200
 """Characters of a name; real ids have 36."""
+REMEMBERED, FORGETTING = 2_000, 20_000
+"""Settled tasks that the board keeps, and after how many observations it lets go of the others."""
 SECONDS = 60
 """How long back it is told how much was seen."""
 _NEVER = 1e12
@@ -118,7 +120,8 @@ class Sight:
         self._said: dict[str | None, _Said] = {}
         self._moved: dict[int, _Moved] = {}
         self._most_moved = 1_000
-        self._found = 0
+        self._gone = dict.fromkeys(State, 0)
+        self._counted = self._found = 0
         self._codes: dict[str, int] = {}
         self._grave: deque[tuple[int, Finding]] = deque(maxlen=GRAVE)
         self._notes: deque[tuple[int, Finding]] = deque(maxlen=NOTES)
@@ -139,15 +142,25 @@ class Sight:
             self._of(observation.server).trouble = observation.data.error
         if type(observation) is seen.Message and type(observation.data) in _MOVING:
             self._move(position, observation, line)
+        if not self._observations % FORGETTING:  # by what came, not by when: the same entries give the same view
+            self._forget()
+
+    def _forget(self) -> None:
+        """What settled long ago is counted, and let go."""
+        self.rest()
+        for task in self.board.forget(REMEMBERED):
+            self._gone[task.state] += 1
+        self._counted = len(self.board.findings)
 
     def rest(self) -> None:
         """Between two batches: what the board asks of the world is not for us, and new findings are counted."""
         self.board.drain()
         findings = self.board.findings
-        for number, finding in enumerate(islice(findings, self._found, None), self._found):
+        for finding in islice(findings, self._counted, None):
             self._codes[finding.code] = self._codes.get(finding.code, 0) + 1
-            (self._notes if finding.severity is Severity.NOTE else self._grave).append((number, finding))
-        self._found = len(findings)
+            (self._notes if finding.severity is Severity.NOTE else self._grave).append((self._found, finding))
+            self._found += 1
+        self._counted = len(findings)
 
     def _of(self, server: str | None) -> _Said:
         said = self._said.get(server)
@@ -192,7 +205,7 @@ class Sight:
             first_at=self._first_at,
             at=at,
             rates=self._rates.until(at),
-            states=_count(board.tasks),
+            states=_count(board.tasks, self._gone),
             codes=dict(sorted(self._codes.items())),
             unkept=board.unkept_findings,
             servers=tuple(self._server(place) for place in _liveliest(places)),
@@ -253,8 +266,8 @@ class Sight:
         )
 
 
-def _count(tasks: list[Task]) -> dict[State, int]:
-    counts = dict.fromkeys(State, 0)
+def _count(tasks: list[Task], gone: dict[State, int]) -> dict[State, int]:
+    counts = dict(gone)
     for task in tasks:
         counts[task.state] += 1
     return {state: count for state, count in counts.items() if count}
