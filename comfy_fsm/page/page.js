@@ -80,7 +80,7 @@ function progress(row) {
     bar.setAttribute("aria-label", "progress of the node");
     cell.append(bar, make("span", "", `${Math.round(row.share * 100)} %`));
   }
-  if (row.node !== null) cell.append(make("span", "soft", `${row.share === null ? "" : " "}node ${row.node}`));
+  if (row.node !== null) cell.append(" ", make("span", "soft node", `node ${row.node}`));
   return cell;
 }
 
@@ -102,15 +102,15 @@ const COLUMNS = {
     ["Server", "text", (row) => host(row.url)],
     ["", "short", (row) => (row.trouble === null ? word("answering") : word("not answering", `not answering: ${row.trouble}`))],
     ["Queue", "number", (row) => count(row.queue)],
-    ["Open tasks", "number", (row) => count(row.open)],
+    ["Tasks", "number", (row) => count(row.open)],
     ["Sockets", "number narrow", (row) => count(row.sockets)],
-    ["Heard", "short number", (row) => ago(row.seen_at)],
+    ["Heard", "short number narrow", (row) => ago(row.seen_at)],
   ],
   windows: [
     ["Window", "short", (row) => windowed(row.window)],
     ["Server", "text", (row) => host(row.server)],
     ["Socket", "short", (row) => word(row.socket)],
-    ["Open tasks", "number", (row) => count(row.open)],
+    ["Tasks", "number", (row) => count(row.open)],
     ["Heard", "short number narrow", (row) => ago(row.heard_at)],
   ],
 };
