@@ -31,8 +31,10 @@ if "chromium" not in os.environ.get("COMFY_FSM_REQUIRES", ""):
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    assert CHROMIUM, "COMFY_FSM_REQUIRES says that chromium is installed, and it is not"
+    assert DRIVER, "nor is chromedriver; selenium would look for one elsewhere"
     options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM or ""
+    options.binary_location = CHROMIUM
     for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
