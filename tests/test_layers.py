@@ -41,6 +41,9 @@ HOUSE = [
     # The front door stands above core/, and beside what is on the way up to live/: live/ cannot come in by it.
     {"comfy_fsm", "comfy_fsm.live.redact", "comfy_fsm.live.rows", "comfy_fsm.live.updates", "replay.trace"},
     {"comfy_fsm.live.asks", "comfy_fsm.live.callbacks", "comfy_fsm.live.outputs", "comfy_fsm.live.writer"},
+    {"comfy_fsm.live.view"},
+    {"comfy_fsm.live.sight"},
+    {"comfy_fsm.live.watcher"},
     {"comfy_fsm.live.comfy", "comfy_fsm.live.log", "comfy_fsm.live.recorder", "comfy_fsm.live.tasks"},
     {"comfy_fsm.live.asking", "comfy_fsm.live.ears", "comfy_fsm.live.windows"},
     {"comfy_fsm.live.runner"},
@@ -60,23 +63,28 @@ HOUSE = [
     # and the other front door
     {"replay", "replay.report.diagnosed", "replay.report.document", "replay.report.terminal"},
     {"replay.__main__"},
-    {"comfy_fsm.screen"},
+    {"comfy_fsm.dashboard", "comfy_fsm.live.page", "comfy_fsm.screen"},
     {"comfy_fsm.commands.options"},
-    {"comfy_fsm.commands.diagnosing", "comfy_fsm.commands.printing", "comfy_fsm.commands.submitting"},
+    {
+        "comfy_fsm.commands.diagnosing",
+        "comfy_fsm.commands.printing",
+        "comfy_fsm.commands.submitting",
+        "comfy_fsm.commands.watching",
+    },
     {"comfy_fsm.__main__"},
 ]
 FLOORS = {module: floor for floor, rooms in enumerate(HOUSE) for module in rooms}
 
 # One library, one door: to replace it is to rewrite one file. gzip is here as zstandard's twin.
 DOORS = {
-    "aiohttp": {"comfy_fsm.testing.server", "comfy_fsm.testing.balancer"},
+    "aiohttp": {"comfy_fsm.live.page", "comfy_fsm.testing.server", "comfy_fsm.testing.balancer"},
     "pytest": {"comfy_fsm.testing.plugin"},
     "transitions": {"comfy_fsm.core.machine"},
     "aiosqlite": {"comfy_fsm.live.log"},
     "httpx": {"comfy_fsm.live.comfy"},
     "websockets": {"comfy_fsm.live.comfy"},
     "cyclopts": {"comfy_fsm.__main__", "comfy_fsm.commands.options", "replay.__main__"},
-    "rich": {"comfy_fsm.screen", "replay.report.terminal"},
+    "rich": {"comfy_fsm.dashboard", "comfy_fsm.screen", "replay.report.terminal"},
     "zstandard": {"replay.trace"},
     "gzip": {"replay.trace"},
 }
@@ -188,7 +196,8 @@ def test_a_library_comes_in_by_its_door_alone(module: str) -> None:
 
 def test_what_we_depend_on_is_what_has_a_door() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = [*project["dependencies"], *project["optional-dependencies"]["testing"], "pytest"]  # whose plugin we are
+    extras = project["optional-dependencies"]
+    declared = [*project["dependencies"], *extras["testing"], *extras["serve"], "pytest"]  # whose plugin we are
     assert {re.split(r"[^\w-]", line)[0] for line in declared} == set(DOORS) - sys.stdlib_module_names | NO_DOOR
 
 

@@ -25,10 +25,18 @@ IdAndLog = Annotated[str, Parameter(name="[ID] LOG")]
 Format = Annotated[Literal["text", "json"], Parameter(name="--format")]
 NoColor = Annotated[bool, Parameter(name="--no-color", negative="", show_default=False)]
 Token = Annotated[str | None, Parameter(name="--token-env")]
+Once = Annotated[bool, Parameter(name="--once", negative="")]
+NoColor = Annotated[bool, Parameter(name="--no-color", negative="")]
+Port = Annotated[int, Parameter(name="--port")]
+Host = Annotated[str, Parameter(name="--host")]
 
 
 class Wrong(Exception):
     """The command was used wrongly; the text says how to use it."""
+
+
+class Unavailable(Exception):
+    """Something that the command needs is not to be had here: a port, an extra. The text says how to get it."""
 
 
 def must_exist(log: str) -> None:

@@ -13,7 +13,7 @@ from comfy_fsm.core.answers import fold_no_answer, fold_request, fold_response, 
 from comfy_fsm.core.effects import AnyEffect, Deliver, Warn
 from comfy_fsm.core.findings import Finding
 from comfy_fsm.core.hearing import fold_binary, fold_message, report_stranger
-from comfy_fsm.core.ledger import Ledger
+from comfy_fsm.core.ledger import Ledger, Server
 from comfy_fsm.core.machine import RECOVERABLE, Signal, State
 from comfy_fsm.core.observations import AnyObservation, Entry
 from comfy_fsm.core.policy import DEFAULT, Policy
@@ -62,6 +62,14 @@ class Board:
                 text = f"still {task.state} where the trace ends"
                 ledger.find("unresolved", position, at, text, task=task)
 
+    def forget(self, keep: int) -> list[Task]:
+        """Let go of the settled tasks but the last `keep`, and of their findings; what is told late changes nothing.
+
+        For those who only look, and look for long. `lost` and `expired` tasks stay, since they can be reopened. Figures
+        are then about what is left, and a POST of a forgotten id is a new task.
+        """
+        return self._ledger.let_go(keep)
+
     # out
 
     def drain(self) -> list[AnyEffect]:
@@ -88,6 +96,20 @@ class Board:
     def takes_ids(self, server: str) -> bool:
         """Whether this server showed that it honours the prompt id of a client's choice (since 0.3.45, P10)."""
         return self._ledger.server(server).honours_ids is True
+
+    def place(self, server: str | None) -> Server:
+        """What is known of this server, however its address is spelled: to be looked at only."""
+        return self._ledger.server(server)
+
+    @property
+    def places(self) -> list[Server]:
+        """All of them, in order of first sight."""
+        return self._ledger.each_server()
+
+    @property
+    def position(self) -> int:
+        """The position of the last entry."""
+        return self._ledger.position
 
     @property
     def tasks(self) -> list[Task]:
@@ -213,7 +235,7 @@ def _resumed(ledger: Ledger, position: int, o: seen.Command) -> None:
 def _followed(ledger: Ledger, position: int, o: seen.Command) -> None:
     """A prompt of somebody else: no socket of ours is told of it (P1), so it is asked for (F6)."""
     server, prompt_id = ledger.server(o.server), o.data.prompt_id
-    if prompt_id is None or prompt_id in server.tasks:
+    if prompt_id is None or ledger.homes.get(prompt_id) == server.url:
         return
     ledger.order += 1
     task = Task(server=server.url, window=o.window, prompt_id=prompt_id, known_order=ledger.order)

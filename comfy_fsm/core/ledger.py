@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict, deque
+from itertools import islice
 
 from msgspec import Struct, field
 
 from comfy_fsm.core.effects import AnyEffect
 from comfy_fsm.core.findings import CODES, Finding, Severity
+from comfy_fsm.core.machine import FINAL
 from comfy_fsm.core.observations import Binary, Message
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.task import Cause, CauseKind, Task
@@ -203,6 +205,39 @@ class Ledger:
         """The task turned out to be another one (P10): it never was."""
         self.tasks.pop(task.number, None)
         server.open_tasks.pop(task.number, None)
+
+    def let_go(self, keep: int) -> list[Task]:
+        """Drop the final tasks but those that settled last, and what was found about them.
+
+        Their ids stay in `homes`, for a while: a frame that comes late is then not taken for a prompt of somebody else.
+        """
+        servers = self.each_server()
+        ears = [ear for server in servers for ear in server.sockets.values()]
+        held = {id(task) for ear in ears for task in (ear.running, *ear.absent, *ear.loose)}
+        final = [task for task in self.tasks.values() if task.state in FINAL and id(task) not in held]
+        final.sort(key=lambda task: (task.settled_position, task.number))
+        gone = final[: max(0, len(final) - keep)]
+        for task in gone:
+            del self.tasks[task.number]
+            server = self.server(task.server)
+            if task.prompt_id is not None and server.tasks.get(task.prompt_id) is task:
+                del server.tasks[task.prompt_id]
+        self._let_findings_go({(task.server, task.prompt_id) for task in gone})
+        numbers = {task.number for task in gone}
+        for server in servers:
+            server.chosen = {name: task for name, task in server.chosen.items() if task.number not in numbers}
+        for prompt_id in list(islice(self.homes, max(0, len(self.homes) - self.policy.homes))):
+            if prompt_id not in self.server(self.homes[prompt_id]).tasks:
+                del self.homes[prompt_id]
+        return gone
+
+    def _let_findings_go(self, gone: set[tuple[str, str | None]]) -> None:
+        self.findings = [each for each in self.findings if (each.server, each.prompt_id) not in gone]
+        self.found = {key: each for key, each in self.found.items() if key[2:] not in gone}
+        for server in self.each_server():
+            for ear in server.sockets.values():
+                kept = {name: note for name, note in ear.overheard.items() if (server.url, name) not in gone}
+                ear.overheard = kept
 
     def ear(self, task: Task) -> Socket | None:
         """The socket to which the server addresses this task; None where it addresses nobody (P2)."""
