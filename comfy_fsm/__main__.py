@@ -51,7 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
     except InvariantBroken as error:
         return _say(options.OUR_FAULT, f"{error}; please report it, with the log")
     except Exception as error:
-        return _say(options.OUR_FAULT, f"our own fault: {type(error).__name__}: {error}; please report it, with the log")
+        return _say(
+            options.OUR_FAULT, f"our own fault: {type(error).__name__}: {error}; please report it, with the log"
+        )
 
 
 def _say(status: int, text: str) -> int:

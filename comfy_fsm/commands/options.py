@@ -26,7 +26,6 @@ Format = Annotated[Literal["text", "json"], Parameter(name="--format")]
 NoColor = Annotated[bool, Parameter(name="--no-color", negative="", show_default=False)]
 Token = Annotated[str | None, Parameter(name="--token-env")]
 Once = Annotated[bool, Parameter(name="--once", negative="")]
-NoColor = Annotated[bool, Parameter(name="--no-color", negative="")]
 Port = Annotated[int, Parameter(name="--port")]
 Host = Annotated[str, Parameter(name="--host")]
 
