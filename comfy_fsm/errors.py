@@ -14,6 +14,8 @@
     ├── ClientError              the client cannot do what was asked
     │   ├── BadServerUrl         no http(s) address of a server       (fault: the caller's)
     │   ├── BadWorkflow          no workflow in API format            (fault: the caller's)
+    │   ├── SecretInWorkflow     the log may not hold it              (fault: the caller's)
+    │   ├── BacklogFull          too many jobs wait                   (fault: the caller's)
     │   ├── ServerUnreachable    no ComfyUI answers there             (fault: the server's, or the network's)
     │   ├── HandshakeRefused     the socket wants other credentials   (fault: the caller's)
     │   ├── UnsafeOutput         a file name that could do harm       (fault: the server's)
@@ -99,6 +101,14 @@ class BadServerUrl(ClientError):
 
 class BadWorkflow(ClientError):
     """It is no workflow in API format; nothing was sent."""
+
+
+class SecretInWorkflow(ClientError):
+    """What waits must be written down whole, and this may not be; nothing was enqueued."""
+
+
+class BacklogFull(ClientError):
+    """As many jobs wait as may; nothing was enqueued."""
 
 
 class ServerUnreachable(ClientError):

@@ -10,6 +10,7 @@ from collections import OrderedDict, deque
 
 from msgspec import Struct, field
 
+from comfy_fsm.core.backlog import Backlog
 from comfy_fsm.core.effects import AnyEffect
 from comfy_fsm.core.findings import CODES, Finding, Severity
 from comfy_fsm.core.observations import Binary, Message
@@ -109,6 +110,7 @@ class Ledger:
         self.due = float("inf")
         self._timers: list[tuple[float, int, Task]] = []
         self.overdue: list[Task] = []
+        self.backlog = Backlog(policy.jobs, policy.acts)
 
     # servers, sockets, tasks
 
