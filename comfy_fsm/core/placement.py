@@ -146,8 +146,9 @@ class Placement:
         self._ageing = ageing_seconds
         self._round = round_seconds
         self._affinity = affinity
-        self._lanes: dict[str, list[tuple[float, int, Job]]] = {}
-        self._waiting: dict[str, str] = {}
+        self._lanes: dict[str, list[tuple[float, int, int, Job]]] = {}
+        self._waiting: dict[str, tuple[str, int]] = {}
+        self._numbers = 0
         self._counts: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -156,15 +157,16 @@ class Placement:
     def wait(self, job: Job) -> None:
         """Take a job in; it may be one that was taken out before, and comes into its old turn."""
         lane = job.graph if job.graph in self._lanes or len(self._lanes) < _LANES else _SHARED
-        heapq.heappush(self._lanes.setdefault(lane, []), (self.level(job), job.position, job))
-        self._waiting[job.prompt_id] = lane
+        self._numbers += 1  # it may be there once before, or have been moved: no two entries are alike
+        heapq.heappush(self._lanes.setdefault(lane, []), (self.level(job), job.position, self._numbers, job))
+        self._waiting[job.prompt_id] = lane, self._numbers
         self._counts[lane] = self._counts.get(lane, 0) + 1
 
     def withdraw(self, prompt_id: str) -> None:
         """Its place in the heap stays until its turn comes."""
-        lane = self._waiting.pop(prompt_id, None)
-        if lane is not None:
-            self._counts[lane] -= 1
+        waits = self._waiting.pop(prompt_id, None)
+        if waits is not None:
+            self._counts[waits[0]] -= 1
 
     def level(self, job: Job) -> float:
         """The lower, the sooner: one of priority.p counts as enqueued p × ageing seconds earlier.
@@ -179,21 +181,25 @@ class Placement:
         """Whose turn it is: the lowest level, there the longest, of those the first."""
         best, turn = None, (math.inf, 0.0, 0)
         for lane, heap in list(self._lanes.items()):
-            while heap and self._waiting.get(heap[0][2].prompt_id) != lane:
+            while heap and self._waiting.get(heap[0][3].prompt_id) != (lane, heap[0][2]):
                 heapq.heappop(heap)
             if not heap:
                 del self._lanes[lane], self._counts[lane]
                 continue
-            level, position, job = heap[0]
+            level, position, _, job = heap[0]
             if best is None or level <= turn[0]:
                 this = (level, -self.durations.size(job.graph), position)
                 if this < turn:
                     best, turn = job, this
         return best
 
-    def _turn(self, waiting: tuple[int, Job]) -> tuple[float, float, int]:
-        position, job = waiting
-        return self.level(job), -self.durations.size(job.graph), position
+    def _turn(self, job: Job) -> tuple[float, float, int]:
+        return self.level(job), -self.durations.size(job.graph), job.position
+
+    def _left(self) -> list[Job]:
+        """What waits, in no order: only where that is little."""
+        entries = ((name, number, job) for name, lane in self._lanes.items() for _, _, number, job in lane)
+        return [job for name, number, job in entries if self._waiting.get(job.prompt_id) == (name, number)]
 
     def next(self, now: float) -> tuple[Job, Place] | None:
         """The next job and its server, which counts it from now on; None while nothing should be placed."""
@@ -217,14 +223,13 @@ class Placement:
 
         A server that would be given to one of a later level is given to the head: nobody of it may wait for that one.
         """
-        jobs = sorted((heap[1:] for lane in self._lanes.values() for heap in lane), key=self._turn)
-        jobs = [(position, job) for position, job in jobs if job.prompt_id in self._waiting]
+        jobs = sorted(self._left(), key=self._turn)
         usable = [place for place in self.places.values() if place.usable]
-        longest = sorted(jobs, key=lambda each: -self.durations.size(each[1].graph))
-        seconds = [[self._takes(job, place) for place in usable] for _, job in longest]
+        longest = sorted(jobs, key=lambda job: -self.durations.size(job.graph))
+        seconds = [[self._takes(job, place) for place in usable] for job in longest]
         plan = assign(seconds, [self._waits(place, now) for place in usable])
-        planned = {job.prompt_id: usable[server] for (_, job), server in zip(longest, plan, strict=True)}
-        for _, job in jobs:
+        planned = {job.prompt_id: usable[server] for job, server in zip(longest, plan, strict=True)}
+        for job in jobs:
             place = planned[job.prompt_id]
             if place.has_room:
                 return (job if self.level(job) == self.level(head) else head), place
