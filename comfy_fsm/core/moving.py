@@ -31,7 +31,8 @@ def never_ran(ledger: Ledger, task: Task) -> str | None:
         return None
     if task.state is State.LOST and not task.accepted:
         return "it was never accepted, and its absence is proved (P29)"
-    if task.state is State.CANCELLED and task.recalled and task.started_at is None and not task.over:
+    vanished = task.state is State.CANCELLED and task.confirmed_by == "queue" and task.started_at is None
+    if vanished and task.recalled:
         return "it was taken back while it was pending, and its absence is proved (P29, P30)"
     return None
 
