@@ -1,4 +1,4 @@
-"""Placing, in numbers alone: how near the best plan, whose turn it is, how many at once, and what a duration should be."""
+"""Placing, in numbers alone: how near the best plan, whose turn it is, how many at once, what a duration should be."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def workload(seed: int, jobs: tuple[int, int]) -> tuple[list[float], list[float]
 
 
 def dispatched(sizes: Sequence[float], paces: Sequence[float], *, known: bool, affinity: float = 1.1) -> float:
-    """The makespan of placing on servers that work off their queues; durations known beforehand, or learned by and by."""
+    """The makespan on servers that work off their queues; durations known beforehand, or learned by and by."""
     placement = Placement([Place(str(number)) for number in range(len(paces))], affinity=affinity)
     for size, (number, pace) in product(sorted(set(sizes)) if known else (), enumerate(paces)):
         placement.durations.learn(f"graph {size}", str(number), size * pace)
@@ -67,7 +67,8 @@ def round_robin(counts: list[int], number: int) -> int:
 
 def least_queue(sizes: Sequence[float], paces: Sequence[float]) -> float:
     """The fewest open tasks, looked at anew whenever a task ends: two at a server, like ours."""
-    now, open_ones, free, running, left = 0.0, [0] * len(paces), [0.0] * len(paces), list[tuple[float, int]](), list(sizes)
+    now, open_ones, free, left = 0.0, [0] * len(paces), [0.0] * len(paces), list(sizes)
+    running: list[tuple[float, int]] = []
     while left or running:
         while left and min(open_ones) < 2:
             server = open_ones.index(min(open_ones))

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from comfy_fsm.errors import LogError
 
@@ -21,6 +21,7 @@ Log = Annotated[str, Parameter(name="LOG")]
 Server = Annotated[list[str], Parameter(name="--server", negative="")]
 LogFile = Annotated[str, Parameter(name="--log")]
 Folder = Annotated[str, Parameter(name="--output")]
+Capacity = Annotated[int | None, Parameter(name="--capacity", validator=validators.Number(gte=1))]
 Token = Annotated[str | None, Parameter(name="--token-env")]
 
 

@@ -16,6 +16,8 @@ import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, NamedTuple, Self
 
+from msgspec.structs import replace
+
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.backlog import Job
 from comfy_fsm.core.effects import Result
@@ -70,19 +72,12 @@ class Dispatcher:
         look_seconds: float = 5.0,
         extra_data: Mapping[str, Any] | None = None,
     ) -> None:
-        capacities = {**dict.fromkeys(client.servers, 2), **_by_server(client, capacity)}
-        weighed = _by_server(client, weights or {})
-        _must_be_positive(affinity=affinity, ageing_seconds=ageing_seconds, **weighed, **capacities)
+        _must_be_positive(affinity=affinity, ageing_seconds=ageing_seconds, look_seconds=look_seconds)
         first, limit = retry_seconds
         still = client._policy.warn_seconds if still_seconds is None else still_seconds
-        places = [
-            Place(
-                url, capacities[url], weighed.get(url, 1.0),
-                # Out until it answers a first time: who is away from the beginning should be given nothing.
-                Health(first_seconds=first, limit_seconds=limit, still_seconds=still, standing=Standing.OUT),
-            )
-            for url in client.servers
-        ]  # fmt: skip
+        # Out until it answers a first time: who is away from the beginning should be given nothing.
+        health = Health(first_seconds=first, limit_seconds=limit, still_seconds=still, standing=Standing.OUT)
+        places = _places(client, capacity, weights or {}, health)
         self._client = client
         self._placement = Placement(
             places, ageing_seconds=ageing_seconds, round_seconds=round_seconds, affinity=affinity
@@ -356,6 +351,16 @@ class Dispatcher:
         began = task.started_at or max(task.submitted_at, self._ended_at.get(task.server, 0.0))
         self._ended_at[task.server] = task.ended_at
         self._placement.durations.learn(job.graph, task.server, max(task.ended_at - began, 0.0))
+
+
+def _places(
+    client: Client, capacity: int | Mapping[str, int], weights: Mapping[str, float], fresh: Health
+) -> list[Place]:
+    capacities = dict.fromkeys(client.servers, 2) | _by_server(client, capacity)
+    weighed = dict.fromkeys(client.servers, 1.0) | _by_server(client, weights)
+    _must_be_positive(**{f"the capacity of {url}": value for url, value in capacities.items()})
+    _must_be_positive(**{f"the weight of {url}": value for url, value in weighed.items()})
+    return [Place(url, capacities[url], weighed[url], replace(fresh)) for url in client.servers]
 
 
 def _by_server(client: Client, given: Any) -> dict[str, Any]:

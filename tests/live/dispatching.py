@@ -6,9 +6,9 @@ python -m tests.live.dispatching LOG JOBS URL...
 import asyncio
 import sys
 
+from comfy_fsm.live import rows
 from comfy_fsm.live.client import Client
 from comfy_fsm.live.dispatch import Dispatcher
-from comfy_fsm.live import rows
 from tests.live.stage import QUICK, graph, outcome
 
 

@@ -100,7 +100,7 @@ def live_through(arrivals: list[Arrival], troubles: list[Trouble]) -> Day:
 
     async def story(servers: list[Virtual]) -> None:
         log = MemoryLog()
-        with mock.patch("comfy_fsm.live.client.MemoryLog", lambda: log):
+        with mock.patch("comfy_fsm.live.client.MemoryLog", return_value=log):
             async with (
                 Client([server.url for server in servers], policy=POLICY) as client,
                 Dispatcher(client, capacity=CAPACITY, ageing_seconds=AGEING, still_seconds=30.0) as dispatcher,
@@ -185,7 +185,7 @@ def test_nothing_starves_runs_twice_or_passes_a_limit_under_any_schedule(
     assert max(ran.values(), default=0) <= 1, "a workflow ran twice"
     kinds = {trouble.kind for trouble in troubles}
     for color, end in enumerate(day.outcomes):
-        assert end == "completed" or kinds & {"away", "restarted", "cut"}, "only a server that may have forgotten loses a task"
+        assert end == "completed" or kinds & {"away", "restarted", "cut"}, "only who may have forgotten loses a task"
         assert end != "completed" or ran[color] == 1
         assert end in ("completed", "lost", "cancelled")
 

@@ -214,4 +214,3 @@ def play(story: Callable[[list[Virtual]], Awaitable[None]], steps: list[float]) 
         with suppress(RuntimeError):
             loop.run_until_complete(asyncio.sleep(0))
         loop.close()
-
