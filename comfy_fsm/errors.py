@@ -185,7 +185,8 @@ class TaskError(ComfyFsmError):
         told = ": ".join(part for part in (failure.type, failure.message) if part) if failure else ""
         where = f" in node {failure.node_id!r:.80}" if failure and failure.node_id else ""
         why = f" ({told[:MAX_TOLD]!r}{where})" if told else where
-        super().__init__(f"task {result.prompt_id!r} {self.happened}{why} on {result.server}; {self.again}")
+        place = result.server or "no server yet"
+        super().__init__(f"task {result.prompt_id!r} {self.happened}{why} on {place}; {self.again}")
         self.result = result
         self.server = result.server
         self.prompt_id = result.prompt_id

@@ -132,6 +132,8 @@ class Dispatcher:
         self._client.dispatcher = None
         for handle in self.waiting:
             handle.abandon(ClientClosed("the dispatcher was closed before this job was placed; it waits in the log"))
+            self._held.drop(handle)
+            await handle.close()
 
     # what an application asks for
 

@@ -99,14 +99,19 @@ class Patrol:
             self._asking.want(task.prompt_id, self._runner.clock(), look=True)
 
     def _warn(self) -> None:
-        """Once for each time that it is taken out while something of ours is there."""
+        """Once for each time that it is taken out: what waits may wait for it alone, what is there is bound to it."""
         standing = self.place.health.standing
         if standing is self._warned:
             return
         self._warned = standing
-        if standing in _AWAY and (tasks := self.tasks):
-            why = "does not answer" if standing is Standing.OUT else "answers, and nothing moves there (P34)"
-            ids = ", ".join(str(task.prompt_id)[:8] for task in tasks[:5])
+        if standing not in _AWAY:
+            return
+        tasks = self.tasks
+        why = "refuses or does not answer" if standing is Standing.OUT else "answers, and nothing moves there (P34)"
+        ids = ", ".join(str(task.prompt_id)[:8] for task in tasks[:5])
+        if not tasks:
+            logger.warning("%s %s: it gets no jobs until that changes", self.place.url, why)
+        else:
             logger.warning(
                 "%s %s: it gets no further jobs, and %d of ours stay bound to it (%s), since they may have run; "
                 "they go on when it does",

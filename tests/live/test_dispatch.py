@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -16,14 +18,17 @@ import pytest
 
 from comfy_fsm import Board, Entry, read
 from comfy_fsm.core import observations as seen
+from comfy_fsm.core import wire
 from comfy_fsm.errors import BacklogFull, BadServerUrl, BadWorkflow, ClientClosed, ClientError, SecretInWorkflow
 from comfy_fsm.live import rows
 from comfy_fsm.live.client import Client
 from comfy_fsm.live.dispatch import Dispatcher
+from comfy_fsm.live.log import Log
 from comfy_fsm.testing import FakeComfy, picture
 from replay import replay
 from tests.live.stage import QUICK, graph, outcome
 
+ROOT = Path(__file__).resolve().parents[2]
 FAST: dict[str, Any] = {"look_seconds": 0.1, "retry_seconds": (0.05, 0.5)}
 Story = Callable[[list[FakeComfy], Client, Dispatcher], Awaitable[None]]
 
@@ -317,3 +322,50 @@ def test_servers_that_give_ids_of_their_own_are_dispatched_to_as_well(version: s
             assert fake.runs.keys() == {task.prompt_id for task in tasks}
 
     asyncio.run(told())
+
+
+# the command
+
+
+async def command(*words: object, cwd: Path) -> tuple[int | None, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "comfy_fsm", *map(str, words), cwd=cwd, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    async with asyncio.timeout(60):
+        said, complained = await process.communicate()
+    return process.returncode, said.decode(), complained.decode()
+
+
+def test_run_with_a_capacity_places_by_and_by_and_resume_places_what_waits(tmp_path: Path) -> None:
+    async def told() -> None:
+        names = [f"{number}.json" for number in range(4)]
+        for number, name in enumerate(names):
+            (tmp_path / name).write_text(json.dumps(picture(number)))
+        async with FakeComfy() as fake:
+            status, _, complained = await command("run", *names, "--server", fake.url, "--capacity", 1, cwd=tmp_path)
+            assert (status, complained) == (0, "")
+            assert len(fake.runs) == 4
+            async with Client(fake.url, log=tmp_path / "comfy-fsm.log") as client, Dispatcher(client) as dispatcher:
+                await dispatcher.drain(fake.url)
+                await dispatcher.enqueue(picture(9))
+                await client.close()  # what follows is an operator's word, written by nobody who could place it
+            async with await Log.open(tmp_path / "comfy-fsm.log") as log:
+                undrain = seen.Command(at=time.time(), server=fake.url, data=seen.CommandData("undrain"))
+                await log.append(wire.encode(undrain))
+            assert len(fake.runs) == 4
+            status, _, complained = await command("resume", "--server", fake.url, cwd=tmp_path)
+            assert (status, complained) == (0, "")
+            assert len(fake.runs) == 5
+
+    asyncio.run(told())
+    assert len(list(tmp_path.glob("picture_*.png"))) == 5
+
+
+@pytest.mark.parametrize("capacity", ["0", "-1", "many"])
+def test_a_capacity_is_a_number_above_zero(tmp_path: Path, capacity: str) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(picture()))
+    words = ("run", "a.json", "--server", "http://127.0.0.1:9", f"--capacity={capacity}")
+    status, said, complained = asyncio.run(command(*words, cwd=tmp_path))
+    assert (status, said, complained.count("\n")) == (64, "", 1)
+    assert not (tmp_path / "comfy-fsm.log").exists()
