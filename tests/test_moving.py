@@ -166,6 +166,13 @@ def test_what_the_application_cancelled_is_moved_by_nobody() -> None:
     assert not told.moves()
 
 
+def test_what_the_application_was_told_of_is_moved_by_nobody() -> None:
+    told = begun()
+    told.post("a", status=401, body=None)
+    told.line("delivered", {"prompt_id": "a", "state": "rejected"}, server=HERE)
+    assert not told.moves()
+
+
 @pytest.mark.parametrize("state", ["pending", "in_progress", "completed", "never enqueued"])
 def test_without_a_proof_a_rebind_changes_nothing(state: str) -> None:
     told = begun() if state != "never enqueued" else Told()

@@ -21,8 +21,8 @@ of the workflow, and would be said again."""
 
 def never_ran(ledger: Ledger, task: Task) -> str | None:
     """Why it is certain that this task did not run and will not; None where it may have, or may still."""
-    if task.posts != 1 or task.job is None or not task.wanted:
-        return None
+    if task.posts != 1 or task.job is None or not task.wanted or task.delivered:
+        return None  # whoever was told of its end may have acted on it
     if task.undelivered and not task.accepted and (task.unanswered or task.state is State.LOST):
         return "the connection for its POST was refused: nothing was sent (P8)"
     if task.state is State.REJECTED and task.refused in ELSEWHERE:

@@ -290,12 +290,12 @@ class Client:
         if (result.server, prompt_id) not in self._handles:
             for handle in list(self._handles.values()):
                 self._rename(handle)
+        if self.dispatcher is not None and await self.dispatcher.moves(result):
+            return
         handle = self._handles.get((result.server, prompt_id)) or self._handle(
             prompt_id, result.window or "", result.server
         )
         if result.state == State.LOST and await self._post_again(handle):
-            return
-        if self.dispatcher is not None and await self.dispatcher.moves(result):
             return
         await handle.settle(result)
         self._handles.pop((result.server, prompt_id), None)

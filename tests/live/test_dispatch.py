@@ -253,6 +253,7 @@ def test_what_a_refusing_server_never_got_is_done_by_another_and_a_bad_workflow_
         tasks = [await dispatcher.enqueue(picture(number)) for number in range(6)]
         assert [await outcome(task) for task in tasks] == ["completed"] * 6
         assert dispatcher.standings[fakes[0].url] == "out"
+        assert not client.tasks
         bad = await dispatcher.enqueue({"1": {"class_type": "NoSuchNode", "inputs": {}}})
         assert await outcome(bad) == "rejected"
         assert len(fakes[1].runs) == 6
