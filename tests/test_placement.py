@@ -159,7 +159,7 @@ def test_the_order_is_of_priority_and_age_and_nobody_is_overtaken_beyond_the_bou
         assert later.at - earlier.at <= (later.priority - earlier.priority) * 60 + length + 1e-6
 
 
-@given(st.lists(st.sampled_from(["next", "end", "fail", "answer", "succeed", "drain"]), max_size=60))
+@given(st.lists(st.sampled_from(["next", "end", "fail", "answer", "accept", "drain"]), max_size=60))
 def test_a_server_never_holds_more_than_it_may(acts: list[str]) -> None:
     place = Place("one", capacity=2)
     placement = Placement([place])
@@ -175,8 +175,8 @@ def test_a_server_never_holds_more_than_it_may(acts: list[str]) -> None:
             place.drained = not place.drained
         elif act in ("fail", "answer"):
             getattr(place.health, act)(now)
-        elif act == "succeed":
-            place.health.succeed()
+        elif act == "accept":
+            place.health.accept()
         assert len(place.jobs) <= 2
 
 
@@ -263,8 +263,10 @@ def test_a_server_that_fails_is_left_alone_for_twice_as_long_each_time_and_tried
         health.answer(now)
         assert health.room(5) == 1
     assert waits == [1, 2, 4, 8, 8, 8]
-    health.succeed()
-    assert (health.room(5), health.failures) == (5, 0)
+    health.accept()
+    assert (health.room(5), health.failures) == (5, 6)
+    health.complete()
+    assert health.failures == 0
 
 
 def test_a_server_where_nothing_moves_is_out_until_something_does() -> None:
@@ -278,3 +280,20 @@ def test_a_server_where_nothing_moves_is_out_until_something_does() -> None:
     assert health.room(5) == 0  # that it answers was never in doubt
     health.see(frozenset("bcd"), 3, 200.0)
     assert health.room(5) == 1
+    health.accept()
+    assert health.room(5) == 1  # it accepted before, too
+    health.complete()
+    assert health.room(5) == 5
+
+
+def test_a_queue_that_we_emptied_ourselves_is_no_movement_and_each_trial_comes_later() -> None:
+    health, now, waits = Health(still_seconds=10, limit_seconds=60), 0.0, []
+    for trial in "abcde":
+        health.see(frozenset(trial), 0, now)
+        health.see(frozenset(trial), 0, now := now + 10)
+        assert health.standing is Standing.STILL
+        began = now
+        while health.standing is Standing.STILL:
+            health.see(frozenset(), 0, now := now + 1, frozenset(trial))
+        waits.append(now - began)
+    assert waits == [10, 20, 40, 60, 60]

@@ -1,7 +1,7 @@
 """Whether a server may be given tasks: taken out when it fails or stands still, and tried again, ever later.
 
-    up ──fail──► out ──answer, from `again_at` on──► trial ──succeed──► up
-     └──stall──► still ──anything moves──► trial     trial ──fail──► out, for twice as long
+    up ──fail──► out ──answer, from `again_at` on──► trial ──accept──► up      trial ──fail──► out, twice as long
+     └──stall──► still ──anything moves, or it is empty from `again_at` on──► trial ──complete──► up
 
 Must know no clock and no socket: time is an argument, and whoever asks says what came of it.
 """
@@ -41,6 +41,8 @@ class Health(Struct, eq=False):
     failures: int = 0
     again_at: float = 0.0
     moved_at: float = 0.0
+    _doubt: Standing = Standing.OUT
+    """Why it was taken out last."""
     _listed: frozenset[str] = frozenset()
     _frames: int = 0
 
@@ -59,22 +61,35 @@ class Health(Struct, eq=False):
         if self.standing is Standing.OUT and now >= self.again_at:
             self.standing = Standing.TRIAL
 
-    def succeed(self) -> None:
-        """It accepted a task: what is wrong with it will show in what becomes of the task."""
-        if self.standing is Standing.TRIAL:
-            self.standing, self.failures = Standing.UP, 0
+    def accept(self) -> None:
+        """It accepted a task: what it refused before, it does again. One that stood still did so, too."""
+        if self.standing is Standing.TRIAL and self._doubt is Standing.OUT:
+            self.standing = Standing.UP
 
-    def see(self, listed: frozenset[str], frames: int, now: float) -> None:
-        """What its queue lists, and how many frames came of our tasks: something left, or was told of, or nothing."""
-        if not listed or not self._listed or self._listed - listed or frames != self._frames:
+    def complete(self) -> None:
+        """It ran a task to its end: whatever was doubted, it works."""
+        self.failures = 0
+        if self.standing is Standing.TRIAL:
+            self.standing = Standing.UP
+
+    def see(self, listed: frozenset[str], frames: int, now: float, removed: frozenset[str] = frozenset()) -> None:
+        """What its queue lists, how many frames came of our tasks, and what we took out of that queue ourselves.
+
+        That something left it by itself, or was told of, is movement; that we emptied it is none, but leaves nothing to
+        see: then a task may try, later each time.
+        """
+        moved = bool(self._listed - listed - removed) or frames > self._frames
+        if moved or not listed or not self._listed:
             self.moved_at = now
-            if self.standing is Standing.STILL:
-                self.standing = Standing.TRIAL
+        if self.standing is Standing.STILL and (moved or (not listed and now >= self.again_at)):
+            self.standing = Standing.TRIAL
         self._listed, self._frames = listed, frames
         if listed and now - self.moved_at >= self.still_seconds and self.standing in (Standing.UP, Standing.TRIAL):
             self._leave(Standing.STILL, now)
 
     def _leave(self, standing: Standing, now: float) -> None:
-        self.standing = standing
-        self.again_at = now + min(self.first_seconds * 2 ** min(self.failures, 16), self.limit_seconds)
+        first = self.first_seconds if standing is Standing.OUT else self.still_seconds
+        limit = max(self.limit_seconds, first)
+        self.standing = self._doubt = standing
+        self.again_at = now + min(first * 2 ** min(self.failures, 16), limit)
         self.failures += 1

@@ -262,7 +262,7 @@ class Dispatcher:
         if task.unanswered or task.refused in ELSEWHERE:
             place.health.fail(self._client._runner.clock())
         else:
-            place.health.succeed()
+            place.health.accept()
         if task.job is None:  # withdrawn while it was posted, and cancelled since
             self._free(prompt_id, place.url)
         elif task.undelivered and not task.settled:
@@ -307,6 +307,8 @@ class Dispatcher:
         if task is None or (job := task.job) is None:
             return False
         self._free(job.prompt_id, task.server)
+        if task.started_at is not None and task.state in (State.COMPLETED, State.FAILED):
+            self._placement.places[task.server].health.complete()
         if task.state is State.COMPLETED:
             self._learn(task, job)
         moved = await self._may_move(task) and await self._move(task)

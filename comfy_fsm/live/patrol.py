@@ -45,6 +45,7 @@ class Patrol:
         self._relieved = relieved
         self._told = told
         self._warned: Standing | None = None
+        self._removed: set[str] = set()
         self._wanted = asyncio.Event()
 
     @property
@@ -79,7 +80,8 @@ class Patrol:
         else:
             listed, tasks = frozenset(parts[0] + parts[1]), self.tasks
             place.health.answer(clock())
-            place.health.see(listed, sum(task.frames for task in tasks), clock())
+            place.health.see(listed, sum(task.frames for task in tasks), clock(), frozenset(self._removed))
+            self._removed &= listed
             place.others = len(listed - {task.prompt_id for task in tasks})
             if (place.drained or place.health.standing is Standing.STILL) and self._relieved():
                 await self._recall([task for task in tasks if task.state is State.PENDING])
@@ -95,6 +97,7 @@ class Patrol:
                 data = seen.CommandData("recall", task.prompt_id)
                 command = seen.Command(at=self._runner.clock(), window=task.window, server=task.server, data=data)
                 await self._runner.recorder.write(command)
+            self._removed.add(task.prompt_id)
             await self._asking.ask(asks.delete([task.prompt_id]), task.window)
             self._asking.want(task.prompt_id, self._runner.clock(), look=True)
 
