@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from comfy_fsm.errors import LogError
 
@@ -24,6 +24,7 @@ Folder = Annotated[str, Parameter(name="--output")]
 IdAndLog = Annotated[str, Parameter(name="[ID] LOG")]
 Format = Annotated[Literal["text", "json"], Parameter(name="--format")]
 NoColor = Annotated[bool, Parameter(name="--no-color", negative="", show_default=False)]
+Capacity = Annotated[int | None, Parameter(name="--capacity", validator=validators.Number(gte=1))]
 Token = Annotated[str | None, Parameter(name="--token-env")]
 Once = Annotated[bool, Parameter(name="--once", negative="")]
 Port = Annotated[int, Parameter(name="--port")]

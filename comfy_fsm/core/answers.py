@@ -89,6 +89,7 @@ def fold_no_answer(ledger: Ledger, position: int, o: seen.NoAnswer) -> None:
     if o.data.error.startswith(_CONNECTION_LOST):  # refused is not slow (P8)
         question.server.go_out(ledger.order, Cause("outage", position, o.at, what=o.data.error[:MAX_WHAT]))
     if question.task is not None:
+        question.task.undelivered = o.data.error.startswith(_CONNECTION_LOST)
         doubt(ledger, question.task, position, o.at, o.data.error)
     _unreachable(ledger, question, position, o.at, o.data.error)
 
@@ -187,7 +188,7 @@ def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: in
     for prompt_id, record in records.items():
         task = _bound_here(ledger, server, prompt_id, question.window, position, at, "answered")
         if task is not None:
-            task.last_sign = at
+            task.last_sign, task.shown_order = at, question.order
             moved(ledger, task, position, at)
             weigh(ledger, task, record, "history", position, at)
     asked = server.tasks.get(question.prompt_id or "")
@@ -245,6 +246,8 @@ def _queue_answered(ledger: Ledger, question: Question, raw: Raw, position: int,
     for listing, signal in ((running, Signal.RUN), (pending, Signal.QUEUE)):
         for prompt_id in listing:
             task = _bound_here(ledger, server, prompt_id, question.window, position, at, "listed")
+            if task is not None:
+                task.shown_order = question.order
             if task is not None and not task.settled:
                 _listed(ledger, task, signal, "queue", position, at)
 

@@ -10,11 +10,13 @@ from collections.abc import Callable
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.answers import fold_no_answer, fold_request, fold_response, give_up_questions
+from comfy_fsm.core.backlog import Backlog
 from comfy_fsm.core.effects import AnyEffect, Deliver, Warn
 from comfy_fsm.core.findings import Finding
 from comfy_fsm.core.hearing import fold_binary, fold_message, report_stranger
 from comfy_fsm.core.ledger import Ledger, Server
 from comfy_fsm.core.machine import RECOVERABLE, Signal, State
+from comfy_fsm.core.moving import COMMANDS, fold_job, never_ran, witness_for
 from comfy_fsm.core.observations import AnyObservation, Entry
 from comfy_fsm.core.policy import DEFAULT, Policy
 from comfy_fsm.core.settling import ask_queue, catch_up, judge_absence, judge_ear, move, settle
@@ -110,6 +112,28 @@ class Board:
     def position(self) -> int:
         """The position of the last entry."""
         return self._ledger.position
+
+    @property
+    def backlog(self) -> Backlog:
+        """What waits to be posted; read only."""
+        return self._ledger.backlog
+
+    def listed(self, server: str) -> frozenset[str] | None:
+        """The ids that the queue of this server listed last, whoever's they are; None while it listed nothing."""
+        queues = self._ledger.server(server).queues
+        return queues[-1].ids if queues else None
+
+    def open_at(self, server: str) -> list[Task]:
+        """The tasks at this server that are not settled."""
+        return list(self._ledger.server(server).open_tasks.values())
+
+    def may_move(self, task: Task) -> str | None:
+        """Why it is certain that its job was not run and will not be, if it is."""
+        return never_ran(self._ledger, task)
+
+    def witness_for(self, task: Task) -> Task | None:
+        """A task by whose record the server of this one could show that it forgot nothing since."""
+        return witness_for(self._ledger, task)
 
     @property
     def tasks(self) -> list[Task]:
@@ -249,6 +273,8 @@ def _commanded(ledger: Ledger, position: int, o: seen.Command) -> None:
         return _resumed(ledger, position, o)
     if o.data.name == "follow":
         return _followed(ledger, position, o)
+    if o.data.name in COMMANDS:
+        return fold_job(ledger, position, o)
     for task in ledger.tasks_of(o.data.prompt_id or "", o.server):
         if o.data.name == "recover":
             recoverable = task.state in RECOVERABLE

@@ -11,6 +11,7 @@ from itertools import islice
 
 from msgspec import Struct, field
 
+from comfy_fsm.core.backlog import Backlog
 from comfy_fsm.core.effects import AnyEffect
 from comfy_fsm.core.findings import CODES, Finding, Severity
 from comfy_fsm.core.machine import FINAL
@@ -158,6 +159,7 @@ class Ledger:
         self.due = float("inf")
         self._timers: list[tuple[float, int, Task]] = []
         self.overdue: list[Task] = []
+        self.backlog = Backlog(policy.jobs, policy.acts)
 
     # servers, sockets, tasks
 

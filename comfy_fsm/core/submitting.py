@@ -37,6 +37,7 @@ def fold_submission(ledger: Ledger, question: Question, position: int, o: seen.R
     elif not known.posts:
         _take_submission(ledger, known, submission, position, o)
     known.posts += 1
+    known.job = ledger.backlog.take(chosen) or known.job
     question.task = known
     replay_waiting(ledger, known)
 
@@ -76,6 +77,7 @@ def fold_acceptance(ledger: Ledger, question: Question, position: int, o: seen.R
         refusal = wire.body(o.data.body, evidence.Refusal)
         failure = refusal.failure() if refusal else Failure(message=f"HTTP {o.data.status}")
         task.error = task.error or failure
+        task.refused = o.data.status
         task.point_to_end("response", o.at) if task.unanswered else None
         _refuse(ledger, task, position, o.at)
     else:
@@ -157,6 +159,7 @@ def _rebind(ledger: Ledger, task: Task, server: Server, given: str) -> Task:
     adopted.window, adopted.client_id, adopted.posts = task.window, task.client_id, task.posts
     adopted.submitted_at, adopted.submitted_order = task.submitted_at, task.submitted_order
     adopted.submitted_position = task.submitted_position
+    adopted.job, adopted.recalled = task.job, task.recalled
     if not adopted.settled:
         reached = adopted.reached
         adopted.sinks, adopted.must = task.sinks, task.must - reached

@@ -10,6 +10,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from comfy_fsm.core.backlog import Job
 from comfy_fsm.core.effects import Failure, Output, Result
 from comfy_fsm.core.machine import REASONS, RECOVERABLE, SETTLED, Signal, State, step
 
@@ -90,6 +91,12 @@ class Task(Struct, eq=False):
     cause: Cause | None = None
     posts: int = 0
     delivered: bool = False
+    job: Job | None = None
+    """What waited in the backlog until this task was posted for it; None again once it was moved to another task."""
+    wanted: bool = True
+    """The application did not cancel it."""
+    recalled: bool = False
+    """It was to be taken back from its server, if it did not run yet."""
 
     # what the socket told
     frames: int = 0
@@ -133,6 +140,12 @@ class Task(Struct, eq=False):
     looks: int = 0
     asked: bool = False
     """Its record is wanted, and no answer came yet: not asked for again by each further signal of its end."""
+    shown_order: int = 0
+    """The last answer that showed it: its server remembers what was there when it was accepted, and since."""
+    undelivered: bool = False
+    """The connection for its POST was refused: nothing was sent."""
+    refused: int | None = None
+    """The status that refused its POST."""
     bare: bool = False
     """Its record was seen, and had no status: it ended; a frame that comes later may tell how."""
 

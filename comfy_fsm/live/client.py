@@ -31,7 +31,7 @@ from comfy_fsm.live.log import Log, MemoryLog
 from comfy_fsm.live.recorder import Noted
 from comfy_fsm.live.redact import Redactor
 from comfy_fsm.live.runner import Runner
-from comfy_fsm.live.tasks import TaskHandle
+from comfy_fsm.live.tasks import Dispatches, TaskHandle
 from comfy_fsm.live.updates import Update, prompt_of, update_of
 from comfy_fsm.live.windows import Window
 
@@ -77,6 +77,7 @@ class Client:
         self._runner: Runner
         self._watching: asyncio.Task[None] | None = None
         self._closed = False
+        self.dispatcher: Dispatches | None = None
 
     def _hidden(self) -> Iterable[str]:
         """What the headers hold, but for what the addresses say anyway: a `Host`, say."""
@@ -257,7 +258,7 @@ class Client:
     ) -> TaskHandle:
         handle = self._handles[server, prompt_id] = TaskHandle(
             prompt_id, client_id, server, state=self._state, cancel=self._cancel, cut=self._cut,
-            fetch=lambda output: self._fetch(output, client_id, server),
+            fetch=lambda output: self._fetch(output, handle.window, handle.server),
             on_progress=on_progress, on_complete=on_complete,
         )  # fmt: skip
         return handle
@@ -273,7 +274,7 @@ class Client:
 
     def _state(self, handle: TaskHandle) -> str:
         task = self._runner.board.task(handle.prompt_id, handle.server)
-        return str(task.state) if task is not None else "submitting"
+        return str(task.state) if task is not None else "submitting" if handle.server else "waiting"
 
     # from the runner
 
@@ -294,6 +295,8 @@ class Client:
         if (result.server, prompt_id) not in self._handles:
             for handle in list(self._handles.values()):
                 self._rename(handle)
+        if self.dispatcher is not None and await self.dispatcher.moves(result):
+            return
         handle = self._handles.get((result.server, prompt_id)) or self._handle(
             prompt_id, result.window or "", result.server
         )
@@ -311,6 +314,8 @@ class Client:
 
     async def _cancel(self, handle: TaskHandle) -> bool:
         """By id only: where the server would interrupt whatever runs (P31), it is not asked to."""
+        if not handle.server:
+            return self.dispatcher is not None and await self.dispatcher.withdraw(handle)
         asking, prompt_id, window = self._runner.askings[handle.server], handle.prompt_id, handle.window
         command = seen.CommandData("cancel", prompt_id)
         now = self._runner.clock()
