@@ -1,6 +1,7 @@
 """Make ComfyUI clients tell the truth about their tasks: fold what was seen, decide once, on evidence."""
 
 from comfy_fsm.core.board import Board
+from comfy_fsm.core.diagnosis import Diagnosis, diagnose
 from comfy_fsm.core.effects import Deliver, Failure, FetchHistory, LookAtQueue, OpenSocket, Output, Result, Warn
 from comfy_fsm.core.findings import CODES, Finding, Severity
 from comfy_fsm.core.machine import TABLE, Signal, State, step
@@ -18,6 +19,7 @@ __all__ = [
     "Command",
     "Deliver",
     "Delivered",
+    "Diagnosis",
     "Entry",
     "Failure",
     "FetchHistory",
@@ -34,6 +36,7 @@ __all__ = [
     "Task",
     "Tick",
     "Warn",
+    "diagnose",
     "encode",
     "measure",
     "message_line",

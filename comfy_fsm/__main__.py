@@ -9,22 +9,26 @@ import sys
 import cyclopts
 from cyclopts import App
 
-from comfy_fsm.commands import measuring, printing, submitting
-from comfy_fsm.commands.options import BAD_DATA, ENDED_BY_SIGNAL, NO_INPUT, OUR_FAULT, UNREACHABLE, USAGE, Wrong
+from comfy_fsm.commands import diagnosing, measuring, options, printing, submitting, watching
 from comfy_fsm.errors import BadServerUrl, BadWorkflow, ClientError, InvariantBroken, LogError
 
 app = App(
     name="python -m comfy_fsm",
     help="Run ComfyUI workflows, and know for sure what became of them.",
     help_epilogue="Exit status: 0 all completed · 1 a task did not complete, or a file was not saved · "
-    "64 wrong usage · 65 no workflow, or no log · 66 no such file · 69 no server answers · 70 our own fault · "
+    "64 wrong usage · 65 no workflow, or no log · 66 no such file · "
+    "69 no server answers, or a port or an extra is not to be had · 70 our own fault · "
     "130 or 143 ended by a signal.",
     version_flags=[],
     result_action="return_value",
 )
 
-for command in (submitting.run, submitting.resume, printing.tail, printing.export, measuring.metrics):
+for command in (
+    submitting.run, submitting.resume, printing.tail, printing.export, measuring.metrics,
+    watching.watch, watching.serve,
+):  # fmt: skip
     app.command(command)
+app.command(diagnosing.diagnose, usage=diagnosing.USAGE, help_epilogue=diagnosing.STATUS)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,23 +38,25 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         return int(app(arguments or sys.argv[1:], exit_on_error=False, print_error=False) or 0)
-    except (Wrong, cyclopts.CycloptsError, BadServerUrl) as error:
-        return _say(USAGE, str(error))
+    except (options.Wrong, cyclopts.CycloptsError, BadServerUrl) as error:
+        return _say(options.USAGE, str(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ENDED_BY_SIGNAL + signal.SIGINT
+        return options.ENDED_BY_SIGNAL + signal.SIGINT
     except KeyboardInterrupt:
-        return ENDED_BY_SIGNAL + signal.SIGINT
+        return options.ENDED_BY_SIGNAL + signal.SIGINT
     except (BadWorkflow, LogError) as error:
-        return _say(BAD_DATA, str(error))
-    except ClientError as error:
-        return _say(UNREACHABLE, str(error))
+        return _say(options.BAD_DATA, str(error))
+    except (ClientError, options.Unavailable) as error:
+        return _say(options.UNREACHABLE, str(error))
     except OSError as error:
-        return _say(NO_INPUT, f"{error.filename or 'input'}: {error.strerror or 'cannot be opened as a file'}")
+        return _say(options.NO_INPUT, f"{error.filename or 'input'}: {error.strerror or 'cannot be opened as a file'}")
     except InvariantBroken as error:
-        return _say(OUR_FAULT, f"{error}; please report it, with the log")
+        return _say(options.OUR_FAULT, f"{error}; please report it, with the log")
     except Exception as error:
-        return _say(OUR_FAULT, f"our own fault: {type(error).__name__}: {error}; please report it, with the log")
+        return _say(
+            options.OUR_FAULT, f"our own fault: {type(error).__name__}: {error}; please report it, with the log"
+        )
 
 
 def _say(status: int, text: str) -> int:

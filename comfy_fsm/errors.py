@@ -14,6 +14,8 @@
     ├── ClientError              the client cannot do what was asked
     │   ├── BadServerUrl         no http(s) address of a server       (fault: the caller's)
     │   ├── BadWorkflow          no workflow in API format            (fault: the caller's)
+    │   ├── SecretInWorkflow     the log may not hold it              (fault: the caller's)
+    │   ├── BacklogFull          too many jobs wait                   (fault: the caller's)
     │   ├── ServerUnreachable    no ComfyUI answers there             (fault: the server's, or the network's)
     │   ├── HandshakeRefused     the socket wants other credentials   (fault: the caller's)
     │   ├── UnsafeOutput         a file name that could do harm       (fault: the server's)
@@ -102,6 +104,14 @@ class BadWorkflow(ClientError):
     """It is no workflow in API format; nothing was sent."""
 
 
+class SecretInWorkflow(ClientError):
+    """What waits must be written down whole, and this may not be; nothing was enqueued."""
+
+
+class BacklogFull(ClientError):
+    """As many jobs wait as may; nothing was enqueued."""
+
+
 class ServerUnreachable(ClientError):
     """Nothing answers at `server`, or nothing that is ComfyUI: no evidence about any task (P33)."""
 
@@ -187,7 +197,8 @@ class TaskError(ComfyFsmError):
         told = ": ".join(part for part in (failure.type, failure.message) if part) if failure else ""
         where = f" in node {failure.node_id!r:.80}" if failure and failure.node_id else ""
         why = f" ({told[:MAX_TOLD]!r}{where})" if told else where
-        super().__init__(f"task {result.prompt_id!r} {self.happened}{why} on {result.server}; {self.again}")
+        place = result.server or "no server yet"
+        super().__init__(f"task {result.prompt_id!r} {self.happened}{why} on {place}; {self.again}")
         self.result = result
         self.server = result.server
         self.prompt_id = result.prompt_id

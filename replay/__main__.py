@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from replay.play import Replay
 
 _STDIN = "standard input"
+_ID = re.compile(r"\w[\w-]*")
 USAGE, NOT_A_TRACE, NO_INPUT, OUR_FAULT, CUT_SHORT = 64, 65, 66, 70, 130
 
 app = App(
@@ -39,6 +41,7 @@ def command(
     window: Annotated[str | None, Parameter(name="--window")] = None,
     output: Annotated[str | None, Parameter(name="--output")] = None,
     no_color: Annotated[bool, Parameter(name="--no-color", negative="", show_default=False)] = False,
+    diagnose: Annotated[str | None, Parameter(name="--diagnose")] = None,
 ) -> int:
     """Replay.
 
@@ -56,14 +59,20 @@ def command(
         Write the report to this file instead of standard output.
     no_color
         No colours; the environment variable NO_COLOR does the same.
+    diagnose
+        Explain all tasks, or those whose prompt id begins with the word after it: what is missing, what to do next.
     """
     if not traces:
         raise _Wrong("name a trace, a log, or - for standard input; --help tells more")
     named = ["-" if trace == _STDIN else trace for trace in traces]
     _refuse_the_same(named, output)
-    found = _replay(named, task, window)
+    if diagnose and task is not None:
+        raise _Wrong("--diagnose and --task name a task each; one is enough")
+    wanted = diagnose or task
+    found = _replay(named, wanted, window)
+    write = _write if diagnose is None else _explain
     with _opened(output) as file:
-        _write(found, file, format, False if no_color else None, story=task is not None)
+        write(found, file, format, False if no_color else None, wanted is not None)
     return found.exit_status
 
 
@@ -96,19 +105,41 @@ def _replay(traces: list[str], task: str | None, window: str | None) -> Replay:
     with terminal.progress(sys.stderr) as watch:
         found = replay(*traces, task=task, window=window, watch=watch)
     if task is not None and not found.tasks:
-        raise _Wrong(f"no task's prompt id begins with {task!r}; run without --task to see them all")
+        raise _Wrong(f"no task's prompt id begins with {task!r}; leave it out to see them all")
     if window is not None and not found.tasks and not found.findings:
         raise _Wrong(f"no window's id begins with {window!r}, or it has no task and no finding")
     return found
 
 
-def _write(found: Replay, file: IO[str], format: str, color: bool | None, *, story: bool) -> None:
+def _write(found: Replay, file: IO[str], format: str, color: bool | None, story: bool) -> None:
     from replay.report import document, terminal
 
     if format == "json":
         file.write(document.encode(found) + "\n")
     else:
         terminal.draw(found, file, color=color, story=story)
+
+
+def _explain(found: Replay, file: IO[str], format: str, color: bool | None, whole: bool) -> None:
+    from replay.report import diagnosed, document, terminal
+
+    if format == "json":
+        file.write(document.encode_diagnoses(found) + "\n")
+    else:
+        terminal.lay_out(found, file, lambda width: diagnosed.lines(found, width, whole=whole), color=color)
+
+
+def _with_id(arguments: list[str]) -> list[str]:
+    """`--diagnose` with the id after it as one word: what could be a trace, or is an option, is none."""
+    given: list[str] = []
+    for word in arguments:
+        if given[-1:] == ["--diagnose"]:
+            given[-1] = "--diagnose="
+            if _ID.fullmatch(word) and not os.path.exists(word):
+                given[-1] += word
+                continue
+        given.append(word)
+    return [*given[:-1], "--diagnose="] if given[-1:] == ["--diagnose"] else given
 
 
 class _Wrong(Exception):
@@ -124,7 +155,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         # a lone hyphen is an option without a name to the command-line library, and standard input to everybody else
         given = [_STDIN if argument == "-" else argument for argument in arguments or sys.argv[1:]]
-        return int(app(given, exit_on_error=False, print_error=False) or 0)
+        return int(app(_with_id(given), exit_on_error=False, print_error=False) or 0)
     except (_Wrong, cyclopts.CycloptsError) as error:
         return _say(USAGE, str(error))
     except BrokenPipeError:

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from comfy_fsm.core import wire
 from comfy_fsm.core.board import Board
+from comfy_fsm.core.diagnosis import Diagnosis, Explanation, explain, loose
 from comfy_fsm.core.findings import Finding, Severity
 from comfy_fsm.core.metrics import Metrics, measure
 from comfy_fsm.core.observations import AnyObservation, Damaged
@@ -81,6 +82,7 @@ class Replay(Struct, frozen=True, kw_only=True):
     unkept_findings: int
     codes: dict[str | None, list[str]]
     origins: Origins
+    board: Board
 
     @property
     def exit_status(self) -> int:
@@ -89,6 +91,11 @@ class Replay(Struct, frozen=True, kw_only=True):
     def codes_of(self, task: Task) -> list[str]:
         """The codes of the findings about this task."""
         return self.codes.get(task.prompt_id, []) if task.prompt_id is not None else []
+
+    def diagnose(self) -> tuple[list[Diagnosis], list[Explanation]]:
+        """Its tasks, explained; and what of its findings is about none of the board's tasks."""
+        told = {id(finding) for finding in self.findings}
+        return explain(self.board, self.tasks), loose(self.board, lambda finding: id(finding) in told)
 
     def line_of(self, finding: Finding) -> int:
         return self.origins.line(finding.positions[0])
@@ -203,6 +210,7 @@ class _Play:
             unkept_findings=self.board.unkept_findings,
             codes=codes,
             origins=self.origins,
+            board=self.board,
         )
 
 

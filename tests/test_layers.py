@@ -27,26 +27,33 @@ HOUSE = [
         "comfy_fsm.core.observations",
         "comfy_fsm.core.policy",
     },
+    {"comfy_fsm.core.backlog", "comfy_fsm.core.health", "comfy_fsm.core.planning"},
+    {"comfy_fsm.core.placement"},
     {"comfy_fsm.core.task", "comfy_fsm.core.wire"},
     {"comfy_fsm.core.tally"},
     {"comfy_fsm.core.evidence", "comfy_fsm.core.ledger"},
     {"comfy_fsm.core.settling"},
-    {"comfy_fsm.core.frames", "comfy_fsm.core.sockets"},
+    {"comfy_fsm.core.frames", "comfy_fsm.core.moving", "comfy_fsm.core.sockets"},
     {"comfy_fsm.core.hearing"},
     {"comfy_fsm.core.submitting"},
     {"comfy_fsm.core.answers"},
     {"comfy_fsm.core.board"},
-    {"comfy_fsm.core.figures", "comfy_fsm.core.metrics"},
-    {"comfy_fsm.core.alerts", "comfy_fsm.live.companions"},
+    {"comfy_fsm.core.case", "comfy_fsm.core.figures", "comfy_fsm.core.metrics"},
+    {"comfy_fsm.core.alerts", "comfy_fsm.core.explaining", "comfy_fsm.live.companions"},
+    {"comfy_fsm.core.diagnosis"},
     # The front door stands above core/, and beside what is on the way up to live/: live/ cannot come in by it.
     {"comfy_fsm", "comfy_fsm.live.redact", "comfy_fsm.live.rows", "comfy_fsm.live.updates", "replay.trace"},
     {"comfy_fsm.live.asks", "comfy_fsm.live.callbacks", "comfy_fsm.live.outputs", "comfy_fsm.live.writer"},
+    {"comfy_fsm.live.view"},
+    {"comfy_fsm.live.sight"},
+    {"comfy_fsm.live.watcher"},
     {"comfy_fsm.live.comfy", "comfy_fsm.live.log", "comfy_fsm.live.recorder", "comfy_fsm.live.tasks"},
     {"comfy_fsm.live.asking", "comfy_fsm.live.ears", "comfy_fsm.live.windows"},
     {"comfy_fsm.live.runner"},
     {"comfy_fsm.live.client"},
-    {"comfy_fsm.live.blocking", "comfy_fsm.live.errand"},
-    {"comfy_fsm.live.alerts", "comfy_fsm.live.exporter", "comfy_fsm.live.spans"},
+    {"comfy_fsm.live.blocking", "comfy_fsm.live.holding", "comfy_fsm.live.patrol"},
+    {"comfy_fsm.live.dispatch"},
+    {"comfy_fsm.live.alerts", "comfy_fsm.live.errand", "comfy_fsm.live.exporter", "comfy_fsm.live.spans"},
     # The fake ComfyUI knows nothing of our client, and our client nothing of it.
     {"comfy_fsm.testing.faults", "comfy_fsm.testing.pictures", "comfy_fsm.testing.profiles"},
     {"comfy_fsm.testing.nodes", "comfy_fsm.testing.publishing"},
@@ -58,25 +65,32 @@ HOUSE = [
     {"comfy_fsm.testing"},
     {"comfy_fsm.testing.__main__", "comfy_fsm.testing.plugin"},
     {"replay.play", "replay.report.harmless"},
-    {"replay", "replay.report.document", "replay.report.terminal"},  # and the other front door
+    # and the other front door
+    {"replay", "replay.report.diagnosed", "replay.report.document", "replay.report.terminal"},
     {"replay.__main__"},
-    {"comfy_fsm.screen"},
+    {"comfy_fsm.dashboard", "comfy_fsm.live.page", "comfy_fsm.screen"},
     {"comfy_fsm.commands.options"},
-    {"comfy_fsm.commands.measuring", "comfy_fsm.commands.printing", "comfy_fsm.commands.submitting"},
+    {
+        "comfy_fsm.commands.diagnosing",
+        "comfy_fsm.commands.measuring",
+        "comfy_fsm.commands.printing",
+        "comfy_fsm.commands.submitting",
+        "comfy_fsm.commands.watching",
+    },
     {"comfy_fsm.__main__"},
 ]
 FLOORS = {module: floor for floor, rooms in enumerate(HOUSE) for module in rooms}
 
 # One library, one door: to replace it is to rewrite one file. gzip is here as zstandard's twin.
 DOORS = {
-    "aiohttp": {"comfy_fsm.testing.server", "comfy_fsm.testing.balancer"},
+    "aiohttp": {"comfy_fsm.live.page", "comfy_fsm.testing.server", "comfy_fsm.testing.balancer"},
     "pytest": {"comfy_fsm.testing.plugin"},
     "transitions": {"comfy_fsm.core.machine"},
     "aiosqlite": {"comfy_fsm.live.log"},
     "httpx": {"comfy_fsm.live.comfy"},
     "websockets": {"comfy_fsm.live.comfy"},
     "cyclopts": {"comfy_fsm.__main__", "comfy_fsm.commands.options", "replay.__main__"},
-    "rich": {"comfy_fsm.screen", "replay.report.terminal"},
+    "rich": {"comfy_fsm.dashboard", "comfy_fsm.screen", "replay.report.terminal"},
     "prometheus_client": {"comfy_fsm.live.exporter"},
     "opentelemetry": {"comfy_fsm.live.spans"},
     "zstandard": {"replay.trace"},
@@ -190,8 +204,9 @@ def test_a_library_comes_in_by_its_door_alone(module: str) -> None:
 
 def test_what_we_depend_on_is_what_has_a_door() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = [line for name in ("testing", "prometheus", "otel") for line in project["optional-dependencies"][name]]
-    declared = [*project["dependencies"], *extras, "pytest"]  # whose plugin we are
+    extras = project["optional-dependencies"]
+    optional = [line for name in ("testing", "serve", "prometheus", "otel") for line in extras[name]]
+    declared = [*project["dependencies"], *optional, "pytest"]  # whose plugin we are
     imported = {"prometheus-client": "prometheus_client", "opentelemetry-api": "opentelemetry"}  # elsewhere as declared
     names = {re.split(r"[^\w-]", line)[0] for line in declared}
     assert {imported.get(name, name) for name in names} == set(DOORS) - sys.stdlib_module_names | NO_DOOR

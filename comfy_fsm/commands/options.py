@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from comfy_fsm.errors import LogError
 
@@ -22,11 +22,22 @@ Server = Annotated[list[str], Parameter(name="--server", negative="")]
 Named = Annotated[list[str] | None, Parameter(name="--server", negative="")]
 LogFile = Annotated[str, Parameter(name="--log")]
 Folder = Annotated[str, Parameter(name="--output")]
+IdAndLog = Annotated[str, Parameter(name="[ID] LOG")]
+Format = Annotated[Literal["text", "json"], Parameter(name="--format")]
+NoColor = Annotated[bool, Parameter(name="--no-color", negative="", show_default=False)]
+Capacity = Annotated[int | None, Parameter(name="--capacity", validator=validators.Number(gte=1))]
 Token = Annotated[str | None, Parameter(name="--token-env")]
+Once = Annotated[bool, Parameter(name="--once", negative="")]
+Port = Annotated[int, Parameter(name="--port")]
+Host = Annotated[str, Parameter(name="--host")]
 
 
 class Wrong(Exception):
     """The command was used wrongly; the text says how to use it."""
+
+
+class Unavailable(Exception):
+    """Something that the command needs is not to be had here: a port, an extra. The text says how to get it."""
 
 
 def must_exist(log: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from comfy_fsm.commands.options import Folder, LogFile, Server, Token, Workflows, Wrong, must_exist, opening
+from comfy_fsm.commands.options import Capacity, Folder, LogFile, Server, Token, Workflows, Wrong, must_exist, opening
 from comfy_fsm.errors import BadWorkflow
 
 MOST = 64 * 1024 * 1024  # bytes of a workflow file; real ones have some hundred thousand
@@ -16,6 +16,7 @@ def run(
     server: Server,
     log: LogFile = "comfy-fsm.log",
     output: Folder = ".",
+    capacity: Capacity = None,
     token_env: Token = None,
 ) -> int:
     """Submit workflows in API format, follow them, and save what they produce.
@@ -30,6 +31,8 @@ def run(
         The log in which everything is written down; made if there is none.
     output
         The folder to save files into.
+    capacity
+        How many tasks a server may hold at once; the rest waits in the log, and goes to whichever ends it first.
     token_env
         Name of an environment variable that holds a token; it is sent as a bearer token.
     """
@@ -41,10 +44,17 @@ def run(
     graphs, open_client = [(name, _workflow(name)) for name in workflows], opening(server, log, token_env)
     os.makedirs(output, exist_ok=True)
     with Bars() as screen:
-        return errand.submit(graphs, output, open_client, screen)
+        return errand.submit(graphs, output, open_client, screen, capacity)
 
 
-def resume(*, server: Server, log: LogFile = "comfy-fsm.log", output: Folder = ".", token_env: Token = None) -> int:
+def resume(
+    *,
+    server: Server,
+    log: LogFile = "comfy-fsm.log",
+    output: Folder = ".",
+    capacity: Capacity = None,
+    token_env: Token = None,
+) -> int:
     """Take up what an earlier process left in its log: open tasks, and results that nobody got.
 
     Parameters
@@ -55,6 +65,8 @@ def resume(*, server: Server, log: LogFile = "comfy-fsm.log", output: Folder = "
         The log of the earlier process.
     output
         The folder to save files into.
+    capacity
+        How many tasks a server may hold at once; the rest waits in the log, and goes to whichever ends it first.
     token_env
         Name of an environment variable that holds a token; it is sent as a bearer token.
     """
@@ -65,7 +77,7 @@ def resume(*, server: Server, log: LogFile = "comfy-fsm.log", output: Folder = "
     open_client = opening(server, log, token_env)
     os.makedirs(output, exist_ok=True)
     with Bars() as screen:
-        return errand.resume(output, open_client, screen)
+        return errand.resume(output, open_client, screen, capacity)
 
 
 def _workflow(name: str) -> dict[str, Any]:

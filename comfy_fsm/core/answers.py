@@ -12,13 +12,21 @@ from msgspec import Raw
 
 from comfy_fsm.core import evidence, wire
 from comfy_fsm.core import observations as seen
-from comfy_fsm.core.ledger import Act, Ledger, Question, QueueAnswer, Server
+from comfy_fsm.core.ledger import MAX_WHAT, Act, Ledger, Question, QueueAnswer, Server
 from comfy_fsm.core.machine import Signal
 from comfy_fsm.core.settling import ask_history, ask_queue, judge_absence, move, moved, settle, weigh
 from comfy_fsm.core.sockets import note_gap
 from comfy_fsm.core.submitting import doubt, fold_acceptance, fold_submission, recognise
-from comfy_fsm.core.task import Task
+from comfy_fsm.core.task import Cause, CauseKind, Task
 
+_ABOUT_TASKS = frozenset({"post", "history", "histories", "queue"})
+"""Questions that every ComfyUI has an answer to: without one, it is not there, or is something else (P33)."""
+_ACTS: dict[str, tuple[CauseKind, ...]] = {
+    "act-interrupt": ("interrupt",),
+    "act-queue": ("delete",),
+    "act-cancel": ("interrupt", "delete"),
+    "act-history": ("clear-history",),
+}
 _CONNECTION_LOST = ("ConnectError", "ConnectionRefused", "ClientConnector", "ECONNREFUSED")
 
 
@@ -66,7 +74,7 @@ def fold_response(ledger: Ledger, position: int, o: seen.Response) -> None:
     elif question.kind == "features" and status in (200, 404):
         question.server.honours_ids = status == 200  # both came with 0.3.45 (P10)
     elif status != 200:
-        _unreachable(ledger, question, o.at, "absent" if (question.kind, status) == ("job", 404) else "unreachable")
+        _unreachable(ledger, question, position, o.at, f"HTTP {status}")
     elif question.kind in ("history", "histories"):
         _history_answered(ledger, question, raw, position, o.at)
     elif question.kind == "queue":
@@ -80,10 +88,11 @@ def fold_no_answer(ledger: Ledger, position: int, o: seen.NoAnswer) -> None:
     if question is None:
         return
     if o.data.error.startswith(_CONNECTION_LOST):  # refused is not slow (P8)
-        question.server.outage_order = ledger.order
+        question.server.go_out(ledger.order, Cause("outage", position, o.at, what=o.data.error[:MAX_WHAT]))
     if question.task is not None:
-        doubt(ledger, question.task, position, o.at)
-    _unreachable(ledger, question, o.at)
+        question.task.undelivered = o.data.error.startswith(_CONNECTION_LOST)
+        doubt(ledger, question.task, position, o.at, o.data.error)
+    _unreachable(ledger, question, position, o.at, o.data.error)
 
 
 _ROUTES = {
@@ -135,12 +144,16 @@ def give_up_questions(ledger: Ledger, window: str | None, position: int, at: flo
         if question.window == window and not question.answered:
             question.answered = True
             if question.task is not None:
-                doubt(ledger, question.task, position, at)
+                doubt(ledger, question.task, position, at, "its process ended")
 
 
-def _unreachable(ledger: Ledger, question: Question, at: float, counted: str = "unreachable") -> None:
+def _unreachable(ledger: Ledger, question: Question, position: int, at: float, what: str) -> None:
     """No evidence at all (P33): only a reason to ask again, later."""
-    ledger.tally.looks[counted] += question.kind in _LOOKS
+    ledger.tally.looks["absent" if (question.kind, what) == ("job", "HTTP 404") else "unreachable"] += (
+        question.kind in _LOOKS
+    )
+    if question.kind in _ABOUT_TASKS:
+        question.server.miss(position, at, what)
     task = question.server.tasks.get(question.prompt_id or "")
     if task is not None and not task.settled:
         task.asked, task.looks = False, task.looks + 1
@@ -153,7 +166,6 @@ def _unreachable(ledger: Ledger, question: Question, at: float, counted: str = "
 def _act(ledger: Ledger, question: Question, position: int, o: seen.Request) -> None:
     """Remember who interrupted or removed what: if a task vanishes, it was somebody (P27, P30, P31)."""
     ids: frozenset[str] | None = None
-    kinds = {"act-interrupt": ("interrupt",), "act-cancel": ("interrupt", "delete"), "act-queue": ("delete",)}
     if question.kind == "act-interrupt":
         interrupt = wire.body(o.data.body, evidence.Interrupt)
         ids = frozenset({interrupt.prompt_id}) if interrupt and interrupt.prompt_id is not None else None
@@ -162,8 +174,8 @@ def _act(ledger: Ledger, question: Question, position: int, o: seen.Request) -> 
     else:
         removal = wire.body(o.data.body, evidence.Removal) or evidence.Removal()
         ids = None if removal.clear else frozenset(removal.delete or ())
-    for kind in kinds.get(question.kind, ("clear-history",)):
-        question.act = Act(kind, o.window, ids, ledger.order, position)
+    for kind in _ACTS[question.kind]:
+        question.act = Act(kind, o.window, ids, ledger.order, position, o.at)
         ledger.remember_act(question.server, question.act)
 
 
@@ -173,8 +185,9 @@ def _act(ledger: Ledger, question: Question, position: int, o: seen.Request) -> 
 def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: int, at: float) -> None:
     records = wire.body(raw, dict[str, evidence.Record])
     if records is None:
-        return _unreachable(ledger, question, at)
+        return _unreachable(ledger, question, position, at, "no JSON of a history")
     server = question.server
+    server.answer()
     unanswered = [task for task in server.open_tasks.values() if task.unanswered]
     if unanswered:
         for prompt_id, record in records.items():
@@ -182,7 +195,7 @@ def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: in
     for prompt_id, record in records.items():
         task = _bound_here(ledger, server, prompt_id, question.window, position, at, "answered")
         if task is not None:
-            task.last_sign = at
+            task.last_sign, task.shown_order = at, question.order
             moved(ledger, task, position, at)
             weigh(ledger, task, record, "history", position, at)
     asked = server.tasks.get(question.prompt_id or "")
@@ -190,7 +203,7 @@ def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: in
         if records and question.kind == "history":  # of another prompt alone: no answer to what was asked (R2.2)
             text = "the answer is about another prompt"
             ledger.find("history-incomplete", position, at, text, task=asked)
-            return _unreachable(ledger, question, at)
+            return _unreachable(ledger, question, position, at, text)
         _empty(ledger, asked, question, position, at)
     if question.kind == "histories":  # what bears no mark of ours in all of it was not accepted (P10, P11)
         for task in unanswered:
@@ -204,6 +217,7 @@ def _empty(ledger: Ledger, task: Task, question: Question, position: int, at: fl
     """`{}` alone says nothing (P26); after a queue without it, it is one proof of absence (P29)."""
     task.asked, task.looks = False, task.looks + 1
     ledger.tally.looks["absent"] += 1
+    task.denied, task.denied_position = task.denied + 1, position
     if task.confidence == "stated" and not task.heard_null and task.client_id is not None:
         ledger.find("history-early", position, at, "the record is written after the end is told", task=task)
     if task.unanswered and not (task.known_order and question.server.honours_ids):
@@ -229,16 +243,20 @@ def _absent(ledger: Ledger, task: Task, question: Question, position: int, at: f
 def _queue_answered(ledger: Ledger, question: Question, raw: Raw, position: int, at: float) -> None:
     listed = evidence.queue(raw)
     if listed is None:
-        return _unreachable(ledger, question, at)
+        return _unreachable(ledger, question, position, at, "no JSON of a queue")
     server = question.server
+    server.answer()
     running, pending = listed
     if any(task.unanswered for task in server.open_tasks.values()):
         for prompt_id, mark in evidence.marks(raw).items():
             recognise(ledger, server, prompt_id, mark, position, at)
-    server.queues.append(QueueAnswer(question.order, ledger.order, frozenset(running + pending)))
-    for ids, signal in ((running, Signal.RUN), (pending, Signal.QUEUE)):
-        for prompt_id in ids:
+    ids = frozenset(running + pending)
+    server.queues.append(QueueAnswer(question.order, ledger.order, ids, frozenset(running), position, at))
+    for listing, signal in ((running, Signal.RUN), (pending, Signal.QUEUE)):
+        for prompt_id in listing:
             task = _bound_here(ledger, server, prompt_id, question.window, position, at, "listed")
+            if task is not None:
+                task.shown_order = question.order
             if task is not None and not task.settled:
                 _listed(ledger, task, signal, "queue", position, at)
 
@@ -261,6 +279,8 @@ def _jobs_answered(ledger: Ledger, question: Question, raw: Raw, position: int, 
     many = wire.body(raw, evidence.Jobs) if question.kind == "jobs" else None
     one = wire.body(raw, evidence.Job) if question.kind == "job" else None
     jobs = many.jobs if many else [one] if one else []
+    if jobs:
+        question.server.answer()
     for job in jobs:
         prompt_id = job.id if job.id is not None else question.prompt_id
         if prompt_id is None:

@@ -10,16 +10,18 @@ from collections.abc import Callable
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.answers import fold_no_answer, fold_request, fold_response, give_up_questions
+from comfy_fsm.core.backlog import Backlog
 from comfy_fsm.core.effects import AnyEffect, Deliver, Warn
 from comfy_fsm.core.findings import CODES, Finding
 from comfy_fsm.core.hearing import fold_binary, fold_message, report_stranger
-from comfy_fsm.core.ledger import Ledger
+from comfy_fsm.core.ledger import Ledger, Server
 from comfy_fsm.core.machine import RECOVERABLE, Signal, State
+from comfy_fsm.core.moving import COMMANDS, fold_job, never_ran, witness_for
 from comfy_fsm.core.observations import AnyObservation, Entry
 from comfy_fsm.core.policy import DEFAULT, Policy
 from comfy_fsm.core.settling import ask_queue, catch_up, judge_absence, judge_ear, move, settle
 from comfy_fsm.core.sockets import fold_closed, fold_opened, go_down
-from comfy_fsm.core.task import Task
+from comfy_fsm.core.task import Cause, Task
 
 
 class Board:
@@ -62,6 +64,14 @@ class Board:
                 text = f"still {task.state} where the trace ends"
                 ledger.find("unresolved", position, at, text, task=task)
 
+    def forget(self, keep: int) -> list[Task]:
+        """Let go of the settled tasks but the last `keep`, and of their findings; what is told late changes nothing.
+
+        For those who only look, and look for long. `lost` and `expired` tasks stay, since they can be reopened. Figures
+        are then about what is left, and a POST of a forgotten id is a new task.
+        """
+        return self._ledger.let_go(keep)
+
     # out
 
     def drain(self) -> list[AnyEffect]:
@@ -80,11 +90,6 @@ class Board:
         waiting = [max(t.absent_at, t.settled_at or 0.0, t.moved_at or 0.0) for e in ears for t in e.absent + e.loose]
         return min(ledger.due, *(at + ledger.policy.settle_seconds for at in waiting), float("inf"))
 
-    @property
-    def ledger(self) -> Ledger:
-        """All that is known, for those who count; read only."""
-        return self._ledger
-
     def task(self, prompt_id: str, server: str) -> Task | None:
         """The task under this id at this server, or the one for which a client chose it in vain (P10)."""
         known = self._ledger.server(server)
@@ -93,6 +98,42 @@ class Board:
     def takes_ids(self, server: str) -> bool:
         """Whether this server showed that it honours the prompt id of a client's choice (since 0.3.45, P10)."""
         return self._ledger.server(server).honours_ids is True
+
+    def place(self, server: str | None) -> Server:
+        """What is known of this server, however its address is spelled: to be looked at only."""
+        return self._ledger.server(server)
+
+    @property
+    def places(self) -> list[Server]:
+        """All of them, in order of first sight."""
+        return self._ledger.each_server()
+
+    @property
+    def position(self) -> int:
+        """The position of the last entry."""
+        return self._ledger.position
+
+    @property
+    def backlog(self) -> Backlog:
+        """What waits to be posted; read only."""
+        return self._ledger.backlog
+
+    def listed(self, server: str) -> frozenset[str] | None:
+        """The ids that the queue of this server listed last, whoever's they are; None while it listed nothing."""
+        queues = self._ledger.server(server).queues
+        return queues[-1].ids if queues else None
+
+    def open_at(self, server: str) -> list[Task]:
+        """The tasks at this server that are not settled."""
+        return list(self._ledger.server(server).open_tasks.values())
+
+    def may_move(self, task: Task) -> str | None:
+        """Why it is certain that its job was not run and will not be, if it is."""
+        return never_ran(self._ledger, task)
+
+    def witness_for(self, task: Task) -> Task | None:
+        """A task by whose record the server of this one could show that it forgot nothing since."""
+        return witness_for(self._ledger, task)
 
     @property
     def tasks(self) -> list[Task]:
@@ -111,6 +152,11 @@ class Board:
     @property
     def unkept_findings(self) -> int:
         return self._ledger.unkept
+
+    @property
+    def ledger(self) -> Ledger:
+        """All that was noted, for the rooms above that explain it; read only."""
+        return self._ledger
 
     @property
     def now(self) -> float:
@@ -182,6 +228,7 @@ def _ticked(ledger: Ledger, position: int, o: seen.Tick) -> None:
         if task.settled:
             continue
         if task.last_sign + ledger.policy.expire_seconds <= o.at:
+            task.cause = ledger.server(task.server).unreachable
             settle(ledger, task, State.EXPIRED, "inferred", None, position, o.at)
         else:
             ledger.remind(task, task.last_sign + ledger.policy.check_seconds)
@@ -209,7 +256,7 @@ def _resumed(ledger: Ledger, position: int, o: seen.Command) -> None:
             continue
         if not task.settled:
             # Nobody watched its server: it may have gone down, and a pending task may have run and be forgotten (P27).
-            ledger.server(task.server).outage_order = ledger.order
+            ledger.server(task.server).go_out(ledger.order, Cause("unwatched", position, o.at))
             task.asked, task.looks, task.last_sign = False, 0, o.at
             ask_queue(ledger, task, o.at)
         elif not task.delivered:
@@ -219,7 +266,7 @@ def _resumed(ledger: Ledger, position: int, o: seen.Command) -> None:
 def _followed(ledger: Ledger, position: int, o: seen.Command) -> None:
     """A prompt of somebody else: no socket of ours is told of it (P1), so it is asked for (F6)."""
     server, prompt_id = ledger.server(o.server), o.data.prompt_id
-    if prompt_id is None or prompt_id in server.tasks:
+    if prompt_id is None or ledger.homes.get(prompt_id) == server.url:
         return
     ledger.order += 1
     task = Task(server=server.url, window=o.window, prompt_id=prompt_id, known_order=ledger.order)
@@ -233,6 +280,8 @@ def _commanded(ledger: Ledger, position: int, o: seen.Command) -> None:
         return _resumed(ledger, position, o)
     if o.data.name == "follow":
         return _followed(ledger, position, o)
+    if o.data.name in COMMANDS:
+        return fold_job(ledger, position, o)
     for task in ledger.tasks_of(o.data.prompt_id or "", o.server):
         if o.data.name == "recover":
             recoverable = task.state in RECOVERABLE

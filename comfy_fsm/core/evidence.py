@@ -91,15 +91,29 @@ class RefusalError(Struct, frozen=True):
     message: str | None = None
 
 
+class RefusedNode(Struct, frozen=True):
+    errors: list[RefusalError] = []
+    class_type: str | None = None
+
+
 class Refusal(Struct, frozen=True):
-    """The 400 answer to a POST."""
+    """The 400 answer to a POST; the prompt as a whole may be at fault, or nodes of it.
+
+    Its `details` are not read: they may repeat inputs, which a log does not keep.
+    """
 
     error: RefusalError | str | None = None
+    node_errors: Raw = Raw(b"null")
 
     def failure(self) -> Failure:
-        if isinstance(self.error, RefusalError):
-            return Failure(type=self.error.type, message=self.error.message)
-        return Failure(message=self.error)
+        if not isinstance(self.error, RefusalError):
+            return Failure(message=self.error)
+        nodes = wire.body(self.node_errors, dict[str, RefusedNode]) or {}
+        for node_id, node in nodes.items():  # the first that says something: the others are to be mended after it
+            if node.errors:
+                words = ": ".join(filter(None, (self.error.message, node.errors[0].message)))
+                return Failure(self.error.type, words, node_id, node.class_type)
+        return Failure(type=self.error.type, message=self.error.message)
 
 
 class RecordStatus(Struct, frozen=True):

@@ -111,9 +111,10 @@ def _stranger(
 ) -> Task | None:
     server = socket.server
     home = ledger.homes.get(prompt_id)
-    if home is not None and home != server.url:
-        text = f"told about by {server.url}, while it is bound to {home}"
-        ledger.find("wrong-server", position, o.at, text, window=o.window, server=server.url, prompt_id=prompt_id)
+    if home is not None:  # bound to another server; or to this one, and its task was let go
+        if home != server.url:
+            text = f"told about by {server.url}, while it is bound to {home}"
+            ledger.find("wrong-server", position, o.at, text, window=o.window, server=server.url, prompt_id=prompt_id)
         return None
     if isinstance(o, seen.Message) and _addressed(o.data):  # adopted, until a POST says more
         task = Task(server=server.url, window=o.window, client_id=o.window, frames=1)

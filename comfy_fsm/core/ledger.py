@@ -7,26 +7,43 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict, deque
+from itertools import islice
 
 from msgspec import Struct, field
 
+from comfy_fsm.core.backlog import Backlog
 from comfy_fsm.core.effects import AnyEffect
 from comfy_fsm.core.findings import CODES, Finding, Severity
+from comfy_fsm.core.machine import FINAL
 from comfy_fsm.core.observations import Binary, Message
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.tally import ServerTally, Tally
-from comfy_fsm.core.task import Task
+from comfy_fsm.core.task import Cause, CauseKind, Task
+
+MAX_WHAT = 80
+"""Characters kept of what a recorder calls a failed request."""
+ANY_PROMPT, OTHER_PROMPT = "naming no prompt", "naming another prompt"
+"""What an act was aimed at, if not at the prompt that it hit (P31)."""
 
 
 class Act(Struct, eq=False):
     """A window interrupted or removed: `ids` None means whatever was there (P30, P31)."""
 
-    kind: str
+    kind: CauseKind
     window: str | None
     ids: frozenset[str] | None
     order: int
     position: int
+    at: float
     used: bool = False
+
+    def hits(self, prompt_id: str | None) -> bool:
+        return self.ids is None or prompt_id in self.ids
+
+    def cause(self, prompt_id: str | None) -> Cause:
+        """The act, as what happened to this prompt."""
+        what = ANY_PROMPT if self.ids is None else "" if self.hits(prompt_id) else OTHER_PROMPT
+        return Cause(self.kind, self.position, self.at, self.window, what)
 
 
 class Question(Struct, eq=False):
@@ -47,6 +64,9 @@ class QueueAnswer(Struct):
     asked: int
     answered: int
     ids: frozenset[str]
+    running: frozenset[str]
+    position: int
+    at: float
 
 
 class Socket(Struct, eq=False):
@@ -94,6 +114,36 @@ class Server(Struct, eq=False):
     """A record of this server had a status (since January 2024)."""
     outage_order: int = 0
     tally: ServerTally = field(default_factory=ServerTally)
+    outage: Cause | None = None
+    unreachable: Cause | None = None
+    """The first of the questions about tasks that it left without a usable answer, one after the other (P33)."""
+    failures: int = 0
+    """How many those are."""
+
+    def go_out(self, order: int, cause: Cause) -> None:
+        """From here on, what it forgot may have run (P27)."""
+        self.outage_order, self.outage = order, cause
+
+    def miss(self, position: int, at: float, what: str) -> None:
+        self.failures += 1
+        if self.unreachable is None:
+            self.unreachable = Cause("unreachable", position, at, what=what[:MAX_WHAT])
+
+    def answer(self) -> None:
+        self.unreachable, self.failures = None, 0
+
+    def standstill(self, seconds: float) -> tuple[str, QueueAnswer, QueueAnswer] | None:
+        """What the last looks at the queue, one after the other and for longer than this, all showed as running."""
+        looks = list(self.queues)
+        for prompt_id in sorted(looks[-1].running) if looks and looks[-1].at - looks[0].at > seconds else ():
+            first = looks[-1]
+            for look in reversed(looks):
+                if prompt_id not in look.running:
+                    break
+                first = look
+            if looks[-1].at - first.at > seconds:
+                return prompt_id, first, looks[-1]
+        return None
 
 
 class Ledger:
@@ -119,6 +169,7 @@ class Ledger:
         self.due = float("inf")
         self._timers: list[tuple[float, int, Task]] = []
         self.overdue: list[Task] = []
+        self.backlog = Backlog(policy.jobs, policy.acts)
 
     # servers, sockets, tasks
 
@@ -166,6 +217,40 @@ class Ledger:
         """The task turned out to be another one (P10): it never was."""
         self.tasks.pop(task.number, None)
         server.open_tasks.pop(task.number, None)
+
+    def let_go(self, keep: int) -> list[Task]:
+        """Drop the final tasks but those that settled last, and what was found about them.
+
+        Their ids stay in `homes`, for a while: a frame that comes late is then not taken for a prompt of somebody else.
+        """
+        servers = self.each_server()
+        ears = [ear for server in servers for ear in server.sockets.values()]
+        held = {id(task) for ear in ears for task in (ear.running, *ear.absent, *ear.loose)}
+        final = [task for task in self.tasks.values() if task.state in FINAL and id(task) not in held]
+        final.sort(key=lambda task: (task.settled_position, task.number))
+        gone = final[: max(0, len(final) - keep)]
+        for task in gone:
+            del self.tasks[task.number]
+            self.tally.strayed.discard(task.prompt_id or "")
+            server = self.server(task.server)
+            if task.prompt_id is not None and server.tasks.get(task.prompt_id) is task:
+                del server.tasks[task.prompt_id]
+        self._let_findings_go({(task.server, task.prompt_id) for task in gone})
+        numbers = {task.number for task in gone}
+        for server in servers:
+            server.chosen = {name: task for name, task in server.chosen.items() if task.number not in numbers}
+        for prompt_id in list(islice(self.homes, max(0, len(self.homes) - self.policy.homes))):
+            if prompt_id not in self.server(self.homes[prompt_id]).tasks:
+                del self.homes[prompt_id]
+        return gone
+
+    def _let_findings_go(self, gone: set[tuple[str, str | None]]) -> None:
+        self.findings = [each for each in self.findings if (each.server, each.prompt_id) not in gone]
+        self.found = {key: each for key, each in self.found.items() if key[2:] not in gone}
+        for server in self.each_server():
+            for ear in server.sockets.values():
+                kept = {name: note for name, note in ear.overheard.items() if (server.url, name) not in gone}
+                ear.overheard = kept
 
     def ear(self, task: Task) -> Socket | None:
         """The socket to which the server addresses this task; None where it addresses nobody (P2)."""

@@ -162,6 +162,10 @@ class HeaderData(Struct, frozen=True, gc=False, omit_defaults=True):
 class CommandData(Struct, frozen=True, gc=False, omit_defaults=True):
     name: str
     prompt_id: str | None = None
+    to: str | None = None
+    priority: float = 0.0
+    graph: str | None = None
+    workflow: Raw = Raw(b"null")
 
 
 class DeliveredData(Struct, frozen=True, gc=False, omit_defaults=True):

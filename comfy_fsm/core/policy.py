@@ -42,8 +42,12 @@ class Policy(Struct, frozen=True, kw_only=True):
     """Frames remembered for one such prompt; the first ones tell most."""
     questions: int = 10_000
     """Unanswered requests remembered; the oldest makes room."""
+    homes: int = 100_000
+    """Ids of tasks remembered after the tasks were forgotten; the oldest makes room. A late frame comes far sooner."""
     acts: int = 256
     """Interrupts and deletions remembered at one server, to say whose it was."""
+    jobs: int = 100_000
+    """Jobs that may wait to be placed: what is enqueued beyond them is refused."""
     signals: int = 64
     """Signals remembered of one task."""
     lines: int = 8

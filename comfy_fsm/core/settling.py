@@ -11,7 +11,7 @@ from comfy_fsm.core.effects import Deliver, FetchHistory, LookAtQueue, OpenSocke
 from comfy_fsm.core.evidence import Record, executed_output, outputs_of
 from comfy_fsm.core.ledger import Act, Ledger, Server, Socket
 from comfy_fsm.core.machine import Signal, State
-from comfy_fsm.core.task import SETTLING, Confidence, Task
+from comfy_fsm.core.task import SETTLING, Cause, Confidence, Task
 
 
 def move(ledger: Ledger, task: Task, signal: Signal, name: str, position: int, at: float) -> bool:
@@ -231,15 +231,18 @@ def judge_absence(ledger: Ledger, task: Task) -> None:
         return
     if task.stated is not None:
         confidence = task.confidence or "stated"
+        task.cause = task.cause if task.stated is State.CANCELLED else _forgotten(server, task)
         settle(ledger, task, task.stated, confidence, None, position, at)
         text = "absent from queue and history: nothing confirms what was told"
         ledger.find("unverified", position, at, text, task=task)
-    elif task.state is State.PENDING and (deletion is not None or not _forgotten(server, task)):
+    elif task.state is State.PENDING and (deletion is not None or _forgotten(server, task) is None):
+        task.cause = deletion.cause(task.prompt_id) if deletion is not None else None
         settle(ledger, task, State.CANCELLED, "inferred", "queue", position, at)
         if deletion is not None and deletion.window != task.window:
             text = f"removed from the queue by window {deletion.window}"
             ledger.find("foreign-delete", deletion.position, at, text, task=task)
     else:
+        task.cause = _forgotten(server, task) or task.cause
         settle(ledger, task, State.LOST, "inferred", "queue", position, at)
 
 
@@ -254,20 +257,20 @@ def catch_up(ledger: Ledger, socket: Socket, at: float) -> None:
 def _deletion(server: Server, task: Task) -> Act | None:
     """Who removed it while it was pending: its owner, if the owner did; else whoever did."""
     acts = [
-        act for act in server.acts if act.kind == "delete" and act.order > task.submitted_order and _hits(act, task)
+        act
+        for act in server.acts
+        if act.kind == "delete" and act.order > task.submitted_order and act.hits(task.prompt_id)
     ]
     own = [act for act in acts if act.window == task.window]
     return next(iter(own or acts), None)
 
 
-def _forgotten(server: Server, task: Task) -> bool:
+def _forgotten(server: Server, task: Task) -> Cause | None:
     """The server went down, or its history was cleared: it may have run, and be forgotten (P27)."""
-    cleared = any(act.kind == "clear-history" and act.order > task.submitted_order for act in server.acts)
-    return cleared or server.outage_order > task.submitted_order
-
-
-def _hits(act: Act, task: Task) -> bool:
-    return act.ids is None or task.prompt_id in act.ids
+    if server.outage_order > task.submitted_order:
+        return server.outage
+    clears = (act for act in server.acts if act.kind == "clear-history" and act.order > task.submitted_order)
+    return next((act.cause(task.prompt_id) for act in clears), None)
 
 
 def _blame_interrupt(ledger: Ledger, task: Task, position: int, at: float) -> None:
@@ -277,15 +280,14 @@ def _blame_interrupt(ledger: Ledger, task: Task, position: int, at: float) -> No
         for act in ledger.server(task.server).acts
         if act.kind == "interrupt" and not act.used and act.order > task.submitted_order
     ]
-    acts.sort(key=lambda act: (act.window != task.window, act.ids is None, not _hits(act, task)))
+    acts.sort(key=lambda act: (act.window != task.window, act.ids is None, not act.hits(task.prompt_id)))
     if not acts:
         return
     act = acts[0]
     act.used = True
+    task.cause = act.cause(task.prompt_id)
     if act.window != task.window:
-        text = f"interrupted by window {act.window}" + (
-            "" if act.ids is None or _hits(act, task) else ", for another id"
-        )
+        text = f"interrupted by window {act.window}" + ("" if act.hits(task.prompt_id) else ", for another id")
         ledger.find("foreign-interrupt", act.position, at, text, task=task)
 
 

@@ -8,6 +8,7 @@ from comfy_fsm.core.ledger import Ledger, Socket
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.settling import ask_queue, catch_up, judge_ear
 from comfy_fsm.core.tally import REASONS
+from comfy_fsm.core.task import Cause
 
 _ABNORMAL = frozenset({1001, 1006, 1012})
 """Close codes that a killed or restarting server shows (P8)."""
@@ -58,7 +59,7 @@ def fold_closed(ledger: Ledger, position: int, o: seen.Closed) -> None:
     socket.read_to = max(socket.read_to, o.at)
     socket.open -= 1
     if o.data.code in _ABNORMAL:
-        socket.server.outage_order = ledger.order
+        socket.server.go_out(ledger.order, Cause("hang-up", position, o.at, what=f"code {o.data.code}"))
     if not socket.open:
         socket.leave(o.at, REASONS.get(o.data.code or 0, "other"))
         go_down(ledger, socket, position, o.at)

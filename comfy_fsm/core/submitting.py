@@ -9,10 +9,10 @@ from comfy_fsm.core import evidence, wire
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.effects import Failure
 from comfy_fsm.core.hearing import replay_waiting
-from comfy_fsm.core.ledger import Ledger, Question, Server
+from comfy_fsm.core.ledger import MAX_WHAT, Ledger, Question, Server
 from comfy_fsm.core.machine import Signal, State
 from comfy_fsm.core.settling import ask_queue, move, settle
-from comfy_fsm.core.task import Task
+from comfy_fsm.core.task import Cause, Task
 
 REFUSED = frozenset({400, 401, 403, 404, 405, 413, 415, 422})
 """Answers to a POST that say that nothing was queued; 429 and 5xx do not (P11, P33)."""
@@ -24,7 +24,7 @@ def fold_submission(ledger: Ledger, question: Question, position: int, o: seen.R
     ledger.tally.submissions += 1
     task = Task(server=server.url)
     task.prompt_id = chosen
-    _take_submission(ledger, task, submission, o)
+    _take_submission(ledger, task, submission, position, o)
     known = None
     if chosen is not None:
         known = _known(ledger, server, task, chosen)
@@ -36,8 +36,9 @@ def fold_submission(ledger: Ledger, question: Question, position: int, o: seen.R
         known = task
         ledger.add(task, server, position, o.at)
     elif not known.posts:
-        _take_submission(ledger, known, submission, o)
+        _take_submission(ledger, known, submission, position, o)
     known.posts += 1
+    known.job = ledger.backlog.take(chosen) or known.job
     question.task = known
     replay_waiting(ledger, known)
 
@@ -55,10 +56,12 @@ def _known(ledger: Ledger, server: Server, task: Task, prompt_id: str) -> Task |
     return None
 
 
-def _take_submission(ledger: Ledger, task: Task, submission: evidence.Submission, o: seen.Request) -> None:
+def _take_submission(
+    ledger: Ledger, task: Task, submission: evidence.Submission, position: int, o: seen.Request
+) -> None:
     task.window = o.window if o.window is not None else submission.client_id
     task.client_id = submission.client_id
-    task.submitted_at = o.at
+    task.submitted_at, task.submitted_position = o.at, position
     task.submitted_order = ledger.order
     task.sinks = submission.sinks() - task.done if submission.prompt else None
     task.must = submission.must_run() if submission.prompt else set()
@@ -75,10 +78,11 @@ def fold_acceptance(ledger: Ledger, question: Question, position: int, o: seen.R
         refusal = wire.body(o.data.body, evidence.Refusal)
         failure = refusal.failure() if refusal else Failure(message=f"HTTP {o.data.status}")
         task.error = task.error or failure
+        task.refused = o.data.status
         task.point_to_end("response", o.at) if task.unanswered else None
         _refuse(ledger, task, position, o.at)
     else:
-        doubt(ledger, task, position, o.at)
+        doubt(ledger, task, position, o.at, f"HTTP {o.data.status}")
 
 
 def _refuse(ledger: Ledger, task: Task, position: int, at: float) -> None:
@@ -88,8 +92,9 @@ def _refuse(ledger: Ledger, task: Task, position: int, at: float) -> None:
         move(ledger, task, Signal.REJECT, "response", position, at)
 
 
-def doubt(ledger: Ledger, task: Task, position: int, at: float) -> None:
+def doubt(ledger: Ledger, task: Task, position: int, at: float, what: str) -> None:
     """It may have been accepted: look before anything else (P11)."""
+    task.cause = task.cause or Cause("unanswered", position, at, what=what[:MAX_WHAT])
     task.known_order = task.known_order or ledger.order
     ledger.tally.uncertain += move(ledger, task, Signal.DOUBT, "response", position, at)
     if not task.settled:
@@ -100,6 +105,7 @@ def _accept(
     ledger: Ledger, question: Question, task: Task, accepted: evidence.Accepted, position: int, at: float
 ) -> None:
     server, chosen, given = question.server, task.prompt_id, accepted.prompt_id
+    server.answer()
     if chosen == given:
         if task.posts:
             server.honours_ids = True
@@ -126,6 +132,7 @@ def _accept(
 def _second(ledger: Ledger, first: Task, server: Server, position: int, at: float) -> Task:
     task = Task(server=server.url, window=first.window, client_id=first.client_id, posts=1)
     task.submitted_at, task.submitted_order = first.submitted_at, first.submitted_order
+    task.submitted_position = first.submitted_position
     first.posts = 1
     ledger.add(task, server, position, at)
     return task
@@ -152,6 +159,8 @@ def _rebind(ledger: Ledger, task: Task, server: Server, given: str) -> Task:
         return task
     adopted.window, adopted.client_id, adopted.posts = task.window, task.client_id, task.posts
     adopted.submitted_at, adopted.submitted_order = task.submitted_at, task.submitted_order
+    adopted.submitted_position = task.submitted_position
+    adopted.job, adopted.recalled = task.job, task.recalled
     if not adopted.settled:
         reached = adopted.reached
         adopted.sinks, adopted.must = task.sinks, task.must - reached

@@ -10,6 +10,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from comfy_fsm.core.backlog import Job
 from comfy_fsm.core.effects import Failure, Output, Result
 from comfy_fsm.core.machine import REASONS, RECOVERABLE, SETTLED, Signal, State, step
 
@@ -26,6 +27,24 @@ SETTLING = {
 
 
 UNANSWERED = frozenset({State.SUBMITTING, State.UNCERTAIN})
+
+
+CauseKind = Literal[
+    "unanswered", "interrupt", "delete", "clear-history", "outage", "hang-up", "unwatched", "unreachable"
+]
+"""`outage`: refused, so nobody is there; `hang-up`: a socket broke off, as it does when a server is killed (P8)."""
+
+
+class Cause(Struct, frozen=True, gc=False):
+    """What brought a task or a server where it is, where no signal says it: an act of a window, or a trouble."""
+
+    kind: CauseKind
+    position: int
+    at: float
+    window: str | None = None
+    """Who did it."""
+    what: str = ""
+    """How: an error, a status, or what the act was aimed at."""
 
 
 class Told(Struct, frozen=True, gc=False):
@@ -68,10 +87,18 @@ class Task(Struct, eq=False):
     signals: list[Told] = field(default_factory=list)
     number: int = 0
     first_position: int = 0
+    submitted_position: int = 0
+    cause: Cause | None = None
     posts: int = 0
     delivered: bool = False
     hurt: bool = False
     """Its socket was down, deaf, or silent about its end: whether it is settled all the same is a figure."""
+    job: Job | None = None
+    """What waited in the backlog until this task was posted for it; None again once it was moved to another task."""
+    wanted: bool = True
+    """The application did not cancel it."""
+    recalled: bool = False
+    """It was to be taken back from its server, if it did not run yet."""
 
     # what the socket told
     frames: int = 0
@@ -109,9 +136,18 @@ class Task(Struct, eq=False):
     absent_order: int = 0
     absent_at: float = 0.0
     absent_position: int = 0
+    denied: int = 0
+    """How often its server answered that it has no record of it."""
+    denied_position: int = 0
     looks: int = 0
     asked: bool = False
     """Its record is wanted, and no answer came yet: not asked for again by each further signal of its end."""
+    shown_order: int = 0
+    """The last answer that showed it: its server remembers what was there when it was accepted, and since."""
+    undelivered: bool = False
+    """The connection for its POST was refused: nothing was sent."""
+    refused: int | None = None
+    """The status that refused its POST."""
     bare: bool = False
     """Its record was seen, and had no status: it ended; a frame that comes later may tell how."""
 
@@ -205,9 +241,9 @@ class Task(Struct, eq=False):
 
     def reopen(self, at: float) -> None:
         """After a recover command: what was concluded from silence or absence is forgotten."""
-        self.stated = self.confidence = self.confirmed_by = self.completion_source = None
+        self.stated = self.confidence = self.confirmed_by = self.completion_source = self.cause = None
         self.ended_at = self.settled_at = None
-        self.absences = self.looks = self.tier = 0
+        self.absences = self.looks = self.tier = self.denied = 0
         self.asked = False
         self.last_sign = at
         self.delivered = False

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from comfy_fsm.core.diagnosis import Diagnosis
 from comfy_fsm.core.effects import Result
 from comfy_fsm.errors import ClientClosed, ClientError, TaskError
 from comfy_fsm.live.client import Client
@@ -134,6 +135,14 @@ class BlockingClient:
             return companion
 
         return self.call(made())
+
+    def diagnose(self, prompt_id: str | None = None) -> list[Diagnosis]:
+        """What `Client.diagnose` tells."""
+
+        async def diagnosed() -> list[Diagnosis]:
+            return self._client.diagnose(prompt_id)
+
+        return self.call(diagnosed())
 
     def __exit__(self, *_: object) -> None:
         if not self._left.done():

@@ -19,6 +19,7 @@ from typing import Any, Self
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.board import Board
+from comfy_fsm.core.diagnosis import Diagnosis, diagnose
 from comfy_fsm.core.effects import Output, Result
 from comfy_fsm.core.figures import Reading
 from comfy_fsm.core.machine import State
@@ -32,7 +33,7 @@ from comfy_fsm.live.log import Log, MemoryLog
 from comfy_fsm.live.recorder import Noted
 from comfy_fsm.live.redact import Redactor
 from comfy_fsm.live.runner import Runner, report
-from comfy_fsm.live.tasks import TaskHandle
+from comfy_fsm.live.tasks import Dispatches, TaskHandle
 from comfy_fsm.live.updates import Update, prompt_of, update_of
 from comfy_fsm.live.windows import Window
 
@@ -79,6 +80,7 @@ class Client:
         self._runner: Runner
         self._watching: asyncio.Task[None] | None = None
         self._closed = False
+        self.dispatcher: Dispatches | None = None
 
     def _hidden(self) -> Iterable[str]:
         """What the headers hold, but for what the addresses say anyway: a `Host`, say."""
@@ -130,6 +132,10 @@ class Client:
     def tasks(self) -> list[TaskHandle]:
         """The tasks that are not delivered yet; right after opening, those that an earlier process left."""
         return list(self._handles.values())
+
+    def diagnose(self, prompt_id: str | None = None) -> list[Diagnosis]:
+        """The tasks whose prompt id begins so, or all, explained; what needs a look comes first."""
+        return diagnose(self.board, prompt_id)
 
     def window(self) -> Window:
         """A window of its own, with an id of its own (F5)."""
@@ -272,7 +278,7 @@ class Client:
     ) -> TaskHandle:
         handle = self._handles[server, prompt_id] = TaskHandle(
             prompt_id, client_id, server, state=self._state, cancel=self._cancel, cut=self._cut,
-            fetch=lambda output: self._fetch(output, client_id, server),
+            fetch=lambda output: self._fetch(output, handle.window, handle.server),
             on_progress=on_progress, on_complete=on_complete,
         )  # fmt: skip
         return handle
@@ -288,7 +294,7 @@ class Client:
 
     def _state(self, handle: TaskHandle) -> str:
         task = self._runner.board.task(handle.prompt_id, handle.server)
-        return str(task.state) if task is not None else "submitting"
+        return str(task.state) if task is not None else "submitting" if handle.server else "waiting"
 
     # from the runner
 
@@ -311,6 +317,8 @@ class Client:
         if (result.server, prompt_id) not in self._handles:
             for handle in list(self._handles.values()):
                 self._rename(handle)
+        if self.dispatcher is not None and await self.dispatcher.moves(result):
+            return
         handle = self._handles.get((result.server, prompt_id)) or self._handle(
             prompt_id, result.window or "", result.server
         )
@@ -328,6 +336,8 @@ class Client:
 
     async def _cancel(self, handle: TaskHandle) -> bool:
         """By id only: where the server would interrupt whatever runs (P31), it is not asked to."""
+        if not handle.server:
+            return self.dispatcher is not None and await self.dispatcher.withdraw(handle)
         asking, prompt_id, window = self._runner.askings[handle.server], handle.prompt_id, handle.window
         command = seen.CommandData("cancel", prompt_id)
         now = self._runner.clock()

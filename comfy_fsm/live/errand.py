@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
 from comfy_fsm.errors import ClientError, TaskError
 from comfy_fsm.live.client import Client
+from comfy_fsm.live.dispatch import Dispatcher
 from comfy_fsm.live.tasks import TaskHandle
 from comfy_fsm.live.updates import Update
 
@@ -30,44 +32,56 @@ class Screen(Protocol):
 
 
 def submit(
-    graphs: Sequence[tuple[str, Mapping[str, Any]]], folder: str, open_client: Callable[[], Client], screen: Screen
+    graphs: Sequence[tuple[str, Mapping[str, Any]]],
+    folder: str,
+    open_client: Callable[[], Client],
+    screen: Screen,
+    capacity: int | None = None,
 ) -> int:
-    """Submit workflows; returns the exit status."""
+    """Submit workflows, at once or so many at a server; returns the exit status."""
 
-    async def tasks(client: Client) -> list[tuple[str, TaskHandle]]:
-        window = client.window()
-        return [(Path(name).name, await window.submit(graph)) for name, graph in graphs]
+    async def tasks(client: Client, dispatcher: Dispatcher | None) -> list[tuple[str, TaskHandle]]:
+        submit = dispatcher.enqueue if dispatcher is not None else client.window().submit
+        return [(Path(name).name, await submit(graph)) for name, graph in graphs]
 
-    return asyncio.run(_errand(tasks, folder, open_client, screen))
+    return asyncio.run(_errand(tasks, folder, open_client, screen, capacity))
 
 
-def resume(folder: str, open_client: Callable[[], Client], screen: Screen) -> int:
-    """Take up what the log holds; returns the exit status."""
+def resume(folder: str, open_client: Callable[[], Client], screen: Screen, capacity: int | None = None) -> int:
+    """Take up what the log holds, what waits to be placed too; returns the exit status."""
 
-    async def tasks(client: Client) -> list[tuple[str, TaskHandle]]:
-        left.extend(task for task in client.tasks if task.server not in client.servers)
+    async def tasks(client: Client, dispatcher: Dispatcher | None) -> list[tuple[str, TaskHandle]]:
+        left.extend(task for task in client.tasks if task.server and task.server not in client.servers)
         for task in left:
             screen.complain(f"{task.prompt_id}: left alone, since {task.server} is not named; give it as --server")
         return [(task.prompt_id, task) for task in client.tasks if task not in left]
 
     left: list[TaskHandle] = []
-    status = asyncio.run(_errand(tasks, folder, open_client, screen))
+    status = asyncio.run(_errand(tasks, folder, open_client, screen, capacity))
     return max(status, NOT_COMPLETED) if left else status
 
 
 async def _errand(
-    tasks: Callable[[Client], Coroutine[Any, Any, list[tuple[str, TaskHandle]]]],
+    tasks: Callable[[Client, Dispatcher | None], Coroutine[Any, Any, list[tuple[str, TaskHandle]]]],
     folder: str,
     open_client: Callable[[], Client],
     screen: Screen,
+    capacity: int | None,
 ) -> int:
     async def work() -> int:
-        named = await tasks(client)
+        named = await tasks(client, dispatcher)
         await asyncio.gather(*(_follow(name, task, screen) for name, task in named))
         return max([await _save(name, task, folder, screen) for name, task in named], default=COMPLETED)
 
-    async with open_client() as client:
+    async with open_client() as client, _dispatching(client, capacity) as dispatcher:
         return await _until_signal(work())
+
+
+def _dispatching(client: Client, capacity: int | None) -> AbstractAsyncContextManager[Dispatcher | None]:
+    """Where it is wanted, and where the log holds what only a dispatcher can place."""
+    if capacity is None and not client.board.backlog.waiting:
+        return nullcontext()
+    return Dispatcher(client, capacity=capacity) if capacity is not None else Dispatcher(client)
 
 
 async def _follow(name: str, task: TaskHandle, screen: Screen) -> None:

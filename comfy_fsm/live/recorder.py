@@ -83,6 +83,10 @@ class Recorder:
         self._take(Noted(wire.encode(observation), observation, folded=folded))
         return await folded
 
+    def clean(self, line: bytes) -> bytes:
+        """The line as it would be written down: the same, unless it holds what may not be."""
+        return self._redactor.scrub(line)
+
     def _take(self, noted: Noted) -> None:
         if self._failure is not None:
             raise self._failure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
-from typing import Any
+from typing import Any, Protocol
 
 from comfy_fsm.core.effects import Result
 from comfy_fsm.core.machine import State
@@ -22,6 +22,18 @@ ERRORS: dict[str, type[TaskError]] = {
     State.LOST: TaskLost,
     State.EXPIRED: TaskExpired,
 }
+
+
+class Dispatches(Protocol):
+    """What a client needs of a dispatcher, if it has one."""
+
+    async def moves(self, result: Result) -> bool:
+        """Whether the job of a task that settled goes on as another task: then nobody is told of this end."""
+        ...
+
+    async def withdraw(self, handle: TaskHandle) -> bool:
+        """Cancel what waits, and is at no server yet."""
+        ...
 
 
 class TaskHandle:
@@ -55,7 +67,7 @@ class TaskHandle:
         self._mailboxes: list[Mailbox] = []
 
     def __repr__(self) -> str:
-        return f"<task {self.prompt_id} at {self.server}: {self.state}>"
+        return f"<task {self.prompt_id} at {self.server or 'no server yet'}: {self.state}>"
 
     @property
     def state(self) -> str:

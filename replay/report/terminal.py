@@ -18,6 +18,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeE
 from rich.table import Table
 from rich.text import Text
 
+from comfy_fsm.core.diagnosis import concern
 from comfy_fsm.core.findings import CODES, GRAVITY, Finding
 from comfy_fsm.core.task import Task
 from replay.play import Place, Replay
@@ -33,7 +34,9 @@ PATIENCE = 1.0
 _STYLES = {
     "pass": "bold green", "fail": "bold red", "incomplete": "bold yellow", "unknown": "bold yellow",
     "completed": "green", "failed": "red", "cancelled": "magenta", "rejected": "red", "lost": "bold red",
-    "expired": "bold red", "error": "bold red", "warning": "yellow", "note": "dim",
+    "expired": "bold red", "error": "bold red", "warning": "yellow", "note": "dim", "advice": "italic",
+    "command": "cyan", "submitting": "yellow", "uncertain": "yellow", "pending": "yellow", "in_progress": "yellow",
+    "ending": "yellow",
 }  # fmt: skip
 
 
@@ -45,6 +48,17 @@ def draw(replay: Replay, file: IO[str], *, color: bool | None, story: bool) -> N
     text = io.StringIO()
     _draw(replay, _console(text, False, width=UNWRAPPED), story=story)
     file.writelines(line.rstrip() + "\n" for line in text.getvalue().splitlines())
+
+
+def lay_out(
+    replay: Replay, file: IO[str], compose: Callable[[int], Iterable[list[tuple[str, str]]]], *, color: bool | None
+) -> None:
+    """Write the verdict, and below it lines that were composed for this width: pieces of text, each with its style."""
+    console = _console(file, color)
+    for part in _verdict(replay):
+        console.print(part, soft_wrap=not file.isatty())
+    for line in compose(console.width if file.isatty() else UNWRAPPED):
+        console.print(Text.assemble(*((text, _STYLES.get(style, style)) for text, style in line)), soft_wrap=True)
 
 
 def _console(file: IO[str], color: bool | None, width: int | None = None) -> Console:
@@ -102,7 +116,7 @@ def _tasks(replay: Replay, names: _Names) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("\nstate", "\ntask", "\nwindow", "\nserver", "\nhow it is known", "\ntook", "\nfindings"):
         table.add_column(title, overflow="fold")
-    for task in heapq.nsmallest(TASKS, replay.tasks, key=lambda task: _concern(task, replay.codes_of(task))):
+    for task in heapq.nsmallest(TASKS, replay.tasks, key=lambda task: concern(task, replay.codes_of(task))):
         graver = [code for code in replay.codes_of(task) if CODES[code].severity != "note"]
         table.add_row(
             Text(task.state, _STYLES.get(task.state, "yellow")),
@@ -114,17 +128,6 @@ def _tasks(replay: Replay, names: _Names) -> Table:
             Text(", ".join(graver), "yellow"),
         )
     return table
-
-
-def _concern(task: Task, codes: list[str]) -> int:
-    """What needs a look comes first: errors, the undecided, warnings, what did not succeed; then as seen."""
-    severities = {CODES[code].severity for code in codes}
-    if not severities and task.state == "completed":
-        return 4
-    concerns = (
-        "error" in severities, not task.settled, "warning" in severities, task.state != "completed"
-    )  # fmt: skip
-    return next((rank for rank, concern in enumerate(concerns) if concern), len(concerns))
 
 
 def _how(task: Task) -> str:
@@ -168,7 +171,7 @@ def _rows(replay: Replay, task: Task) -> Iterator[tuple[Text, ...]]:
     rows: list[tuple[float, int, int, Text, Text, str]] = []
     if task.submitted_at is not None:
         posted = Text("POST /prompt"), Text("submitting"), "the window posted it"
-        rows.append((task.submitted_at, 0, task.first_position, *posted))
+        rows.append((task.submitted_at, 0, task.submitted_position, *posted))
     for told in task.signals:
         moved = Text(f"{told.before} → {told.after}" if told.after != told.before else str(told.after))
         rows.append((told.at, 1, told.position, Text(harmless(told.signal)), moved, told.why))

@@ -69,7 +69,7 @@ async def the_queue_shows_everybody_the_whole_of_every_prompt(server: Server) ->
 async def an_api_key_is_in_the_queue_and_not_in_the_history(server: Server) -> None:
     secret = {"api_key_comfy_org": "none of yours", "auth_token_comfy_org": "nor this"}
     async with server.socket() as window:
-        await server.submit("slow", window)
+        await server.begun(await server.submit("slow", window))
         prompt_id = await server.submit("picture", window, extra_data=secret)
         (waiting,) = (await server.get("/queue")).body["queue_pending"]
         await server.post("/interrupt", {})

@@ -335,6 +335,7 @@ COMMANDS = {
     "resume": ("resume", "--server", NOWHERE, "--log", LOG),
     "tail": ("tail", LOG),
     "export": ("export", LOG),
+    "diagnose": ("diagnose", LOG),
 }
 
 

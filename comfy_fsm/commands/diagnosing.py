@@ -1,0 +1,44 @@
+"""`diagnose`: the tasks of a log, explained: what is so, what is missing, what to do next."""
+
+from __future__ import annotations
+
+import sys
+
+from comfy_fsm.commands.options import Format, IdAndLog, NoColor, Wrong, must_exist
+
+USAGE = "Usage: python -m comfy_fsm diagnose [OPTIONS] [ID] LOG"
+STATUS = (
+    "Exit status: 0 pass · 1 fail · 3 incomplete, as `python -m replay LOG` would judge these tasks · 64 wrong usage · "
+    "65 no log · 66 no such file · 70 our own fault."
+)
+
+
+def diagnose(*names: IdAndLog, format: Format = "text", no_color: NoColor = False) -> int:
+    """Explain the tasks of a log, or those whose prompt id begins with ID: what is missing, and what to do next.
+
+    Parameters
+    ----------
+    names
+        The log, which another process may be writing; before it, perhaps, how a prompt id begins.
+    format
+        Text to read, or json (version 1) to process.
+    no_color
+        No colours; the environment variable NO_COLOR does the same.
+    """
+    if len(names) not in (1, 2):
+        raise Wrong("name a log, or the beginning of a prompt id and then a log; --help tells more")
+    from replay.play import replay
+    from replay.report import diagnosed, document, terminal
+
+    task, log = names[0] if len(names) == 2 else None, names[-1]
+    must_exist(log)
+    found = replay(log, task=task)
+    if task is not None and not found.tasks:
+        raise Wrong(f"no task's prompt id begins with {task!r}; leave it out to see them all")
+    if format == "json":
+        print(document.encode_diagnoses(found))
+    else:
+        color = False if no_color else None
+        terminal.lay_out(found, sys.stdout, lambda w: diagnosed.lines(found, w, whole=task is not None), color=color)
+    sys.stdout.flush()
+    return found.exit_status

@@ -1,0 +1,211 @@
+"""A task, explained: what is so, on what evidence, what is missing, which finding explains it, and what to do next.
+
+Works on any board, at any moment: live, of a log, of a trace, before and after its end. It changes nothing there. The
+sentences are in `explaining`, the facts they ask for in `case`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+
+from msgspec import Struct
+
+from comfy_fsm.core.board import Board
+from comfy_fsm.core.case import Case
+from comfy_fsm.core.explaining import MISSING, NEXT, SAYS, StepRow, applies, worded
+from comfy_fsm.core.findings import CODES, Finding, Severity
+from comfy_fsm.core.machine import State
+from comfy_fsm.core.task import Confidence, Task
+
+COMMAND = "python -m comfy_fsm"
+_PASTED = re.compile(r"\w[\w-]{0,63}", re.ASCII)
+"""An id that a person may paste into a shell: ids come from servers and traces."""
+CONCERNS = ("error", "undecided", "unsuccessful", "warning", "none")
+_HURT = frozenset({"deaf-socket", "missed-end", "unresolved", "silence"})
+"""Findings of a task that one about its socket may explain: a frame was not heard."""
+
+
+class Remark(Struct, frozen=True):
+    """A sentence, and the positions that show it."""
+
+    text: str
+    positions: tuple[int, ...] = ()
+
+
+class Evidence(Struct, frozen=True):
+    """A signal that mattered: where and when it was seen, the move it made, and the reason of the table."""
+
+    position: int
+    at: float
+    signal: str
+    before: State
+    after: State
+    why: str
+
+
+class Explanation(Struct, frozen=True):
+    """A finding, with what its code means and advises."""
+
+    code: str
+    severity: Severity
+    text: str
+    positions: tuple[int, ...]
+    count: int
+    window: str | None
+    server: str | None
+    prompt_id: str | None
+
+    @property
+    def meaning(self) -> str:
+        return CODES[self.code].meaning
+
+    @property
+    def advice(self) -> str:
+        return CODES[self.code].advice
+
+
+class Step(Struct, frozen=True):
+    """Something to do, and the command that does it, where there is one."""
+
+    text: str
+    command: str | None = None
+
+
+class Diagnosis(Struct, frozen=True):
+    """One task, explained."""
+
+    prompt_id: str | None
+    window: str | None
+    server: str
+    state: State
+    outcome: State | None
+    confidence: Confidence | None
+    says: Remark
+    """What is so, in one sentence."""
+    evidence: tuple[Evidence, ...]
+    missing: tuple[Remark, ...]
+    findings: tuple[Explanation, ...]
+    steps: tuple[Step, ...]
+    """What to do next, first things first; nothing where nothing needs to be done."""
+    concern: int
+    """How much it needs a look: the lower, the more. The index of its word in `CONCERNS`."""
+
+
+def diagnose(board: Board, prompt_id: str | None = None) -> list[Diagnosis]:
+    """The tasks whose prompt id begins so, or all; what needs a look comes first."""
+    wanted = (task for task in board.tasks if prompt_id is None or (task.prompt_id or "").startswith(prompt_id))
+    return explain(board, wanted)
+
+
+def explain(board: Board, tasks: Iterable[Task]) -> list[Diagnosis]:
+    """These tasks of the board; what needs a look comes first, then as they were seen."""
+    found = _Findings(board)
+    return sorted((_diagnose(board, task, found) for task in tasks), key=lambda diagnosis: diagnosis.concern)
+
+
+def loose(board: Board, wanted: Callable[[Finding], bool] = lambda finding: True) -> list[Explanation]:
+    """What is found about no task of the board, gravest first."""
+    return _explained(filter(wanted, _Findings(board).loose))
+
+
+def concern(task: Task, codes: Iterable[str]) -> int:
+    """What needs a look comes first: errors, the undecided, what did not succeed, warnings; then all is well."""
+    severities = {CODES[code].severity for code in codes}
+    concerns = (
+        Severity.ERROR in severities, not task.settled, task.state != State.COMPLETED, Severity.WARNING in severities
+    )  # fmt: skip
+    return next((rank for rank, is_so in enumerate(concerns) if is_so), len(concerns))
+
+
+class _Findings:
+    """The findings of a board, by what they are about."""
+
+    def __init__(self, board: Board) -> None:
+        self._of_tasks: dict[str, list[Finding]] = {}
+        self._of_sockets: dict[tuple[str | None, str | None], list[Finding]] = {}
+        self.loose: list[Finding] = []
+        self.unread: list[Finding] = []
+        ids = {task.prompt_id for task in board.tasks}
+        for finding in board.findings:
+            if finding.prompt_id in ids and finding.prompt_id is not None:
+                self._of_tasks.setdefault(finding.prompt_id, []).append(finding)
+                continue
+            self.loose.append(finding)
+            if finding.prompt_id is None and finding.severity is not Severity.NOTE:
+                unread = finding.code in ("damaged", "undecodable") and finding.server is None
+                (self.unread if unread else self._of_sockets.setdefault((finding.window, finding.server), [])).append(
+                    finding
+                )
+
+    def about(self, board: Board, task: Task) -> list[Finding]:
+        """Its own; of one id at two servers, each has those of its server, and both what is of neither."""
+        own = self._of_tasks.get(task.prompt_id or "", [])
+        return [
+            finding
+            for finding in own
+            if finding.server == task.server
+            or finding.server is None
+            or board.task(finding.prompt_id or "", finding.server) is None
+        ]
+
+    def around(self, task: Task) -> list[Finding]:
+        """What is found about its socket alone."""
+        return self._of_sockets.get((task.client_id or task.window, task.server), [])
+
+
+def _diagnose(board: Board, task: Task, found: _Findings) -> Diagnosis:
+    own = found.about(board, task)
+    codes = {finding.code for finding in own}
+    around = found.around(task) if not task.settled or codes & _HURT else []
+    unread = [] if task.settled else [*found.unread, *(each for each in around if each.code == "undecodable")]
+    case = Case(board.ledger, task, own, unread)
+    told = [*own, *around, *(each for each in unread if each not in around)]
+    return Diagnosis(
+        prompt_id=task.prompt_id,
+        window=task.window,
+        server=task.server,
+        state=task.state,
+        outcome=task.outcome,
+        confidence=task.confidence,
+        says=next(Remark(worded(row, case), row.where(case)) for row in SAYS if applies(row, case)),
+        evidence=tuple(_evidence(task)),
+        missing=tuple(Remark(worded(row, case), row.where(case)) for row in MISSING if applies(row, case)),
+        findings=tuple(_explained(told)),
+        steps=tuple(_steps(case)),
+        concern=concern(task, codes),
+    )
+
+
+def _evidence(task: Task) -> list[Evidence]:
+    """As it was told; the POST stands where it was sent."""
+    found = [Evidence(t.position, t.at, t.signal, t.before, t.after, t.why) for t in task.signals]
+    if task.submitted_at is not None:
+        start = State.SUBMITTING
+        post = Evidence(
+            task.submitted_position, task.submitted_at, "POST /prompt", start, start, "the window posted it"
+        )
+        found.insert(sum(each.position < post.position for each in found), post)
+    return found
+
+
+def _explained(findings: Iterable[Finding]) -> list[Explanation]:
+    order = list(Severity)
+    return sorted(
+        (
+            Explanation(f.code, f.severity, f.text, tuple(f.positions), f.count, f.window, f.server, f.prompt_id)
+            for f in findings
+        ),
+        key=lambda told: order.index(told.severity),
+    )
+
+
+def _steps(case: Case) -> Iterable[Step]:
+    return (Step(worded(row, case), _command(row, case.task.prompt_id)) for row in NEXT if applies(row, case))
+
+
+def _command(row: StepRow, prompt_id: str | None) -> str | None:
+    """Nothing to paste where the id could mean something else to a shell."""
+    if not row.command or prompt_id is None or not _PASTED.fullmatch(prompt_id):
+        return None
+    return f"{COMMAND} {row.command} {prompt_id}"
