@@ -327,3 +327,17 @@ def test_no_time_of_a_trace_makes_a_sum_anything_but_a_number(odd: float) -> Non
     histogram.observe(odd)
     assert 0.0 <= histogram.sum < 1e10
     assert histogram.count == 1
+
+
+def test_jobs_that_wait_and_servers_that_are_drained_are_told() -> None:
+    def asked(name: str, **data: object) -> dict:
+        return {"data": seen.CommandData(name, **data)}  # type: ignore[arg-type]
+
+    now = follow(
+        (seen.Command, 40.0, asked("enqueue", prompt_id="p1")),
+        (seen.Command, 70.0, asked("enqueue", prompt_id="p2")),
+        (seen.Command, 80.0, asked("drain")),
+    )
+    assert now["comfy_fsm_jobs_waiting",] == 2
+    assert now["comfy_fsm_jobs_oldest_seconds",] == 60
+    assert now["comfy_fsm_server_drained", "http://a"] == 1

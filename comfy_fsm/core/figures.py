@@ -149,6 +149,9 @@ class _View:
         for tier, seconds in zip(TIERS, (policy.check_seconds, policy.warn_seconds), strict=True):
             yield (tier,), float(sum(self.now - at >= seconds for at in since))
 
+    def oldest_job(self) -> float:
+        return max(0.0, self.now - min((job.at for job in self.ledger.backlog.waiting.values()), default=self.now))
+
     def share(self, part: float, whole: float) -> Rows:
         """A share of nothing is no figure."""
         return [((), part / whole)] if whole else []
@@ -206,6 +209,10 @@ METRICS: dict[str, Metric] = {
         # tasks
         ("comfy_fsm_submissions_total", _C, (), "Prompts posted.",
          lambda v: [((), v.tally.submissions)]),
+        ("comfy_fsm_jobs_waiting", _G, (), "Jobs enqueued and not posted yet.",
+         lambda v: [((), len(v.ledger.backlog.waiting))]),
+        ("comfy_fsm_jobs_oldest_seconds", _G, (), "How long the oldest of them waits.",
+         lambda v: [((), v.oldest_job())]),
         ("comfy_fsm_tasks", _G, (), "Tasks known, open and settled.",
          lambda v: [((), len(v.ledger.tasks))]),
         ("comfy_fsm_tasks_open", _G, ("server", "state"), "Tasks that are not settled.",
@@ -262,6 +269,8 @@ METRICS: dict[str, Metric] = {
         ("comfy_fsm_server_stalled_seconds", _G, ("server",),
          "Since the last sign that a server runs anything, while it holds tasks of ours.",
          lambda v: v.stalled()),
+        ("comfy_fsm_server_drained", _G, ("server",), "1 while it is drained: it is given no jobs.",
+         lambda v: v.sum_up(lambda server: server.url in v.ledger.backlog.drained)),
         ("comfy_fsm_sockets_open", _G, ("server",), "Open sockets.",
          lambda v: v.sum_up(_sockets)),
         ("comfy_fsm_reconnects_total", _C, ("server", "reason"), "Sockets opened again, by what had ended them.",
