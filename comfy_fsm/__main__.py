@@ -9,14 +9,15 @@ import sys
 import cyclopts
 from cyclopts import App
 
-from comfy_fsm.commands import printing, submitting
+from comfy_fsm.commands import printing, recovering, submitting
 from comfy_fsm.commands.options import BAD_DATA, ENDED_BY_SIGNAL, NO_INPUT, OUR_FAULT, UNREACHABLE, USAGE, Wrong
-from comfy_fsm.errors import BadServerUrl, BadWorkflow, ClientError, InvariantBroken, LogError
+from comfy_fsm.errors import BadServerUrl, BadWorkflow, ClientError, InvariantBroken, LogError, UnknownTask
 
 app = App(
     name="python -m comfy_fsm",
     help="Run ComfyUI workflows, and know for sure what became of them.",
-    help_epilogue="Exit status: 0 all completed · 1 a task did not complete, or a file was not saved · "
+    help_epilogue="Exit status: 0 all completed, or proved · "
+    "1 a task did not complete or is undecided, or a file was not saved · "
     "64 wrong usage · 65 no workflow, or no log · 66 no such file · 69 no server answers · 70 our own fault · "
     "130 or 143 ended by a signal.",
     version_flags=[],
@@ -24,6 +25,8 @@ app = App(
 )
 
 for command in (submitting.run, submitting.resume, printing.tail, printing.export):
+    app.command(command)
+for command in (recovering.recover, recovering.consistency, recovering.history):
     app.command(command)
 
 
@@ -34,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         return int(app(arguments or sys.argv[1:], exit_on_error=False, print_error=False) or 0)
-    except (Wrong, cyclopts.CycloptsError, BadServerUrl) as error:
+    except (Wrong, cyclopts.CycloptsError, BadServerUrl, UnknownTask) as error:
         return _say(USAGE, str(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

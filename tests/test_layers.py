@@ -29,19 +29,21 @@ HOUSE = [
     },
     {"comfy_fsm.core.task", "comfy_fsm.core.wire"},
     {"comfy_fsm.core.evidence", "comfy_fsm.core.ledger"},
-    {"comfy_fsm.core.settling"},
-    {"comfy_fsm.core.frames", "comfy_fsm.core.sockets"},
+    {"comfy_fsm.core.settling", "comfy_fsm.core.showing"},
+    {"comfy_fsm.core.frames", "comfy_fsm.core.seeking", "comfy_fsm.core.sockets"},
     {"comfy_fsm.core.hearing"},
     {"comfy_fsm.core.submitting"},
     {"comfy_fsm.core.answers"},
     {"comfy_fsm.core.board"},
-    {"comfy_fsm.core.metrics"},
+    {"comfy_fsm.core.metrics", "comfy_fsm.core.recovered"},
     # The front door stands above core/, and beside what is on the way up to live/: live/ cannot come in by it.
     {"comfy_fsm", "comfy_fsm.live.redact", "comfy_fsm.live.rows", "comfy_fsm.live.updates", "replay.trace"},
     {"comfy_fsm.live.asks", "comfy_fsm.live.callbacks", "comfy_fsm.live.outputs", "comfy_fsm.live.writer"},
     {"comfy_fsm.live.comfy", "comfy_fsm.live.log", "comfy_fsm.live.recorder", "comfy_fsm.live.tasks"},
     {"comfy_fsm.live.asking", "comfy_fsm.live.ears", "comfy_fsm.live.windows"},
-    {"comfy_fsm.live.runner"},
+    {"comfy_fsm.live.looking", "comfy_fsm.live.runner"},
+    {"comfy_fsm.live.recovery"},
+    {"comfy_fsm.live.desk"},
     {"comfy_fsm.live.client"},
     {"comfy_fsm.live.blocking", "comfy_fsm.live.errand"},
     # The fake ComfyUI knows nothing of our client, and our client nothing of it.
@@ -57,9 +59,9 @@ HOUSE = [
     {"replay.play", "replay.report.harmless"},
     {"replay", "replay.report.document", "replay.report.terminal"},  # and the other front door
     {"replay.__main__"},
-    {"comfy_fsm.screen"},
+    {"comfy_fsm.recounting", "comfy_fsm.screen"},
     {"comfy_fsm.commands.options"},
-    {"comfy_fsm.commands.printing", "comfy_fsm.commands.submitting"},
+    {"comfy_fsm.commands.printing", "comfy_fsm.commands.recovering", "comfy_fsm.commands.submitting"},
     {"comfy_fsm.__main__"},
 ]
 FLOORS = {module: floor for floor, rooms in enumerate(HOUSE) for module in rooms}

@@ -18,7 +18,9 @@ ENDED_BY_SIGNAL = 128
 
 Workflows = Annotated[str, Parameter(name="WORKFLOW")]
 Log = Annotated[str, Parameter(name="LOG")]
+Id = Annotated[str, Parameter(name="ID")]
 Server = Annotated[list[str], Parameter(name="--server", negative="")]
+Servers = Annotated[list[str] | None, Parameter(name="--server", negative="")]
 LogFile = Annotated[str, Parameter(name="--log")]
 Folder = Annotated[str, Parameter(name="--output")]
 Token = Annotated[str | None, Parameter(name="--token-env")]
@@ -42,11 +44,16 @@ def opening(servers: list[str], log: str, token_env: str | None) -> Callable[[],
     """How to open the client: in the loop that will run it."""
     from comfy_fsm.live.client import Client
 
-    headers = {}
-    if token_env is not None:
-        if token_env not in os.environ:
-            raise Wrong(f"the environment has no variable {token_env}; set it to the token")
-        if not (os.environ[token_env].isascii() and os.environ[token_env].isprintable()):
-            raise Wrong(f"the variable {token_env} holds what no header may, a line end perhaps; nothing was sent")
-        headers["Authorization"] = f"Bearer {os.environ[token_env]}"
+    headers = bearing(token_env)
     return lambda: Client(servers, log=log, headers=headers)
+
+
+def bearing(token_env: str | None) -> dict[str, str]:
+    """The headers that go with every request."""
+    if token_env is None:
+        return {}
+    if token_env not in os.environ:
+        raise Wrong(f"the environment has no variable {token_env}; set it to the token")
+    if not (os.environ[token_env].isascii() and os.environ[token_env].isprintable()):
+        raise Wrong(f"the variable {token_env} holds what no header may, a line end perhaps; nothing was sent")
+    return {"Authorization": f"Bearer {os.environ[token_env]}"}

@@ -162,6 +162,7 @@ class HeaderData(Struct, frozen=True, gc=False, omit_defaults=True):
 class CommandData(Struct, frozen=True, gc=False, omit_defaults=True):
     name: str
     prompt_id: str | None = None
+    to: str | None = None
 
 
 class DeliveredData(Struct, frozen=True, gc=False, omit_defaults=True):

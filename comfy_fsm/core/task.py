@@ -112,6 +112,8 @@ class Task(Struct, eq=False):
     """Its record is wanted, and no answer came yet: not asked for again by each further signal of its end."""
     bare: bool = False
     """Its record was seen, and had no status: it ended; a frame that comes later may tell how."""
+    sought: dict[str, bool] = field(default_factory=dict)
+    """Servers to which it is not bound and that a recovery may ask for it; True: it showed it."""
 
     @property
     def settled(self) -> bool:
@@ -126,6 +128,11 @@ class Task(Struct, eq=False):
     def accepted(self) -> bool:
         """The server showed that it had it, be it long ago: what then vanished may have run."""
         return any(told.after not in UNANSWERED and told.after not in SETTLED for told in self.signals)
+
+    @property
+    def nameless(self) -> bool:
+        """Whether it was accepted, and under which id, is not known (P10); one that was reopened has its id."""
+        return self.state in UNANSWERED and not self.accepted
 
     @property
     def outcome(self) -> State | None:
@@ -209,6 +216,7 @@ class Task(Struct, eq=False):
         self.asked = False
         self.last_sign = at
         self.delivered = False
+        self.sought.clear()
 
     def result(self) -> Result:
         return Result(

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from comfy_fsm.core.effects import Result
+from comfy_fsm.core.recovered import Consistency, Fetched, Recovery
 from comfy_fsm.errors import ClientClosed, ClientError, TaskError
 from comfy_fsm.live.client import Client
 from comfy_fsm.live.tasks import TaskHandle
@@ -73,6 +74,7 @@ class BlockingClient:
         self._ready = threading.Event()  # it is open, or never will be
         self._left: Future[None] = Future()
         self._life: Future[None] = Future()  # of the thread
+        self._client: Client
         self._window: Window
 
     def call(self, work: Coroutine[Any, Any, _T]) -> _T:
@@ -122,6 +124,22 @@ class BlockingClient:
         """Submit, and wait for the end."""
         return self.submit(workflow, **options).result()
 
+    def recover(self, prompt_id: str | None = None, *, act: bool = False) -> Recovery:
+        """What `Client.recover` tells, and does."""
+        return self._asked(lambda client: client.recover(prompt_id, act=act))
+
+    def consistency(self, prompt_id: str) -> Consistency:
+        return self._asked(lambda client: client.consistency(prompt_id))
+
+    def history(self, prompt_id: str, *, attempts: int = 3) -> Fetched:
+        return self._asked(lambda client: client.history(prompt_id, attempts=attempts))
+
+    def _asked(self, ask: Callable[[Client], Coroutine[Any, Any, _T]]) -> _T:
+        async def asked() -> _T:
+            return await ask(self._client)
+
+        return self.call(asked())
+
     def __exit__(self, *_: object) -> None:
         if not self._left.done():
             self._left.set_result(None)
@@ -143,7 +161,7 @@ class BlockingClient:
     async def _serve(self) -> None:
         """From opening to closing; `asyncio.run` then cancels the calls that nothing else has ended."""
         async with Client(self._servers, **self._settings) as client:
-            self._window = client.window()
+            self._client, self._window = client, client.window()
             self._loop = asyncio.get_running_loop()
             self._ready.set()
             await asyncio.wrap_future(self._left)

@@ -9,7 +9,8 @@ is known, the servers still have the rest, and the next process resumes from bot
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 from comfy_fsm.core import wire
@@ -17,10 +18,27 @@ from comfy_fsm.core.board import Board
 from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.errors import ClientClosed, LogError
 from comfy_fsm.live.redact import Redactor
+from comfy_fsm.live.rows import Record
 
+logger = logging.getLogger(__name__)
 ROOM = 8 * 1024 * 1024
 """Bytes of lines that may wait for the disk before the sockets wait too: below the log's own limit, so that it never
 is the log that makes a reader wait."""
+
+
+def refold(records: Iterable[Record], board: Board, path: str) -> int:
+    """Fold what a log holds, and want nothing of the world yet; returns the position of the last row."""
+    at, position = 0.0, 0
+    for record in records:
+        position = max(position, record.position)
+        if record.damage is not None:
+            logger.warning("%s, position %d: %s", path, record.position, record.damage)
+        if record.line is not None:
+            observation = wire.read(record.line, at)
+            at = observation.at
+            board.fold_observation(record.position, observation)
+    board.drain()  # wanted by a process that is gone; `resume` wants it anew
+    return position
 
 
 class Appends(Protocol):

@@ -1,0 +1,168 @@
+"""`recover` brings tasks to a decision, `consistency` tells who has one, `history` fetches a record and checks it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from comfy_fsm.commands.options import UNREACHABLE, Id, LogFile, Servers, Token, Wrong, bearing, must_exist
+
+if TYPE_CHECKING:
+    from comfy_fsm.core.showing import Showing
+    from comfy_fsm.live.comfy import Comfy
+
+LOG = "comfy-fsm.log"
+PROVED, OPEN = 0, 1
+MANY = 8
+"""Servers of a log that are told to who named none."""
+
+
+def recover(
+    prompt_id: Id | None = None,
+    /,
+    *,
+    all: Annotated[bool, Parameter(name="--all", negative="", show_default=False)] = False,
+    server: Servers = None,
+    log: LogFile = LOG,
+    yes: Annotated[bool, Parameter(name="--yes", negative="", show_default=False)] = False,
+    dry_run: Annotated[bool, Parameter(name="--dry-run", negative="", show_default=False)] = False,
+    token_env: Token = None,
+) -> int:
+    """Ask the servers what became of a task that was given up or is stuck, and adopt what they prove.
+
+    Parameters
+    ----------
+    prompt_id
+        The prompt id of the task, or how it begins.
+    all
+        Every task that is lost, expired, uncertain, ending, or silent.
+    server
+        Address of a server that may be asked; name all that the log knows.
+    log
+        The log that knows the task; without --yes it is only read, also while another process writes it.
+    yes
+        Write down what is done, and let it count; nothing is ever posted.
+    dry_run
+        Only tell what would be; so it is without --yes, too.
+    token_env
+        Name of an environment variable that holds a token; it is sent as a bearer token.
+    """
+    if all == (prompt_id is not None):
+        raise Wrong("name one task by its id, or give --all; --help tells more")
+    if yes and dry_run:
+        raise Wrong("--yes acts and --dry-run does not: give one of them")
+    open_servers = _asked(server, log, token_env)
+    from comfy_fsm import recounting
+    from comfy_fsm.live import desk
+
+    found = desk.run(
+        log, open_servers, lambda rescue: rescue.recover(prompt_id, act=yes, takes_over=True), act=yes
+    )  # fmt: skip
+    if found.unreachable:
+        return _complain(found.silent)
+    return _print(recounting.recovery(found), found.decided)
+
+
+def consistency(
+    prompt_id: Id, /, *, server: Servers = None, log: LogFile = LOG, token_env: Token = None
+) -> int:  # fmt: skip
+    """Tell which server has a task, which should, and what to do if they differ. The log is only read.
+
+    Parameters
+    ----------
+    prompt_id
+        The prompt id of the task, or how it begins.
+    server
+        Address of a server to ask; name all that the log knows.
+    log
+        The log that knows the task, also one that another process writes.
+    token_env
+        Name of an environment variable that holds a token; it is sent as a bearer token.
+    """
+    open_servers = _asked(server, log, token_env)
+    from comfy_fsm import recounting
+    from comfy_fsm.live import desk
+
+    found = desk.run(log, open_servers, lambda rescue: rescue.consistency(prompt_id))
+    if found.unreachable:
+        return _complain(found.silent)
+    return _print(recounting.consistency(found), found.case.well)
+
+
+def history(
+    prompt_id: Id,
+    /,
+    *,
+    server: Servers = None,
+    log: Annotated[str | None, Parameter(name="--log")] = None,
+    attempts: Annotated[int, Parameter(name="--attempts")] = 3,
+    token_env: Token = None,
+) -> int:
+    """Fetch the record of a prompt until it validates, and tell what it says and what it lacks. Nothing is written.
+
+    Parameters
+    ----------
+    prompt_id
+        The prompt id, also of a prompt that no log knows; or how that of a task begins.
+    server
+        Address of a server to ask; of a task, that to which it is bound.
+    log
+        The log that knows the task; comfy-fsm.log if there is one.
+    attempts
+        How often to ask; each time the wait is twice as long.
+    token_env
+        Name of an environment variable that holds a token; it is sent as a bearer token.
+    """
+    if attempts < 1:
+        raise Wrong(f"{attempts} attempts ask nothing; give --attempts at least 1")
+    known = log if log is not None else LOG if os.path.exists(LOG) else None
+    open_servers = _asked(server, known, token_env)
+    from comfy_fsm import recounting
+    from comfy_fsm.live import desk
+
+    found = desk.run(known, open_servers, lambda rescue: rescue.history(prompt_id, attempts=attempts))
+    if found.name == "unreachable":
+        return _complain([found.showing])
+    return _print(recounting.history(found), found.case.well)
+
+
+def _asked(servers: list[str] | None, log: str | None, token_env: str | None) -> Callable[[], list[Comfy]]:
+    """The servers that may be asked: those that were named, and no other that a log may name."""
+    if log is not None:
+        must_exist(log)
+    if not servers:
+        raise Wrong(f"name each server that may be asked by --server{_known(log)}")
+    from comfy_fsm.live.comfy import Comfy, address_of
+
+    urls, headers = list(dict.fromkeys(servers)), bearing(token_env)
+    for url in urls:
+        address_of(url)  # which tells a wrong one before any loop runs
+    return lambda: [Comfy(url, headers=headers) for url in urls]
+
+
+def _known(log: str | None) -> str:
+    if log is None:
+        return ""
+    from comfy_fsm.live import desk
+
+    urls = desk.servers_of(log)
+    told = ", ".join(urls[:MANY]) + (f" and {len(urls) - MANY} more" if len(urls) > MANY else "")
+    return f"; the log names {told}" if urls else "; the log names none"
+
+
+def _print(lines: Iterable[str], well: bool) -> int:
+    print("\n".join(lines), flush=True)
+    return PROVED if well else OPEN
+
+
+def _complain(silent: Iterable[Showing]) -> int:
+    """Nobody answered: a line for each, and nothing on standard output."""
+    from comfy_fsm import recounting
+    from comfy_fsm.screen import complain
+
+    for showing in silent:
+        complain(recounting.silence(showing))
+    return UNREACHABLE
