@@ -24,9 +24,10 @@ app = App(
     result_action="return_value",
 )
 
-for command in (submitting.run, submitting.resume, printing.tail, printing.export):
-    app.command(command)
-for command in (recovering.recover, recovering.consistency, recovering.history):
+for command in (
+    submitting.run, submitting.resume, printing.tail, printing.export,
+    recovering.recover, recovering.consistency, recovering.history,
+):  # fmt: skip
     app.command(command)
 
 

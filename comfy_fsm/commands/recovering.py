@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
-
-from comfy_fsm.commands.options import UNREACHABLE, Id, LogFile, Servers, Token, Wrong, bearing, must_exist
+from comfy_fsm.commands.options import (
+    UNREACHABLE,
+    All,
+    Attempts,
+    DryRun,
+    Id,
+    LogFile,
+    MaybeLog,
+    Servers,
+    Token,
+    Wrong,
+    Yes,
+    bearing,
+    must_exist,
+)
 
 if TYPE_CHECKING:
     from comfy_fsm.core.showing import Showing
@@ -24,11 +36,11 @@ def recover(
     prompt_id: Id | None = None,
     /,
     *,
-    all: Annotated[bool, Parameter(name="--all", negative="", show_default=False)] = False,
+    all: All = False,
     server: Servers = None,
     log: LogFile = LOG,
-    yes: Annotated[bool, Parameter(name="--yes", negative="", show_default=False)] = False,
-    dry_run: Annotated[bool, Parameter(name="--dry-run", negative="", show_default=False)] = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
     token_env: Token = None,
 ) -> int:
     """Ask the servers what became of a task that was given up or is stuck, and adopt what they prove.
@@ -58,17 +70,13 @@ def recover(
     from comfy_fsm import recounting
     from comfy_fsm.live import desk
 
-    found = desk.run(
-        log, open_servers, lambda rescue: rescue.recover(prompt_id, act=yes, takes_over=True), act=yes
-    )  # fmt: skip
+    found = desk.run(log, open_servers, lambda rescue: rescue.recover(prompt_id, act=yes, takes_over=True), act=yes)
     if found.unreachable:
         return _complain(found.silent)
     return _print(recounting.recovery(found), found.decided)
 
 
-def consistency(
-    prompt_id: Id, /, *, server: Servers = None, log: LogFile = LOG, token_env: Token = None
-) -> int:  # fmt: skip
+def consistency(prompt_id: Id, /, *, server: Servers = None, log: LogFile = LOG, token_env: Token = None) -> int:
     """Tell which server has a task, which should, and what to do if they differ. The log is only read.
 
     Parameters
@@ -97,8 +105,8 @@ def history(
     /,
     *,
     server: Servers = None,
-    log: Annotated[str | None, Parameter(name="--log")] = None,
-    attempts: Annotated[int, Parameter(name="--attempts")] = 3,
+    log: MaybeLog = None,
+    attempts: Attempts = 3,
     token_env: Token = None,
 ) -> int:
     """Fetch the record of a prompt until it validates, and tell what it says and what it lacks. Nothing is written.

@@ -75,7 +75,9 @@ async def on_log(
         await asyncio.gather(*(server.close() for server in servers))
 
 
-def run(path: str | None, servers: Callable[[], list[Comfy]], ask: Callable[[Rescue], Awaitable[_T]], *, act: bool = False) -> _T:
+def run(
+    path: str | None, servers: Callable[[], list[Comfy]], ask: Callable[[Rescue], Awaitable[_T]], *, act: bool = False
+) -> _T:
     """One question of the command, from opening to closing, in a loop of its own."""
 
     async def asked() -> _T:
@@ -97,7 +99,11 @@ async def _at(
     log: Appends, board: Board, servers: Iterable[Comfy], redactor: Redactor, policy: Policy
 ) -> AsyncGenerator[Rescue]:
     """What the fold wants of the world is passed over: nothing is delivered here, that is left to who resumes."""
-    recorder = Recorder(log, board, redactor, lambda *_: None, lambda: board.drain() and None)
+
+    def pass_over() -> None:
+        board.drain()
+
+    recorder = Recorder(log, board, redactor, lambda *_: None, pass_over)
     askings = {server.url: Asking(server, recorder, board, redactor, policy, time.time) for server in servers}
     try:
         yield Rescue(board, recorder, Looking(askings, policy), policy, time.time)

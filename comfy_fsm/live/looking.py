@@ -9,6 +9,7 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import count
 
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.recovered import Consistency, Fetched, binding, compare
@@ -94,13 +95,13 @@ class Looking:
     async def history(self, prompt_id: str, task: Task | None, attempts: int) -> Fetched:
         """From the server that it is bound to, or from any where nobody knows; later after each attempt (R2.2)."""
         urls = [task.server] if task is not None else list(self.askings)
-        for attempt in range(1, attempts + 1):
+        for attempt in count(1):
             best = min(await asyncio.gather(*(self._record(url, prompt_id, task) for url in urls)), key=_rank)
-            if attempt == attempts or not _rank(best):
-                break
+            if attempt >= attempts or not _rank(best):
+                return Fetched(prompt_id, attempt, tuple(urls), best)
             pause = min(self._policy.look_seconds * 2 ** min(attempt - 1, 16), self._policy.look_limit_seconds)
             await asyncio.sleep(pause * random.uniform(0.8, 1.0))
-        return Fetched(prompt_id, attempt, tuple(urls), best)
+        raise AssertionError("unreachable")
 
 
 def _rank(showing: Showing) -> int:

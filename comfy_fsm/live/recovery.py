@@ -44,7 +44,9 @@ class Rescue:
         exact = [task for task in found if task.prompt_id == prompt_id]
         ids = {task.prompt_id for task in exact or found}
         if len(ids) > 1:
-            raise UnknownTask(f"{len(ids)} prompt ids begin with {prompt_id!r:.80}; write more of the one that is meant")
+            raise UnknownTask(
+                f"{len(ids)} prompt ids begin with {prompt_id!r:.80}; write more of the one that is meant"
+            )
         if not ids:
             raise UnknownTask(
                 f"no task's prompt id begins with {prompt_id!r:.80}; this log knows {len(self._board.tasks)} tasks"
