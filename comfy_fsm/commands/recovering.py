@@ -62,18 +62,14 @@ def recover(
     token_env
         Name of an environment variable that holds a token; it is sent as a bearer token.
     """
-    if all == (prompt_id is not None):
-        raise Wrong("name one task by its id, or give --all; --help tells more")
-    if yes and dry_run:
-        raise Wrong("--yes acts and --dry-run does not: give one of them")
+    if all == (prompt_id is not None) or (yes and dry_run):
+        raise Wrong("name one task by its id, or give --all; and of --yes and --dry-run one; --help tells more")
     open_servers = _asked(server, log, token_env)
     from comfy_fsm import recounting
     from comfy_fsm.live import desk
 
     found = desk.run(log, open_servers, lambda rescue: rescue.recover(prompt_id, act=yes, takes_over=True), act=yes)
-    if found.unreachable:
-        return _complain(found.silent)
-    return _print(recounting.recovery(found), found.decided)
+    return _tell(recounting.recovery(found), found.decided, found.unreachable, found.silent)
 
 
 def consistency(prompt_id: Id, /, *, server: Servers = None, log: LogFile = LOG, token_env: Token = None) -> int:
@@ -95,9 +91,7 @@ def consistency(prompt_id: Id, /, *, server: Servers = None, log: LogFile = LOG,
     from comfy_fsm.live import desk
 
     found = desk.run(log, open_servers, lambda rescue: rescue.consistency(prompt_id))
-    if found.unreachable:
-        return _complain(found.silent)
-    return _print(recounting.consistency(found), found.case.well)
+    return _tell(recounting.consistency(found), found.case.well, found.unreachable, found.silent)
 
 
 def history(
@@ -132,19 +126,19 @@ def history(
     from comfy_fsm.live import desk
 
     found = desk.run(known, open_servers, lambda rescue: rescue.history(prompt_id, attempts=attempts))
-    if found.name == "unreachable":
-        return _complain([found.showing])
-    return _print(recounting.history(found), found.case.well)
+    return _tell(recounting.history(found), found.case.well, found.name == "unreachable", [found.showing])
 
 
 def _asked(servers: list[str] | None, log: str | None, token_env: str | None) -> Callable[[], list[Comfy]]:
     """The servers that may be asked: those that were named, and no other that a log may name."""
     if log is not None:
         must_exist(log)
+    from comfy_fsm.live.comfy import Comfy, address_of
+    from comfy_fsm.screen import complain, complain_of_warnings
+
+    complain_of_warnings(complain)
     if not servers:
         raise Wrong(f"name each server that may be asked by --server{_known(log)}")
-    from comfy_fsm.live.comfy import Comfy, address_of
-
     urls, headers = list(dict.fromkeys(servers)), bearing(token_env)
     for url in urls:
         address_of(url)  # which tells a wrong one before any loop runs
@@ -161,13 +155,11 @@ def _known(log: str | None) -> str:
     return f"; the log names {told}" if urls else "; the log names none"
 
 
-def _print(lines: Iterable[str], well: bool) -> int:
-    print("\n".join(lines), flush=True)
-    return PROVED if well else OPEN
-
-
-def _complain(silent: Iterable[Showing]) -> int:
-    """Nobody answered: a line for each, and nothing on standard output."""
+def _tell(lines: Iterable[str], well: bool, unreachable: bool, silent: Iterable[Showing]) -> int:
+    """The report; where nobody answered there is none, but a line of complaint for each server."""
+    if not unreachable:
+        print("\n".join(lines), flush=True)
+        return PROVED if well else OPEN
     from comfy_fsm import recounting
     from comfy_fsm.screen import complain
 

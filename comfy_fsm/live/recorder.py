@@ -21,6 +21,7 @@ from comfy_fsm.live.redact import Redactor
 from comfy_fsm.live.rows import Record
 
 logger = logging.getLogger(__name__)
+_TOLD = 3  # damaged places that are told one by one
 ROOM = 8 * 1024 * 1024
 """Bytes of lines that may wait for the disk before the sockets wait too: below the log's own limit, so that it never
 is the log that makes a reader wait."""
@@ -28,15 +29,19 @@ is the log that makes a reader wait."""
 
 def refold(records: Iterable[Record], board: Board, path: str) -> int:
     """Fold what a log holds, and want nothing of the world yet; returns the position of the last row."""
-    at, position = 0.0, 0
+    at, position, damaged = 0.0, 0, 0
     for record in records:
         position = max(position, record.position)
         if record.damage is not None:
-            logger.warning("%s, position %d: %s", path, record.position, record.damage)
+            damaged += 1
+            if damaged <= _TOLD:
+                logger.warning("%s, position %d: %s", path, record.position, record.damage)
         if record.line is not None:
             observation = wire.read(record.line, at)
             at = observation.at
             board.fold_observation(record.position, observation)
+    if damaged > _TOLD:
+        logger.warning("%s: %d more places are damaged; a replay names them all", path, damaged - _TOLD)
     board.drain()  # wanted by a process that is gone; `resume` wants it anew
     return position
 
