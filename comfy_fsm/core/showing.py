@@ -44,8 +44,19 @@ class Showing(Struct, frozen=True):
         return self.has in ("astray", "unreachable")
 
 
+class _Greeting(Struct, frozen=True):
+    exec_info: dict[str, object]
+
+
 def no_answer(server: str, why: str) -> Showing:
     return Showing(server, "unreachable", why)
+
+
+def read_greeting(server: str, status: int, body: bytes) -> Showing | None:
+    """None where whoever answered `GET /prompt` is a ComfyUI."""
+    if status == 200 and wire.body(Raw(body), _Greeting) is not None:
+        return None
+    return no_answer(server, f"HTTP {status}" if status != 200 else "an answer that is not ComfyUI's")
 
 
 def read_queue(server: str, prompt_id: str, status: int, body: bytes) -> Showing | None:

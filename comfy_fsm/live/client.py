@@ -77,6 +77,7 @@ class Client:
         self._runner: Runner
         self._watching: asyncio.Task[None] | None = None
         self._closed = False
+        self._entered = asyncio.Event()
 
     def _hidden(self) -> Iterable[str]:
         """What the headers hold, but for what the addresses say anyway: a `Host`, say."""
@@ -99,6 +100,7 @@ class Client:
             await self._runner.close(0.0)
             raise
         self._watching = asyncio.create_task(self._watch())
+        asyncio.get_running_loop().call_soon(self._entered.set)  # not before whoever opens it could look at `tasks`
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -314,6 +316,7 @@ class Client:
         self._handles[here, key[1]] = handle
 
     async def _deliver(self, result: Result) -> None:
+        await self._entered.wait()
         prompt_id = result.prompt_id or ""
         if (result.server, prompt_id) not in self._handles:
             for handle in list(self._handles.values()):

@@ -13,7 +13,7 @@ from itertools import count
 
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.recovered import Consistency, Fetched, binding, compare
-from comfy_fsm.core.showing import Showing, no_answer, read_job, read_queue, read_record
+from comfy_fsm.core.showing import Showing, no_answer, read_greeting, read_job, read_queue, read_record
 from comfy_fsm.core.task import Task
 from comfy_fsm.live import asks
 from comfy_fsm.live.asking import Asking
@@ -37,9 +37,9 @@ class Looking:
         await asyncio.gather(*map(self._call_one, self.askings))
 
     async def _call_one(self, url: str) -> None:
-        found = await self._ask(url, asks.queue(), None, partial(read_queue, url, ""))
-        if found is not None and found.has == "unreachable":
-            self.silent[url] = found
+        silent = await self._ask(url, asks.remaining(), None, partial(read_greeting, url))
+        if silent is not None:
+            self.silent[url] = silent
         else:
             await self.askings[url].meet()
 
