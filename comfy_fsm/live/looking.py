@@ -33,20 +33,19 @@ class Looking:
         self._policy = policy
 
     async def call(self) -> None:
-        """Who is there at all, and what can they do?"""
+        """Who is there at all? Asked by what names no prompt, since none was announced yet."""
         await asyncio.gather(*map(self._call_one, self.askings))
 
     async def _call_one(self, url: str) -> None:
         silent = await self._ask(url, asks.remaining(), None, partial(read_greeting, url))
         if silent is not None:
             self.silent[url] = silent
-        else:
-            await self.askings[url].meet()
 
     async def look(self, url: str, tasks: Sequence[Task]) -> list[Showing]:
         """One round about tasks that are wanted at this server: one queue for all, then a record of each (P29)."""
         if url in self.silent or not tasks:
             return [self.silent[url] for _ in tasks]
+        await self.askings[url].meet()
         answer = await self.askings[url].ask(asks.queue())
         if answer is None:
             return [no_answer(url, self.askings[url].trouble)] * len(tasks)
