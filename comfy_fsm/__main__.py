@@ -9,13 +9,14 @@ import sys
 import cyclopts
 from cyclopts import App
 
-from comfy_fsm.commands import diagnosing, measuring, options, printing, submitting, watching
-from comfy_fsm.errors import BadServerUrl, BadWorkflow, ClientError, InvariantBroken, LogError
+from comfy_fsm.commands import diagnosing, measuring, options, printing, recovering, submitting, watching
+from comfy_fsm.errors import BadServerUrl, BadWorkflow, ClientError, InvariantBroken, LogError, UnknownTask
 
 app = App(
     name="python -m comfy_fsm",
     help="Run ComfyUI workflows, and know for sure what became of them.",
-    help_epilogue="Exit status: 0 all completed · 1 a task did not complete, or a file was not saved · "
+    help_epilogue="Exit status: 0 all completed, or proved · "
+    "1 a task did not complete or is undecided, or a file was not saved · "
     "64 wrong usage · 65 no workflow, or no log · 66 no such file · "
     "69 no server answers, or a port or an extra is not to be had · 70 our own fault · "
     "130 or 143 ended by a signal.",
@@ -25,7 +26,7 @@ app = App(
 
 for command in (
     submitting.run, submitting.resume, printing.tail, printing.export, measuring.metrics,
-    watching.watch, watching.serve,
+    recovering.recover, recovering.consistency, recovering.history, watching.watch, watching.serve,
 ):  # fmt: skip
     app.command(command)
 app.command(diagnosing.diagnose, usage=diagnosing.USAGE, help_epilogue=diagnosing.STATUS)
@@ -38,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         return int(app(arguments or sys.argv[1:], exit_on_error=False, print_error=False) or 0)
-    except (options.Wrong, cyclopts.CycloptsError, BadServerUrl) as error:
+    except (options.Wrong, cyclopts.CycloptsError, BadServerUrl, UnknownTask) as error:
         return _say(options.USAGE, str(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -21,6 +21,7 @@
     │   ├── UnsafeOutput         a file name that could do harm       (fault: the server's)
     │   ├── DownloadFailed       the file could not be fetched        (fault: the server's, or the network's)
     │   ├── UploadFailed         the server did not take the file     (fault: the server's, or the caller's)
+    │   ├── UnknownTask          no task, or several, of that id      (fault: the caller's)
     │   ├── ClientClosed         closed before the task settled       (fault: the caller's)
     │   └── MissingExtra         a library of ours is not installed   (fault: the caller's)
     ├── TaskError                the task did not complete; it says whether to try again is safe
@@ -147,6 +148,10 @@ class UploadFailed(ClientError):
     def __init__(self, message: str, server: str) -> None:
         super().__init__(message)
         self.server = server
+
+
+class UnknownTask(ClientError):
+    """The log knows no task of this prompt id, or more than one whose id begins so; nothing was asked or done."""
 
 
 class ClientClosed(ClientError):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from typing import Self
 
 from rich.console import Console
@@ -30,7 +31,7 @@ class Bars:
         )  # fmt: skip
 
     def __enter__(self) -> Self:
-        logging.getLogger().addHandler(_Told(self))  # for good: what nobody retrieved is told when it is collected
+        complain_of_warnings(self.complain)  # for good: what nobody retrieved is told when it is collected
         self._progress.start()
         return self
 
@@ -60,13 +61,13 @@ class Bars:
 class _Told(logging.Handler):
     """What is logged, a line each; but that the log failed is told once, as the end of the errand, and not by all."""
 
-    def __init__(self, bars: Bars) -> None:
+    def __init__(self, tell: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
-        self._bars = bars
+        self._tell = tell
 
     def emit(self, record: logging.LogRecord) -> None:
         if not (record.exc_info and isinstance(record.exc_info[1], LogError)):
-            self._bars.complain(record.getMessage())
+            self._tell(record.getMessage())
 
 
 def _share(update: Update) -> tuple[float | None, float]:
@@ -74,6 +75,11 @@ def _share(update: Update) -> tuple[float | None, float]:
     if update.name != "progress" or not update.max or update.max <= 0:
         return None, 0.0
     return update.max, max(0.0, min(update.value or 0.0, update.max))
+
+
+def complain_of_warnings(tell: Callable[[str], None]) -> None:
+    """From here on, what is logged is told."""
+    logging.getLogger().addHandler(_Told(tell))
 
 
 def complain(text: str) -> None:

@@ -31,6 +31,7 @@ cancel   cancelled   cancelled   cancelled   cancelled   cancelled   .         .
 lose     lost        lost        lost        lost        lost        .         .      .         .        .         .
 expire   expired     expired     expired     expired     expired     .         .      .         .        .         .
 recover  .           .           .           .           .           .         .      .         .        uncertain uncertain
+adopt    uncertain   .           uncertain   uncertain   uncertain   .         .      .         .        uncertain uncertain
 """  # noqa: E501 - a matrix is read by its columns
 
 

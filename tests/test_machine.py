@@ -70,13 +70,17 @@ def test_a_final_state_is_left_by_nothing(state: State) -> None:
 
 
 @pytest.mark.parametrize("state", RECOVERABLE)
-def test_lost_and_expired_are_left_by_recover_alone(state: State) -> None:
-    assert {signal for signal in Signal if step(state, signal) is not state} == {Signal.RECOVER}
-    assert reachable(state, without=frozenset({Signal.RECOVER})) == {state}
+def test_lost_and_expired_are_left_by_a_recovery_alone(state: State) -> None:
+    assert {signal for signal in Signal if step(state, signal) is not state} == {Signal.RECOVER, Signal.ADOPT}
+    assert reachable(state, without=frozenset({Signal.RECOVER, Signal.ADOPT})) == {state}
 
 
 def test_recover_moves_nothing_that_is_not_lost_or_expired() -> None:
     assert {state for state in State if step(state, Signal.RECOVER) is not state} == set(RECOVERABLE)
+
+
+def test_what_was_found_elsewhere_begins_anew_there_unless_it_is_final() -> None:
+    assert {state for state in State if step(state, Signal.ADOPT) is State.UNCERTAIN} == set(State) - set(FINAL)
 
 
 def test_nothing_becomes_submitting_again() -> None:

@@ -23,6 +23,7 @@ MADE = sorted((FIXTURES / "made").glob("*.jsonl"))
 assert len(RECORDINGS) > 100, "a green run over no recordings proves nothing"
 assert len(MADE) > 50, "a green run over no made traces proves nothing"
 SEEDS = (1, 2, 3)
+REOPENING = ("recover", "adopt")
 WHOLE = 150  # entries up to which each single cut and each single repeat is tried; of longer traces, SAMPLE of them
 SAMPLE = 40
 TAIL = 60  # lines in front of one that is cut off at each of its bytes; a cut says nothing about what lies further back
@@ -146,7 +147,7 @@ def test_no_longer_prefix_takes_an_outcome_back(path: Path) -> None:
     told: dict[tuple[str, str | None, int], str] = {}
     reopened: set[str | None] = set()
     for cut in some(len(seen) + 1):
-        reopened |= {o.data.prompt_id for o in seen[:cut] if isinstance(o, Command) and o.data.name == "recover"}
+        reopened |= {o.data.prompt_id for o in seen[:cut] if isinstance(o, Command) and o.data.name in REOPENING}
         now = {
             (server, prompt_id, number): outcome
             for (server, prompt_id), tasks in outcomes(fold_all(seen[:cut])).items()

@@ -18,9 +18,15 @@ ENDED_BY_SIGNAL = 128
 
 Workflows = Annotated[str, Parameter(name="WORKFLOW")]
 Log = Annotated[str, Parameter(name="LOG")]
+Id = Annotated[str, Parameter(name="ID")]
 Server = Annotated[list[str], Parameter(name="--server", negative="")]
-Named = Annotated[list[str] | None, Parameter(name="--server", negative="")]
+Servers = Annotated[list[str] | None, Parameter(name="--server", negative="")]
 LogFile = Annotated[str, Parameter(name="--log")]
+MaybeLog = Annotated[str | None, Parameter(name="--log")]
+All = Annotated[bool, Parameter(name="--all", negative="", show_default=False)]
+Yes = Annotated[bool, Parameter(name="--yes", negative="", show_default=False)]
+DryRun = Annotated[bool, Parameter(name="--dry-run", negative="", show_default=False)]
+Attempts = Annotated[int, Parameter(name="--attempts")]
 Folder = Annotated[str, Parameter(name="--output")]
 IdAndLog = Annotated[str, Parameter(name="[ID] LOG")]
 Format = Annotated[Literal["text", "json"], Parameter(name="--format")]
@@ -54,11 +60,16 @@ def opening(servers: list[str], log: str, token_env: str | None) -> Callable[[],
     """How to open the client: in the loop that will run it."""
     from comfy_fsm.live.client import Client
 
-    headers = {}
-    if token_env is not None:
-        if token_env not in os.environ:
-            raise Wrong(f"the environment has no variable {token_env}; set it to the token")
-        if not (os.environ[token_env].isascii() and os.environ[token_env].isprintable()):
-            raise Wrong(f"the variable {token_env} holds what no header may, a line end perhaps; nothing was sent")
-        headers["Authorization"] = f"Bearer {os.environ[token_env]}"
+    headers = bearing(token_env)
     return lambda: Client(servers, log=log, headers=headers)
+
+
+def bearing(token_env: str | None) -> dict[str, str]:
+    """The headers that go with every request."""
+    if token_env is None:
+        return {}
+    if token_env not in os.environ:
+        raise Wrong(f"the environment has no variable {token_env}; set it to the token")
+    if not (os.environ[token_env].isascii() and os.environ[token_env].isprintable()):
+        raise Wrong(f"the variable {token_env} holds what no header may, a line end perhaps; nothing was sent")
+    return {"Authorization": f"Bearer {os.environ[token_env]}"}

@@ -14,6 +14,7 @@ from comfy_fsm.core import evidence, wire
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.ledger import MAX_WHAT, Act, Ledger, Question, QueueAnswer, Server
 from comfy_fsm.core.machine import Signal
+from comfy_fsm.core.seeking import not_shown, shown, sought
 from comfy_fsm.core.settling import ask_history, ask_queue, judge_absence, move, moved, settle, weigh
 from comfy_fsm.core.sockets import note_gap
 from comfy_fsm.core.submitting import doubt, fold_acceptance, fold_submission, recognise
@@ -132,7 +133,8 @@ def _bound_here(
     """The task of this server under this id; that another server has it is a finding (R2.1)."""
     task = server.tasks.get(prompt_id)
     home = ledger.homes.get(prompt_id)
-    if task is None and home is not None and home != server.url and prompt_id not in server.chosen:
+    elsewhere = task is None and home is not None and home != server.url and prompt_id not in server.chosen
+    if elsewhere and not sought(ledger, server, prompt_id):
         text = f"{how} at {server.url}, while it is bound to {home}"
         ledger.find("wrong-server", position, at, text, window=window, server=server.url, prompt_id=prompt_id)
     return task
@@ -198,6 +200,10 @@ def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: in
             task.last_sign, task.shown_order = at, question.order
             moved(ledger, task, position, at)
             weigh(ledger, task, record, "history", position, at)
+        elif record.names(prompt_id):
+            shown(ledger, server, prompt_id)
+    if question.prompt_id is not None and not records:
+        not_shown(ledger, server, question.prompt_id)
     asked = server.tasks.get(question.prompt_id or "")
     if asked is not None and question.prompt_id not in records and not asked.settled:
         if records and question.kind == "history":  # of another prompt alone: no answer to what was asked (R2.2)
@@ -207,7 +213,7 @@ def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: in
         _empty(ledger, asked, question, position, at)
     if question.kind == "histories":  # what bears no mark of ours in all of it was not accepted (P10, P11)
         for task in unanswered:
-            if task.unanswered and task.known_order and task.window == question.window:
+            if task.nameless and task.known_order and task.window == question.window:
                 task.looks += 1
                 ledger.tally.looks["absent"] += 1
                 _absent(ledger, task, question, position, at)
@@ -220,7 +226,7 @@ def _empty(ledger: Ledger, task: Task, question: Question, position: int, at: fl
     task.denied, task.denied_position = task.denied + 1, position
     if task.confidence == "stated" and not task.heard_null and task.client_id is not None:
         ledger.find("history-early", position, at, "the record is written after the end is told", task=task)
-    if task.unanswered and not (task.known_order and question.server.honours_ids):
+    if task.nameless and not (task.known_order and question.server.honours_ids):
         return ask_queue(ledger, task, at)  # a prompt accepted under another id would be absent too (P10)
     _absent(ledger, task, question, position, at)
 
@@ -255,9 +261,11 @@ def _queue_answered(ledger: Ledger, question: Question, raw: Raw, position: int,
     for listing, signal in ((running, Signal.RUN), (pending, Signal.QUEUE)):
         for prompt_id in listing:
             task = _bound_here(ledger, server, prompt_id, question.window, position, at, "listed")
-            if task is not None:
-                task.shown_order = question.order
-            if task is not None and not task.settled:
+            if task is None:
+                shown(ledger, server, prompt_id)
+                continue
+            task.shown_order = question.order
+            if not task.settled:
                 _listed(ledger, task, signal, "queue", position, at)
 
 
@@ -286,6 +294,8 @@ def _jobs_answered(ledger: Ledger, question: Question, raw: Raw, position: int, 
         if prompt_id is None:
             continue
         task = _bound_here(ledger, question.server, prompt_id, question.window, position, at, "answered")
+        if task is None and job.status is not None:
+            shown(ledger, question.server, prompt_id)
         if task is None or task.settled:
             continue
         outcome = job.decided()

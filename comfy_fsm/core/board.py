@@ -19,6 +19,7 @@ from comfy_fsm.core.machine import RECOVERABLE, Signal, State
 from comfy_fsm.core.moving import COMMANDS, fold_job, never_ran, witness_for
 from comfy_fsm.core.observations import AnyObservation, Entry
 from comfy_fsm.core.policy import DEFAULT, Policy
+from comfy_fsm.core.seeking import adopt, seek
 from comfy_fsm.core.settling import ask_queue, catch_up, judge_absence, judge_ear, move, settle
 from comfy_fsm.core.sockets import fold_closed, fold_opened, go_down
 from comfy_fsm.core.task import Cause, Task
@@ -292,6 +293,10 @@ def _commanded(ledger: Ledger, position: int, o: seen.Command) -> None:
                 ledger.server(task.server).open_tasks[task.number] = task
                 ledger.remind(task, o.at + ledger.policy.check_seconds)
                 ask_queue(ledger, task, o.at)
+        elif o.data.name == "seek":
+            seek(ledger, task, o.data.to)
+        elif o.data.name == "adopt":
+            adopt(ledger, task, o.data.to, position, o.at)
         elif o.data.name == "callback-cut":
             text = "a progress callback caused its own call and was cut off"
             ledger.find("callback-recursion", position, o.at, text, task=task)

@@ -6,6 +6,8 @@ Must know no observation, no time and no other task. The picture is in docs/mach
         │  ▲           ▲                        │  ▲
         ▼  │           │                        ▼  │       rejected
       uncertain ───────┘                    in_progress    lost expired ──recover──► uncertain
+
+    whatever is not final ──adopt──► uncertain
 """
 
 from __future__ import annotations
@@ -54,6 +56,7 @@ class Signal(StrEnum):
     LOSE = "lose"
     EXPIRE = "expire"
     RECOVER = "recover"
+    ADOPT = "adopt"
 
 
 class Row(NamedTuple):
@@ -69,6 +72,7 @@ OPEN = (State.SUBMITTING, State.UNCERTAIN, State.PENDING, State.IN_PROGRESS, Sta
 FINAL = (State.COMPLETED, State.FAILED, State.CANCELLED, State.REJECTED)
 RECOVERABLE = (State.LOST, State.EXPIRED)
 SETTLED = frozenset(FINAL + RECOVERABLE)
+FOUND_ELSEWHERE = "its server denies it and another has it: from now on it is bound there"
 
 
 def _open_rows() -> list[Row]:
@@ -104,6 +108,7 @@ def _open_rows() -> list[Row]:
         (OPEN, g.LOSE, s.LOST, "absent from queue and history, and nothing tells what became of it (P29)"),
         (OPEN, g.EXPIRE, s.EXPIRED, "no sign of life for longer than the last tier"),
         (OPEN, g.RECOVER, None, "it is not settled: there is nothing to reopen"),
+        (OPEN, g.ADOPT, s.UNCERTAIN, FOUND_ELSEWHERE),
     ]
     return [
         Row(state, signal, state if target is None else target, why)
@@ -119,6 +124,8 @@ def _settled_rows() -> list[Row]:
         for signal in Signal:
             if signal is Signal.RECOVER:
                 rows.append(Row(state, signal, State.UNCERTAIN, "a recover command reopens it"))
+            elif signal is Signal.ADOPT:
+                rows.append(Row(state, signal, State.UNCERTAIN, FOUND_ELSEWHERE))
             else:
                 rows.append(Row(state, signal, state, f"already {state}: only a recover command reopens it"))
     return rows

@@ -150,6 +150,8 @@ class Task(Struct, eq=False):
     """The status that refused its POST."""
     bare: bool = False
     """Its record was seen, and had no status: it ended; a frame that comes later may tell how."""
+    sought: dict[str, bool] = field(default_factory=dict)
+    """Servers to which it is not bound and that a recovery may ask for it; True: it showed it."""
 
     @property
     def settled(self) -> bool:
@@ -164,6 +166,11 @@ class Task(Struct, eq=False):
     def accepted(self) -> bool:
         """The server showed that it had it, be it long ago: what then vanished may have run."""
         return any(told.after not in UNANSWERED and told.after not in SETTLED for told in self.signals)
+
+    @property
+    def nameless(self) -> bool:
+        """Whether it was accepted, and under which id, is not known (P10); one that was reopened has its id."""
+        return self.state in UNANSWERED and not self.accepted
 
     @property
     def outcome(self) -> State | None:
@@ -247,6 +254,7 @@ class Task(Struct, eq=False):
         self.asked = False
         self.last_sign = at
         self.delivered = False
+        self.sought.clear()
 
     def result(self) -> Result:
         return Result(

@@ -49,6 +49,8 @@ class Asking:
         self.server = server
         self.version: tuple[int, ...] | None = None
         self.has_jobs = False
+        self.trouble = ""
+        """Why the last answer that did not come did not come."""
         self._recorder = recorder
         self._board = board
         self._redactor = redactor
@@ -111,6 +113,7 @@ class Asking:
         return request_id
 
     async def _missing(self, request_id: str, error: NoAnswer, window: str | None) -> None:
+        self.trouble = error.name
         data = seen.NoAnswerData(request_id, error.name)
         await self._recorder.write(seen.NoAnswer(at=self._clock(), window=window, server=self.server.url, data=data))
 
@@ -185,12 +188,14 @@ class Asking:
         async with self._at_once:
             if self.has_jobs:
                 await self.ask(asks.job(prompt_id), task.window)
-            if task.settled or task.prompt_id is None:
-                return
-            if task.unanswered and not self._board.takes_ids(self.server.url):
-                await self.ask(asks.histories(_RECENT), task.window)  # it may be there under another id (P10)
-            else:
-                await self.ask(asks.history(task.prompt_id), task.window)
+            if self._open(prompt_id) is task and task.prompt_id is not None:
+                await self.ask(self.record_of(task.prompt_id, task), task.window)
+
+    def record_of(self, prompt_id: str, task: Task) -> Ask:
+        """How to ask for its record: by its id, or among the last ones where it may be under another (P10)."""
+        if task.nameless and not self._board.takes_ids(self.server.url):
+            return asks.histories(_RECENT)
+        return asks.history(prompt_id)
 
     def _open(self, prompt_id: str) -> Task | None:
         task = self._board.task(prompt_id, self.server.url)

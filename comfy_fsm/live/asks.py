@@ -63,6 +63,11 @@ def queue() -> Ask:
     return Ask("GET", "/queue")
 
 
+def remaining() -> Ask:
+    """How many prompts are in the queue: the least that every version answers, and it names none."""
+    return Ask("GET", "/prompt")
+
+
 def job(prompt_id: str) -> Ask:
     return Ask("GET", f"/api/jobs/{_segment(prompt_id)}")
 

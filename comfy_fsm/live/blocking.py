@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar
 
 from comfy_fsm.core.diagnosis import Diagnosis
 from comfy_fsm.core.effects import Result
+from comfy_fsm.core.recovered import Consistency, Fetched, Recovery
 from comfy_fsm.errors import ClientClosed, ClientError, TaskError
 from comfy_fsm.live.client import Client
 from comfy_fsm.live.companions import Companion
@@ -143,6 +144,21 @@ class BlockingClient:
             return self._client.diagnose(prompt_id)
 
         return self.call(diagnosed())
+    def recover(self, prompt_id: str | None = None, *, act: bool = False) -> Recovery:
+        """What `Client.recover` tells, and does."""
+        return self._asked(lambda client: client.recover(prompt_id, act=act))
+
+    def consistency(self, prompt_id: str) -> Consistency:
+        return self._asked(lambda client: client.consistency(prompt_id))
+
+    def history(self, prompt_id: str, *, attempts: int = 3) -> Fetched:
+        return self._asked(lambda client: client.history(prompt_id, attempts=attempts))
+
+    def _asked(self, ask: Callable[[Client], Coroutine[Any, Any, _T]]) -> _T:
+        async def asked() -> _T:
+            return await ask(self._client)
+
+        return self.call(asked())
 
     def __exit__(self, *_: object) -> None:
         if not self._left.done():

@@ -24,8 +24,9 @@ from comfy_fsm.core.effects import Output, Result
 from comfy_fsm.core.figures import Reading
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.policy import DEFAULT, Policy
+from comfy_fsm.core.recovered import Consistency, Fetched, Recovery
 from comfy_fsm.errors import BadServerUrl, ClientClosed, ClientError
-from comfy_fsm.live import asks
+from comfy_fsm.live import asks, desk
 from comfy_fsm.live.asks import Ask
 from comfy_fsm.live.comfy import Comfy, address_of
 from comfy_fsm.live.companions import Companion
@@ -81,6 +82,7 @@ class Client:
         self._watching: asyncio.Task[None] | None = None
         self._closed = False
         self.dispatcher: Dispatches | None = None
+        self._entered = asyncio.Event()
 
     def _hidden(self) -> Iterable[str]:
         """What the headers hold, but for what the addresses say anyway: a `Host`, say."""
@@ -103,6 +105,7 @@ class Client:
             await self._runner.close(0.0)
             raise
         self._watching = asyncio.create_task(self._watch())
+        asyncio.get_running_loop().call_soon(self._entered.set)  # not before whoever opens it could look at `tasks`
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -163,6 +166,21 @@ class Client:
         given = name or (uuid.uuid4().hex if isinstance(file, bytes) else Path(file).name)
         answer = await self._runner.askings[url].upload(given, content, subfolder, overwrite)
         return asks.uploaded(answer.body if answer is not None and answer.status == 200 else b"", given, url)
+
+    async def recover(self, prompt_id: str | None = None, *, act: bool = False) -> Recovery:
+        """What the servers prove about this task, or about all that are given up or stuck; done only if `act`."""
+        async with desk.of_client(self._runner, self._redactor, act=act) as rescue:
+            return await rescue.recover(prompt_id, act=act)
+
+    async def consistency(self, prompt_id: str) -> Consistency:
+        """Which server has this task, and which should."""
+        async with desk.of_client(self._runner, self._redactor, act=False) as rescue:
+            return await rescue.consistency(prompt_id)
+
+    async def history(self, prompt_id: str, *, attempts: int = 3) -> Fetched:
+        """The record of this prompt, ours or not, fetched until it validates, and what it lacks."""
+        async with desk.of_client(self._runner, self._redactor, act=False) as rescue:
+            return await rescue.history(prompt_id, attempts=attempts)
 
     async def close(self) -> None:
         """End in order; what is open goes on at its server, and is taken up by the next client on the same log."""
@@ -302,6 +320,8 @@ class Client:
         observation = noted.observation
         for companion in self._companions:
             companion.hear(observation)
+        if type(observation) is seen.Command:
+            self._take_up(observation)
         prompt_id = prompt_of(observation)
         if prompt_id is None:
             return
@@ -312,7 +332,19 @@ class Client:
         if update is not None:
             handle.hear(update)
 
+    def _take_up(self, command: seen.Command) -> None:
+        """What a recovery reopened is in a hand again until it is delivered, under the server that has it now."""
+        key = command.server or "", command.data.prompt_id or ""
+        here = (command.data.to if command.data.name == "adopt" else None) or key[0]
+        task = self._runner.board.task(key[1], here)
+        if command.data.name not in ("recover", "adopt") or task is None or task.settled:
+            return
+        handle = self._handles.pop(key, None) or self._handle(key[1], task.window or "", here)
+        handle.server = here
+        self._handles[here, key[1]] = handle
+
     async def _deliver(self, result: Result) -> None:
+        await self._entered.wait()
         prompt_id = result.prompt_id or ""
         if (result.server, prompt_id) not in self._handles:
             for handle in list(self._handles.values()):

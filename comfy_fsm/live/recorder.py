@@ -9,10 +9,12 @@ is known, the servers still have the rest, and the next process resumes from bot
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
+from comfy_fsm.core import observations as seen
 from comfy_fsm.core import wire
 from comfy_fsm.core.board import Board
 from comfy_fsm.core.figures import Disk
@@ -20,10 +22,39 @@ from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.tally import WAITS, Histogram
 from comfy_fsm.errors import ClientClosed, LogError
 from comfy_fsm.live.redact import Redactor
+from comfy_fsm.live.rows import Record
 
+logger = logging.getLogger(__name__)
+_TOLD = 3  # damaged places that are told one by one
 ROOM = 8 * 1024 * 1024
 """Bytes of lines that may wait for the disk before the sockets wait too: below the log's own limit, so that it never
 is the log that makes a reader wait."""
+
+
+def refold(
+    records: Iterable[Record], board: Board, path: str, folded: Callable[[int, AnyObservation], object] | None = None
+) -> int:
+    """Fold what a log holds, and want nothing of the world yet; returns the position of the last row."""
+    at, position, damaged = 0.0, 0, 0
+    for record in records:
+        position = max(position, record.position)
+        told: list[AnyObservation] = []
+        if record.line is not None:
+            told.append(wire.read(record.line, at))
+            at = told[0].at
+        if record.damage is not None:
+            damaged += 1
+            if damaged <= _TOLD:
+                logger.warning("%s, position %d: %s", path, record.position, record.damage)
+            told.append(seen.Damaged(at=at, data=seen.DamageData("damaged", record.damage)))
+        for observation in told:
+            board.fold_observation(record.position, observation)
+            if folded is not None:
+                folded(record.position, observation)
+    if damaged > _TOLD:
+        logger.warning("%s: %d more places are damaged; a replay names them all", path, damaged - _TOLD)
+    board.drain()  # wanted by a process that is gone; `resume` wants it anew
+    return position
 
 
 class Appends(Protocol):

@@ -24,7 +24,7 @@ from comfy_fsm.live.asks import Ask
 from comfy_fsm.live.comfy import Answer, Comfy
 from comfy_fsm.live.ears import Ear
 from comfy_fsm.live.log import Log, MemoryLog
-from comfy_fsm.live.recorder import Noted, Recorder
+from comfy_fsm.live.recorder import Noted, Recorder, refold
 from comfy_fsm.live.redact import Redactor
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class Runner:
 
     async def load(self) -> None:
         """Fold what the log holds, and want nothing of the world yet."""
-        await asyncio.to_thread(self._refold)
+        await asyncio.to_thread(refold, self.log.read(), self.board, self.log.path, self.figures.count)
 
     @property
     def unfinished(self) -> list[Task]:
@@ -88,18 +88,6 @@ class Runner:
         for asking in self.askings.values():
             self._spawn(asking.run())
         self._spawn(self._tick())
-
-    def _refold(self) -> None:
-        at = 0.0
-        for record in self.log.read():
-            if record.damage is not None:
-                logger.warning("%s, position %d: %s", self.log.path, record.position, record.damage)
-            if record.line is not None:
-                observation = wire.read(record.line, at)
-                at = observation.at
-                self.board.fold_observation(record.position, observation)
-                self.figures.count(record.position, observation)
-        self.board.drain()  # wanted by a process that is gone; `resume` wants it anew
 
     # submitting
 

@@ -160,7 +160,7 @@ def test_a_task_is_delivered_at_most_once_and_settled_never_unsettles_but_by_rec
     board, delivered, settled = Board(), {}, {}
     for entry in entries(line):
         board.fold(entry)
-        recovering = isinstance(entry.observation, seen.Command) and entry.observation.data.name == "recover"
+        recovering = isinstance(entry.observation, seen.Command) and entry.observation.data.name in ("recover", "adopt")
         for task in board.tasks:
             before = settled.get(task.number)
             if before is not None and task.state is not before:

@@ -1,0 +1,168 @@
+"""`recover` brings tasks to a decision, `consistency` tells who has one, `history` fetches a record and checks it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from comfy_fsm.commands.options import (
+    UNREACHABLE,
+    All,
+    Attempts,
+    DryRun,
+    Id,
+    LogFile,
+    MaybeLog,
+    Servers,
+    Token,
+    Wrong,
+    Yes,
+    bearing,
+    must_exist,
+)
+
+if TYPE_CHECKING:
+    from comfy_fsm.core.showing import Showing
+    from comfy_fsm.live.comfy import Comfy
+
+LOG = "comfy-fsm.log"
+PROVED, OPEN = 0, 1
+MANY = 8
+"""Servers of a log that are told to who named none."""
+
+
+def recover(
+    prompt_id: Id | None = None,
+    /,
+    *,
+    all: All = False,
+    server: Servers = None,
+    log: LogFile = LOG,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    token_env: Token = None,
+) -> int:
+    """Ask the servers what became of a task that was given up or is stuck, and adopt what they prove.
+
+    Parameters
+    ----------
+    prompt_id
+        The prompt id of the task, or how it begins.
+    all
+        Every task that is lost, expired, uncertain, ending, or silent.
+    server
+        Address of a server that may be asked; name all that the log knows.
+    log
+        The log that knows the task; without --yes it is only read, also while another process writes it.
+    yes
+        Write down what is done, and let it count; nothing is ever posted.
+    dry_run
+        Only tell what would be; so it is without --yes, too.
+    token_env
+        Name of an environment variable that holds a token; it is sent as a bearer token.
+    """
+    if all == (prompt_id is not None) or (yes and dry_run):
+        raise Wrong("name one task by its id, or give --all; and of --yes and --dry-run one; --help tells more")
+    open_servers = _asked(server, log, token_env)
+    from comfy_fsm import recounting
+    from comfy_fsm.live import desk
+
+    found = desk.run(log, open_servers, lambda rescue: rescue.recover(prompt_id, act=yes, takes_over=True), act=yes)
+    return _tell(recounting.recovery(found), found.decided, found.unreachable, found.silent)
+
+
+def consistency(prompt_id: Id, /, *, server: Servers = None, log: LogFile = LOG, token_env: Token = None) -> int:
+    """Tell which server has a task, which should, and what to do if they differ. The log is only read.
+
+    Parameters
+    ----------
+    prompt_id
+        The prompt id of the task, or how it begins.
+    server
+        Address of a server to ask; name all that the log knows.
+    log
+        The log that knows the task, also one that another process writes.
+    token_env
+        Name of an environment variable that holds a token; it is sent as a bearer token.
+    """
+    open_servers = _asked(server, log, token_env)
+    from comfy_fsm import recounting
+    from comfy_fsm.live import desk
+
+    found = desk.run(log, open_servers, lambda rescue: rescue.consistency(prompt_id))
+    return _tell(recounting.consistency(found), found.case.well, found.unreachable, found.silent)
+
+
+def history(
+    prompt_id: Id,
+    /,
+    *,
+    server: Servers = None,
+    log: MaybeLog = None,
+    attempts: Attempts = 3,
+    token_env: Token = None,
+) -> int:
+    """Fetch the record of a prompt until it validates, and tell what it says and what it lacks. Nothing is written.
+
+    Parameters
+    ----------
+    prompt_id
+        The prompt id, also of a prompt that no log knows; or how that of a task begins.
+    server
+        Address of a server to ask; of a task, that to which it is bound.
+    log
+        The log that knows the task; comfy-fsm.log if there is one.
+    attempts
+        How often to ask; each time the wait is twice as long.
+    token_env
+        Name of an environment variable that holds a token; it is sent as a bearer token.
+    """
+    if attempts < 1:
+        raise Wrong(f"{attempts} attempts ask nothing; give --attempts at least 1")
+    known = log if log is not None else LOG if os.path.exists(LOG) else None
+    open_servers = _asked(server, known, token_env)
+    from comfy_fsm import recounting
+    from comfy_fsm.live import desk
+
+    found = desk.run(known, open_servers, lambda rescue: rescue.history(prompt_id, attempts=attempts))
+    return _tell(recounting.history(found), found.case.well, found.name == "unreachable", [found.showing])
+
+
+def _asked(servers: list[str] | None, log: str | None, token_env: str | None) -> Callable[[], list[Comfy]]:
+    """The servers that may be asked: those that were named, and no other that a log may name."""
+    if log is not None:
+        must_exist(log)
+    from comfy_fsm.live.comfy import Comfy, address_of
+    from comfy_fsm.screen import complain, complain_of_warnings
+
+    complain_of_warnings(complain)
+    if not servers:
+        raise Wrong(f"name each server that may be asked by --server{_known(log)}")
+    urls, headers = list(dict.fromkeys(servers)), bearing(token_env)
+    for url in urls:
+        address_of(url)  # which tells a wrong one before any loop runs
+    return lambda: [Comfy(url, headers=headers) for url in urls]
+
+
+def _known(log: str | None) -> str:
+    if log is None:
+        return ""
+    from comfy_fsm.live import desk
+
+    urls = desk.servers_of(log)
+    told = ", ".join(urls[:MANY]) + (f" and {len(urls) - MANY} more" if len(urls) > MANY else "")
+    return f"; the log names {told}" if urls else "; the log names none"
+
+
+def _tell(lines: Iterable[str], well: bool, unreachable: bool, silent: Iterable[Showing]) -> int:
+    """The report; where nobody answered there is none, but a line of complaint for each server."""
+    if not unreachable:
+        print("\n".join(lines), flush=True)
+        return PROVED if well else OPEN
+    from comfy_fsm import recounting
+    from comfy_fsm.screen import complain
+
+    for showing in silent:
+        complain(recounting.silence(showing))
+    return UNREACHABLE
