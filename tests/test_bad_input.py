@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import json
 import os
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from comfy_fsm.live.log import Log
+from tests.lines import fill
 
 ROOT = Path(__file__).resolve().parents[1]
 MADE = ROOT / "fixtures" / "made"
@@ -202,25 +201,17 @@ def test_a_trace_from_standard_input_is_judged_like_a_file() -> None:
 # a log
 
 
-def fill(path: Path, lines: list[bytes]) -> None:
-    async def write() -> None:
-        async with await Log.open(path) as log:
-            await log.append(*lines)
-
-    asyncio.run(write())
-
-
 ENTRIES = [line for line in GOOD.splitlines() if not line.startswith(b"#")]
 
 
 def test_a_log_is_judged_as_the_trace_of_its_lines(tmp_path: Path) -> None:
-    fill(tmp_path / "log", ENTRIES)
+    fill(tmp_path / "log", *ENTRIES)
     assert findings(tmp_path / "log", status=PASS) == []
 
 
 def test_a_log_with_a_flipped_bit_is_damaged_where_it_was_flipped(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    fill(path, ENTRIES)
+    fill(path, *ENTRIES)
     content = bytearray(path.read_bytes())
     at = content.index(b'"execution_cached"')
     content[at + 3] ^= 4
