@@ -50,7 +50,7 @@ HOUSE = [
     {"comfy_fsm.live.comfy", "comfy_fsm.live.log", "comfy_fsm.live.recorder", "comfy_fsm.live.tasks"},
     {"comfy_fsm.live.asking", "comfy_fsm.live.ears", "comfy_fsm.live.windows"},
     {"comfy_fsm.live.looking", "comfy_fsm.live.runner"},
-    {"comfy_fsm.live.recovery"},
+    {"comfy_fsm.live.hands", "comfy_fsm.live.recovery"},
     {"comfy_fsm.live.desk"},
     {"comfy_fsm.live.client"},
     {"comfy_fsm.live.blocking", "comfy_fsm.live.holding", "comfy_fsm.live.patrol"},
