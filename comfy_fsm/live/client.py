@@ -29,7 +29,7 @@ from comfy_fsm.errors import BadServerUrl, ClientClosed, ClientError
 from comfy_fsm.live import asks, desk
 from comfy_fsm.live.asks import Ask
 from comfy_fsm.live.comfy import Comfy, address_of
-from comfy_fsm.live.companions import Companion
+from comfy_fsm.live.companions import Companion, part
 from comfy_fsm.live.log import Log, MemoryLog
 from comfy_fsm.live.recorder import Noted
 from comfy_fsm.live.redact import Redactor
@@ -190,9 +190,7 @@ class Client:
         if self._watching is not None:
             self._watching.cancel()
         await self._runner.close(_PATIENCE)
-        for running in self._companions.values():
-            running.cancel()
-        await asyncio.gather(*self._companions.values(), return_exceptions=True)
+        await part(self._companions.values())
         where = "" if self._path is None else f"; open a client on {self._path} to take it up again"
         await self._abandon(ClientClosed(f"the client was closed before this task settled; it goes on{where}"))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Collection
+
 from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.task import Task
 
@@ -17,3 +20,10 @@ class Companion:
 
     async def run(self) -> None:
         """Whatever it does meanwhile, until it is cancelled when the client is closed."""
+
+
+async def part(running: Collection[asyncio.Task[None]]) -> None:
+    """End what runs beside a client, and let it say its last words."""
+    for one in running:
+        one.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
