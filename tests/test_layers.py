@@ -59,7 +59,7 @@ HOUSE = [
     },
     {"comfy_fsm.live.asking", "comfy_fsm.live.ears", "comfy_fsm.live.watcher", "comfy_fsm.live.windows"},
     {"comfy_fsm.live.looking", "comfy_fsm.live.runner"},
-    {"comfy_fsm.live.recovery"},
+    {"comfy_fsm.live.hands", "comfy_fsm.live.recovery"},
     {"comfy_fsm.live.desk"},
     {"comfy_fsm.live.client"},
     {"comfy_fsm.live.blocking", "comfy_fsm.live.holding", "comfy_fsm.live.patrol"},
