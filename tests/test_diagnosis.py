@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from comfy_fsm.core import wire
 from comfy_fsm.core.board import Board
-from comfy_fsm.core.diagnosis import CONCERNS, Diagnosis, diagnose, loose
+from comfy_fsm.core.diagnosis import CONCERNS, Diagnosis, diagnose, explain, loose
 from comfy_fsm.core.explaining import MISSING, NEXT, SAYS, Row, StepRow
 from comfy_fsm.core.findings import CODES, Severity
 from comfy_fsm.core.machine import OPEN, State
@@ -45,12 +46,16 @@ class Story:
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
-        self._at, self._asked = 1_795_900_000.0, 0
+        self._at, self._asked, self._home = 1_795_900_000.0, 0, HOME
 
-    def tell(self, kind: str, data: Any, window: str | None = ME, server: str | None = HOME) -> Story:
+    def at(self, server: str) -> Story:
+        self._home = server
+        return self
+
+    def tell(self, kind: str, data: Any, window: str | None = ME, server: str | None = "") -> Story:
         self._at += 1.0
         named = {"window": window} if window else {}
-        where = {"server": server} if server else {}
+        where = {"server": server or self._home} if server is not None else {}
         self.lines.append(json.dumps({"at": self._at, "kind": kind, "data": data, **named, **where}).encode())
         return self
 
@@ -400,9 +405,10 @@ def test_what_is_cited_is_there_and_is_about_this_task(path: Path) -> None:
     board = replay(path).board
     for told in diagnose(board):
         found = {position for finding in told.findings for position in finding.positions}
+        adopted = max((each.position for each in told.evidence if "bound there" in each.why), default=0)
         for position in cited(told) - found:
             o = entries[position]
-            assert o.server in (told.server, None), (position, told)
+            assert o.server in (told.server, None) or position < adopted, (position, told)
             if isinstance(o, Message) and position in {each.position for each in told.evidence}:
                 assert o.data.data.prompt_id in (told.prompt_id, None)  # type: ignore[union-attr]
     for finding in loose(board):
@@ -499,6 +505,32 @@ def test_an_id_that_means_something_to_a_shell_is_in_no_command(prompt_id: str) 
     assert [step.command for step in told.steps if step.command] == []
 
 
+SAFE = ["http://127.0.0.1:8188", "https://comfy.example.org/b-1", "http://[::1]:8188", "http://host_1"]
+UNSAFE = ["http://a$(reboot)", "http://a;b", "-rf", "http://a b", "file:///etc", "http://u:p@a", "http://a/?q=*", "http://a\n"]
+
+
+@pytest.mark.parametrize("server", SAFE + UNSAFE)
+def test_a_command_names_its_server_or_there_is_none(server: str) -> None:
+    (told,) = diagnose(Story().at(server).listen().post().board())
+    commands = [step.command for step in told.steps if step.command]
+    assert bool(commands) is (server in SAFE)
+    for command in commands:
+        assert shlex.split(command)[-2:] == ["--server", server]
+
+
+def test_consistency_is_asked_of_every_server_and_all_of_the_log_that_is_known() -> None:
+    found = replay(ROOT / "fixtures" / "recordings" / "0.3.64" / "server-killed.jsonl.gz", Story().listen().lines)
+    told = [step.command for each in explain(found.board, found.tasks, "a log") for step in each.steps if step.command]
+    home = "http://127.0.0.1:8103"
+    assert [shlex.split(command)[3:4] + shlex.split(command)[5:] for command in told] == 2 * [
+        ["consistency", "--server", home, "--server", HOME, "--log", "a log"],
+        ["recover", "--server", home, "--log", "a log"],
+    ]
+    for log in ("a\nlog", "\x1b[2J"):
+        diagnoses = explain(found.board, found.tasks, log)
+        assert not [step.command for each in diagnoses for step in each.steps if step.command]
+
+
 def flat(text: str) -> str:
     return " ".join(text.split())
 
@@ -508,7 +540,8 @@ def flat(text: str) -> str:
 def test_the_text_and_the_json_tell_the_same(path: Path, width: int) -> None:
     found = replay(path)
     shown = text_of(found, width, whole=True)
-    assert max(map(len, shown.splitlines()), default=0) <= width
+    prose = [line for line in shown.splitlines() if "  python -m comfy_fsm " not in line]
+    assert max(map(len, prose), default=0) <= width
     told = json.loads(document.encode_diagnoses(found))
     assert told["diagnosis"] == 1
     assert told["verdict"] == found.verdict
