@@ -104,7 +104,7 @@ class Story:
     def command(self, name: str, **data: object) -> Story:
         return self.tell("command", {"name": name, "prompt_id": ID, **data})
 
-    def at(self, server: str, number: str, path: str, answer: object) -> Story:
+    def elsewhere(self, server: str, number: str, path: str, answer: object) -> Story:
         """Asked of another server."""
         self.tell("http.request", {"id": number, "method": "GET", "path": path}, server=server)
         return self.tell("http.response", {"id": number, "status": 200, "body": answer}, server=server)
@@ -242,7 +242,7 @@ STORIES: dict[str, tuple[Story, State, str]] = {
         "was never shown",
     ),
     "bound elsewhere": (
-        begun().vanish().command("seek", to=AWAY).at(AWAY, "q", "/queue", {"running": [ID], "pending": []})
+        begun().vanish().command("seek", to=AWAY).elsewhere(AWAY, "q", "/queue", {"running": [ID], "pending": []})
         .command("adopt", to=AWAY), State.UNCERTAIN, f"{AWAY} showed it",
     ),
     "moved on, never sent": (
