@@ -173,6 +173,8 @@ class Ledger:
         self.now = 0.0
         self.order = 0
         self.strangers = 0
+        self.unposted = 0
+        """Tasks that were known by frames alone, at first or to this day."""
         self.due = float("inf")
         self._timers: list[tuple[float, int, Task]] = []
         self.overdue: list[Task] = []
@@ -242,6 +244,7 @@ class Ledger:
             if task.prompt_id is not None and server.tasks.get(task.prompt_id) is task:
                 del server.tasks[task.prompt_id]
         numbers = {task.number for task in gone}
+        self.unposted = sum(not task.posts for task in self.tasks.values())
         self._timers = [timer for timer in self._timers if timer[1] not in numbers]
         heapq.heapify(self._timers)
         self.due = self._timers[0][0] if self._timers else float("inf")
