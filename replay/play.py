@@ -83,6 +83,8 @@ class Replay(Struct, frozen=True, kw_only=True):
     codes: dict[str | None, list[str]]
     origins: Origins
     board: Board
+    log: str | None = None
+    """Where it was a single log: its path."""
 
     @property
     def exit_status(self) -> int:
@@ -95,7 +97,7 @@ class Replay(Struct, frozen=True, kw_only=True):
     def diagnose(self) -> tuple[list[Diagnosis], list[Explanation]]:
         """Its tasks, explained; and what of its findings is about none of the board's tasks."""
         told = {id(finding) for finding in self.findings}
-        return explain(self.board, self.tasks), loose(self.board, lambda finding: id(finding) in told)
+        return explain(self.board, self.tasks, self.log), loose(self.board, lambda finding: id(finding) in told)
 
     def line_of(self, finding: Finding) -> int:
         return self.origins.line(finding.positions[0])
@@ -131,6 +133,7 @@ class _Play:
         self._watch = watch
         self._packed: list[Packed] = []
         self._size = 0
+        self._logs: list[str] = []
         self.origins = Origins(self.names)
         self.facts = TraceFacts(files=self.names)
 
@@ -150,6 +153,7 @@ class _Play:
         if path != "-":
             self._size += os.path.getsize(path)
             if not os.path.isdir(path) and is_sqlite(path):
+                self._logs.append(path)
                 return _read_log(path)
         packed = open_packed(path)
         self._packed.append(packed)
@@ -211,6 +215,7 @@ class _Play:
             codes=codes,
             origins=self.origins,
             board=self.board,
+            log=self._logs[0] if self._logs and len(self.names) == 1 else None,
         )
 
 

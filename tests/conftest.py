@@ -49,8 +49,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("long" if config.getoption("--long") else "ci")
-    # A shell without a terminal has its background jobs ignore Ctrl-C, and so do all that these begin: here it is as on a
-    # terminal again, so that the commands under test can be told to end.
+    # A shell without a terminal has its background jobs ignore Ctrl-C, and each process that is begun inherits that:
+    # here it is as on a terminal again, so that the commands under test can be told to end.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

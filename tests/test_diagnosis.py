@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,10 +20,10 @@ from hypothesis import strategies as st
 
 from comfy_fsm.core import wire
 from comfy_fsm.core.board import Board
-from comfy_fsm.core.diagnosis import CONCERNS, Diagnosis, diagnose, loose
+from comfy_fsm.core.diagnosis import CONCERNS, Diagnosis, diagnose, explain, loose
 from comfy_fsm.core.explaining import MISSING, NEXT, SAYS, Row, StepRow
 from comfy_fsm.core.findings import CODES, Severity
-from comfy_fsm.core.machine import OPEN, State
+from comfy_fsm.core.machine import FOUND_ELSEWHERE, OPEN, State
 from comfy_fsm.core.observations import AnyObservation, Message
 from replay import Replay, replay
 from replay.report import document
@@ -45,12 +46,16 @@ class Story:
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
-        self._at, self._asked = 1_795_900_000.0, 0
+        self._at, self._asked, self._home = 1_795_900_000.0, 0, HOME
 
-    def tell(self, kind: str, data: Any, window: str | None = ME, server: str | None = HOME) -> Story:
+    def at(self, server: str) -> Story:
+        self._home = server
+        return self
+
+    def tell(self, kind: str, data: Any, window: str | None = ME, server: str | None = "") -> Story:
         self._at += 1.0
         named = {"window": window} if window else {}
-        where = {"server": server} if server else {}
+        where = {"server": server or self._home} if server is not None else {}
         self.lines.append(json.dumps({"at": self._at, "kind": kind, "data": data, **named, **where}).encode())
         return self
 
@@ -96,8 +101,13 @@ class Story:
     def act(self, path: str, body: object, window: str) -> Story:
         return self.ask("POST", path, body, 200, None, window)
 
-    def command(self, name: str) -> Story:
-        return self.tell("command", {"name": name, "prompt_id": ID})
+    def command(self, name: str, **data: object) -> Story:
+        return self.tell("command", {"name": name, "prompt_id": ID, **data})
+
+    def elsewhere(self, server: str, number: str, path: str, answer: object) -> Story:
+        """Asked of another server."""
+        self.tell("http.request", {"id": number, "method": "GET", "path": path}, server=server)
+        return self.tell("http.response", {"id": number, "status": 200, "body": answer}, server=server)
 
     def replay(self) -> Replay:
         return replay(self.lines)
@@ -218,7 +228,82 @@ STORIES: dict[str, tuple[Story, State, str]] = {
     ),
     "expired, unasked": (begun().wait(400), State.EXPIRED, "nobody looked at the queue"),
     "expired, unknown": (begun().wait(200).look().wait(200), State.EXPIRED, "answers, and says nothing of it"),
+    # what one command does to the explanation of another
+    "never sent": (Story().listen().post("ConnectError"), State.UNCERTAIN, "nothing was sent"),
+    "never sent, and looked for": (
+        Story().listen().ask("GET", "/features", None, 200, {}).post("ConnectError").vanish(), State.LOST,
+        "never got it: the connection for its POST was refused",
+    ),
+    "recovered before it was answered": (
+        Story().listen().post("").command("recover").command("resume"), State.UNCERTAIN, "no clear answer",
+    ),
+    "followed, and never there": (
+        Story().listen().ask("GET", "/features", None, 200, {}).command("follow").vanish(), State.LOST,
+        "was never shown",
+    ),
+    "bound elsewhere": (
+        begun().vanish().command("seek", to=AWAY).elsewhere(AWAY, "q", "/queue", {"running": [ID], "pending": []})
+        .command("adopt", to=AWAY), State.UNCERTAIN, f"{AWAY} showed it",
+    ),
+    "moved on, never sent": (
+        Story().listen().command("enqueue").post("ConnectError").command("rebind", to=ID2), State.REJECTED,
+        f"its job went on as {ID2}",
+    ),
+    "moved on, refused": (
+        Story().listen().command("enqueue").post(401).command("rebind", to=ID2), State.REJECTED,
+        f"its job went on as {ID2}",
+    ),
+    "moved on, taken back": (
+        Story().listen().command("enqueue").post().command("recall").act("/queue", {"delete": [ID]}, ME).vanish()
+        .command("rebind", to=ID2), State.CANCELLED, f"its job went on as {ID2}",
+    ),
+    # what is no cause, since the task was told of after it
+    "waits, and was listed after an outage": (
+        Story().listen().post().look(status="ConnectError").look(pending=(ID,)), State.PENDING, "and it waits",
+    ),
+    "waits, and was listed after it was to be removed": (
+        Story().listen().post().act("/queue", {"delete": [ID]}, OTHER).look(pending=(ID,)), State.PENDING,
+        "and it waits",
+    ),
+    "runs, the interrupt came before": (
+        Story().listen().post().act("/interrupt", {}, OTHER).start(), State.IN_PROGRESS, "nothing told its end so far",
+    ),
+    "runs, and another window hung up": (
+        begun().tell("ws.open", {}, window=OTHER).tell("ws.close", {"code": 1006}, window=OTHER), State.IN_PROGRESS,
+        f"a socket to {HOME} broke off (code 1006)",
+    ),
+    "runs, heard after a socket broke": (
+        begun().hang_up().listen().hear("progress", value=1, max=2), State.IN_PROGRESS, "nothing told its end so far",
+    ),
+    "runs, its socket closed before": (
+        Story().listen().hang_up(1000).post().look((ID,)), State.IN_PROGRESS, "the socket of its window is closed",
+    ),
+    "lost, heard after an outage": (
+        begun().look(status="ConnectError").hear("progress", value=1, max=2).vanish(), State.LOST, "nothing tells why",
+    ),
+    "lost again after a recovery": (
+        begun().hang_up().look(status="ConnectError").vanish().command("recover").vanish(), State.LOST, "went down (",
+    ),
+    "cancelled, the job's interrupt was refused": (
+        begun().ask("POST", f"/api/jobs/{ID}/cancel", None, 404, {}, OTHER)
+        .fetch(record("error", "execution_interrupted")), State.CANCELLED, "by somebody who is not seen",
+    ),
+    "cancelled, the interrupt was never sent": (
+        begun().ask("POST", "/interrupt", {}, "ConnectError", None, OTHER)
+        .fetch(record("error", "execution_interrupted")), State.CANCELLED, "by somebody who is not seen",
+    ),
+    "expired, listed long before": (
+        begun().wait(200).look((ID,)).wait(400), State.EXPIRED, "nobody looked at the queue",
+    ),
+    "concluded, and cleared": (
+        Story().listen().post().hear("execution_start").hear("execution_cached", nodes=["1"])
+        .hear("executing", node="2").hear("executed", node="2", output={}).hear("executing", node=None)
+        .act("/history", {"clear": True}, OTHER).vanish(), State.COMPLETED, "as far as executing lets conclude",
+    ),
 }  # fmt: skip
+
+
+NO_CAUSE = list(STORIES)[list(STORIES).index("moved on, refused"):]
 
 
 @pytest.mark.parametrize("name", STORIES)
@@ -231,9 +316,26 @@ def test_the_sentence_tells_the_cause(name: str) -> None:
 
 
 def test_the_same_state_by_another_cause_is_another_diagnosis() -> None:
-    told = [next(each for each in diagnose(story.board()) if each.prompt_id == ID) for story, *_ in STORIES.values()]
+    causes = [story for name, (story, *_) in STORIES.items() if name not in NO_CAUSE]
+    told = [next(each for each in diagnose(story.board()) if each.prompt_id == ID) for story in causes]
     sentences = {(each.state, each.says.text, *(remark.text for remark in each.missing)) for each in told}
     assert len(sentences) == len(told)
+
+
+def test_whose_job_went_on_is_not_to_be_submitted_again() -> None:
+    for name in ("moved on, never sent", "moved on, refused", "moved on, taken back"):
+        (told,) = diagnose(STORIES[name][0].board())
+        steps = " ".join(step.text for step in told.steps)
+        assert "Do not submit it again" in steps
+        assert not re.search("[Ss]ubmit it again(?!:)", steps), steps
+
+
+def test_what_a_server_once_had_is_not_to_be_posted_again_as_if_it_was_never_taken() -> None:
+    for name in ("reopened", "bound elsewhere"):
+        (told,) = diagnose(STORIES[name][0].board())
+        steps = " ".join(step.text for step in told.steps)
+        assert "never taken" not in steps
+        assert "look for its files" in steps
 
 
 # every fixture
@@ -400,9 +502,10 @@ def test_what_is_cited_is_there_and_is_about_this_task(path: Path) -> None:
     board = replay(path).board
     for told in diagnose(board):
         found = {position for finding in told.findings for position in finding.positions}
+        adopted = max((each.position for each in told.evidence if each.why == FOUND_ELSEWHERE), default=0)
         for position in cited(told) - found:
             o = entries[position]
-            assert o.server in (told.server, None), (position, told)
+            assert o.server in (told.server, None) or position <= adopted, (position, told)
             if isinstance(o, Message) and position in {each.position for each in told.evidence}:
                 assert o.data.data.prompt_id in (told.prompt_id, None)  # type: ignore[union-attr]
     for finding in loose(board):
@@ -499,6 +602,32 @@ def test_an_id_that_means_something_to_a_shell_is_in_no_command(prompt_id: str) 
     assert [step.command for step in told.steps if step.command] == []
 
 
+SAFE = ["http://127.0.0.1:8188", "https://comfy.example.org/b-1", "http://[::1]:8188", "http://host_1"]
+UNSAFE = ["http://a$(reboot)", "http://a;b", "-rf", "http://a b", "file:///etc", "http://u:p@a", "http://a/?q=*", "http://a\n"]
+
+
+@pytest.mark.parametrize("server", SAFE + UNSAFE)
+def test_a_command_names_its_server_or_there_is_none(server: str) -> None:
+    (told,) = diagnose(Story().at(server).listen().post().board())
+    commands = [step.command for step in told.steps if step.command]
+    assert bool(commands) is (server in SAFE)
+    for command in commands:
+        assert shlex.split(command)[-2:] == ["--server", server]
+
+
+def test_consistency_is_asked_of_every_server_and_all_of_the_log_that_is_known() -> None:
+    found = replay(ROOT / "fixtures" / "recordings" / "0.3.64" / "server-killed.jsonl.gz", Story().listen().lines)
+    told = [step.command for each in explain(found.board, found.tasks, "a log") for step in each.steps if step.command]
+    home = "http://127.0.0.1:8103"
+    assert [shlex.split(command)[3:4] + shlex.split(command)[5:] for command in told] == 2 * [
+        ["consistency", "--server", home, "--server", HOME, "--log", "a log"],
+        ["recover", "--server", home, "--log", "a log"],
+    ]
+    for log in ("a\nlog", "\x1b[2J"):
+        diagnoses = explain(found.board, found.tasks, log)
+        assert not [step.command for each in diagnoses for step in each.steps if step.command]
+
+
 def flat(text: str) -> str:
     return " ".join(text.split())
 
@@ -508,7 +637,8 @@ def flat(text: str) -> str:
 def test_the_text_and_the_json_tell_the_same(path: Path, width: int) -> None:
     found = replay(path)
     shown = text_of(found, width, whole=True)
-    assert max(map(len, shown.splitlines()), default=0) <= width
+    prose = [line for line in shown.splitlines() if "  python -m comfy_fsm " not in line]
+    assert max(map(len, prose), default=0) <= width
     told = json.loads(document.encode_diagnoses(found))
     assert told["diagnosis"] == 1
     assert told["verdict"] == found.verdict

@@ -37,7 +37,8 @@ HOUSE = [
     {"comfy_fsm.core.submitting"},
     {"comfy_fsm.core.answers"},
     {"comfy_fsm.core.board"},
-    {"comfy_fsm.core.case", "comfy_fsm.core.figures", "comfy_fsm.core.metrics", "comfy_fsm.core.recovered"},
+    {"comfy_fsm.core.figures", "comfy_fsm.core.metrics", "comfy_fsm.core.recovered", "comfy_fsm.core.surroundings"},
+    {"comfy_fsm.core.case"},
     {"comfy_fsm.core.alerts", "comfy_fsm.core.explaining"},
     {"comfy_fsm.core.diagnosis"},
     # The front door stands above core/, and beside what is on the way up to live/: live/ cannot come in by it.

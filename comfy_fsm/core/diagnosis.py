@@ -7,6 +7,7 @@ sentences are in `explaining`, the facts they ask for in `case`.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterable
 
 from msgspec import Struct
@@ -19,8 +20,11 @@ from comfy_fsm.core.machine import State
 from comfy_fsm.core.task import Confidence, Task
 
 COMMAND = "python -m comfy_fsm"
-_PASTED = re.compile(r"\w[\w-]{0,63}", re.ASCII)
-"""An id that a person may paste into a shell: ids come from servers and traces."""
+_ID = re.compile(r"\w[\w-]{0,63}", re.ASCII)
+_ADDRESS = re.compile(r"https?://(\w[\w.-]{0,252}|\[[\da-fA-F:.]{2,45}\])(:\d{1,5})?(/[\w./-]{0,100})?", re.ASCII)
+"""An id and an address that a person may paste into a shell: both come from servers and traces."""
+MANY = 8
+"""Servers named in one command."""
 CONCERNS = ("error", "undecided", "unsuccessful", "warning", "none")
 _HURT = frozenset({"deaf-socket", "missed-end", "unresolved", "silence"})
 """Findings of a task that one about its socket may explain: a frame was not heard."""
@@ -98,10 +102,10 @@ def diagnose(board: Board, prompt_id: str | None = None) -> list[Diagnosis]:
     return explain(board, wanted)
 
 
-def explain(board: Board, tasks: Iterable[Task]) -> list[Diagnosis]:
-    """These tasks of the board; what needs a look comes first, then as they were seen."""
-    found = _Findings(board)
-    return sorted((_diagnose(board, task, found) for task in tasks), key=lambda diagnosis: diagnosis.concern)
+def explain(board: Board, tasks: Iterable[Task], log: str | None = None) -> list[Diagnosis]:
+    """These tasks of the board, which is of that log; what needs a look comes first, then as they were seen."""
+    found, paste = _Findings(board), _Paste(board.servers, log)
+    return sorted((_diagnose(board, task, found, paste) for task in tasks), key=lambda diagnosis: diagnosis.concern)
 
 
 def loose(board: Board, wanted: Callable[[Finding], bool] = lambda finding: True) -> list[Explanation]:
@@ -154,7 +158,27 @@ class _Findings:
         return self._of_sockets.get((task.client_id or task.window, task.server), [])
 
 
-def _diagnose(board: Board, task: Task, found: _Findings) -> Diagnosis:
+class _Paste:
+    """Commands that run as they are printed: each names the servers that it may ask, and the log if that is known."""
+
+    def __init__(self, servers: Iterable[str], log: str | None) -> None:
+        self._servers = [url for url in servers if _ADDRESS.fullmatch(url)]
+        self._log = [] if log is None else ["--log", log]
+
+    def command(self, row: StepRow, task: Task) -> str | None:
+        """None where a part of it could mean something else to a shell, or nothing to the command."""
+        words = (task.prompt_id or "", *self._log)
+        if not row.command or not _ID.fullmatch(words[0]) or not "".join(words).isprintable():
+            return None
+        if not _ADDRESS.fullmatch(task.server):
+            return None
+        others = self._servers if row.command == "consistency" else []
+        servers = list(dict.fromkeys([task.server, *others]))[:MANY]
+        given = [word for url in servers for word in ("--server", url)]
+        return f"{COMMAND} {shlex.join([row.command, words[0], *given, *self._log])}"
+
+
+def _diagnose(board: Board, task: Task, found: _Findings, paste: _Paste) -> Diagnosis:
     own = found.about(board, task)
     codes = {finding.code for finding in own}
     around = found.around(task) if not task.settled or codes & _HURT else []
@@ -172,7 +196,7 @@ def _diagnose(board: Board, task: Task, found: _Findings) -> Diagnosis:
         evidence=tuple(_evidence(task)),
         missing=tuple(Remark(worded(row, case), row.where(case)) for row in MISSING if applies(row, case)),
         findings=tuple(_explained(told)),
-        steps=tuple(_steps(case)),
+        steps=tuple(Step(worded(row, case), paste.command(row, task)) for row in NEXT if applies(row, case)),
         concern=concern(task, codes),
     )
 
@@ -198,14 +222,3 @@ def _explained(findings: Iterable[Finding]) -> list[Explanation]:
         ),
         key=lambda told: order.index(told.severity),
     )
-
-
-def _steps(case: Case) -> Iterable[Step]:
-    return (Step(worded(row, case), _command(row, case.task.prompt_id)) for row in NEXT if applies(row, case))
-
-
-def _command(row: StepRow, prompt_id: str | None) -> str | None:
-    """Nothing to paste where the id could mean something else to a shell."""
-    if not row.command or prompt_id is None or not _PASTED.fullmatch(prompt_id):
-        return None
-    return f"{COMMAND} {row.command} {prompt_id}"

@@ -22,11 +22,13 @@ CHAIN = 8
 """Signals named where a task is not told move by move: the first and the last ones."""
 PLACES = 6
 MARGIN = 9
-"""Letters on the left for the titles: what is left of 80 just takes the longest command."""
+"""Letters on the left for the titles."""
 WIDTH = 100
 """Letters of a line: prose wider than this is hard to read, on any terminal."""
 _WELL = 4
 _LONG = 600
+_PASTED = 4_000
+"""Letters of a command: it is not to be cut, and in one line, since it is there to be pasted."""
 _TAIL = 40
 _GLUE = "\u00a0"
 
@@ -139,7 +141,7 @@ class _Sheet:
         for number, step in enumerate(steps, start=1):
             yield from self._prose(harmless(step.text, _LONG), f"{number}. ")
             if step.command is not None:
-                yield [("   " + harmless(step.command, _LONG), "command")]
+                yield [("   " + harmless(step.command, _PASTED), "command")]
         if not steps:
             yield [("nothing needs to be done", "")]
 

@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import signal
 import sqlite3
 import time
@@ -156,6 +157,16 @@ def test_what_is_recovered_is_handed_over_by_resume_and_its_files_are_saved_once
     assert (first.returncode, first.stderr) == (DONE, "")
     assert [Path(line).name for line in first.stdout.splitlines()] == ["kept.png", "kept-2.png"]
     assert (second.returncode, second.stdout, second.stderr) == (DONE, "", "")
+
+
+def test_what_a_diagnosis_prints_runs_as_it_is_printed(place: Place) -> None:
+    place.knows(place.two, LOST)
+    shown = command("diagnose", LOG, cwd=place.folder).stdout
+    commands = re.findall(r"^ +python -m comfy_fsm (.*)$", shown, re.MULTILINE)
+    assert {words.split()[0] for words in commands} == {"recover", "consistency"}
+    for words in commands:
+        found = command(*shlex.split(words), cwd=place.folder)
+        assert (found.returncode in (DONE, NOT_DONE), found.stderr) == (True, ""), words
 
 
 def test_a_task_is_named_by_the_beginning_of_its_id_and_no_other_is_touched(place: Place) -> None:
