@@ -278,6 +278,12 @@ STORIES: dict[str, tuple[Story, State, str]] = {
     "runs, its socket closed before": (
         Story().listen().hang_up(1000).post().look((ID,)), State.IN_PROGRESS, "the socket of its window is closed",
     ),
+    "waited, and is listed no more": (
+        Story().listen().post().look().fetch(), State.PENDING, "lists it no more: it began, or was removed",
+    ),
+    "ran, and is listed no more": (
+        Story().listen().post(client_id=None).look((ID,)).look().fetch(), State.IN_PROGRESS, "lists it no more",
+    ),
     "lost, heard after an outage": (
         begun().look(status="ConnectError").hear("progress", value=1, max=2).vanish(), State.LOST, "nothing tells why",
     ),

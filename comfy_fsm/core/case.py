@@ -226,6 +226,11 @@ class Case(Surroundings):
         look = self._looked()
         return look is not None and look.at > self.task.last_sign
 
+    def vanished(self) -> bool:
+        """The last look at the queue, later than all else that is known of it, did not list it."""
+        look = self._looked()
+        return self.looked_since() and look is not None and self.task.prompt_id not in look.ids
+
     def unasked(self) -> bool:
         return not (self.task.denied or self.task.bare or self.invalid())
 
@@ -243,7 +248,9 @@ class Case(Surroundings):
         """It goes on, was heard of not long ago, and its socket is there to hear more."""
         if self.task.unanswered or self._ear is None or not self._ear.open or self.found("unresolved"):
             return False
-        amiss = (self.quiet, self.deaf, self.out, self.hung_up, self.unreachable, self.denied, self.threatened)
+        amiss = (
+            self.quiet, self.deaf, self.out, self.hung_up, self.unreachable, self.denied, self.threatened, self.vanished
+        )  # fmt: skip
         return self._stuck is None and not any(ask() for ask in amiss)
 
     def threatened(self) -> bool:
