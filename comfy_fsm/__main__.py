@@ -39,7 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         return int(app(arguments or sys.argv[1:], exit_on_error=False, print_error=False) or 0)
-    except (options.Wrong, cyclopts.CycloptsError, BadServerUrl, UnknownTask) as error:
+    except cyclopts.CycloptsError as error:
+        return _say(options.USAGE, options.worded(error))
+    except (options.Wrong, BadServerUrl, UnknownTask) as error:
         return _say(options.USAGE, str(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
-from comfy_fsm.commands.options import Format, IdAndLog, NoColor, Wrong, must_exist
+from comfy_fsm.commands.options import Format, IdAndLog, NoColor, Wrong, must_be_readable
 
 USAGE = "Usage: python -m comfy_fsm diagnose [OPTIONS] [ID] LOG"
 STATUS = (
@@ -31,7 +32,9 @@ def diagnose(*names: IdAndLog, format: Format = "text", no_color: NoColor = Fals
     from replay.report import diagnosed, document, terminal
 
     task, log = names[0] if len(names) == 2 else None, names[-1]
-    must_exist(log)
+    if task is not None and os.path.isfile(task) and not os.path.exists(log):
+        raise Wrong(f"{task} is a file, and {log} is none; the log comes last: diagnose {log} {task}")
+    must_be_readable(log)
     found = replay(log, task=task)
     if task is not None and not found.tasks:
         raise Wrong(f"no task's prompt id begins with {task!r}; leave it out to see them all")

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter, validators
+from cyclopts import (
+    CycloptsError,
+    MissingArgumentError,
+    Parameter,
+    UnknownCommandError,
+    UnusedCliTokensError,
+    validators,
+)
 
-from comfy_fsm.errors import LogError
+from comfy_fsm.errors import LogDamaged, LogError
 
 if TYPE_CHECKING:
     from comfy_fsm.live.client import Client
@@ -46,14 +54,32 @@ class Unavailable(Exception):
     """Something that the command needs is not to be had here: a port, an extra. The text says how to get it."""
 
 
-def must_exist(log: str) -> None:
-    """Raise OSError where there is no such file, LogError where it is something else."""
+def must_be_readable(log: str) -> None:
+    """Raise OSError where there is no such file, LogError where it is something else or nothing of it can be read."""
     from comfy_fsm.live import rows
 
     with open(log, "rb"):
         pass
     if not rows.is_log(log):
         raise LogError(f"{log} is no log of this project; name the file that was given as --log")
+    with closing(rows.read(log)) as records:
+        first = next(records, None)
+    if first is not None and not first.position:  # an empty answer would pass for one about no tasks
+        raise LogDamaged(f"{log} is damaged as a whole, and no row of it was read: {first.damage}", 0)
+
+
+def worded(error: CycloptsError) -> str:
+    """What the library says, in our words where its own mislead: a word in capitals has no hyphens before it."""
+    command = " ".join(error.command_chain or ())
+    more = f"`{' '.join(filter(None, ('python -m comfy_fsm', command, '--help')))}` tells more"
+    if isinstance(error, UnknownCommandError):
+        return f"there is no command {(error.root_input_tokens or [''])[0]!r}; {more}"
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        return f"{error.unused_tokens[0]!r} is one word too many; {more}"
+    if isinstance(error, MissingArgumentError) and error.argument is not None and not error.tokens_so_far:
+        name = error.argument.name.lstrip("-")
+        return f"{command} needs {name if name.isupper() else error.argument.name}; {more}"
+    return f"{str(error).rstrip('.')}; {more}"
 
 
 def opening(servers: list[str], log: str, token_env: str | None) -> Callable[[], Client]:

@@ -30,6 +30,7 @@ from tests.live.test_command import (
     GUARD,
     LOG,
     NO_INPUT,
+    NOWHERE,
     UNREACHABLE,
     USAGE,
     begin,
@@ -77,7 +78,13 @@ def test_a_log_that_is_not_there_is_not_made(tmp_path: Path, arguments: tuple[st
     assert names(tmp_path) == set()
 
 
-@pytest.mark.parametrize("arguments", [WATCH, SERVE], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [WATCH, SERVE, *((name, LOG) for name in ("tail", "export", "diagnose", "metrics")),
+     ("recover", "--all", "--server", NOWHERE), ("consistency", "a", "--server", NOWHERE),
+     ("history", "a", "--server", NOWHERE), ("resume", "--server", NOWHERE)],
+    ids=" ".join,
+)  # fmt: skip
 def test_a_log_that_is_damaged_as_a_whole_is_refused(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     path = fill(tmp_path / LOG, *RUNNING)
     content = bytearray(path.read_bytes())
