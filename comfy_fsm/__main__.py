@@ -24,11 +24,14 @@ app = App(
     result_action="return_value",
 )
 
-for command in (
-    submitting.run, submitting.resume, printing.tail, printing.export, measuring.metrics,
-    recovering.recover, recovering.consistency, recovering.history, watching.watch, watching.serve,
+for plain in (
+    printing.tail, printing.export, measuring.metrics, recovering.consistency, recovering.history, watching.watch,
+    watching.serve,
 ):  # fmt: skip
-    app.command(command)
+    app.command(plain)
+app.command(submitting.run, usage="Usage: python -m comfy_fsm run [OPTIONS] --server URL WORKFLOW...")
+app.command(submitting.resume, usage="Usage: python -m comfy_fsm resume [OPTIONS] --server URL")
+app.command(recovering.recover, usage="Usage: python -m comfy_fsm recover [OPTIONS] --server URL ID|--all")
 app.command(diagnosing.diagnose, usage=diagnosing.USAGE, help_epilogue=diagnosing.STATUS)
 
 

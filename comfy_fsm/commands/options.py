@@ -25,7 +25,7 @@ USAGE, BAD_DATA, NO_INPUT, UNREACHABLE, OUR_FAULT = 64, 65, 66, 69, 70
 ENDED_BY_SIGNAL = 128
 
 Workflows = Annotated[str, Parameter(name="WORKFLOW")]
-Log = Annotated[str, Parameter(name="LOG")]
+Log = Annotated[str, Parameter(name="--log")]  # also by its place alone, as LOG
 Id = Annotated[str, Parameter(name="ID")]
 Server = Annotated[list[str], Parameter(name="--server", negative="")]
 Servers = Annotated[list[str] | None, Parameter(name="--server", negative="")]
@@ -41,7 +41,7 @@ Format = Annotated[Literal["text", "json"], Parameter(name="--format")]
 NoColor = Annotated[bool, Parameter(name="--no-color", negative="", show_default=False)]
 Capacity = Annotated[int | None, Parameter(name="--capacity", validator=validators.Number(gte=1))]
 Token = Annotated[str | None, Parameter(name="--token-env")]
-Once = Annotated[bool, Parameter(name="--once", negative="")]
+Once = Annotated[bool, Parameter(name="--once", negative="", show_default=False)]
 Port = Annotated[int, Parameter(name="--port")]
 Host = Annotated[str, Parameter(name="--host")]
 
@@ -77,8 +77,9 @@ def worded(error: CycloptsError) -> str:
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         return f"{error.unused_tokens[0]!r} is one word too many; {more}"
     if isinstance(error, MissingArgumentError) and error.argument is not None and not error.tokens_so_far:
-        name = error.argument.name.lstrip("-")
-        return f"{command} needs {name if name.isupper() else error.argument.name}; {more}"
+        name = error.argument.name
+        bare = "LOG" if name == "--log" else name.removeprefix("--")
+        return f"{command} needs {bare if bare.isupper() else name}; {more}"
     return f"{str(error).rstrip('.')}; {more}"
 
 
