@@ -24,11 +24,14 @@ app = App(
     result_action="return_value",
 )
 
-for command in (
-    submitting.run, submitting.resume, printing.tail, printing.export, measuring.metrics,
-    recovering.recover, recovering.consistency, recovering.history, watching.watch, watching.serve,
+for plain in (
+    printing.tail, printing.export, measuring.metrics, recovering.consistency, recovering.history, watching.watch,
+    watching.serve,
 ):  # fmt: skip
-    app.command(command)
+    app.command(plain)
+app.command(submitting.run, usage="Usage: python -m comfy_fsm run [OPTIONS] --server URL WORKFLOW...")
+app.command(submitting.resume, usage="Usage: python -m comfy_fsm resume [OPTIONS] --server URL")
+app.command(recovering.recover, usage="Usage: python -m comfy_fsm recover [OPTIONS] --server URL ID|--all")
 app.command(diagnosing.diagnose, usage=diagnosing.USAGE, help_epilogue=diagnosing.STATUS)
 
 
@@ -39,7 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         return int(app(arguments or sys.argv[1:], exit_on_error=False, print_error=False) or 0)
-    except (options.Wrong, cyclopts.CycloptsError, BadServerUrl, UnknownTask) as error:
+    except cyclopts.CycloptsError as error:
+        return _say(options.USAGE, options.worded(error))
+    except (options.Wrong, BadServerUrl, UnknownTask) as error:
         return _say(options.USAGE, str(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -185,10 +185,14 @@ class _Section(NamedTuple):
         shown = self.rows if lines is None else self.rows[:lines]
         left = self.total - len(shown)
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        wide = [max((row[index].cell_len for row in shown), default=0) for index in range(len(self.titles))]
         for index, title in enumerate(self.titles):
             more = f" ({left:,} more)" if left and not index else ""
-            table.add_column(title + more, no_wrap=True, overflow="ellipsis")
+            gives_way = index and wide[index] == max(wide[1:])  # ids, states and ages stay whole beside it
+            table.add_column(title + more, no_wrap=not gives_way, overflow="ellipsis")
         for row in shown:
+            for cell in row:
+                cell.no_wrap = True
             table.add_row(*row)
         return table
 

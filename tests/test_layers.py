@@ -116,8 +116,8 @@ NO_DOOR = {"msgspec"}  # the observations are its Structs: it is our vocabulary,
 # list, and each release adds some. A name lets in what is below it, so `urllib`, which has sockets, is not here.
 PURE = {
     "__future__", "abc", "base64", "binascii", "bisect", "collections", "copy", "dataclasses", "enum", "functools",
-    "hashlib", "heapq", "itertools", "json", "math", "operator", "re", "statistics", "string", "struct", "types",
-    "typing", "unicodedata", "urllib.parse", "zlib",
+    "hashlib", "heapq", "itertools", "json", "math", "operator", "re", "shlex", "statistics", "string", "struct",
+    "types", "typing", "unicodedata", "urllib.parse", "zlib",
     "comfy_fsm", "msgspec", "transitions",
 }  # fmt: skip
 IMPURE_BUILTINS = {"__import__", "breakpoint", "eval", "exec", "input", "open", "print"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from comfy_fsm.commands.options import Log, Servers, Unavailable, must_exist
+from comfy_fsm.commands.options import Log, Servers, Unavailable, must_be_readable
 
 if TYPE_CHECKING:
     from comfy_fsm.core.figures import Figures
@@ -21,7 +21,7 @@ def metrics(log: Log, *, server: Servers = None) -> int:
     server
         Address of a server that may be named in the labels; may be given several times. All others are `other`.
     """
-    must_exist(log)
+    must_be_readable(log)
     from comfy_fsm.errors import MissingExtra
     from comfy_fsm.live import exporter
     from comfy_fsm.live.comfy import address_of

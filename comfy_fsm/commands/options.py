@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter, validators
+from cyclopts import (
+    CycloptsError,
+    MissingArgumentError,
+    Parameter,
+    UnknownCommandError,
+    UnusedCliTokensError,
+    validators,
+)
 
-from comfy_fsm.errors import LogError
+from comfy_fsm.errors import LogDamaged, LogError
 
 if TYPE_CHECKING:
     from comfy_fsm.live.client import Client
@@ -17,7 +25,7 @@ USAGE, BAD_DATA, NO_INPUT, UNREACHABLE, OUR_FAULT = 64, 65, 66, 69, 70
 ENDED_BY_SIGNAL = 128
 
 Workflows = Annotated[str, Parameter(name="WORKFLOW")]
-Log = Annotated[str, Parameter(name="LOG")]
+Log = Annotated[str, Parameter(name="--log")]  # also by its place alone, as LOG
 Id = Annotated[str, Parameter(name="ID")]
 Server = Annotated[list[str], Parameter(name="--server", negative="")]
 Servers = Annotated[list[str] | None, Parameter(name="--server", negative="")]
@@ -33,7 +41,7 @@ Format = Annotated[Literal["text", "json"], Parameter(name="--format")]
 NoColor = Annotated[bool, Parameter(name="--no-color", negative="", show_default=False)]
 Capacity = Annotated[int | None, Parameter(name="--capacity", validator=validators.Number(gte=1))]
 Token = Annotated[str | None, Parameter(name="--token-env")]
-Once = Annotated[bool, Parameter(name="--once", negative="")]
+Once = Annotated[bool, Parameter(name="--once", negative="", show_default=False)]
 Port = Annotated[int, Parameter(name="--port")]
 Host = Annotated[str, Parameter(name="--host")]
 
@@ -46,14 +54,33 @@ class Unavailable(Exception):
     """Something that the command needs is not to be had here: a port, an extra. The text says how to get it."""
 
 
-def must_exist(log: str) -> None:
-    """Raise OSError where there is no such file, LogError where it is something else."""
+def must_be_readable(log: str) -> None:
+    """Raise OSError where there is no such file, LogError where it is something else or nothing of it can be read."""
     from comfy_fsm.live import rows
 
     with open(log, "rb"):
         pass
     if not rows.is_log(log):
         raise LogError(f"{log} is no log of this project; name the file that was given as --log")
+    with closing(rows.read(log)) as records:
+        first = next(records, None)
+    if first is not None and not first.position:  # an empty answer would pass for one about no tasks
+        raise LogDamaged(f"{log} is damaged as a whole, and no row of it was read: {first.damage}", 0)
+
+
+def worded(error: CycloptsError) -> str:
+    """What the library says, in our words where its own mislead: a word in capitals has no hyphens before it."""
+    command = " ".join(error.command_chain or ())
+    more = f"`{' '.join(filter(None, ('python -m comfy_fsm', command, '--help')))}` tells more"
+    if isinstance(error, UnknownCommandError):
+        return f"there is no command {(error.root_input_tokens or [''])[0]!r}; {more}"
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        return f"{error.unused_tokens[0]!r} is one word too many; {more}"
+    if isinstance(error, MissingArgumentError) and error.argument is not None and not error.tokens_so_far:
+        name = error.argument.name
+        bare = "LOG" if name == "--log" else name.removeprefix("--")
+        return f"{command} needs {bare if bare.isupper() else name}; {more}"
+    return f"{str(error).rstrip('.')}; {more}"
 
 
 def opening(servers: list[str], log: str, token_env: str | None) -> Callable[[], Client]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from comfy_fsm.commands.options import Log, must_exist
+from comfy_fsm.commands.options import Log, must_be_readable
 
 
 def tail(log: Log) -> int:
@@ -18,7 +18,7 @@ def tail(log: Log) -> int:
     """
     import time
 
-    must_exist(log)
+    must_be_readable(log)
     after = 0
     while True:
         after = _print_lines(log, after)
@@ -33,7 +33,7 @@ def export(log: Log) -> int:
     log
         The log, which another process may be writing.
     """
-    must_exist(log)
+    must_be_readable(log)
     _print_lines(log, 0)
     return 0
 

@@ -19,7 +19,7 @@ from comfy_fsm.commands.options import (
     Wrong,
     Yes,
     bearing,
-    must_exist,
+    must_be_readable,
 )
 
 if TYPE_CHECKING:
@@ -62,8 +62,10 @@ def recover(
     token_env
         Name of an environment variable that holds a token; it is sent as a bearer token.
     """
-    if all == (prompt_id is not None) or (yes and dry_run):
-        raise Wrong("name one task by its id, or give --all; and of --yes and --dry-run one; --help tells more")
+    if all == (prompt_id is not None):
+        raise Wrong("name one task by its id, or give --all for all that need it; --help tells more")
+    if yes and dry_run:
+        raise Wrong("--yes acts and --dry-run does not; give one of them; without either nothing is written")
     open_servers = _asked(server, log, token_env)
     from comfy_fsm import recounting
     from comfy_fsm.live import desk
@@ -132,7 +134,7 @@ def history(
 def _asked(servers: list[str] | None, log: str | None, token_env: str | None) -> Callable[[], list[Comfy]]:
     """The servers that may be asked: those that were named, and no other that a log may name."""
     if log is not None:
-        must_exist(log)
+        must_be_readable(log)
     from comfy_fsm.live.comfy import Comfy, address_of
     from comfy_fsm.screen import complain, complain_of_warnings
 

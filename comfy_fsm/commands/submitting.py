@@ -5,7 +5,17 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from comfy_fsm.commands.options import Capacity, Folder, LogFile, Server, Token, Workflows, Wrong, must_exist, opening
+from comfy_fsm.commands.options import (
+    Capacity,
+    Folder,
+    LogFile,
+    Server,
+    Token,
+    Workflows,
+    Wrong,
+    must_be_readable,
+    opening,
+)
 from comfy_fsm.errors import BadWorkflow
 
 MOST = 64 * 1024 * 1024  # bytes of a workflow file; real ones have some hundred thousand
@@ -73,7 +83,7 @@ def resume(
     from comfy_fsm.live import errand
     from comfy_fsm.screen import Bars
 
-    must_exist(log)
+    must_be_readable(log)
     open_client = opening(server, log, token_env)
     os.makedirs(output, exist_ok=True)
     with Bars() as screen:

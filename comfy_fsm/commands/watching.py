@@ -10,7 +10,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from comfy_fsm.commands.options import ENDED_BY_SIGNAL, Host, Log, NoColor, Once, Port, Unavailable, Wrong, must_exist
+from comfy_fsm.commands.options import (
+    ENDED_BY_SIGNAL,
+    Host,
+    Log,
+    NoColor,
+    Once,
+    Port,
+    Unavailable,
+    Wrong,
+    must_be_readable,
+)
 
 PACE = 0.2
 """Seconds between two pictures: soon enough for an eye, and calm."""
@@ -33,7 +43,7 @@ def watch(log: Log, *, once: Once = False, no_color: NoColor = False) -> int:
     from comfy_fsm import dashboard
     from comfy_fsm.live.watcher import Watcher
 
-    must_exist(log)
+    must_be_readable(log)
     watcher = Watcher(log)
     if once or not sys.stdout.isatty():
         watcher.open(float("inf"))
@@ -52,7 +62,7 @@ def watch(log: Log, *, once: Once = False, no_color: NoColor = False) -> int:
 
 
 def serve(log: Log, *, port: Port = 8199, host: Host = "127.0.0.1") -> int:
-    """Show the same as a page for a browser on this machine, read-only, until it is ended by Ctrl-C.
+    """Show what `watch` shows as a page for a browser on this machine, read-only; ended by Ctrl-C.
 
     Parameters
     ----------
@@ -70,7 +80,7 @@ def serve(log: Log, *, port: Port = 8199, host: Host = "127.0.0.1") -> int:
     from comfy_fsm.live.watcher import Watcher
     from comfy_fsm.screen import complain
 
-    must_exist(log)
+    must_be_readable(log)
     if not 0 <= port <= 65_535:
         raise Wrong(f"there is no port {port}; name one from 1 to 65535, or 0 for any that is free")
     watcher = Watcher(log)
@@ -78,7 +88,8 @@ def serve(log: Log, *, port: Port = 8199, host: Host = "127.0.0.1") -> int:
     try:
         listening = page.listen(host, port)
     except (OSError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or str(error)
+        number = getattr(error, "errno", None) or 0  # the standard library repeats the address in its own text
+        why = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or str(error)
         raise Unavailable(f"cannot listen at {host} port {port}: {why}; name another with --port or --host") from None
     name, port = listening.getsockname()[:2]
     print(f"http://{f'[{name}]' if ':' in name else name}:{port}/", flush=True)

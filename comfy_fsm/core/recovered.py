@@ -32,7 +32,9 @@ RECOVERED = {
     "adopted": Case(True, "its server denies it, and another one knows how it ended: it is bound there", SAVE),
     "moved": Case(False, "its server denies it, and another one has it: it is bound there", "resume follows it"),
     "open": Case(False, "its server has it, and it is not over", "resume follows it to its end"),
-    "lost": Case(True, "no server has it: it is lost, though it may have run", "look for its files; submit it again"),
+    "lost": Case(
+        True, "no server asked has it: it is lost, though it may have run", "look for its files; submit it again"
+    ),
     "denied": Case(False, "its server denies it, and not every other one answered", "recover again when they answer"),
     "twofold": Case(False, "its server denies it, and more than one other has it: none is believed", "look at both"),
     "taken": Case(False, "its server denies it; one that has it is known to the log as another task", "look at both"),
@@ -42,13 +44,13 @@ RECOVERED = {
     "unnamed": Case(False, "its server is not among those named, and no other can decide", "name its server"),
 }
 CONSISTENT = {
-    "bound": Case(True, "the server that it is bound to has it, and no other"),
+    "bound": Case(True, "the server that it is bound to has it, and no other that was asked"),
     "ended": Case(True, "its server has its record, of which the log does not know yet", "recover decides it"),
-    "forgotten": Case(True, "it is decided, and no server has it any more: a history is trimmed, or lost (P27)"),
-    "lost": Case(True, "it is lost, and no server has it", "look for its files; submit it again"),
+    "forgotten": Case(True, "it is decided, and no server asked has it any more: a history is trimmed, or lost"),
+    "lost": Case(True, "it is lost, and no server asked has it", "look for its files; submit it again"),
     "found": Case(False, "the log has given it up, and its server has it", "recover --yes reopens it"),
     "contradicted": Case(False, "the log and its server say different things of its end", "look at its outputs"),
-    "vanished": Case(False, "no server has it, and it is not decided", "recover --yes decides it"),
+    "vanished": Case(False, "no server asked has it, and it is not decided", "recover --yes decides it"),
     "elsewhere": Case(False, "another server has it, and its own denies it", "recover --yes binds it there"),
     "strayed": Case(False, "it was decided here, and another server has it too", "look whether it was posted twice"),
     "twofold": Case(False, "more than one server has it: it may have run twice", "look at both"),
@@ -59,9 +61,9 @@ CONSISTENT = {
 FETCHED = {
     "complete": Case(True, "the record is valid"),
     "incomplete": Case(False, "the record is there, and does not validate", "fetch it again; some is written late"),
-    "absent": Case(False, "the history has no record of it", "consistency tells where it is"),
+    "absent": Case(False, "the history has no record of it", "name other servers; consistency asks all at once"),
     "astray": Case(False, "an answer came, and it says nothing of this prompt", "ask the server by its own address"),
-    "unreachable": Case(False, "no answer came that says anything (P33)", "ask again when it answers"),
+    "unreachable": Case(False, "no answer came that says anything", "ask again when it answers"),
 }
 
 

@@ -211,6 +211,24 @@ def test_wrong_usage_is_said_to_be_that(unposted: Refuse, arguments: list[str], 
 
 
 @pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["bogus"], "there is no command 'bogus'; `python -m comfy_fsm --help` tells more"),
+        (["run"], "run needs --server; `python -m comfy_fsm run --help` tells more"),
+        (["watch"], "watch needs LOG; `python -m comfy_fsm watch --help` tells more"),
+        (["history"], "history needs ID; `python -m comfy_fsm history --help` tells more"),
+        (["recover", "a", "b", "--server", NOWHERE], "'b' is one word too many"),
+        (["serve", LOG, "--port", "many"], 'unable to convert "many" into int; `python'),
+        (["diagnose", ".", "a", "b"], "name a log"),
+        (["diagnose", __file__, "46305da1"], f"the log comes last: diagnose 46305da1 {__file__}"),
+    ],
+)
+def test_wrong_usage_of_any_command_says_what_it_needs(tmp_path: Path, arguments: list[str], says: str) -> None:
+    assert says in said(command(*arguments, cwd=tmp_path), USAGE)
+    assert names(tmp_path) == set()
+
+
+@pytest.mark.parametrize(
     "fault", [{"token": "open sesame"}, {"refuse_sockets": (99, 403)}], ids=["no token", "no socket"]
 )
 def test_a_server_that_wants_other_credentials_is_told_apart(

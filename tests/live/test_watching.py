@@ -32,6 +32,7 @@ from tests.live.processes import (
     LOG,
     NO_INPUT,
     NO_LOGS,
+    NOWHERE,
     UNREACHABLE,
     USAGE,
     begin,
@@ -76,7 +77,13 @@ def test_a_log_that_is_not_there_is_not_made(tmp_path: Path, arguments: tuple[st
     assert names(tmp_path) == set()
 
 
-@pytest.mark.parametrize("arguments", [WATCH, SERVE], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [WATCH, SERVE, *((name, LOG) for name in ("tail", "export", "diagnose", "metrics")),
+     ("recover", "--all", "--server", NOWHERE), ("consistency", "a", "--server", NOWHERE),
+     ("history", "a", "--server", NOWHERE), ("resume", "--server", NOWHERE)],
+    ids=" ".join,
+)  # fmt: skip
 def test_a_log_that_is_damaged_as_a_whole_is_refused(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     path = fill(tmp_path / LOG, *RUNNING)
     content = bytearray(path.read_bytes())
