@@ -200,7 +200,10 @@ def seen_as(kind: Any, data: st.SearchStrategy[Any] | None = None) -> st.SearchS
     return st.builds(kind, **_envelope, **({} if data is None else {"data": data}))
 
 
-names = st.sampled_from(("recover", "recover", "seek", "adopt", "resume", "follow", "cancel", "callback-cut", "odd"))
+names = st.sampled_from(
+    ("recover", "recover", "seek", "adopt", "resume", "follow", "cancel", "callback-cut", "odd",
+     "enqueue", "withdraw", "rebind", "recall", "drain", "undrain")
+)  # fmt: skip
 observations: st.SearchStrategy[AnyObservation] = st.one_of(
     seen_as(seen.Message, frames),
     seen_as(seen.Message, frames),
@@ -215,7 +218,8 @@ observations: st.SearchStrategy[AnyObservation] = st.one_of(
         seen.BinaryMetadata, maybe_ids))),
     seen_as(seen.Undecodable, st.builds(seen.UndecodableData, texts, texts)),
     seen_as(seen.Tick),
-    seen_as(seen.Command, st.builds(seen.CommandData, names, maybe_ids, st.none() | st.sampled_from(SERVERS))),
+    seen_as(seen.Command, st.builds(
+        seen.CommandData, names, maybe_ids, st.none() | st.sampled_from(SERVERS) | prompt_ids, st.floats())),
     seen_as(seen.Delivered, st.builds(seen.DeliveredData, prompt_ids, st.none() | texts)),
     seen_as(seen.Header, st.builds(seen.HeaderData, st.just(1))),
     st.builds(seen.Unrecognized, **_envelope, name=texts, why=texts),

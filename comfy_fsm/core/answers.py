@@ -243,6 +243,7 @@ def _empty(ledger: Ledger, task: Task, question: Question, position: int, at: fl
 def _absent(ledger: Ledger, task: Task, question: Question, position: int, at: float) -> None:
     since = max(task.known_order, task.absent_order)
     looks = [q for q in question.server.queues if q.asked > since and q.answered < question.order]
+    looks.sort(key=lambda look: look.at)  # of several windows, an older answer may be told last
     if looks and task.prompt_id not in looks[-1].ids and task.absences < ledger.policy.absences:
         task.absences += 1  # no more than it takes: a later proof would only put off what the first ones wait for
         task.absent_order, task.absent_at, task.absent_position = ledger.order, at, position
@@ -279,8 +280,9 @@ def _queue_answered(ledger: Ledger, question: Question, raw: Raw, position: int,
 
 
 def _listed(ledger: Ledger, task: Task, signal: Signal, name: str, position: int, at: float) -> None:
-    task.last_sign = at
-    task.absences = 0
+    task.last_sign = max(task.last_sign, at)
+    if at >= task.absent_at:  # another window's older answer, told late, does not refute what was proved since
+        task.absences = 0
     ledger.tally.looks["listed"] += 1
     if signal is Signal.RUN:
         moved(ledger, task, position, at)

@@ -96,3 +96,23 @@ def test_a_sink_that_was_cached_before_the_post_was_seen_is_done_all_the_same() 
     story.say("executing", node=None)
     story.posted()
     assert story.task().outcome is State.COMPLETED
+
+
+def test_an_older_look_of_another_window_that_is_told_late_does_not_refute_an_absence() -> None:
+    """Each window's own requests keep their order; between two windows only the times tell which look was older."""
+    story = Story()
+    story.posted()
+    begun = len(story.seen)
+    story.ask("GET", "/queue", OTHER, SERVER, None, 200, {"queue_running": [], "queue_pending": [[1, PROMPT]]})
+    older = story.seen[begun:]
+    for number, method, path, body, answer in (
+        ("delete", "POST", "/queue", {"delete": [PROMPT]}, None),
+        ("look", "GET", "/queue", None, {"queue_running": [], "queue_pending": []}),
+        ("record", "GET", f"/history/{PROMPT}", None, {}),
+    ):
+        story.request(number, method, path, body)
+        story.response(number, answer)
+    rest = story.seen[begun + 2 :]
+    for place in range(len(rest) + 1):
+        (task,) = fold_all([*story.seen[:begun], *rest[:place], *older, *rest[place:]]).tasks
+        assert task.state is State.CANCELLED, place
