@@ -90,7 +90,18 @@ def test_a_usual_terminal_shows_every_section(height: int) -> None:
     assert re.search(r"^x\.log .*\n(?:\d+ \w+(?: · )?)+\n.*\n", text)
     for title in ("server", "window", "task", "finding"):
         assert re.search(rf"^{title}\b.*\n\S", text, re.MULTILINE), title
-    assert bool(re.search(r"^task \(\d+ more\)", text, re.MULTILINE)) == (height == 24)
+    listed = re.search(r"^task (?:\((\d+) more\))?.*\n((?:\w.*\n)+)", text, re.MULTILINE)
+    assert listed is not None
+    shown = re.findall(r"^(?:completed|failed|cancelled|rejected)\b", listed[2], re.MULTILINE)
+    assert int(listed[1] or 0) + len(shown) == 24
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_an_id_and_a_code_are_told_whole_where_it_is_narrow(width: int) -> None:
+    scene = SCENES["a fleet"]
+    text = "\n".join(drawn(scene, width, 60))
+    for finding in scene.view.findings:
+        assert re.search(rf"^{finding.code} .* task {(finding.prompt_id or '')[:8]} ", text, re.MULTILINE), text
     assert text.splitlines()[-1].startswith("q quits")
 
 

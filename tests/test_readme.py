@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -143,39 +144,76 @@ def test_an_example_runs(example: Path) -> None:
     assert outcome.stdout
 
 
-HELPS = {  # by the heading under which the README tells of it
-    "## The command": [["-m", "replay", "--help"]],
-    "### On the command line": [["-m", "comfy_fsm", "run", "--help"], ["-m", "comfy_fsm", "resume", "--help"]],
+LIVE = ["-m", "comfy_fsm"]
+HELPS = {  # by the page and the heading under which it is told
+    ("README.md", "## The replay"): [["-m", "replay"]],
+    ("README.md", "### run and resume"): [[*LIVE, "run"], [*LIVE, "resume"]],
+    ("docs/diagnosis.md", "# Diagnosis"): [[*LIVE, "diagnose"]],
+    ("docs/recovery.md", "## recover"): [[*LIVE, "recover"]],
+    ("docs/recovery.md", "## consistency"): [[*LIVE, "consistency"]],
+    ("docs/recovery.md", "## history"): [[*LIVE, "history"]],
+    ("docs/watching.md", "## `watch`"): [[*LIVE, "watch"]],
+    ("docs/watching.md", "## `serve`"): [[*LIVE, "serve"]],
+    ("docs/figures.md", "## The command"): [[*LIVE, "metrics"]],
 }
-HELPED = [(heading, arguments) for heading, commands in HELPS.items() for arguments in commands]
+HELPED = [(*where, arguments) for where, commands in HELPS.items() for arguments in commands]
+ONLY_A_LOG = ["tail", "export"]  # no option but `--log`, of which the README tells for all
+STATUSES = {
+    ("README.md", "## The replay"): [["-m", "replay"]],
+    ("docs/diagnosis.md", "# Diagnosis"): [[*LIVE, "diagnose"]],
+    ("README.md", "## Commands"): [[*LIVE, name] for name in (
+        "run", "resume", "tail", "export", "metrics", "recover", "consistency", "history", "watch", "serve",
+    )],
+}  # fmt: skip
+STATED = [(*where, arguments) for where, commands in STATUSES.items() for arguments in commands]
 
 
-def section(heading: str) -> str:
-    found = re.search(rf"^{heading}\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)
+def named(value: object) -> str:
+    return " ".join(value[1:]) if isinstance(value, list) else str(value)
+
+
+@cache
+def helped(*arguments: str) -> str:
+    outcome = run([*arguments, "--help"], ROOT)
+    assert (outcome.returncode, outcome.stderr) == (0, b"")
+    return outcome.stdout.decode()
+
+
+def section(page: str, heading: str) -> str:
+    found = re.search(rf"^{heading}\n(.*?)(?=^##? |\Z)", (ROOT / page).read_text("utf-8"), re.MULTILINE | re.DOTALL)
     assert found is not None
     return found[1]
 
 
-@pytest.mark.parametrize(("heading", "arguments"), HELPED, ids=lambda value: " ".join(value[1:]))
-def test_the_options_of_the_help_are_those_of_the_readme(heading: str, arguments: list[str]) -> None:
-    outcome = run(arguments, ROOT)
-    assert outcome.returncode == 0
-    rows = "".join(re.findall(r"^\| (`-.*?) \| ", section(heading), re.MULTILINE))
-    assert set(re.findall(r"--[a-z-]+", rows)) == set(re.findall(r"--[a-z-]+", outcome.stdout.decode())) | {"--help"}
+@pytest.mark.parametrize(("page", "heading", "arguments"), HELPED, ids=named)
+def test_the_options_of_the_help_are_those_of_the_page(page: str, heading: str, arguments: list[str]) -> None:
+    rows = "".join(re.findall(r"^\| (`-.*?) \| ", section(page, heading), re.MULTILINE))
+    told, shown = (set(re.findall(r"--[a-z-]+", text)) | {"--help"} for text in (rows, helped(*arguments)))
+    assert told == shown
 
 
-@pytest.mark.parametrize(("heading", "arguments"), HELPED, ids=lambda value: " ".join(value[1:]))
-def test_the_exit_statuses_are_those_of_the_help(heading: str, arguments: list[str]) -> None:
-    said = " ".join(run(arguments, ROOT).stdout.decode().split()).partition("Exit status: ")[2].rstrip(".")
+def test_every_command_is_in_the_table_and_every_help_is_compared() -> None:
+    told = re.findall(r"^│ (\w+) ", helped(*LIVE), re.MULTILINE)
+    rows = re.findall(r"^\| \[`(\w+)[^|]*\]\(([^)#]*)", section("README.md", "## Commands"), re.MULTILINE)
+    assert sorted(name for name, _ in rows if name != "python") == sorted(told)
+    compared = [arguments[2] for *_, arguments in HELPED if arguments[:2] == LIVE]
+    assert sorted(compared + ONLY_A_LOG) == sorted(told)
+    for name in ONLY_A_LOG:
+        assert set(re.findall(r"--[a-z-]+", helped(*LIVE, name))) == {"--log"}
+
+
+@pytest.mark.parametrize(("page", "heading", "arguments"), STATED, ids=named)
+def test_the_exit_statuses_are_those_of_the_help(page: str, heading: str, arguments: list[str]) -> None:
+    said = " ".join(helped(*arguments).split()).partition("Exit status: ")[2].rstrip(".")
     told = [re.fullmatch(r"(\d+(?: or \d+)?) (.*)", one.strip(" ·.")) for one in re.split(r" · ", said)]
     assert all(told)
     assert told
-    rows = re.findall(r"^\| (\d+(?: or \d+)?) \| (.*?) \|$", section(heading), re.MULTILINE)
-    assert rows == [(one[1], one[2]) for one in told if one]
+    rows = re.findall(r"^\| (\d+(?: or \d+)?) \| (.*?) \|$", section(page, heading), re.MULTILINE)
+    assert [(status, text.replace("`", "")) for status, text in rows] == [(one[1], one[2]) for one in told if one]
 
 
 def test_the_exit_statuses_of_the_replay_are_those_of_the_formats() -> None:
-    rows = re.findall(r"^\| (\d+) \| (.*?) \|$", section("## The command"), re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \| (.*?) \|$", section("README.md", "## The replay"), re.MULTILINE)
     assert re.findall(r"(\d+) ([a-z ]+\b)", FORMATS.partition("## Exit status")[2]) == rows
 
 
@@ -240,9 +278,9 @@ def test_links_lead_somewhere_and_words_are_ours(page: Path) -> None:
     assert not re.findall(r"(?i)\bevents?\b", prose)  # four libraries own that word
 
 
-def test_headings_that_are_linked_exist() -> None:
-    for page, text in ((README, FORMATS), (FORMATS, README)):
-        titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
-        headings = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
-        for anchor in re.findall(r"\.md#([\w-]+)\)", page):
-            assert anchor in headings
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_headings_that_are_linked_exist(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([\w-]+)\)", page.read_text(encoding="utf-8")):
+        linked = (page.parent / target if target else page).read_text(encoding="utf-8")
+        titles = re.findall(r"^#+ (.*)$", linked, re.MULTILINE)
+        assert anchor in {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
