@@ -255,7 +255,7 @@ def test_what_a_refusing_server_never_got_is_done_by_another_and_a_bad_workflow_
         await fakes[0].start()
         await until(lambda: dispatcher.standings[fakes[0].url] != "out")
 
-    tell(story, tmp_path / "tasks.log")
+    tell(story, tmp_path / "tasks.log", policy=msgspec.structs.replace(QUICK, open_seconds=1))
 
 
 def test_a_task_at_a_dead_server_is_reported_and_never_moved(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

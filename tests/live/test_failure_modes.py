@@ -327,10 +327,10 @@ def test_f21_a_proxy_that_cuts_what_is_idle_finds_nothing_idle(ping: float, fall
 
 def test_f22_a_run_that_is_longer_than_every_tier_is_waited_for_while_the_server_says_that_it_runs(log: Path) -> None:
     async def story(comfy: FakeComfy, client: Client) -> None:
-        task = await client.window().submit(graph(seconds=2))
+        task = await client.window().submit(graph(seconds=1.2))
         assert await outcome(task) == "completed"
 
-    short = msgspec.structs.replace(QUICK, check_seconds=0.2, warn_seconds=0.6, expire_seconds=1.2)
+    short = msgspec.structs.replace(QUICK, check_seconds=0.15, warn_seconds=0.3, expire_seconds=0.6)
     play(story, log, policy=short)
 
 
@@ -464,7 +464,8 @@ def test_f32_a_partial_acceptance_is_told(log: Path) -> None:
 
 def test_a_wrong_port_is_told_and_nothing_was_submitted(log: Path) -> None:
     async def story() -> None:
-        async with Client("http://127.0.0.1:1", log=log, policy=QUICK) as client:
+        impatient = msgspec.structs.replace(QUICK, open_seconds=0.5)
+        async with Client("http://127.0.0.1:1", log=log, policy=impatient) as client:
             with pytest.raises(ServerUnreachable, match="nothing was submitted"):
                 await client.window().submit(graph())
             assert client.tasks == []
