@@ -123,27 +123,23 @@ def _blocks(
 
 def _split(blocks: Iterator[bytes | str]) -> Iterator[tuple[list[bytes | str], bool]]:
     """The lines of each block, each as bytes or as what is wrong with it; False with the one that does not end."""
-    rest, skipped = b"", 0
+    rest, skipped = bytearray(), 0  # which grows in place: a long line is not copied with each of its blocks
     for block in blocks:
         if isinstance(block, str):
             yield [block], False
             return
-        lines: list[bytes | str] = list(block.split(b"\n"))
-        first, lines[0] = lines[0], b""
-        assert isinstance(first, bytes)
+        first, *more = block.split(b"\n")
         if skipped or len(rest) + len(first) > MAX_LINE:
             skipped += len(rest) + len(first)
-            rest = b""
-        lines[0] = _overlong(skipped) if skipped else rest + first
-        if len(lines) == 1:
-            rest = b"" if skipped else rest + first
-            continue
-        last = lines.pop()
-        assert isinstance(last, bytes)
-        rest, skipped = last, 0
-        yield lines, True
+            rest.clear()
+        else:
+            rest += first
+        if more:
+            last = more.pop()
+            yield [_overlong(skipped) if skipped else bytes(rest), *more], True
+            rest, skipped = bytearray(last), 0
     if skipped or rest:
-        yield [_overlong(skipped) if skipped else rest], False
+        yield [_overlong(skipped) if skipped else bytes(rest)], False
 
 
 def _overlong(length: int) -> str:

@@ -1,6 +1,7 @@
 """What all tests share: how hard Hypothesis tries, which tests wait for `--long`, and the recordings."""
 
 import json
+import signal
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -48,6 +49,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("long" if config.getoption("--long") else "ci")
+    # A shell without a terminal has its background jobs ignore Ctrl-C, and each process that is begun inherits that:
+    # here it is as on a terminal again, so that the commands under test can be told to end.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

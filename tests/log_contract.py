@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from comfy_fsm.errors import LogClosed
-from comfy_fsm.live.log import Log
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -22,14 +21,6 @@ ROOT = Path(__file__).resolve().parents[1]
 def start(code: str, *args: object) -> subprocess.Popen[str]:
     """A real process, since some of what a log promises is about processes."""
     return subprocess.Popen([sys.executable, "-c", code, *map(str, args)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-
-
-def write(path: Path, *lines: bytes) -> None:
-    async def story() -> None:
-        async with await Log.open(path) as log:
-            await log.append(*lines)
-
-    asyncio.run(story())
 
 
 def some_lines(count: int, size: int = 300) -> list[bytes]:

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from comfy_fsm import dashboard
 from comfy_fsm.live.view import QUIET, Scene
-from tests.test_sight import START, frame, line, lines_of, seen
+from tests.lines import START, frame, line, seen
+from tests.test_sight import lines_of
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "recordings"
 WHY = ("type", "message")

@@ -23,7 +23,7 @@ from comfy_fsm.core.board import Board
 from comfy_fsm.core.diagnosis import CONCERNS, Diagnosis, diagnose, explain, loose
 from comfy_fsm.core.explaining import MISSING, NEXT, SAYS, Row, StepRow
 from comfy_fsm.core.findings import CODES, Severity
-from comfy_fsm.core.machine import OPEN, State
+from comfy_fsm.core.machine import FOUND_ELSEWHERE, OPEN, State
 from comfy_fsm.core.observations import AnyObservation, Message
 from replay import Replay, replay
 from replay.report import document
@@ -101,8 +101,13 @@ class Story:
     def act(self, path: str, body: object, window: str) -> Story:
         return self.ask("POST", path, body, 200, None, window)
 
-    def command(self, name: str) -> Story:
-        return self.tell("command", {"name": name, "prompt_id": ID})
+    def command(self, name: str, **data: object) -> Story:
+        return self.tell("command", {"name": name, "prompt_id": ID, **data})
+
+    def elsewhere(self, server: str, number: str, path: str, answer: object) -> Story:
+        """Asked of another server."""
+        self.tell("http.request", {"id": number, "method": "GET", "path": path}, server=server)
+        return self.tell("http.response", {"id": number, "status": 200, "body": answer}, server=server)
 
     def replay(self) -> Replay:
         return replay(self.lines)
@@ -223,7 +228,88 @@ STORIES: dict[str, tuple[Story, State, str]] = {
     ),
     "expired, unasked": (begun().wait(400), State.EXPIRED, "nobody looked at the queue"),
     "expired, unknown": (begun().wait(200).look().wait(200), State.EXPIRED, "answers, and says nothing of it"),
+    # what one command does to the explanation of another
+    "never sent": (Story().listen().post("ConnectError"), State.UNCERTAIN, "nothing was sent"),
+    "never sent, and looked for": (
+        Story().listen().ask("GET", "/features", None, 200, {}).post("ConnectError").vanish(), State.LOST,
+        "never got it: the connection for its POST was refused",
+    ),
+    "recovered before it was answered": (
+        Story().listen().post("").command("recover").command("resume"), State.UNCERTAIN, "no clear answer",
+    ),
+    "followed, and never there": (
+        Story().listen().ask("GET", "/features", None, 200, {}).command("follow").vanish(), State.LOST,
+        "was never shown",
+    ),
+    "bound elsewhere": (
+        begun().vanish().command("seek", to=AWAY).elsewhere(AWAY, "q", "/queue", {"running": [ID], "pending": []})
+        .command("adopt", to=AWAY), State.UNCERTAIN, f"{AWAY} showed it",
+    ),
+    "moved on, never sent": (
+        Story().listen().command("enqueue").post("ConnectError").command("rebind", to=ID2), State.REJECTED,
+        f"its job went on as {ID2}",
+    ),
+    "moved on, refused": (
+        Story().listen().command("enqueue").post(401).command("rebind", to=ID2), State.REJECTED,
+        f"its job went on as {ID2}",
+    ),
+    "moved on, taken back": (
+        Story().listen().command("enqueue").post().command("recall").act("/queue", {"delete": [ID]}, ME).vanish()
+        .command("rebind", to=ID2), State.CANCELLED, f"its job went on as {ID2}",
+    ),
+    # what is no cause, since the task was told of after it
+    "waits, and was listed after an outage": (
+        Story().listen().post().look(status="ConnectError").look(pending=(ID,)), State.PENDING, "and it waits",
+    ),
+    "waits, and was listed after it was to be removed": (
+        Story().listen().post().act("/queue", {"delete": [ID]}, OTHER).look(pending=(ID,)), State.PENDING,
+        "and it waits",
+    ),
+    "runs, the interrupt came before": (
+        Story().listen().post().act("/interrupt", {}, OTHER).start(), State.IN_PROGRESS, "nothing told its end so far",
+    ),
+    "runs, and another window hung up": (
+        begun().tell("ws.open", {}, window=OTHER).tell("ws.close", {"code": 1006}, window=OTHER), State.IN_PROGRESS,
+        f"a socket to {HOME} broke off (code 1006)",
+    ),
+    "runs, heard after a socket broke": (
+        begun().hang_up().listen().hear("progress", value=1, max=2), State.IN_PROGRESS, "nothing told its end so far",
+    ),
+    "runs, its socket closed before": (
+        Story().listen().hang_up(1000).post().look((ID,)), State.IN_PROGRESS, "the socket of its window is closed",
+    ),
+    "waited, and is listed no more": (
+        Story().listen().post().look().fetch(), State.PENDING, "lists it no more: it began, or was removed",
+    ),
+    "ran, and is listed no more": (
+        Story().listen().post(client_id=None).look((ID,)).look().fetch(), State.IN_PROGRESS, "lists it no more",
+    ),
+    "lost, heard after an outage": (
+        begun().look(status="ConnectError").hear("progress", value=1, max=2).vanish(), State.LOST, "nothing tells why",
+    ),
+    "lost again after a recovery": (
+        begun().hang_up().look(status="ConnectError").vanish().command("recover").vanish(), State.LOST, "went down (",
+    ),
+    "cancelled, the job's interrupt was refused": (
+        begun().ask("POST", f"/api/jobs/{ID}/cancel", None, 404, {}, OTHER)
+        .fetch(record("error", "execution_interrupted")), State.CANCELLED, "by somebody who is not seen",
+    ),
+    "cancelled, the interrupt was never sent": (
+        begun().ask("POST", "/interrupt", {}, "ConnectError", None, OTHER)
+        .fetch(record("error", "execution_interrupted")), State.CANCELLED, "by somebody who is not seen",
+    ),
+    "expired, listed long before": (
+        begun().wait(200).look((ID,)).wait(400), State.EXPIRED, "nobody looked at the queue",
+    ),
+    "concluded, and cleared": (
+        Story().listen().post().hear("execution_start").hear("execution_cached", nodes=["1"])
+        .hear("executing", node="2").hear("executed", node="2", output={}).hear("executing", node=None)
+        .act("/history", {"clear": True}, OTHER).vanish(), State.COMPLETED, "as far as executing lets conclude",
+    ),
 }  # fmt: skip
+
+
+NO_CAUSE = list(STORIES)[list(STORIES).index("moved on, refused"):]
 
 
 @pytest.mark.parametrize("name", STORIES)
@@ -236,9 +322,26 @@ def test_the_sentence_tells_the_cause(name: str) -> None:
 
 
 def test_the_same_state_by_another_cause_is_another_diagnosis() -> None:
-    told = [next(each for each in diagnose(story.board()) if each.prompt_id == ID) for story, *_ in STORIES.values()]
+    causes = [story for name, (story, *_) in STORIES.items() if name not in NO_CAUSE]
+    told = [next(each for each in diagnose(story.board()) if each.prompt_id == ID) for story in causes]
     sentences = {(each.state, each.says.text, *(remark.text for remark in each.missing)) for each in told}
     assert len(sentences) == len(told)
+
+
+def test_whose_job_went_on_is_not_to_be_submitted_again() -> None:
+    for name in ("moved on, never sent", "moved on, refused", "moved on, taken back"):
+        (told,) = diagnose(STORIES[name][0].board())
+        steps = " ".join(step.text for step in told.steps)
+        assert "Do not submit it again" in steps
+        assert not re.search("[Ss]ubmit it again(?!:)", steps), steps
+
+
+def test_what_a_server_once_had_is_not_to_be_posted_again_as_if_it_was_never_taken() -> None:
+    for name in ("reopened", "bound elsewhere"):
+        (told,) = diagnose(STORIES[name][0].board())
+        steps = " ".join(step.text for step in told.steps)
+        assert "never taken" not in steps
+        assert "look for its files" in steps
 
 
 # every fixture
@@ -405,7 +508,7 @@ def test_what_is_cited_is_there_and_is_about_this_task(path: Path) -> None:
     board = replay(path).board
     for told in diagnose(board):
         found = {position for finding in told.findings for position in finding.positions}
-        adopted = max((each.position for each in told.evidence if "bound there" in each.why), default=0)
+        adopted = max((each.position for each in told.evidence if each.why == FOUND_ELSEWHERE), default=0)
         for position in cited(told) - found:
             o = entries[position]
             assert o.server in (told.server, None) or position <= adopted, (position, told)

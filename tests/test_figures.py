@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -299,6 +299,7 @@ durations = st.lists(st.floats(0.0, 10_000.0), min_size=1, max_size=60)
 
 
 @given(durations, st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+@example([3601.0, 3601.0, 6330.873512224208], 0.0, 1.0)
 def test_a_quantile_grows_with_its_share_within_what_was_seen(seen_ones: list[float], a: float, b: float) -> None:
     histogram = Histogram(SECONDS)
     for seconds in seen_ones:

@@ -14,8 +14,9 @@ from comfy_fsm.core.machine import FINAL
 from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.live import sight
+from comfy_fsm.live.sight import Sight
+from tests.lines import frame, line, seen
 from tests.strategies import observations
-from tests.test_sight import Sight, frame, line, seen
 
 ANSWER = {"status_str": "success", "completed": True, "messages": [["execution_success", {}]]}
 

@@ -22,7 +22,8 @@ from comfy_fsm.live import log as log_module
 from comfy_fsm.live.log import Log, MemoryLog
 from comfy_fsm.live.rows import is_log, read, verify
 from comfy_fsm.live.writer import Writer
-from tests.log_contract import LogContract, first, lines_of, shell, some_lines, start, write
+from tests.lines import fill
+from tests.log_contract import LogContract, first, lines_of, shell, some_lines, start
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks the kernel of Linux")
 
@@ -124,7 +125,7 @@ def test_after_kill_9_every_acknowledged_line_is_there_and_the_lock_is_free(path
         stem = last.rpartition("-")[0]
         written = [before[at].line for at in range(end - int(count) + 1, end + 1)]
         assert written == [f"{stem}-{part}".encode() for part in range(int(count))]
-    write(path, b"after the crash")
+    fill(path, b"after the crash")
     assert verify(path) == (len(before) + 1, 0, None, None)
 
 
@@ -150,7 +151,7 @@ def test_a_disk_that_takes_no_safe_commit_is_refused(
         patch.setattr(Writer, "execute", execute)
         with pytest.raises(LogError, match="no commit would be safe"):
             asyncio.run(Log.open(path))
-    write(path, b"the lock was let go")
+    fill(path, b"the lock was let go")
 
 
 def test_the_file_and_all_beside_it_are_for_its_owner_alone(path: Path) -> None:
@@ -180,7 +181,7 @@ def test_a_log_opened_again_goes_on_where_it_was(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a b.sqlite", "50%25?mode=memory#x.sqlite", "ünï☃.sqlite", "a'b\".sqlite"])
 def test_any_file_name_is_that_very_file(tmp_path: Path, name: str) -> None:
-    write(tmp_path / name, b"a")
+    fill(tmp_path / name, b"a")
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted([name, name + ".lock"])
     assert [record.line for record in read(tmp_path / name)] == [b"a"]
 
@@ -200,7 +201,7 @@ def test_a_second_writer_of_this_process_is_refused_by_any_name(path: Path) -> N
             assert await log.append(b"a") == 1
 
     asyncio.run(story())
-    write(link, b"b")
+    fill(link, b"b")
     assert verify(path).rows == 2
 
 
@@ -212,7 +213,7 @@ def test_a_second_writer_of_another_process_is_refused_and_told_which(path: Path
             asyncio.run(Log.open(path))
         child.kill()
         child.stdout.read()
-    write(path, b"a")
+    fill(path, b"a")
 
 
 def test_a_lock_file_of_somebody_else_is_not_overwritten(path: Path) -> None:
@@ -391,7 +392,7 @@ def test_a_loop_that_ends_without_close_loses_nothing_and_leaves_no_thread(path:
     for left in set(threading.enumerate()) - threads:
         left.join(10)
         assert not left.is_alive()
-    write(path, b"c")
+    fill(path, b"c")
 
 
 def test_a_log_may_be_closed_after_its_loop_ended(path: Path) -> None:
@@ -399,7 +400,7 @@ def test_a_log_may_be_closed_after_its_loop_ended(path: Path) -> None:
         return await Log.open(path)
 
     asyncio.run(asyncio.run(story()).close())
-    write(path, b"a")
+    fill(path, b"a")
 
 
 def test_a_cancelled_opening_holds_no_lock(path: Path) -> None:
@@ -533,7 +534,7 @@ def test_followers_keep_up_with_writers(path: Path) -> None:
 
 
 def test_a_follower_stops_at_damage_and_names_it(path: Path) -> None:
-    write(path, *some_lines(5))
+    fill(path, *some_lines(5))
     with shell(path) as db:
         db.execute("UPDATE log SET line = x'00' WHERE position = 4")
 

@@ -15,7 +15,8 @@ from comfy_fsm.errors import LogError, LogVersionError, NotALog
 from comfy_fsm.live import rows
 from comfy_fsm.live.log import Log
 from comfy_fsm.live.rows import is_log, read, verify
-from tests.log_contract import lines_of, shell, some_lines, start, write
+from tests.lines import fill
+from tests.log_contract import lines_of, shell, some_lines, start
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def foreign(path: Path) -> None:
 
 
 def newer(path: Path) -> None:
-    write(path, b"a")
+    fill(path, b"a")
     path.with_name(path.name + ".lock").unlink()
     with shell(path) as db:
         db.executescript("PRAGMA user_version=2; PRAGMA journal_mode=DELETE")
@@ -69,7 +70,7 @@ def test_an_empty_file_is_no_log_to_read_but_one_may_be_begun_in_it(path: Path) 
     assert not is_log(path)
     with pytest.raises(NotALog, match="empty"):
         read(path)
-    write(path, b"a")
+    fill(path, b"a")
     assert is_log(path)
     assert verify(path).rows == 1
 
@@ -109,7 +110,7 @@ except LogError as error:
 def test_a_file_that_may_only_be_read_is_read_and_not_written(directory_mode: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "log.sqlite")
-        write(path, *some_lines(3))
+        fill(path, *some_lines(3))
         path.with_name("log.sqlite.lock").unlink()
         path.chmod(0o444)
         Path(directory).chmod(directory_mode)
@@ -134,14 +135,14 @@ def test_readers_see_each_commit_while_a_writer_writes(path: Path) -> None:
 
 
 def test_to_read_a_closed_log_leaves_nothing_beside_it(path: Path) -> None:
-    write(path, *some_lines(100))
+    fill(path, *some_lines(100))
     before = sorted(path.parent.iterdir())
     assert len([*read(path)]) == 100
     assert sorted(path.parent.iterdir()) == before
 
 
 def test_a_reader_that_stops_early_lets_the_file_go(path: Path) -> None:
-    write(path, *some_lines(100))
+    fill(path, *some_lines(100))
     with closing(read(path)) as reading:
         next(reading)
         assert rows._held
@@ -150,12 +151,12 @@ def test_a_reader_that_stops_early_lets_the_file_go(path: Path) -> None:
 
 def test_a_writer_that_comes_while_a_closed_log_is_read_is_no_damage(path: Path) -> None:
     lines = some_lines(3000)
-    write(path, *lines)
+    fill(path, *lines)
     with shell(path) as db:
         db.execute("UPDATE log SET line = x'00' WHERE position = 2000")
     reading = read(path)
     got = [next(reading) for _ in range(10)]
-    write(path, *some_lines(3000))
+    fill(path, *some_lines(3000))
     got += reading
     assert [(record.position, record.line) for record in got if not record.damage] == [
         (n, line) for n, line in enumerate(lines + some_lines(3000), 1) if n != 2000
@@ -168,7 +169,7 @@ def test_a_writer_that_comes_while_a_closed_log_is_read_is_no_damage(path: Path)
 
 def damaged_by(path: Path, lines: list[bytes], *statements: str) -> dict[int, str]:
     """What reading says after somebody's SQL; all that it calls sound must be as it was written."""
-    write(path, *lines)
+    fill(path, *lines)
     with shell(path) as db:
         for statement in statements:
             db.execute(statement)
@@ -187,7 +188,7 @@ LINES = [b"first", b"second", b"third", b"fourth", b"fifth", b"sixth"]
 
 
 def test_every_flipped_bit_of_every_row_is_found_there_and_nowhere_else(path: Path) -> None:
-    write(path, *LINES)
+    fill(path, *LINES)
     with shell(path) as db:
         whole = db.execute("SELECT position, line, checksum FROM log").fetchall()
         for position, line, checksum in whole:
@@ -231,7 +232,7 @@ def test_a_log_emptied_of_all_its_rows_is_damaged(path: Path) -> None:
 
 def test_rows_taken_off_the_end_show_for_ever(path: Path) -> None:
     damaged_by(path, LINES, "DELETE FROM log WHERE position > 4")
-    write(path, b"seventh")
+    fill(path, b"seventh")
     records = list(read(path))
     assert [record.position for record in records] == [1, 2, 3, 4, 5, 7]
     assert records[4].damage == "rows 5 to 6 are missing"
@@ -271,14 +272,14 @@ def test_reading_after_a_position_judges_what_it_reads(path: Path) -> None:
 
 def test_a_damaged_log_can_be_written_on(path: Path) -> None:
     damaged_by(path, LINES, "UPDATE log SET checksum = 'text' WHERE position = 6")
-    write(path, b"seventh", b"eighth")
+    fill(path, b"seventh", b"eighth")
     records = list(read(path))
     assert [record.position for record in records if record.damage] == [6]
     assert [record.line for record in records[6:]] == [b"seventh", b"eighth"]
 
 
 def test_a_row_longer_than_a_reader_holds_is_damage(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(path, *LINES[:2], b"x" * 100_000, *LINES[3:])
+    fill(path, *LINES[:2], b"x" * 100_000, *LINES[3:])
     monkeypatch.setattr(rows, "MAX_LINE", 1000)
     records = list(read(path))
     assert [record.position for record in records] == [1, 2, 3, 4, 5, 6]
@@ -301,7 +302,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[byte
     """The bytes of a log of some hundred pages, and its lines, of which some are longer than a page."""
     path = tmp_path_factory.mktemp("pristine") / "log.sqlite"
     lines = [line * (30 if n % 97 == 0 else 1) for n, line in enumerate(some_lines(1500))]
-    write(path, *lines)
+    fill(path, *lines)
     return path.read_bytes(), lines
 
 

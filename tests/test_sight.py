@@ -1,7 +1,6 @@
 """What is to be seen of a log: the same however it came, bounded whatever came, and nobody's progress but its own."""
 
 import gzip
-import json
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -19,26 +18,8 @@ from comfy_fsm.live import sight
 from comfy_fsm.live.sight import Sight
 from comfy_fsm.live.view import QUIET, Scene, TaskRow, View
 from replay import replay
+from tests.lines import SERVER, START, WINDOW, frame, line, seen
 from tests.strategies import observations
-
-START = 1_700_000_000.0
-WINDOW, SERVER = "w", "http://one:8188"
-FRAMES = {"window": WINDOW, "server": SERVER}
-
-
-def line(kind: str, data: object, at: float = START, **envelope: object) -> bytes:
-    return json.dumps({"at": at, "kind": kind, "data": data} | FRAMES | envelope).encode()
-
-
-def frame(kind: str, at: float = START, window: str = WINDOW, **data: object) -> bytes:
-    return line("ws.message", {"type": kind, "data": data}, at, window=window)
-
-
-def seen(*lines: bytes) -> View:
-    made = Sight()
-    for position, each in enumerate(lines, 1):
-        made.take(position, wire.read(each, START), each)
-    return made.view()
 
 
 def lines_of(path: Path) -> list[bytes]:

@@ -41,7 +41,6 @@ def refolded(log: str, servers: list[str]) -> Figures:
     from comfy_fsm.live import rows
     from comfy_fsm.live.recorder import refold
 
-    board = Board()
-    figures = Figures(board, servers)
-    refold(rows.read(log), board, log, figures.count)
+    figures = Figures(Board(), servers)
+    refold(rows.read(log), figures.board, log, figures.count)
     return figures

@@ -70,8 +70,8 @@ def fold_response(ledger: Ledger, position: int, o: seen.Response) -> None:
     status, raw = o.data.status, o.data.body
     if question.kind == "post":
         fold_acceptance(ledger, question, position, o)
-    elif status >= 400 and question.act is not None and question.act in question.server.acts:
-        question.server.acts.remove(question.act)  # refused: it did nothing
+    elif status >= 400 and question.acts:
+        _undo(question)
     elif question.kind == "features" and status in (200, 404):
         question.server.honours_ids = status == 200  # both came with 0.3.45 (P10)
     elif status != 200:
@@ -90,6 +90,7 @@ def fold_no_answer(ledger: Ledger, position: int, o: seen.NoAnswer) -> None:
         return
     if o.data.error.startswith(_CONNECTION_LOST):  # refused is not slow (P8)
         question.server.go_out(ledger.order, Cause("outage", position, o.at, what=o.data.error[:MAX_WHAT]))
+        _undo(question)
     if question.task is not None:
         question.task.undelivered = o.data.error.startswith(_CONNECTION_LOST)
         doubt(ledger, question.task, position, o.at, o.data.error)
@@ -176,9 +177,17 @@ def _act(ledger: Ledger, question: Question, position: int, o: seen.Request) -> 
     else:
         removal = wire.body(o.data.body, evidence.Removal) or evidence.Removal()
         ids = None if removal.clear else frozenset(removal.delete or ())
-    for kind in _ACTS[question.kind]:
-        question.act = Act(kind, o.window, ids, ledger.order, position, o.at)
-        ledger.remember_act(question.server, question.act)
+    acts = (Act(kind, o.window, ids, ledger.order, position, o.at) for kind in _ACTS[question.kind])
+    question.acts = tuple(acts)
+    for act in question.acts:
+        ledger.remember_act(question.server, act)
+
+
+def _undo(question: Question) -> None:
+    """It was refused, or never sent: it did nothing."""
+    for act in question.acts:
+        if act in question.server.acts:
+            question.server.acts.remove(act)
 
 
 # answers about tasks

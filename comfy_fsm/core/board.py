@@ -15,12 +15,12 @@ from comfy_fsm.core.effects import AnyEffect, Deliver, Warn
 from comfy_fsm.core.findings import CODES, Finding
 from comfy_fsm.core.hearing import fold_binary, fold_message, report_stranger
 from comfy_fsm.core.ledger import Ledger, Server
-from comfy_fsm.core.machine import RECOVERABLE, Signal, State
+from comfy_fsm.core.machine import Signal, State
 from comfy_fsm.core.moving import COMMANDS, fold_job, never_ran, witness_for
 from comfy_fsm.core.observations import AnyObservation, Entry
 from comfy_fsm.core.policy import DEFAULT, Policy
 from comfy_fsm.core.seeking import adopt, seek
-from comfy_fsm.core.settling import ask_queue, catch_up, judge_absence, judge_ear, move, settle
+from comfy_fsm.core.settling import ask_queue, catch_up, judge_absence, judge_ear, move, reopen, settle
 from comfy_fsm.core.sockets import fold_closed, fold_opened, go_down
 from comfy_fsm.core.task import Cause, Task
 
@@ -267,7 +267,7 @@ def _resumed(ledger: Ledger, position: int, o: seen.Command) -> None:
 def _followed(ledger: Ledger, position: int, o: seen.Command) -> None:
     """A prompt of somebody else: no socket of ours is told of it (P1), so it is asked for (F6)."""
     server, prompt_id = ledger.server(o.server), o.data.prompt_id
-    if prompt_id is None or ledger.homes.get(prompt_id) == server.url:
+    if prompt_id is None or prompt_id in server.tasks or ledger.homes.get(prompt_id) == server.url:
         return
     ledger.order += 1
     task = Task(server=server.url, window=o.window, prompt_id=prompt_id, known_order=ledger.order)
@@ -285,14 +285,9 @@ def _commanded(ledger: Ledger, position: int, o: seen.Command) -> None:
         return fold_job(ledger, position, o)
     for task in ledger.tasks_of(o.data.prompt_id or "", o.server):
         if o.data.name == "recover":
-            recoverable = task.state in RECOVERABLE
-            move(ledger, task, Signal.RECOVER, "command", position, o.at)
-            if recoverable:
-                task.reopen(o.at)
+            if move(ledger, task, Signal.RECOVER, "command", position, o.at):
                 ledger.tally.reopened += 1
-                ledger.server(task.server).open_tasks[task.number] = task
-                ledger.remind(task, o.at + ledger.policy.check_seconds)
-                ask_queue(ledger, task, o.at)
+                reopen(ledger, task, o.at)
         elif o.data.name == "seek":
             seek(ledger, task, o.data.to)
         elif o.data.name == "adopt":

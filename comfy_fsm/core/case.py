@@ -6,12 +6,10 @@ say where it is seen. Nothing here changes anything: a case is looked into, neve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from comfy_fsm.core.findings import Finding
-from comfy_fsm.core.ledger import ANY_PROMPT, OTHER_PROMPT, Act, Ledger, QueueAnswer
-from comfy_fsm.core.machine import Signal, State
-from comfy_fsm.core.task import CauseKind, Task, Told
+from comfy_fsm.core.ledger import ANY_PROMPT, OTHER_PROMPT
+from comfy_fsm.core.machine import RECOVERABLE, Signal, State
+from comfy_fsm.core.surroundings import Surroundings
+from comfy_fsm.core.task import CauseKind
 
 MAX_TOLD = 200
 """Characters that a sentence repeats of a server's own words."""
@@ -24,20 +22,8 @@ _SAID = {State.COMPLETED: "succeeded", State.FAILED: "failed", State.CANCELLED: 
 Places = tuple[int, ...]
 
 
-class Case:
+class Case(Surroundings):
     """What the rules of a diagnosis may ask about one task."""
-
-    def __init__(self, ledger: Ledger, task: Task, findings: Sequence[Finding], unread: Sequence[Finding]) -> None:
-        self.task = task
-        self.findings = findings
-        self._unread = unread
-        self._now = ledger.now
-        self._patience = ledger.policy.check_seconds
-        self._home = ledger.servers[task.server]
-        ear = self._home.sockets.get(task.client_id) if task.client_id is not None else None
-        self._ear = ear if ear is not None and ear.seen else None
-        """The socket on which its server would tell of it, if one was ever seen."""
-        self._stuck = self._home.standstill(self._patience)
 
     # words
 
@@ -72,6 +58,18 @@ class Case:
         """The signal that tells most of its end: what stated it, else what only told that it ended."""
         told = self._ended()
         return told.signal if told is not None else self.task.completion_source or "a signal"
+
+    @property
+    def told(self) -> str:
+        """How far that signal goes: no success is stated by `executing` null, only concluded from it (P22)."""
+        if self.task.confidence == "inferred":
+            return f"as far as {self.source} lets conclude"
+        return f"as {self.source} {'stated' if self.task.state is State.ENDING else 'told'}"
+
+    @property
+    def heir(self) -> str:
+        """The id under which its job went on."""
+        return cut(self.task.heir or "")
 
     @property
     def said(self) -> str:
@@ -162,11 +160,27 @@ class Case:
         return not self.posted() and not self.followed()
 
     def reopened(self) -> bool:
-        return self._last() is Signal.RECOVER
+        return any(told.signalled is Signal.RECOVER and told.before in RECOVERABLE for told in self.task.signals)
+
+    def adopted(self) -> bool:
+        """A recovery bound it to a server that showed it."""
+        return self._told(Signal.ADOPT) is not None
+
+    def moved_on(self) -> bool:
+        """It is proved that it never ran, and its job went on under another id."""
+        return self.task.heir is not None
+
+    def unsent(self) -> bool:
+        return self.task.unsent
+
+    def nameless(self) -> bool:
+        """It was posted, and whether it was taken is not known."""
+        return self.posted() and self.task.nameless and not self.task.unsent
 
     def followed(self) -> bool:
         """It is somebody else's, and a follow command made it of interest (F6)."""
-        return bool(self.task.signals) and self.task.signals[0].signal == "command"
+        first = self.task.signals[0] if self.task.signals else None
+        return first is not None and (first.signal, first.signalled) == ("command", Signal.DOUBT)
 
     def addressed_to_nobody(self) -> bool:
         return self.posted() and self.task.client_id is None
@@ -177,6 +191,11 @@ class Case:
 
     def down(self) -> bool:
         return self._ear is not None and not self._ear.open
+
+    def dropped(self) -> bool:
+        """It is down since a moment when the task ran already."""
+        gone = self._ear.gone_at if self._ear is not None and not self._ear.open else None
+        return gone is not None and gone >= (self.task.started_at or gone)
 
     def deaf(self) -> bool:
         return self.found("deaf-socket") or (self.task.moved_at is not None and not self.task.frames)
@@ -202,6 +221,16 @@ class Case:
     def looked(self) -> bool:
         return self._looked() is not None
 
+    def looked_since(self) -> bool:
+        """The queue was looked at after its last sign of life."""
+        look = self._looked()
+        return look is not None and look.at > self.task.last_sign
+
+    def vanished(self) -> bool:
+        """The last look at the queue, later than all else that is known of it, did not list it."""
+        look = self._looked()
+        return self.looked_since() and look is not None and self.task.prompt_id not in look.ids
+
     def unasked(self) -> bool:
         return not (self.task.denied or self.task.bare or self.invalid())
 
@@ -219,7 +248,9 @@ class Case:
         """It goes on, was heard of not long ago, and its socket is there to hear more."""
         if self.task.unanswered or self._ear is None or not self._ear.open or self.found("unresolved"):
             return False
-        amiss = (self.quiet, self.deaf, self.out, self.hung_up, self.unreachable, self.denied, self.threatened)
+        amiss = (
+            self.quiet, self.deaf, self.out, self.hung_up, self.unreachable, self.denied, self.threatened, self.vanished
+        )  # fmt: skip
         return self._stuck is None and not any(ask() for ask in amiss)
 
     def threatened(self) -> bool:
@@ -349,35 +380,6 @@ class Case:
 
     def at_gaps(self) -> Places:
         return tuple(position for finding in self._unread for position in finding.positions)
-
-    # behind them
-
-    def _threat(self) -> Act | None:
-        kind = "delete" if self.task.state is State.PENDING else "interrupt"
-        acts = (act for act in reversed(self._home.acts) if act.kind == kind and not act.used)
-        since = (act for act in acts if act.order > self.task.submitted_order)
-        return next((act for act in since if act.hits(self.task.prompt_id)), None)
-
-    def _away(self) -> CauseKind | None:
-        outage = self._home.outage
-        return outage.kind if outage is not None and self._home.outage_order > self.task.submitted_order else None
-
-    def _text(self, code: str) -> str:
-        return next((finding.text for finding in self.findings if finding.code == code), "")
-
-    def _told(self, *signals: Signal) -> Told | None:
-        return next((told for told in reversed(self.task.signals) if told.signalled in signals), None)
-
-    def _ended(self) -> Told | None:
-        return self._told(Signal.TELL) or self._told(Signal.END) or self._told(Signal.EXHAUST)
-
-    def _last(self) -> Signal | None:
-        return self.task.signals[-1].signalled if self.task.signals else None
-
-    def _looked(self) -> QueueAnswer | None:
-        """The last look at the queue since it was posted."""
-        last = self._home.queues[-1] if self._home.queues else None
-        return last if last is not None and last.asked > self.task.submitted_order else None
 
 
 def cut(text: str, longest: int = MAX_NAME) -> str:

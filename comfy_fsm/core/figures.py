@@ -221,7 +221,7 @@ METRICS: dict[str, Metric] = {
          lambda v: v.silent()),
         ("comfy_fsm_tasks_settled_total", _C, ("state",), "Decisions; a task that is reopened is decided again.",
          lambda v: (((str(state),), count) for state, count in v.tally.settled.items())),
-        ("comfy_fsm_tasks_reopened_total", _C, (), "Tasks reopened by a recover command.",
+        ("comfy_fsm_tasks_reopened_total", _C, (), "Settled tasks that a recovery reopened.",
          lambda v: [((), v.tally.reopened)]),
         ("comfy_fsm_completions_total", _C, ("state", "source", "confidence"),
          "Decisions, by the signal that first told of the end and by how sure it is.",

@@ -116,7 +116,8 @@ def _stranger(
             text = f"told about by {server.url}, while it is bound to {home}"
             ledger.find("wrong-server", position, o.at, text, window=o.window, server=server.url, prompt_id=prompt_id)
         return None
-    if isinstance(o, seen.Message) and _addressed(o.data):  # adopted, until a POST says more
+    if isinstance(o, seen.Message) and _addressed(o.data) and ledger.unposted < ledger.policy.unposted:
+        ledger.unposted += 1  # it is this window's, until a POST says more
         task = Task(server=server.url, window=o.window, client_id=o.window, frames=1)
         task.prompt_id = prompt_id
         ledger.add(task, server, position, o.at)

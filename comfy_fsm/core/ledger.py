@@ -56,7 +56,7 @@ class Question(Struct, eq=False):
     at: float
     prompt_id: str | None = None
     task: Task | None = None
-    act: Act | None = None
+    acts: tuple[Act, ...] = ()
     answered: bool = False
 
 
@@ -132,6 +132,13 @@ class Server(Struct, eq=False):
     def answer(self) -> None:
         self.unreachable, self.failures = None, 0
 
+    def away(self, task: Task) -> Cause | None:
+        """Its last outage, unless it is older than the task, or the task was told of since: what was there before may
+        be forgotten (P27)."""
+        since = max(task.submitted_order, task.shown_order, task.known_order if task.accepted else 0)
+        gone = self.outage if self.outage_order > since else None
+        return gone if gone is not None and not task.heard_after(gone.at) else None
+
     def standstill(self, seconds: float) -> tuple[str, QueueAnswer, QueueAnswer] | None:
         """What the last looks at the queue, one after the other and for longer than this, all showed as running."""
         looks = list(self.queues)
@@ -166,6 +173,8 @@ class Ledger:
         self.now = 0.0
         self.order = 0
         self.strangers = 0
+        self.unposted = 0
+        """Tasks that were known by frames alone, at first or to this day."""
         self.due = float("inf")
         self._timers: list[tuple[float, int, Task]] = []
         self.overdue: list[Task] = []
@@ -231,12 +240,16 @@ class Ledger:
         gone = final[: max(0, len(final) - keep)]
         for task in gone:
             del self.tasks[task.number]
-            self.tally.strayed.discard(task.prompt_id or "")
             server = self.server(task.server)
             if task.prompt_id is not None and server.tasks.get(task.prompt_id) is task:
                 del server.tasks[task.prompt_id]
-        self._let_findings_go({(task.server, task.prompt_id) for task in gone})
         numbers = {task.number for task in gone}
+        self.unposted = sum(not task.posts for task in self.tasks.values())
+        self._timers = [timer for timer in self._timers if timer[1] not in numbers]
+        heapq.heapify(self._timers)
+        self.due = self._timers[0][0] if self._timers else float("inf")
+        self.overdue = [task for task in self.overdue if task.number not in numbers]
+        self._let_findings_go()
         for server in servers:
             server.chosen = {name: task for name, task in server.chosen.items() if task.number not in numbers}
         for prompt_id in list(islice(self.homes, max(0, len(self.homes) - self.policy.homes))):
@@ -244,13 +257,16 @@ class Ledger:
                 del self.homes[prompt_id]
         return gone
 
-    def _let_findings_go(self, gone: set[tuple[str, str | None]]) -> None:
-        self.findings = [each for each in self.findings if (each.server, each.prompt_id) not in gone]
-        self.found = {key: each for key, each in self.found.items() if key[2:] not in gone}
+    def _let_findings_go(self) -> None:
+        """What was found about a prompt that had a task, at whichever server, and has none any more."""
+        known = {prompt_id for server in self.each_server() for prompt_id in server.tasks}
+        gone = self.homes.keys() - known
+        self.tally.strayed -= gone
+        self.findings = [each for each in self.findings if each.prompt_id not in gone]
+        self.found = {key: each for key, each in self.found.items() if key[3] not in gone}
         for server in self.each_server():
             for ear in server.sockets.values():
-                kept = {name: note for name, note in ear.overheard.items() if (server.url, name) not in gone}
-                ear.overheard = kept
+                ear.overheard = {name: note for name, note in ear.overheard.items() if name not in gone}
 
     def ear(self, task: Task) -> Socket | None:
         """The socket to which the server addresses this task; None where it addresses nobody (P2)."""

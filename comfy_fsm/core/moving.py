@@ -23,7 +23,7 @@ def never_ran(ledger: Ledger, task: Task) -> str | None:
     """Why it is certain that this task did not run and will not; None where it may have, or may still."""
     if task.posts != 1 or task.job is None or not task.wanted or task.delivered:
         return None  # whoever was told of its end may have acted on it
-    if task.undelivered and not task.accepted and (task.unanswered or task.state is State.LOST):
+    if task.unsent and (task.unanswered or task.state is State.LOST):
         return "the connection for its POST was refused: nothing was sent (P8)"
     if task.state is State.REJECTED and task.refused in ELSEWHERE:
         return "its POST was refused: nothing was queued (P9)"
@@ -89,7 +89,7 @@ def _rebound(ledger: Ledger, position: int, o: seen.Command) -> None:
         ledger.backlog.wait_again(job, new)
         if not task.settled:
             settle(ledger, task, State.REJECTED, "verified", "command", position, o.at)
-        task.job = None
+        task.job, task.heir = None, new
 
 
 def _recalled(ledger: Ledger, position: int, o: seen.Command) -> None:

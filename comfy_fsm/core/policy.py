@@ -40,6 +40,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     """Prompts of unknown owner remembered at one server; the oldest makes room."""
     waiting_frames: int = 64
     """Frames remembered for one such prompt; the first ones tell most."""
+    unposted: int = 100_000
+    """Tasks that frames alone tell of: a server may name as many prompts as it likes."""
     questions: int = 10_000
     """Unanswered requests remembered; the oldest makes room."""
     homes: int = 100_000

@@ -9,7 +9,7 @@ from __future__ import annotations
 from comfy_fsm.core.effects import FetchHistory, LookAtQueue
 from comfy_fsm.core.ledger import Ledger, Server
 from comfy_fsm.core.machine import FINAL, Signal, State
-from comfy_fsm.core.settling import ask_queue, move
+from comfy_fsm.core.settling import move, reopen
 from comfy_fsm.core.task import Task
 
 
@@ -54,14 +54,16 @@ def adopt(ledger: Ledger, task: Task, url: str | None, position: int, at: float)
     del here.tasks[prompt_id]
     if ledger.homes.get(prompt_id) == here.url:
         del ledger.homes[prompt_id]
+    for ear in here.sockets.values():
+        ear.absent = [other for other in ear.absent if other is not task]
+        ear.loose = [other for other in ear.loose if other is not task]
+    ledger.tally.reopened += task.settled
     task.server = there.url
     ledger.bind(task, there, prompt_id)
-    there.open_tasks[task.number] = task
     move(ledger, task, Signal.ADOPT, "command", position, at)
-    task.reopen(at)
     task.known_order = ledger.order  # what that server did not list before proves nothing
-    ledger.remind(task, at + ledger.policy.check_seconds)
-    ask_queue(ledger, task, at)
+    task.leave_server()
+    reopen(ledger, task, at)
 
 
 def _is_denied(ledger: Ledger, task: Task) -> bool:

@@ -195,6 +195,14 @@ def _incomplete(ledger: Ledger, task: Task, what: str, position: int, at: float)
 # asking
 
 
+def reopen(ledger: Ledger, task: Task, at: float) -> None:
+    """What a command took out of its decision, or to another server, is looked for again."""
+    task.reopen(at)
+    ledger.server(task.server).open_tasks[task.number] = task
+    ledger.remind(task, at + ledger.policy.check_seconds)
+    ask_queue(ledger, task, at)
+
+
 def ask_history(ledger: Ledger, task: Task, at: float) -> None:
     """Fetch the record, later after each attempt that brought nothing (R2.2)."""
     if task.prompt_id is not None and not task.asked:
@@ -242,7 +250,7 @@ def judge_absence(ledger: Ledger, task: Task) -> None:
             text = f"removed from the queue by window {deletion.window}"
             ledger.find("foreign-delete", deletion.position, at, text, task=task)
     else:
-        task.cause = _forgotten(server, task) or task.cause
+        task.cause = task.cause if task.unsent else _forgotten(server, task) or task.cause
         settle(ledger, task, State.LOST, "inferred", "queue", position, at)
 
 
@@ -267,10 +275,9 @@ def _deletion(server: Server, task: Task) -> Act | None:
 
 def _forgotten(server: Server, task: Task) -> Cause | None:
     """The server went down, or its history was cleared: it may have run, and be forgotten (P27)."""
-    if server.outage_order > task.submitted_order:
-        return server.outage
-    clears = (act for act in server.acts if act.kind == "clear-history" and act.order > task.submitted_order)
-    return next((act.cause(task.prompt_id) for act in clears), None)
+    since = max(task.submitted_order, task.shown_order)  # what was listed since was not forgotten by it
+    clears = (act for act in server.acts if act.kind == "clear-history" and act.order > since)
+    return server.away(task) or next((act.cause(task.prompt_id) for act in clears), None)
 
 
 def _blame_interrupt(ledger: Ledger, task: Task, position: int, at: float) -> None:

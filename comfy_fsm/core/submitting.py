@@ -77,6 +77,8 @@ def fold_acceptance(ledger: Ledger, question: Question, position: int, o: seen.R
     elif o.data.status in REFUSED:
         refusal = wire.body(o.data.body, evidence.Refusal)
         failure = refusal.failure() if refusal else Failure(message=f"HTTP {o.data.status}")
+        if refusal is not None:
+            question.server.answer()
         task.error = task.error or failure
         task.refused = o.data.status
         task.point_to_end("response", o.at) if task.unanswered else None
@@ -160,7 +162,7 @@ def _rebind(ledger: Ledger, task: Task, server: Server, given: str) -> Task:
     adopted.window, adopted.client_id, adopted.posts = task.window, task.client_id, task.posts
     adopted.submitted_at, adopted.submitted_order = task.submitted_at, task.submitted_order
     adopted.submitted_position = task.submitted_position
-    adopted.job, adopted.recalled = task.job, task.recalled
+    adopted.job, adopted.recalled, adopted.wanted = task.job, task.recalled, task.wanted
     if not adopted.settled:
         reached = adopted.reached
         adopted.sinks, adopted.must = task.sinks, task.must - reached

@@ -67,7 +67,7 @@ class Histogram(Struct, eq=False):
         for bound, count in zip((*self.bounds, self.longest), self.counts, strict=True):
             bound = max(floor, min(bound, self.longest))
             if count and below + count >= wanted:
-                return floor + (bound - floor) * max(0.0, wanted - below) / count
+                return min(bound, floor + (bound - floor) * max(0.0, wanted - below) / count)
             below, floor = below + count, bound
         return self.longest
 

@@ -99,6 +99,8 @@ class Task(Struct, eq=False):
     """The application did not cancel it."""
     recalled: bool = False
     """It was to be taken back from its server, if it did not run yet."""
+    heir: str | None = None
+    """The id under which its job went on, since it is proved that it never ran under this one."""
 
     # what the socket told
     frames: int = 0
@@ -164,8 +166,16 @@ class Task(Struct, eq=False):
 
     @property
     def accepted(self) -> bool:
-        """The server showed that it had it, be it long ago: what then vanished may have run."""
-        return any(told.after not in UNANSWERED and told.after not in SETTLED for told in self.signals)
+        """A server showed that it had it, be it long ago: what then vanished may have run."""
+        return any(
+            told.signalled is Signal.ADOPT or (told.after not in UNANSWERED and told.after not in SETTLED)
+            for told in self.signals
+        )
+
+    @property
+    def unsent(self) -> bool:
+        """Its POST never reached a server (P8), and none has it all the same."""
+        return self.undelivered and not self.accepted
 
     @property
     def nameless(self) -> bool:
@@ -255,6 +265,17 @@ class Task(Struct, eq=False):
         self.last_sign = at
         self.delivered = False
         self.sought.clear()
+
+    def leave_server(self) -> None:
+        """After an adopt command: what its former server told of its run says nothing of the run here."""
+        self.heard_null = self.whole = self.stamped = self.bare = False
+        self.phase = 0
+        self.moved_at = None
+
+    def heard_after(self, at: float) -> bool:
+        """Its last sign of life is younger; that a command made its silence begin anew is none."""
+        commanded = any(told.at == self.last_sign and told.signal == "command" for told in self.signals)
+        return self.last_sign > at and not commanded
 
     def result(self) -> Result:
         return Result(

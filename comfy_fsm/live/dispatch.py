@@ -18,7 +18,6 @@ from typing import Any, NamedTuple, Self
 
 from msgspec.structs import replace
 
-from comfy_fsm.core import observations as seen
 from comfy_fsm.core.backlog import Job
 from comfy_fsm.core.effects import Result
 from comfy_fsm.core.evidence import MARK
@@ -74,7 +73,7 @@ class Dispatcher:
     ) -> None:
         _must_be_positive(affinity=affinity, ageing_seconds=ageing_seconds, look_seconds=look_seconds)
         first, limit = retry_seconds
-        still = client._policy.warn_seconds if still_seconds is None else still_seconds
+        still = client.policy.warn_seconds if still_seconds is None else still_seconds
         # Out until it answers a first time: who is away from the beginning should be given nothing.
         health = Health(first_seconds=first, limit_seconds=limit, still_seconds=still, standing=Standing.OUT)
         places = _places(client, capacity, weights or {}, health)
@@ -84,7 +83,7 @@ class Dispatcher:
         )
         self._extra = dict(extra_data or {})
         self._look = look_seconds
-        self._held = Held(client)
+        self._held = Held(client.hands)
         self._window = client.window()
         self._patrols: list[Patrol] = []
         self._ended_at: dict[str, float] = {}
@@ -96,15 +95,15 @@ class Dispatcher:
 
     async def __aenter__(self) -> Self:
         """Take up what the log holds: what waited waits again in its old turn, what was placed is followed."""
-        client, runner = self._client, self._client._runner
-        if client.dispatcher is not None:
+        client, runner = self._client, self._client.runner
+        if client.hands.dispatcher is not None:
             raise ClientError("this client has a dispatcher already, so none was opened; use that one, or close it")
-        client.dispatcher, self._closed = self, False
+        client.hands.dispatcher, self._closed = self, False
         for url in runner.board.backlog.drained:
             if url in self._placement.places:
                 self._placement.places[url].drained = True
         for job in runner.board.backlog.waiting.values():
-            self._held.hold(job.prompt_id)
+            self._client.hands.hold(job.prompt_id)
             self._placement.wait(job)
         for task in [task for task in runner.board.tasks if task.job is not None]:
             await self._take_up(task)
@@ -129,10 +128,10 @@ class Dispatcher:
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, *self._posting, return_exceptions=True)  # a POST in flight gets its answer
-        self._client.dispatcher = None
+        self._client.hands.dispatcher = None
         for handle in self.waiting:
             handle.abandon(ClientClosed("the dispatcher was closed before this job was placed; it waits in the log"))
-            self._held.drop(handle)
+            self._client.hands.drop(handle)
             await handle.close()
 
     # what an application asks for
@@ -149,7 +148,7 @@ class Dispatcher:
 
         Raises BadWorkflow, SecretInWorkflow or BacklogFull, and then nothing was enqueued.
         """
-        runner = self._client._runner
+        runner = self._client.runner
         if self._closed:
             raise ClientClosed("the dispatcher is closed, so nothing was enqueued; open another")
         prompt_id = str(uuid.uuid4())
@@ -157,13 +156,13 @@ class Dispatcher:
         if runner.board.backlog.full:
             limit = runner.policy.jobs
             raise BacklogFull(f"{limit} jobs wait, so this one was not enqueued; await some, or raise Policy(jobs=…)")
-        handle = self._held.hold(prompt_id, on_progress, on_complete)
+        handle = self._client.hands.hold(prompt_id, on_progress=on_progress, on_complete=on_complete)
         try:
             await runner.recorder.write(command)
         finally:
             job = runner.board.backlog.waiting.get(prompt_id)
             if job is None:  # the log refused it, or others filled the backlog meanwhile
-                self._held.drop(handle)
+                self._client.hands.drop(handle)
             else:
                 self._placement.wait(job)
                 self._news.set()
@@ -182,8 +181,8 @@ class Dispatcher:
         url, _ = address_of(server)
         if url not in self._placement.places:
             raise BadServerUrl(f"{url} is not among the servers of this client ({', '.join(self._client.servers)})")
-        runner = self._client._runner
-        await runner.recorder.write(seen.Command(at=runner.clock(), server=url, data=seen.CommandData(name)))
+        runner = self._client.runner
+        await runner.command(name, None, None, url)
         self._placement.places[url].drained = url in runner.board.backlog.drained
         for patrol in self._patrols:
             patrol.hurry()
@@ -198,7 +197,7 @@ class Dispatcher:
     @property
     def waiting(self) -> list[TaskHandle]:
         """What is not placed yet, in the order of its enqueuing; after a crash, what an earlier process left."""
-        return [self._held.hold(prompt_id) for prompt_id in self._client.board.backlog.waiting]
+        return [self._client.hands.hold(prompt_id) for prompt_id in self._client.board.backlog.waiting]
 
     @property
     def stuck(self) -> list[Stuck]:
@@ -222,7 +221,7 @@ class Dispatcher:
         """Whenever something changed, and now and then: what should be placed now is posted, each by itself."""
         while True:
             self._news.clear()
-            while (chosen := self._placement.next(self._client._runner.clock())) is not None:
+            while (chosen := self._placement.next(self._client.runner.clock())) is not None:
                 self._spawn(self._post(*chosen))
             try:
                 async with asyncio.timeout(_PULSE):
@@ -235,7 +234,7 @@ class Dispatcher:
         if prompt_id not in client.board.backlog.waiting:  # withdrawn in this moment
             return self._free(prompt_id, place.url)
         try:
-            workflow = await asyncio.to_thread(read_back, client._runner.log, job.position)
+            workflow = await asyncio.to_thread(read_back, client.runner.log, job.position)
             client_id = self._window.id_at(place.url)
             ask = asks.post(workflow, client_id, prompt_id, {**self._extra, MARK: prompt_id})
             await self._held.release(prompt_id, place.url, client_id, ask)
@@ -249,9 +248,9 @@ class Dispatcher:
         """Nothing was sent: it waits on, unless it never could be sent at all."""
         self._free(job.prompt_id, place.url)
         if isinstance(error, BadWorkflow):
-            self._held.hold(job.prompt_id).abandon(error)
+            self._client.hands.hold(job.prompt_id).abandon(error)
         elif job.prompt_id in self._client.board.backlog.waiting:
-            place.health.fail(self._client._runner.clock())
+            place.health.fail(self._client.runner.clock())
             self._placement.wait(job)
 
     async def _posted(self, prompt_id: str, place: Place) -> None:
@@ -260,7 +259,7 @@ class Dispatcher:
         if task is None:
             return
         if task.unanswered or task.refused in ELSEWHERE:
-            place.health.fail(self._client._runner.clock())
+            place.health.fail(self._client.runner.clock())
         else:
             place.health.accept()
         if task.job is None:  # withdrawn while it was posted, and cancelled since
@@ -269,7 +268,7 @@ class Dispatcher:
             await self._move(task)
 
     def _free(self, prompt_id: str, url: str) -> None:
-        self._placement.end(prompt_id, url, self._client._runner.clock())
+        self._placement.end(prompt_id, url, self._client.runner.clock())
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         posting = asyncio.create_task(work)
@@ -319,7 +318,7 @@ class Dispatcher:
 
     async def _may_move(self, task: Task) -> bool:
         """Whether it is proved that it never ran; where the server may have forgotten, a witness is asked for."""
-        board, asking = self._client.board, self._client._runner.askings.get(task.server)
+        board, asking = self._client.board, self._client.runner.askings.get(task.server)
         if board.may_move(task) is None and task.state in (State.LOST, State.CANCELLED) and asking is not None:
             witness = board.witness_for(task)
             if witness is not None and witness.prompt_id is not None:
@@ -328,20 +327,18 @@ class Dispatcher:
 
     async def _move(self, task: Task) -> bool:
         """Its job waits again, under a new id, in its old turn."""
-        runner, job, old = self._client._runner, task.job, task.prompt_id
+        runner, job, old = self._client.runner, task.job, task.prompt_id
         if job is None or old is None:
             return False
         new, open_still = str(uuid.uuid4()), not task.settled
         if open_still:
             self._moved.add((task.server, old))
         why = runner.board.may_move(task)
-        data = seen.CommandData("rebind", old, to=new)
-        command = seen.Command(at=runner.clock(), window=task.window, server=task.server, data=data)
         handle = self._held.lift(task.server, old, new)
-        await runner.recorder.write(command)
+        await runner.command("rebind", old, task.window, task.server, to=new)
         self._free(job.prompt_id, task.server)
         if (again := runner.board.backlog.waiting.get(new)) is None:
-            self._held.become(handle, task.server, task.window or "", old)
+            self._client.hands.become(handle, task.server, task.window or "", old)
             return False
         logger.info("%s: the job of task %s waits again as %s: %s", task.server, old, new, why)
         self._placement.wait(again)

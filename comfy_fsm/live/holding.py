@@ -1,7 +1,6 @@
 """Jobs while they wait: as the log holds them, and as the application does, under no server yet.
 
-A friend of the client, among whose handles those of jobs are: whoever awaits a job notices nothing when it becomes a
-task, or another one.
+Whoever awaits a job notices nothing when it becomes a task, or another one.
 """
 
 from __future__ import annotations
@@ -22,11 +21,10 @@ from comfy_fsm.core.machine import State
 from comfy_fsm.errors import BadWorkflow, ClientError, SecretInWorkflow
 from comfy_fsm.live import asks
 from comfy_fsm.live.asks import Ask
-from comfy_fsm.live.client import Client
+from comfy_fsm.live.hands import Hands
 from comfy_fsm.live.log import Log, MemoryLog
 from comfy_fsm.live.rows import MAX_LINE
 from comfy_fsm.live.tasks import TaskHandle
-from comfy_fsm.live.updates import Update
 from comfy_fsm.live.windows import Workflow
 
 
@@ -77,55 +75,34 @@ def _workflow_of(line: bytes) -> object:
 class Held:
     """The handles of what waits; their server is empty, and so is their window."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._handles = client._handles
-
-    def hold(
-        self,
-        prompt_id: str,
-        on_progress: Callable[[Update], Any] | None = None,
-        on_complete: Callable[[TaskHandle], Any] | None = None,
-    ) -> TaskHandle:
-        """The handle of this job; one that is held already stays as it is."""
-        held = self._handles.get(("", prompt_id))
-        return held or self._client._handle(prompt_id, "", "", on_progress, on_complete)
-
-    def drop(self, handle: TaskHandle) -> None:
-        self._handles.pop((handle.server, handle.prompt_id), None)
+    def __init__(self, hands: Hands) -> None:
+        self._hands = hands
 
     async def release(self, prompt_id: str, server: str, client_id: str, ask: Ask) -> None:
         """Post it. Raises ServerUnreachable or HandshakeRefused: then nothing was sent, and it is held on."""
-        client, handle = self._client, self.hold(prompt_id)
-        self.become(handle, server, client_id, prompt_id)
+        hands, handle = self._hands, self._hands.hold(prompt_id)
+        hands.become(handle, server, client_id, prompt_id)
         try:
-            await client._runner.askings[server].meet()
-            await client._post(handle, ask)
+            await hands.runner.askings[server].meet()
+            await hands.post(handle, ask)
         except (Exception, asyncio.CancelledError):
-            if client.board.task(prompt_id, server) is None:
-                self.become(handle, "", "", prompt_id)
+            if hands.runner.board.task(prompt_id, server) is None:
+                hands.become(handle, "", "", prompt_id)
             raise
 
     def lift(self, server: str, prompt_id: str, new: str) -> TaskHandle:
         """It was posted there in vain, and is held again under a new id."""
-        handle = self._handles.get((server, prompt_id)) or self._client._handle(prompt_id, "", server)
-        self.become(handle, "", "", new)
+        handle = self._hands.hold(prompt_id, "", server)
+        self._hands.become(handle, "", "", new)
         return handle
-
-    def become(self, handle: TaskHandle, server: str, window: str, prompt_id: str) -> None:
-        """The same handle stands for another task, or for a job again."""
-        self._handles.pop((handle.server, handle.prompt_id), None)
-        handle.server, handle.window, handle.prompt_id = server, window, prompt_id
-        self._handles[server, prompt_id] = handle
 
     async def withdraw(self, handle: TaskHandle) -> bool:
         """Cancelled by our own word, since it was never sent anywhere; once posted, as every task is."""
-        runner, prompt_id = self._client._runner, handle.prompt_id
-        command = seen.Command(at=runner.clock(), data=seen.CommandData("withdraw", prompt_id))
-        await runner.recorder.write(command)
+        prompt_id = handle.prompt_id
+        await self._hands.runner.command("withdraw", prompt_id, None, None)
         if handle.server:  # it was posted in this moment
             return await handle.cancel()
-        self.drop(handle)
+        self._hands.drop(handle)
         await handle.settle(Result(prompt_id, None, "", str(State.CANCELLED)))
         await handle.close()
         return True

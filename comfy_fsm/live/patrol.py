@@ -12,7 +12,6 @@ from collections.abc import Callable
 from msgspec import Raw
 
 from comfy_fsm.core import evidence
-from comfy_fsm.core import observations as seen
 from comfy_fsm.core.health import Standing
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.placement import Place
@@ -94,9 +93,7 @@ class Patrol:
             if task.prompt_id is None:
                 continue
             if not task.recalled:
-                data = seen.CommandData("recall", task.prompt_id)
-                command = seen.Command(at=self._runner.clock(), window=task.window, server=task.server, data=data)
-                await self._runner.recorder.write(command)
+                await self._runner.command("recall", task.prompt_id, task.window, task.server)
             self._removed.add(task.prompt_id)
             await self._asking.ask(asks.delete([task.prompt_id]), task.window)
             self._asking.want(task.prompt_id, self._runner.clock(), look=True)

@@ -125,6 +125,7 @@ class Rescue:
         cases = [case for case in cases if not case.name]
         await asyncio.gather(*(self._seek(other, cases) for other in others))
         for case in cases:
+            case.showings = {url: case.showings[url] for url in (case.bound, *others)}  # as named, not as answered
             await self._choose(case, [case.showings[other] for other in others])
         moved = sorted((case for case in cases if case.name == "moved"), key=lambda case: case.task.server)
         for url, found in groupby(moved, key=lambda case: case.task.server):

@@ -118,6 +118,13 @@ class Runner:
             ear = self._ears[server, client_id] = Ear(comfy, client_id, self.recorder, self._redactor, self.clock)
         return ear
 
+    async def command(
+        self, name: str, prompt_id: str | None, window: str | None, server: str | None, to: str | None = None
+    ) -> None:
+        """Write down what the application, or its operator, asks for; on return it is folded."""
+        data, at = seen.CommandData(name, prompt_id, to=to), self.clock()
+        await self.recorder.write(seen.Command(at=at, window=window, server=server, data=data))
+
     def note(self, observation: AnyObservation) -> None:
         """Write down what nobody waits for."""
         self.recorder.put(wire.encode(observation), observation)

@@ -62,3 +62,26 @@ async def outcome(task: TaskHandle) -> str:
 
 def codes(replayed: Replay) -> set[str]:
     return {finding.code for finding in replayed.findings}
+
+
+async def until(found: Callable[[], object]) -> None:
+    """What is waited for is in another room, which tells nobody: a server, a thread, a process."""
+    async with asyncio.timeout(60):
+        while not found():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+def bytes_of(path: Path) -> dict[str, bytes]:
+    """A log as it is on the disk, with what SQLite keeps beside it."""
+    return {file.name: file.read_bytes() for file in path.parent.iterdir() if file.name.startswith(path.name)}
+
+
+def record(prompt_id: str, said: str = "success", **changed: Any) -> dict[str, Any]:
+    """A history entry as a server writes it."""
+    told = "execution_success" if said == "success" else "execution_error"
+    files = [{"filename": "kept.png", "subfolder": "", "type": "output"}]
+    return {
+        "prompt": [1, prompt_id, {}, {}, ["2"]],
+        "outputs": {"2": {"images": files}},
+        "status": {"status_str": said, "completed": said == "success", "messages": [[told, {"prompt_id": prompt_id}]]},
+    } | changed

@@ -16,9 +16,9 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from tests.live.test_command import LOG, fill, until
+from tests.lines import fill, frame, line
+from tests.live.processes import LOG, until
 from tests.live.test_watching import DISCOVERED, NOW, RUNNING, Page, serving
-from tests.test_sight import frame, line
 
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--window-size=1280,1000",

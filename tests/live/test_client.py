@@ -36,7 +36,7 @@ def test_an_uploaded_image_can_be_loaded_and_no_byte_of_it_is_in_the_log(log: Pa
         for name in names:
             loading = graph(1) | {"1": {"class_type": "LoadImage", "inputs": {"image": name}}}
             assert await outcome(await window.submit(loading)) == "completed"
-        assert picture[-40:] not in b"".join(record.line or b"" for record in client._runner.log.read())
+        assert picture[-40:] not in b"".join(record.line or b"" for record in client.runner.log.read())
 
     play(story, log)
 

@@ -12,13 +12,11 @@ import os
 import re
 import resource
 import signal
-import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,19 +27,33 @@ from comfy_fsm.live.client import Client
 from comfy_fsm.live.log import Log
 from comfy_fsm.testing import FakeComfy, Faults
 from replay import replay
+from tests.lines import fill
+from tests.live.processes import (
+    BAD_DATA,
+    DONE,
+    ESCAPES,
+    GUARD,
+    LOG,
+    NO_INPUT,
+    NO_LOGS,
+    NOT_DONE,
+    NOWHERE,
+    UNREACHABLE,
+    USAGE,
+    begin,
+    command,
+    finish,
+    in_a_thread,
+    line_of,
+    names,
+    said,
+    until,
+    write,
+)
 from tests.live.stage import QUICK, graph
 
-ROOT = Path(__file__).resolve().parents[2]
-DONE, NOT_DONE, USAGE, BAD_DATA, NO_INPUT, UNREACHABLE = 0, 1, 64, 65, 66, 69
-GUARD = 60.0  # seconds after which something hangs; nothing is measured by it
-LOG = "comfy-fsm.log"
 LEFT_BY_A_LOG = {LOG, f"{LOG}.lock"}
-NOWHERE = "http://127.0.0.1:9"  # discard: nobody has listened there for decades
 SEEDS = itertools.count(1)  # nothing comes from the server's cache
-ESCAPES = "\x1b[31mred\x1b]0;title\x07 \x9b1m \u202e"
-ENVIRONMENT = {
-    name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "TTY_COMPATIBLE", "COLUMNS")
-} | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
 
 Refuse = Callable[..., str]
 
@@ -49,101 +61,16 @@ Refuse = Callable[..., str]
 # the stage
 
 
-def begin(*arguments: object, cwd: Path, module: str = "comfy_fsm", **settings: Any) -> subprocess.Popen[str]:
-    env = ENVIRONMENT | settings.pop("env", {})
-    return subprocess.Popen(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        stdout=subprocess.PIPE, encoding="utf-8", cwd=cwd, env=env, **({"stderr": subprocess.PIPE} | settings),
-    )  # fmt: skip
-
-
-def finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
-    try:
-        out, err = process.communicate(timeout=GUARD)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
-    for stream in (out, err):
-        assert "Traceback" not in stream, stream[-2000:]
-        assert not [letter for letter in stream if letter != "\n" and not letter.isprintable()], ascii(stream)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
-
-
-def command(*arguments: object, cwd: Path, **settings: Any) -> subprocess.CompletedProcess[str]:
-    return finish(begin(*arguments, cwd=cwd, **settings))
-
-
-def said(found: subprocess.CompletedProcess[str], status: int) -> str:
-    """The one line of a command that did nothing."""
-    assert (found.returncode, found.stdout) == (status, ""), found.stderr
-    return line_of(found.stderr)
-
-
-def line_of(text: str) -> str:
-    assert text.startswith("comfy_fsm: "), text
-    assert text.endswith("\n"), text
-    assert text.count("\n") == 1, text
-    return text
-
-
-def names(folder: Path) -> set[str]:
-    return {entry.name for entry in folder.iterdir()}
-
-
-def write(folder: Path, name: str, workflow: object) -> Path:
-    (folder / name).write_text(json.dumps(workflow), encoding="utf-8")
-    return folder / name
-
-
-def until(found: Callable[[], object]) -> None:
-    end = time.monotonic() + GUARD
-    while not found():
-        assert time.monotonic() < end, "it never came to be so"
-        time.sleep(0.02)
-
-
-def fill(path: Path, *lines: bytes) -> Path:
-    async def written() -> None:
-        async with await Log.open(path) as log:
-            await log.append(*lines)
-
-    asyncio.run(written())
-    return path
-
-
 class Servers(NamedTuple):
     comfy: FakeComfy
-    page: FakeComfy
-
-
-@contextmanager
-def in_a_thread() -> Iterator[Servers]:
-    """A server, and one that has a page of HTML for everything, in a loop of their own."""
-    servers: list[Servers] = []
-    up, loop, end = threading.Event(), asyncio.new_event_loop(), asyncio.Event()
-
-    async def serve() -> None:
-        async with FakeComfy() as comfy, FakeComfy() as page:
-            page.faults.login_page = True
-            servers.append(Servers(comfy, page))
-            up.set()
-            await end.wait()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
-    thread.start()
-    try:
-        assert up.wait(GUARD)
-        yield servers[0]
-    finally:
-        loop.call_soon_threadsafe(end.set)
-        thread.join(GUARD)
-        loop.close()
+    page: FakeComfy  # which has a page of HTML for everything
 
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[Servers]:
-    with in_a_thread() as servers:
-        yield servers
+    with in_a_thread() as comfy, in_a_thread() as page:
+        page.faults.login_page = True
+        yield Servers(comfy, page)
 
 
 @pytest.fixture
@@ -338,16 +265,6 @@ def test_a_log_that_somebody_writes_is_left_to_him(unposted: Refuse, comfy: Fake
     assert f"process {os.getpid()}" in asyncio.run(held())
 
 
-def of_the_future(path: Path) -> None:
-    with closing(sqlite3.connect(fill(path))) as db:
-        db.executescript("PRAGMA user_version=2; PRAGMA journal_mode=DELETE")
-
-
-NO_LOGS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "newer": (of_the_future, "newer"),
-    "text": (lambda path: path.write_text("what I did today\n" * 20), "no "),
-    "folder": (Path.mkdir, ""),
-}
 COMMANDS = {
     "run": ("run", "good.json", "--server", NOWHERE, "--log", LOG),
     "resume": ("resume", "--server", NOWHERE, "--log", LOG),

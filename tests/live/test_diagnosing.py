@@ -17,8 +17,9 @@ from comfy_fsm.live.client import Client
 from comfy_fsm.testing import FakeComfy
 from comfy_fsm.testing.plugin import ThreadedFake
 from replay import replay
+from tests.lines import fill
+from tests.live.processes import BAD_DATA, LOG, NO_INPUT, USAGE, command, of_the_future, said
 from tests.live.stage import QUICK, graph, outcome, play, with_node
-from tests.live.test_command import BAD_DATA, LOG, NO_INPUT, USAGE, command, fill, of_the_future, said
 from tests.test_diagnosis import ID, STORIES, Story, begun, hostile
 
 PASS, FAIL, INCOMPLETE = 0, 1, 3

@@ -26,7 +26,7 @@ from comfy_fsm.live.dispatch import Dispatcher
 from comfy_fsm.live.log import Log
 from comfy_fsm.testing import FakeComfy, picture
 from replay import replay
-from tests.live.stage import QUICK, graph, outcome
+from tests.live.stage import QUICK, graph, outcome, until
 
 ROOT = Path(__file__).resolve().parents[2]
 FAST: dict[str, Any] = {"look_seconds": 0.1, "retry_seconds": (0.05, 0.5)}
@@ -59,11 +59,6 @@ def ran(fakes: list[FakeComfy]) -> Counter[str]:
 def commands(path: Path, name: str) -> list[seen.Command]:
     found = [read(line) for _, line, _ in rows.read(path) if line is not None]
     return [o for o in found if isinstance(o, seen.Command) and o.data.name == name]
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    while not holds():  # noqa: ASYNC110  # a fake server tells nobody when it has run something
-        await asyncio.sleep(0.01)
 
 
 # what survives

@@ -39,8 +39,9 @@ from comfy_fsm.live.spans import Spans
 from comfy_fsm.testing import FakeComfy, Faults
 from comfy_fsm.testing.plugin import ThreadedFake
 from replay import replay
-from tests.live.stage import QUICK, graph, outcome, with_node
-from tests.live.test_command import command, fill, said
+from tests.lines import fill
+from tests.live.processes import command, said
+from tests.live.stage import QUICK, graph, outcome, until, with_node
 
 TIMED = {"comfy_fsm_tasks_silent", "comfy_fsm_server_stalled_seconds"}  # what is so and so long ago, now
 
@@ -58,12 +59,6 @@ def numbers(readings: Iterable[Reading]) -> dict[tuple[str, ...], Any]:
         if reading.metric.name not in TIMED and "_log_" not in reading.metric.name
         for labels, value in reading.rows
     }
-
-
-async def until(found: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not found():  # noqa: ASYNC110 (nobody sets anything when it is found)
-            await asyncio.sleep(0.01)
 
 
 async def get(url: str) -> str:

@@ -26,8 +26,8 @@ from comfy_fsm.live.log import Log
 from comfy_fsm.testing import FakeComfy, Faults
 from comfy_fsm.testing.pictures import Place as File
 from replay import replay
-from tests.live.stage import codes
-from tests.live.test_command import (
+from tests.lines import fill
+from tests.live.processes import (
     BAD_DATA,
     DONE,
     ESCAPES,
@@ -40,14 +40,13 @@ from tests.live.test_command import (
     USAGE,
     begin,
     command,
-    fill,
     finish,
     in_a_thread,
     line_of,
     said,
     until,
-)  # fmt: skip
-from tests.live.test_recovery import bytes_of, record
+)
+from tests.live.stage import bytes_of, codes, record
 
 LOST, LEFT, OTHER = (f"{n}f0e1d2c-aaaa-4bbb-8ccc-00000000000{n}" for n in (1, 2, 3))
 WINDOW = "w" * 32
@@ -108,7 +107,7 @@ class Place(NamedTuple):
 @pytest.fixture(scope="module")
 def servers() -> Iterator[tuple[FakeComfy, FakeComfy]]:
     with in_a_thread() as first, in_a_thread() as second:
-        yield first.comfy, second.comfy
+        yield first, second
 
 
 @pytest.fixture

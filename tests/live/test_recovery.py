@@ -28,24 +28,11 @@ from comfy_fsm.live.rows import read
 from comfy_fsm.live.tasks import TaskHandle
 from comfy_fsm.testing import Balancer, FakeComfy
 from replay import Replay, replay
-from tests.live.stage import QUICK, codes, graph, outcome
+from tests.live.stage import QUICK, bytes_of, codes, graph, outcome, record, until
 
 NOWHERE = "http://127.0.0.1:9"  # discard: nobody has listened there for decades
 VERSIONS = ("0.3.10", "0.3.64", "jobs")
 Harm = Callable[[FakeComfy, FakeComfy, str], object]
-
-
-def record(prompt_id: str, said: str = "success", **changed: Any) -> dict[str, Any]:
-    """A history entry as a server writes it."""
-    told = "execution_success" if said == "success" else "execution_error"
-    files = [{"filename": "kept.png", "subfolder": "", "type": "output"}]
-    return {
-        "prompt": [1, prompt_id, {}, {}, ["2"]],
-        "outputs": {"2": {"images": files}},
-        "status": {"status_str": said, "completed": said == "success", "messages": [[told, {"prompt_id": prompt_id}]]},
-    } | changed
-
-
 ENDS = {"execution_success", "executing", "executed", "progress_state", "status"}
 
 
@@ -58,15 +45,6 @@ async def lose(comfy: FakeComfy, client: Client) -> TaskHandle:
     assert await outcome(task) == "lost"
     faults.drop_types, faults.empty_history, faults.html = set(), 0, {}
     return task
-
-
-async def until(found: Callable[[], object]) -> None:
-    while not found():  # noqa: ASYNC110 (what is waited for is in another room)
-        await asyncio.sleep(0.01)
-
-
-def bytes_of(path: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in path.parent.iterdir() if file.name.startswith(path.name)}
 
 
 class Scene(NamedTuple):

@@ -1,6 +1,5 @@
 """A log is followed while it grows, and however it is damaged, replaced or taken away meanwhile."""
 
-import asyncio
 import os
 import sqlite3
 from collections.abc import Callable
@@ -12,20 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfy_fsm.errors import LogDamaged, LogError
-from comfy_fsm.live.log import Log
 from comfy_fsm.live.view import View
 from comfy_fsm.live.watcher import PORTION, Watcher
-from tests.test_sight import START, frame, line, seen
+from tests.lines import START, fill, frame, line, seen
 
 LONG = 60.0  # seconds that no round here needs
-
-
-def append(path: Path, *lines: bytes) -> None:
-    async def written() -> None:
-        async with await Log.open(path) as log:
-            await log.append(*lines)
-
-    asyncio.run(written())
 
 
 def ticks(count: int, first: int = 0) -> list[bytes]:
@@ -66,18 +56,18 @@ def test_what_is_read_while_it_is_written_is_what_is_read_afterwards(
     tmp_path_factory: pytest.TempPathFactory, cuts: list[int]
 ) -> None:
     path = tmp_path_factory.mktemp("log") / "x.log"
-    append(path, STORY[0])
+    fill(path, STORY[0])
     watcher, left = opened(path), STORY[1:]
     for cut in [*cuts, len(STORY)]:
         now, left = left[:cut], left[cut:]
-        append(path, *now)
+        fill(path, *now)
         assert watcher.advance(LONG) == bool(now)
         watcher.scene()
     assert watcher.scene().view == whole(path) == seen(*STORY)
 
 
 def test_a_long_log_is_read_in_rounds_and_no_row_twice(path: Path) -> None:
-    append(path, *ticks(4 * PORTION + 7))
+    fill(path, *ticks(4 * PORTION + 7))
     watcher = Watcher(os.fspath(path))
     rounds = 0
     watcher.open(0.0)
@@ -91,11 +81,11 @@ def test_a_long_log_is_read_in_rounds_and_no_row_twice(path: Path) -> None:
 
 
 def test_following_writes_nothing_and_holds_no_writer_up(path: Path) -> None:
-    append(path, *STORY)
+    fill(path, *STORY)
     before = path.read_bytes(), sorted(os.listdir(path.parent))
     watcher = opened(path)
     assert (path.read_bytes(), sorted(os.listdir(path.parent))) == before
-    append(path, *ticks(1))
+    fill(path, *ticks(1))
     assert watcher.advance(LONG)
 
 
@@ -114,7 +104,7 @@ DAMAGE: dict[str, str] = {
 
 @pytest.mark.parametrize("sql", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_log_is_followed_and_its_damage_told_once(path: Path, sql: str) -> None:
-    append(path, *STORY, *ticks(4))
+    fill(path, *STORY, *ticks(4))
     alter(path, sql)
     watcher = opened(path)
     first = watcher.scene().view
@@ -122,7 +112,7 @@ def test_a_damaged_log_is_followed_and_its_damage_told_once(path: Path, sql: str
     for _ in range(3):
         assert not watcher.advance(LONG)
     assert watcher.scene().view == first
-    append(path, *ticks(3, 10))
+    fill(path, *ticks(3, 10))
     assert watcher.advance(LONG)
     after = watcher.scene().view
     assert after.observations == first.observations + 3
@@ -133,7 +123,7 @@ def test_a_damaged_log_is_followed_and_its_damage_told_once(path: Path, sql: str
 
 
 def test_a_log_that_is_damaged_as_a_whole_is_refused_at_the_start(path: Path) -> None:
-    append(path, *STORY)
+    fill(path, *STORY)
     content = bytearray(path.read_bytes())
     content[100:4096] = b"\xff" * 3996
     path.write_bytes(content)
@@ -147,12 +137,12 @@ def test_a_log_that_is_damaged_as_a_whole_is_refused_at_the_start(path: Path) ->
 def replaced(path: Path, *lines: bytes) -> None:
     for suffix in ("", "-wal", "-shm", ".lock"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
-    append(path, *lines)
+    fill(path, *lines)
 
 
 @pytest.mark.parametrize("rows", [1, 6, 30], ids=["shorter", "as long", "longer"])
 def test_a_log_that_was_replaced_is_watched_from_its_beginning(path: Path, rows: int) -> None:
-    append(path, *STORY)
+    fill(path, *STORY)
     watcher = opened(path)
     replaced(path, *ticks(rows, 100))
     assert watcher.advance(LONG)
@@ -162,12 +152,12 @@ def test_a_log_that_was_replaced_is_watched_from_its_beginning(path: Path, rows:
 
 
 def test_a_copy_of_the_log_that_goes_on_is_the_same_log(path: Path) -> None:
-    append(path, *STORY)
+    fill(path, *STORY)
     watcher = opened(path)
     content = path.read_bytes()
     path.unlink()
     path.write_bytes(content)
-    append(path, *ticks(1))
+    fill(path, *ticks(1))
     assert watcher.advance(LONG)
     assert (watcher.beginnings, watcher.scene().view.observations) == (1, len(STORY) + 1)
 
@@ -184,7 +174,7 @@ GONE: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_what_was_seen_stays_on_show_while_the_log_cannot_be_read(
     path: Path, harm: Callable[[Path], object], why: str
 ) -> None:
-    append(path, *STORY)
+    fill(path, *STORY)
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA journal_mode = DELETE")  # so that a version is written where readers look for it
     watcher = opened(path)

@@ -24,26 +24,25 @@ import pyte
 import pytest
 
 from comfy_fsm.live import page
-from tests.live.test_command import (
+from tests.lines import fill, frame, line
+from tests.live.processes import (
     BAD_DATA,
     ENVIRONMENT,
     GUARD,
     LOG,
     NO_INPUT,
+    NO_LOGS,
     NOWHERE,
     UNREACHABLE,
     USAGE,
     begin,
     command,
-    fill,
     finish,
     names,
     said,
     until,
 )
-from tests.live.test_command import NO_LOGS as NOT_LOGS
 from tests.test_dashboard import HOSTILE
-from tests.test_sight import frame, line
 
 NOW = time.time()
 RUNNING = [
@@ -59,7 +58,7 @@ WATCH, SERVE = ("watch", LOG), ("serve", LOG, "--port", "0")
 
 
 @pytest.mark.parametrize("arguments", [WATCH, (*WATCH, "--once"), SERVE], ids=" ".join)
-@pytest.mark.parametrize(("make", "why"), NOT_LOGS.values(), ids=NOT_LOGS)
+@pytest.mark.parametrize(("make", "why"), NO_LOGS.values(), ids=NO_LOGS)
 def test_what_is_no_log_of_ours_is_neither_shown_nor_touched(
     tmp_path: Path, make: Callable[[Path], object], why: str, arguments: tuple[str, ...]
 ) -> None:

@@ -1,0 +1,194 @@
+"""The tasks in the application's hands: each handle under its server and prompt id, posted, heard, renamed, delivered.
+
+A handle outlives what it stands for: a server may give its prompt another id (P10), a prompt may be posted again, a
+recovery may find it elsewhere. Whoever awaits it notices nothing. A job that waits has no server yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any
+
+from comfy_fsm.core import observations as seen
+from comfy_fsm.core.effects import Output, Result
+from comfy_fsm.core.machine import State
+from comfy_fsm.core.task import Task
+from comfy_fsm.errors import ClientError
+from comfy_fsm.live import asks
+from comfy_fsm.live.asks import Ask
+from comfy_fsm.live.recorder import Noted
+from comfy_fsm.live.runner import Runner
+from comfy_fsm.live.tasks import Dispatches, TaskHandle
+from comfy_fsm.live.updates import Update, prompt_of, update_of
+
+
+class Hands:
+    """All handles; `runner` is given as soon as there is one, and `free` is set when deliveries may begin."""
+
+    runner: Runner
+
+    def __init__(self) -> None:
+        self.dispatcher: Dispatches | None = None
+        self.free = asyncio.Event()
+        self._handles: dict[tuple[str, str], TaskHandle] = {}
+
+    @property
+    def all(self) -> list[TaskHandle]:
+        return list(self._handles.values())
+
+    @property
+    def loads(self) -> Counter[str]:
+        """How many are at each server."""
+        return Counter(server for server, _ in self._handles)
+
+    def hold(
+        self,
+        prompt_id: str,
+        window: str = "",
+        server: str = "",
+        on_progress: Callable[[Update], Any] | None = None,
+        on_complete: Callable[[TaskHandle], Any] | None = None,
+    ) -> TaskHandle:
+        """The handle of this task or job; one that is held already stays as it is."""
+        if (held := self._handles.get((server, prompt_id))) is not None:
+            return held
+        handle = self._handles[server, prompt_id] = TaskHandle(
+            prompt_id, window, server, state=self._state, cancel=self._cancel, cut=self._cut,
+            fetch=lambda output: self._fetch(handle, output), on_progress=on_progress, on_complete=on_complete,
+        )  # fmt: skip
+        return handle
+
+    def drop(self, handle: TaskHandle) -> None:
+        self._handles.pop((handle.server, handle.prompt_id), None)
+
+    def become(self, handle: TaskHandle, server: str, window: str, prompt_id: str) -> None:
+        """The same handle stands for another task, or for a job again."""
+        self.drop(handle)
+        handle.server, handle.window, handle.prompt_id = server, window, prompt_id
+        self._handles[server, prompt_id] = handle
+
+    def task_of(self, handle: TaskHandle) -> Task | None:
+        return self.runner.board.task(handle.prompt_id, handle.server)
+
+    async def abandon(self, error: Exception) -> None:
+        """The client ends before they do."""
+        for handle in self.all:
+            handle.abandon(error)
+            await handle.close()
+
+    # posting
+
+    async def post(self, handle: TaskHandle, ask: Ask) -> None:
+        try:
+            await self.runner.post(handle.server, handle.window, handle.prompt_id, ask)
+        except BaseException as error:
+            if self.task_of(handle) is None:  # not even the intent is in the log
+                self.drop(handle)
+            elif isinstance(error, Exception):
+                handle.abandon(error)
+            raise
+        self._rename(handle)
+
+    async def _post_again(self, handle: TaskHandle) -> bool:
+        """It was never accepted, and its absence is proved: now, and only now, it may be posted again (P11, F14)."""
+        task = self.task_of(handle)
+        if not handle.spare or task is None or task.accepted:
+            return False
+        before = handle.window, handle.prompt_id
+        window, prompt_id, ask = handle.spare.pop()()
+        self.become(handle, handle.server, window, prompt_id)
+        try:
+            await self.post(handle, ask)
+        except ClientError:  # nothing was sent
+            self.become(handle, handle.server, *before)
+            return False
+        return True
+
+    def _rename(self, handle: TaskHandle) -> None:
+        """The server may know it under an id of its own (P10)."""
+        task = self.task_of(handle)
+        if task is not None and task.prompt_id not in (None, handle.prompt_id) and self._holds(handle):
+            self.become(handle, handle.server, handle.window, task.prompt_id or "")
+
+    def _holds(self, handle: TaskHandle) -> bool:
+        return self._handles.get((handle.server, handle.prompt_id)) is handle
+
+    # from the runner
+
+    def hear(self, noted: Noted) -> None:
+        observation = noted.observation
+        if type(observation) is seen.Command:
+            self._take_up(observation)
+        prompt_id = prompt_of(observation)
+        if prompt_id is None:
+            return
+        handle = self._handles.get((observation.server or "", prompt_id))
+        if handle is None or not handle.listens or observation.window != handle.window:  # not ours (P2, R3.1)
+            return
+        update = update_of(prompt_id, observation, noted.line, noted.image)
+        if update is not None:
+            handle.hear(update)
+
+    def _take_up(self, command: seen.Command) -> None:
+        """What a recovery reopened is in a hand again until it is delivered, under the server that has it now."""
+        server, prompt_id = command.server or "", command.data.prompt_id or ""
+        here = (command.data.to if command.data.name == "adopt" else None) or server
+        task = self.runner.board.task(prompt_id, here)
+        if command.data.name in ("recover", "adopt") and task is not None and not task.settled:
+            handle = self._handles.get((server, prompt_id)) or self.hold(prompt_id, task.window or "", here)
+            self.become(handle, here, handle.window, prompt_id)
+
+    async def deliver(self, result: Result) -> None:
+        await self.free.wait()
+        prompt_id = result.prompt_id or ""
+        if (result.server, prompt_id) not in self._handles:
+            for handle in self.all:
+                self._rename(handle)
+        if self.dispatcher is not None and await self.dispatcher.moves(result):
+            return
+        handle = self.hold(prompt_id, result.window or "", result.server)
+        if result.state == State.LOST and await self._post_again(handle):
+            return
+        await handle.settle(result)
+        self._handles.pop((result.server, prompt_id), None)
+        await handle.close()
+
+    # what a handle asks for
+
+    def _state(self, handle: TaskHandle) -> str:
+        task = self.task_of(handle)
+        return str(task.state) if task is not None else "submitting" if handle.server else "waiting"
+
+    async def _cancel(self, handle: TaskHandle) -> bool:
+        """By id only: where the server would interrupt whatever runs (P31), it is not asked to."""
+        if not handle.server:
+            return self.dispatcher is not None and await self.dispatcher.withdraw(handle)
+        asking, prompt_id, window = self.runner.askings[handle.server], handle.prompt_id, handle.window
+        await self.runner.command("cancel", prompt_id, window, handle.server)
+        await asking.meet()  # a task that an earlier process left is of a server that this one has not met
+        if asking.has_jobs:
+            answer = await asking.ask(asks.cancel_job(prompt_id), window)
+            done = answer is not None and answer.status == 200
+        else:
+            await asking.ask(asks.delete([prompt_id]), window)  # a running one does not mind (P30)
+            done = True
+            if asking.interrupts_by_id:
+                await asking.ask(asks.interrupt(prompt_id), window)  # a pending one does not mind (P31)
+            else:
+                await asking.ask(asks.queue(), window)
+                done = self._state(handle) != "in_progress"
+        asking.want(prompt_id, self.runner.clock(), look=True)
+        return done
+
+    def _cut(self, handle: TaskHandle) -> None:
+        data, now = seen.CommandData("callback-cut", handle.prompt_id), self.runner.clock()
+        self.runner.note(seen.Command(at=now, window=handle.window, server=handle.server, data=data))
+
+    @contextlib.asynccontextmanager
+    async def _fetch(self, handle: TaskHandle, output: Output) -> AsyncGenerator[AsyncIterator[bytes], None]:
+        ask = asks.view(output.filename, output.subfolder, output.type)
+        async with self.runner.askings[handle.server].stream(ask, handle.window) as stream:
+            yield stream.chunks
