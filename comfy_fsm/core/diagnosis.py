@@ -96,10 +96,10 @@ class Diagnosis(Struct, frozen=True):
     """How much it needs a look: the lower, the more. The index of its word in `CONCERNS`."""
 
 
-def diagnose(board: Board, prompt_id: str | None = None) -> list[Diagnosis]:
-    """The tasks whose prompt id begins so, or all; what needs a look comes first."""
+def diagnose(board: Board, prompt_id: str | None = None, log: str | None = None) -> list[Diagnosis]:
+    """The tasks whose prompt id begins so, or all; what needs a look comes first. Commands name `log`, if given."""
     wanted = (task for task in board.tasks if prompt_id is None or (task.prompt_id or "").startswith(prompt_id))
-    return explain(board, wanted)
+    return explain(board, wanted, log)
 
 
 def explain(board: Board, tasks: Iterable[Task], log: str | None = None) -> list[Diagnosis]:

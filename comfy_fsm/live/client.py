@@ -135,7 +135,7 @@ class Client:
 
     def diagnose(self, prompt_id: str | None = None) -> list[Diagnosis]:
         """The tasks whose prompt id begins so, or all, explained; what needs a look comes first."""
-        return diagnose(self.board, prompt_id)
+        return diagnose(self.board, prompt_id, None if self._path is None else os.fspath(self._path))
 
     def window(self) -> Window:
         """A window of its own, with an id of its own (F5)."""
