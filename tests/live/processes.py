@@ -74,6 +74,14 @@ def write(folder: Path, name: str, workflow: object) -> Path:
     return folder / name
 
 
+@contextmanager
+def untouched(path: Path) -> Iterator[None]:
+    """Whatever is tried meanwhile: this file is as it was, or still none."""
+    before = path.is_file() and path.read_bytes()
+    yield
+    assert (path.is_file() and path.read_bytes()) == before
+
+
 def until(found: Callable[[], object]) -> None:
     end = time.monotonic() + GUARD
     while not found():
