@@ -26,6 +26,7 @@ HOUSE = [
         "comfy_fsm.core.machine",
         "comfy_fsm.core.observations",
         "comfy_fsm.core.policy",
+        "comfy_fsm.core.routes",
     },
     {"comfy_fsm.core.backlog", "comfy_fsm.core.health", "comfy_fsm.core.planning"},
     {"comfy_fsm.core.placement", "comfy_fsm.core.task", "comfy_fsm.core.wire"},

@@ -6,11 +6,9 @@ expected shape is unreachable, never absent (P33).
 
 from __future__ import annotations
 
-from urllib.parse import unquote
-
 from msgspec import Raw
 
-from comfy_fsm.core import evidence, wire
+from comfy_fsm.core import evidence, routes, wire
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.ledger import MAX_WHAT, Act, Ledger, Question, QueueAnswer, Server
 from comfy_fsm.core.machine import Signal
@@ -35,13 +33,14 @@ def fold_request(ledger: Ledger, position: int, o: seen.Request) -> None:
     ledger.order += 1
     if o.data.id in ledger.questions:
         return  # a request id is unique in a trace: this is the same entry again
-    server = ledger.server(o.server)
+    asked = routes.parse(o.data.method, o.data.path)
+    server = ledger.server(o.server if o.server is not None else asked.server)
     socket = server.sockets.get(o.window)
     if socket is None:
         ledger.windows.setdefault(o.window)
     elif socket.down_position is not None:
         note_gap(ledger, socket, o.at)
-    kind, prompt_id = _route(o.data.method.upper(), o.data.path)
+    kind, prompt_id = asked.kind if _is_comfy(server, asked) else routes.OTHER, asked.prompt_id
     question = Question(kind, server, o.window, ledger.order, o.at, prompt_id)
     ledger.ask(o.data.id, question)
     if kind == "post":
@@ -97,35 +96,19 @@ def fold_no_answer(ledger: Ledger, position: int, o: seen.NoAnswer) -> None:
     _unreachable(ledger, question, position, o.at, o.data.error)
 
 
-_ROUTES = {
-    ("POST", "/prompt"): "post",
-    ("GET", "/history"): "histories",
-    ("GET", "/queue"): "queue",
-    ("GET", "/jobs"): "jobs",
-    ("GET", "/features"): "features",
-    ("POST", "/queue"): "act-queue",
-    ("POST", "/interrupt"): "act-interrupt",
-    ("POST", "/history"): "act-history",
-}
-
-
+_MAX_PREFIXES = 8
 _LOOKS = frozenset({"history", "histories", "queue", "job", "jobs"})
 
 
-def _route(method: str, path: str) -> tuple[str, str | None]:
-    """Which question this is, with or without the `/api` that every route has since June 2024."""
-    path = path.partition("?")[0].removeprefix("/api").rstrip("/")
-    kind = _ROUTES.get((method, path))
-    if kind is not None:
-        return kind, None
-    match (method, *path.split("/")[1:]):
-        case ("GET", "history", prompt_id):
-            return "history", unquote(prompt_id)
-        case ("GET", "jobs", prompt_id):
-            return "job", unquote(prompt_id)
-        case ("POST", "jobs", prompt_id, "cancel"):
-            return "act-cancel", unquote(prompt_id)
-    return "other", None
+def _is_comfy(server: Server, asked: routes.Asked) -> bool:
+    """Whether a path behind a prefix is ComfyUI's: it names a prompt, or others under this prefix did."""
+    if not asked.prefix or asked.prefix in server.prefixes:
+        return True
+    if asked.kind != "post" and asked.prompt_id is None:
+        return False
+    if len(server.prefixes) < _MAX_PREFIXES:
+        server.prefixes.add(asked.prefix)
+    return True
 
 
 def _bound_here(

@@ -101,6 +101,8 @@ class Server(Struct, eq=False):
 
     url: str
     tasks: dict[str, Task] = field(default_factory=dict)
+    prefixes: set[str] = field(default_factory=set)
+    """Paths of a proxy under which a prompt was posted or asked about."""
     chosen: dict[str, Task] = field(default_factory=dict)
     """Ids that a client chose and the server did not take (P10), with the task they were meant for."""
     open_tasks: dict[int, Task] = field(default_factory=dict)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
-from urllib.parse import quote, urlencode
 
 import msgspec
 from msgspec import Struct
 
+from comfy_fsm.core import routes
 from comfy_fsm.errors import BadWorkflow, UploadFailed
 
 
@@ -48,60 +48,60 @@ def post(
         json.dumps(body)
     except (TypeError, ValueError, RecursionError) as error:
         raise BadWorkflow(f"what is to be posted cannot be written as JSON ({error}); nothing was sent") from None
-    return Ask("POST", "/prompt", body)
+    return Ask(*routes.build("post"), body)
 
 
 def history(prompt_id: str) -> Ask:
-    return Ask("GET", f"/history/{_segment(prompt_id)}")
+    return Ask(*routes.build("history", prompt_id))
 
 
 def histories(max_items: int) -> Ask:
-    return Ask("GET", f"/history?max_items={max_items}")
+    return Ask(*routes.build("histories", query={"max_items": max_items}))
 
 
 def queue() -> Ask:
-    return Ask("GET", "/queue")
+    return Ask(*routes.build("queue"))
 
 
 def remaining() -> Ask:
     """How many prompts are in the queue: the least that every version answers, and it names none."""
-    return Ask("GET", "/prompt")
+    return Ask(*routes.build("remaining"))
 
 
 def job(prompt_id: str) -> Ask:
-    return Ask("GET", f"/api/jobs/{_segment(prompt_id)}")
+    return Ask(*routes.build("job", prompt_id))
 
 
 def jobs() -> Ask:
     """Whether there are jobs at all: one is enough to see."""
-    return Ask("GET", "/api/jobs?limit=1")
+    return Ask(*routes.build("jobs", query={"limit": 1}))
 
 
 def cancel_job(prompt_id: str) -> Ask:
-    return Ask("POST", f"/api/jobs/{_segment(prompt_id)}/cancel")
+    return Ask(*routes.build("act-cancel", prompt_id))
 
 
 def interrupt(prompt_id: str) -> Ask:
     """Never without an id: that would hit whatever runs, whoever owns it (P31)."""
-    return Ask("POST", "/interrupt", {"prompt_id": prompt_id})
+    return Ask(*routes.build("act-interrupt"), {"prompt_id": prompt_id})
 
 
 def delete(prompt_ids: Sequence[str]) -> Ask:
     """Never `clear`: that would remove everybody's pending prompts (P30)."""
-    return Ask("POST", "/queue", {"delete": list(prompt_ids)})
+    return Ask(*routes.build("act-queue"), {"delete": list(prompt_ids)})
 
 
 def features() -> Ask:
-    return Ask("GET", "/features")
+    return Ask(*routes.build("features"))
 
 
 def system_stats() -> Ask:
-    return Ask("GET", "/system_stats")
+    return Ask(*routes.build("stats"))
 
 
 def view(filename: str, subfolder: str = "", type: str = "output") -> Ask:
     named = {"filename": filename, "subfolder": subfolder, "type": type}
-    return Ask("GET", f"/view?{urlencode(named, errors='replace', quote_via=quote)}")
+    return Ask(*routes.build("view", query=named))
 
 
 class _Uploaded(Struct, frozen=True):
@@ -120,10 +120,6 @@ def uploaded(body: bytes, name: str, server: str) -> str:
             server,
         ) from None
     return f"{place.subfolder}/{place.name}" if place.subfolder else place.name
-
-
-def _segment(text: str) -> str:
-    return quote(text, safe="", errors="replace")
 
 
 def _checked(workflow: object) -> dict[str, object]:

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from msgspec import Raw, Struct
 from msgspec.json import encode
 
-from comfy_fsm.core import evidence, wire
+from comfy_fsm.core import evidence, routes, wire
 from comfy_fsm.core import observations as seen
 from comfy_fsm.errors import ClientError
 
@@ -87,16 +87,16 @@ class Redactor:
     def request(self, method: str, path: str, body: object) -> tuple[str, object]:
         """Path and body as they may be logged; a credential in `extra_data` is a registered secret from now on."""
         try:
-            kept = self._asked(_route(method, path), wire.loads(json.dumps(body).encode()))
+            kept = self._asked(routes.parse(method, path).kind, wire.loads(json.dumps(body).encode()))
         except (wire.Unreadable, RecursionError):
             kept = None
         return self._text(path), kept
 
     def response(self, method: str, path: str, status: int, body: bytes) -> Raw | None:
         """The answer as it may be logged; None where it is not what ComfyUI answers to that (P33)."""
-        route = _route(method, path)
+        asked = routes.parse(method, path)
         try:
-            kept = self._answered(route, body) if status == 200 else self._refused(route, status, body)
+            kept = self._answered(asked, body) if status == 200 else self._refused(asked.kind, status, body)
         except (wire.Unreadable, RecursionError):
             return None
         return None if kept is None else Raw(encode(kept))
@@ -112,17 +112,17 @@ class Redactor:
             return text[: text.index("current_")]  # as undecodable as before
         return encode(kept).decode()  # and not the text, in which a name may stand twice
 
-    def _asked(self, route: tuple[str, ...], body: object) -> object:
-        match route:
-            case ("POST", "prompt"):
+    def _asked(self, kind: str, body: object) -> object:
+        match kind:
+            case "post":
                 self._learn(body)
                 return _only(
                     body, prompt=self._graph, client_id=_text, prompt_id=_text, extra_data=_marked, number=_number,
                     front=_number, partial_execution_targets=_texts,
                 )  # fmt: skip
-            case ("POST", "queue" | "history"):
+            case "act-queue" | "act-history":
                 return _only(body, delete=_texts, clear=_number)
-            case ("POST", "interrupt"):
+            case "act-interrupt":
                 return _only(body, prompt_id=_text)
         return None
 
@@ -133,29 +133,31 @@ class Redactor:
             if isinstance(item, str):
                 self.add(*(word for word in (item, *item.split()) if len(word) >= MIN_SECRET))
 
-    def _answered(self, route: tuple[str, ...], body: bytes) -> object:
+    def _answered(self, asked: routes.Asked, body: bytes) -> object:
         raw = Raw(body)
-        match route:  # what the fold cannot read as what was asked for is not kept either: it says nothing
-            case ("POST", "prompt") if wire.body(raw, evidence.Accepted) is not None:
+        match asked.kind:  # what the fold cannot read as what was asked for is not kept either: it says nothing
+            case "post" if wire.body(raw, evidence.Accepted) is not None:
                 return _only(wire.loads(body), prompt_id=_text, number=_number, node_errors=self._node_errors)
-            case ("GET", "queue"):
+            case "queue":
                 return _queue(raw)
-            case ("GET", "history", *prompt_id) if wire.body(raw, dict[str, evidence.Record]) is not None:
+            case "history" | "histories" if wire.body(raw, dict[str, evidence.Record]) is not None:
                 records = _each(self._record)(wire.loads(body)) or {}
-                return records if prompt_id else {name: record for name, record in records.items() if _is_ours(record)}
-            case ("GET", "jobs") if wire.body(raw, evidence.Jobs) is not None:
+                if asked.kind == "history":
+                    return records
+                return {name: record for name, record in records.items() if _is_ours(record)}
+            case "jobs" if wire.body(raw, evidence.Jobs) is not None:
                 return _only(wire.loads(body), jobs=_every(self._job))
-            case ("GET", "jobs", _) if wire.body(raw, evidence.Job) is not None:
+            case "job" if wire.body(raw, evidence.Job) is not None:
                 return self._job(wire.loads(body))
-            case ("GET", "system_stats"):
+            case "stats":
                 versions = ("comfyui_version", "python_version", "pytorch_version")
                 return _only(wire.loads(body), system=lambda system: _only(system, **dict.fromkeys(versions, _text)))
-            case ("GET", "features"):
+            case "features":
                 return _each(_number)(wire.loads(body))
         return None
 
-    def _refused(self, route: tuple[str, ...], status: int, body: bytes) -> object:
-        if route != ("POST", "prompt") or not 400 <= status < 500:
+    def _refused(self, kind: str, status: int, body: bytes) -> object:
+        if kind != "post" or not 400 <= status < 500:
             return None
         if wire.body(Raw(body), evidence.Refusal) is None:
             return None
@@ -310,11 +312,6 @@ def _characters(match: re.Match[str]) -> str:
         return raw.decode()
     except UnicodeDecodeError:
         return raw.decode("latin-1")
-
-
-def _route(method: str, path: str) -> tuple[str, ...]:
-    path = path.partition("?")[0].removeprefix("/api")
-    return method.upper(), *path.strip("/").split("/")
 
 
 # What is kept of a value, or None; each is harmless, whatever the value is.

@@ -1,0 +1,111 @@
+"""ComfyUI's routes, once: what a request asks for, how it is written, and how it is read again. Sends nothing.
+
+A new route is a new row of `ROUTES`: then it is built, recognised in a trace, and known to the redactor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import quote, unquote, urlencode
+
+
+class Route(NamedTuple):
+    """What is asked for, the method, and the path, in which `{id}` stands for a prompt id."""
+
+    kind: str
+    method: str
+    path: str
+
+
+ROUTES = (
+    Route("post", "POST", "/prompt"),
+    Route("remaining", "GET", "/prompt"),
+    Route("queue", "GET", "/queue"),
+    Route("act-queue", "POST", "/queue"),
+    Route("histories", "GET", "/history"),
+    Route("history", "GET", "/history/{id}"),
+    Route("act-history", "POST", "/history"),
+    Route("histories", "GET", "/history_v2"),
+    Route("history", "GET", "/history_v2/{id}"),
+    Route("act-interrupt", "POST", "/interrupt"),
+    Route("jobs", "GET", "/api/jobs"),  # only under /api (P36)
+    Route("job", "GET", "/api/jobs/{id}"),
+    Route("act-cancel", "POST", "/api/jobs/{id}/cancel"),
+    Route("job", "GET", "/api/job/{id}/status"),  # Comfy Cloud's
+    Route("features", "GET", "/features"),
+    Route("stats", "GET", "/system_stats"),
+    Route("view", "GET", "/view"),
+    Route("upload", "POST", "/upload/image"),
+    Route("upload", "POST", "/upload/mask"),
+    Route("socket", "GET", "/ws"),
+)
+"""The first row of a kind is the one that is asked; the others are read where somebody else asked them."""
+
+OTHER = "other"
+"""The kind of a request for anything else."""
+
+
+class Asked(NamedTuple):
+    """What a request in a trace is about."""
+
+    kind: str
+    prompt_id: str | None = None
+    prefix: str = ""
+    """What a proxy has before ComfyUI's own path."""
+    server: str | None = None
+    """Where it was asked, if the path is a whole address."""
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    return tuple(path.removeprefix("/api").strip("/").split("/"))
+
+
+_ID = "{id}"
+_BUILT = {route.kind: route for route in reversed(ROUTES)}
+_SHAPES = [(route.kind, route.method, _parts(route.path)) for route in ROUTES]
+_LONGEST = max(len(parts) for _, _, parts in _SHAPES)
+_WORDS = frozenset(part for _, _, parts in _SHAPES for part in parts if part != _ID)
+
+
+def build(kind: str, prompt_id: str = "", query: Mapping[str, object] | None = None) -> tuple[str, str]:
+    """Method and path of the question of this kind."""
+    route = _BUILT[kind]
+    path = route.path.replace(_ID, quote(prompt_id, safe="", errors="replace"))
+    told = urlencode(query, errors="replace", quote_via=quote) if query else ""
+    return route.method, f"{path}?{told}" if told else path
+
+
+def parse(method: str, path: str) -> Asked:
+    """Which question this is: with or without `/api`, behind a prefix, or as a whole address."""
+    method = method.upper()
+    origin, path = _split(path)
+    parts = [part for part in path.split("/") if part]
+    for start in range(max(0, len(parts) - _LONGEST - 1), len(parts)):
+        rest = parts[start + (parts[start] == "api") :]
+        for kind, wanted, shape in _SHAPES:
+            if wanted == method and len(shape) == len(rest) and _fits(shape, rest):
+                before = parts[:start]
+                if not _WORDS.isdisjoint(before):  # the route of a custom node, as /v2/manager/queue/history
+                    return Asked(OTHER, server=origin)
+                prefix = "/".join(before)
+                return Asked(kind, _named(shape, rest), prefix, f"{origin}/{prefix}" if origin and prefix else origin)
+    return Asked(OTHER, server=origin)
+
+
+def _split(path: str) -> tuple[str | None, str]:
+    """The server in a whole address, and the path without its query."""
+    path = path.partition("?")[0].partition("#")[0]
+    scheme, address, rest = path.partition("://")
+    if not address or "/" in scheme:
+        return None, path
+    host, _, path = rest.partition("/")
+    return f"{scheme}://{host}", path
+
+
+def _fits(shape: tuple[str, ...], parts: list[str]) -> bool:
+    return all(wanted in (_ID, part) for wanted, part in zip(shape, parts, strict=True))
+
+
+def _named(shape: tuple[str, ...], parts: list[str]) -> str | None:
+    return unquote(parts[shape.index(_ID)]) if _ID in shape else None
