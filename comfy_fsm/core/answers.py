@@ -13,7 +13,7 @@ from comfy_fsm.core import observations as seen
 from comfy_fsm.core.ledger import MAX_WHAT, Act, Ledger, Question, QueueAnswer, Server
 from comfy_fsm.core.machine import Signal
 from comfy_fsm.core.seeking import not_shown, shown, sought
-from comfy_fsm.core.settling import ask_history, ask_queue, judge_absence, move, moved, settle, weigh
+from comfy_fsm.core.settling import ask_history, ask_queue, judge_absence, move, moved, weigh, weigh_job
 from comfy_fsm.core.sockets import note_gap
 from comfy_fsm.core.submitting import doubt, fold_acceptance, fold_submission, recognise
 from comfy_fsm.core.task import Cause, CauseKind, Task
@@ -24,6 +24,7 @@ _ACTS: dict[str, tuple[CauseKind, ...]] = {
     "act-interrupt": ("interrupt",),
     "act-queue": ("delete",),
     "act-cancel": ("interrupt", "delete"),
+    "act-batch": ("interrupt", "delete"),
     "act-history": ("clear-history",),
 }
 _CONNECTION_LOST = ("ConnectError", "ConnectionRefused", "ClientConnector", "ECONNREFUSED")
@@ -42,6 +43,7 @@ def fold_request(ledger: Ledger, position: int, o: seen.Request) -> None:
         note_gap(ledger, socket, o.at)
     kind, prompt_id = asked.kind if _is_comfy(server, asked) else routes.OTHER, asked.prompt_id
     question = Question(kind, server, o.window, ledger.order, o.at, prompt_id)
+    question.partial = kind == "jobs" and routes.is_partial(o.data.path)
     ledger.ask(o.data.id, question)
     if kind == "post":
         fold_submission(ledger, question, position, o)
@@ -73,14 +75,22 @@ def fold_response(ledger: Ledger, position: int, o: seen.Response) -> None:
         _undo(question)
     elif question.kind == "features" and status in (200, 404):
         question.server.honours_ids = status == 200  # both came with 0.3.45 (P10)
+    elif question.kind == "job" and status == 404 and evidence.is_missing_job(raw):
+        _job_missing(ledger, question, position, o.at)
     elif status != 200:
         _unreachable(ledger, question, position, o.at, f"HTTP {status}")
     elif question.kind in ("history", "histories"):
         _history_answered(ledger, question, raw, position, o.at)
     elif question.kind == "queue":
         _queue_answered(ledger, question, raw, position, o.at)
-    elif question.kind in ("job", "jobs"):
+    elif question.kind == "job":
+        _job_answered(ledger, question, raw, position, o.at)
+    elif question.kind == "jobs":
         _jobs_answered(ledger, question, raw, position, o.at)
+    elif question.kind == "stats":
+        question.server.version = evidence.version(raw) or question.server.version
+    elif question.acts and evidence.did_nothing(raw):
+        _undo(question)
 
 
 def fold_no_answer(ledger: Ledger, position: int, o: seen.NoAnswer) -> None:
@@ -157,10 +167,13 @@ def _act(ledger: Ledger, question: Question, position: int, o: seen.Request) -> 
         ids = frozenset({interrupt.prompt_id}) if interrupt and interrupt.prompt_id is not None else None
     elif question.kind == "act-cancel":
         ids = frozenset({question.prompt_id or ""})
+    elif question.kind == "act-batch":
+        ids = frozenset((wire.body(o.data.body, evidence.Batch) or evidence.Batch()).job_ids)
     else:
         removal = wire.body(o.data.body, evidence.Removal) or evidence.Removal()
         ids = None if removal.clear else frozenset(removal.delete or ())
-    acts = (Act(kind, o.window, ids, ledger.order, position, o.at) for kind in _ACTS[question.kind])
+    exact = question.kind in ("act-cancel", "act-batch")
+    acts = (Act(kind, o.window, ids, ledger.order, position, o.at, exact=exact) for kind in _ACTS[question.kind])
     question.acts = tuple(acts)
     for act in question.acts:
         ledger.remember_act(question.server, act)
@@ -212,7 +225,8 @@ def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: in
 
 
 def _empty(ledger: Ledger, task: Task, question: Question, position: int, at: float) -> None:
-    """`{}` alone says nothing (P26); after a queue without it, it is one proof of absence (P29)."""
+    """`{}` alone says nothing (P26); after a queue without it, it is one proof of absence (P29). So is the 404 of a
+    job alone, for which the server reads both, in this order (P38)."""
     task.asked, task.looks = False, task.looks + 1
     ledger.tally.looks["absent"] += 1
     task.denied, task.denied_position = task.denied + 1, position
@@ -227,7 +241,8 @@ def _absent(ledger: Ledger, task: Task, question: Question, position: int, at: f
     since = max(task.known_order, task.absent_order)
     looks = [q for q in question.server.queues if q.asked > since and q.answered < question.order]
     looks.sort(key=lambda look: look.at)  # of several windows, an older answer may be told last
-    if looks and task.prompt_id not in looks[-1].ids and task.absences < ledger.policy.absences:
+    gone = question.order > since if question.kind == "job" else looks and task.prompt_id not in looks[-1].ids
+    if gone and task.absences < ledger.policy.absences:
         task.absences += 1  # no more than it takes: a later proof would only put off what the first ones wait for
         task.absent_order, task.absent_at, task.absent_position = ledger.order, at, position
         ear = ledger.ear(task)
@@ -277,28 +292,78 @@ def _listed(ledger: Ledger, task: Task, signal: Signal, name: str, position: int
         ask_queue(ledger, task, at)
 
 
+def _job_missing(ledger: Ledger, question: Question, position: int, at: float) -> None:
+    """Neither in the queue nor, after it, in the history (P38)."""
+    server = question.server
+    _has_jobs(server)
+    task = server.tasks.get(question.prompt_id or "")
+    if task is None:
+        not_shown(ledger, server, question.prompt_id or "")
+    elif not task.settled:
+        _empty(ledger, task, question, position, at)
+
+
+def _has_jobs(server: Server) -> None:
+    server.answer()
+    server.has_jobs = True
+    if server.honours_ids is None:
+        server.honours_ids = True  # for longer than there are jobs (P10, P36)
+
+
+def _job_answered(ledger: Ledger, question: Question, raw: Raw, position: int, at: float) -> None:
+    job = wire.body(raw, evidence.Job)
+    if job is None or (job.id is None and job.status is None):
+        return _unreachable(ledger, question, position, at, "no JSON of a job")
+    if job.id not in (None, question.prompt_id):  # no answer to what was asked (R2.2)
+        text = "the answer is about another job"
+        ledger.find("history-incomplete", position, at, text, server=question.server.url, prompt_id=question.prompt_id)
+        return _unreachable(ledger, question, position, at, text)
+    _has_jobs(question.server)
+    _job(ledger, question, job, question.prompt_id or "", position, at)
+
+
 def _jobs_answered(ledger: Ledger, question: Question, raw: Raw, position: int, at: float) -> None:
-    many = wire.body(raw, evidence.Jobs) if question.kind == "jobs" else None
-    one = wire.body(raw, evidence.Job) if question.kind == "job" else None
-    jobs = many.jobs if many else [one] if one else []
-    if jobs:
-        question.server.answer()
+    """A page of jobs: what is on it counts, what is not is absent only where all that waits and runs was listed."""
+    page = wire.body(raw, evidence.Jobs)
+    if page is None:
+        return _unreachable(ledger, question, position, at, "no JSON of jobs")
+    server = question.server
+    _has_jobs(server)
+    jobs = [job for item in page.jobs if (job := wire.body(item, evidence.Job)) is not None and job.id is not None]
+    if len(jobs) < len(page.jobs):
+        text = f"{len(page.jobs) - len(jobs)} of {len(page.jobs)} jobs in a list have no id, or are no objects"
+        ledger.find("unrecognized", position, at, text, window=question.window, server=server.url)
+    elif not question.partial and not (page.pagination and page.pagination.has_more):
+        ids = {job.id: job.status for job in jobs if job.id is not None and job.status in evidence.LISTED}
+        running = frozenset(name for name, status in ids.items() if status == "in_progress")
+        server.queues.append(QueueAnswer(question.order, ledger.order, frozenset(ids), running, position, at))
     for job in jobs:
-        prompt_id = job.id if job.id is not None else question.prompt_id
-        if prompt_id is None:
-            continue
-        task = _bound_here(ledger, question.server, prompt_id, question.window, position, at, "answered")
-        if task is None and job.status is not None:
-            shown(ledger, question.server, prompt_id)
-        if task is None or task.settled:
-            continue
-        outcome = job.decided()
-        if outcome is not None:
-            task.last_sign = at
-            moved(ledger, task, position, at)
-            task.outputs = evidence.outputs_of(job.outputs, ledger.policy.outputs)
-            task.error = evidence.failure_of(job.execution_error) if job.execution_error else task.error
-            settle(ledger, task, outcome, "verified", "jobs", position, at)
-        elif job.status in ("pending", "in_progress"):
-            signal = Signal.RUN if job.status == "in_progress" else Signal.QUEUE
-            _listed(ledger, task, signal, "jobs", position, at)
+        _job(ledger, question, job, job.id or "", position, at)
+
+
+def _job(ledger: Ledger, question: Question, job: evidence.Job, prompt_id: str, position: int, at: float) -> None:
+    server = question.server
+    if job.status == "cancelled":
+        server.cancelled_jobs = True
+    task = _bound_here(ledger, server, prompt_id, question.window, position, at, "answered")
+    if task is None:
+        return shown(ledger, server, prompt_id) if job.status is not None else None
+    signal = evidence.LISTED.get(job.status or "")
+    task.shown_order = question.order
+    if signal is None and job.verdict(None).outcome is None and job.status != "failed":
+        return _unknown_job(ledger, task, job, position, at)
+    if signal is None:
+        task.last_sign = task.last_sign if task.settled else at
+        moved(ledger, task, position, at)
+        weigh_job(ledger, task, job, position, at)
+    elif not task.settled:
+        _listed(ledger, task, signal, "jobs", position, at)
+
+
+def _unknown_job(ledger: Ledger, task: Task, job: evidence.Job, position: int, at: float) -> None:
+    """A status that no version is known to write is no evidence: it is told, and asked about again."""
+    text = f"its job has the status {job.status!r:.80}" if job.status is not None else "its job has no status"
+    ledger.find("unrecognized", position, at, f"{text}, which says nothing that is known", task=task)
+    if not task.settled:
+        task.asked, task.looks = False, task.looks + 1
+        ask_history(ledger, task, at)

@@ -12,7 +12,7 @@ from msgspec import Raw, Struct
 
 from comfy_fsm.core import wire
 from comfy_fsm.core.effects import Failure, Output
-from comfy_fsm.core.machine import State
+from comfy_fsm.core.machine import Signal, State
 from comfy_fsm.core.observations import FailureData
 
 BLOCKED = "ExecutionBlocked"
@@ -26,6 +26,8 @@ TERMINAL = {
 }
 _STATUS = {"success": State.COMPLETED, "error": State.FAILED}
 _JOBS = {"completed": State.COMPLETED, "failed": State.FAILED, "cancelled": State.CANCELLED}
+LISTED = {"pending": Signal.QUEUE, "in_progress": Signal.RUN}
+"""What a job that did not end yet says of its prompt (P37)."""
 
 
 class Node(Struct, frozen=True):
@@ -121,9 +123,16 @@ class RecordStatus(Struct, frozen=True):
     completed: bool | None = None
     messages: list[tuple[str, FailureData]] | None = None
 
+    def told(self) -> tuple[State, FailureData] | None:
+        """The end that its messages tell, and what they tell of it."""
+        for name, data in reversed(self.messages or ()):
+            if name in TERMINAL and data.exception_type != BLOCKED:
+                return TERMINAL[name], data
+        return None
+
 
 class Verdict(NamedTuple):
-    """How a record says that it ended; `stale` where its status_str says otherwise than its messages."""
+    """How a record says that it ended; `stale` where its status says otherwise than its messages."""
 
     outcome: State | None = None
     stale: bool = False
@@ -145,12 +154,12 @@ class Record(Struct, frozen=True):
         status = self.status
         if status is None:
             return _NO_VERDICT
-        for name, data in reversed(status.messages or ()):
-            if name in TERMINAL and data.exception_type != BLOCKED:
-                outcome, said = TERMINAL[name], status.status_str
-                stale = said is not None and (said == "success") is not (outcome is State.COMPLETED)
-                return Verdict(outcome, stale, failure_of(data) if name == "execution_error" else None)
-        return Verdict(_STATUS.get(status.status_str or ""))
+        told, said = status.told(), status.status_str
+        if told is None:
+            return Verdict(_STATUS.get(said or ""))
+        outcome, data = told
+        stale = said is not None and (said == "success") is not (outcome is State.COMPLETED)
+        return Verdict(outcome, stale, failure_of(data) if outcome is State.FAILED else None)
 
     def names(self, prompt_id: str) -> bool:
         """Whether the entry is about this prompt, as far as it says."""
@@ -206,19 +215,90 @@ def marks(raw: Raw) -> dict[str, str]:
 
 
 class Job(Struct, frozen=True):
-    """One job of `GET /api/jobs` (P32)."""
+    """One job, by its id or of the list; only by its id it has outputs and `execution_status` (P36, P38)."""
 
     id: str | None = None
     status: str | None = None
     outputs: dict[str, dict[str, object] | None] | None = None
+    outputs_count: int | None = None
     execution_error: FailureData | None = None
+    execution_status: RecordStatus | None = None
 
-    def decided(self) -> State | None:
-        return _JOBS.get(self.status or "")
+    def verdict(self, names_cancelled: bool | None) -> Verdict:
+        """By the messages first, then by the error, then by the status, which repeats the lie of a record (P24, P40).
+
+        Where jobs are never `cancelled`, one that failed without an error is: it was interrupted (P37). Of a server
+        that showed neither, such a job of the list says that it ended, and not how.
+        """
+        record = self.execution_status
+        said = _JOBS.get(self.status or "")
+        told = record.told() if record is not None else None
+        if told is not None:
+            outcome, data = told
+            others = {said, _STATUS.get((record and record.status_str) or "")} - {None}
+            stale = any((other is State.COMPLETED) is not (outcome is State.COMPLETED) for other in others)
+            return Verdict(outcome, stale, failure_of(data) if outcome is State.FAILED else None)
+        if self.execution_error is not None:
+            return Verdict(State.FAILED, said is State.COMPLETED, failure_of(self.execution_error))
+        if said is State.FAILED and not names_cancelled and (record is None or not record.messages):
+            return Verdict(State.CANCELLED if names_cancelled is False else None)
+        return Verdict(said)
+
+
+class Pagination(Struct, frozen=True):
+    has_more: bool | None = None
 
 
 class Jobs(Struct, frozen=True):
-    jobs: list[Job]
+    """A page of the list of jobs (P36)."""
+
+    jobs: list[Raw]
+    pagination: Pagination | None = None
+
+
+class Missing(Struct, frozen=True):
+    error: str
+
+
+def is_missing_job(raw: Raw) -> bool:
+    """The 404 of a job that is in neither queue nor history (P38); any other 404 is of something else (P33)."""
+    missing = wire.body(raw, Missing)
+    return missing is not None and missing.error.strip(" .").lower() == "job not found"
+
+
+class Batch(Struct, frozen=True):
+    """The body of `POST /api/jobs/cancel` (P42)."""
+
+    job_ids: list[str] = []
+
+
+class Cancelled(Struct, frozen=True):
+    """The answer to either cancel: false where there was nothing to cancel (P42)."""
+
+    cancelled: bool
+
+
+def did_nothing(raw: Raw) -> bool:
+    answer = wire.body(raw, Cancelled)
+    return answer is not None and not answer.cancelled
+
+
+class System(Struct, frozen=True):
+    comfyui_version: str = ""
+
+
+class Stats(Struct, frozen=True):
+    system: System = System()
+
+
+def version(raw: Raw) -> tuple[int, ...] | None:
+    """The version in `/system_stats`; absent or "unknown" before January 2025."""
+    stats = wire.body(raw, Stats)
+    try:
+        text = stats.system.comfyui_version if stats is not None else ""
+        return tuple(int(part) for part in text.lstrip("v").split("+")[0].split("-")[0].split("."))
+    except ValueError:
+        return None
 
 
 class Removal(Struct, frozen=True):

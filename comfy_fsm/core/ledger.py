@@ -22,6 +22,8 @@ from comfy_fsm.core.task import Cause, CauseKind, Task
 
 MAX_WHAT = 80
 """Characters kept of what a recorder calls a failed request."""
+INTERRUPTS_BY_ID, NAMES_CANCELLED = (0, 3, 57), (0, 9, 0)
+"""The versions since which this is so (P31, P37)."""
 ANY_PROMPT, OTHER_PROMPT = "naming no prompt", "naming another prompt"
 """What an act was aimed at, if not at the prompt that it hit (P31)."""
 
@@ -36,6 +38,8 @@ class Act(Struct, eq=False):
     position: int
     at: float
     used: bool = False
+    exact: bool = False
+    """It can hit no prompt but the named, whatever the version (P42)."""
 
     def hits(self, prompt_id: str | None) -> bool:
         return self.ids is None or prompt_id in self.ids
@@ -58,6 +62,8 @@ class Question(Struct, eq=False):
     task: Task | None = None
     acts: tuple[Act, ...] = ()
     answered: bool = False
+    partial: bool = False
+    """It asks for a part of a list: what the answer lacks is not absent."""
 
 
 class QueueAnswer(Struct):
@@ -114,6 +120,12 @@ class Server(Struct, eq=False):
     """Whether a prompt id chosen by the client is taken (since 0.3.45, P10); None while nothing showed it."""
     gives_status: bool = False
     """A record of this server had a status (since January 2024)."""
+    version: tuple[int, ...] | None = None
+    """Of its ComfyUI, where it was asked and told."""
+    has_jobs: bool = False
+    """It showed a job, or said of one that there is none (since 0.6.0, P43)."""
+    cancelled_jobs: bool | None = None
+    """Whether its jobs are ever `cancelled`, as far as they showed (since 0.9.0, P37)."""
     outage_order: int = 0
     tally: ServerTally = field(default_factory=ServerTally)
     outage: Cause | None = None
@@ -121,6 +133,18 @@ class Server(Struct, eq=False):
     """The first of the questions about tasks that it left without a usable answer, one after the other (P33)."""
     failures: int = 0
     """How many those are."""
+
+    @property
+    def names_cancelled(self) -> bool | None:
+        """Whether its jobs are ever `cancelled` (since 0.9.0); before, what was interrupted is `failed` (P37)."""
+        if self.cancelled_jobs is None and self.version is not None:
+            return self.version >= NAMES_CANCELLED
+        return self.cancelled_jobs
+
+    @property
+    def interrupts_by_id(self) -> bool:
+        """An interrupt that names a prompt hits no other (since 0.3.57, P31)."""
+        return self.has_jobs or (self.version is not None and self.version >= INTERRUPTS_BY_ID)
 
     def go_out(self, order: int, cause: Cause) -> None:
         """From here on, what it forgot may have run (P27)."""

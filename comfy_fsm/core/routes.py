@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import NamedTuple
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import parse_qs, quote, unquote, urlencode
 
 
 class Route(NamedTuple):
@@ -32,6 +32,7 @@ ROUTES = (
     Route("jobs", "GET", "/api/jobs"),  # only under /api (P36)
     Route("job", "GET", "/api/jobs/{id}"),
     Route("act-cancel", "POST", "/api/jobs/{id}/cancel"),
+    Route("act-batch", "POST", "/api/jobs/cancel"),  # many at once (P42)
     Route("job", "GET", "/api/job/{id}/status"),  # Comfy Cloud's
     Route("features", "GET", "/features"),
     Route("stats", "GET", "/system_stats"),
@@ -65,6 +66,7 @@ _ID = "{id}"
 _BUILT = {route.kind: route for route in reversed(ROUTES)}
 _SHAPES = [(route.kind, route.method, _parts(route.path)) for route in ROUTES]
 _LONGEST = max(len(parts) for _, _, parts in _SHAPES)
+_MAX_FIELDS = 32
 _WORDS = frozenset(part for _, _, parts in _SHAPES for part in parts if part != _ID)
 
 
@@ -91,6 +93,17 @@ def parse(method: str, path: str) -> Asked:
                 prefix = "/".join(before)
                 return Asked(kind, _named(shape, rest), prefix, f"{origin}/{prefix}" if origin and prefix else origin)
     return Asked(OTHER, server=origin)
+
+
+def is_partial(path: str) -> bool:
+    """Whether a list of jobs was asked for that need not show all that waits and runs (P36)."""
+    try:
+        query = parse_qs(path.partition("?")[2], max_num_fields=_MAX_FIELDS)
+    except ValueError:
+        return True
+    statuses = {status.strip().lower() for text in query.get("status", ()) for status in text.split(",")}
+    whole = not statuses or statuses >= {"pending", "in_progress"}
+    return not whole or "workflow_id" in query or query.get("offset", ["0"]) != ["0"]
 
 
 def _split(path: str) -> tuple[str | None, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from msgspec import Raw
 
 from comfy_fsm.core.effects import Deliver, FetchHistory, LookAtQueue, OpenSocket, Output
-from comfy_fsm.core.evidence import Record, executed_output, outputs_of
+from comfy_fsm.core.evidence import Job, Record, executed_output, outputs_of
 from comfy_fsm.core.ledger import Act, Ledger, Server, Socket
 from comfy_fsm.core.machine import Signal, State
 from comfy_fsm.core.task import SETTLING, Cause, Confidence, Task
@@ -120,6 +120,23 @@ def weigh(ledger: Ledger, task: Task, record: Record, name: str, position: int, 
     if not task.settled:
         task.error = failure or task.error
     _believe(ledger, task, record, outcome, "verified", name, position, at)
+
+
+def weigh_job(ledger: Ledger, task: Task, job: Job, position: int, at: float) -> None:
+    """A job that ended, weighed like a record; of the list it has neither outputs nor messages (P38)."""
+    outcome, stale, failure = job.verdict(ledger.server(task.server).names_cancelled)
+    missing = [node for node in task.announced if node not in job.outputs] if job.outputs is not None else []
+    if outcome is None or (outcome is State.COMPLETED and missing):
+        lacks = f"it lacks the outputs of node {', '.join(missing[:5])}" if missing else "it does not say how it ended"
+        _incomplete(ledger, task, lacks, position, at)
+        return
+    if stale:
+        text = f"the status of its job says {job.status}, the messages say {outcome}"
+        ledger.find("stale-status", position, at, text, task=task)
+    if not task.settled:
+        task.error = failure or task.error
+    record = Record(outputs=job.outputs)
+    _believe(ledger, task, record, outcome, "verified", "jobs", position, at)
 
 
 def _weigh_bare(
@@ -282,10 +299,14 @@ def _forgotten(server: Server, task: Task) -> Cause | None:
 
 def _blame_interrupt(ledger: Ledger, task: Task, position: int, at: float) -> None:
     """Which interrupt hit it: one of its owner's if there is one, named before unnamed (P31)."""
+    server = ledger.server(task.server)
     acts = [
         act
-        for act in ledger.server(task.server).acts
-        if act.kind == "interrupt" and not act.used and act.order > task.submitted_order
+        for act in server.acts
+        if act.kind == "interrupt"
+        and not act.used
+        and act.order > task.submitted_order
+        and (act.hits(task.prompt_id) or not (act.exact or server.interrupts_by_id))
     ]
     acts.sort(key=lambda act: (act.window != task.window, act.ids is None, not act.hits(task.prompt_id)))
     if not acts:

@@ -75,10 +75,10 @@ def read_job(server: str, prompt_id: str, status: int, body: bytes) -> Showing |
     job = wire.body(Raw(body), evidence.Job) if status == 200 else None
     if job is None or job.id not in (None, prompt_id):
         return None
-    outcome, has = job.decided(), _JOBS.get(job.status)
+    outcome, _, error = job.verdict(None)
     if outcome is None:
+        has = _JOBS.get(job.status)
         return Showing(server, has, "its job says so") if has is not None else None
-    error = evidence.failure_of(job.execution_error) if job.execution_error else None
     outputs = evidence.outputs_of(job.outputs, DEFAULT.outputs)
     return Showing(server, "recorded", "its job says so", outcome, outputs, error)
 

@@ -124,6 +124,8 @@ class Redactor:
                 return _only(body, delete=_texts, clear=_number)
             case "act-interrupt":
                 return _only(body, prompt_id=_text)
+            case "act-batch":
+                return _only(body, job_ids=_texts)
         return None
 
     def _learn(self, body: object) -> None:
@@ -146,9 +148,11 @@ class Redactor:
                     return records
                 return {name: record for name, record in records.items() if _is_ours(record)}
             case "jobs" if wire.body(raw, evidence.Jobs) is not None:
-                return _only(wire.loads(body), jobs=_every(self._job))
+                return _only(wire.loads(body), jobs=_every(self._job), pagination=_each(_number))
             case "job" if wire.body(raw, evidence.Job) is not None:
                 return self._job(wire.loads(body))
+            case "act-cancel" | "act-batch" if wire.body(raw, evidence.Cancelled) is not None:
+                return _only(wire.loads(body), cancelled=_number)
             case "stats":
                 versions = ("comfyui_version", "python_version", "pytorch_version")
                 return _only(wire.loads(body), system=lambda system: _only(system, **dict.fromkeys(versions, _text)))
@@ -157,6 +161,8 @@ class Redactor:
         return None
 
     def _refused(self, kind: str, status: int, body: bytes) -> object:
+        if kind == "job" and status == 404 and evidence.is_missing_job(Raw(body)):
+            return _only(wire.loads(body), error=_text)
         if kind != "post" or not 400 <= status < 500:
             return None
         if wire.body(Raw(body), evidence.Refusal) is None:
@@ -196,8 +202,9 @@ class Redactor:
         return _only(value, timestamp=_number, **dict.fromkeys(texts, _text), **dict.fromkeys(lists, _texts))
 
     def _job(self, value: object) -> object:
-        times = dict.fromkeys(("create_time", "execution_start_time", "execution_end_time"), _number)
-        return _only(value, id=_text, status=_text, outputs=_dict, execution_error=self._failure, **times)
+        numbers = ("create_time", "execution_start_time", "execution_end_time", "outputs_count")
+        keeps = {"execution_error": self._failure, "execution_status": self._status, **dict.fromkeys(numbers, _number)}
+        return _only(value, id=_text, status=_text, outputs=_dict, **keeps)
 
     # what does not pass
 
