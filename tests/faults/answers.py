@@ -1,0 +1,159 @@
+"""Scenarios: what goes wrong with the answers to looks, and with the way to the server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from tests.faults import troubles
+from tests.faults.proxy import Answer, Exchange, Go
+from tests.faults.rig import Rig, scenario
+from tests.faults.troubles import LOOKS, PAGE, dropped, ends, everything, executions, on, says
+
+COMPLETES = "it runs, and completes"
+
+
+@scenario("/history hangs for 60 s; the socket has told of the end", COMPLETES, "completed", within=35)
+async def history_hangs(rig: Rig) -> None:
+    hung = asyncio.Event()
+    rig.proxy.rules.append(on(("GET /history", "GET /jobs"), troubles.hanging, when=lambda: not hung.is_set()))
+    await rig.submit()
+    await rig.over()
+    await rig.sleep(60)
+    hung.set()
+
+
+@scenario("every look hangs for good; the socket has told of the end", COMPLETES, "completed", kind="L")
+async def nothing_answers_after_the_end(rig: Rig) -> None:
+    rig.proxy.rules.append(on(LOOKS, troubles.hanging))
+    await rig.submit()
+
+
+@scenario("every look is answered 502 for 20 s, no frame tells of the end", COMPLETES, "completed", within=5)
+async def looks_answered_502(rig: Rig) -> None:
+    mended: list[bool] = []
+    rig.proxy.frame_rules.append(dropped(ends))
+    rig.proxy.rules.append(on(LOOKS, says(502, b"<h1>502</h1>"), when=lambda: not mended))
+    await rig.submit()
+    await rig.over()
+    await rig.sleep(20)
+    mended.append(True)
+    rig.known()
+
+
+@scenario("a login page answers every look for 60 s, no frame is heard", COMPLETES, "completed")
+async def login_page_for_looks(rig: Rig) -> None:
+    mended: list[bool] = []
+    rig.proxy.frame_rules.append(dropped(everything))
+    rig.proxy.rules.append(on(LOOKS, says(200, PAGE), when=lambda: not mended))
+    await rig.submit()
+    await rig.sleep(60)
+    mended.append(True)
+    rig.known()
+
+
+@scenario("the record is cut half-way three times, no frame tells of the end", COMPLETES, "completed", within=10)
+async def history_cut(rig: Rig) -> None:
+    rig.proxy.frame_rules.append(dropped(ends))
+    rig.proxy.rules.append(on("GET /history", troubles.halved, times=3, when=lambda: rig.truth.ended))
+    await rig.submit()
+
+
+@scenario("every answer takes 6 s, no frame tells of the end", COMPLETES, "completed", within=20)
+async def answers_are_slow(rig: Rig) -> None:
+    rig.proxy.frame_rules.append(dropped(ends))
+    rig.proxy.rules.append(on("*", troubles.slow(6 * rig.scale)))
+    await rig.submit()
+
+
+@scenario("429 with Retry-After 4 to five looks, no frame tells of the end", COMPLETES, "completed")
+async def looks_answered_429(rig: Rig) -> None:
+    rig.proxy.frame_rules.append(dropped(ends))
+    rig.proxy.rules.append(on(LOOKS, says(429, Retry_After=rig.retry_after(4)), times=5))
+    await rig.submit()
+
+
+@scenario("nobody can reach the server for 5 minutes; it ran meanwhile", COMPLETES, "completed", within=35, limit=700)
+async def outage_of_five_minutes(rig: Rig) -> None:
+    await rig.submit(10)
+    await rig.ran()
+    await rig.proxy.refuse()
+    await rig.sleep(310)
+    await rig.proxy.admit()
+    rig.known()
+
+
+@scenario("nobody can reach the server for 40 s, and it still runs then", COMPLETES, "completed", within=5)
+async def outage_of_forty_seconds(rig: Rig) -> None:
+    await rig.submit(60)
+    await rig.ran()
+    await rig.proxy.refuse()
+    await rig.sleep(40)
+    await rig.proxy.admit()
+
+
+@scenario("the server is restarted while it runs, and forgets all", "it is gone", "lost", clears=True)
+async def restart_forgets_what_runs(rig: Rig) -> None:
+    await rig.submit(60)
+    await rig.ran()
+    await rig.proxy.refuse()
+    await rig.server.forget()
+    rig.known()
+    await rig.sleep(3)
+    await rig.proxy.admit()
+
+
+@scenario("the server is restarted while it waits, and forgets all", "it is gone", "lost", runs=0, clears=True)
+async def restart_forgets_what_waits(rig: Rig) -> None:
+    await rig.server.stranger(rig.truth.tag, 60 * rig.scale)
+    await rig.submit()
+    await rig.sleep(3)
+    await rig.proxy.refuse()
+    await rig.server.forget()
+    rig.known()
+    await rig.sleep(3)
+    await rig.proxy.admit()
+
+
+def _stuffed(part: str, megabytes: int) -> troubles.Rule:
+    """Rows of others with their pictures in them, before our own."""
+    row = json.dumps([0, "of-another", {"1": {"class_type": "Load", "inputs": {"image": "A" * 2**20}}}, {}, ["1"]])
+    others = ", ".join([row] * megabytes)
+
+    async def rule(exchange: Exchange, go: Go) -> Answer:
+        answer = await go(exchange)
+        rows = ", ".join([others, *(json.dumps(each) for each in answer.json[part])])
+        rest = ", ".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in answer.json.items() if key != part)
+        return answer._replace(body=f"{{{json.dumps(part)}: [{rows}], {rest}}}".encode())
+
+    return rule
+
+
+@scenario("/queue holds 80 MB of others while it runs, for longer than the last tier; no execution frame is heard",
+          COMPLETES, "completed", kind="L", heavy=True, warn_seconds=40.0, expire_seconds=60.0)  # fmt: skip
+async def queue_of_80_mb(rig: Rig) -> None:
+    rig.proxy.frame_rules.append(dropped(executions))
+    rig.proxy.rules.append(on("GET /queue", _stuffed("queue_running", 80), when=lambda: not rig.truth.ended))
+    await rig.submit(80)
+
+
+def _heavy(megabytes: int) -> troubles.Rule:
+    """Our own record, with that much in its graph."""
+
+    async def rule(exchange: Exchange, go: Go) -> Answer:
+        answer = await go(exchange)
+        records = answer.json
+        for record in records.values():
+            record["prompt"][2]["heavy"] = {"class_type": "Load", "inputs": {}}
+        empty, image = '"inputs": {}', '"inputs": {"image": "' + "A" * (megabytes * 2**20) + '"}'
+        body = json.dumps(records)
+        at = body.find('"heavy"')
+        return answer._replace(body=(body[:at] + body[at:].replace(empty, image, 1) if at > 0 else body).encode())
+
+    return rule
+
+
+@scenario("its own record has 70 MB; the socket has told of the end", COMPLETES, "completed", kind="L", heavy=True)
+async def record_of_70_mb(rig: Rig) -> None:
+    rig.proxy.rules.append(on("GET /history", _heavy(70)))
+    await rig.submit()

@@ -1,0 +1,181 @@
+"""What can go wrong between a client and a ComfyUI, each a rule for the proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tests.faults.proxy import Answer, Cut, Exchange, FrameRule, Go, Payload, Proxy, Rule, Wire, kind_of
+
+PAGE = b"<!doctype html><title>Please sign in</title><h1>Please sign in</h1>"
+ENDS = frozenset({"execution_success", "execution_error", "execution_interrupted"})
+LOOKS = ("GET /queue", "GET /history", "GET /jobs")
+
+
+def on(
+    routes: str | Sequence[str], rule: Rule, *, times: int | None = None, when: Callable[[], object] | None = None
+) -> Rule:
+    """The rule at these routes alone, `*` for all; so many times, or for as long as it is so."""
+    wanted = (routes,) if isinstance(routes, str) else routes
+    left = [times]
+
+    async def told(exchange: Exchange, go: Go) -> Answer:
+        hit = "*" in wanted or exchange.route in wanted
+        if not hit or left[0] == 0 or (when is not None and not when()):
+            return await go(exchange)
+        if left[0] is not None:
+            left[0] -= 1
+        told.hits += 1  # type: ignore[attr-defined]
+        return await rule(exchange, go)
+
+    told.hits = 0  # type: ignore[attr-defined]
+    return told
+
+
+# of an exchange
+
+
+async def lost(_exchange: Exchange, _go: Go) -> Answer:
+    """It never reaches the server."""
+    raise Cut
+
+
+async def unanswered(exchange: Exchange, go: Go) -> Answer:
+    """The server does it, and nobody is told."""
+    await go(exchange)
+    raise Cut
+
+
+async def hanging(_exchange: Exchange, _go: Go) -> Answer:
+    """It is taken, not handed on, and never answered."""
+    await asyncio.Event().wait()
+    raise Cut
+
+
+async def hanging_after(exchange: Exchange, go: Go) -> Answer:
+    """The server does it; the answer never comes, and the connection stays open."""
+    await go(exchange)
+    await asyncio.Event().wait()
+    raise Cut
+
+
+def slow(seconds: float) -> Rule:
+    """The answer comes late."""
+
+    async def rule(exchange: Exchange, go: Go) -> Answer:
+        answer = await go(exchange)
+        await asyncio.sleep(seconds)
+        return answer
+
+    return rule
+
+
+def held(seconds: float) -> Rule:
+    """It reaches the server late, whether its client still waits or not."""
+
+    async def rule(exchange: Exchange, go: Go) -> Answer:
+        await asyncio.sleep(seconds)
+        return await go(exchange)
+
+    return rule
+
+
+def cut_then_done(proxy: Proxy, seconds: float) -> Rule:
+    """The connection is cut at once, and what was asked reaches the server later."""
+
+    async def rule(exchange: Exchange, go: Go) -> Answer:
+        proxy.later(seconds, exchange, go)
+        raise Cut
+
+    return rule
+
+
+def says(status: int, body: bytes = b"", kind: str = "text/html", **headers: str) -> Rule:
+    """An answer that the server never gave; `Retry_After="2"` is a header."""
+
+    async def rule(_exchange: Exchange, _go: Go) -> Answer:
+        told = {name.replace("_", "-"): value for name, value in headers.items()}
+        return Answer(status, body, {"Content-Type": kind} | told)
+
+    return rule
+
+
+def done_but_says(status: int, body: bytes = b"") -> Rule:
+    """The server does it, and something on the way answers otherwise."""
+
+    async def rule(exchange: Exchange, go: Go) -> Answer:
+        await go(exchange)
+        return Answer(status, body, {"Content-Type": "text/html"})
+
+    return rule
+
+
+def edited(change: Callable[[Any], Any]) -> Rule:
+    """The server's JSON, changed on its way."""
+
+    async def rule(exchange: Exchange, go: Go) -> Answer:
+        answer = await go(exchange)
+        return answer._replace(body=json.dumps(change(answer.json)).encode())
+
+    return rule
+
+
+async def halved(exchange: Exchange, go: Go) -> Answer:
+    """Half of the answer, and the connection is cut."""
+    return (await go(exchange))._replace(part=0.5)
+
+
+EMPTY_QUEUE = edited(lambda queue: {part: [] for part in queue})
+NO_PENDING = edited(lambda queue: queue | {"queue_pending": []})
+NO_RECORD = edited(lambda record: {})
+
+
+# of frames
+
+
+def dropped(kinds: Callable[[str], bool], when: Callable[[], object] | None = None) -> FrameRule:
+    async def rule(_wire: Wire, frame: Payload, _arrived: float) -> Sequence[Payload]:
+        gone = kinds(kind_of(frame)) and (when is None or bool(when()))
+        rule.hits += gone  # type: ignore[attr-defined]
+        return [] if gone else [frame]
+
+    rule.hits = 0  # type: ignore[attr-defined]
+    return rule
+
+
+def delayed(seconds: float) -> FrameRule:
+    async def rule(_wire: Wire, frame: Payload, arrived: float) -> Sequence[Payload]:
+        await asyncio.sleep(max(arrived + seconds - asyncio.get_running_loop().time(), 0.0))
+        return [frame]
+
+    return rule
+
+
+def held_until(event: asyncio.Event) -> FrameRule:
+    """None passes before, then all at once."""
+
+    async def rule(_wire: Wire, frame: Payload, _arrived: float) -> Sequence[Payload]:
+        await event.wait()
+        return [frame]
+
+    return rule
+
+
+async def doubled(_wire: Wire, frame: Payload, _arrived: float) -> Sequence[Payload]:
+    return [frame, frame]
+
+
+def everything(_kind: str) -> bool:
+    return True
+
+
+def executions(kind: str) -> bool:
+    """What tells of prompts; `status` and `feature_flags` pass."""
+    return kind not in ("status", "feature_flags")
+
+
+def ends(kind: str) -> bool:
+    """What tells that a prompt ended; `progress_state` and `executed` would let it be concluded."""
+    return kind in ENDS or kind in ("executing", "executed", "progress_state")
