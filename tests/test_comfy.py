@@ -281,14 +281,89 @@ async def packed(request: web.Request) -> web.Response:
 
 @pytest.mark.parametrize(
     ("handler", "name"),
-    [(endless, "TooLarge"), (dripping, "Deadline"), (silent, "Deadline"), (packed, "Encoded")],
-)
+    [(endless, "TooLarge"), (endless, "Unreadable"), (dripping, "Deadline"), (silent, "Deadline"),
+     (packed, "Encoded")],
+)  # fmt: skip
 def test_an_answer_without_end_measure_or_key_is_no_answer(handler: Handler, name: str) -> None:
     async def test() -> None:
         async with serving(handler) as url, client(url, max_body=1_000_000) as made:
+            ask = asks.system_stats() if name == "TooLarge" else asks.queue()
             with pytest.raises(NoAnswer) as caught:
-                await made.send(asks.queue(), deadline=5.0 if name == "TooLarge" else 0.2)
+                await made.send(ask, deadline=0.2 if name == "Deadline" else 5.0)
             assert caught.value.name == name
+
+    run(test())
+
+
+@asynccontextmanager
+async def link(url: str, bytes_a_second: float) -> AsyncIterator[str]:
+    """A line to this server that lets so much through, one way; 0 is one that takes nothing at all."""
+    port, pipes = int(url.rpartition(":")[2]), set[asyncio.Task[object]]()
+
+    async def pipe(source: asyncio.StreamReader, sink: asyncio.StreamWriter, pace: float) -> None:
+        try:
+            while data := await source.read(16_384):
+                await asyncio.sleep(len(data) * pace)
+                sink.write(data)
+                await sink.drain()
+        except OSError:
+            return
+        finally:
+            sink.transport.abort()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        pipes.add(asyncio.current_task())  # type: ignore[arg-type]
+        theirs, ours = await asyncio.open_connection("127.0.0.1", port)
+        pace = 1 / bytes_a_second if bytes_a_second else LONG
+        await asyncio.gather(pipe(reader, ours, pace), pipe(theirs, writer, 0.0))
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=16_384)
+    async with server:
+        try:
+            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        finally:
+            for piping in pipes:
+                piping.cancel()
+            await asyncio.gather(*pipes, return_exceptions=True)
+
+
+@pytest.mark.parametrize("way", ["post", "upload"])
+@pytest.mark.parametrize(
+    ("pace", "total", "arrives"), [(3_000_000, None, True), (3_000_000, 0.3, False), (0, None, False)]
+)
+def test_a_body_that_moves_is_not_cut_and_one_that_does_not_is(
+    way: str, pace: float, total: float | None, arrives: bool
+) -> None:
+    """It takes many times the deadline, which is for silence; a limit for the whole is there for who wants one."""
+    size, sizes = 4_000_000, list[int]()
+
+    async def handler(request: web.Request) -> web.Response:
+        sizes.append(len(await request.read()))
+        return web.json_response({})
+
+    async def test() -> None:
+        limits = {"deadline_seconds": 0.7, "write_seconds": 0.7, "upload_seconds": total}
+        async with serving(handler) as url, link(url, pace) as slow, client(slow, **limits) as made:
+            post = Ask("POST", "/prompt", {"prompt": "A" * size})
+            sending = made.send(post) if way == "post" else made.upload("a.png", b"A" * size)
+            if arrives:
+                assert (await sending).status == 200
+                assert sizes[0] > size
+                return
+            with pytest.raises(NoAnswer) as caught:
+                await sending
+            assert (caught.value.name, sizes) == ("Deadline", [])
+
+    run(test())
+
+
+@pytest.mark.parametrize("handler", [dripping, silent])
+def test_the_answer_to_a_post_has_its_deadline_once_all_was_sent(handler: Handler) -> None:
+    async def test() -> None:
+        async with serving(handler) as url, client(url) as made:
+            with pytest.raises(NoAnswer) as caught:
+                await made.send(asks.post(WORKFLOW), deadline=0.2)
+            assert caught.value.name == "Deadline"
 
     run(test())
 
@@ -475,7 +550,10 @@ def test_a_certificate_is_verified_for_http_and_socket_alike(authority: Path, to
                 with pytest.raises(NoAnswer) as caught:
                     await made.send(asks.queue())
                 assert caught.value.name == "SSLCertVerificationError"
-                assert await anext(frames) == Refused(0, None, "SSLCertVerificationError", True)
+                refused = await anext(frames)
+                assert isinstance(refused, Refused)
+                assert (refused.reason, refused.passing) == ("SSLCertVerificationError", False)
+                assert "self-signed" in refused.detail
 
     run(test())
 
@@ -592,7 +670,7 @@ def test_a_refused_handshake_is_told_and_tried_again_by_who_goes_on(status: int)
 
     async def test() -> None:
         async with serving(handler) as url, client(url) as made, hearing(made) as frames:
-            refused = Refused(status, 0.0, f"HTTP {status}", status in (429, 500, 503))
+            refused = Refused(status, 0.0, f"HTTP {status}", status in (429, 500, 503), "/login")
             assert [await anext(frames) for _ in range(3)] == [refused, refused, Up(1)]
 
     run(test())

@@ -45,10 +45,13 @@ HOUSE = [
     # The front door stands above core/, and beside what is on the way up to live/: live/ cannot come in by it.
     {"comfy_fsm", "comfy_fsm.live.redact", "comfy_fsm.live.rows", "comfy_fsm.live.updates", "replay.trace"},
     {
+        "comfy_fsm.live.arrivals",
         "comfy_fsm.live.asks",
         "comfy_fsm.live.callbacks",
         "comfy_fsm.live.companions",
+        "comfy_fsm.live.deadlines",
         "comfy_fsm.live.outputs",
+        "comfy_fsm.live.streaming",
         "comfy_fsm.live.view",
         "comfy_fsm.live.writer",
     },
@@ -103,6 +106,7 @@ DOORS = {
     "aiosqlite": {"comfy_fsm.live.log"},
     "httpx": {"comfy_fsm.live.comfy"},
     "websockets": {"comfy_fsm.live.comfy"},
+    "ijson": {"comfy_fsm.live.streaming"},
     "cyclopts": {"comfy_fsm.__main__", "comfy_fsm.commands.options", "replay.__main__"},
     "rich": {"comfy_fsm.dashboard", "comfy_fsm.screen", "replay.report.terminal"},
     "prometheus_client": {"comfy_fsm.live.exporter"},
@@ -127,7 +131,7 @@ IMPURE_BUILTINS = {"__import__", "breakpoint", "eval", "exec", "input", "open", 
 # would come with any import of `transitions.extensions`, which draws the diagram: import it where it is drawn.
 NOT_LOADED = {
     "asyncio", "selectors", "socket", "sqlite3", "ssl", "subprocess",
-    "aiosqlite", "cyclopts", "httpx", "opentelemetry", "prometheus_client", "rich", "websockets", "zstandard",
+    "aiosqlite", "cyclopts", "httpx", "ijson", "opentelemetry", "prometheus_client", "rich", "websockets", "zstandard",
 }  # fmt: skip
 
 # A module named like one of the standard library hides it from whoever runs a file of that folder. `trace` is the word

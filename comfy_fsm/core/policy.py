@@ -29,7 +29,13 @@ class Policy(Struct, frozen=True, kw_only=True):
     damp_seconds: float = 10.0
     """A connection that lived less than this counts as one more failure: a storm has successes, too (F28)."""
     deadline_seconds: float = 30.0
-    """How long an answer may take, as a whole."""
+    """How long a server may be silent before an answer; one that comes may take longer, if it keeps coming."""
+    connect_seconds: float = 10.0
+    """How long a connection may take to be made, its handshakes included."""
+    write_seconds: float = 30.0
+    """How long a server may take nothing of what is sent: a body that moves is not cut, however large it is."""
+    upload_seconds: float | None = None
+    """How long a POST or an upload may take as a whole; None is as long as it moves."""
     prove_seconds: float = 5.0
     """After a POST, how long an open socket may say nothing at all before its prompt is looked for (P3)."""
     open_seconds: float = 15.0

@@ -23,8 +23,9 @@ from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.task import Task
 from comfy_fsm.errors import DownloadFailed
 from comfy_fsm.live import asks
+from comfy_fsm.live.arrivals import Answer, NoAnswer, Stream
 from comfy_fsm.live.asks import Ask
-from comfy_fsm.live.comfy import Answer, Comfy, NoAnswer, Stream
+from comfy_fsm.live.comfy import Comfy
 from comfy_fsm.live.recorder import Recorder
 from comfy_fsm.live.redact import Redactor
 

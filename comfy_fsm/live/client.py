@@ -59,7 +59,9 @@ class Client:
         self._comfies = [
             Comfy(
                 url, headers=headers, ssl_context=ssl_context, trust_env=trust_env,
-                deadline_seconds=policy.deadline_seconds, damp_seconds=policy.damp_seconds,
+                deadline_seconds=policy.deadline_seconds, connect_seconds=policy.connect_seconds,
+                write_seconds=policy.write_seconds, upload_seconds=policy.upload_seconds,
+                damp_seconds=policy.damp_seconds,
                 backoff_seconds=(policy.reopen_seconds, policy.reopen_limit_seconds),
             )
             for url in urls

@@ -12,12 +12,12 @@ import errno
 import json
 import random
 import re
+import socket as sockets
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import cache
 from http.cookiejar import CookieJar
-from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 import httpx
@@ -27,8 +27,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from websockets.http11 import Response
 
 from comfy_fsm.errors import BadServerUrl, ClientClosed, ClientError
+from comfy_fsm.live.arrivals import Answer, Down, Heard, NoAnswer, Refused, Stream, Up
 from comfy_fsm.live.asks import Ask
+from comfy_fsm.live.deadlines import PIECE, Silence
 from comfy_fsm.live.redact import MIN_SECRET
+from comfy_fsm.live.streaming import LONG, Reduced, TooMuch, Unreadable, reads
 
 MAX_BODY = 64 * 1024 * 1024  # bytes of an answer; a history entry with its graph is a few hundred thousand
 FRAME_LIMIT = 64 * 1024 * 1024  # bytes of a frame; the library's own limit of 1 MiB kills sockets (F20)
@@ -40,59 +43,12 @@ HELLO = '{"type":"feature_flags","data":{"supports_preview_metadata":true}}'
 """The first frame of a client: previews then tell their prompt (P7)."""
 _HARMLESS = frozenset({"accept", "accept-language", "user-agent", "referer", "origin", "cache-control"})
 """Headers whose values are no secret."""
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=8)  # who asks bounds how much at once
+_UNSENT = getattr(sockets, "TCP_NOTSENT_LOWAT", None)  # where there is such an option
+_SOCKET_OPTIONS = [(sockets.IPPROTO_TCP, _UNSENT, PIECE)] if _UNSENT is not None else []
+"""What was handed over is then on its way: the kernel holds back but a piece, or silence would begin too early."""
 _PORTS = {"http": 80, "https": 443}
 _REFUSED = f"[Errno {errno.ECONNREFUSED}]"  # as asyncio tells it of a name with several addresses: in a text alone
-
-
-class Answer(NamedTuple):
-    """What came back, whatever it is."""
-
-    status: int
-    body: bytes
-    retry_after: float | None = None
-    content_type: str = ""
-
-
-class Stream(NamedTuple):
-    """An answer whose body comes in pieces."""
-
-    status: int
-    content_type: str
-    chunks: AsyncIterator[bytes]
-
-
-class Up(NamedTuple):
-    """The socket is open, for the `conn`th time; our first frame was sent."""
-
-    conn: int
-
-
-class Down(NamedTuple):
-    """The socket ended: by the other side's code, by our own, or by 1006 where nobody gave any."""
-
-    code: int
-    reason: str
-    conn: int
-
-
-class Refused(NamedTuple):
-    """No socket was opened: by an HTTP status, or 0 where none came. `passing`: to try again may well succeed."""
-
-    status: int
-    retry_after: float | None
-    reason: str
-    passing: bool
-
-
-Heard = str | bytes | Up | Down | Refused
-
-
-class NoAnswer(Exception):
-    """No answer came; `name` says why, in one word. Never leaves this project."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
 
 
 class Comfy:
@@ -106,6 +62,9 @@ class Comfy:
         ssl_context: ssl.SSLContext | None = None,
         trust_env: bool = False,
         deadline_seconds: float = 30.0,
+        connect_seconds: float = 10.0,
+        write_seconds: float = 30.0,
+        upload_seconds: float | None = None,
         max_body: int = MAX_BODY,
         frame_limit: int = FRAME_LIMIT,
         ping_seconds: float = 20.0,
@@ -124,6 +83,9 @@ class Comfy:
         self._ssl = tls
         self._trust_env = trust_env
         self._deadline = deadline_seconds
+        self._connect = connect_seconds
+        self._write = write_seconds
+        self._upload = upload_seconds
         self._max_body = max_body
         self._frame_limit = frame_limit
         self._ping = ping_seconds
@@ -141,9 +103,15 @@ class Comfy:
             cookies=self._jar,
             verify=self._ssl,
             trust_env=self._trust_env,
-            timeout=self._deadline,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=8),  # who asks bounds how much at once
+            timeout=httpx.Timeout(self._deadline, connect=self._connect, write=self._write),
+            limits=_LIMITS,
             follow_redirects=False,
+            transport=None if self._trust_env else self._transport(),  # one of ours would go past the proxies
+        )
+
+    def _transport(self) -> httpx.AsyncHTTPTransport:
+        return httpx.AsyncHTTPTransport(
+            verify=self._ssl, trust_env=False, limits=_LIMITS, socket_options=_SOCKET_OPTIONS
         )
 
     async def close(self) -> None:
@@ -178,25 +146,39 @@ class Comfy:
 
     async def _ask(self, ask: Ask, deadline: float | None, **content: object) -> Answer:
         body = bytearray()
+        seconds, sends = self._deadline if deadline is None else deadline, ask.method != "GET"
+        silence = Silence(seconds, self._write, self._upload if sends else None)
         try:
-            async with (
-                asyncio.timeout(self._deadline if deadline is None else deadline),
-                self._open(ask, **content) as response,
-            ):
+            async with silence, self._open(ask, silence if sends else None, **content) as response:
+                reduced: Reduced | None = None
                 async for chunk in response.aiter_raw():
+                    silence.read(0 if sends else len(chunk))
+                    if reduced is not None:
+                        await reduced.take(chunk)
+                        continue
                     body += chunk
-                    if len(body) > self._max_body:
+                    if len(body) > min(LONG, self._max_body) and response.status_code == 200 and reads(ask.path):
+                        reduced = Reduced(ask.path, self._max_body)
+                        await reduced.take(bytes(body))
+                    elif len(body) > self._max_body:
                         raise NoAnswer("TooLarge")
+                kept = reduced.close() if reduced is not None else bytes(body)
         except TimeoutError:
             raise NoAnswer("Deadline") from None
+        except TooMuch:
+            raise NoAnswer("TooLarge") from None
+        except Unreadable as error:
+            raise NoAnswer("Unreadable", str(error)) from None
         headers = response.headers
-        wait = _retry_after(headers.get("retry-after"))
-        return Answer(response.status_code, bytes(body), wait, headers.get("content-type", ""))
+        wait, kind = _retry_after(headers.get("retry-after")), headers.get("content-type", "")
+        return Answer(response.status_code, kept, wait, kind, headers.get("location", ""))
 
     @asynccontextmanager
-    async def _open(self, ask: Ask, **content: object) -> AsyncIterator[httpx.Response]:
+    async def _open(
+        self, ask: Ask, silence: Silence | None = None, **content: object
+    ) -> AsyncIterator[httpx.Response]:
         try:
-            response = await self._begin(ask, content)
+            response = await self._begin(ask, silence, content)
             try:
                 if response.headers.get("content-encoding", "identity") != "identity":
                     raise NoAnswer("Encoded")
@@ -204,9 +186,9 @@ class Comfy:
             finally:
                 await response.aclose()
         except (httpx.HTTPError, httpx.InvalidURL, httpx.CookieConflict) as error:
-            raise NoAnswer(_name(error)) from error
+            raise NoAnswer(_name(error), str(error)) from error
 
-    async def _begin(self, ask: Ask, content: dict[str, object]) -> httpx.Response:
+    async def _begin(self, ask: Ask, silence: Silence | None, content: dict[str, object]) -> httpx.Response:
         """The answer without its body. A pool that died is replaced; a GET is then sent again, a POST never (P11)."""
         for last in (ask.method != "GET", True):
             if self._closed:
@@ -214,6 +196,8 @@ class Comfy:
             pool = self._pool
             try:
                 request = pool.build_request(ask.method, self.url + ask.path, **content)  # type: ignore[arg-type]
+                if silence is not None:
+                    request.stream = _Sending(request.stream, silence)
                 return await pool.send(request, stream=True)
             except RuntimeError as error:  # of a loop that ended, or closed by whoever else
                 if pool is self._pool:
@@ -275,7 +259,7 @@ class Comfy:
             compression=None,
             proxy=True if self._trust_env else None,
             ssl=self._ssl if self.url.startswith("https") else None,
-            open_timeout=self._deadline,
+            open_timeout=self._connect,
             ping_interval=self._ping,
             ping_timeout=3 * self._ping,  # a server that loads a model answers late, and is not gone (P8)
             close_timeout=CLOSING,
@@ -312,6 +296,18 @@ class Comfy:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._woken.wait()
+
+
+class _Sending(httpx.AsyncByteStream):
+    """A body that is handed over piece by piece: what moves is not cut."""
+
+    def __init__(self, content: object, silence: Silence) -> None:
+        assert isinstance(content, httpx.AsyncByteStream)
+        self._content = content
+        self._silence = silence
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._silence.sending(aiter(self._content))
 
 
 class _Connect(connect):
@@ -378,10 +374,14 @@ def _retry_after(header: str | None) -> float | None:
 
 def _refusal(error: Exception, passing: bool) -> Refused:
     if not isinstance(error, InvalidStatus):
-        return Refused(0, None, _name(error), passing)
-    status = error.response.status_code
-    waits = [_retry_after(value) for value in error.response.headers.get_all("Retry-After")]
-    return Refused(status, waits[0] if waits else None, f"HTTP {status}", passing or status == 429)
+        name = _name(error)
+        passing = passing and name != "SSLCertVerificationError"
+        return Refused(0, None, name, passing, detail="" if name == "ConnectError" else str(error))
+    status, headers = error.response.status_code, error.response.headers
+    waits = [_retry_after(value) for value in headers.get_all("Retry-After")]
+    places = headers.get_all("Location")
+    place = places[0] if places else ""
+    return Refused(status, waits[0] if waits else None, f"HTTP {status}", passing or status == 429, place)
 
 
 def _name(error: BaseException) -> str:

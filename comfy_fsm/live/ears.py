@@ -12,7 +12,8 @@ from collections.abc import Callable
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core import wire
 from comfy_fsm.errors import HandshakeRefused, ServerUnreachable
-from comfy_fsm.live.comfy import Comfy, Down, Refused, Up
+from comfy_fsm.live.arrivals import Down, Refused, Up
+from comfy_fsm.live.comfy import Comfy
 from comfy_fsm.live.recorder import Recorder
 from comfy_fsm.live.redact import Redactor
 from comfy_fsm.live.rows import MAX_LINE

@@ -19,9 +19,10 @@ from comfy_fsm.core.figures import Figures, Reading
 from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.task import Task
+from comfy_fsm.live.arrivals import Answer
 from comfy_fsm.live.asking import Asking
 from comfy_fsm.live.asks import Ask
-from comfy_fsm.live.comfy import Answer, Comfy
+from comfy_fsm.live.comfy import Comfy
 from comfy_fsm.live.ears import Ear
 from comfy_fsm.live.log import Log, MemoryLog
 from comfy_fsm.live.recorder import Noted, Recorder, refold

@@ -1,0 +1,64 @@
+"""What arrives from a server, as values: answers, the openings and ends of sockets, and that nothing arrived."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+
+class Answer(NamedTuple):
+    """What came back, whatever it is; `location` is where a redirect points to."""
+
+    status: int
+    body: bytes
+    retry_after: float | None = None
+    content_type: str = ""
+    location: str = ""
+
+
+class Stream(NamedTuple):
+    """An answer whose body comes in pieces."""
+
+    status: int
+    content_type: str
+    chunks: AsyncIterator[bytes]
+
+
+class Up(NamedTuple):
+    """The socket is open, for the `conn`th time; our first frame was sent."""
+
+    conn: int
+
+
+class Down(NamedTuple):
+    """The socket ended: by the other side's code, by our own, or by 1006 where nobody gave any."""
+
+    code: int
+    reason: str
+    conn: int
+
+
+class Refused(NamedTuple):
+    """No socket was opened: by an HTTP status, or 0 where none came. `passing`: to try again may well succeed.
+
+    `location` is where a redirect points to, `detail` what the library said of a connection that failed.
+    """
+
+    status: int
+    retry_after: float | None
+    reason: str
+    passing: bool
+    location: str = ""
+    detail: str = ""
+
+
+Heard = str | bytes | Up | Down | Refused
+
+
+class NoAnswer(Exception):
+    """No answer came; `name` says why, in one word, `detail` in those of a library. Never leaves this project."""
+
+    def __init__(self, name: str, detail: str = "") -> None:
+        super().__init__(name)
+        self.name = name
+        self.detail = detail

@@ -1,0 +1,58 @@
+"""A deadline for silence: it moves as long as bytes move, whichever way they go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Self
+
+PIECE = 64 * 1024
+"""Bytes that are handed over at a time: each has a deadline of its own."""
+SLOWEST = 64 * 1024
+"""Bytes a second that an answer must bring on the whole, once its first deadline is over: a drip is not progress."""
+
+
+class Silence:
+    """Raises TimeoutError after `answer` seconds in which nothing was read, or `writing` in which nothing was taken.
+
+    What is sent has no other limit but `total`, where that is given; what is read must keep a pace, too.
+    """
+
+    def __init__(self, answer: float, writing: float, total: float | None = None) -> None:
+        self._answer = answer
+        self._writing = writing
+        self._total = total
+        self._end = float("inf")
+        self._slow = 0.0
+        self._timeout = asyncio.timeout(None)
+
+    async def __aenter__(self) -> Self:
+        self._now = asyncio.get_running_loop().time
+        self._slow = self._now() + self._answer
+        self._end = self._now() + self._total if self._total is not None else float("inf")
+        await self._timeout.__aenter__()
+        self._move(self._slow)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._timeout.__aexit__(kind, error, trace)
+
+    async def sending(self, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The same content in small pieces: each must be taken within `writing`, the last one starts `answer`."""
+        async for part in content:
+            for start in range(0, len(part), PIECE):
+                self._move(self._now() + self._writing)
+                yield part[start : start + PIECE]
+        self._slow = self._now() + self._answer
+        self._move(self._slow)
+
+    def read(self, size: int) -> None:
+        """So many bytes of the answer came."""
+        self._slow += size / SLOWEST
+        self._move(min(self._now() + self._answer, self._slow))
+
+    def _move(self, when: float) -> None:
+        self._timeout.reschedule(min(when, self._end))

@@ -1,0 +1,200 @@
+"""Answers that are too long to be held: read as they come, without the graphs in them. The only door to ijson.
+
+A queue or a history repeats every prompt whole, with the pictures that are written into it: hundreds of megabytes, of
+which a verdict needs the ids, the outputs and the messages. So long an answer is parsed piece by piece, and what
+nobody reads is dropped on the way; what is kept is whole. Memory is bounded, the answer is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from decimal import Decimal
+from typing import Any
+
+LONG = 1024 * 1024
+"""Bytes of an answer from which on it is read this way; shorter ones are kept as they came."""
+MAX_KEPT = 64 * 1024 * 1024
+"""Bytes that may be kept of one answer."""
+MAX_TEXT = 32 * 1024 * 1024
+"""Bytes between two tokens: one text, which the parser holds in memory."""
+MAX_DEPTH = 4_000
+_VALUE = 64  # bytes that a kept number, name or bracket counts for
+_ENCODED = re.compile(rb"[A-Za-z0-9+/=_-]{1024,}")  # what is inside a text that nobody reads: a picture in base64
+_STANDING_IN = {b"NaN": b"4.0404040404e-3030", b"Infinity": b"4.0404040404e-3031"}  # Python writes them, JSON has none
+_NO_NUMBERS = frozenset(Decimal(number.decode()) for number in _STANDING_IN.values())
+_WORDS = re.compile(rb"NaN|Infinity")
+_BEFORE, _AFTER = (b"[", b":", b",", b" ", b"\n", b"-"), (b"]", b",", b"}", b" ", b"\n")
+_PIECE = 16 * 1024  # bytes: some thousand tokens, a millisecond or two
+_TAIL = 16  # bytes held back, so that none of those is cut in two
+_DEEPER = {"start_map": 1, "start_array": 1, "end_map": -1, "end_array": -1}
+_RECORD = frozenset({"prompt", "outputs", "status"})
+_ECHOES = frozenset({"current_inputs", "current_outputs"})
+_ROUTES = re.compile(r"/(queue|history|history_v2|jobs)(?:/([^/]*))?/?$")
+_Path = tuple[str | int, ...]
+
+
+class TooMuch(Exception):
+    """Even what must be kept is too large, or nested too deeply; in one word."""
+
+
+class Unreadable(Exception):
+    """It is no JSON."""
+
+
+def reads(path: str) -> bool:
+    """Whether answers to this path may be long and hold what nobody needs."""
+    return _ROUTES.search(path.partition("?")[0]) is not None
+
+
+class Reduced:
+    """One answer to this path: `feed` it as it comes, then take what is left of it."""
+
+    def __init__(self, path: str, most: int = MAX_KEPT) -> None:
+        import ijson  # type: ignore[import-untyped]  # here, since most answers are short and most processes meet no other
+
+        found = _ROUTES.search(path.partition("?")[0])
+        self._kind, one = (found[1], bool(found[2])) if found else ("", False)
+        self._one_job = self._kind == "jobs" and one
+        self._events: list[tuple[str, Any]] = ijson.sendable_list()
+        self._parser = ijson.basic_parse_coro(self._events)
+        self._builder = ijson.common.ObjectBuilder()
+        self._wrong: type[Exception] = ijson.JSONError
+        self._most = most
+        self._path: list[str | int] = []
+        self._skipped = self._kept = self._since = 0
+        self._tail = b""
+
+    async def take(self, chunk: bytes) -> None:
+        """Feed it in pieces so small that nobody else waits for long; raises TooMuch or Unreadable."""
+        for start in range(0, len(chunk), _PIECE):
+            self.feed(chunk[start : start + _PIECE])
+            await asyncio.sleep(0)
+
+    def feed(self, chunk: bytes) -> None:
+        """Raises TooMuch or Unreadable."""
+        if self._skipped and self._tail.isalnum() and (run := _ENCODED.match(chunk)) is not None:
+            chunk = chunk[run.end() :]  # a picture that goes on from the piece before, in what is skipped
+        chunk, self._tail = _without_tail(_readable(self._tail + chunk))
+        if chunk:  # an empty one would be the end
+            self._parse(chunk)
+
+    def close(self) -> bytes:
+        """What is left of it, as JSON; raises TooMuch or Unreadable."""
+        self._parse(_readable(self._tail + b" "))
+        try:
+            self._parser.close()
+        except self._wrong as error:
+            raise Unreadable(str(error)) from None
+        self._take()
+        return json.dumps(self._builder.value, default=_number).encode()
+
+    def _parse(self, chunk: bytes) -> None:
+        self._since += len(chunk)
+        try:
+            self._parser.send(chunk)
+        except self._wrong as error:
+            raise Unreadable(str(error)) from None
+        self._take()
+        if self._since > MAX_TEXT or self._kept > self._most:
+            raise TooMuch
+
+    def _take(self) -> None:
+        """What was parsed: counted where it is skipped, else told to the builder."""
+        if not self._events:
+            return
+        self._since = 0
+        for event, value in self._events:
+            if self._skipped:  # a few million times in a long answer
+                if event in _DEEPER:
+                    self._skipped += _DEEPER[event]
+                    if not self._skipped:
+                        self._put(event, value)
+            elif event in ("start_map", "start_array"):
+                self._begin(event)
+            elif event in _DEEPER:
+                self._path.pop()
+                self._put(event, value)
+            elif event == "map_key":
+                self._path[-1] = value
+                self._put(event, value)
+            else:
+                self._place()
+                self._put(*((event, value) if not self._drops(tuple(self._path), False) else ("null", None)))
+        self._events.clear()
+        if max(self._skipped, len(self._path)) > MAX_DEPTH:
+            raise TooMuch
+
+    def _begin(self, event: str) -> None:
+        self._place()
+        self._put(event, None)
+        if self._drops(tuple(self._path), True):
+            self._skipped = 1
+        else:
+            self._path.append("" if event == "start_map" else -1)
+
+    def _place(self) -> None:
+        """Where the next value of a list stands."""
+        if self._path and isinstance(self._path[-1], int):
+            self._path[-1] += 1
+
+    def _put(self, event: str, value: Any) -> None:
+        if isinstance(value, str):
+            self._kept += len(value)
+            value = _as_it_came(value)
+        self._kept += _VALUE
+        self._builder.event(event, value)
+
+    def _drops(self, path: _Path, container: bool) -> bool:
+        """What no verdict, no output and no mark of ours needs."""
+        if path and path[-1] in _ECHOES:
+            return True
+        match self._kind, path:
+            case "queue", (str(), int(), *rest):
+                return _of_item(rest, container)
+            case "history" | "history_v2", (str(), str(name), *rest):
+                return name not in _RECORD or (name == "prompt" and _of_item(rest, container))
+            case "jobs", _:
+                rest = list(path) if self._one_job else list(path[2:])
+                return container and rest[:1] == ["workflow"]
+        return False
+
+
+def _of_item(place: list[str | int], container: bool) -> bool:
+    """Of a prompt as queue and history list it: its graph, and of `extra_data` all but what stands there by itself."""
+    match place:
+        case [2 | "prompt"]:
+            return True
+        case [3 | "extra_data", _]:
+            return container
+    return False
+
+
+def _without_tail(text: bytes) -> tuple[bytes, bytes]:
+    return (text[:-_TAIL], text[-_TAIL:]) if len(text) > _TAIL else (b"", text)
+
+
+def _readable(text: bytes) -> bytes:
+    """With numbers in place of what Python writes for numbers that JSON has not."""
+    return _WORDS.sub(_stand_in, text)
+
+
+def _stand_in(found: re.Match[bytes]) -> bytes:
+    start, end = found.span()
+    alone = found.string[start - 1 : start] in _BEFORE and found.string[end : end + 1] in _AFTER
+    return _STANDING_IN[found[0]] if alone else found[0]
+
+
+def _as_it_came(text: str) -> str:
+    """A text in which such a word stood is no number, and gets it back."""
+    if "4.0404040404e-303" in text:
+        for word, number in _STANDING_IN.items():
+            text = text.replace(number.decode(), word.decode())
+    return text
+
+
+def _number(value: object) -> float | None:
+    if not isinstance(value, Decimal):
+        raise TypeError(type(value).__name__)
+    return float(value) if abs(value) not in _NO_NUMBERS else None
