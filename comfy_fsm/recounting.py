@@ -8,7 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator
 
-from comfy_fsm.core.effects import Output
+from comfy_fsm.core.effects import Output, Text
 from comfy_fsm.core.recovered import Case, Consistency, Fetched, Recovered, Recovery
 from comfy_fsm.core.showing import Has, Showing
 from replay.report.harmless import harmless
@@ -48,7 +48,7 @@ def _task(task: Recovered) -> Iterator[str]:
     if task.server != task.bound:
         yield from _wrapped(f"now bound to {harmless(task.server, 200)}")
     yield from _wrapped(task.case.so if task.name != "unnamed" else f"{task.case.so}: {harmless(task.bound, 200)}")
-    yield from _files(task.outputs)
+    yield from _results(task.outputs, task.texts)
     yield from _next(task.case)
 
 
@@ -77,7 +77,7 @@ def history(found: Fetched) -> Iterator[str]:
         yield from _wrapped(f"error: {harmless(told)}")
     if showing.says_nothing:
         yield from _wrapped(harmless(showing.why))
-    yield from _files(showing.outputs)
+    yield from _results(showing.outputs, showing.texts, showing.left_out)
     yield from _next(found.case)
 
 
@@ -101,7 +101,7 @@ def _place(server: str) -> str:
 
 def _what(showing: Showing) -> str:
     if showing.has == "recorded":
-        files = len(showing.outputs)
+        files = len(showing.outputs) + len(showing.texts)
         outputs = f", {files} output{'s' * (files != 1)}" if files else ""
         return f"{_SHOWN['recorded']}: {showing.outcome or 'it does not say how it ended'}{outputs}"
     said = _SHOWN[showing.has]
@@ -112,13 +112,15 @@ def _next(case: Case) -> list[str]:
     return _wrapped(f"next: {case.next}") if case.next else []
 
 
-def _files(outputs: Iterable[Output]) -> Iterator[str]:
-    files = list(outputs)
+def _results(outputs: Iterable[Output], texts: Iterable[Text], left_out: int = 0) -> Iterator[str]:
+    files, words = list(outputs), list(texts)
     for output in files[:FILES]:
-        name = "/".join(part for part in (output.type, output.subfolder, output.filename) if part)
-        yield f"  output of node {harmless(output.node, 40)}: {harmless(name)}"
-    if len(files) > FILES:
-        yield f"  and {len(files) - FILES:,} more outputs"
+        yield f"  output of node {harmless(output.node, 40)}: {harmless(output.path)}"
+    for text in words[:FILES]:
+        yield f"  text of node {harmless(text.node, 40)}: {harmless(text.text)}"
+    more = len(files[FILES:]) + len(words[FILES:]) + left_out
+    if more:
+        yield f"  and {more:,} more outputs"
 
 
 def _wrapped(text: str, hang: int = 4) -> list[str]:

@@ -223,7 +223,7 @@ def test_a_log_that_a_live_process_writes_is_judged_as_far_as_it_goes(tmp_path: 
         "    async with await Log.open(sys.argv[1]) as log:\n"
         "        await log.append(*sys.stdin.buffer.read().splitlines())\n"
         "        print('written', flush=True)\n"
-        "        while True: await log.append(b'{\"at\":1795006001,\"kind\":\"tick\"}')\n"
+        '        while True: await log.append(b\'{"at":1795006001,"kind":"tick"}\')\n'
         "asyncio.run(main())\n"
     )
     with subprocess.Popen(

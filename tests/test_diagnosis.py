@@ -309,7 +309,7 @@ STORIES: dict[str, tuple[Story, State, str]] = {
 }  # fmt: skip
 
 
-NO_CAUSE = list(STORIES)[list(STORIES).index("moved on, refused"):]
+NO_CAUSE = list(STORIES)[list(STORIES).index("moved on, refused") :]
 
 
 @pytest.mark.parametrize("name", STORIES)
@@ -368,6 +368,8 @@ ADVICE = {
     "history-early": "Retry",
     "history-incomplete": "do not take it for a success",
     "partial-accept": "Read node_errors",
+    "outputs-cut": "Raise outputs",
+    "images-missed": "socket open from start to end",
     "stale-status": "Judge by status.messages",
     "undecodable": "verify over HTTP",
     "clock-step": "not to be trusted",
@@ -386,6 +388,8 @@ STEPS = {  # what must be done about it now, beside the general advice
     "unverified": ("Look whether its files are there", None),
     "unresolved": ("", "recover"),
     "partial-accept": ("node_errors", None),
+    "outputs-cut": ("with a higher bound", None),
+    "images-missed": ("from start to end", None),
     "out-of-order": ("reorders frames", None),
 }
 LOUD = {code for code, row in CODES.items() if row.severity is not Severity.NOTE}
@@ -609,7 +613,16 @@ def test_an_id_that_means_something_to_a_shell_is_in_no_command(prompt_id: str) 
 
 
 SAFE = ["http://127.0.0.1:8188", "https://comfy.example.org/b-1", "http://[::1]:8188", "http://host_1"]
-UNSAFE = ["http://a$(reboot)", "http://a;b", "-rf", "http://a b", "file:///etc", "http://u:p@a", "http://a/?q=*", "http://a\n"]
+UNSAFE = [
+    "http://a$(reboot)",
+    "http://a;b",
+    "-rf",
+    "http://a b",
+    "file:///etc",
+    "http://u:p@a",
+    "http://a/?q=*",
+    "http://a\n",
+]
 
 
 @pytest.mark.parametrize("server", SAFE + UNSAFE)

@@ -97,9 +97,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[subprocess.Comple
 
 
 @pytest.mark.parametrize("index", range(len(BLOCKS)), ids=[str(block) for block in BLOCKS])
-def test_a_block_does_what_its_page_says(
-    index: int, outcomes: list[subprocess.CompletedProcess[bytes] | None]
-) -> None:
+def test_a_block_does_what_its_page_says(index: int, outcomes: list[subprocess.CompletedProcess[bytes] | None]) -> None:
     block, outcome = BLOCKS[index], outcomes[index]
     if outcome is None:
         return

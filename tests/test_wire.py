@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 from pathlib import Path
 
@@ -229,6 +230,9 @@ def binary(payload: bytes) -> dict[str, object]:
     assert (read.at, read.window, read.server, read.conn) == (1.5, "w", "http://s", 4)
     data = json.loads(line)["data"]
     assert data.pop("bytes") == len(payload)
+    image = wire.image_of(payload)
+    assert data.pop("size", None) == (len(image) if image is not None else None)
+    assert data.pop("digest", None) == (hashlib.sha256(image).hexdigest() if image is not None else None)
     metadata = data.get("metadata", {})
     assert (read.data.metadata.prompt_id if read.data.metadata else None) == metadata.get("prompt_id")
     return data

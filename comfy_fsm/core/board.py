@@ -11,7 +11,7 @@ from collections.abc import Callable
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.answers import fold_no_answer, fold_request, fold_response, give_up_questions
 from comfy_fsm.core.backlog import Backlog
-from comfy_fsm.core.effects import AnyEffect, Deliver, Warn
+from comfy_fsm.core.effects import AnyEffect, Deliver, Output, Warn
 from comfy_fsm.core.findings import CODES, Finding
 from comfy_fsm.core.hearing import fold_binary, fold_message, report_stranger
 from comfy_fsm.core.ledger import Ledger, Server
@@ -108,6 +108,11 @@ class Board:
     def places(self) -> list[Server]:
         """All of them, in order of first sight."""
         return self._ledger.each_server()
+
+    @property
+    def imaged(self) -> tuple[Task, Output] | None:
+        """The task that keeps the image of the last binary frame, and as what; None where it was a preview."""
+        return self._ledger.imaged
 
     @property
     def position(self) -> int:

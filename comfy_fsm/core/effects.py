@@ -16,6 +16,28 @@ class Output(Struct, frozen=True, gc=False):
     filename: str
     subfolder: str = ""
     type: str = ""
+    by_socket: bool = False
+    """It came over the socket alone: nobody can fetch it again, and the name is ours."""
+    size: int | None = None
+    """Its bytes, where that is known: of what came over the socket."""
+    digest: str = ""
+    """Their SHA-256, in hexadecimal digits."""
+
+    @property
+    def path(self) -> str:
+        """Type, folder and name, to be shown: `output/mesh/m.glb`."""
+        return "/".join(part for part in (self.type, self.subfolder, self.filename) if part)
+
+
+class Text(Struct, frozen=True, gc=False):
+    """A text that a node showed: a caption, an answer, a value."""
+
+    node: str
+    kind: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class Failure(Struct, frozen=True, gc=False):
@@ -36,6 +58,11 @@ class Result(Struct, frozen=True, gc=False):
     state: str
     outputs: tuple[Output, ...] = ()
     error: Failure | None = None
+    texts: tuple[Text, ...] = ()
+    left_out: int = 0
+    """Outputs and texts beyond the bounds of the policy: they are not here."""
+    missed: tuple[str, ...] = ()
+    """Nodes that send their images over the socket, and whose images did not all come: they are gone."""
 
 
 class Effect(Struct, frozen=True, gc=False, tag=True):

@@ -5,13 +5,14 @@ Every type here reads the forms of every version, and the shortened forms that a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from msgspec import Raw, Struct
 
 from comfy_fsm.core import wire
-from comfy_fsm.core.effects import Failure, Output
+from comfy_fsm.core.effects import Failure
 from comfy_fsm.core.machine import Signal, State
 from comfy_fsm.core.observations import FailureData
 
@@ -34,8 +35,11 @@ class Node(Struct, frozen=True):
     """One node of a graph; an input that is a list of two is a link: [node, slot]."""
 
     inputs: dict[str, object] = {}
+    class_type: object = None
 
 
+_BY_SOCKET = re.compile(r"(?!.*load)(?=.*image).*web_?socket", re.IGNORECASE)
+"""Classes of nodes that send images over the socket, as SaveImageWebsocket does, in the same frames as previews."""
 MARK = "comfy_fsm"
 """Where in `extra_data` our clients leave the prompt id of their choice: every version keeps it there (P10)."""
 
@@ -66,6 +70,12 @@ class Submission(Struct, frozen=True):
             return set(self.partial_execution_targets)
         links = (value for node in self.prompt.values() for value in node.inputs.values() if type(value) is list)
         return self.prompt.keys() - {str(link[0]) for link in links if len(link) == 2}
+
+    def image_nodes(self) -> set[str]:
+        """The nodes whose images come over the socket, and from nowhere else."""
+        classes = ((name, node.class_type) for name, node in self.prompt.items())
+        found = {name for name, kind in classes if isinstance(kind, str) and _BY_SOCKET.match(kind[:200])}
+        return found & set(self.partial_execution_targets) if self.partial_execution_targets else found
 
     def must_run(self) -> set[str]:
         """Each node leads to a sink, so all must run; not so where only some outputs are wanted."""
@@ -318,20 +328,6 @@ def failure_of(data: FailureData) -> Failure:
     return Failure(
         type=data.exception_type, message=data.exception_message, node_id=data.node_id, node_type=data.node_type
     )
-
-
-def outputs_of(outputs: Mapping[str, object] | None, limit: int) -> tuple[Output, ...]:
-    """The files that a record or a message names, at most `limit`; texts and numbers are no files."""
-    found: list[Output] = []
-    for node, kinds in (outputs or {}).items():
-        for kind, items in kinds.items() if isinstance(kinds, dict) else ():
-            for item in items if isinstance(items, list) else ():
-                if isinstance(item, dict) and isinstance(item.get("filename"), str) and len(found) < limit:
-                    subfolder, type_ = (x if isinstance(x := item.get(f), str) else "" for f in ("subfolder", "type"))
-                    found.append(
-                        Output(node=node, kind=kind, filename=item["filename"], subfolder=subfolder, type=type_)
-                    )
-    return tuple(found)
 
 
 def executed_output(raw: Raw) -> dict[str, object] | None:

@@ -366,6 +366,10 @@ NEXT: tuple[StepRow, ...] = (
             "Mend its progress callback: it caused its own call, and was cut off."),
     StepRow(_ANY, _found("partial-accept"), "",
             "Read node_errors in the answer to its POST: these outputs never come. Mend them if they are wanted."),
+    StepRow(_ANY, _found("outputs-cut"), "",
+            "Fetch what is not in its result from {c.server} by hand, or follow it with a higher bound in the Policy."),
+    StepRow(_ANY, _found("images-missed"), "",
+            "Run it again, with the socket of {c.window} open from start to end: what it sent is gone."),
     StepRow(_ANY, _found("out-of-order"), "",
             "Look for what reorders frames between {c.server} and {c.window}: a proxy, a recorder."),
 )  # fmt: skip

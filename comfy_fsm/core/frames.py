@@ -66,6 +66,8 @@ def _executing(ledger: Ledger, socket: Socket, task: Task, position: int, at: fl
         return
     if not task.settled:
         task.reach((data.node,), ledger.policy.outputs)
+        if task.imaging is not None:
+            task.imaging.node = data.node
     run(ledger, task, "executing", position, at)
 
 
@@ -84,8 +86,11 @@ def _null(ledger: Ledger, socket: Socket, task: Task, position: int, at: float) 
 def _executed(ledger: Ledger, socket: Socket, task: Task, position: int, at: float, data: seen.ExecutedData) -> None:
     if data.node is not None and not task.settled:
         output = bytes(data.output)
-        if output != b"null" and len(task.announced) < ledger.policy.outputs:
-            task.announced[data.node] = output
+        if output != b"null":
+            if data.node in task.announced or len(task.announced) < ledger.policy.outputs:
+                task.announced[data.node] = output
+            else:
+                task.unannounced += 1
         task.reach((data.node,), ledger.policy.outputs)
         task.finish_nodes((data.node,), ledger.policy.outputs)
         if task.sinks is not None and not task.sinks and task.phase <= _RUN:

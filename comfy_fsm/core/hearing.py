@@ -8,6 +8,7 @@ from __future__ import annotations
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.evidence import BLOCKED
 from comfy_fsm.core.frames import SAYS, run
+from comfy_fsm.core.images import image_in
 from comfy_fsm.core.ledger import Ledger, Socket
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.settling import catch_up
@@ -52,14 +53,18 @@ def _step_back(ledger: Ledger, socket: Socket, position: int, o: seen.Message) -
 
 
 def fold_binary(ledger: Ledger, position: int, o: seen.Binary) -> None:
-    """A preview with metadata names its prompt; one without is nobody's (P7)."""
+    """A preview with metadata names its prompt; one without is nobody's (P7), be it the result of what runs."""
     socket = ledger.socket(o.server, o.window)
     socket.read_to = o.at
-    metadata = o.data.metadata
+    metadata, task = o.data.metadata, socket.running
     if metadata is not None and metadata.prompt_id is not None:
         task = _whose(ledger, socket, position, o, metadata.prompt_id)
         if task is not None:
             run(ledger, task, "preview", position, o.at)
+    ledger.imaged = None
+    if task is not None and task.imaging is not None and not task.settled:
+        image = image_in(task.imaging, o.data, ledger.policy)
+        ledger.imaged = (task, image) if image is not None else None
 
 
 def replay_waiting(ledger: Ledger, task: Task) -> None:

@@ -12,7 +12,7 @@ from itertools import islice
 from msgspec import Struct, field
 
 from comfy_fsm.core.backlog import Backlog
-from comfy_fsm.core.effects import AnyEffect
+from comfy_fsm.core.effects import AnyEffect, Output
 from comfy_fsm.core.findings import CODES, Finding, Severity
 from comfy_fsm.core.machine import FINAL
 from comfy_fsm.core.observations import Binary, Message
@@ -205,6 +205,8 @@ class Ledger:
         self._timers: list[tuple[float, int, Task]] = []
         self.overdue: list[Task] = []
         self.backlog = Backlog(policy.jobs, policy.acts)
+        self.imaged: tuple[Task, Output] | None = None
+        """What the last binary frame was, if it was an image that a task keeps."""
 
     # servers, sockets, tasks
 

@@ -120,11 +120,19 @@ Frame = (
 
 class BinaryMetadata(Struct, frozen=True, gc=False, omit_defaults=True):
     prompt_id: str | None = None
+    node_id: object = None
+    image_type: object = None
 
 
 class BinaryData(Struct, frozen=True, gc=False, omit_defaults=True):
+    """`size` and `digest` are of the image in it; a recorder may leave out all but `event`."""
+
     event: int = 0
     metadata: BinaryMetadata | None = None
+    bytes: object = None
+    format: object = None
+    size: object = None
+    digest: object = None
 
 
 class CloseData(Struct, frozen=True, gc=False, omit_defaults=True):

@@ -60,8 +60,12 @@ class Policy(Struct, frozen=True, kw_only=True):
     """Signals remembered of one task."""
     lines: int = 8
     """Lines cited by one finding; the rest is counted."""
-    outputs: int = 1_000
-    """Output files remembered of one task."""
+    outputs: int = 50_000
+    """Files of one task that are kept, and texts: each frame of a long video may be one. What is cut is a finding."""
+    text_characters: int = 8 * 1024 * 1024
+    """Characters of all texts of one task that are kept."""
+    image_bytes: int = 4 * 1024 * 1024 * 1024
+    """Bytes of the images of one task that came over the socket: a client keeps them, on the disk, until it closes."""
     findings: int = 100_000
     """Findings from which on further notes are only counted; errors and warnings are always kept."""
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from comfy_fsm.core.effects import Output
+from comfy_fsm.core.effects import Output, Text
 from comfy_fsm.core.machine import FINAL, RECOVERABLE, Signal, State
 from comfy_fsm.core.showing import Showing
 from comfy_fsm.core.task import Task
@@ -81,6 +81,7 @@ class Recovered(Struct, frozen=True):
     """Which of the cases it is."""
     showings: tuple[Showing, ...] = ()
     outputs: tuple[Output, ...] = ()
+    texts: tuple[Text, ...] = ()
 
     @property
     def case(self) -> Case:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from msgspec import Raw
 
-from comfy_fsm.core.effects import Deliver, FetchHistory, LookAtQueue, OpenSocket, Output
-from comfy_fsm.core.evidence import Job, Record, executed_output, outputs_of
+from comfy_fsm.core.effects import Deliver, FetchHistory, LookAtQueue, OpenSocket
+from comfy_fsm.core.evidence import Job, Record, executed_output
+from comfy_fsm.core.images import take_images
 from comfy_fsm.core.ledger import Act, Ledger, Server, Socket
 from comfy_fsm.core.machine import Signal, State
+from comfy_fsm.core.results import produced
 from comfy_fsm.core.task import SETTLING, Cause, Confidence, Task
 
 
@@ -71,8 +73,11 @@ def settle(
         return
     if outcome is not State.EXPIRED:
         task.point_to_end(told_by, at)
-    if not task.outputs:
-        task.outputs = _announced_outputs(task, ledger.policy.outputs)
+    if not task.outputs and not task.texts:
+        take_outputs(ledger, task, None)
+    take_images(ledger, task, outcome, position, at)
+    if task.left_out:
+        ledger.find("outputs-cut", position, at, f"{task.left_out:,} outputs are beyond the bounds", task=task)
     blamed = task.stated is State.CANCELLED  # when it was told: the next interrupt is of somebody else
     task.leave_settled(outcome, confidence, confirmed_by, position, at)
     server = ledger.server(task.server)
@@ -89,11 +94,12 @@ def settle(
     _await_ear(ledger, task)
 
 
-def _announced_outputs(task: Task, limit: int) -> tuple[Output, ...]:
-    found: list[Output] = []
-    for node, raw in task.announced.items():
-        found.extend(outputs_of({node: executed_output(Raw(raw))}, limit - len(found)))
-    return tuple(found)
+def take_outputs(ledger: Ledger, task: Task, outputs: object) -> None:
+    """What a record or a job names, and what frames told of other nodes: one that failed may keep less than it told."""
+    told = outputs if isinstance(outputs, dict) else {} if outputs is None else {"": outputs}
+    heard = {node: executed_output(Raw(raw)) for node, raw in task.announced.items() if node not in told}
+    task.outputs, task.texts, left_out = produced(told | heard, ledger.policy)
+    task.left_out = left_out + task.unannounced
 
 
 # records
@@ -166,7 +172,7 @@ def _weigh_bare(
         _believe(ledger, task, record, State.COMPLETED, "inferred", name, position, at)
     else:
         task.bare = True
-        task.outputs = outputs_of(record.outputs, ledger.policy.outputs)
+        take_outputs(ledger, task, record.outputs)
 
 
 def weigh_bare_again(ledger: Ledger, task: Task, position: int, at: float) -> None:
@@ -194,7 +200,7 @@ def _believe(
             text = f"settled as {task.state}, while a later record says {outcome}"
             ledger.find("contradiction", position, at, text, task=task)
         return
-    task.outputs = outputs_of(record.outputs, ledger.policy.outputs)
+    take_outputs(ledger, task, record.outputs)
     settle(ledger, task, outcome, confidence, name, position, at)
 
 

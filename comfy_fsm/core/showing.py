@@ -11,9 +11,10 @@ from typing import Literal
 from msgspec import Raw, Struct
 
 from comfy_fsm.core import evidence, wire
-from comfy_fsm.core.effects import Failure, Output
+from comfy_fsm.core.effects import Failure, Output, Text
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.policy import DEFAULT
+from comfy_fsm.core.results import produced
 
 Has = Literal["running", "pending", "recorded", "denied", "astray", "unreachable"]
 """`astray`: an answer came, and it was about another prompt; that is as good as none (R2.2)."""
@@ -34,6 +35,9 @@ class Showing(Struct, frozen=True):
     """What a valid record would have, and this one has not (R6.1)."""
     stale: str = ""
     """Where its status_str says otherwise than its messages, which are believed (P24)."""
+    texts: tuple[Text, ...] = ()
+    left_out: int = 0
+    """Outputs and texts beyond the bounds of the default policy."""
 
     @property
     def held(self) -> bool:
@@ -79,8 +83,10 @@ def read_job(server: str, prompt_id: str, status: int, body: bytes) -> Showing |
     if outcome is None:
         has = _JOBS.get(job.status)
         return Showing(server, has, "its job says so") if has is not None else None
-    outputs = evidence.outputs_of(job.outputs, DEFAULT.outputs)
-    return Showing(server, "recorded", "its job says so", outcome, outputs, error)
+    found = produced(job.outputs, DEFAULT)
+    return Showing(
+        server, "recorded", "its job says so", outcome, found.outputs, error, texts=found.texts, left_out=found.left_out
+    )
 
 
 def read_record(server: str, prompt_id: str, status: int, body: bytes, told: Collection[str] = ()) -> Showing:
@@ -95,16 +101,18 @@ def read_record(server: str, prompt_id: str, status: int, body: bytes, told: Col
     if not record.names(prompt_id):
         return Showing(server, "astray", "the record names another prompt")
     outcome, stale, error = record.verdict()
-    said = record.status.status_str if record.status else None
+    said, found = record.status.status_str if record.status else None, produced(record.outputs, DEFAULT)
     return Showing(
         server,
         "recorded",
         "its history says so",
         outcome,
-        evidence.outputs_of(record.outputs, DEFAULT.outputs),
+        found.outputs,
         error,
         _missing(record, outcome, told),
         f"status_str says {said}, the messages say {outcome}" if stale else "",
+        found.texts,
+        found.left_out,
     )
 
 

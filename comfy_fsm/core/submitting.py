@@ -12,7 +12,7 @@ from comfy_fsm.core.hearing import replay_waiting
 from comfy_fsm.core.ledger import MAX_WHAT, Ledger, Question, Server
 from comfy_fsm.core.machine import Signal, State
 from comfy_fsm.core.settling import ask_queue, move, settle
-from comfy_fsm.core.task import Cause, Task
+from comfy_fsm.core.task import Cause, Imaging, Task
 
 REFUSED = frozenset({400, 401, 403, 404, 405, 413, 415, 422})
 """Answers to a POST that say that nothing was queued; 429 and 5xx do not (P11, P33)."""
@@ -65,6 +65,8 @@ def _take_submission(
     task.submitted_order = ledger.order
     task.sinks = submission.sinks() - task.done if submission.prompt else None
     task.must = submission.must_run() if submission.prompt else set()
+    if nodes := submission.image_nodes():
+        task.imaging = Imaging(frozenset(nodes))
 
 
 def fold_acceptance(ledger: Ledger, question: Question, position: int, o: seen.Response) -> None:
@@ -126,6 +128,8 @@ def _accept(
         task.must.clear()
         if task.sinks is not None:
             task.sinks -= dropped
+        if task.imaging is not None:
+            task.imaging.nodes -= dropped
     move(ledger, task, Signal.ACCEPT, "response", position, at)
     replay_waiting(ledger, task)
     task.conclude()
@@ -165,7 +169,7 @@ def _rebind(ledger: Ledger, task: Task, server: Server, given: str) -> Task:
     adopted.job, adopted.recalled, adopted.wanted = task.job, task.recalled, task.wanted
     if not adopted.settled:
         reached = adopted.reached
-        adopted.sinks, adopted.must = task.sinks, task.must - reached
+        adopted.sinks, adopted.must, adopted.imaging = task.sinks, task.must - reached, task.imaging
         if adopted.sinks is not None:
             adopted.sinks -= adopted.done
             adopted.reached = adopted.sinks & reached

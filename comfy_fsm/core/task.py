@@ -11,7 +11,7 @@ from typing import Literal
 from msgspec import Struct, field
 
 from comfy_fsm.core.backlog import Job
-from comfy_fsm.core.effects import Failure, Output, Result
+from comfy_fsm.core.effects import Failure, Output, Result, Text
 from comfy_fsm.core.machine import REASONS, RECOVERABLE, SETTLED, Signal, State, step
 
 Confidence = Literal["verified", "stated", "inferred"]
@@ -63,6 +63,19 @@ class Told(Struct, frozen=True, gc=False):
         return REASONS[self.before, self.signalled]
 
 
+class Imaging(Struct):
+    """The nodes of a graph that send their images over the socket, and the images that came."""
+
+    nodes: frozenset[str]
+    node: str | None = None
+    """The node that executes now, whichever it is."""
+    images: list[Output] = field(default_factory=list)
+    weight: int = 0
+    named: bool = False
+    """They come with metadata, so that a frame without any repeats one or is a preview."""
+    left_out: int = 0
+
+
 class Task(Struct, eq=False):
     """Our side of one prompt: (server, prompt id), owned by the window that posted it."""
 
@@ -84,6 +97,11 @@ class Task(Struct, eq=False):
     settled_position: int = 0
     outputs: tuple[Output, ...] = ()
     error: Failure | None = None
+    texts: tuple[Text, ...] = ()
+    left_out: int = 0
+    """Outputs and texts beyond the bounds of the policy."""
+    missed: tuple[str, ...] = ()
+    """Nodes whose images came over the socket, but not all of them."""
     signals: list[Told] = field(default_factory=list)
     number: int = 0
     first_position: int = 0
@@ -127,6 +145,10 @@ class Task(Struct, eq=False):
     done: set[str] = field(default_factory=set)
     """Nodes told to be done while the graph was not known yet (P12)."""
     announced: dict[str, bytes] = field(default_factory=dict)
+    unannounced: int = 0
+    """Nodes whose outputs were told beyond the bound."""
+    imaging: Imaging | None = None
+    """Where the graph has nodes that send their images over the socket."""
 
     # what HTTP told
     submitted_order: int = 0
@@ -285,4 +307,7 @@ class Task(Struct, eq=False):
             state=str(self.state),
             outputs=self.outputs,
             error=self.error,
+            texts=self.texts,
+            left_out=self.left_out,
+            missed=self.missed,
         )

@@ -6,6 +6,7 @@ Python's tolerant JSON (P20). What none of them reads is an `Undecodable`: a fra
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -122,8 +123,10 @@ def _one_object(raw: bytes) -> None:
 
 
 def binary_line(payload: bytes, *, at: float, window: str, server: str, conn: int | None = None) -> bytes:
-    """The trace line of a binary frame, whatever is in it; images are not kept (P7)."""
+    """The trace line of a binary frame, whatever is in it; of an image, its size and digest are kept (P7)."""
     data = {"event": int.from_bytes(payload[:4]), "bytes": len(payload), **_told(payload)}
+    if (image := image_of(payload)) is not None:
+        data |= {"size": len(image), "digest": hashlib.sha256(image).hexdigest()}
     return b'{"at":%b%b"ws.binary","data":%b}' % (_encode(at), _tail(window, server, conn), _encode(data))
 
 

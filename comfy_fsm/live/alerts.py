@@ -1,6 +1,6 @@
 """Alerts for programs without Prometheus: the rules of `core/alerts.py`, looked at now and then.
 
-    client.accompany(Alarm(client.readings, on_alert))
+client.accompany(Alarm(client.readings, on_alert))
 """
 
 from __future__ import annotations

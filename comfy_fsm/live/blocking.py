@@ -144,6 +144,7 @@ class BlockingClient:
             return self._client.diagnose(prompt_id)
 
         return self.call(diagnosed())
+
     def recover(self, prompt_id: str | None = None, *, act: bool = False) -> Recovery:
         """What `Client.recover` tells, and does."""
         return self._asked(lambda client: client.recover(prompt_id, act=act))

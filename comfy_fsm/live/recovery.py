@@ -190,9 +190,18 @@ class _Case:
 
     def told(self) -> Recovered:
         task, showings = self.task, tuple(self.showings.values())
-        prompt_id, outputs = task.prompt_id or "", task.outputs
+        prompt_id = task.prompt_id or ""
         return Recovered(
-            prompt_id, task.window, self.bound, task.server, self.before, task.state, self.name, showings, outputs
+            prompt_id,
+            task.window,
+            self.bound,
+            task.server,
+            self.before,
+            task.state,
+            self.name,
+            showings,
+            task.outputs,
+            task.texts,
         )
 
 

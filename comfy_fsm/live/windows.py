@@ -19,9 +19,7 @@ _Begin = Callable[..., Awaitable[TaskHandle]]
 class Window:
     """One voice at each server: the tasks that it submits are told to it alone (P1)."""
 
-    def __init__(
-        self, submit: _Begin, follow: _Begin
-    ) -> None:
+    def __init__(self, submit: _Begin, follow: _Begin) -> None:
         self._submit = submit
         self._follow = follow
         self._ids: dict[str, str] = {}

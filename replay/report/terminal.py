@@ -29,6 +29,7 @@ TASKS = 40
 SUBJECTS = 6
 """Places told of one code."""
 UNWRAPPED = 4_000
+_UNKEPT = " (it came over the socket, and is not in a trace)"
 PATIENCE = 1.0
 """Seconds before a bar is worth looking at."""
 _STYLES = {
@@ -160,9 +161,23 @@ def _story(console: Console, replay: Replay, task: Task) -> None:
     for row in _rows(replay, task):
         table.add_row(*row)
     console.print(table)
+    for line in _results(task):
+        console.print(Text(harmless(line)))
+
+
+def _results(task: Task) -> Iterator[str]:
+    """What it produced, and what of that is not here."""
     for output in task.outputs[:SUBJECTS]:
-        path = "/".join(part for part in (output.type, output.subfolder, output.filename) if part)
-        console.print(Text(harmless(f"output of node {output.node}: {path}")))
+        yield f"output of node {output.node}: {output.path}" + (_UNKEPT if output.by_socket else "")
+    for text in task.texts[:SUBJECTS]:
+        yield f"text of node {text.node}: {text.text}"
+    more = len(task.outputs[SUBJECTS:]) + len(task.texts[SUBJECTS:])
+    if more:
+        yield f"and {more:,} more outputs and texts"
+    if task.left_out:
+        yield f"and {task.left_out:,} outputs that were told and not kept"
+    for node in task.missed[:SUBJECTS]:
+        yield f"node {node} sends its images over the socket, and some may be missing"
 
 
 def _rows(replay: Replay, task: Task) -> Iterator[tuple[Text, ...]]:

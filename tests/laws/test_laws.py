@@ -155,7 +155,7 @@ def test_a_log_refolds_to_the_same_board(line: list[AnyObservation]) -> None:
 @law
 @given(st.lists(observations, max_size=60))
 def test_a_task_is_delivered_at_most_once_and_settled_never_unsettles_but_by_recover(
-    line: list[AnyObservation]
+    line: list[AnyObservation],
 ) -> None:
     board, delivered, settled = Board(), {}, {}
     for entry in entries(line):

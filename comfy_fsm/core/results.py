@@ -1,0 +1,159 @@
+"""What a record, a frame or a job says that a run produced: its files and texts, in whatever shape a node told them.
+
+A node may nest them, give one bare, or name a file by its path alone. What is neither file nor text (flags, sizes,
+camera positions) is passed over. Nothing is left out in silence: what is beyond a bound is counted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from comfy_fsm.core.effects import Output, Text
+from comfy_fsm.core.policy import Policy
+
+_TEXTUAL = re.compile(r"text|string|caption|prompt|tags?$|message|markdown|response|answer|value|title|descri", re.I)
+"""Keys under which custom nodes show words; a number under one of them is a word, too."""
+_MODEL = re.compile(r"\.(?:obj|fbx|gltf|glb|usdz|stl|ply|splat|ksplat|spz)$", re.I)
+_MEDIA = re.compile(
+    r"\.(?:png|jpe?g|webp|gif|avif|bmp|tiff?|exr|hdr|svg|mp4|webm|mkv|mov|avi|m4v|flac|mp3|wav|ogg|opus|m4a|aac"
+    r"|latent|safetensors|zip|srt|vtt)$",
+    re.I,
+)
+_ANNOTATED = re.compile(r"(.+?) \[(output|input|temp)\]", re.DOTALL)
+_ABSOLUTE = re.compile(r"[/\\]|[a-z]:", re.I)
+_MOST_OF_A_PATH = 4_096
+
+
+class Produced(NamedTuple):
+    """Files and texts in the order in which they were told, and how many were left out for a bound of the policy."""
+
+    outputs: tuple[Output, ...] = ()
+    texts: tuple[Text, ...] = ()
+    left_out: int = 0
+
+
+class _Seen(NamedTuple):
+    """A value on its way, and under which names it stands."""
+
+    node: str
+    kind: str
+    value: object
+    textual: bool
+    """One of the names says that there are words."""
+    within: bool = False
+    """In an object of the node's own making: only what it calls a text is one."""
+
+
+def produced(outputs: object, policy: Policy) -> Produced:
+    """All that these outputs name: `{node: {kind: …}}`, as records, jobs and `executed` have them."""
+    files: list[Output] = []
+    texts: list[Text] = []
+    left_out = weight = 0
+    for found in _found(_nodes(outputs)):
+        if isinstance(found, Output):
+            kept = len(files) < policy.outputs
+            if kept:
+                files.append(found)
+        else:
+            weight += len(found.text)
+            kept = len(texts) < policy.outputs and weight <= policy.text_characters
+            if kept:
+                texts.append(found)
+        left_out += not kept
+    return Produced(tuple(files), tuple(texts), left_out)
+
+
+def _nodes(outputs: object) -> Iterator[_Seen]:
+    for node, kinds in outputs.items() if isinstance(outputs, Mapping) else (("", outputs),):
+        named = kinds if isinstance(kinds, Mapping) and _file("", "", kinds) is None else {"": kinds}
+        for kind, value in named.items():
+            yield _Seen(str(node), str(kind), value, bool(_TEXTUAL.search(str(kind))))
+
+
+def _found(waiting: Iterable[_Seen]) -> Iterator[Output | Text]:
+    """Depth first, in order, without recursion: how deep it goes is the server's word."""
+    stack = [iter(waiting)]
+    while stack:
+        seen = next(stack[-1], None)
+        if seen is None:
+            stack.pop()
+        elif isinstance(seen.value, list):
+            stack.append(iter([seen._replace(value=item) for item in seen.value]))
+        elif isinstance(seen.value, Mapping):
+            file = _file(seen.node, seen.kind, seen.value)
+            if file is not None:
+                yield file
+            stack.append(iter(_inner(seen, seen.value, is_file=file is not None)))
+        else:
+            yield from _words(seen)
+
+
+def _inner(seen: _Seen, value: Mapping[str, object], is_file: bool) -> list[_Seen]:
+    """What an object holds; what describes a file is no output of its own, unless it is an object again."""
+    return [
+        seen._replace(value=item, textual=seen.textual or bool(_TEXTUAL.search(str(key))), within=True)
+        for key, item in value.items()
+        if not is_file or isinstance(item, list | Mapping)
+    ]
+
+
+def _file(node: str, kind: str, item: Mapping[str, object]) -> Output | None:
+    """An object that names a file: by `filename`, or by `name` with the folder or type that belong to one."""
+    name = item.get("filename")
+    if not (isinstance(name, str) and name) and ("subfolder" in item or "type" in item):
+        name = item.get("name")
+        name = name if isinstance(name, str) and _is_path(name) else None
+    if not (isinstance(name, str) and name):
+        return None
+    subfolder, type_ = (x if isinstance(x := item.get(f), str) else "" for f in ("subfolder", "type"))
+    folder, filename = _split(name)
+    return Output(node, kind, filename, "/".join(part for part in (subfolder, folder) if part), type_)
+
+
+def _words(seen: _Seen) -> Iterator[Output | Text]:
+    """A text, a path that is told as one, or nothing."""
+    value, textual = seen.value, seen.textual
+    if isinstance(value, str):
+        path = _path(seen, value) if not textual or _is_model(value) else None
+        if path is not None:
+            yield path
+        if (path is None or textual) and (textual or not seen.within):
+            yield Text(seen.node, seen.kind, value)
+    elif textual and value is not None and not seen.within:
+        yield Text(seen.node, seen.kind, json.dumps(value))
+
+
+def _path(seen: _Seen, text: str) -> Output | None:
+    """Preview3D and others name a file by its path: `mesh/m.glb`, `temp/b.png`, `a.png [temp]`."""
+    annotated = _ANNOTATED.fullmatch(text)
+    name, type_ = annotated.groups() if annotated else (text, "")
+    if not _is_path(name):
+        return None
+    folder, filename = _split(name)
+    if not type_ and folder == "temp" and not _MODEL.search(name):
+        folder, type_ = "", "temp"
+    return Output(seen.node, seen.kind, filename, folder, type_ or "output")
+
+
+def _is_path(text: str) -> bool:
+    return (
+        len(text) <= _MOST_OF_A_PATH
+        and "://" not in text
+        and text.isprintable()
+        and bool(_MODEL.search(text) or _MEDIA.search(text))
+    )
+
+
+def _is_model(text: str) -> bool:
+    """Among words, a path is taken for one where ComfyUI's jobs do so, and where it can be one below a folder."""
+    return bool(_MODEL.search(text)) and " " not in text and not _ABSOLUTE.match(text)
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Folder and name. `/view` takes them apart, or finds nothing; a server on Windows writes backslashes."""
+    cut = max(name.rfind("/"), name.rfind("\\"))
+    folder, filename = name[: max(cut, 0)], name[cut + 1 :]
+    return (folder, filename) if filename else ("", name)
