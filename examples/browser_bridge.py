@@ -69,7 +69,7 @@ class Bridge:
                 return message_line(self.redactor.frame(data), at=time.time(), window=window, server=self.server)
             if kind == "http.response":
                 shown = self.redactor.response(data["method"], data["path"], data["status"], data["body"].encode())
-                data = {"id": data["id"], "status": data["status"], "body": shown and json.loads(bytes(shown))}
+                data = {"id": data["id"], "status": data["status"], "body": json.loads(bytes(shown.logged))}
             elif kind in ASKED:
                 data = {name: data[name] for name in ASKED[kind] if name in data}
                 if kind == "http.request":

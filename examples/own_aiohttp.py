@@ -43,7 +43,7 @@ class Own:
         except (aiohttp.ClientError, TimeoutError) as error:
             return await self.note("http.error", id=number, error=type(error).__name__)
         told = self.redactor.response(method, path, status, content)
-        await self.note("http.response", id=number, status=status, body=told and json.loads(bytes(told)))
+        await self.note("http.response", id=number, status=status, body=json.loads(bytes(told.logged)))
 
     async def listen(self, opened: asyncio.Event) -> None:
         while True:

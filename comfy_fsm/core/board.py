@@ -48,6 +48,8 @@ class Board:
         ledger.now = at = o.at
         if at >= ledger.due:
             _remind(ledger, position, at)
+        if o.redacted:
+            _redacted(ledger, position, o)
         _FOLDS[type(o)](ledger, position, o)
 
     def finish(self) -> None:
@@ -192,6 +194,14 @@ def _undecodable(ledger: Ledger, position: int, o: seen.Undecodable) -> None:
 def _damaged(ledger: Ledger, position: int, o: seen.Damaged) -> None:
     """What follows is folded all the same."""
     ledger.find(o.data.code, position, o.at, o.data.why)
+
+
+def _redacted(ledger: Ledger, position: int, o: AnyObservation) -> None:
+    ledger.find("redacted", position, o.at, f"in a line of kind {_kind(o)}", window=o.window, server=o.server)
+
+
+def _kind(o: AnyObservation) -> str:
+    return str(type(o).__struct_config__.tag)
 
 
 def _unrecognized(ledger: Ledger, position: int, o: seen.Unrecognized) -> None:

@@ -90,6 +90,8 @@ CODES: dict[str, Code] = {
          "Expected right after a reconnect, and from servers before 2024."),
         ("repeated-signal", _N, "An end signal was told again; nothing was changed by it.",
          "Expected; make completion idempotent."),
+        ("redacted", _N, "A secret, or what repeats an input, was taken out of texts before the log got them.",
+         "What was delivered was whole; the log cannot show these texts, and no decision depends on them."),
         ("unrecognized", _N, "A message type or kind that is not known; kept, not judged.",
          "A newer server or a custom node may send it."),
     )

@@ -182,7 +182,10 @@ class DeliveredData(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Observation(Struct, frozen=True, gc=False, kw_only=True, tag_field="kind", omit_defaults=True):
-    """Something seen, with its name; `at` is in seconds since the epoch, UTC."""
+    """Something seen, with its name; `at` is in seconds since the epoch, UTC.
+
+    `redacted`: the recorder took texts out of it before it was written down.
+    """
 
     at: float
     window: str | None = None
@@ -190,6 +193,7 @@ class Observation(Struct, frozen=True, gc=False, kw_only=True, tag_field="kind",
     seq: int | None = None
     conn: int | None = None
     mono: int | None = None
+    redacted: bool = False
 
 
 class Header(Observation, frozen=True, gc=False, kw_only=True, tag="trace"):

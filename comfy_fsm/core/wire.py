@@ -38,7 +38,8 @@ _KINDS = frozenset(str(kind.__struct_config__.tag) for kind in get_args(AnyObser
 _TYPES = frozenset(str(kind.__struct_config__.tag) for kind in get_args(seen.Frame))
 _DECODERS: dict[object, msgspec.json.Decoder[object]] = {}
 _ENVELOPE: dict[str, tuple[type, ...]] = {
-    "at": (int, float), "window": (str,), "server": (str,), "seq": (int,), "conn": (int,), "mono": (int,)
+    "at": (int, float), "window": (str,), "server": (str,), "seq": (int,), "conn": (int,), "mono": (int,),
+    "redacted": (bool,),
 }  # fmt: skip
 _UNRECOGNIZED = str(seen.Unrecognized.__struct_config__.tag)
 _TEXTS = ("prompt_id", "node", "node_id", "node_type", "exception_type", "exception_message")

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from comfy_fsm.core import evidence
 from comfy_fsm.core import observations as seen
@@ -27,7 +28,7 @@ from comfy_fsm.live.arrivals import Answer, NoAnswer, Stream
 from comfy_fsm.live.asks import Ask
 from comfy_fsm.live.comfy import Comfy
 from comfy_fsm.live.recorder import Recorder
-from comfy_fsm.live.redact import Redactor
+from comfy_fsm.live.redact import NOTHING, Kept, Redactor
 
 _RUN = uuid.uuid4().hex[:12]  # a request id is unique in a log, and a log outlives its processes
 _NUMBERS = count(1)
@@ -84,7 +85,7 @@ class Asking:
                 return None
         if answer.retry_after is not None:
             self._not_before = self._clock() + min(answer.retry_after, self._policy.look_limit_seconds)
-        kept = self._redactor.response(ask.method, ask.path, answer.status, answer.body) or Raw(b"null")
+        kept = self._redactor.response(ask.method, ask.path, answer.status, answer.body)
         await self._told(request_id, answer.status, kept, window)
         return answer
 
@@ -94,7 +95,7 @@ class Asking:
         request_id = await self._begin(ask, window)
         try:
             async with self.server.download(ask) as stream:
-                await self._told(request_id, stream.status, Raw(b"null"), window)
+                await self._told(request_id, stream.status, NOTHING, window)
                 if stream.status != 200:
                     raise self._failed_download(f"HTTP {stream.status}")
                 yield stream
@@ -118,9 +119,16 @@ class Asking:
         data = seen.NoAnswerData(request_id, error.name)
         await self._recorder.write(seen.NoAnswer(at=self._clock(), window=window, server=self.server.url, data=data))
 
-    async def _told(self, request_id: str, status: int, body: Raw, window: str | None) -> None:
-        data = seen.ResponseData(request_id, status, body)
-        await self._recorder.write(seen.Response(at=self._clock(), window=window, server=self.server.url, data=data))
+    async def _told(self, request_id: str, status: int, body: Kept, window: str | None) -> None:
+        whole = seen.Response(
+            at=self._clock(), window=window, server=self.server.url,
+            data=seen.ResponseData(request_id, status, body.whole),
+        )  # fmt: skip
+        if body.whole is body.logged:
+            await self._recorder.write(whole)
+            return
+        logged = replace(whole, data=seen.ResponseData(request_id, status, body.logged), redacted=True)
+        await self._recorder.write(whole, logged, extra=len(bytes(body.whole)))
 
     async def meet(self) -> None:
         """What this server can do, asked once: own ids, jobs, interrupts by id are younger than many a server."""

@@ -66,12 +66,7 @@ class Client:
             )
             for url in urls
         ]  # fmt: skip
-        self._redactor = Redactor([*self._hidden(), *secrets], keep_inputs=keep_inputs)
-        if exposed := [url for url in self.servers if any(secret in url for secret in secrets)]:
-            raise ClientError(
-                f"a registered secret is a part of the address of server {self.servers.index(exposed[0]) + 1}, which "
-                "every entry of the log names, so no client was opened; send it as a header instead"
-            )
+        self._redactor = self._redacting(secrets, keep_inputs)
         self._path = log
         self.policy = policy
         self._windows: list[Window] = []
@@ -82,10 +77,16 @@ class Client:
         self.hands = Hands()
         self.runner: Runner
 
-    def _hidden(self) -> Iterable[str]:
-        """What the headers hold, but for what the addresses say anyway: a `Host`, say."""
-        held = (secret for server in self._comfies for secret in server.secrets)
-        return (secret for secret in held if not any(secret in url for url in self.servers))
+    def _redacting(self, secrets: Sequence[str], keep_inputs: bool) -> Redactor:
+        """What is to be taken out of the log: registered secrets, and what the headers hold."""
+        redactor = Redactor(secrets, keep_inputs=keep_inputs)
+        redactor.keep(secret for server in self._comfies for secret in server.secrets)
+        if exposed := [url for url in self.servers if any(secret in url for secret in secrets)]:
+            raise ClientError(
+                f"a registered secret is a part of the address of server {self.servers.index(exposed[0]) + 1}, which "
+                "every entry of the log names, so no client was opened; send it as a header instead"
+            )
+        return redactor
 
     async def __aenter__(self) -> Self:
         log = MemoryLog() if self._path is None else await Log.open(self._path)

@@ -30,7 +30,7 @@ from comfy_fsm.errors import BadServerUrl, ClientClosed, ClientError
 from comfy_fsm.live.arrivals import Answer, Down, Heard, NoAnswer, Refused, Stream, Up
 from comfy_fsm.live.asks import Ask
 from comfy_fsm.live.deadlines import PIECE, Silence
-from comfy_fsm.live.redact import MIN_SECRET
+from comfy_fsm.live.spelling import MIN_SECRET
 from comfy_fsm.live.streaming import LONG, Reduced, TooMuch, Unreadable, reads
 
 MAX_BODY = 64 * 1024 * 1024  # bytes of an answer; a history entry with its graph is a few hundred thousand

@@ -58,7 +58,8 @@ async def on_log(
 ) -> AsyncGenerator[Rescue]:
     """Without a client: for an act this process becomes the writer of the log, else it reads; None is no log at all."""
     servers = list(servers)
-    redactor = Redactor([secret for server in servers for secret in server.secrets])
+    redactor = Redactor()
+    redactor.keep(secret for server in servers for secret in server.secrets)
     board = Board(policy)
     try:
         if act and path is not None:

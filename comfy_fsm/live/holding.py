@@ -29,7 +29,7 @@ from comfy_fsm.live.windows import Workflow
 
 
 def written(
-    workflow: Workflow, prompt_id: str, priority: float, at: float, clean: Callable[[bytes], bytes]
+    workflow: Workflow, prompt_id: str, priority: float, at: float, clean: Callable[[str], str]
 ) -> seen.Command:
     """The entry of a job, which holds its workflow unchanged: nothing else could post it after a crash.
 
@@ -46,7 +46,7 @@ def written(
     data = seen.CommandData("enqueue", prompt_id, priority=priority, graph=graph, workflow=raw)
     command = seen.Command(at=at, data=data)
     line = wire.encode(command)
-    if clean(line) != line:
+    if clean(text) != text:
         raise SecretInWorkflow(
             "the workflow holds a registered secret, or what looks like a login or a token in an address; a job that "
             "waits is written down whole, so it was not enqueued; give the secret as extra_data of the dispatcher or "

@@ -64,12 +64,13 @@ class Appends(Protocol):
 
 
 class Noted(NamedTuple):
-    """A line on its way into the log, what it says, and what goes with it that is not written down."""
+    """What was seen, as it came: it is folded and delivered whole. `kept` is its line as the log takes it."""
 
     line: bytes
     observation: AnyObservation
     image: bytes = b""
     folded: asyncio.Future[int] | None = None
+    kept: bytes = b""
 
 
 class Recorder:
@@ -108,26 +109,33 @@ class Recorder:
             self._freed.clear()
             await self._freed.wait()
 
-    async def write(self, observation: AnyObservation) -> int:
-        """Take an observation of ours, and return its position when it is committed and folded."""
+    async def write(self, observation: AnyObservation, logged: AnyObservation | None = None, extra: int = 0) -> int:
+        """Take an observation of ours, and return its position when it is committed and folded.
+
+        `logged` is what the log takes instead, and `extra` how many bytes the whole weighs more.
+        """
         folded: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._take(Noted(wire.encode(observation), observation, folded=folded))
+        line = wire.encode(observation if logged is None else logged)
+        self._take(Noted(line, observation, folded=folded), extra)
         return await folded
 
-    def clean(self, line: bytes) -> bytes:
-        """The line as it would be written down: the same, unless it holds what may not be."""
-        return self._redactor.scrub(line)
+    def clean(self, text: str) -> str:
+        """The text as it would be written down: the same, unless it holds what may not be."""
+        return self._redactor.text(text)
 
-    def _take(self, noted: Noted) -> None:
+    def _take(self, noted: Noted, extra: int = 0) -> None:
         if self._failure is not None:
             raise self._failure
         if self._closing:
             raise ClientClosed("the client was closed, so this was not written; open another on the same log")
-        line = self._redactor.scrub(noted.line)
-        if line != noted.line:  # what is folded live is what a replay will fold
-            noted = noted._replace(line=line, observation=wire.read(line, noted.observation.at))
-        self._waiting.append(noted)
-        self._weight += len(noted.line)
+        kept = self._redactor.scrub(noted.line)
+        if kept is not noted.line:
+            read = wire.read(kept, noted.observation.at)
+            if type(read) is not type(noted.observation):  # nothing of it could be kept, so a replay could not fold it
+                noted = noted._replace(observation=read)
+        # Texts are folded whole and logged without what may not be written down: no decision is made by them.
+        self._waiting.append(noted._replace(kept=kept))
+        self._weight += len(kept) + extra + (len(noted.line) if kept is not noted.line else 0)
         self._work.set()
 
     async def _write(self) -> None:
@@ -140,7 +148,7 @@ class Recorder:
             self._freed.set()
             try:
                 began = time.perf_counter()
-                position = await self._log.append(*[noted.line for noted in notes]) - len(notes)
+                position = await self._log.append(*[noted.kept for noted in notes]) - len(notes)
                 self.commits.observe(time.perf_counter() - began)
                 for noted in notes:
                     position += 1

@@ -1,47 +1,35 @@
 """What may not be written down: credentials, other people's work, and what our own prompts are about.
 
 `request`, `response` and `frame` keep of a message what a verdict needs, and drop the rest. `scrub` is the last door
-before the log: what is registered as a secret does not pass it, however it is spelled. Nothing here awaits.
+before the log: out of texts, what is registered as a secret does not pass it. The fold takes what came before that
+door; it decides by nothing that is taken out there, so a replay of the log decides alike. Nothing here awaits.
 """
 
 from __future__ import annotations
 
-import base64
-import html
 import json
-import re
-from collections.abc import Callable, Iterable
-from typing import get_args
-from urllib.parse import unquote
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
-from msgspec import Raw, Struct
+from msgspec import Raw
 from msgspec.json import encode
 
 from comfy_fsm.core import evidence, routes, wire
-from comfy_fsm.core import observations as seen
-from comfy_fsm.errors import ClientError
-
-REDACTED = "[redacted]"
-MIN_SECRET = 6
-"""Characters; what is shorter cannot be told from ordinary text, and would take half the log with it."""
+from comfy_fsm.live.scrubbing import Scrubber
 
 _INPUTS = ("current_inputs", "current_outputs")
-_ENVELOPE = ("at", "kind", "seq", "conn", "mono")
-_CREDENTIAL = r"[\w.-]*(?:token|key|secret|passw|pwd|auth|credential|signature|session)[\w.-]*"
-_LOGIN = re.compile(r"(?<=://)[^/@\s\"'<>]+(?=@)")
-_PARAMETER = re.compile(rf"(?<=[?&])({_CREDENTIAL}=)[^&#\s\"'<>]+", re.IGNORECASE)
-_NAME = re.compile(_CREDENTIAL, re.IGNORECASE)
-_ESCAPED = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([^uUx\\]))")
-_ESCAPED_BYTES = re.compile(r"(?:\\+x[0-9a-fA-F]{2})+")
-_CONTROLS = dict(zip("bfnrt", "\b\f\n\r\t", strict=True))
-_CITING = ("ws.undecodable", "ws.binary")
-_CUT = wire.MAX_CITED // 4  # characters, at least, of a text that was cut: its bytes were counted
-_WORDIEST = 6  # characters for each byte in the longest of the plain spellings: \u0061
-_ROUNDS = 8  # encodings within encodings that are undone
-_STRUCTS = [kind for room in (seen, evidence) for kind in vars(room).values() if isinstance(kind, type(Struct))]
-_TAGS = frozenset(str(kind.__struct_config__.tag) for kind in get_args(seen.Frame))
-_WORDS = frozenset({"kind", "type"}.union(*(kind.__struct_encode_fields__ for kind in _STRUCTS)))
-"""Names of fields, which are no secret, whoever chose one of them for his."""
+_PICTURE_INFO = "extra_pnginfo"
+"""Of `extra_data`, the workflow as the canvas has it, for the picture's own metadata: work, and no credential."""
+
+
+class Kept(NamedTuple):
+    """A body as it is folded, and as the log takes it: the same, but for words that repeat what prompts are about."""
+
+    whole: Raw
+    logged: Raw
+
+
+NOTHING = Kept(Raw(b"null"), Raw(b"null"))
 
 
 class Redactor:
@@ -50,56 +38,48 @@ class Redactor:
     def __init__(self, secrets: Iterable[str] = (), keep_inputs: bool = False) -> None:
         self._keep_inputs = keep_inputs
         self._graph = _whole if keep_inputs else _links
-        self._secrets: set[str] = set()
-        self._plain: set[str] = set()
-        self._cores: set[str] = set()
-        self._hexes: set[str] = set()
-        self._longest = 0
-        self._signs: tuple[bytes, ...] = (b"@", b"?", b"&")
-        self._hex_signs: tuple[bytes, ...] = ()
+        self._scrubber = Scrubber()
         self.add(*secrets)
 
     def add(self, *secrets: str) -> None:
-        """From now on these do not pass `scrub`."""
-        for secret in secrets:
-            if len(secret) < MIN_SECRET:
-                raise ClientError(
-                    f"a secret of {len(secret)} characters cannot be told from ordinary text, so this one was not "
-                    f"registered; choose one of at least {MIN_SECRET}"
-                )
-            raw = secret.encode("utf-8", "surrogatepass")
-            self._secrets.add(secret)
-            self._longest = max(self._longest, len(raw))
-            if len(plain := _unescaped(secret)) >= MIN_SECRET:
-                self._plain.add(plain.replace("+", " "))
-            self._cores |= _cores(raw)
-            self._hexes.add(raw.hex())
-        if secrets:
-            # A line without any of these holds no secret. Those of one letter begin an escape, or are part of an URL.
-            told = {*self._secrets, *(secret.replace(" ", "+") for secret in self._secrets), *self._cores}
-            told |= {core.replace("+", "-").replace("/", "_") for core in self._cores}
-            literal = sorted(text.encode("utf-8", "surrogatepass") for text in told)
-            self._signs = (b"\\", b"%", b"@", b"?", b"&", b'"text":"', *literal)
-            self._hex_signs = tuple(text.encode() for text in sorted(self._hexes))
+        """From now on these do not pass `scrub`. Raises ClientError for what stands in every log anyway."""
+        self._scrubber.register(*secrets)
+
+    def keep(self, values: Iterable[str]) -> None:
+        """The same for what goes with every request; what is too short or too common to be a secret is passed over."""
+        self._scrubber.keep(values)
+
+    def scrub(self, line: bytes) -> bytes:
+        """The line as the log takes it: the same, or without texts; one too deep to look into becomes another."""
+        return self._scrubber.line(line)
+
+    def text(self, text: str) -> str:
+        """A text without what may not be written down."""
+        return self._scrubber.text(text)
 
     # what is kept of a message
 
     def request(self, method: str, path: str, body: object) -> tuple[str, object]:
-        """Path and body as they may be logged; a credential in `extra_data` is a registered secret from now on."""
+        """Path and body as they may be logged; what else stands in `extra_data` is looked for from now on."""
         try:
             kept = self._asked(routes.parse(method, path).kind, wire.loads(json.dumps(body).encode()))
         except (wire.Unreadable, RecursionError):
             kept = None
-        return self._text(path), kept
+        return path, kept
 
-    def response(self, method: str, path: str, status: int, body: bytes) -> Raw | None:
-        """The answer as it may be logged; None where it is not what ComfyUI answers to that (P33)."""
+    def response(self, method: str, path: str, status: int, body: bytes) -> Kept:
+        """The answer as it is folded and as it is logged; null where it is not what ComfyUI answers to that (P33)."""
         asked = routes.parse(method, path)
         try:
             kept = self._answered(asked, body) if status == 200 else self._refused(asked.kind, status, body)
         except (wire.Unreadable, RecursionError):
-            return None
-        return None if kept is None else Raw(encode(kept))
+            return NOTHING
+        if kept is None:
+            return NOTHING
+        logged = Raw(encode(kept))
+        if status == 200 or wire.loads(body) == kept:
+            return Kept(logged, logged)
+        return Kept(Raw(body), logged)  # a refusal: what it says of inputs is for those who submitted them
 
     def frame(self, text: str) -> str:
         """A text frame without the inputs and outputs that a failing node echoes; all others as they came."""
@@ -129,11 +109,12 @@ class Redactor:
         return None
 
     def _learn(self, body: object) -> None:
+        """Whatever is told beside the prompt may be a key, however it is called and nested (P28)."""
         extra = body.get("extra_data") if isinstance(body, dict) else None
-        named = [item for name, item in extra.items() if _NAME.fullmatch(name)] if isinstance(extra, dict) else []
-        for item in named:
-            if isinstance(item, str):
-                self.add(*(word for word in (item, *item.split()) if len(word) >= MIN_SECRET))
+        if not isinstance(extra, dict):
+            return
+        texts = list(_leaves([item for name, item in extra.items() if name not in (evidence.MARK, _PICTURE_INFO)]))
+        self._scrubber.learn([*(word for text in texts for word in text.split()), *texts])
 
     def _answered(self, asked: routes.Asked, body: bytes) -> object:
         raw = Raw(body)
@@ -206,120 +187,6 @@ class Redactor:
         keeps = {"execution_error": self._failure, "execution_status": self._status, **dict.fromkeys(numbers, _number)}
         return _only(value, id=_text, status=_text, outputs=_dict, **keeps)
 
-    # what does not pass
-
-    def scrub(self, line: bytes) -> bytes:
-        """The line itself, or where a secret is in it, one without; a line of a trace remains one."""
-        if not self._suspects(line):
-            return line
-        try:
-            value = wire.loads(line)
-            clean = self._clean(self._shortened(value), _ENVELOPE)
-        except (wire.Unreadable, RecursionError):
-            return self._blank(line)
-        return line if clean == value and self._is_clean(line) else encode(clean)
-
-    def _suspects(self, line: bytes) -> bool:
-        """A look that costs a microsecond, since 20,000 lines come a second: most hold no sign of anything."""
-        for sign in self._signs:
-            if sign in line:
-                return True
-        if self._hex_signs:
-            lowered = line.lower()
-            for sign in self._hex_signs:
-                if sign in lowered:
-                    return True
-        return False
-
-    def _shortened(self, line: object) -> object:
-        """What was cut loses the rest of its end too, since half a secret is not known for one."""
-        match line:
-            case {"kind": kind, "data": {"text": str(text), **beside}, **around} if kind in _CITING:
-                end = max(0, len(text) - _WORDIEST * self._longest) if len(text) >= _CUT else None
-                return {**around, "kind": kind, "data": {**beside, "text": text[:end]}}
-        return line
-
-    def _blank(self, line: bytes) -> bytes:
-        """A line too deep to look into is kept only if its text as a whole is clean."""
-        if self._is_clean(line):
-            return line
-        o = wire.read(line)
-        data = seen.UndecodableData("nested too deeply to take out what may not be written down", REDACTED)
-        return wire.encode(seen.Undecodable(at=o.at, window=o.window, server=o.server, conn=o.conn, data=data))
-
-    def _is_clean(self, line: bytes) -> bool:
-        """As a whole: where a name stands twice in it, only the last was read."""
-        text = line.decode("utf-8", "replace")
-        return self._text(text) == text
-
-    def _clean(self, value: object, spared: tuple[str, ...] = ()) -> object:
-        if isinstance(value, str):
-            return value if value in _TAGS else self._text(value)
-        if isinstance(value, dict):
-            return {
-                name if name in _WORDS else self._text(name): item if name in spared else self._clean(item)
-                for name, item in value.items()
-            }
-        if isinstance(value, list):
-            return [self._clean(item) for item in value]
-        return REDACTED if self._hides(str(value)) else value
-
-    def _text(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, REDACTED)
-        text = _PARAMETER.sub(rf"\1{REDACTED}", _LOGIN.sub(REDACTED, text))
-        return REDACTED if self._hides(text) else text
-
-    def _hides(self, text: str) -> bool:
-        """Whether a secret is in it under any spelling; one may be spelled in another."""
-        if not self._secrets:
-            return False
-        plain = _unescaped(text)
-        spaced, lowered = plain.replace("+", " "), plain.lower()
-        packed = "".join(plain.split()).replace("-", "+").replace("_", "/")
-        return (
-            any(secret in spaced for secret in self._plain)
-            or any(core in packed for core in self._cores)
-            or any(digits in lowered for digits in self._hexes)
-        )
-
-
-def _cores(raw: bytes) -> set[str]:
-    """What base64 makes of it in each of three alignments, less the ends, which its neighbours change."""
-    texts = [base64.b64encode(bytes(before) + raw).decode() for before in range(3)]
-    return {text[-(-8 * before // 6) : 8 * (before + len(raw)) // 6] for before, text in enumerate(texts)}
-
-
-def _unescaped(text: str) -> str:
-    """The text with the escapes of JSON, Python, URLs and HTML undone, and those within them."""
-    for _ in range(_ROUNDS):
-        before = text
-        if "\\" in text:
-            text = _ESCAPED.sub(_character, _ESCAPED_BYTES.sub(_characters, text))
-            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        if "%" in text:
-            text = unquote(text)
-        if "&" in text:
-            text = html.unescape(text)
-        if text == before:
-            break
-    return text
-
-
-def _character(match: re.Match[str]) -> str:
-    code = match[1] or match[2]
-    if code is None:
-        return _CONTROLS.get(match[3], match[3])
-    return chr(int(code, 16)) if int(code, 16) < 0x110000 else ""
-
-
-def _characters(match: re.Match[str]) -> str:
-    raw = bytes.fromhex(re.sub(r"\\+x", "", match[0], flags=re.IGNORECASE))
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
-
 
 # What is kept of a value, or None; each is harmless, whatever the value is.
 
@@ -387,6 +254,15 @@ def _queue(raw: Raw) -> object:
     extras = {prompt_id: {evidence.MARK: mark} for prompt_id, mark in marks.items()}
     parts = dict(zip(("queue_running", "queue_pending"), listed, strict=True))
     return {part: [[None, name, {}, extras.get(name, {}), []] for name in names] for part, names in parts.items()}
+
+
+def _leaves(value: object) -> Iterator[str]:
+    """The texts and numbers in it."""
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(item)
+    elif isinstance(value, str | int | float):
+        yield str(value)
 
 
 def _is_ours(record: object) -> bool:

@@ -24,7 +24,7 @@ from aiohttp import web
 from comfy_fsm.__main__ import main
 from comfy_fsm.errors import ComfyFsmError, DownloadFailed
 from comfy_fsm.live.client import Client
-from comfy_fsm.live.redact import REDACTED
+from comfy_fsm.live.scrubbing import REDACTED
 from comfy_fsm.live.tasks import TaskHandle
 from comfy_fsm.testing import FakeComfy
 from comfy_fsm.testing.publishing import preview_with, text
@@ -253,19 +253,27 @@ def cut(word: str, before: str) -> str:
 
 
 class Spot(NamedTuple):
-    """Where a server can say something; `logged`: that is written down, so it must be looked through."""
+    """Where a server can say something.
+
+    `logged`: that is written down, so it must be looked through. `delivered`: it is handed over too, and whole.
+    `needed`: a replay decides by it, so it stands in the log as it is.
+    """
 
     story: Story
     logged: bool = True
+    delivered: bool = False
+    needed: bool = False
 
 
 SPOTS: dict[str, Spot] = {
-    "the error of a node": Spot(a_node_raises),
-    "a refusal": Spot(no_such_class),
+    "the error of a node": Spot(a_node_raises, delivered=True),
+    "a refusal": Spot(no_such_class, delivered=True),
     "a record": Spot(a_record),
-    "a file name": Spot(a_file_name),
+    "a file name": Spot(a_file_name, delivered=True, needed=True),
     "a frame of unknown type": Spot(said_in_a_frame(lambda word: json.dumps({"type": "parrot", "data": {"a": word}}))),
-    "the type of a frame": Spot(said_in_a_frame(lambda word: json.dumps({"type": word, "data": {}}))),
+    "the type of a frame": Spot(
+        said_in_a_frame(lambda word: json.dumps({"type": word, "data": {}})), delivered=True
+    ),
     "a name in a frame": Spot(said_in_a_frame(lambda word: json.dumps({"type": "parrot", "data": [{word: 1}]}))),
     "a name twice": Spot(said_in_a_frame(lambda word: f'{{"type":"parrot","data":{{"a":"{word}","a":"b"}}}}')),
     "all of a frame twice": Spot(said_in_a_frame(lambda word: f'{{"type":"a","data":["{word}"],"data":[]}}')),
@@ -279,9 +287,12 @@ SPOTS: dict[str, Spot] = {
     "unknown bytes": Spot(said_in_bytes(77, str.encode), logged=False),
     "an image": Spot(said_in_bytes(1, lambda word: b"\0\0\0\1" + word.encode()), logged=False),
     "the body of a refusal": Spot(
-        answered("POST", "prompt", 400, lambda word: json.dumps({"error": {"type": word, "message": word}}))
+        answered("POST", "prompt", 400, lambda word: json.dumps({"error": {"type": word, "message": word}})),
+        delivered=True,
     ),
-    "the whole error of a refusal": Spot(answered("POST", "prompt", 400, lambda word: json.dumps({"error": word}))),
+    "the whole error of a refusal": Spot(
+        answered("POST", "prompt", 400, lambda word: json.dumps({"error": word})), delivered=True
+    ),
     "a page with 500": Spot(answered("GET", "history", 500, lambda word: f"<p>{word}"), logged=False),
     "a page with 200": Spot(answered("GET", "history", 200, lambda word: f"<p>{word}"), logged=False),
     "a redirect": Spot(answered("GET", "history", 302, str, Location="/login?token={}"), logged=False),
@@ -318,11 +329,15 @@ def tell(
     return Telling(files | shown_in_files(log, word), export(log), witnesses)
 
 
-def assert_nowhere(telling: Telling, records: Iterable[logging.LogRecord], word: str = CANARY) -> None:
+def assert_not_written(telling: Telling, records: Iterable[logging.LogRecord], word: str = CANARY) -> None:
     assert telling.files == {}
     assert shows(telling.exported, word) == []
-    assert [witness for witness in telling.witnesses if shows(told(witness), word)] == []
     assert [teller for teller in tellers(records, word) if is_ours(*teller)] == []
+
+
+def assert_nowhere(telling: Telling, records: Iterable[logging.LogRecord], word: str = CANARY) -> None:
+    assert_not_written(telling, records, word)
+    assert [witness for witness in telling.witnesses if shows(told(witness), word)] == []
 
 
 @pytest.fixture
@@ -338,9 +353,15 @@ def _all_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("spot", SPOTS.values(), ids=SPOTS)
-def test_a_secret_that_the_server_repeats_is_nowhere(log: Path, spot: Spot, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_secret_that_the_server_repeats_is_delivered_and_not_written(
+    log: Path, spot: Spot, caplog: pytest.LogCaptureFixture
+) -> None:
     telling = tell(spot.story, log, secrets=[CANARY])
-    assert_nowhere(telling, caplog.records)
+    assert any(shows(told(witness), CANARY) for witness in telling.witnesses) is spot.delivered
+    if spot.needed:
+        assert shows(telling.exported, CANARY), "the file could not be fetched by who replays the log"
+    else:
+        assert_not_written(telling, caplog.records)
 
 
 @pytest.mark.parametrize("spot", SPOTS.values(), ids=SPOTS)
@@ -464,10 +485,11 @@ def test_a_key_that_is_submitted_is_nowhere(
         assert_nowhere(telling, caplog.records, word)
 
 
-def test_a_submitted_key_that_a_node_repeats_is_nowhere(log: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_submitted_key_that_a_node_repeats_is_not_written(log: Path, caplog: pytest.LogCaptureFixture) -> None:
     extra = {"api_key_comfy_org": CANARY}
     telling = tell(submitting(lambda seed: failing(seed, f"401 for {CANARY}"), extra_data=extra), log, keep_inputs=True)
-    assert_nowhere(telling, caplog.records)
+    assert_not_written(telling, caplog.records)
+    assert any("401 for" in str(witness) and CANARY in str(witness) for witness in telling.witnesses), "and delivered"
 
 
 def test_a_login_and_a_token_in_any_address_are_nowhere(log: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,50 @@
+"""Takes logins, queries, fragments and matrix parameters out of the web addresses in a text, whatever they are called.
+
+Where a credential stands in an address is known (RFC 3986); what it is called there is not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+_WORD = re.compile(r"[^\s\"'<>`]+")
+_SIGN = re.compile(r"[@?&#;%\\]")
+_LOGIN = re.compile(r"(?<=://)[^\s?#]*@")
+_PART = re.compile(r"(&amp;|[?&;#])([^?&;#=]*)(=?)([^?&;#]*)")
+
+
+def without_credentials(text: str, unescaped: Callable[[str], str], redacted: str) -> str:
+    """The text with the values taken out of each address in it; one that is spelled with escapes goes whole."""
+    if _SIGN.search(text) is None:
+        return text
+
+    def shown(match: re.Match[str]) -> str:
+        word = match[0]
+        if _SIGN.search(word) is None:
+            return word
+        plain = unescaped(word)
+        if _scrubbed(plain, redacted) == plain:
+            return word
+        direct = _scrubbed(word, redacted)
+        bare = unescaped(direct)
+        return direct if _scrubbed(bare, redacted) == bare else redacted
+
+    return _WORD.sub(shown, text)
+
+
+def _scrubbed(word: str, redacted: str) -> str:
+    """One word of a text; that of a path alone loses what has a name and a value."""
+    is_url = "://" in word
+    if not is_url and "/" not in word and "?" not in word:
+        return word
+    word = _LOGIN.sub(f"{redacted}@", word)
+    start = next((at for at, sign in enumerate(word) if sign in "?&;#"), len(word))
+
+    def part(match: re.Match[str]) -> str:
+        sign, name, equals, value = match.groups()
+        if equals:
+            return f"{sign}{name}={redacted if value else ''}"
+        return f"{sign}{redacted if name and is_url else name}"
+
+    return word[:start] + _PART.sub(part, word[start:])
