@@ -6,6 +6,8 @@ Nothing is parsed as markup, and whatever a server said has passed `harmless`.
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Self
@@ -29,6 +31,8 @@ class Bars:
             name, BarColumn(), state, TimeElapsedColumn(), console=console, disable=not console.is_interactive,
             redirect_stdout=False, redirect_stderr=False,
         )  # fmt: skip
+        self.status = 0
+        """The exit status of an errand that went well: another one if its reader left."""
 
     def __enter__(self) -> Self:
         complain_of_warnings(self.complain)  # for good: what nobody retrieved is told when it is collected
@@ -52,7 +56,11 @@ class Bars:
     def say(self, text: str) -> None:
         """A line on standard output; the bars have had their say by then, and may share its terminal."""
         self._progress.stop()
-        print(harmless(text, 2_000), flush=True)
+        try:
+            print(harmless(text, 2_000), flush=True)
+        except BrokenPipeError:  # as of `| head`: no fault of what is told, which goes on, and is saved
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self.status = 128 + signal.SIGINT
 
     def complain(self, text: str) -> None:
         _complain(self._progress.console, text)

@@ -146,7 +146,9 @@ def test_a_progress_callback_that_causes_its_own_call_is_cut_off_for_good_and_th
     story(tell)
 
 
-def test_a_callback_that_raises_is_logged_and_called_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_progress_callback_that_raises_is_told_whole_once_called_again_and_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def tell() -> None:
         calls = []
 
@@ -155,11 +157,29 @@ def test_a_callback_that_raises_is_logged_and_called_again(caplog: pytest.LogCap
             raise ValueError("the application's own")
 
         callbacks = Callbacks(fails, None, lambda: None)
-        for number in (1, 2):
+        for number in range(1, 8):
             callbacks.put(update(number))
             await until(lambda n=number: len(calls) == n)
-        await until(lambda: len(caplog.records) == 2)
+        await callbacks.complete("task")
+        assert [bool(record.exc_info) for record in caplog.records] == [True]
         await callbacks.close()
+        await callbacks.close()
+        assert len(caplog.records) == 2
+        assert caplog.records[-1].getMessage().endswith("raised 7 times")
+
+    story(tell)
+
+
+def test_a_completion_callback_that_raises_is_not_said_to_be_called_again(caplog: pytest.LogCaptureFixture) -> None:
+    async def tell() -> None:
+        def fails(_: object) -> None:
+            raise ValueError("the application's own")
+
+        callbacks = Callbacks(None, fails, lambda: None)
+        await callbacks.complete("task")
+        await callbacks.close()
+        (told,) = caplog.records
+        assert "is not called again" in told.getMessage()
 
     story(tell)
 

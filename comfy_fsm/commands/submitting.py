@@ -54,7 +54,7 @@ def run(
     graphs, open_client = [(name, _workflow(name)) for name in workflows], opening(server, log, token_env)
     os.makedirs(output, exist_ok=True)
     with Bars() as screen:
-        return errand.submit(graphs, output, open_client, screen, capacity)
+        return errand.submit(graphs, output, open_client, screen, capacity) or screen.status
 
 
 def resume(
@@ -87,7 +87,7 @@ def resume(
     open_client = opening(server, log, token_env)
     os.makedirs(output, exist_ok=True)
     with Bars() as screen:
-        return errand.resume(output, open_client, screen, capacity)
+        return errand.resume(output, open_client, screen, capacity) or screen.status
 
 
 def _workflow(name: str) -> dict[str, Any]:

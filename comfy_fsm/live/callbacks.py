@@ -19,6 +19,7 @@ from comfy_fsm.live.updates import Mailbox, Update
 
 logger = logging.getLogger(__name__)
 _INSIDE: contextvars.ContextVar[frozenset[int]] = contextvars.ContextVar("inside", default=frozenset())
+Raised = Callable[[Callable[..., Any]], None]
 _PATIENCE = 5.0  # seconds that a completion waits for a progress callback to return; then it goes ahead of it
 
 
@@ -35,6 +36,7 @@ class Callbacks:
         self._on_complete = on_complete
         self._cut = cut
         self._silent = False
+        self._raised = 0  # how often `on_progress` did: of many alike, one is told whole
         self._mailbox = Mailbox()
         self._running: asyncio.Task[None] | None = None
         self._calling = asyncio.Lock()
@@ -65,7 +67,15 @@ class Callbacks:
             function = self._on_progress
             if function is not None and not self._silent:
                 async with self._calling:
-                    await self._call(function, update)
+                    await self._call(function, update, self._stumbled)
+
+    def _stumbled(self, function: Callable[..., Any]) -> None:
+        self._raised += 1
+        if self._raised == 1:
+            logger.exception(
+                "the progress callback %r raised; the task goes on, the callback is called with what comes next, and "
+                "if it raises again that is counted, and told when the task is over", function,
+            )  # fmt: skip
 
     async def complete(self, argument: object) -> None:
         """Call `on_complete`, once; meanwhile progress is silent, and then restored, whatever was raised (R4.1)."""
@@ -79,14 +89,14 @@ class Callbacks:
                 async with asyncio.timeout(_PATIENCE):
                     await self._calling.acquire()
                 self._calling.release()
-            await self._call(function, argument)
+            await self._call(function, argument, _once)
         finally:
             self._silent = False
 
-    async def _call(self, function: Callable[..., Any], argument: object) -> None:
+    async def _call(self, function: Callable[..., Any], argument: object, raised: Raised) -> None:
         token = _INSIDE.set(_INSIDE.get() | {id(self)})
         try:
-            await call(function, argument)
+            await call(function, argument, raised)
         finally:
             _INSIDE.reset(token)
 
@@ -96,16 +106,29 @@ class Callbacks:
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running])
+        if self._raised > 1:
+            logger.error("the progress callback %r raised %d times", self._on_progress, self._raised)
+        self._raised = 0
 
 
-async def call(function: Callable[..., Any], argument: object) -> None:
+def _once(function: Callable[..., Any]) -> None:
+    logger.exception("the completion callback %r raised; the result stands, and it is not called again", function)
+
+
+def _again(function: Callable[..., Any]) -> None:
+    logger.exception(
+        "the callback %r raised; what it was told of goes on, and it is called again for the next", function
+    )
+
+
+async def call(function: Callable[..., Any], argument: object, raised: Raised = _again) -> None:
     """Call a function or a coroutine function of the application; what it raises is told, and held against nobody."""
     try:
         answer = function(argument) if _is_coroutine(function) else await _in_thread(function, argument)
         if inspect.isawaitable(answer):
             await answer
     except Exception:
-        logger.exception("the callback %r raised; what it was told of goes on, and it will be called again", function)
+        raised(function)
 
 
 def _is_coroutine(function: Callable[..., Any]) -> bool:

@@ -8,6 +8,7 @@ import signal
 import sys
 
 from comfy_fsm.testing import PROFILES, FakeComfy
+from comfy_fsm.testing.execution import BrokenFake
 from comfy_fsm.testing.profiles import NEWEST
 
 
@@ -32,9 +33,12 @@ async def _serve(given: argparse.Namespace) -> None:
 
 
 def main(words: list[str]) -> int:
-    """Serve until SIGTERM or SIGINT; its knobs are turned by `POST /fake/faults`."""
+    """Serve until SIGTERM or SIGINT; its knobs are turned by `POST /fake/faults`. 70 is a fault of the fake itself."""
     try:
         asyncio.run(_serve(_arguments(words)))
+    except BrokenFake as error:
+        print(error, file=sys.stderr)
+        return 70
     except (OSError, ValueError) as error:
         print(f"no fake was started: {error}", file=sys.stderr)
         return 1

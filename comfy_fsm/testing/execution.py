@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import traceback
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
 
 from comfy_fsm.testing.faults import Faults
@@ -15,6 +16,11 @@ from comfy_fsm.testing.pictures import Files
 from comfy_fsm.testing.profiles import HISTORY_LIMIT, Profile
 from comfy_fsm.testing.publishing import Publisher
 from comfy_fsm.testing.running import Ended, House, Item, Running
+
+
+class BrokenFake(RuntimeError):
+    """The fake itself failed, and not what it was asked to run."""
+
 
 KEYS = ("auth_token_comfy_org", "api_key_comfy_org")
 Answer = tuple[int, dict[str, object]]
@@ -32,7 +38,16 @@ class State:
     number: int = 0
     runs: Counter[str] = field(default_factory=Counter)
     posts: Counter[str] = field(default_factory=Counter)
+    broken: list[Exception] = field(default_factory=list)  # what went wrong in the fake itself
     denied: Counter[str] = field(default_factory=Counter)  # how often a record that is there was answered `{}`
+
+    def own_up(self) -> None:
+        """Raise what went wrong in the fake itself, over all its lives."""
+        if self.broken:
+            raise BrokenFake(
+                f"the fake ComfyUI itself failed, first by {self.broken[0]!r}: what it told since proves nothing; "
+                "the fault is that of comfy_fsm.testing, and its traceback was printed when it came"
+            ) from self.broken[0]
 
     def outlive(self, keep: bool) -> None:
         """The server died, and with it what it knew (P27); if kept, what ran begins again."""
@@ -54,7 +69,7 @@ class Execution:
         self.profile = profile
         self.state = state
         self.history_limit = HISTORY_LIMIT if profile.history_is_limited else None
-        self.house = House(profile, faults, state.files, publisher, step_seconds)
+        self.house = House(profile, faults, state.files, publisher, step_seconds, state.broken)
         self._faults = faults
         self._publisher = publisher
         self._work = asyncio.Event()
@@ -168,6 +183,14 @@ class Execution:
         return None if job is None else job["status"] in ("pending", "in_progress")
 
     # what runs
+
+    async def keep(self, job: Coroutine[object, object, None]) -> None:
+        """Nothing of the fake dies in silence."""
+        try:
+            await job
+        except Exception as fault:
+            self.state.broken.append(fault)
+            traceback.print_exception(fault)
 
     async def work(self) -> None:
         """Run what waits, one after another, for ever."""

@@ -91,9 +91,11 @@ def words(stage: Stage, name: str, default: str = "") -> str:
     return str(stage.inputs.get(name, default))
 
 
-def image(stage: Stage) -> Picture:
-    """The picture that came by a link, whatever that was called."""
-    return next((value for value in stage.inputs.values() if isinstance(value, Picture)), Picture())
+def image(stage: Stage, name: str = "") -> Picture:
+    """The picture that came by this link, or by any, whatever that was called."""
+    named = stage.inputs.get(name)
+    pictures = (value for value in (named, *stage.inputs.values()) if isinstance(value, Picture))
+    return next(pictures, Picture())
 
 
 # what the built-in ones do
@@ -130,12 +132,21 @@ async def _load(stage: Stage) -> Given:
     return Given((Picture(), Picture()))
 
 
+async def _load_checkpoint(stage: Stage) -> Given:
+    """A model, what reads a prompt for it, and what makes pictures of latents; all that links carry is pictures."""
+    return Given((Picture(), Picture(), Picture()))
+
+
+async def _decode(stage: Stage) -> Given:
+    return Given((image(stage, "samples"),))
+
+
 async def _sample(stage: Stage) -> Given:
     steps = int(number(stage, "steps"))
     for step in range(1, steps + 1):
         await stage.pause(stage.step_seconds)
         stage.progress(step, steps, JPEG)
-    return Given((image(stage),))
+    return Given((image(stage, "latent_image"),))
 
 
 def _save(kind: str, prefix: str = "") -> Callable[[Stage], Awaitable[Given]]:
@@ -228,6 +239,8 @@ async def _named(stage: Stage) -> Given:
 # the table
 
 MODELS = ["fake.safetensors", "conformance-unet.safetensors"]
+CHECKPOINTS = [*MODELS, "v1-5-pruned-emaonly-fp16.safetensors", "v1-5-pruned-emaonly.safetensors"]
+"""The last two are those of ComfyUI's default workflow, now and before."""
 _WIDE = {"width": Input("INT", 1, 16384), "height": Input("INT", 1, 16384), "batch_size": Input("INT", 1, 4096)}
 _PREFIX = {"filename_prefix": Input("STRING")}
 _IMAGES = {"images": Input("IMAGE")}
@@ -254,7 +267,7 @@ _UNET = {"unet_name": Input(MODELS), "weight_dtype": Input("STRING")}
 _DECODE = {"samples": Input("LATENT"), "vae": Input("VAE")}
 
 CLASSES: dict[str, NodeClass] = {
-    "CheckpointLoaderSimple": NodeClass(_pass, ("MODEL", "CLIP", "VAE"), {"ckpt_name": Input(MODELS)}),
+    "CheckpointLoaderSimple": NodeClass(_load_checkpoint, ("MODEL", "CLIP", "VAE"), {"ckpt_name": Input(CHECKPOINTS)}),
     "CLIPTextEncode": NodeClass(_pass, ("CONDITIONING",), {"text": Input("STRING"), "clip": Input("CLIP")}),
     "EmptyImage": NodeClass(_empty, ("IMAGE",), {**_WIDE, "color": Input("INT", 0, 0xFFFFFF)}),
     "EmptyLatentImage": NodeClass(_empty, ("LATENT",), _WIDE),
@@ -272,7 +285,7 @@ CLASSES: dict[str, NodeClass] = {
     "SaveImageWebsocket": NodeClass(_save_to_socket, (), _IMAGES, is_output=True),
     "SaveLatent": NodeClass(_save_latent, (), {"samples": Input("LATENT"), **_PREFIX}, is_output=True),
     "UNETLoader": NodeClass(_pass, ("MODEL",), _UNET),
-    "VAEDecode": NodeClass(_pass, ("IMAGE",), _DECODE),
+    "VAEDecode": NodeClass(_decode, ("IMAGE",), _DECODE),
     # for tests
     "FakeAsync": NodeClass(_progress, ("IMAGE",), _STEPS, is_async=True),
     "FakeBigFrame": NodeClass(_big_frame, ("IMAGE",), {"bytes": Input("INT", 0), **_MAYBE}),

@@ -67,6 +67,7 @@ class ThreadedFake:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        self._comfy.state.own_up()
 
     def _run(self, doing: Coroutine[object, object, T]) -> T:
         return asyncio.run_coroutine_threadsafe(doing, self._loop).result(timeout=30)

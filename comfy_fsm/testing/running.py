@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -60,6 +61,7 @@ class House:
     files: Files
     publisher: Publisher
     step_seconds: float
+    broken: list[Exception]  # what went wrong in the fake itself, over all its lives
     cache: dict[str, Kept] = field(default_factory=dict)
     interrupted: asyncio.Event = field(default_factory=asyncio.Event)
     on_air: tuple[str, str] | None = None  # who would be told which node on connecting again (P4)
@@ -102,6 +104,13 @@ class Running:
         self._current = ""
 
     async def play(self) -> Ended:
+        """To its end, whatever happens: what goes wrong in the fake itself fails this prompt, and is told."""
+        try:
+            return await self._play()
+        except Exception as fault:
+            return self._break(fault)
+
+    async def _play(self) -> Ended:
         self.house.interrupted.clear()  # an interrupt just before the start is lost (P31)
         self._say("execution_start", {})
         signed = {self._signatures[node_id]: node_id for node_id in self.graph}
@@ -124,6 +133,14 @@ class Running:
         finally:
             self._stop()
         return self._ended(success)
+
+    def _break(self, fault: Exception) -> Ended:
+        self.house.broken.append(fault)
+        traceback.print_exception(fault)
+        why = {"exception_message": f"the fake itself failed: {fault!r}", "exception_type": type(fault).__name__}
+        place = {"node_id": self._current, "node_type": "", "executed": [*self._executed]}
+        self._say("execution_error", {**place, **why, "traceback": traceback.format_tb(fault.__traceback__)}, ends=True)
+        return Ended(False, self._messages, {}, {})
 
     def _ended(self, success: bool) -> Ended:
         """Outputs are what is known of the graph's nodes, run or cached, however it ended."""
@@ -242,6 +259,9 @@ class Running:
             self._finish(node_id, given)
 
     def _finish(self, node_id: str, given: Given) -> None:
+        gives = CLASSES[class_of(self.graph, node_id)].gives
+        if len(given.values) != len(gives):
+            raise ValueError(f"node {node_id} declares {len(gives)} outputs, and gave {len(given.values)}")
         self.house.cache[self._signatures[node_id]] = Kept(given.values, given.shown)
         self._executed.append(node_id)
         self.move(node_id, "finished")

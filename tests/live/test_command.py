@@ -329,6 +329,21 @@ def resumed(comfy: FakeComfy, folder: Path, prompt_id: str) -> None:
     assert replay(folder / LOG).verdict == "pass"
 
 
+def test_a_reader_that_leaves_is_not_blamed_on_the_workflow_and_every_file_is_saved(
+    comfy: FakeComfy, tmp_path: Path
+) -> None:
+    """As of `run … | head -1`."""
+    files = [write(tmp_path, f"{number}.json", graph(next(SEEDS))) for number in (1, 2, 3)]
+    process = begin("run", *files, "--server", comfy.url, cwd=tmp_path)
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    _, complaints = process.communicate(timeout=GUARD)
+    assert complaints == ""
+    assert process.returncode == 128 + signal.SIGINT
+    assert len([*tmp_path.glob("*.png")]) == 3
+
+
 @SIGNALS
 @pytest.mark.parametrize("times", [1, 3], ids=["once", "thrice"])
 def test_a_run_that_is_told_to_end_closes_its_log_and_can_be_resumed(
