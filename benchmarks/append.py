@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that `python 
 
 from comfy_fsm.live import rows
 from comfy_fsm.live.log import Log
+from comfy_fsm.live.logfile import SCHEMA
 
 GROUPS = (1, 100, 1000)
 COMMITS = 2000  # per round at most: 20,000 commits of single rows would take most of the time and tell no more
@@ -68,7 +69,7 @@ def bare_file(path: Path) -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
-        db.execute(rows.SCHEMA)
+        db.execute(SCHEMA)
         yield db
 
 

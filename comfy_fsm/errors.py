@@ -8,6 +8,7 @@
     │   ├── LogVersionError      written by a newer version           (fault: the caller's)
     │   ├── LogDamaged           a row is not what was written        (fault: the disk's)
     │   └── LogWriteFailed       the disk refused                     (fault: the disk's)
+    │       └── LogMoved         removed or renamed while it was open (fault: whoever moved it)
     ├── TraceError               the trace cannot be read at all
     │   ├── NotATrace            it is something else                 (fault: the caller's)
     │   └── TraceVersionError    written in a newer format            (fault: the caller's)
@@ -75,6 +76,10 @@ class LogDamaged(LogError):
 
 class LogWriteFailed(LogError):
     """The disk refused a commit: what was not acknowledged is not in the log."""
+
+
+class LogMoved(LogWriteFailed):
+    """The file of the log was removed, renamed or replaced while it was open; no more is written to it."""
 
 
 class TraceError(ComfyFsmError):

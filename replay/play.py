@@ -19,8 +19,8 @@ from comfy_fsm.core.observations import AnyObservation, Damaged
 from comfy_fsm.core.policy import DEFAULT, Policy
 from comfy_fsm.core.task import Task
 from comfy_fsm.errors import NotALog
-from comfy_fsm.live import rows
-from replay.trace import Block, Packed, damage, is_sqlite, open_packed, read_file, read_lines
+from comfy_fsm.live import logfile, rows
+from replay.trace import Block, Packed, damage, open_packed, read_file, read_lines
 
 Source = str | os.PathLike[str]
 Watcher = Callable[[int, int], None]
@@ -152,7 +152,7 @@ class _Play:
         path = os.fspath(source)
         if path != "-":
             self._size += os.path.getsize(path)
-            if not os.path.isdir(path) and is_sqlite(path):
+            if not os.path.isdir(path) and logfile.is_sqlite(path):
                 self._logs.append(path)
                 return _read_log(path)
         packed = open_packed(path)
@@ -225,7 +225,7 @@ def _begins(name: str | None, wanted: str | None) -> bool:
 
 def _read_log(path: str) -> Iterator[Block]:
     """The entries of a log, its lines as they came; whether another process writes it meanwhile does not matter."""
-    if not rows.is_log(path):
+    if not logfile.is_log(path):
         raise NotALog(f"{path}: an SQLite file, but no log of this project; name a trace or a log")
     at = 0.0
     records = rows.read(path)

@@ -66,12 +66,6 @@ class Packed:
             self._raw.close()
 
 
-def is_sqlite(path: str) -> bool:
-    """Whether these are the bytes of a database, and so perhaps of a log of ours."""
-    with open(path, "rb") as file:
-        return file.read(len(_SQLITE)) == _SQLITE
-
-
 def open_packed(path: str) -> Packed:
     """The file at `path`, or standard input where it is `-`."""
     if path == "-":

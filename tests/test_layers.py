@@ -45,6 +45,7 @@ HOUSE = [
     {"comfy_fsm.core.diagnosis"},
     {"comfy_fsm.live.spelling", "comfy_fsm.live.urls"},
     {"comfy_fsm.live.scrubbing"},
+    {"comfy_fsm.live.lock", "comfy_fsm.live.logfile"},
     # The front door stands above core/, and beside what is on the way up to live/: live/ cannot come in by it.
     {"comfy_fsm", "comfy_fsm.live.redact", "comfy_fsm.live.rows", "comfy_fsm.live.updates", "replay.trace"},
     {
@@ -52,12 +53,13 @@ HOUSE = [
         "comfy_fsm.live.asks",
         "comfy_fsm.live.callbacks",
         "comfy_fsm.live.companions",
+        "comfy_fsm.live.creating",
         "comfy_fsm.live.deadlines",
         "comfy_fsm.live.outputs",
         "comfy_fsm.live.streaming",
         "comfy_fsm.live.view",
-        "comfy_fsm.live.writer",
     },
+    {"comfy_fsm.live.writer"},
     {
         "comfy_fsm.live.comfy",
         "comfy_fsm.live.log",

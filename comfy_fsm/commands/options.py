@@ -56,11 +56,9 @@ class Unavailable(Exception):
 
 def must_be_readable(log: str) -> None:
     """Raise OSError where there is no such file, LogError where it is something else or nothing of it can be read."""
-    from comfy_fsm.live import rows
+    from comfy_fsm.live import logfile, rows
 
-    with open(log, "rb"):
-        pass
-    if not rows.is_log(log):
+    if not logfile.is_sqlite(log) or not logfile.is_log(log):
         raise LogError(f"{log} is no log of this project; name the file that was given as --log")
     with closing(rows.read(log)) as records:
         first = next(records, None)

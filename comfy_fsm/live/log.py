@@ -9,6 +9,7 @@ positions given; what was refused is not. The file and its reading are in `rows.
 
 import asyncio
 import os
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Generator
 from contextlib import closing
@@ -16,7 +17,7 @@ from typing import NamedTuple, Self
 
 import aiosqlite
 
-from comfy_fsm.errors import LogClosed, LogDamaged, LogError, LogWriteFailed
+from comfy_fsm.errors import LogClosed, LogDamaged, LogError, LogMoved, LogWriteFailed
 from comfy_fsm.live.rows import MAX_LINE, Record, read
 from comfy_fsm.live.writer import Chain
 
@@ -72,7 +73,9 @@ class Log:
         try:
             await db
         except asyncio.CancelledError:
-            await asyncio.to_thread(chain.outlast)
+            back = threading.Thread(target=chain.outlast, name=f"close {chain.path}")  # which nobody can cancel
+            back.start()
+            await asyncio.to_thread(back.join)
             raise
         if chain.failure is not None:
             await db.close()
@@ -88,8 +91,9 @@ class Log:
     async def append(self, *lines: bytes) -> int:
         """Write the lines, all of them or none; returns the position of the last once they are committed.
 
-        Raises LogWriteFailed if the disk refused: none of them is in the log, and the log stays usable. A caller who is
-        cancelled while waiting for the commit withdraws nothing: the lines are written all the same.
+        Raises LogWriteFailed if the disk refused: none of them is in the log, and the log stays usable; LogMoved if the
+        file is gone from its place: then it is not. A caller who is cancelled while waiting for the commit withdraws
+        nothing: the lines are written all the same.
         """
         weight = _weigh(lines)
         if self._full(weight) or self._door.locked():
@@ -152,6 +156,8 @@ class Log:
         self._news.set()
 
     def _refusal(self, failure: Exception | None) -> LogWriteFailed:
+        if isinstance(failure, LogMoved):
+            return LogMoved(*failure.args)  # to each caller one of its own
         refusal = LogWriteFailed(
             f"{self.path}: the commit failed ({failure}), so these lines are not in the log; "
             "make room or mend the disk, then append them again"
@@ -200,7 +206,7 @@ class Log:
 
     async def close(self) -> None:
         """Take no more, write what was accepted, let the file go; may be called again, and by several at once."""
-        self._closing = True
+        self._closing = self._chain.closing = True
         self._work.set()
         self._freed.set()
         if not self._writer.done():

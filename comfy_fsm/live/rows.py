@@ -1,31 +1,27 @@
 """The log as a file: its schema, its chain of checksums, and how a row is judged. Plain sqlite3, read-only, no await.
 
 The rows come back in order, each with what is wrong with it. Damage is told, not raised, since whoever opens a damaged
-log wants the rest of it: a row that is not what was written, a row that is gone, a page that SQLite cannot read. What a
-log cannot tell: rows lost off its end together with SQLite's own count of them, as when its `-wal` file is taken away.
+log wants the rest of it: a row that is not what was written, a row that is gone, a page that SQLite cannot read, a tail
+that was acknowledged (`lock.py`) and is lost with a damaged `-wal`.
 """
 
 import os
 import sqlite3
-import stat
-import threading
-from collections import Counter
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing
 from hashlib import blake2b
-from pathlib import Path
 from typing import NamedTuple
 
-from comfy_fsm.errors import LogError, LogVersionError, NotALog
+from comfy_fsm.errors import LogError
+from comfy_fsm.live.lock import Mark, read_mark
+from comfy_fsm.live.logfile import held, uri
 
-APPLICATION_ID = 0x6366736D  # "cfsm"; at byte 68 of the file, where `file` and other tools look for it
-SCHEMA_VERSION = 1
-SCHEMA = "CREATE TABLE log (position INTEGER PRIMARY KEY AUTOINCREMENT, line BLOB NOT NULL, checksum BLOB NOT NULL)"
 MAX_LINE = 128 * 1024 * 1024  # a reader holds one; ComfyUI takes uploads up to 100 MiB, SQLite rows up to 1 GB
 
 _SCAN = "SELECT position, line, checksum FROM log WHERE position >= ? ORDER BY position LIMIT ?"
-_MAGIC = b"SQLite format 3\0"
 _PATIENCE = 1000  # rows tried one by one beyond an unreadable one; a page of 4 KiB holds a dozen, and then we stride
+_REFUSED = "its commit was refused: whoever appended it was told that it is not in the log"
+_LOST = "the log's own count is higher; its -wal file may be damaged, or may have been taken away: keep a copy of it"
 _END = 2**62  # a position beyond every position
 
 # A flipped bit can make SQLite quote the schema in an error message, and the quotation need not be UTF-8.
@@ -63,69 +59,6 @@ class Verification(NamedTuple):
     reason: str | None
 
 
-_guard = threading.Lock()
-_held: Counter[tuple[int, int]] = Counter()
-
-
-@contextmanager
-def held(path: str, *, create: bool = False) -> Iterator[bool]:
-    """Count a file as open in SQLite here, after a look at its first bytes; yields whether it holds something.
-
-    The look needs the count: to close any descriptor of a file drops every POSIX lock that this process has on it,
-    SQLite's too (sqlite.org/howtocorrupt.html, 2.2). A file that is open in SQLite here is not looked at again.
-    """
-    with _guard:
-        if create:
-            with suppress(FileExistsError):
-                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        found = os.stat(path)
-        key = (found.st_dev, found.st_ino)
-        if not _held[key]:
-            _look(path, found)
-        _held[key] += 1
-    try:
-        yield found.st_size > 0
-    finally:
-        with _guard:
-            _held[key] -= 1
-            if not _held[key]:
-                del _held[key]
-
-
-def _look(path: str, found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        raise NotALog(f"{path} is not a regular file, so it is no log; name the log's file")
-    if not found.st_size:
-        return  # made by `create`, or by a writer that has just begun
-    with open(path, "rb") as file:
-        head = file.read(100)
-    if len(head) < 100 or not head.startswith(_MAGIC):
-        raise NotALog(f"{path} is no SQLite file, so it is no log; it was not touched")
-    application, version = (int.from_bytes(head[at : at + 4], "big") for at in (68, 60))
-    if application != APPLICATION_ID or not version:
-        raise NotALog(f"{path} is an SQLite file of another application, not a log; it was not touched")
-    if version > SCHEMA_VERSION:
-        raise LogVersionError(
-            f"{path} is a log of version {version}, newer than this release, which reads {SCHEMA_VERSION}; "
-            "it was not touched; use a newer comfy-fsm"
-        )
-
-
-def is_log(path: str | os.PathLike[str]) -> bool:
-    """Whether the file says that it is a log, of any version; it may still be damaged."""
-    try:
-        with held(os.fspath(path)) as something:
-            return something
-    except LogVersionError:
-        return True
-    except (NotALog, OSError):
-        return False
-
-
-def uri(path: str, query: str) -> str:
-    return f"{Path(path).absolute().as_uri()}?{query}"
-
-
 def read(path: str | os.PathLike[str], after: int = 0) -> Generator[Record, None, None]:
     """Every row after a position, up to the last one committed when reading began; a writer may write meanwhile.
 
@@ -133,10 +66,8 @@ def read(path: str | os.PathLike[str], after: int = 0) -> Generator[Record, None
     Close it if you stop early: until then a snapshot is held, and the writer's `-wal` file grows.
     """
     where = os.fspath(path)
-    with held(where) as something:
-        if not something:
-            raise NotALog(f"{where} is empty: no log was begun in it, or its writer has only just started")
-    return _read(where, after)
+    with held(where):
+        return _read(where, after)
 
 
 def _read(path: str, after: int) -> Generator[Record, None, None]:
@@ -168,11 +99,13 @@ class _Reading:
         self._next = max(after, 0) + 1
         self._anchors: tuple[bytes, ...] | None = None  # two where the row before is damaged, none where it is gone
         self._last: int | None = None  # the highest position ever given, by SQLite's own counter
+        self._refused = _END  # rows from here on were refused, and are in the file all the same
         self._strays = 0
         # Readers of a WAL file leave `-shm` and `-wal` files beside it, and fail where they may not. A log that no
         # writer has open needs neither, so we read it as immutable. Should a writer come after all, no damage is
         # believed before a second look with locks; what is sound is proved by its checksum either way.
         self._seen = self._state()
+        self._mark = read_mark(path) or Mark()  # before the snapshot, which then holds all that was acknowledged
         self._immutable = not self._seen[0]
         self._db: sqlite3.Connection | None = None
 
@@ -234,7 +167,7 @@ class _Reading:
                 yield self._leap(failure)
         if self._last is not None and self._next <= self._last:
             self._doubt()
-            yield Record(self._next, None, f"{_span(self._next, self._last)} missing: the file's own count is higher")
+            yield Record(self._next, None, f"{_span(self._next, self._last)} missing: {_LOST}")
 
     def _begin(self) -> str | None:
         """Fix the snapshot, and find where the chain stands; returns what is wrong with the file as a whole."""
@@ -252,11 +185,20 @@ class _Reading:
             return "the table of rows is gone"
         last = self._one("SELECT seq FROM sqlite_sequence WHERE name = 'log'")
         self._last = last if isinstance(last, int) else None
+        self._heed(self._mark)
         if self._anchors is None:
             before = self._next - 1
             anchor = self._one(f"SELECT checksum FROM log WHERE position = {before}") if before else GENESIS
             self._anchors = (anchor,) if isinstance(anchor, bytes) else ()
         return None
+
+    def _heed(self, mark: Mark) -> None:
+        """What the writer wrote down beside the log counts as well, where it is about this log."""
+        if mark.is_about(self._one("SELECT checksum FROM log WHERE position = 1")):
+            self._last = max(self._last or 0, mark.position)
+        there = self._one(f"SELECT checksum FROM log WHERE position = {mark.refused}") if mark.refused else None
+        if there is not None and there == mark.refused_checksum:
+            self._refused = mark.refused
 
     def _one(self, sql: str) -> object:
         try:
@@ -270,7 +212,7 @@ class _Reading:
             known = position == self._next and type(line) is bytes and self._anchors
             if known and checksum == digest(known[0], position, line):
                 self._next, self._anchors = position + 1, (checksum,)
-                yield Record(position, line, None)
+                yield Record(position, line, None) if position < self._refused else Record(position, None, _REFUSED)
                 continue
             if self._strays == _PATIENCE:
                 # A made file can send SQLite round its pages for longer than anybody lives.

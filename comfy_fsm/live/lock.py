@@ -1,0 +1,209 @@
+"""The file `PATH.lock` beside a log: who writes the log, and how far it was acknowledged.
+
+    comfy-fsm 4711                   the process that claimed it last
+    slot, slot                       how far the log was acknowledged, twice in turns: a torn write costs one of them
+
+SQLite takes a damaged `-wal` file to end where the damage is, and says nothing. What was acknowledged is therefore
+written down here as well, so that the loss of a tail shows. It is written after each commit, and synced once a second
+at most: a process that is killed loses nothing of it, a power cut at most the last second.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import stat
+import sys
+import time
+from contextlib import suppress
+from hashlib import blake2b
+from struct import Struct
+from typing import NamedTuple
+
+from comfy_fsm.errors import LogError, LogLocked
+
+logger = logging.getLogger(__name__)
+_HEAD = re.compile(rb"comfy-fsm (\d+) *\n")
+_HEAD_SIZE = 64
+_SLOT = Struct(">QQ16s16sQ16s")
+_SLOT_SIZE, _SLOTS = 128, (512, 1024)  # a sector each
+_SYNC_SECONDS = 1.0
+_NOTHING = bytes(16)
+
+if sys.platform == "win32":  # never tried there by us: the same promise by the means of that system
+    import msvcrt
+
+    def _claim(lock: int) -> None:
+        os.lseek(lock, 1 << 20, os.SEEK_SET)  # beyond what is in it, which could not be read if it were claimed
+        msvcrt.locking(lock, msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def _claim(lock: int) -> None:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class Mark(NamedTuple):
+    """How far a log was acknowledged, and which commit after that was refused, if any."""
+
+    position: int = 0
+    checksum: bytes = _NOTHING
+    first: bytes = _NOTHING
+    """The checksum of the log's first row: another log under the same name is not judged by this."""
+    refused: int = 0
+    """The position that the first line of a refused commit would have had; 0 for none."""
+    refused_checksum: bytes = _NOTHING
+
+    def is_about(self, first: object) -> bool:
+        """Whether this was said of the log whose first row has this checksum, or of one that lost all its rows."""
+        return self.position > 0 and (first is None or first == self.first)
+
+
+def read_mark(path: str) -> Mark | None:
+    """What stands in the lock file of this log; None where there is none, or none that can be read."""
+    try:
+        lock = os.open(path + ".lock", os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except OSError:
+        return None
+    try:
+        return _newest(lock)[1]
+    except OSError:
+        return None
+    finally:
+        os.close(lock)
+
+
+def _newest(lock: int) -> tuple[int, Mark | None]:
+    found: list[tuple[int, Mark]] = []
+    os.lseek(lock, 0, os.SEEK_SET)
+    content = os.read(lock, _SLOTS[-1] + _SLOT_SIZE) if stat.S_ISREG(os.fstat(lock).st_mode) else b""
+    if _HEAD.match(content):
+        for at in _SLOTS:
+            body, proof = content[at : at + _SLOT.size], content[at + _SLOT.size : at + _SLOT.size + 16]
+            if len(proof) == 16 and proof == _proof(body):
+                turn, *values = _SLOT.unpack(body)
+                found.append((turn, Mark(*values)))
+    return max(found, default=(0, None), key=lambda each: each[0])
+
+
+def _proof(body: bytes) -> bytes:
+    return blake2b(body, digest_size=16, person=b"comfy-fsm mark").digest()
+
+
+class Lock:
+    """The claim on a log, held until `close`; a killed process holds nothing.
+
+    The file stays behind, for what it says, and since another writer could claim it between a look and its removal.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Claim it; raises LogLocked where another writer has it, LogError or OSError where it cannot be claimed."""
+        self.name = path + ".lock"
+        self._lock = _open(self.name, path)
+        self._turn, mark = _newest(self._lock)
+        self.mark = mark or Mark()
+        self._synced_at = 0.0
+        self._complained = False
+        try:
+            self._write_both()
+        except BaseException:
+            self.close()
+            raise
+
+    def reset(self) -> None:
+        """Forget another log that was here, before a new one is begun; raises OSError."""
+        self.mark = Mark()
+        self._write_both()
+
+    def _write_both(self) -> None:
+        for _ in _SLOTS:  # so that the disk has room for them
+            self._write(self.mark)
+        self._sync()
+
+    def acknowledge(self, position: int, checksum: bytes, first: bytes) -> None:
+        """Write down how far the log goes; what is committed stays so, even where this fails."""
+        self._note(Mark(position, checksum, first))
+
+    def refuse(self, position: int, checksum: bytes) -> None:
+        """Write down that the commit that began so was refused, in case it is found in the file all the same."""
+        self._note(self.mark._replace(refused=position, refused_checksum=checksum), urgent=True)
+
+    def forgive(self) -> None:
+        """What was refused is not in the file: that is certain now."""
+        if self.mark.refused:
+            self._note(self.mark._replace(refused=0, refused_checksum=_NOTHING))
+
+    def _note(self, mark: Mark, *, urgent: bool = False) -> None:
+        try:
+            self._write(mark)
+            if urgent or time.monotonic() - self._synced_at >= _SYNC_SECONDS:
+                self._sync()
+        except OSError as error:
+            if not self._complained:
+                self._complained = True
+                logger.warning(
+                    "%s cannot be written (%s): should the end of the log be damaged, that would not show; "
+                    "make room or mend the disk", self.name, error,
+                )  # fmt: skip
+
+    def _write(self, mark: Mark) -> None:
+        self._turn += 1
+        self.mark = mark
+        body = _SLOT.pack(self._turn, *mark)
+        os.lseek(self._lock, _SLOTS[self._turn % 2], os.SEEK_SET)
+        os.write(self._lock, body + _proof(body))
+
+    def _sync(self) -> None:
+        getattr(os, "fdatasync", os.fsync)(self._lock)
+        self._synced_at = time.monotonic()
+
+    def close(self) -> None:
+        if self._lock >= 0:
+            with suppress(OSError):
+                self._sync()
+            os.close(self._lock)
+            self._lock = -1
+
+
+def _open(name: str, path: str) -> int:
+    """The lock file, claimed and with our process in it."""
+    # Neither followed where it is a link, nor waited for where it is a pipe.
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    if os.path.islink(name):
+        raise LogError(f"{name} is a symbolic link and not a lock of ours, so {path} was not opened; move it away")
+    lock = os.open(name, flags, 0o600)
+    holder: bytes | None = None
+    try:
+        holder = _holder(lock, name, path)
+        _claim(lock)
+        now, there = os.fstat(lock), os.stat(name)
+        if (now.st_dev, now.st_ino) != (there.st_dev, there.st_ino):  # taken away between our opening and our claim
+            raise LogLocked(f"{name} was replaced in this moment, so {path} was not opened; try again")
+        os.lseek(lock, 0, os.SEEK_SET)
+        os.write(lock, (b"comfy-fsm %d" % os.getpid()).ljust(_HEAD_SIZE - 1) + b"\n")
+    except BaseException as error:
+        os.close(lock)
+        if not isinstance(error, BlockingIOError | PermissionError):
+            raise
+        who = "this process" if holder == b"%d" % os.getpid() else f"process {(holder or b'unknown').decode()}"
+        raise LogLocked(
+            f"{path} is being written by {who}, so nothing was written; close that log, or write to another file"
+        ) from error
+    return lock
+
+
+def _holder(lock: int, name: str, path: str) -> bytes | None:
+    """The process that claimed this file last; raises LogError where it is not ours to write to."""
+    found = os.fstat(lock)
+    if stat.S_ISREG(found.st_mode):
+        content = os.read(lock, _HEAD_SIZE)
+        ours = _HEAD.match(content)
+        if found.st_nlink == 1 and belongs_to_us(found) and (ours or not content.strip(b"\0")):
+            return ours[1] if ours else None
+    raise LogError(f"{name} is not a lock of ours, so {path} was not opened; move that file away")
+
+
+def belongs_to_us(found: os.stat_result) -> bool:
+    """Whether the file is our own: whoever owns a file may read all that is ever written to it."""
+    return not hasattr(os, "geteuid") or found.st_uid == os.geteuid()

@@ -1,0 +1,120 @@
+"""The one place that opens the file of a log: what is a log, what is none, and who has it open here.
+
+No other module opens such a file: to close any descriptor of a file drops every POSIX lock that this process has on it,
+SQLite's too (sqlite.org/howtocorrupt.html, 2.2), and then a stranger may take the `-wal` away under its writer.
+"""
+
+import os
+import stat
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from comfy_fsm.errors import LogVersionError, NotALog
+
+APPLICATION_ID = 0x6366736D  # "cfsm"; at byte 68 of the file, where `file` and other tools look for it
+SCHEMA_VERSION = 1
+SCHEMA = "CREATE TABLE log (position INTEGER PRIMARY KEY AUTOINCREMENT, line BLOB NOT NULL, checksum BLOB NOT NULL)"
+
+_MAGIC = b"SQLite format 3\0"
+_BLANK = 1024 * 1024  # bytes of a file that is read to see whether it is all zeros
+_guard = threading.Lock()
+_held: Counter[tuple[int, int]] = Counter()
+_unclosed: dict[tuple[int, int], list[int]] = {}
+
+
+def _key(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+@contextmanager
+def held(path: str) -> Iterator[os.stat_result]:
+    """Count a file as open in SQLite here, after a look at its first bytes; yields what the system says of it.
+
+    The look needs the count: a file that is open in SQLite here is not looked at again.
+    """
+    with _guard:
+        found = os.stat(path)
+        if not _held[_key(found)]:
+            _look(path, found)
+        _held[_key(found)] += 1
+    try:
+        yield found
+    finally:
+        with _guard:
+            _held[_key(found)] -= 1
+            if not _held[_key(found)]:
+                del _held[_key(found)]
+                for descriptor in _unclosed.pop(_key(found), ()):
+                    os.close(descriptor)
+
+
+def close_later(descriptor: int) -> None:
+    """Close a descriptor of a log once nobody here has the file open in SQLite any more."""
+    with _guard:
+        key = _key(os.fstat(descriptor))
+        if _held[key]:
+            _unclosed.setdefault(key, []).append(descriptor)
+        else:
+            os.close(descriptor)
+
+
+def _head(path: str, found: os.stat_result, size: int) -> bytes:
+    """The first bytes of a file that is a log where SQLite has it open; for whoever holds the guard."""
+    if _held[_key(found)]:
+        return _MAGIC
+    with open(path, "rb") as file:
+        return file.read(size)
+
+
+def is_sqlite(path: str) -> bool:
+    """Whether these are the bytes of a database, and so perhaps of a log of ours."""
+    with _guard:
+        return _head(path, os.stat(path), len(_MAGIC)) == _MAGIC
+
+
+def is_blank(path: str) -> bool:
+    """Whether a log may be begun here: there is no file, or one that holds nothing, as after `touch` or a power cut."""
+    with _guard:
+        try:
+            found = os.stat(path)
+        except FileNotFoundError:
+            return True
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _BLANK:
+            return False
+        return found.st_size == 0 or not _head(path, found, _BLANK).strip(b"\0")
+
+
+def _look(path: str, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise NotALog(f"{path} is not a regular file, so it is no log; name the log's file")
+    if not found.st_size:
+        raise NotALog(f"{path} is empty: no log was begun in it")
+    head = _head(path, found, 100)
+    if len(head) < 100 or not head.startswith(_MAGIC):
+        raise NotALog(f"{path} is no SQLite file, so it is no log; it was not touched")
+    application, version = (int.from_bytes(head[at : at + 4], "big") for at in (68, 60))
+    if application != APPLICATION_ID or not version:
+        raise NotALog(f"{path} is an SQLite file of another application, not a log; it was not touched")
+    if version > SCHEMA_VERSION:
+        raise LogVersionError(
+            f"{path} is a log of version {version}, newer than this release, which reads {SCHEMA_VERSION}; "
+            "it was not touched; use a newer comfy-fsm"
+        )
+
+
+def is_log(path: str | os.PathLike[str]) -> bool:
+    """Whether the file says that it is a log, of any version; it may still be damaged."""
+    try:
+        with held(os.fspath(path)):
+            return True
+    except LogVersionError:
+        return True
+    except (NotALog, OSError):
+        return False
+
+
+def uri(path: str, query: str) -> str:
+    return f"{Path(path).absolute().as_uri()}?{query}"
