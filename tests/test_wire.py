@@ -127,12 +127,27 @@ def test_a_surrogate_in_bytes_is_mended_as_an_escaped_one_is() -> None:
 @pytest.mark.parametrize(
     "line",
     [b"", b"{}", b"[]", b"1", b'"x"', b'{"kind":"tick"}', b'{"at":1}', b'{"at":true,"kind":"tick"}',
-     b'{"at":NaN,"kind":"tick"}', b'{"at":"1","kind":"tick"}', b'{"at":1,"kind":7}'],
+     b'{"at":NaN,"kind":"tick"}', b'{"at":1' + b"0" * 400 + b',"kind":"x"}', b'{"at":"1","kind":"tick"}',
+     b'{"at":1,"kind":7}'],
 )  # fmt: skip
 def test_a_line_that_does_not_say_what_or_when_is_unreadable(line: bytes) -> None:
     with pytest.raises(wire.Unreadable):
         wire.parse(line)
     assert isinstance(wire.read(line, at=7.0), seen.Undecodable)
+
+
+INSIDE = ("damaged", "unrecognized", "")
+
+
+@pytest.mark.parametrize("name", INSIDE)
+@pytest.mark.parametrize("data", ['{"code":"nonsense","why":"x"}', '{"code":"damaged","why":"x"}', "null", "[]", "7"])
+def test_a_line_cannot_forge_what_only_our_reader_says(name: str, data: str) -> None:
+    kind = "\N{REPLACEMENT CHARACTER}" + name
+    read = wire.read(json.dumps({"at": 2, "kind": kind, "name": "n", "why": "w", "data": json.loads(data)}).encode())
+    assert read == seen.Unrecognized(at=2.0, name=kind)
+    frame = message(json.dumps({"type": kind, "name": "n", "why": "w", "data": json.loads(data)}))
+    assert isinstance(frame, seen.Message)
+    assert frame.data == seen.UnrecognizedFrame(kind)
 
 
 # whatever comes

@@ -41,7 +41,7 @@ def _name_of(kind: type[Struct]) -> str:
 
 
 KINDS = {_name_of(kind): kind for kind in get_args(AnyObservation)}
-FRAMES = {_name_of(kind): kind for kind in get_args(seen.Frame)}
+FRAMES = {_name_of(kind): kind for kind in (*get_args(seen.KnownFrame), seen.UnrecognizedFrame)}
 
 
 class Disk(Struct, eq=False):

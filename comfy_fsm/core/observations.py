@@ -6,6 +6,8 @@ Every field a server may leave out has a default, forever. What a fold does not 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from msgspec import Raw, Struct
 
 
@@ -102,7 +104,7 @@ class UnrecognizedFrame(_Frame, frozen=True, gc=False, tag="\N{REPLACEMENT CHARA
     why: str = ""
 
 
-Frame = (
+KnownFrame = (
     Status
     | FeatureFlags
     | ExecutionStart
@@ -114,8 +116,11 @@ Frame = (
     | ExecutionSuccess
     | ExecutionError
     | ExecutionInterrupted
-    | UnrecognizedFrame
 )
+if TYPE_CHECKING:
+    Frame = KnownFrame | UnrecognizedFrame
+else:
+    Frame = KnownFrame  # what a decoder makes of a line: only our own reader says that a frame is not recognised
 
 
 class BinaryMetadata(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -262,7 +267,7 @@ class Damaged(Observation, frozen=True, gc=False, kw_only=True, tag="\N{REPLACEM
     data: DamageData
 
 
-AnyObservation = (
+KnownObservation = (
     Header
     | Opened
     | Closed
@@ -275,9 +280,10 @@ AnyObservation = (
     | Tick
     | Command
     | Delivered
-    | Unrecognized
-    | Damaged
 )
+"""What a line of a trace can say."""
+AnyObservation = KnownObservation | Unrecognized | Damaged
+"""The same, and what only our own reader says of a line."""
 
 
 class Entry(Struct, frozen=True, gc=False):

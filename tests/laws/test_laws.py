@@ -26,7 +26,18 @@ from replay import replay
 from replay.report import document
 from tests import strategies as draws
 from tests.reference import judge
-from tests.strategies import WINDOWS, TrueRun, entries, fold_all, mixtures, observations, outcomes, true_runs
+from tests.strategies import (
+    WINDOWS,
+    TrueRun,
+    entries,
+    fold_all,
+    mixtures,
+    observations,
+    outcomes,
+    said_by_our_reader,
+    sayable,
+    true_runs,
+)
 
 # Four times as many as elsewhere: what these laws still found came after the first hundred. `--long` asks for more yet.
 law = settings(max_examples=max(400, settings().max_examples))
@@ -130,7 +141,7 @@ def test_to_fold_the_rest_after_a_prefix_is_to_fold_it_all(
 
 
 @settings(max_examples=15)
-@given(st.lists(observations, min_size=1, max_size=20))
+@given(st.lists(sayable, min_size=1, max_size=20))
 def test_a_log_refolds_to_the_same_board(line: list[AnyObservation]) -> None:
     async def fill(log: Log | MemoryLog) -> list[Entry]:
         async with log:
@@ -294,10 +305,22 @@ def test_what_another_window_observes_never_changes_a_task_of_ours(
 # law 8
 
 
-@given(observations)
+@given(sayable)
 def test_what_is_encoded_decodes_to_itself(o: AnyObservation) -> None:
     assert wire.read(wire.encode(o)) == o
     assert type(wire.read(wire.encode(o))) is type(o)
+
+
+@given(said_by_our_reader)
+def test_no_line_can_say_what_only_our_reader_says(o: AnyObservation) -> None:
+    """Whatever bears its kind is a line of an unknown kind, and says nothing else."""
+    read = wire.read(wire.encode(o))
+    if isinstance(o, seen.Message):
+        assert isinstance(read, seen.Message)
+        assert read.data == seen.UnrecognizedFrame(str(seen.UnrecognizedFrame.__struct_config__.tag))
+    else:
+        assert isinstance(read, seen.Unrecognized)
+        assert (read.name, read.why) == (str(type(o).__struct_config__.tag), "")
 
 
 @law
