@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HOUSE = [
     {"comfy_fsm.commands", "comfy_fsm.core", "comfy_fsm.errors", "comfy_fsm.live", "replay.report"},
     {
+        "comfy_fsm.core.addresses",
         "comfy_fsm.core.effects",
         "comfy_fsm.core.findings",
         "comfy_fsm.core.machine",
@@ -31,9 +32,10 @@ HOUSE = [
     {"comfy_fsm.core.backlog", "comfy_fsm.core.health", "comfy_fsm.core.planning"},
     {"comfy_fsm.core.placement", "comfy_fsm.core.task", "comfy_fsm.core.wire"},
     {"comfy_fsm.core.tally"},
+    {"comfy_fsm.core.servers"},
     {"comfy_fsm.core.evidence", "comfy_fsm.core.ledger", "comfy_fsm.core.results"},
     {"comfy_fsm.core.images"},
-    {"comfy_fsm.core.settling", "comfy_fsm.core.showing"},
+    {"comfy_fsm.core.oddities", "comfy_fsm.core.settling", "comfy_fsm.core.showing"},
     {"comfy_fsm.core.frames", "comfy_fsm.core.moving", "comfy_fsm.core.seeking", "comfy_fsm.core.sockets"},
     {"comfy_fsm.core.hearing"},
     {"comfy_fsm.core.submitting"},

@@ -12,6 +12,7 @@ from comfy_fsm.core import evidence, routes, wire
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.ledger import MAX_WHAT, Act, Ledger, Question, QueueAnswer, Server
 from comfy_fsm.core.machine import Signal
+from comfy_fsm.core.oddities import MAX_PATH, note_unknown_route
 from comfy_fsm.core.seeking import not_shown, shown, sought
 from comfy_fsm.core.settling import ask_history, ask_queue, judge_absence, move, moved, weigh, weigh_job
 from comfy_fsm.core.sockets import note_gap
@@ -44,6 +45,8 @@ def fold_request(ledger: Ledger, position: int, o: seen.Request) -> None:
     kind, prompt_id = asked.kind if _is_comfy(server, asked) else routes.OTHER, asked.prompt_id
     question = Question(kind, server, o.window, ledger.order, o.at, prompt_id)
     question.partial = kind == "jobs" and routes.is_partial(o.data.path)
+    if kind == routes.OTHER:
+        question.what = f"{o.data.method} {o.data.path}"[:MAX_PATH]
     ledger.ask(o.data.id, question)
     if kind == "post":
         fold_submission(ledger, question, position, o)
@@ -69,7 +72,9 @@ def fold_response(ledger: Ledger, position: int, o: seen.Response) -> None:
     if question is None:
         return
     status, raw = o.data.status, o.data.body
-    if question.kind == "post":
+    if question.kind == routes.OTHER:
+        note_unknown_route(ledger, question, raw, position, o.at)
+    elif question.kind == "post":
         fold_acceptance(ledger, question, position, o)
     elif status >= 400 and question.acts:
         _undo(question)
@@ -125,8 +130,10 @@ def _bound_here(
     ledger: Ledger, server: Server, prompt_id: str, window: str | None, position: int, at: float, how: str
 ) -> Task | None:
     """The task of this server under this id; that another server has it is a finding (R2.1)."""
-    task = server.tasks.get(prompt_id)
+    task = ledger.task_at(server, prompt_id)
     home = ledger.homes.get(prompt_id)
+    if task is not None:
+        ledger.join(server, task.server)
     elsewhere = task is None and home is not None and home != server.url and prompt_id not in server.chosen
     if elsewhere and not sought(ledger, server, prompt_id):
         text = f"{how} at {server.url}, while it is bound to {home}"
@@ -150,7 +157,7 @@ def _unreachable(ledger: Ledger, question: Question, position: int, at: float, w
     )
     if question.kind in _ABOUT_TASKS:
         question.server.miss(position, at, what)
-    task = question.server.tasks.get(question.prompt_id or "")
+    task = ledger.task_at(question.server, question.prompt_id)
     if task is not None and not task.settled:
         task.asked, task.looks = False, task.looks + 1
         ask_history(ledger, task, at)
@@ -176,14 +183,16 @@ def _act(ledger: Ledger, question: Question, position: int, o: seen.Request) -> 
     acts = (Act(kind, o.window, ids, ledger.order, position, o.at, exact=exact) for kind in _ACTS[question.kind])
     question.acts = tuple(acts)
     for act in question.acts:
-        ledger.remember_act(question.server, act)
+        for server in question.server.names():
+            ledger.remember_act(server, act)
 
 
 def _undo(question: Question) -> None:
     """It was refused, or never sent: it did nothing."""
     for act in question.acts:
-        if act in question.server.acts:
-            question.server.acts.remove(act)
+        for server in question.server.twins:
+            if act in server.acts:
+                server.acts.remove(act)
 
 
 # answers about tasks
@@ -195,7 +204,7 @@ def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: in
         return _unreachable(ledger, question, position, at, "no JSON of a history")
     server = question.server
     server.answer()
-    unanswered = [task for task in server.open_tasks.values() if task.unanswered]
+    unanswered = [task for name in server.names() for task in name.open_tasks.values() if task.unanswered]
     if unanswered:
         for prompt_id, record in records.items():
             recognise(ledger, server, prompt_id, record.mark(), position, at)
@@ -209,7 +218,7 @@ def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: in
             shown(ledger, server, prompt_id)
     if question.prompt_id is not None and not records:
         not_shown(ledger, server, question.prompt_id)
-    asked = server.tasks.get(question.prompt_id or "")
+    asked = ledger.task_at(server, question.prompt_id)
     if asked is not None and question.prompt_id not in records and not asked.settled:
         if records and question.kind == "history":  # of another prompt alone: no answer to what was asked (R2.2)
             text = "the answer is about another prompt"
@@ -239,7 +248,8 @@ def _empty(ledger: Ledger, task: Task, question: Question, position: int, at: fl
 
 def _absent(ledger: Ledger, task: Task, question: Question, position: int, at: float) -> None:
     since = max(task.known_order, task.absent_order)
-    looks = [q for q in question.server.queues if q.asked > since and q.answered < question.order]
+    queues = (queue for name in question.server.names() for queue in name.queues)
+    looks = [q for q in queues if q.asked > since and q.answered < question.order]
     looks.sort(key=lambda look: look.at)  # of several windows, an older answer may be told last
     gone = question.order > since if question.kind == "job" else looks and task.prompt_id not in looks[-1].ids
     if gone and task.absences < ledger.policy.absences:
@@ -261,7 +271,7 @@ def _queue_answered(ledger: Ledger, question: Question, raw: Raw, position: int,
     server = question.server
     server.answer()
     running, pending = listed
-    if any(task.unanswered for task in server.open_tasks.values()):
+    if any(task.unanswered for name in server.names() for task in name.open_tasks.values()):
         for prompt_id, mark in evidence.marks(raw).items():
             recognise(ledger, server, prompt_id, mark, position, at)
     ids = frozenset(running + pending)

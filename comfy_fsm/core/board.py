@@ -14,7 +14,7 @@ from comfy_fsm.core.backlog import Backlog
 from comfy_fsm.core.effects import AnyEffect, Deliver, Output, Warn
 from comfy_fsm.core.findings import CODES, Finding
 from comfy_fsm.core.hearing import fold_binary, fold_message, report_stranger
-from comfy_fsm.core.ledger import Ledger, Server
+from comfy_fsm.core.ledger import MAX_WHAT, Ledger, Server
 from comfy_fsm.core.machine import Signal, State
 from comfy_fsm.core.moving import COMMANDS, fold_job, never_ran, witness_for
 from comfy_fsm.core.observations import AnyObservation, Entry
@@ -95,16 +95,16 @@ class Board:
 
     def task(self, prompt_id: str, server: str) -> Task | None:
         """The task under this id at this server, or the one for which a client chose it in vain (P10)."""
-        known = self._ledger.server(server)
+        known = self._ledger.place(server)
         return known.tasks.get(prompt_id) or known.chosen.get(prompt_id)
 
     def takes_ids(self, server: str) -> bool:
         """Whether this server showed that it honours the prompt id of a client's choice (since 0.3.45, P10)."""
-        return self._ledger.server(server).honours_ids is True
+        return self._ledger.place(server).honours_ids is True
 
     def place(self, server: str | None) -> Server:
         """What is known of this server, however its address is spelled: to be looked at only."""
-        return self._ledger.server(server)
+        return self._ledger.place(server)
 
     @property
     def places(self) -> list[Server]:
@@ -128,12 +128,12 @@ class Board:
 
     def listed(self, server: str) -> frozenset[str] | None:
         """The ids that the queue of this server listed last, whoever's they are; None while it listed nothing."""
-        queues = self._ledger.server(server).queues
+        queues = self._ledger.place(server).queues
         return queues[-1].ids if queues else None
 
     def open_at(self, server: str) -> list[Task]:
         """The tasks at this server that are not settled."""
-        return list(self._ledger.server(server).open_tasks.values())
+        return list(self._ledger.place(server).open_tasks.values())
 
     def may_move(self, task: Task) -> str | None:
         """Why it is certain that its job was not run and will not be, if it is."""
@@ -154,8 +154,10 @@ class Board:
 
     def findings_of(self, task: Task) -> list[Finding]:
         """Those about this task, in the order of the table of codes; a look-up for each."""
-        keys = ((code, task.window, task.server, task.prompt_id) for code in CODES)
-        return [found for key in keys if (found := self._ledger.found.get(key)) is not None]
+        ledger = self._ledger
+        keys = [(code, task.window, task.server, task.prompt_id) for code in CODES]
+        every = [each for key in keys for each in (key, *((*key, name) for name in ledger.named.get(key, ())))]
+        return [found for key in every if (found := ledger.found.get(key)) is not None]
 
     @property
     def unkept_findings(self) -> int:
@@ -205,8 +207,8 @@ def _kind(o: AnyObservation) -> str:
 
 
 def _unrecognized(ledger: Ledger, position: int, o: seen.Unrecognized) -> None:
-    text = f"line of kind {o.name!r}" + (f": {o.why}" if o.why else "")
-    ledger.find("unrecognized", position, o.at, text, window=o.window, server=o.server)
+    text = f"line of kind {o.name!r:.{MAX_WHAT}}" + (f": {o.why}" if o.why else "")
+    ledger.find("unrecognized", position, o.at, text, window=o.window, server=o.server, name=f"line {o.name}")
 
 
 # time and commands

@@ -92,6 +92,8 @@ CODES: dict[str, Code] = {
          "Expected; make completion idempotent."),
         ("redacted", _N, "A secret, or what repeats an input, was taken out of texts before the log got them.",
          "What was delivered was whole; the log cannot show these texts, and no decision depends on them."),
+        ("same-server", _N, "Two addresses were taken for one server, since nothing speaks against it.",
+         "Call a server by one address everywhere; if these are two, give them names that tell them apart."),
         ("unrecognized", _N, "A message type or kind that is not known; kept, not judged.",
          "A newer server or a custom node may send it."),
     )

@@ -9,7 +9,7 @@ from comfy_fsm.core import observations as seen
 from comfy_fsm.core.evidence import BLOCKED
 from comfy_fsm.core.frames import SAYS, run
 from comfy_fsm.core.images import image_in
-from comfy_fsm.core.ledger import Ledger, Socket
+from comfy_fsm.core.ledger import MAX_WHAT, Ledger, Socket
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.settling import catch_up
 from comfy_fsm.core.task import Task
@@ -87,10 +87,11 @@ def report_stranger(
 
 def _whose(ledger: Ledger, socket: Socket, position: int, o: seen.Message | seen.Binary, prompt_id: str) -> Task | None:
     """The window's own task that this frame is about, or None."""
-    task = socket.server.tasks.get(prompt_id)
+    task = ledger.task_at(socket.server, prompt_id)
     if task is None:
         return _stranger(ledger, socket, position, o, prompt_id)
     window = o.window
+    ledger.join(socket.server, task.server)
     if window == task.window or window == task.client_id:
         task.frames += 1
         task.last_sign = o.at
@@ -163,5 +164,6 @@ def _about_no_task(ledger: Ledger, socket: Socket, position: int, o: seen.Messag
     if isinstance(frame, seen.FeatureFlags):
         socket.server.honours_ids = True  # both came with 0.3.45
     elif isinstance(frame, seen.UnrecognizedFrame):
-        text = f"frame of type {frame.name!r}" + (f": {frame.why}" if frame.why else "")
-        ledger.find("unrecognized", position, o.at, text, window=o.window, server=socket.server.url)
+        text = f"frame of type {frame.name!r:.{MAX_WHAT}}" + (f": {frame.why}" if frame.why else "")
+        url, name = socket.server.url, f"frame {frame.name}"
+        ledger.find("unrecognized", position, o.at, text, window=o.window, server=url, name=name)

@@ -6,177 +6,33 @@ Holds and finds; decides nothing. Whatever a server or a trace can make grow has
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict, deque
 from itertools import islice
 
-from msgspec import Struct, field
-
+from comfy_fsm.core import addresses
 from comfy_fsm.core.backlog import Backlog
 from comfy_fsm.core.effects import AnyEffect, Output
 from comfy_fsm.core.findings import CODES, Finding, Severity
 from comfy_fsm.core.machine import FINAL
-from comfy_fsm.core.observations import Binary, Message
 from comfy_fsm.core.policy import Policy
-from comfy_fsm.core.tally import ServerTally, Tally
-from comfy_fsm.core.task import Cause, CauseKind, Task
+from comfy_fsm.core.servers import (
+    ANY_PROMPT,
+    INTERRUPTS_BY_ID,
+    MAX_WHAT,
+    NAMES_CANCELLED,
+    OTHER_PROMPT,
+    Act,
+    Question,
+    QueueAnswer,
+    Server,
+    Socket,
+)
+from comfy_fsm.core.tally import Tally
+from comfy_fsm.core.task import Task
 
-MAX_WHAT = 80
-"""Characters kept of what a recorder calls a failed request."""
-INTERRUPTS_BY_ID, NAMES_CANCELLED = (0, 3, 57), (0, 9, 0)
-"""The versions since which this is so (P31, P37)."""
-ANY_PROMPT, OTHER_PROMPT = "naming no prompt", "naming another prompt"
-"""What an act was aimed at, if not at the prompt that it hit (P31)."""
-
-
-class Act(Struct, eq=False):
-    """A window interrupted or removed: `ids` None means whatever was there (P30, P31)."""
-
-    kind: CauseKind
-    window: str | None
-    ids: frozenset[str] | None
-    order: int
-    position: int
-    at: float
-    used: bool = False
-    exact: bool = False
-    """It can hit no prompt but the named, whatever the version (P42)."""
-
-    def hits(self, prompt_id: str | None) -> bool:
-        return self.ids is None or prompt_id in self.ids
-
-    def cause(self, prompt_id: str | None) -> Cause:
-        """The act, as what happened to this prompt."""
-        what = ANY_PROMPT if self.ids is None else "" if self.hits(prompt_id) else OTHER_PROMPT
-        return Cause(self.kind, self.position, self.at, self.window, what)
-
-
-class Question(Struct, eq=False):
-    """A request whose answer is still to come."""
-
-    kind: str
-    server: Server
-    window: str | None
-    order: int
-    at: float
-    prompt_id: str | None = None
-    task: Task | None = None
-    acts: tuple[Act, ...] = ()
-    answered: bool = False
-    partial: bool = False
-    """It asks for a part of a list: what the answer lacks is not absent."""
-
-
-class QueueAnswer(Struct):
-    asked: int
-    answered: int
-    ids: frozenset[str]
-    running: frozenset[str]
-    position: int
-    at: float
-
-
-class Socket(Struct, eq=False):
-    """The ear of one window at one server."""
-
-    server: Server
-    window: str | None
-    open: int = 0
-    seen: bool = False
-    opened_order: int = 0
-    down_position: int | None = None
-    down_at: float = 0.0
-    gone_at: float | None = None
-    """When it ended, until it is opened again; whether or not a task was in flight."""
-    gone_by: str = ""
-    read_to: float = 0.0
-    conn: int | None = None
-    running: Task | None = None
-    overheard: dict[str, Finding] = field(default_factory=dict)
-    """What it heard about tasks of other windows, noted once for each."""
-    absent: list[Task] = field(default_factory=list)
-    """Absence is proved; a frame that was sent before may still be on its way."""
-    loose: list[Task] = field(default_factory=list)
-    """Settled or moved over HTTP: whether this ear heard of it is judged when it closes."""
-
-    def leave(self, at: float, reason: str) -> None:
-        self.gone_at, self.gone_by = at, reason
-
-
-class Server(Struct, eq=False):
-    """One ComfyUI, as the windows know it."""
-
-    url: str
-    tasks: dict[str, Task] = field(default_factory=dict)
-    prefixes: set[str] = field(default_factory=set)
-    """Paths of a proxy under which a prompt was posted or asked about."""
-    chosen: dict[str, Task] = field(default_factory=dict)
-    """Ids that a client chose and the server did not take (P10), with the task they were meant for."""
-    open_tasks: dict[int, Task] = field(default_factory=dict)
-    sockets: dict[str | None, Socket] = field(default_factory=dict)
-    waiting: OrderedDict[str, list[tuple[int, Message | Binary]]] = field(default_factory=OrderedDict)
-    acts: deque[Act] = field(default_factory=deque)
-    queues: deque[QueueAnswer] = field(default_factory=lambda: deque(maxlen=8))
-    honours_ids: bool | None = None
-    """Whether a prompt id chosen by the client is taken (since 0.3.45, P10); None while nothing showed it."""
-    gives_status: bool = False
-    """A record of this server had a status (since January 2024)."""
-    version: tuple[int, ...] | None = None
-    """Of its ComfyUI, where it was asked and told."""
-    has_jobs: bool = False
-    """It showed a job, or said of one that there is none (since 0.6.0, P43)."""
-    cancelled_jobs: bool | None = None
-    """Whether its jobs are ever `cancelled`, as far as they showed (since 0.9.0, P37)."""
-    outage_order: int = 0
-    tally: ServerTally = field(default_factory=ServerTally)
-    outage: Cause | None = None
-    unreachable: Cause | None = None
-    """The first of the questions about tasks that it left without a usable answer, one after the other (P33)."""
-    failures: int = 0
-    """How many those are."""
-
-    @property
-    def names_cancelled(self) -> bool | None:
-        """Whether its jobs are ever `cancelled` (since 0.9.0); before, what was interrupted is `failed` (P37)."""
-        if self.cancelled_jobs is None and self.version is not None:
-            return self.version >= NAMES_CANCELLED
-        return self.cancelled_jobs
-
-    @property
-    def interrupts_by_id(self) -> bool:
-        """An interrupt that names a prompt hits no other (since 0.3.57, P31)."""
-        return self.has_jobs or (self.version is not None and self.version >= INTERRUPTS_BY_ID)
-
-    def go_out(self, order: int, cause: Cause) -> None:
-        """From here on, what it forgot may have run (P27)."""
-        self.outage_order, self.outage = order, cause
-
-    def miss(self, position: int, at: float, what: str) -> None:
-        self.failures += 1
-        if self.unreachable is None:
-            self.unreachable = Cause("unreachable", position, at, what=what[:MAX_WHAT])
-
-    def answer(self) -> None:
-        self.unreachable, self.failures = None, 0
-
-    def away(self, task: Task) -> Cause | None:
-        """Its last outage, unless it is older than the task, or the task was told of since: what was there before may
-        be forgotten (P27)."""
-        since = max(task.submitted_order, task.shown_order, task.known_order if task.accepted else 0)
-        gone = self.outage if self.outage_order > since else None
-        return gone if gone is not None and not task.heard_after(gone.at) else None
-
-    def standstill(self, seconds: float) -> tuple[str, QueueAnswer, QueueAnswer] | None:
-        """What the last looks at the queue, one after the other and for longer than this, all showed as running."""
-        looks = list(self.queues)
-        for prompt_id in sorted(looks[-1].running) if looks and looks[-1].at - looks[0].at > seconds else ():
-            first = looks[-1]
-            for look in reversed(looks):
-                if prompt_id not in look.running:
-                    break
-                first = look
-            if looks[-1].at - first.at > seconds:
-                return prompt_id, first, looks[-1]
-        return None
+__all__ = [
+    "ANY_PROMPT", "INTERRUPTS_BY_ID", "MAX_WHAT", "NAMES_CANCELLED", "OTHER_PROMPT",
+    "Act", "Ledger", "Question", "QueueAnswer", "Server", "Socket",
+]  # fmt: skip
 
 
 class Ledger:
@@ -186,6 +42,7 @@ class Ledger:
         self.policy = policy
         self.tally = Tally()
         self.servers: dict[str | None, Server] = {}
+        self._machines: dict[str, list[Server]] = {}
         self.tasks: dict[int, Task] = {}
         self._numbers = 0
         self.homes: dict[str, str] = {}
@@ -193,7 +50,10 @@ class Ledger:
         self.questions: dict[str, Question] = {}
         self.findings: list[Finding] = []
         self.unkept = 0
-        self.found: dict[tuple[str, str | None, str | None, str | None], Finding] = {}
+        self.found: dict[tuple[str | None, ...], Finding] = {}
+        """By code, window, server and prompt id; and by name, where one code has many things to name."""
+        self.named: dict[tuple[str | None, ...], list[str]] = {}
+        """Those names, without them in the key."""
         self.effects: dict[tuple[type[AnyEffect], str, str | None], AnyEffect] = {}
         self.position = 0
         self.now = 0.0
@@ -213,13 +73,36 @@ class Ledger:
     def server(self, url: str | None) -> Server:
         server = self.servers.get(url)
         if server is None:
-            name = (url or "").rstrip("/")
-            for socket_scheme, scheme in (("ws://", "http://"), ("wss://", "https://")):
-                if name.startswith(socket_scheme):
-                    name = scheme + name.removeprefix(socket_scheme)
-            server = self.servers.setdefault(name, Server(name))
+            name = addresses.spelled(url or "")
+            server = self.servers.get(name)
+            if server is None:
+                server = self.servers[name] = Server(name)
+                server.twins = self._machines.setdefault(addresses.machine(name), [])
+                server.twins.append(server)
+            elif url is not None and addresses.plain(url) != name:
+                self.join(server, url)
             self.servers[url] = server
         return server
+
+    def place(self, url: str | None) -> Server:
+        """The same for those who only look: nothing is remembered or found by it."""
+        name = addresses.spelled(url or "")
+        return self.servers.get(url) or self.servers.get(name) or Server(name)
+
+    def task_at(self, server: Server, prompt_id: str | None) -> Task | None:
+        """The task under this id at this server, under whichever of its addresses it was posted."""
+        task = server.tasks.get(prompt_id or "")
+        if task is None and len(server.twins) > 1:
+            found = (twin.tasks.get(prompt_id or "") for twin in server.names())
+            task = next((each for each in found if each is not None and server.url not in each.sought), None)
+        return task
+
+    def join(self, server: Server, other: str) -> None:
+        """What is told under either address counts for both; that they are taken for one is said once."""
+        if other != server.url and other not in server.joined:
+            server.joined.add(other)
+            text = f"{server.url} and {other} are taken for one server"
+            self.find("same-server", self.position, self.now, text, server=server.url, name=other)
 
     def each_server(self) -> list[Server]:
         """Each once, though it may be known under several spellings."""
@@ -292,6 +175,7 @@ class Ledger:
         self.tally.strayed -= gone
         self.findings = [each for each in self.findings if each.prompt_id not in gone]
         self.found = {key: each for key, each in self.found.items() if key[3] not in gone}
+        self.named = {key: each for key, each in self.named.items() if key[3] not in gone}
         for server in self.each_server():
             for ear in server.sockets.values():
                 ear.overheard = {name: note for name, note in ear.overheard.items() if name not in gone}
@@ -302,6 +186,9 @@ class Ledger:
             return None
         server = self.server(task.server)
         socket = server.sockets.get(task.client_id)
+        if socket is None or not socket.seen:
+            others = (twin.sockets.get(task.client_id) for twin in server.names())
+            socket = next((other for other in others if other is not None and other.seen), socket)
         if socket is None:
             socket = server.sockets[task.client_id] = Socket(server, task.client_id)
         return socket
@@ -334,12 +221,18 @@ class Ledger:
         window: str | None = None,
         server: str | None = None,
         prompt_id: str | None = None,
+        name: str | None = None,
     ) -> Finding | None:
-        """Note a finding; the same code about the same subject again is counted, not repeated."""
+        """Note a finding; the same code about the same subject again is counted, not repeated.
+
+        With a `name`, each of the first names has a finding of its own, and all others have one together.
+        """
         if task is not None:
             window, server, prompt_id = window or task.window, server or task.server, task.prompt_id
         self.tally.find(code, task, prompt_id)
-        key = (code, window, server, prompt_id)
+        key: tuple[str | None, ...] = (code, window, server, prompt_id)
+        if name is not None:
+            key, text = self._name(key, name, text)
         finding = self.found.get(key)
         if finding is None:
             severity = CODES[code].severity
@@ -353,6 +246,15 @@ class Ledger:
         if finding.count <= self.policy.lines:
             finding.positions.append(position)
         return finding
+
+    def _name(self, key: tuple[str | None, ...], name: str, text: str) -> tuple[tuple[str | None, ...], str]:
+        name = name[:MAX_WHAT]
+        names = self.named.setdefault(key, [])
+        if name in names:
+            return (*key, name), text
+        if len(names) <= self.policy.names:
+            names.append(name if len(names) < self.policy.names else "")
+        return (*key, names[-1]), text if names[-1] else f"{text}; and all others, after {len(names) - 1} of them"
 
     def want(self, effect: AnyEffect, subject: str | None) -> None:
         """Ask something of the world; a newer wish about the same subject replaces the older."""

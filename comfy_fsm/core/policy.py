@@ -60,6 +60,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     """Signals remembered of one task."""
     lines: int = 8
     """Lines cited by one finding; the rest is counted."""
+    names: int = 32
+    """Unknown types, routes, words and fields that are named one by one in one place; all others are told as one."""
     outputs: int = 50_000
     """Files of one task that are kept, and texts: each frame of a long video may be one. What is cut is a finding."""
     text_characters: int = 8 * 1024 * 1024

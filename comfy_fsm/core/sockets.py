@@ -8,7 +8,7 @@ from comfy_fsm.core.ledger import Ledger, Socket
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.settling import ask_queue, catch_up, judge_ear
 from comfy_fsm.core.tally import REASONS
-from comfy_fsm.core.task import Cause
+from comfy_fsm.core.task import Cause, Task
 
 _ABNORMAL = frozenset({1001, 1006, 1012})
 """Close codes that a killed or restarting server shows (P8)."""
@@ -44,11 +44,15 @@ def note_gap(ledger: Ledger, socket: Socket, at: float) -> None:
     if down is None or at < socket.down_at:  # what was seen before the close may be told after it
         return
     socket.down_position = None
-    for task in socket.server.open_tasks.values():
+    for task in _in_flight(socket):
         if window in (task.window, task.client_id) and task.state not in (State.SUBMITTING, State.UNCERTAIN):
             task.whole = task.whole and task.heard_null  # after its end there was nothing left to miss
             ledger.find("socket-gap", down, socket.down_at, "the socket of its window was down", task=task)
             ask_queue(ledger, task, at)
+
+
+def _in_flight(socket: Socket) -> list[Task]:
+    return [task for server in socket.server.names() for task in server.open_tasks.values()]
 
 
 def fold_closed(ledger: Ledger, position: int, o: seen.Closed) -> None:
@@ -71,7 +75,7 @@ def go_down(ledger: Ledger, socket: Socket, position: int, at: float) -> None:
     catch_up(ledger, socket, at)
     judge_ear(ledger, socket, at, closing=True)
     window = socket.window
-    if any(window in (task.window, task.client_id) for task in socket.server.open_tasks.values()):
+    if any(window in (task.window, task.client_id) for task in _in_flight(socket)):
         if socket.down_position is None:
             socket.down_position, socket.down_at = position, at
         due = at + ledger.policy.reopen_seconds

@@ -29,7 +29,8 @@ def fold_submission(ledger: Ledger, question: Question, position: int, o: seen.R
     if chosen is not None:
         known = _known(ledger, server, task, chosen)
         before = known or server.chosen.get(chosen)
-        if (before is not None and before.posts) or ledger.homes.get(chosen, server.url) != server.url:
+        home = known.server if known is not None else server.url
+        if (before is not None and before.posts) or ledger.homes.get(chosen, home) != home:
             text = "the same prompt id was posted again"
             ledger.find("resubmitted", position, o.at, text, task=before, prompt_id=chosen)
     if known is None or known.state is State.REJECTED:  # of a refused POST nothing runs: its id is free (P9)
@@ -45,11 +46,12 @@ def fold_submission(ledger: Ledger, question: Question, position: int, o: seen.R
 
 def _known(ledger: Ledger, server: Server, task: Task, prompt_id: str) -> Task | None:
     """The task under this id; one that another window merely overheard was never its own (R3.1)."""
-    known = server.tasks.get(prompt_id)
+    known = ledger.task_at(server, prompt_id)
     if known is None or known.posts or known.window in (task.window, task.client_id):
         return known
-    ledger.forget(known, server)
-    del server.tasks[prompt_id]
+    home = ledger.server(known.server)
+    ledger.forget(known, home)
+    del home.tasks[prompt_id]
     text = "heard about a task of another window"
     window, url, position = known.window, server.url, known.first_position
     ledger.find("foreign-message", position, known.last_sign, text, window=window, server=url, prompt_id=prompt_id)
@@ -179,10 +181,10 @@ def _rebind(ledger: Ledger, task: Task, server: Server, given: str) -> Task:
 
 def recognise(ledger: Ledger, server: Server, given: str, mark: str | None, position: int, at: float) -> None:
     """A prompt that bears our mark is the one whose POST was never answered, whatever its id is here (P10)."""
-    task = server.tasks.get(mark or "")
+    task = ledger.task_at(server, mark)
     if task is None or mark == given or not task.unanswered:
         return
-    task = take_id(ledger, task, server, given)
+    task = take_id(ledger, task, ledger.server(task.server), given)
     task.known_order = task.known_order or ledger.order
     move(ledger, task, Signal.ACCEPT, "queue", position, at)
     replay_waiting(ledger, task)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from comfy_fsm.core.findings import Finding
-from comfy_fsm.core.ledger import Act, Ledger, QueueAnswer
+from comfy_fsm.core.ledger import Act, Ledger, QueueAnswer, Server
 from comfy_fsm.core.machine import Signal, State
 from comfy_fsm.core.task import CauseKind, Task, Told
 
@@ -26,7 +26,7 @@ class Surroundings:
         ear = self._home.sockets.get(task.client_id) if task.client_id is not None else None
         self._ear = ear if ear is not None and ear.seen else None
         """The socket on which its server would tell of it, if one was ever seen."""
-        self._stuck = self._home.standstill(self._patience)
+        self._stuck = _standstill(self._home, self._patience)
 
     def _threat(self) -> Act | None:
         kind = "delete" if self.task.state is State.PENDING else "interrupt"
@@ -57,3 +57,17 @@ class Surroundings:
         """The last look at the queue since it was posted."""
         last = self._home.queues[-1] if self._home.queues else None
         return last if last is not None and last.asked > self.task.submitted_order else None
+
+
+def _standstill(server: Server, seconds: float) -> tuple[str, QueueAnswer, QueueAnswer] | None:
+    """What the last looks at the queue, one after the other and for longer than this, all showed as running."""
+    looks = list(server.queues)
+    for prompt_id in sorted(looks[-1].running) if looks and looks[-1].at - looks[0].at > seconds else ():
+        first = looks[-1]
+        for look in reversed(looks):
+            if prompt_id not in look.running:
+                break
+            first = look
+        if looks[-1].at - first.at > seconds:
+            return prompt_id, first, looks[-1]
+    return None

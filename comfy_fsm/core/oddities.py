@@ -1,0 +1,35 @@
+"""What concerns a known prompt and could not be understood: told by name as a note, and never judged."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+from msgspec import Raw
+
+from comfy_fsm.core.ledger import MAX_WHAT, Ledger, Question
+from comfy_fsm.core.task import Task
+
+MAX_PATH = 300
+"""Characters kept of a path that is no route of ComfyUI."""
+_MAX_LOOKED = 64 * 1024
+_TEXTS = re.compile(rb'"([^"\\]{1,200})"')
+
+
+def note_unknown_route(ledger: Ledger, question: Question, raw: Raw, position: int, at: float) -> None:
+    """An answer to a question of no known kind: about a prompt of ours, it may be what its reader misses."""
+    method, _, path = question.what.partition(" ")
+    path = path.partition("?")[0]
+    ids = [unquote(part) for part in path.split("/")]
+    ids += [text.decode("utf-8", "replace") for text in _TEXTS.findall(bytes(raw)[:_MAX_LOOKED])]
+    task = next((task for each in ids if each and (task := ledger.task_at(question.server, each)) is not None), None)
+    if task is None:
+        return
+    text = f"{method} {path!r:.{MAX_PATH}} is no route of ComfyUI; its answer is about this prompt, and was not judged"
+    route = path.replace(task.prompt_id or "", "")
+    ledger.find("unrecognized", position, at, text, task=task, name=f"route {method} {route}")
+
+
+def note_unknown_word(ledger: Ledger, task: Task, what: str, word: object, position: int, at: float) -> None:
+    text = f"{what} is {word!r:.{MAX_WHAT}}, which is no word that is known, and was not judged"
+    ledger.find("unrecognized", position, at, text, task=task, name=f"{what} {word}")

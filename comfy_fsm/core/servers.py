@@ -1,0 +1,171 @@
+"""What is remembered of a server, its sockets, and what was asked of it: plain records, which the ledger holds."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+
+from msgspec import Struct, field
+
+from comfy_fsm.core.findings import Finding
+from comfy_fsm.core.observations import Binary, Message
+from comfy_fsm.core.tally import ServerTally
+from comfy_fsm.core.task import Cause, CauseKind, Task
+
+MAX_WHAT = 80
+"""Characters kept of what a recorder calls a failed request."""
+INTERRUPTS_BY_ID, NAMES_CANCELLED = (0, 3, 57), (0, 9, 0)
+"""The versions since which this is so (P31, P37)."""
+ANY_PROMPT, OTHER_PROMPT = "naming no prompt", "naming another prompt"
+"""What an act was aimed at, if not at the prompt that it hit (P31)."""
+
+
+class Act(Struct, eq=False):
+    """A window interrupted or removed: `ids` None means whatever was there (P30, P31)."""
+
+    kind: CauseKind
+    window: str | None
+    ids: frozenset[str] | None
+    order: int
+    position: int
+    at: float
+    used: bool = False
+    exact: bool = False
+    """It can hit no prompt but the named, whatever the version (P42)."""
+
+    def hits(self, prompt_id: str | None) -> bool:
+        return self.ids is None or prompt_id in self.ids
+
+    def cause(self, prompt_id: str | None) -> Cause:
+        """The act, as what happened to this prompt."""
+        what = ANY_PROMPT if self.ids is None else "" if self.hits(prompt_id) else OTHER_PROMPT
+        return Cause(self.kind, self.position, self.at, self.window, what)
+
+
+class Question(Struct, eq=False):
+    """A request whose answer is still to come."""
+
+    kind: str
+    server: Server
+    window: str | None
+    order: int
+    at: float
+    prompt_id: str | None = None
+    task: Task | None = None
+    acts: tuple[Act, ...] = ()
+    answered: bool = False
+    partial: bool = False
+    """It asks for a part of a list: what the answer lacks is not absent."""
+    what: str = ""
+    """Method and path, where it is of no kind that is known."""
+
+
+class QueueAnswer(Struct):
+    asked: int
+    answered: int
+    ids: frozenset[str]
+    running: frozenset[str]
+    position: int
+    at: float
+
+
+class Socket(Struct, eq=False):
+    """The ear of one window at one server."""
+
+    server: Server
+    window: str | None
+    open: int = 0
+    seen: bool = False
+    opened_order: int = 0
+    down_position: int | None = None
+    down_at: float = 0.0
+    gone_at: float | None = None
+    """When it ended, until it is opened again; whether or not a task was in flight."""
+    gone_by: str = ""
+    read_to: float = 0.0
+    conn: int | None = None
+    running: Task | None = None
+    overheard: dict[str, Finding] = field(default_factory=dict)
+    """What it heard about tasks of other windows, noted once for each."""
+    absent: list[Task] = field(default_factory=list)
+    """Absence is proved; a frame that was sent before may still be on its way."""
+    loose: list[Task] = field(default_factory=list)
+    """Settled or moved over HTTP: whether this ear heard of it is judged when it closes."""
+
+    def leave(self, at: float, reason: str) -> None:
+        self.gone_at, self.gone_by = at, reason
+
+
+class Server(Struct, eq=False):
+    """One ComfyUI, as the windows know it."""
+
+    url: str
+    twins: list[Server] = field(default_factory=list)
+    """Itself, and those whose address may be another one of its own."""
+    joined: set[str] = field(default_factory=set)
+    """Those of them that were taken for it."""
+    tasks: dict[str, Task] = field(default_factory=dict)
+    prefixes: set[str] = field(default_factory=set)
+    """Paths of a proxy under which a prompt was posted or asked about."""
+    chosen: dict[str, Task] = field(default_factory=dict)
+    """Ids that a client chose and the server did not take (P10), with the task they were meant for."""
+    open_tasks: dict[int, Task] = field(default_factory=dict)
+    sockets: dict[str | None, Socket] = field(default_factory=dict)
+    waiting: OrderedDict[str, list[tuple[int, Message | Binary]]] = field(default_factory=OrderedDict)
+    acts: deque[Act] = field(default_factory=deque)
+    queues: deque[QueueAnswer] = field(default_factory=lambda: deque(maxlen=8))
+    honours_ids: bool | None = None
+    """Whether a prompt id chosen by the client is taken (since 0.3.45, P10); None while nothing showed it."""
+    gives_status: bool = False
+    """A record of this server had a status (since January 2024)."""
+    version: tuple[int, ...] | None = None
+    """Of its ComfyUI, where it was asked and told."""
+    has_jobs: bool = False
+    """It showed a job, or said of one that there is none (since 0.6.0, P43)."""
+    cancelled_jobs: bool | None = None
+    """Whether its jobs are ever `cancelled`, as far as they showed (since 0.9.0, P37)."""
+    outage_order: int = 0
+    tally: ServerTally = field(default_factory=ServerTally)
+    outage: Cause | None = None
+    unreachable: Cause | None = None
+    """The first of the questions about tasks that it left without a usable answer, one after the other (P33)."""
+    failures: int = 0
+    """How many those are."""
+
+    @property
+    def names_cancelled(self) -> bool | None:
+        """Whether its jobs are ever `cancelled` (since 0.9.0); before, what was interrupted is `failed` (P37)."""
+        if self.cancelled_jobs is None and self.version is not None:
+            return self.version >= NAMES_CANCELLED
+        return self.cancelled_jobs
+
+    @property
+    def interrupts_by_id(self) -> bool:
+        """An interrupt that names a prompt hits no other (since 0.3.57, P31)."""
+        return self.has_jobs or (self.version is not None and self.version >= INTERRUPTS_BY_ID)
+
+    def names(self) -> list[Server]:
+        """This server under each of its addresses, unless two of them were seen to be of different versions."""
+        return [twin for twin in self.twins if not self._differs(twin)] or [self]
+
+    def _differs(self, other: Server) -> bool:
+        by_age = {self.honours_ids, other.honours_ids} == {True, False}  # one is older than 0.3.45
+        return by_age or (self.version != other.version and None not in (self.version, other.version))
+
+    def go_out(self, order: int, cause: Cause) -> None:
+        """From here on, what it forgot may have run (P27)."""
+        self.outage_order, self.outage = order, cause
+
+    def miss(self, position: int, at: float, what: str) -> None:
+        self.failures += 1
+        if self.unreachable is None:
+            self.unreachable = Cause("unreachable", position, at, what=what[:MAX_WHAT])
+
+    def answer(self) -> None:
+        self.unreachable, self.failures = None, 0
+
+    def away(self, task: Task) -> Cause | None:
+        """Its last outage, unless it is older than the task, or the task was told of since: what was there before may
+        be forgotten (P27)."""
+        since = max(task.submitted_order, task.shown_order, task.known_order if task.accepted else 0)
+        gone = self.outage if self.outage_order > since else None
+        return gone if gone is not None and not task.heard_after(gone.at) else None
