@@ -1,4 +1,4 @@
-"""One server under many spellings of its address: which are the same to all, and which may be, until shown not to be."""
+"""One server under many addresses: which are the same to everybody, and which may be, until shown not to be."""
 
 from __future__ import annotations
 

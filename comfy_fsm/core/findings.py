@@ -94,8 +94,8 @@ CODES: dict[str, Code] = {
          "What was delivered was whole; the log cannot show these texts, and no decision depends on them."),
         ("same-server", _N, "Two addresses were taken for one server, since nothing speaks against it.",
          "Call a server by one address everywhere; if these are two, give them names that tell them apart."),
-        ("unrecognized", _N, "A message type or kind that is not known; kept, not judged.",
-         "A newer server or a custom node may send it."),
+        ("unrecognized", _N, "A message type, a kind, a route, a word or a field that is not known; not judged.",
+         "A newer server, a custom node or a proxy may send it; what could be read beside it counts."),
     )
 }  # fmt: skip
 

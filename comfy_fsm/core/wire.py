@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, TypeVar, cast, get_args
+from typing import TypeVar, cast, get_args
 
 import msgspec
 
@@ -260,12 +260,18 @@ def _mend(value: object, why: str) -> AnyObservation:
         bare = typed(_encode(envelope | {"kind": "tick"}))
     except msgspec.ValidationError as error:  # a time of hundreds of digits
         raise Unreadable(str(error)) from None
-    around: dict[str, Any] = {name: getattr(bare, name) for name in _ENVELOPE}
     name = value["kind"]
     if name == "ws.message":
         name = _name_of(value.get("data"))
-        return seen.Message(**around, data=seen.UnrecognizedFrame(name, why if name in _TYPES else ""))
-    return seen.Unrecognized(**around, name=name, why=why if name in _KINDS else "")
+        frame = seen.UnrecognizedFrame(name, why if name in _TYPES else "")
+        return seen.Message(
+            at=bare.at, window=bare.window, server=bare.server, seq=bare.seq, conn=bare.conn, mono=bare.mono, data=frame
+        )
+    why = why if name in _KINDS else ""
+    return seen.Unrecognized(
+        at=bare.at, window=bare.window, server=bare.server, seq=bare.seq, conn=bare.conn, mono=bare.mono, name=name,
+        why=why,
+    )  # fmt: skip
 
 
 def _name_of(data: object) -> str:
