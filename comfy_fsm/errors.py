@@ -18,7 +18,7 @@
     │   ├── SecretInWorkflow     the log may not hold it              (fault: the caller's)
     │   ├── BacklogFull          too many jobs wait                   (fault: the caller's)
     │   ├── ServerUnreachable    no ComfyUI answers there             (fault: the server's, or the network's)
-    │   ├── HandshakeRefused     the socket wants other credentials   (fault: the caller's)
+    │   ├── HandshakeRefused     other credentials or address wanted  (fault: the caller's)
     │   ├── UnsafeOutput         a file name that could do harm       (fault: the server's)
     │   ├── DownloadFailed       the file could not be fetched        (fault: the server's, or the network's)
     │   ├── UploadFailed         the server did not take the file     (fault: the server's, or the caller's)
@@ -127,7 +127,7 @@ class ServerUnreachable(ClientError):
 
 
 class HandshakeRefused(ClientError):
-    """`server` refused the socket with `status`, and will do so again with the same credentials."""
+    """`server` refused the socket with `status`, and will do so again with the same credentials and address."""
 
     def __init__(self, message: str, server: str, status: int) -> None:
         super().__init__(message)

@@ -68,6 +68,7 @@ HOUSE = [
         "comfy_fsm.live.recorder",
         "comfy_fsm.live.sight",
         "comfy_fsm.live.tasks",
+        "comfy_fsm.live.unreachable",
     },
     {"comfy_fsm.live.asking", "comfy_fsm.live.ears", "comfy_fsm.live.watcher", "comfy_fsm.live.windows"},
     {"comfy_fsm.live.looking", "comfy_fsm.live.runner"},

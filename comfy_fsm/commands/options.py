@@ -41,6 +41,7 @@ Format = Annotated[Literal["text", "json"], Parameter(name="--format")]
 NoColor = Annotated[bool, Parameter(name="--no-color", negative="", show_default=False)]
 Capacity = Annotated[int | None, Parameter(name="--capacity", validator=validators.Number(gte=1))]
 Token = Annotated[str | None, Parameter(name="--token-env")]
+Sockets = Annotated[Literal["prefer", "require"], Parameter(name="--sockets")]
 Once = Annotated[bool, Parameter(name="--once", negative="", show_default=False)]
 Port = Annotated[int, Parameter(name="--port")]
 Host = Annotated[str, Parameter(name="--host")]
@@ -81,12 +82,14 @@ def worded(error: CycloptsError) -> str:
     return f"{str(error).rstrip('.')}; {more}"
 
 
-def opening(servers: list[str], log: str, token_env: str | None) -> Callable[[], Client]:
+def opening(
+    servers: list[str], log: str, token_env: str | None, sockets: Literal["prefer", "require"] = "prefer"
+) -> Callable[[], Client]:
     """How to open the client: in the loop that will run it."""
     from comfy_fsm.live.client import Client
 
     headers = bearing(token_env)
-    return lambda: Client(servers, log=log, headers=headers)
+    return lambda: Client(servers, log=log, headers=headers, sockets=sockets)
 
 
 def bearing(token_env: str | None) -> dict[str, str]:

@@ -10,6 +10,7 @@ from comfy_fsm.commands.options import (
     Folder,
     LogFile,
     Server,
+    Sockets,
     Token,
     Workflows,
     Wrong,
@@ -28,6 +29,7 @@ def run(
     output: Folder = ".",
     capacity: Capacity = None,
     token_env: Token = None,
+    sockets: Sockets = "prefer",
 ) -> int:
     """Submit workflows in API format, follow them, and save what they produce.
 
@@ -45,13 +47,15 @@ def run(
         How many tasks a server may hold at once; the rest waits in the log, and goes to whichever ends it first.
     token_env
         Name of an environment variable that holds a token; it is sent as a bearer token.
+    sockets
+        Whether a server that refuses sockets is followed by HTTP alone (prefer), or gets nothing (require).
     """
     if not workflows:
         raise Wrong("name a workflow file; --help tells more")
     from comfy_fsm.live import errand
     from comfy_fsm.screen import Bars
 
-    graphs, open_client = [(name, _workflow(name)) for name in workflows], opening(server, log, token_env)
+    graphs, open_client = [(name, _workflow(name)) for name in workflows], opening(server, log, token_env, sockets)
     os.makedirs(output, exist_ok=True)
     with Bars() as screen:
         return errand.submit(graphs, output, open_client, screen, capacity) or screen.status
@@ -64,6 +68,7 @@ def resume(
     output: Folder = ".",
     capacity: Capacity = None,
     token_env: Token = None,
+    sockets: Sockets = "prefer",
 ) -> int:
     """Take up what an earlier process left in its log: open tasks, and results that nobody got.
 
@@ -79,12 +84,14 @@ def resume(
         How many tasks a server may hold at once; the rest waits in the log, and goes to whichever ends it first.
     token_env
         Name of an environment variable that holds a token; it is sent as a bearer token.
+    sockets
+        Whether a server that refuses sockets is followed by HTTP alone (prefer), or gets nothing (require).
     """
     from comfy_fsm.live import errand
     from comfy_fsm.screen import Bars
 
     must_be_readable(log)
-    open_client = opening(server, log, token_env)
+    open_client = opening(server, log, token_env, sockets)
     os.makedirs(output, exist_ok=True)
     with Bars() as screen:
         return errand.resume(output, open_client, screen, capacity) or screen.status

@@ -40,6 +40,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     """After a POST, how long an open socket may say nothing at all before its prompt is looked for (P3)."""
     open_seconds: float = 15.0
     """How long a submission waits for its socket."""
+    http_seconds: float = 5.0
+    """The longest wait between two looks at a task of a server that refuses sockets: nothing else tells of it."""
     resubmits: int = 0
     """How often an unanswered prompt is posted again, under a new id, after its absence was proved (P11, F14)."""
     waiting_prompts: int = 1_000

@@ -64,7 +64,7 @@ class Asking:
         self._not_before = 0.0
         self._at_once = asyncio.Semaphore(_AT_ONCE)
         self._met = asyncio.Lock()
-        self._known = False
+        self._known = self._answers = False
 
     async def ask(self, ask: Ask, window: str | None = None) -> Answer | None:
         """Log the question, send it, log the answer; None where none came."""
@@ -136,13 +136,22 @@ class Asking:
             if self._known:
                 return
             stats = await self.ask(asks.system_stats())
-            features = await self.ask(asks.features())
+            features = await self.ask(asks.features()) if stats is not None else None  # who is away, is away
             self._known = stats is not None and features is not None
+            self._answers = any(a is not None and a.status == 200 and _is_object(a.body) for a in (stats, features))
             if stats is not None and stats.status == 200:
                 self.version = _version(stats.body)
             if features is not None and features.status == 200:
                 jobs = await self.ask(asks.jobs())
                 self.has_jobs = jobs is not None and jobs.status == 200 and _is_object(jobs.body)
+
+    async def is_comfy(self) -> bool:
+        """Whether what is there answers over HTTP as a ComfyUI does."""
+        await self.meet()
+        if not self._answers:
+            answer = await self.ask(asks.queue())
+            return answer is not None and answer.status == 200 and evidence.queue(Raw(answer.body)) is not None
+        return True
 
     @property
     def interrupts_by_id(self) -> bool:

@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from comfy_fsm.core.board import Board
 from comfy_fsm.core.diagnosis import Diagnosis, diagnose
@@ -39,7 +39,10 @@ _PATIENCE = 10.0  # seconds that closing waits for completion callbacks
 
 
 class Client:
-    """`log` is the file in which everything is written down; None keeps it in memory, and nothing survives a crash."""
+    """`log` is the file in which everything is written down; None keeps it in memory, and nothing survives a crash.
+
+    With `sockets="require"`, a server that refuses sockets gets nothing; else it is followed by HTTP alone.
+    """
 
     def __init__(
         self,
@@ -52,7 +55,10 @@ class Client:
         trust_env: bool = False,
         secrets: Sequence[str] = (),
         keep_inputs: bool = False,
+        sockets: Literal["prefer", "require"] = "prefer",
     ) -> None:
+        if sockets not in ("prefer", "require"):
+            raise ClientError(f"sockets is {sockets!r}; give 'prefer' or 'require'; no client was opened")
         urls = [servers] if isinstance(servers, str) else list(servers)
         if not urls:
             raise BadServerUrl("no server was named, so nothing can be submitted; give at least one address")
@@ -68,6 +74,7 @@ class Client:
         ]  # fmt: skip
         self._redactor = self._redacting(secrets, keep_inputs)
         self._path = log
+        self._needs_sockets = sockets == "require"
         self.policy = policy
         self._windows: list[Window] = []
         self._companions: dict[Companion, asyncio.Task[None]] = {}
@@ -93,6 +100,7 @@ class Client:
         self.runner = Runner(
             self._comfies, log, self.policy, self._redactor, time.time,
             hear=self._hear, deliver=self.hands.deliver, retire=self._retire,
+            needs_sockets=self._needs_sockets,
         )  # fmt: skip
         self.hands.runner = self.runner
         try:

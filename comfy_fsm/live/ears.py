@@ -11,14 +11,13 @@ from collections.abc import Callable
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core import wire
-from comfy_fsm.errors import HandshakeRefused, ServerUnreachable
+from comfy_fsm.live import unreachable
 from comfy_fsm.live.arrivals import Down, Refused, Up
 from comfy_fsm.live.comfy import Comfy
 from comfy_fsm.live.recorder import Recorder
 from comfy_fsm.live.redact import Redactor
 from comfy_fsm.live.rows import MAX_LINE
 
-_DENIED = frozenset({401, 403})
 _NAMES = 512  # bytes of a line beside the frame in it
 
 
@@ -35,43 +34,42 @@ class Ear:
         self._recorder = recorder
         self._redactor = redactor
         self._clock = clock
-        self._refused: Refused | None = None
+        self.refused: Refused | None = None
+        """Why the last handshake opened no socket."""
+        self._refusals = 0
         self._changed = asyncio.Event()
         self._listening: asyncio.Task[None] | None = None
 
     async def ready(self, patience: float) -> None:
-        """Wait until the socket is open; raises HandshakeRefused where it never will be, else ServerUnreachable."""
-        if self._listening is None:
-            self._listening = asyncio.create_task(self._listen(), name=f"ear {self.client_id} {self.server.url}")
+        """Wait until the socket is open; raises HandshakeRefused or ServerUnreachable where it is not, or never."""
+        self.open()
+        assert self._listening is not None
+        self._refusals = 0
+        self.server.wake()
         try:
             async with asyncio.timeout(patience):
                 while not self.is_open:
-                    if self._refused is not None and self._refused.status in _DENIED:
-                        raise self._denied(self._refused)
+                    if self._tried_enough():
+                        raise unreachable.error_of(self.server.url, self.refused, patience)
                     if self._listening.done():
                         self._listening.result()
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            why = f"{self._refused.status or ''} {self._refused.reason}".strip() if self._refused else "no answer"
-            raise ServerUnreachable(
-                f"{self.server.url}: no socket could be opened in {patience:g} s ({why}), so nothing was submitted; "
-                "check address and port, and that ComfyUI runs there; trying again is safe",
-                self.server.url,
-            ) from None
+            raise unreachable.error_of(self.server.url, self.refused, patience) from None
+
+    def _tried_enough(self) -> bool:
+        """What no trying can change is told at once, and that nobody takes the connection after a few tries."""
+        refused = self.refused
+        if refused is None:
+            return False
+        nobody = unreachable.is_nobody(refused) and self._refusals >= unreachable.TRIES
+        return unreachable.for_good(refused) or nobody
 
     def open(self) -> None:
         """Begin to listen, without waiting for it."""
         if self._listening is None:
             self._listening = asyncio.create_task(self._listen(), name=f"ear {self.client_id} {self.server.url}")
-
-    def _denied(self, refused: Refused) -> HandshakeRefused:
-        return HandshakeRefused(
-            f"{self.server.url}: refused the socket with {refused.status}, so nothing was submitted; "
-            "give the headers or the token that this server wants; trying again without them is of no use",
-            self.server.url,
-            refused.status,
-        )
 
     async def _listen(self) -> None:
         url, window, conn = self.server.url, self.client_id, None
@@ -108,7 +106,8 @@ class Ear:
                 await self._closed(1000, "closed by us", conn)
 
     def _turn(self, is_open: bool, refused: Refused | None) -> None:
-        self.is_open, self._refused = is_open, refused
+        self.is_open, self.refused = is_open, refused
+        self._refusals += refused is not None
         self._changed.set()
 
     async def _closed(self, code: int, reason: str, conn: int | None) -> None:

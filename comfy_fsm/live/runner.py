@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import suppress
 from typing import Any
 
 from comfy_fsm.core import observations as seen
@@ -19,6 +20,8 @@ from comfy_fsm.core.figures import Figures, Reading
 from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.task import Task
+from comfy_fsm.errors import HandshakeRefused, ServerUnreachable
+from comfy_fsm.live import unreachable
 from comfy_fsm.live.arrivals import Answer
 from comfy_fsm.live.asking import Asking
 from comfy_fsm.live.asks import Ask
@@ -47,6 +50,7 @@ class Runner:
         hear: Callable[[Noted], None],
         deliver: Callable[[Result], Awaitable[None]],
         retire: Callable[[str, str], None],
+        needs_sockets: bool = False,
     ) -> None:
         self.board = Board(policy)
         self.log = log
@@ -56,6 +60,7 @@ class Runner:
         self._hear = hear
         self._deliver = deliver
         self._retire = retire
+        self._needs_sockets = needs_sockets
         servers = list(servers)
         self.figures = Figures(self.board, (server.url for server in servers))
         self.recorder = Recorder(log, self.board, redactor, self._folded, self._perform)
@@ -64,6 +69,7 @@ class Runner:
         }
         self._ears: dict[tuple[str, str], Ear] = {}
         self._deaf: set[tuple[str, str]] = set()
+        self._by_http: set[str] = set()  # servers that refuse every socket and answer all the same
         self._beyond: set[str] = set()  # servers that the log names and we were not given
         self._running: set[asyncio.Task[None]] = set()
         self._delivering: set[asyncio.Task[None]] = set()
@@ -88,6 +94,9 @@ class Runner:
         )
         for asking in self.askings.values():
             self._spawn(asking.run())
+        for task in self.unfinished:
+            if task.posts and not task.settled and task.server in self.askings:
+                self._spawn(self._attend_again(task))
         self._spawn(self._tick())
 
     # submitting
@@ -95,22 +104,56 @@ class Runner:
     async def post(self, server: str, client_id: str, prompt_id: str, ask: Ask) -> Answer | None:
         """The socket first, then the intent in the log, then the POST; then the proof that the socket hears."""
         ear = self._ear(server, client_id)
-        await ear.ready(self.policy.open_seconds)
+        await self._hear_or_do_without(ear)
         heard = ear.heard
         answer = await self.askings[server].ask(ask, client_id)
-        self._spawn(self._prove(ear, heard, server, prompt_id))
+        self._spawn(self._attend(ear, heard, server, prompt_id))
         return answer
 
-    async def _prove(self, ear: Ear, heard: int, server: str, prompt_id: str) -> None:
-        """An accepted POST changes the queue, of which every socket is told: one that says nothing may be deaf (P3)."""
-        pause = self.policy.prove_seconds
+    async def _hear_or_do_without(self, ear: Ear) -> None:
+        """Where sockets do not pass and HTTP does, HTTP alone tells of every task: that is told once."""
+        url = ear.server.url
+        if url in self._by_http and not ear.is_open:
+            return ear.open()  # which goes on trying
+        try:
+            await ear.ready(self.policy.open_seconds)
+            self._by_http.discard(url)
+        except (HandshakeRefused, ServerUnreachable):
+            alone = unreachable.sockets_alone(ear.refused)
+            if self._needs_sockets or not alone or not await self.askings[url].is_comfy():
+                raise
+            self._by_http.add(url)
+            logger.warning(
+                "%s: opens no socket (%s) and answers over HTTP, so its tasks are followed by HTTP alone: later, "
+                "and without previews; to refuse that, require sockets",
+                url, ear.refused.reason if ear.refused is not None else "no answer",
+            )  # fmt: skip
+
+    async def _attend_again(self, task: Task) -> None:
+        """The same for a task that an earlier process left."""
+        if not task.window or task.prompt_id is None:
+            return
+        ear = self._ear(task.server, task.window)
+        with suppress(HandshakeRefused, ServerUnreachable):  # the socket is tried on and on
+            await self._hear_or_do_without(ear)
+        if not ear.is_open:
+            await self._attend(ear, ear.heard, task.server, task.prompt_id)
+
+    async def _attend(self, ear: Ear, heard: int, server: str, prompt_id: str) -> None:
+        """Look for a prompt of which no socket tells.
+
+        An accepted POST changes the queue, of which every socket is told: one that says nothing may be deaf (P3). And
+        where there is no socket, nothing tells but a look.
+        """
+        pause = self.policy.prove_seconds if ear.is_open else self.policy.look_seconds
         while True:
             await asyncio.sleep(pause)
             task = self.board.task(prompt_id, server)
-            if task is None or task.settled or ear.heard != heard or not ear.is_open:
+            if task is None or task.settled or (ear.heard != heard if ear.is_open else server not in self._by_http):
                 return
             self.askings[server].want(prompt_id, self.clock(), look=True)
-            pause = min(2 * pause, self.policy.look_limit_seconds)
+            limit = self.policy.look_limit_seconds if ear.is_open else self.policy.http_seconds
+            pause = min((2 if ear.is_open else 1.5) * pause, limit)
 
     def _ear(self, server: str, client_id: str) -> Ear:
         ear = self._ears.get((server, client_id))
