@@ -191,12 +191,14 @@ class _Pipe:
         self._frames.put_nowait(None)
 
 
-def play(story: Callable[[list[Virtual]], Awaitable[None]], steps: list[float]) -> float:
+def play(
+    story: Callable[[list[Any]], Awaitable[None]], steps: list[float], kind: Callable[[str, float], Virtual] = Virtual
+) -> float:
     """Tell a story to servers of these speeds; returns the seconds that it took, on a clock that takes none."""
     loop = Jumping()
 
     async def told() -> None:
-        servers = [Virtual(f"http://server-{number}:8188", step) for number, step in enumerate(steps)]
+        servers = [kind(f"http://server-{number}:8188", step) for number, step in enumerate(steps)]
         doors = {server.url: server for server in servers}
         with (
             mock.patch.object(client_room, "Comfy", lambda url, **given: Door(doors[url], given["deadline_seconds"])),

@@ -1,0 +1,261 @@
+"""Schedules of POSTs that are slow, late, cut, refused or queued, on a clock that only jumps (`live/virtual.py`).
+
+Whatever the schedule and however often the policy posts again: no workflow runs twice, and nobody is left unsaid.
+
+python -m tests.faults.schedules --count 100000 --seed 0
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import random
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from unittest import mock
+
+from comfy_fsm import Policy
+from comfy_fsm.errors import TaskError
+from comfy_fsm.live import runner
+from comfy_fsm.live.asks import Ask
+from comfy_fsm.live.client import Client
+from comfy_fsm.live.comfy import Answer, NoAnswer
+from comfy_fsm.testing import picture
+from comfy_fsm.testing.graphs import Crash
+from tests.live.virtual import Virtual, _json, play
+
+GRACE: float = getattr(Policy(), "post_seconds", 30.0)
+"""After a POST was cut off: how long its server may still take it up."""
+NEVER = None
+PATIENCE = 3_600.0  # seconds on that clock by which every task must have been told
+AFTER = 400.0  # and so long it goes on, for what comes late
+SILENT = {429: b"", 503: b"<h1>503</h1>", 401: b"", 413: b"", 400: b'{"error": {"type": "no", "message": "no"}}'}
+
+
+class Plan(NamedTuple):
+    """What becomes of one POST: when the server has it, when its client is cut off, what is answered, and when."""
+
+    arrives: float | None
+    cut: float | None
+    says: int
+    answered: float
+
+    def __str__(self) -> str:
+        arrives = "never arrives" if self.arrives is None else f"arrives after {self.arrives:.1f} s"
+        cut = "" if self.cut is None else f", cut after {self.cut:.1f} s"
+        return f"{arrives}{cut}, {self.says} after {self.answered:.1f} s"
+
+
+@dataclass
+class Schedule:
+    """One draw: how many workflows, how often each may be posted again, and the dice for the plans."""
+
+    seed: int
+    policy: Policy = field(init=False)
+    late: bool = field(init=False)
+    """A POST may arrive long after its connection ended, later than any grace. It may then not be posted again, for who
+    posts again after the grace cannot know."""
+
+    def __post_init__(self) -> None:
+        self.dice = random.Random(self.seed)
+        self.late = self.dice.random() < 0.15
+        resubmits = 0 if self.late else self.dice.choice((0, 1, 1, 2, 3))
+        self.policy = Policy(resubmits=resubmits, expire_seconds=1e6)
+        self.workflows = self.dice.choice((1, 1, 1, 2, 3))
+        self.deaf = self.dice.random() < 0.3
+        self.busy = self.dice.choice((0.0, 0.0, 5.0, 40.0))
+        self.step = self.dice.choice((0.2, 1.0, 6.0))
+        self.lag = self.dice.choice((0.0, 0.0, 0.5, 3.0))
+        self.plans: list[Plan] = []
+
+    def plan(self) -> Plan:
+        """What becomes of the next POST."""
+        plan = self._drawn(self.policy.deadline_seconds)
+        self.plans.append(plan)
+        return plan
+
+    def _drawn(self, deadline: float) -> Plan:
+        dice = self.dice
+        beyond = 10 * GRACE if self.late else 0.9 * GRACE
+        match dice.choice(("well", "slow", "late", "lost", "cut", "refused", "queued", "gateway")):
+            case "well":
+                return Plan(dice.uniform(0, 1), NEVER, 200, dice.uniform(0, 1))
+            case "slow":  # it is answered in time, or not
+                return Plan(dice.uniform(0, 1), NEVER, 200, dice.uniform(0, 2 * deadline))
+            case "late":  # the body is under way for longer than its client waits
+                return Plan(dice.uniform(0, deadline + beyond), NEVER, 200, dice.uniform(0, 5))
+            case "lost":
+                return Plan(NEVER, dice.choice((NEVER, dice.uniform(0, deadline))), 200, 0.0)
+            case "cut":
+                cut = dice.uniform(0, deadline)
+                return Plan(cut + dice.uniform(-cut, beyond), cut, 200, deadline)
+            case "refused":
+                return Plan(NEVER, NEVER, dice.choice([*SILENT]), dice.uniform(0, 5))
+            case "queued":
+                return Plan(0.0, NEVER, 500, dice.uniform(0, 5))
+            case _:  # somebody in between answers, and passes it on later
+                answered = dice.uniform(0, 5)
+                return Plan(answered + dice.uniform(-answered, beyond), NEVER, dice.choice((502, 504)), answered)
+
+
+class Postal(Virtual):
+    """A server whose POSTs are as a schedule has them; what is under way arrives, whoever still waits for it."""
+
+    schedule: Schedule
+
+    async def answer(self, ask: Ask) -> Answer:
+        if ask[:2] != ("POST", "/prompt"):
+            return await super().answer(ask)
+        plan, loop = self.schedule.plan(), asyncio.get_running_loop()
+        arrived: asyncio.Future[Answer] = loop.create_future()
+        if plan.arrives is not None:
+            self._jobs.append(asyncio.create_task(self._arrive(plan.arrives, ask, arrived)))
+        return await self._answered(plan, arrived)
+
+    async def _arrive(self, seconds: float, ask: Ask, arrived: asyncio.Future[Answer]) -> None:
+        await asyncio.sleep(seconds)
+        assert isinstance(ask.body, dict)
+        try:
+            status, body = self.execution.submit(dict(ask.body))
+            arrived.set_result(_json(body, status))
+        except Crash:
+            arrived.set_result(Answer(500, b""))
+
+    async def _answered(self, plan: Plan, arrived: asyncio.Future[Answer]) -> Answer:
+        if plan.cut is not None:
+            await asyncio.sleep(plan.cut)
+            raise NoAnswer("ReadError")
+        if plan.says in SILENT:
+            await asyncio.sleep(plan.answered)
+            return Answer(plan.says, SILENT[plan.says], 2.0 if plan.says == 429 else None)
+        if plan.says != 200:
+            await asyncio.sleep(plan.answered)
+            return Answer(plan.says, b"<h1>error</h1>", None, "text/html")
+        answer = await arrived
+        await asyncio.sleep(plan.answered)
+        return answer
+
+
+class Told(NamedTuple):
+    """What the application was told of one workflow."""
+
+    state: str
+    safe: bool
+
+
+@dataclass
+class Ended:
+    """How a schedule ended."""
+
+    told: list[Told]
+    runs: Counter[int]
+    logged: dict[int, set[str]]
+    """By workflow: how the log has its tasks in the end."""
+
+
+def play_one(schedule: Schedule) -> Ended:
+    """One schedule, on a clock that takes no time."""
+    ended: list[Ended] = []
+
+    async def story(servers: list[Postal]) -> None:
+        (server,) = servers
+        server.schedule, server.lag, server.faults.mute = schedule, schedule.lag, schedule.deaf
+        if schedule.busy:
+            body = {"prompt": _sleeping(schedule.busy), "client_id": "somebody"}
+            server.execution.submit(body)
+        async with Client(server.url, policy=schedule.policy) as client:
+            window = client.window()
+            told = await asyncio.gather(*(_tell(window, number) for number in range(schedule.workflows)))
+            await asyncio.sleep(AFTER)
+            colours = dict(_colours(server))
+            runs = Counter[int]()
+            for prompt, count in server.state.runs.items():
+                if prompt in colours:
+                    runs[colours[prompt]] += count
+            logged: dict[int, set[str]] = {}
+            for task in client.board.tasks:
+                if task.prompt_id in colours:
+                    logged.setdefault(colours[task.prompt_id], set()).add(str(task.state))
+            ended.append(Ended(told, runs, logged))
+
+    with mock.patch.object(runner, "_PULSE", 5.0):
+        play(story, [schedule.step], Postal)
+    return ended[0]
+
+
+def _sleeping(seconds: float) -> dict[str, Any]:
+    return picture(0xFFFFFF) | {
+        "2": {"class_type": "FakeSleep", "inputs": {"image": ["1", 0], "seconds": seconds}},
+        "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
+    }
+
+
+def _colours(server: Postal) -> list[tuple[str, int]]:
+    state = server.state
+    items = [*((item.prompt_id, item.graph) for item in (*state.queue, *state.running))]
+    for record in state.history.values():
+        prompt: Any = record["prompt"]
+        items.append((prompt[1], prompt[2]))
+    return [(prompt_id, graph["1"]["inputs"]["color"]) for prompt_id, graph in items if "3" not in graph]
+
+
+async def _tell(window: Any, number: int) -> Told:
+    task = await window.submit(picture(number))
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE):
+            try:
+                return Told(str((await task).state), False)
+            except TaskError as error:
+                return Told(str(error.result.state), error.safe_to_retry)
+    return Told("unsaid", False)
+
+
+def wrong_with(ended: Ended) -> list[str]:
+    """What must not be: run twice, unsaid, said to be done and not run, called safe and run."""
+    wrong = []
+    for number, told in enumerate(ended.told):
+        runs, logged = ended.runs[number], ended.logged.get(number, set())
+        if runs > 1:
+            wrong.append(f"workflow {number} ran {runs} times")
+        if told.state in ("unsaid", "expired"):
+            wrong.append(f"workflow {number} was left {told.state}")
+        if told.state == "completed" and not runs:
+            wrong.append(f"workflow {number} completed, and never ran")
+        if runs and told.safe:
+            wrong.append(f"workflow {number} was {told.state}, called safe to submit again, and ran")
+        if runs and "completed" not in logged:
+            wrong.append(f"workflow {number} ran, and the log says {', '.join(sorted(logged))} in the end")
+    return wrong
+
+
+def main(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.schedules", description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=1_000)
+    parser.add_argument("--seed", type=int, default=0, help="of the first schedule; each has the number after it")
+    parser.add_argument("--show", type=int, default=5, help="how many of those that came out wrong are told whole")
+    given = parser.parse_args(words)
+    logging.disable(logging.ERROR)
+    began, kinds, posts, bad = time.monotonic(), Counter[str](), 0, 0
+    for seed in range(given.seed, given.seed + given.count):
+        schedule = Schedule(seed)
+        ended = play_one(schedule)
+        posts += len(schedule.plans)
+        kinds.update(told.state for told in ended.told)
+        if found := wrong_with(ended):
+            bad += 1
+            if bad <= given.show:
+                plans = "; ".join(map(str, schedule.plans))
+                print(f"seed {seed}, {schedule.policy.resubmits} resubmits: {'; '.join(found)}: {plans}", flush=True)
+    told = ", ".join(f"{count:,} {state}" for state, count in kinds.most_common())
+    seconds = time.monotonic() - began
+    print(f"{given.count:,} schedules from seed {given.seed}, {posts:,} POSTs: {bad:,} wrong; {told}; {seconds:,.0f} s")
+    return int(bad > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
