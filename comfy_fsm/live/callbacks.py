@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from comfy_fsm.live.closing import finish
 from comfy_fsm.live.updates import Mailbox, Update
 
 logger = logging.getLogger(__name__)
@@ -105,7 +106,7 @@ class Callbacks:
         self._mailbox.end()
         if self._running is not None:
             self._running.cancel()
-            await asyncio.wait([self._running])
+            await finish(self._running)
         if self._raised > 1:
             logger.error("the progress callback %r raised %d times", self._on_progress, self._raised)
         self._raised = 0

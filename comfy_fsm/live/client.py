@@ -24,6 +24,7 @@ from comfy_fsm.core.recovered import Consistency, Fetched, Recovery
 from comfy_fsm.errors import BadServerUrl, ClientClosed, ClientError
 from comfy_fsm.live import asks, desk
 from comfy_fsm.live.asks import Ask
+from comfy_fsm.live.closing import Closing, finish
 from comfy_fsm.live.comfy import Comfy, address_of
 from comfy_fsm.live.companions import Companion
 from comfy_fsm.live.hands import Hands
@@ -80,6 +81,7 @@ class Client:
         self._companions: dict[Companion, asyncio.Task[None]] = {}
         self._watching: asyncio.Task[None] | None = None
         self._closed = False
+        self._closing = Closing(self._close)
         # For the rooms above this one, which dispatch jobs; an application has no use for them.
         self.hands = Hands()
         self.runner: Runner
@@ -191,18 +193,23 @@ class Client:
             return await rescue.history(prompt_id, attempts=attempts)
 
     async def close(self) -> None:
-        """End in order; what is open goes on at its server, and is taken up by the next client on the same log."""
-        if self._closed:
-            return
+        """End in order; what is open goes on at its server, and is taken up by the next client on the same log.
+
+        If this is cancelled, the closing goes on; whoever calls it again waits for its end.
+        """
         self._closed = True
+        await self._closing()
+
+    async def _close(self) -> None:
         if self._watching is not None:
             self._watching.cancel()
-        await self.runner.close(_PATIENCE)
+        await finish(self.runner.close(_PATIENCE))
         for running in self._companions.values():
             running.cancel()
-        await asyncio.gather(*self._companions.values(), return_exceptions=True)
+        await finish(*self._companions.values())
         where = "" if self._path is None else f"; open a client on {self._path} to take it up again"
-        await self.hands.abandon(ClientClosed(f"the client was closed before this task settled; it goes on{where}"))
+        closed = ClientClosed(f"the client was closed before this task settled; it goes on{where}")
+        await finish(self.hands.abandon(closed))
 
     async def _watch(self) -> None:
         """If the log fails, nobody waits for what can no longer be written down."""

@@ -16,6 +16,7 @@ from comfy_fsm.core.board import Board
 from comfy_fsm.core.policy import DEFAULT, Policy
 from comfy_fsm.live import rows
 from comfy_fsm.live.asking import Asking
+from comfy_fsm.live.closing import finish
 from comfy_fsm.live.comfy import Comfy
 from comfy_fsm.live.log import Log
 from comfy_fsm.live.looking import Looking
@@ -73,7 +74,7 @@ async def on_log(
         async with _at(Scratch(position), board, servers, redactor, policy) as rescue:
             yield rescue
     finally:
-        await asyncio.gather(*(server.close() for server in servers))
+        await finish(*(server.close() for server in servers))
 
 
 def run(
@@ -109,4 +110,4 @@ async def _at(
     try:
         yield Rescue(board, recorder, Looking(askings, policy), policy, time.time)
     finally:
-        await recorder.close()
+        await finish(recorder.close())

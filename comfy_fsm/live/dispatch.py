@@ -29,6 +29,7 @@ from comfy_fsm.core.task import Task
 from comfy_fsm.errors import BacklogFull, BadServerUrl, BadWorkflow, ClientClosed, ClientError
 from comfy_fsm.live import asks
 from comfy_fsm.live.client import Client
+from comfy_fsm.live.closing import Closing, finish
 from comfy_fsm.live.comfy import address_of
 from comfy_fsm.live.holding import Held, read_back, written
 from comfy_fsm.live.patrol import Patrol
@@ -91,14 +92,24 @@ class Dispatcher:
         self._news = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
         self._posting: set[asyncio.Task[None]] = set()
+        self._closing = Closing(self._close)
         self._closed = True
 
     async def __aenter__(self) -> Self:
         """Take up what the log holds: what waited waits again in its old turn, what was placed is followed."""
-        client, runner = self._client, self._client.runner
+        client = self._client
         if client.hands.dispatcher is not None:
             raise ClientError("this client has a dispatcher already, so none was opened; use that one, or close it")
-        client.hands.dispatcher, self._closed = self, False
+        client.hands.dispatcher, self._closed, self._closing = self, False, Closing(self._close)
+        try:
+            await self._begin()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def _begin(self) -> None:
+        runner = self._client.runner
         for url in runner.board.backlog.drained:
             if url in self._placement.places:
                 self._placement.places[url].drained = True
@@ -115,24 +126,28 @@ class Dispatcher:
         self._loops.append(asyncio.create_task(self._place()))
         for loop in self._loops:
             loop.add_done_callback(_report)
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:
-        """Place nothing more. What waits stays in the log, what was placed goes on, and is followed by the client."""
-        if self._closed:
-            return
+        """Place nothing more. What waits stays in the log, what was placed goes on, and is followed by the client.
+
+        If this is cancelled, the closing goes on; whoever calls it again waits for its end.
+        """
         self._closed = True
+        if self._client.hands.dispatcher is self:
+            await self._closing()
+
+    async def _close(self) -> None:
         for loop in self._loops:
             loop.cancel()
-        await asyncio.gather(*self._loops, *self._posting, return_exceptions=True)  # a POST in flight gets its answer
+        await finish(*self._loops, *self._posting)  # a POST in flight gets its answer
         self._client.hands.dispatcher = None
         for handle in self.waiting:
             handle.abandon(ClientClosed("the dispatcher was closed before this job was placed; it waits in the log"))
             self._client.hands.drop(handle)
-            await handle.close()
+            await finish(handle.close())
 
     # what an application asks for
 

@@ -13,6 +13,7 @@ from comfy_fsm.core import observations as seen
 from comfy_fsm.core import wire
 from comfy_fsm.live import unreachable
 from comfy_fsm.live.arrivals import Down, Refused, Up
+from comfy_fsm.live.closing import finish
 from comfy_fsm.live.comfy import Comfy
 from comfy_fsm.live.recorder import Recorder
 from comfy_fsm.live.redact import Redactor
@@ -119,4 +120,4 @@ class Ear:
         """End the connection properly, so that the server forgets the right one (P3)."""
         if self._listening is not None:
             self._listening.cancel()
-            await asyncio.gather(self._listening, return_exceptions=True)  # what ended it was told by whoever waited
+            await finish(self._listening)  # what ended it was told by whoever waited

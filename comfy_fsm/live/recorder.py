@@ -191,4 +191,4 @@ class Recorder:
         """Write and fold what was taken; take nothing more."""
         self._closing = True
         self._work.set()
-        await asyncio.wait([self._writer])
+        await asyncio.wait([self._writer])  # if this is cancelled, it goes on and ends all the same

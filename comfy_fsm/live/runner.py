@@ -25,6 +25,7 @@ from comfy_fsm.live import unreachable
 from comfy_fsm.live.arrivals import Answer
 from comfy_fsm.live.asking import Asking
 from comfy_fsm.live.asks import Ask
+from comfy_fsm.live.closing import Closing, finish
 from comfy_fsm.live.comfy import Comfy
 from comfy_fsm.live.ears import Ear
 from comfy_fsm.live.log import Log, MemoryLog
@@ -74,6 +75,8 @@ class Runner:
         self._running: set[asyncio.Task[None]] = set()
         self._delivering: set[asyncio.Task[None]] = set()
         self._on_their_way: set[tuple[str, str | None]] = set()
+        self._patience = 0.0
+        self._closing = Closing(self._close)
 
     async def load(self) -> None:
         """Fold what the log holds, and want nothing of the world yet."""
@@ -262,18 +265,25 @@ class Runner:
     # the end
 
     async def close(self, patience: float) -> None:
-        """Intake, log, sockets, HTTP, database, in this order; what is not settled can be resumed from the log."""
+        """Intake, log, sockets, HTTP, database, in this order; what is not settled can be resumed from the log.
+
+        If this is cancelled, the closing goes on.
+        """
+        self._patience = patience
+        await self._closing()
+
+    async def _close(self) -> None:
         if self._delivering:
-            await asyncio.wait(self._delivering, timeout=patience)
+            with suppress(asyncio.CancelledError):  # then we do not wait for them
+                await asyncio.wait(self._delivering, timeout=self._patience)
         unfinished = [*self._running, *self._delivering]
         for running in unfinished:
             running.cancel()
-        if unfinished:
-            await asyncio.wait(unfinished)
-        await asyncio.gather(*(ear.close() for ear in self._ears.values()))
-        await self.recorder.close()
-        await asyncio.gather(*(asking.server.close() for asking in self.askings.values()))
-        await self.log.close()
+        await finish(*unfinished)
+        await finish(*(ear.close() for ear in self._ears.values()))
+        await finish(self.recorder.close())
+        await finish(*(asking.server.close() for asking in self.askings.values()))
+        await finish(self.log.close())
 
 
 def report(ended: asyncio.Task[None]) -> None:

@@ -1,0 +1,40 @@
+"""Closing that comes to its end whoever is cancelled while waiting for it, and however often.
+
+    close() ─► one task does the closing ─► each of its steps is waited for by `finish`, which no cancel cuts short
+    close() ─► waits for that task; a cancel ends the waiting alone
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+
+async def finish(*steps: asyncio.Future[Any] | Coroutine[Any, Any, Any]) -> None:
+    """Wait until all have ended, whatever cancels us and whatever they raise: only for what ends by itself."""
+    waiting = {asyncio.ensure_future(step) for step in steps}
+    every = list(waiting)
+    while waiting:
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait(waiting)
+        waiting = {step for step in waiting if not step.done()}
+    for step in every:
+        if not step.cancelled():
+            step.exception()  # told by whoever waits for its result; here it must not keep the next step from its turn
+
+
+class Closing:
+    """What is done once, by a task of its own; whoever calls it waits for that one."""
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._work = work
+        self._running: asyncio.Task[None] | None = None
+
+    async def __call__(self) -> None:
+        if self._running is None:
+            self._running = asyncio.create_task(self._work(), name="closing")
+        elif self._running.done() and not self._running.cancelled():
+            return self._running.result()
+        await asyncio.shield(self._running)
