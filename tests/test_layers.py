@@ -54,6 +54,7 @@ HOUSE = [
         "comfy_fsm.live.arrivals",
         "comfy_fsm.live.asks",
         "comfy_fsm.live.callbacks",
+        "comfy_fsm.live.clock",
         "comfy_fsm.live.companions",
         "comfy_fsm.live.creating",
         "comfy_fsm.live.deadlines",

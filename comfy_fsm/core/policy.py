@@ -34,8 +34,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     """How long a connection may take to be made, its handshakes included."""
     write_seconds: float = 30.0
     """How long a server may take nothing of what is sent: a body that moves is not cut, however large it is."""
-    upload_seconds: float | None = None
-    """How long a POST or an upload may take as a whole; None is as long as it moves."""
+    upload_seconds: float = 0.0
+    """How long a POST or an upload may take as a whole; 0 is as long as it moves."""
     prove_seconds: float = 5.0
     """After a POST, how long an open socket may say nothing at all before its prompt is looked for (P3)."""
     open_seconds: float = 15.0

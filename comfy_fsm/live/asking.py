@@ -17,12 +17,12 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
-from comfy_fsm.core import evidence
+from comfy_fsm.core import evidence, wire
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.board import Board
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.task import Task
-from comfy_fsm.errors import DownloadFailed
+from comfy_fsm.errors import ClientError, DownloadFailed, LogError
 from comfy_fsm.live import asks
 from comfy_fsm.live.arrivals import Answer, NoAnswer, Stream
 from comfy_fsm.live.asks import Ask
@@ -33,6 +33,7 @@ from comfy_fsm.live.redact import NOTHING, Kept, Redactor
 _RUN = uuid.uuid4().hex[:12]  # a request id is unique in a log, and a log outlives its processes
 _NUMBERS = count(1)
 _AT_ONCE = 4  # questions to one server at a time: it answers them one after another anyway
+_SHARE = 2.0  # a queue that takes long to be told is looked at for a third of the time at most
 _RECENT = 200  # entries of the history among which an unanswered POST is looked for (F23: never the whole)
 
 
@@ -58,7 +59,12 @@ class Asking:
         self._redactor = redactor
         self._policy = policy
         self._clock = clock
-        self._wishes: dict[tuple[str, bool], float] = {}
+        self._wishes: dict[tuple[str, bool], float] = {}  # by the loop's clock, as all waits are
+        self._looking = False
+        self._look_again = 0.0
+        self._fetching: set[str] = set()
+        self._at_work: set[asyncio.Task[None]] = set()
+        self._trouble: BaseException | None = None
         self._news = asyncio.Event()
         self._failed = 0
         self._not_before = 0.0
@@ -83,8 +89,12 @@ class Asking:
             except NoAnswer as error:
                 await self._missing(request_id, error, window)
                 return None
+            except asyncio.CancelledError:
+                self._given_up(request_id, window)
+                raise
         if answer.retry_after is not None:
-            self._not_before = self._clock() + min(answer.retry_after, self._policy.look_limit_seconds)
+            now = asyncio.get_running_loop().time()
+            self._not_before = now + min(answer.retry_after, self._policy.look_limit_seconds)
         kept = self._redactor.response(ask.method, ask.path, answer.status, answer.body)
         await self._told(request_id, answer.status, kept, window)
         return answer
@@ -118,6 +128,13 @@ class Asking:
         self.trouble = error.name
         data = seen.NoAnswerData(request_id, error.name)
         await self._recorder.write(seen.NoAnswer(at=self._clock(), window=window, server=self.server.url, data=data))
+
+    def _given_up(self, request_id: str, window: str | None) -> None:
+        """Nobody waits any more, and what was asked may be under way: every question has an end in the log."""
+        data = seen.NoAnswerData(request_id, "Cancelled")
+        ended = seen.NoAnswer(at=self._clock(), window=window, server=self.server.url, data=data)
+        with suppress(ClientError, LogError):  # closed, or failed: that is told by others
+            self._recorder.put(wire.encode(ended), ended)
 
     async def _told(self, request_id: str, status: int, body: Kept, window: str | None) -> None:
         whole = seen.Response(
@@ -159,29 +176,77 @@ class Asking:
         return self.has_jobs or (self.version is not None and self.version >= (0, 3, 57))
 
     def want(self, prompt_id: str, due: float, *, look: bool) -> None:
-        """Look for this prompt, or fetch its record, from `due` on; an earlier wish for the same stands."""
-        self._wishes[prompt_id, look] = min(due, self._wishes.get((prompt_id, look), due))
+        """Look for this prompt, or fetch its record, from `due` on; an earlier wish for the same stands.
+
+        From here on the wait is one of the loop's clock: whoever sets the other one hurries and stops nothing.
+        """
+        at = asyncio.get_running_loop().time() + max(due - self._clock(), 0.0)
+        self._wishes[prompt_id, look] = min(at, self._wishes.get((prompt_id, look), at))
         self._news.set()
 
     async def run(self) -> None:
-        """Do what is wanted, when it is due, until cancelled."""
-        while True:
-            self._news.clear()
-            now = self._clock()
-            due = max(min(self._wishes.values(), default=float("inf")), self._not_before)
-            if due > now:
+        """Do what is wanted, when it is due, until cancelled; an answer that does not come holds up no other."""
+        try:
+            while self._trouble is None:
+                self._news.clear()
+                wait = self._begin_what_is_due(asyncio.get_running_loop().time())
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(min(due - now, 3600.0)):  # wait_for can swallow the cancel at the end
+                    async with asyncio.timeout(wait):  # wait_for can swallow the cancel at the end
                         await self._news.wait()
-                continue
-            ready = [wish for wish, at in self._wishes.items() if at <= now]
-            for wish in ready:
-                del self._wishes[wish]
-            listed = await self._look([prompt_id for prompt_id, look in ready if look])
-            wanted = dict.fromkeys(prompt_id for prompt_id, look in ready if not look or listed is not None)
-            await asyncio.gather(*(self._fetch(prompt_id) for prompt_id in wanted if prompt_id not in (listed or ())))
+            raise self._trouble
+        finally:
+            for work in self._at_work:
+                work.cancel()
+            await asyncio.gather(*self._at_work, return_exceptions=True)
 
-    async def _look(self, prompt_ids: Iterable[str]) -> frozenset[str] | None:
+    def _begin_what_is_due(self, now: float) -> float | None:
+        """Returns how long to wait for the next; None is until somebody says so."""
+        if now < self._not_before:
+            return self._not_before - now
+        looks, rest = list[str](), float("inf")
+        for (prompt_id, look), at in list(self._wishes.items()):
+            if (look and self._looking) or (not look and prompt_id in self._fetching):
+                continue  # it is begun when that one has ended
+            due = max(at, self._look_again) if look else at
+            if due > now:
+                rest = min(rest, due)
+                continue
+            del self._wishes[prompt_id, look]
+            if look:
+                looks.append(prompt_id)
+            else:
+                self._fetching.add(prompt_id)
+                self._work(self._fetch_alone(prompt_id))
+        if looks:
+            self._looking = True
+            self._work(self._look(looks))
+        return None if rest == float("inf") else rest - now
+
+    def _work(self, work: Coroutine[Any, Any, None]) -> None:
+        working = asyncio.create_task(work)
+        self._at_work.add(working)
+        working.add_done_callback(self._worked)
+
+    def _worked(self, working: asyncio.Task[None]) -> None:
+        self._at_work.discard(working)
+        if not working.cancelled() and (error := working.exception()) is not None:
+            self._trouble = error
+        self._news.set()
+
+    async def _look(self, prompt_ids: list[str]) -> None:
+        """One queue for all of them, then the record of each that it does not list (P29)."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            listed = await self._list(prompt_ids)
+        finally:
+            self._looking = False
+            self._look_again = loop.time() + min(_SHARE * (loop.time() - began), self._policy.look_limit_seconds)
+            self._news.set()
+        if listed is not None:
+            await asyncio.gather(*(self._fetch(prompt_id) for prompt_id in prompt_ids if prompt_id not in listed))
+
+    async def _list(self, prompt_ids: Iterable[str]) -> frozenset[str] | None:
         """The ids that the queue lists now; None where it did not answer, and all is wanted again later."""
         open_ones = [prompt_id for prompt_id in prompt_ids if self._open(prompt_id) is not None]
         if not open_ones:
@@ -196,6 +261,12 @@ class Asking:
         for prompt_id in open_ones:
             self.want(prompt_id, self._clock() + min(pause, self._policy.look_limit_seconds), look=True)
         return None
+
+    async def _fetch_alone(self, prompt_id: str) -> None:
+        try:
+            await self._fetch(prompt_id)
+        finally:
+            self._fetching.discard(prompt_id)
 
     async def _fetch(self, prompt_id: str) -> None:
         """What became of this prompt: by its job where the server has jobs (P32), else and always by its record."""

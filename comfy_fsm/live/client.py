@@ -24,6 +24,7 @@ from comfy_fsm.core.recovered import Consistency, Fetched, Recovery
 from comfy_fsm.errors import BadServerUrl, ClientClosed, ClientError
 from comfy_fsm.live import asks, desk
 from comfy_fsm.live.asks import Ask
+from comfy_fsm.live.clock import Steady
 from comfy_fsm.live.closing import Closing, finish
 from comfy_fsm.live.comfy import Comfy, address_of
 from comfy_fsm.live.companions import Companion
@@ -67,7 +68,7 @@ class Client:
             Comfy(
                 url, headers=headers, ssl_context=ssl_context, trust_env=trust_env,
                 deadline_seconds=policy.deadline_seconds, connect_seconds=policy.connect_seconds,
-                write_seconds=policy.write_seconds, upload_seconds=policy.upload_seconds,
+                write_seconds=policy.write_seconds, upload_seconds=policy.upload_seconds or None,
                 damp_seconds=policy.damp_seconds,
                 backoff_seconds=(policy.reopen_seconds, policy.reopen_limit_seconds),
             )
@@ -100,7 +101,7 @@ class Client:
     async def __aenter__(self) -> Self:
         log = MemoryLog() if self._path is None else await Log.open(self._path)
         self.runner = Runner(
-            self._comfies, log, self.policy, self._redactor, time.time,
+            self._comfies, log, self.policy, self._redactor, Steady(time.time),
             hear=self._hear, deliver=self.hands.deliver, retire=self._retire,
             needs_sockets=self._needs_sockets,
         )  # fmt: skip

@@ -25,6 +25,7 @@ from comfy_fsm.live import unreachable
 from comfy_fsm.live.arrivals import Answer
 from comfy_fsm.live.asking import Asking
 from comfy_fsm.live.asks import Ask
+from comfy_fsm.live.clock import Steady
 from comfy_fsm.live.closing import Closing, finish
 from comfy_fsm.live.comfy import Comfy
 from comfy_fsm.live.ears import Ear
@@ -46,7 +47,7 @@ class Runner:
         log: Log | MemoryLog,
         policy: Policy,
         redactor: Redactor,
-        clock: Callable[[], float],
+        clock: Steady,
         *,
         hear: Callable[[Noted], None],
         deliver: Callable[[Result], Awaitable[None]],
@@ -252,6 +253,12 @@ class Runner:
         while True:
             wait = self.board.due - self.clock()
             await asyncio.sleep(min(max(wait, _BREATH), _PULSE))
+            if (ahead := self.clock.step()) is not None:
+                logger.warning(
+                    "the clock of this machine was set: it is %.0f s %s of this client's, which goes on as it was and "
+                    "stamps the log so; open the client again to follow the other",
+                    abs(ahead), "ahead" if ahead > 0 else "behind",
+                )  # fmt: skip
             if self.board.due <= self.clock():
                 await self.recorder.write(seen.Tick(at=self.clock()))
 

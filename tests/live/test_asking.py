@@ -3,15 +3,25 @@
 import asyncio
 import time
 from contextlib import suppress
+from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from comfy_fsm import Board, Policy
+from comfy_fsm.core import observations as seen
+from comfy_fsm.core import wire
+from comfy_fsm.live import rows
+from comfy_fsm.live.arrivals import Answer
 from comfy_fsm.live.asking import Asking
+from comfy_fsm.live.asks import Ask
+from comfy_fsm.live.client import Client
 from comfy_fsm.live.comfy import Comfy
 from comfy_fsm.live.log import MemoryLog
 from comfy_fsm.live.recorder import Recorder
 from comfy_fsm.live.redact import Redactor
+from comfy_fsm.testing import FakeComfy
+from tests.live.stage import QUICK, graph, outcome, until
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -36,3 +46,46 @@ def test_a_cancel_that_comes_with_news_is_heeded(breaths: int) -> None:
         await server.close()
 
     asyncio.run(story())
+
+
+def test_a_record_that_does_not_come_holds_up_no_other() -> None:
+    """Nothing tells of the end of either; the record of the first one hangs until the second has ended."""
+
+    async def story() -> None:
+        async with FakeComfy() as comfy, Client(comfy.url, policy=QUICK) as client:
+            window, server, let_go = client.window(), client.runner.askings[comfy.url].server, asyncio.Event()
+            comfy.faults.lose_end = 2
+            first, second = [await window.submit(graph(n, seconds=0.2)) for n in range(2)]
+            send = server.send
+
+            async def hang(ask: Ask, *, deadline: float | None = None) -> Answer:
+                if ask.path.endswith(first.prompt_id):
+                    await let_go.wait()
+                return await send(ask, deadline=deadline)
+
+            with mock.patch.object(server, "send", hang):
+                assert await outcome(second) == "completed"
+                let_go.set()
+                assert await outcome(first) == "completed"
+
+    asyncio.run(story())
+
+
+def test_a_post_that_nobody_waits_for_any_more_has_its_end_in_the_log(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with FakeComfy() as comfy, Client(comfy.url, policy=QUICK, log=tmp_path / "a.log") as client:
+            comfy.faults.late = {"POST /prompt": 30.0}
+            submitting = asyncio.create_task(client.window().submit(graph()))
+            await until(lambda: comfy.posts)
+            submitting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await submitting
+            (task,) = client.tasks
+            assert await outcome(task) == "completed"
+
+    asyncio.run(story())
+    entries = [wire.read(record.line or b"") for record in rows.read(tmp_path / "a.log")]
+    asked = [entry.data for entry in entries if isinstance(entry, seen.Request)]
+    posts = [data.id for data in asked if (data.method, data.path) == ("POST", "/prompt")]
+    ends = [e.data for e in entries if isinstance(e, seen.NoAnswer | seen.Response) and e.data.id in posts]
+    assert ends == [seen.NoAnswerData(posts[0], "Cancelled")]
