@@ -19,7 +19,6 @@
     │   ├── BacklogFull          too many jobs wait                   (fault: the caller's)
     │   ├── ServerUnreachable    no ComfyUI answers there             (fault: the server's, or the network's)
     │   ├── HandshakeRefused     other credentials or address wanted  (fault: the caller's)
-    │   ├── UnsafeOutput         a file name that could do harm       (fault: the server's)
     │   ├── DownloadFailed       the file could not be fetched        (fault: the server's, or the network's)
     │   ├── UploadFailed         the server did not take the file     (fault: the server's, or the caller's)
     │   ├── UnknownTask          no task, or several, of that id      (fault: the caller's)
@@ -133,10 +132,6 @@ class HandshakeRefused(ClientError):
         super().__init__(message)
         self.server = server
         self.status = status
-
-
-class UnsafeOutput(ClientError):
-    """The name that the server gave to a file is no plain name; nothing was written."""
 
 
 class DownloadFailed(ClientError):

@@ -49,6 +49,7 @@ HOUSE = [
     {"comfy_fsm.live.scrubbing"},
     {"comfy_fsm.live.closing", "comfy_fsm.live.lock", "comfy_fsm.live.logfile"},
     # The front door stands above core/, and beside what is on the way up to live/: live/ cannot come in by it.
+    {"comfy_fsm.live.names", "comfy_fsm.live.redirects", "comfy_fsm.live.spool"},
     {"comfy_fsm", "comfy_fsm.live.redact", "comfy_fsm.live.rows", "comfy_fsm.live.updates", "replay.trace"},
     {
         "comfy_fsm.live.arrivals",

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfy_fsm.core.effects import Output
-from comfy_fsm.errors import DownloadFailed, UnsafeOutput
+from comfy_fsm.core.effects import Output, Text
+from comfy_fsm.errors import DownloadFailed
 from comfy_fsm.live import outputs
-from comfy_fsm.live.outputs import Fetch, OutputFile
+from comfy_fsm.live.names import MAX_NAME, safe_folders, safe_name, same
+from comfy_fsm.live.outputs import Fetch, Names, OutputFile, Saved, save_all
 
 SERVER = "http://h:8188"
 PNG = [b"\x89PNG", b"", b"more", b"x" * 100_000]
@@ -39,8 +40,8 @@ def fetching(*chunks: bytes, error: BaseException | None = None) -> Fetch:
     return fetch
 
 
-def file(name: str, *chunks: bytes, error: BaseException | None = None) -> OutputFile:
-    named = Output(node="9", kind="images", filename=name, subfolder="../../etc", type="output")
+def file(name: str, *chunks: bytes, error: BaseException | None = None, folder: str = "") -> OutputFile:
+    named = Output(node="9", kind="images", filename=name, subfolder=folder, type="output")
     return OutputFile(named, SERVER, fetching(*(chunks or PNG), error=error))
 
 
@@ -151,50 +152,161 @@ def test_where_there_are_no_hard_links_files_are_saved_all_the_same(
     assert names(tmp_path) == ["a-2.png", "a.png"]
 
 
-def test_when_every_name_is_taken_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outputs, "_NUMBERS", range(2, 3))
-    for _ in range(2):
-        asyncio.run(file("a.png").save_into(tmp_path))
-    with pytest.raises(FileExistsError):
-        asyncio.run(file("a.png").save_into(tmp_path))
-    assert names(tmp_path) == ["a-2.png", "a.png"]
+def save(*files: OutputFile, into: Path, texts: tuple[Text, ...] = ()) -> list[Saved]:
+    async def saved() -> list[Saved]:
+        return [one async for one in save_all(files, texts, into, Names())]
+
+    return asyncio.run(saved())
+
+
+def everything(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
 
 
 # names
 
-HOSTILE = [
-    "", ".", "..", "...", " ", "/etc/passwd", "../x", "a/b", "a\\b", "..\\x", "C:x", "C:\\x", "\\\\host\\x", "a:b",
-    "a\0b", "a\nb", "a\x1b[2Jb", "a\u202egpj.exe", "a\u2028b", "\ud800", ".hidden", "x.", "x ", " x", "con", "CON.png",
-    "nul.tar.gz", "com1", "lpt9.txt", "aux .txt", "COM\u00b9", "conin$", "a*", "a?", "<a>", "a|b", 'a"b', "x" * 201,
-    "\u00e9" * 101,
-]  # fmt: skip
-PLAIN = ["ComfyUI_00001_.png", "a b (2).mp4", "\u4e2d\u6587.webp", "console.txt", "com10", "x" * 200, "a..b", "-x", "x"]
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_name_that_could_do_harm_is_refused_and_told_so_that_it_does_none(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UnsafeOutput) as caught:
-        asyncio.run(file(name).save_into(tmp_path))
-    assert str(caught.value).isprintable()
-    assert len(str(caught.value)) < 400
-    assert "save it under a name of your own" in str(caught.value)
-    assert names(tmp_path) == []
+PLAIN = ["ComfyUI_00001_.png", "a b (2).mp4", "\u4e2d\u6587.webp", "console.txt", "com10", "x" * 255, "a..b", "-x", "x",
+         "\U0001f469\u200d\U0001f680.png", "\u3000x.png", "~a", "a_[1]{2}#%&'.png"]  # fmt: skip
+HOSTILE = {
+    "": "_", ".": "_", "..": "_", "...": "_", " ": "_", "a\0b": "a_b", "a\nb": "a_b", "a\x1b[2Jb": "a_[2Jb",
+    "a\u202egpj.exe": "a_gpj.exe", "a\u2028b": "a_b", "\ud800": "_", ".hidden": "_hidden", "x.": "x", "x . ": "x",
+    " x": "x", "con": "_con", "CON.png": "_CON.png", "nul.tar.gz": "_nul.tar.gz", "aux .txt": "_aux .txt",
+    "COM\u00b9": "_COM\u00b9", "conin$": "_conin$", "2024:05?*<>|\".png": "2024_05______.png", "C:x": "C_x",
+    "%date:yyyy%.png": "%date_yyyy%.png", "e\u0301.png": "\u00e9.png", "x" * 300 + ".png": "x" * 251 + ".png",
+    "\u00e9" * 200 + ".safetensors": "\u00e9" * 121 + ".safetensors", "x" * 300: "x" * 255,
+    "a." + "b" * 300: "a." + "b" * 253, "a/b": "a_b", "a\\b": "a_b",
+}  # fmt: skip
+FOLDERS = {
+    "": [], "video/ltx": ["video", "ltx"], "2024-05\\x": ["2024-05", "x"], "../../etc": ["_", "_", "etc"],
+    "/etc": ["etc"], "C:\\Windows": ["C_", "Windows"], "\\\\host\\share": ["host", "share"], "a//./b/": ["a", "b"],
+    "con/aux.": ["_con", "_aux"], "/".join("x" * 20): ["x"] * 15 + ["x_x_x_x_x"],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_the_names_that_comfyui_gives_are_taken_as_they_are(tmp_path: Path, name: str) -> None:
-    assert asyncio.run(file(name).save_into(tmp_path)).name == name
+def test_a_plain_name_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
+    assert safe_name(name) == name
+    [saved] = save(file(name), into=tmp_path)
+    assert (saved.path, saved.renamed, saved.error) == (tmp_path / name, "", None)
 
 
-@given(name=st.text(max_size=40) | st.text("./\\: a\0", max_size=8))
-def test_no_name_at_all_leads_out_of_the_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+@pytest.mark.parametrize(("name", "safe"), HOSTILE.items())
+def test_a_name_that_could_do_harm_is_made_safe_and_what_was_changed_is_told(
+    tmp_path: Path, name: str, safe: str
+) -> None:
+    assert safe_name(name) == safe
+    [saved] = save(file(name), into=tmp_path)
+    assert saved.path is not None
+    assert everything(tmp_path) == [saved.path.relative_to(tmp_path).as_posix()] == [safe]
+    assert saved.renamed.isprintable()
+    assert len(saved.renamed) < 800
+    assert bool(saved.renamed) is (name != "e\u0301.png")  # the same name, composed
+
+
+@pytest.mark.parametrize(("folder", "safe"), FOLDERS.items())
+def test_a_file_is_saved_below_its_subfolder(tmp_path: Path, folder: str, safe: list[str]) -> None:
+    assert safe_folders(folder) == safe
+    [saved] = save(file("a.png", folder=folder), into=tmp_path)
+    assert saved.path == tmp_path.joinpath(*safe, "a.png")
+    told = folder.replace("\\", "/").replace("//./", "/").rstrip("/")
+    assert bool(saved.renamed) is (told != "/".join(safe))
+
+
+ODD = st.sampled_from([*HOSTILE, *FOLDERS, "..", "/", "\\", "A", "a", "\u00e9", "e\u0301", "\u1e9e", "ss", "\u0130"])
+ANY = ODD | st.text(max_size=40) | st.text("./\\: aA\0", max_size=8) | st.text(min_size=200, max_size=300)
+
+
+@given(name=ANY)
+def test_a_safe_name_is_one_component_that_any_system_takes_and_stays_as_it_is(name: str) -> None:
+    safe = safe_name(name)
+    assert 1 <= len(safe.encode()) <= MAX_NAME
+    assert not set(safe) & set('/\\:*?"<>|')
+    assert not any(ord(letter) < 32 or ord(letter) == 127 for letter in safe)
+    assert safe.strip(" ") == safe.rstrip(".") == safe.lstrip(".") == safe
+    assert safe_name(safe) == safe
+    stem = safe.partition(".")[0].rstrip(" ")
+    assert safe_name(stem) == stem  # no device, whatever its extension
+
+
+@given(places=st.lists(st.tuples(ANY, ANY), min_size=1, max_size=6))
+def test_no_name_leads_out_and_no_file_is_lost_to_another(
+    tmp_path_factory: pytest.TempPathFactory, places: list[tuple[str, str]]
+) -> None:
     outer = tmp_path_factory.mktemp("outer")
     folder = outer / "folder"
     folder.mkdir()
-    try:
-        place = asyncio.run(file(name, b"x").save_into(folder))
-    except UnsafeOutput:
-        assert names(folder) == []
-    else:
-        assert names(folder) == [place.name]
+    told = dict.fromkeys(places)
+    files = [file(name, f"{at}".encode(), folder=folder) for at, (folder, name) in enumerate(told)]
+    saved = save(*files, into=folder)
+    assert [one.error for one in saved] == [None] * len(told)
     assert names(outer) == ["folder"]
+    assert len({same(path) for path in everything(folder)}) == len(everything(folder)) == len(told)
+    for at, one in enumerate(saved):
+        assert one.path is not None
+        assert one.path.read_bytes() == f"{at}".encode()
+
+
+def test_two_names_that_some_system_takes_for_one_do_not_meet(tmp_path: Path) -> None:
+    (tmp_path / "MINE.png").write_text("mine")
+    told = ["a.png", "A.png", "a.PNG", "a:.png", "a?.png", "\u00e9.png", "e\u0301.PNG", "mine.png"]
+    saved = save(*(file(name) for name in told), into=tmp_path)
+    assert [one.path.name for one in saved if one.path] == [
+        "a.png", "A-2.png", "a-3.PNG", "a_.png", "a_-2.png", "\u00e9.png", "\u00e9-2.PNG", "mine-2.png",
+    ]  # fmt: skip
+    assert (tmp_path / "MINE.png").read_text() == "mine"
+    assert "taken" in saved[-1].renamed
+    assert "not safe" in saved[3].renamed
+
+
+def test_ten_thousand_files_of_one_name_take_no_square_of_the_time(tmp_path: Path) -> None:
+    places = Names()
+    for number in range(1, 10_001):
+        assert next(places.free(tmp_path, "a.png")).name == ("a.png" if number == 1 else f"a-{number}.png")
+
+
+def test_a_file_that_two_nodes_name_is_saved_once(tmp_path: Path) -> None:
+    twice = [file("a.png", folder="s"), file("b.png"), file("a.png", folder="s"), file("a.png")]
+    assert len(save(*twice, into=tmp_path)) == 3
+    assert everything(tmp_path) == ["a.png", "b.png", "s/a.png"]
+
+
+def test_no_link_in_the_folder_leads_outside(tmp_path: Path) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "folder"
+    for place in (outside, folder, folder / "real"):
+        place.mkdir()
+    (folder / "video").symlink_to(outside)
+    (folder / "here").symlink_to(".")
+    (folder / "inside").symlink_to("real")
+    (folder / "file").write_text("a file")
+    (folder / "gone").symlink_to("nowhere")
+    (folder / "a.png").symlink_to(outside / "a.png")
+    for name in ("video", "here", "inside", "file", "gone"):
+        [saved] = save(file("a.png", folder=name), into=folder)
+        assert (saved.error, bool(saved.renamed)) == (None, name != "inside")
+    assert save(file("a.png"), into=folder)[0].path == folder / "a-2.png"
+    assert names(outside) == []
+    assert {path for path in everything(folder) if path.endswith("a.png")} >= {
+        "video-2/a.png", "here-2/a.png", "real/a.png", "file-2/a.png", "gone-2/a.png",
+    }  # fmt: skip
+
+
+def test_the_folder_itself_may_be_a_link_since_it_is_the_callers_word(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    save(file("a.png", folder="s"), into=tmp_path / "link")
+    assert everything(tmp_path / "real") == ["s/a.png"]
+
+
+def test_what_fails_keeps_no_other_from_being_saved_and_leaves_nothing(tmp_path: Path) -> None:
+    broken = file("b.png", b"half", error=DownloadFailed("the server hung up", SERVER), folder="new")
+    saved = save(file("a.png"), broken, file("c.png"), into=tmp_path)
+    assert [bool(one.error) for one in saved] == [False, True, False]
+    assert everything(tmp_path) == names(tmp_path) == ["a.png", "c.png"]
+
+
+def test_a_text_may_be_saved_as_a_file_of_its_own(tmp_path: Path) -> None:
+    texts = (Text("9", "text", "long \u00e9"), Text("10:3", "../x", "other"))
+    assert [one.output for one in save(into=tmp_path, texts=texts)] == list(texts)
+    assert {path: (tmp_path / path).read_text("utf-8") for path in everything(tmp_path)} == {
+        "9_text.txt": "long \u00e9", "10_3_.._x.txt": "other",
+    }  # fmt: skip

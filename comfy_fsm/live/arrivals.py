@@ -17,11 +17,12 @@ class Answer(NamedTuple):
 
 
 class Stream(NamedTuple):
-    """An answer whose body comes in pieces."""
+    """An answer whose body comes in pieces; `location` is where a redirect points to."""
 
     status: int
     content_type: str
     chunks: AsyncIterator[bytes]
+    location: str = ""
 
 
 class Up(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from itertools import count
 from typing import Any
 
@@ -29,6 +29,7 @@ from comfy_fsm.live.asks import Ask
 from comfy_fsm.live.comfy import Comfy
 from comfy_fsm.live.recorder import Recorder
 from comfy_fsm.live.redact import NOTHING, Kept, Redactor
+from comfy_fsm.live.redirects import Misled, Trail
 
 _RUN = uuid.uuid4().hex[:12]  # a request id is unique in a log, and a log outlives its processes
 _NUMBERS = count(1)
@@ -101,17 +102,24 @@ class Asking:
 
     @asynccontextmanager
     async def stream(self, ask: Ask, window: str | None = None) -> AsyncGenerator[Stream, None]:
-        """The same for a file: its bytes go past the log. Raises DownloadFailed where no answer came."""
-        request_id = await self._begin(ask, window)
+        """The same for a file, wherever it is led to: its bytes go past the log. Raises DownloadFailed."""
+        request_id, trail = await self._begin(ask, window), Trail(self.server.url, ask.path)
         try:
-            async with self.server.download(ask) as stream:
+            async with AsyncExitStack() as opened:
+                stream = await opened.enter_async_context(self.server.download(ask))
+                while (hop := trail.follow(stream.status, stream.location)) is not None:
+                    await opened.aclose()
+                    stream = await opened.enter_async_context(self.server.download(ask._replace(hop=hop)))
                 await self._told(request_id, stream.status, NOTHING, window)
                 if stream.status != 200:
-                    raise self._failed_download(f"HTTP {stream.status}")
+                    raise self._failed_download(f"HTTP {stream.status}{trail.led_to}")
                 yield stream
         except NoAnswer as error:
             await self._missing(request_id, error, window)
-            raise self._failed_download(error.name) from error
+            raise self._failed_download(f"{error.name}{trail.led_to}") from error
+        except Misled as error:
+            await self._told(request_id, trail.status, NOTHING, window)
+            raise self._failed_download(f"HTTP {trail.status}, {error}") from error
 
     def _failed_download(self, why: str) -> DownloadFailed:
         url = self.server.url

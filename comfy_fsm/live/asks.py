@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from comfy_fsm.core import routes
 from comfy_fsm.errors import BadWorkflow, UploadFailed
+from comfy_fsm.live.redirects import Hop
 
 
 class Ask(NamedTuple):
@@ -22,6 +23,8 @@ class Ask(NamedTuple):
     method: str
     path: str
     body: object = None
+    hop: Hop | None = None
+    """Where a redirect of it led: that address is asked, while the path is what the log has."""
 
 
 def post(

@@ -20,6 +20,7 @@ from comfy_fsm.core.recovered import Consistency, Fetched, Recovery
 from comfy_fsm.errors import ClientClosed, ClientError, TaskError
 from comfy_fsm.live.client import Client
 from comfy_fsm.live.companions import Companion
+from comfy_fsm.live.outputs import Names, save_all
 from comfy_fsm.live.tasks import TaskHandle
 from comfy_fsm.live.windows import Window, Workflow
 
@@ -60,7 +61,11 @@ class BlockingTask:
         async def saved() -> list[Path]:
             with suppress(TaskError):  # who failed may have produced some all the same
                 await self._handle
-            return [await output.save_into(folder) for output in self._handle.outputs]
+            saved = [one async for one in save_all(self._handle.outputs, (), folder, Names())]
+            for one in saved:
+                if one.error is not None:
+                    raise one.error
+            return [one.path for one in saved if one.path is not None]
 
         return self._client.call(saved())
 

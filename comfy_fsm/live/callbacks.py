@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from comfy_fsm.live.closing import finish
+from comfy_fsm.live.spool import KeptImage
 from comfy_fsm.live.updates import Mailbox, Update
 
 logger = logging.getLogger(__name__)
@@ -41,18 +42,20 @@ class Callbacks:
         self._mailbox = Mailbox()
         self._running: asyncio.Task[None] | None = None
         self._calling = asyncio.Lock()
+        self._showing = False  # an image that is a result
+        self._returned = asyncio.Event()
 
     @property
     def listens(self) -> bool:
         return self._on_progress is not None and not self._silent
 
-    def put(self, update: Update) -> None:
+    def put(self, update: Update, kept: KeptImage | None = None) -> None:
         """Call `on_progress` with it, when the calls before have returned."""
         if not self.listens:
             return
         if self._running is None:
             self._running = asyncio.create_task(self._progress())
-        self._mailbox.put(update)
+        self._mailbox.put(update, kept)
 
     def recurses(self) -> bool:
         """Whether the caller is, at whatever distance, the progress callback itself; then it is now cut off (R4.2)."""
@@ -67,8 +70,11 @@ class Callbacks:
         async for update in self._mailbox:
             function = self._on_progress
             if function is not None and not self._silent:
+                self._showing = update.name == "image"
                 async with self._calling:
                     await self._call(function, update, self._stumbled)
+                self._showing = False
+                self._returned.set()
 
     def _stumbled(self, function: Callable[..., Any]) -> None:
         self._raised += 1
@@ -80,6 +86,7 @@ class Callbacks:
 
     async def complete(self, argument: object) -> None:
         """Call `on_complete`, once; meanwhile progress is silent, and then restored, whatever was raised (R4.1)."""
+        await self._images_told()
         function, self._on_complete = self._on_complete, None
         if function is None:
             return
@@ -93,6 +100,18 @@ class Callbacks:
             await self._call(function, argument, _once)
         finally:
             self._silent = False
+
+    async def _images_told(self) -> None:
+        """Each image that is a result reaches the application before the end does, unless its callback hangs."""
+        while self.listens and (self._showing or self._mailbox.images):
+            self._returned.clear()
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    await self._returned.wait()
+            except TimeoutError:
+                left = self._mailbox.images
+                logger.warning("the callback %r hangs, so %d images wait for it in vain", self._on_progress, left)
+                return
 
     async def _call(self, function: Callable[..., Any], argument: object, raised: Raised) -> None:
         token = _INSIDE.set(_INSIDE.get() | {id(self)})

@@ -17,7 +17,7 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import cache
-from http.cookiejar import CookieJar
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import quote, unquote, urlsplit
 
 import httpx
@@ -39,6 +39,7 @@ WAITING_FRAMES = 16_384  # read ahead of a consumer who is behind by a second; t
 CLOSING = 5.0  # seconds for the closing handshake and again for TCP: then the connection is aborted
 PATIENCE = 600.0  # seconds of a Retry-After that we honour: a server that asks for a year gets ten minutes
 AGENT = "comfy-fsm"
+_BARE = {"user-agent": AGENT, "accept": "*/*", "accept-encoding": "identity"}
 HELLO = '{"type":"feature_flags","data":{"supports_preview_metadata":true}}'
 """The first frame of a client: previews then tell their prompt (P7)."""
 _HARMLESS = frozenset({"accept", "accept-language", "user-agent", "referer", "origin", "cache-control"})
@@ -79,7 +80,7 @@ class Comfy:
         given = login | _clean(headers or {})
         self.secrets = _secrets(given)
         # nothing unpacks here, so nothing is a bomb
-        self._headers = {"user-agent": AGENT, "accept": "*/*"} | given | {"accept-encoding": "identity"}
+        self._headers = _BARE | given | {"accept-encoding": "identity"}
         self._ssl = tls
         self._trust_env = trust_env
         self._deadline = deadline_seconds
@@ -93,32 +94,32 @@ class Comfy:
         self._backoff = backoff_seconds
         self._jar = CookieJar()  # one for both, since a sticky balancer tells its server in a cookie (P33)
         self._pool = self._new_pool()
+        self._bare = self._new_pool(ours=False)  # to follow a file to where our credentials are not for
         self._dead: list[httpx.AsyncClient] = []
         self._closed = False
         self._woken = asyncio.Event()
 
-    def _new_pool(self) -> httpx.AsyncClient:
+    def _new_pool(self, ours: bool = True) -> httpx.AsyncClient:
         return httpx.AsyncClient(
-            headers=self._headers,
-            cookies=self._jar,
+            headers=self._headers if ours else _BARE,
+            cookies=self._jar if ours else CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             verify=self._ssl,
             trust_env=self._trust_env,
             timeout=httpx.Timeout(self._deadline, connect=self._connect, write=self._write),
             limits=_LIMITS,
             follow_redirects=False,
-            transport=None if self._trust_env else self._transport(),  # one of ours would go past the proxies
-        )
-
-    def _transport(self) -> httpx.AsyncHTTPTransport:
-        return httpx.AsyncHTTPTransport(
-            verify=self._ssl, trust_env=False, limits=_LIMITS, socket_options=_SOCKET_OPTIONS
+            transport=None
+            if self._trust_env
+            else httpx.AsyncHTTPTransport(  # ours would go past the proxies
+                verify=self._ssl, trust_env=False, limits=_LIMITS, socket_options=_SOCKET_OPTIONS
+            ),
         )
 
     async def close(self) -> None:
         """Let the connections go, and end what waits to reconnect; may be called again."""
         self._closed = True
         self.wake()
-        for pool in (self._pool, *self._dead):
+        for pool in (self._pool, self._bare, *self._dead):
             with suppress(RuntimeError):  # a pool of another loop, which took its sockets with it
                 await pool.aclose()
 
@@ -140,9 +141,10 @@ class Comfy:
 
     @asynccontextmanager
     async def download(self, ask: Ask) -> AsyncIterator[Stream]:
-        """An answer as it comes: of any size, with a deadline on each piece instead of the whole."""
+        """An answer as it comes, of any size; who asks decides whether a redirect is followed."""
         async with self._open(ask) as response:
-            yield Stream(response.status_code, response.headers.get("content-type", ""), response.aiter_raw())
+            kind, location = (response.headers.get(name, "") for name in ("content-type", "location"))
+            yield Stream(response.status_code, kind, response.aiter_raw(), location)
 
     async def _ask(self, ask: Ask, deadline: float | None, **content: object) -> Answer:
         body = bytearray()
@@ -174,9 +176,7 @@ class Comfy:
         return Answer(response.status_code, kept, wait, kind, headers.get("location", ""))
 
     @asynccontextmanager
-    async def _open(
-        self, ask: Ask, silence: Silence | None = None, **content: object
-    ) -> AsyncIterator[httpx.Response]:
+    async def _open(self, ask: Ask, silence: Silence | None = None, **content: object) -> AsyncIterator[httpx.Response]:
         try:
             response = await self._begin(ask, silence, content)
             try:
@@ -193,16 +193,17 @@ class Comfy:
         for last in (ask.method != "GET", True):
             if self._closed:
                 raise ClientClosed(f"the client of {self.url} was closed, so nothing was sent; open another")
-            pool = self._pool
+            pool = self._bare if ask.hop is not None and not ask.hop.ours else self._pool
+            url = self.url + ask.path if ask.hop is None else ask.hop.url
             try:
-                request = pool.build_request(ask.method, self.url + ask.path, **content)  # type: ignore[arg-type]
+                request = pool.build_request(ask.method, url, **content)  # type: ignore[arg-type]
                 if silence is not None:
                     request.stream = _Sending(request.stream, silence)
                 return await pool.send(request, stream=True)
             except RuntimeError as error:  # of a loop that ended, or closed by whoever else
-                if pool is self._pool:
-                    self._dead.append(pool)  # what others still ask of it goes on
-                    self._pool = self._new_pool()
+                self._dead.append(pool)  # what others still ask of it goes on
+                self._pool = self._new_pool() if pool is self._pool else self._pool
+                self._bare = self._new_pool(ours=False) if pool is self._bare else self._bare
                 if last:
                     raise NoAnswer(type(error).__name__) from error
         raise AssertionError("unreachable")

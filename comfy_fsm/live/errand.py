@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
+from comfy_fsm.core.effects import Text
 from comfy_fsm.errors import ClientError, TaskError
 from comfy_fsm.live.client import Client
 from comfy_fsm.live.dispatch import Dispatcher
+from comfy_fsm.live.outputs import Names, save_all
 from comfy_fsm.live.tasks import TaskHandle
 from comfy_fsm.live.updates import Update
 
 COMPLETED, NOT_COMPLETED, BY_SIGNAL = 0, 1, 128
+LONG, LINES = 2_000, 40
+"""Characters and lines of a text beyond which it is saved as a file, not printed."""
 
 
 class Screen(Protocol):
@@ -71,7 +75,9 @@ async def _errand(
     async def work() -> int:
         named = await tasks(client, dispatcher)
         await asyncio.gather(*(_follow(name, task, screen) for name, task in named))
-        return max([await _save(name, task, folder, screen) for name, task in named], default=COMPLETED)
+        return max([await _save(name, task, folder, screen, names) for name, task in named], default=COMPLETED)
+
+    names = Names()
 
     async with open_client() as client, _dispatching(client, capacity) as dispatcher:
         return await _until_signal(work())
@@ -91,20 +97,47 @@ async def _follow(name: str, task: TaskHandle, screen: Screen) -> None:
     screen.end(bar, task.state)
 
 
-async def _save(name: str, task: TaskHandle, folder: str, screen: Screen) -> int:
+async def _save(name: str, task: TaskHandle, folder: str, screen: Screen, names: Names) -> int:
+    """What it produced, on the disk and told of; anything that is not there makes the status."""
     status = COMPLETED
     try:
         await task
     except (TaskError, ClientError) as error:
         screen.complain(f"{name}: {error}")
         status = NOT_COMPLETED
-    for output in task.outputs:
-        try:
-            screen.say(str(await output.save_into(folder)))
-        except (ClientError, OSError) as error:
-            screen.complain(f"{name}: {error}")
-            status = NOT_COMPLETED
+    texts = task.result.texts if task.result is not None else ()
+    for text in texts:
+        for line in [] if _is_long(text) else text.text.splitlines():
+            screen.say(line)
+    async for saved in save_all(task.outputs, filter(_is_long, texts), folder, names):
+        if saved.path is not None:
+            screen.say(str(saved.path))
+        if saved.renamed or saved.error:
+            screen.complain(f"{name}: {saved.renamed or saved.error}")
+        status = NOT_COMPLETED if saved.error else status
+    for lack in _lacks(task):
+        screen.complain(f"{name}: {lack}")
+        status = NOT_COMPLETED
     return status
+
+
+def _is_long(text: Text) -> bool:
+    return len(text.text) > LONG or text.text.count("\n") > LINES
+
+
+def _lacks(task: TaskHandle) -> Iterator[str]:
+    """What its result has not, though it was told or should have come."""
+    result = task.result
+    if result is not None and result.left_out:
+        yield (
+            f"{result.left_out:,} of its outputs are left out, since more were told than one task may have; "
+            "fetch them from the server by hand, or split the workflow"
+        )
+    if result is not None and result.missed:
+        yield (
+            f"images of node {', '.join(result.missed[:5])} may be missing: they come over the socket alone, which "
+            "was not heard from start to end; run it again, or save them by SaveImage"
+        )
 
 
 async def _until_signal(work: Coroutine[Any, Any, int]) -> int:

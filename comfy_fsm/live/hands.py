@@ -16,13 +16,14 @@ from comfy_fsm.core import observations as seen
 from comfy_fsm.core.effects import Output, Result
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.task import Task
-from comfy_fsm.errors import ClientError
+from comfy_fsm.errors import ClientError, DownloadFailed
 from comfy_fsm.live import asks
 from comfy_fsm.live.asks import Ask
 from comfy_fsm.live.recorder import Noted
 from comfy_fsm.live.runner import Runner
+from comfy_fsm.live.spool import Spool
 from comfy_fsm.live.tasks import Dispatches, TaskHandle
-from comfy_fsm.live.updates import Update, prompt_of, update_of
+from comfy_fsm.live.updates import Update, image_update, prompt_of, update_of
 
 
 class Hands:
@@ -33,6 +34,7 @@ class Hands:
     def __init__(self) -> None:
         self.dispatcher: Dispatches | None = None
         self.free = asyncio.Event()
+        self._spool = Spool()
         self._handles: dict[tuple[str, str], TaskHandle] = {}
 
     @property
@@ -120,6 +122,8 @@ class Hands:
 
     def hear(self, noted: Noted) -> None:
         observation = noted.observation
+        if type(observation) is seen.Binary and (imaged := self.runner.board.imaged) is not None:
+            return self._keep_image(*imaged, noted)
         if type(observation) is seen.Command:
             self._take_up(observation)
         prompt_id = prompt_of(observation)
@@ -131,6 +135,17 @@ class Hands:
         update = update_of(prompt_id, observation, noted.line, noted.image)
         if update is not None:
             handle.hear(update)
+
+    def _keep_image(self, task: Task, output: Output, noted: Noted) -> None:
+        """A result that came over the socket, and will never come again; whoever follows the task is given each."""
+        place = task.server, task.prompt_id or ""
+        if place not in self._handles:
+            for handle in self.all:
+                self._rename(handle)
+        held = self._handles.get(place)
+        if held is not None and noted.image:
+            kept = held.images[output.filename] = self._spool.keep(noted.image)
+            held.hear(image_update(place[1], output, noted.observation.at), kept)
 
     def _take_up(self, command: seen.Command) -> None:
         """What a recovery reopened is in a hand again until it is delivered, under the server that has it now."""
@@ -189,6 +204,29 @@ class Hands:
 
     @contextlib.asynccontextmanager
     async def _fetch(self, handle: TaskHandle, output: Output) -> AsyncGenerator[AsyncIterator[bytes], None]:
+        if output.by_socket:
+            yield _one_piece(handle, output)
+            return
         ask = asks.view(output.filename, output.subfolder, output.type)
         async with self.runner.askings[handle.server].stream(ask, handle.window) as stream:
             yield stream.chunks
+
+
+async def _one_piece(handle: TaskHandle, output: Output) -> AsyncIterator[bytes]:
+    """An image that came over the socket: from where this process keeps it, or from nowhere."""
+    name = f"{handle.server}: the image {output.filename!r:.200} came over the socket"
+    kept = handle.images.get(output.filename)
+    if kept is None:
+        raise DownloadFailed(
+            f"{name} to a process that is gone, so it cannot be fetched again, and the log has its size and digest "
+            "alone; submit the workflow again",
+            handle.server,
+        )
+    content = b""
+    try:
+        content = await asyncio.to_thread(kept.read)
+    except OSError as error:
+        kept.lost = f"the disk took it away: {error.strerror or error}"
+    if kept.lost:
+        raise DownloadFailed(f"{name}, and {kept.lost}; make room, and submit the workflow again", handle.server)
+    yield content

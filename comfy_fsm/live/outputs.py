@@ -1,4 +1,4 @@
-"""The files of a result: read, or saved under a name that is safe. A name from a server never decides a path.
+"""The outputs of a task: read, or saved below a folder under safe names. A name from a server never decides a path.
 
 Must know how a file gets onto this disk whole or not at all; must not know how it gets off the server's: for that it
 is given a `Fetch`, so that whoever asks the server can write the question down.
@@ -9,36 +9,59 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import re
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, suppress
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from itertools import chain, count
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from comfy_fsm.core.effects import Output
-from comfy_fsm.errors import DownloadFailed, UnsafeOutput
+from comfy_fsm.core.effects import Output, Text
+from comfy_fsm.errors import ClientError, DownloadFailed
+from comfy_fsm.live.names import as_told, numbered, safe_folders, safe_name, same
 
 Fetch = Callable[[Output], AbstractAsyncContextManager[AsyncIterator[bytes]]]
 """Opens the stored file; raises DownloadFailed, at once or at any piece of it."""
 
-MAX_NAME = 200
-"""Bytes of a file name: fewer than the 255 that file systems take, since a number may be put into it."""
 MAX_READ = 256 * 1024 * 1024
 """Bytes that `read` takes into memory unless told otherwise; a longer file is better saved."""
-_NUMBERS = range(2, 10_000)
+_AT_ONCE = 4  # files of one task that are fetched at a time
 _MODE = 0o600  # for its owner alone, as the log is: what is in a picture is nobody else's business
-_FORBIDDEN = frozenset('/\\:*?"<>|')  # of any system, since a folder may be another's
-_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³]) *(?:\..*)?", re.IGNORECASE)
+_FOLDER_MODE = 0o700
+
+
+class Names:
+    """The names that are taken in each folder: those that were there, and those that were given since.
+
+    Shared by those who save into one folder, so that it is listed once.
+    """
+
+    def __init__(self) -> None:
+        self._taken: dict[Path, set[str]] = {}
+        self._numbers: dict[tuple[Path, str], int] = {}
+
+    def free(self, folder: Path, name: str) -> Iterator[Path]:
+        """The places for a file of this name, best first; a name in another case is taken, too."""
+        if folder not in self._taken:
+            self._taken[folder] = {same(there) for there in os.listdir(folder)}
+        taken, key = self._taken[folder], (folder, same(name))
+        for number in count(self._numbers.get(key, 1)):
+            self._numbers[key] = number  # the lower ones are taken: ten thousand of one name are no square of that
+            place = numbered(name, number)
+            if same(place) not in taken:
+                taken.add(same(place))
+                yield folder / place
 
 
 class OutputFile:
-    """One file that a task produced, still at its server."""
+    """One file that a task produced, still at its server; or an image that came over the socket, and is kept here."""
 
-    def __init__(self, output: Output, server: str, fetch: Fetch) -> None:
+    def __init__(self, output: Output, server: str, fetch: Fetch, names: Names | None = None) -> None:
         self.output = output
         self.server = server
         self._fetch = fetch
+        self._names = names or Names()
 
     async def read(self, limit: int = MAX_READ) -> bytes:
         """All of it, in memory; raises DownloadFailed if that is more than `limit` bytes."""
@@ -60,14 +83,22 @@ class OutputFile:
         return await self._save(place.parent, [place])
 
     async def save_into(self, folder: str | os.PathLike[str]) -> Path:
-        """Save it under the server's name, with a number where that is taken; raises UnsafeOutput if it is no name."""
-        name = self.output.filename
-        if flaw := _flaw(name):
-            raise UnsafeOutput(
-                f"{self.server} named a file {name!r:.200}, which {flaw}, so nothing was written; "
-                "save it under a name of your own"
-            )
-        return await self._save(Path(folder), (Path(folder, numbered) for numbered in _numbered(name)))
+        """Save it below a folder as the server named it, with its subfolder, both made safe; a number where taken."""
+        return await self.save_among(self._names, Path(folder))
+
+    async def save_among(self, names: Names, root: Path) -> Path:
+        """The same, where others save into that folder, too."""
+        output = self.output
+        made: list[Path] = []
+        try:
+            place = _descend(root, safe_folders(output.subfolder), made)
+            free = names.free(place, safe_name(output.filename))
+            return await self._save(place, chain([next(free)], free))  # the first that comes has the best name
+        except BaseException:
+            for empty in reversed(made):
+                with suppress(OSError):  # others saved into it meanwhile
+                    empty.rmdir()
+            raise
 
     async def _save(self, folder: Path, places: Iterable[Path]) -> Path:
         """Onto the disk whole or not at all: it gets its name when its last byte is there."""
@@ -84,26 +115,91 @@ class OutputFile:
             _discard(part)
 
 
-def _flaw(name: str) -> str:
-    """What keeps a name from being a plain file name on any system; nothing, where it is one."""
-    if not name.strip(". "):
-        return "is no name"
-    if _FORBIDDEN.intersection(name):
-        return "is a path or a pattern"
-    if not name.isprintable():
-        return "holds characters that do not print"
-    if name[0] == "." or name[0] == " " or name[-1] in ". ":
-        return "is hidden, or begins or ends in a way that some systems change"
-    if _DEVICE.fullmatch(name):
-        return "is the name of a device on some systems"
-    return "" if len(name.encode()) <= MAX_NAME else "is too long"
+class Saved(NamedTuple):
+    """What became of one output: where it is now, and what a user should know of that; or why it is nowhere."""
+
+    output: Output | Text
+    path: Path | None
+    renamed: str = ""
+    """How its path differs from what the server named, and why; empty where it does not."""
+    error: Exception | None = None
 
 
-def _numbered(name: str) -> Iterator[str]:
-    yield name
-    stem, dot, suffix = name.rpartition(".")
-    for number in _NUMBERS:
-        yield f"{stem}-{number}.{suffix}" if dot else f"{name}-{number}"
+async def save_all(
+    files: Sequence[OutputFile], texts: Iterable[Text], folder: str | os.PathLike[str], names: Names
+) -> AsyncGenerator[Saved, None]:
+    """Save the files and the texts of one task, each on the disk when it is told of; several tasks share `names`.
+
+    A file that several nodes name is saved once. What fails keeps no other from being saved.
+    """
+    once = {(f.output.type, f.output.subfolder, f.output.filename, f.output.by_socket): f for f in reversed(files)}
+    wanted = deque([*reversed(once.values()), *(_TextFile(text) for text in texts)])
+    under_way: deque[asyncio.Task[Saved]] = deque()
+    try:
+        while wanted or under_way:
+            while wanted and len(under_way) < _AT_ONCE:
+                under_way.append(asyncio.create_task(_save_one(wanted.popleft(), Path(folder), names)))
+            yield await under_way.popleft()
+    finally:
+        for saving in under_way:
+            saving.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+
+
+class _TextFile(OutputFile):
+    """A text that is long enough to be a file of its own."""
+
+    def __init__(self, text: Text) -> None:
+        self.text = text
+        super().__init__(Output(text.node, text.kind, f"{text.node}_{text.kind or 'text'}.txt"), "", _content(text))
+
+
+def _content(text: Text) -> Fetch:
+    @asynccontextmanager
+    async def fetch(_: Output) -> AsyncIterator[AsyncIterator[bytes]]:
+        async def pieces() -> AsyncIterator[bytes]:
+            yield text.text.encode("utf-8", "replace")
+
+        yield pieces()
+
+    return fetch
+
+
+async def _save_one(file: OutputFile, folder: Path, names: Names) -> Saved:
+    output = file.text if isinstance(file, _TextFile) else file.output
+    try:
+        path = await file.save_among(names, folder)
+    except (ClientError, OSError) as error:
+        return Saved(output, None, error=error)
+    return Saved(output, path, "" if isinstance(file, _TextFile) else _renamed(file.output, path, folder))
+
+
+def _renamed(output: Output, path: Path, folder: Path) -> str:
+    got, told = path.relative_to(folder).as_posix(), as_told(output.subfolder, output.filename)
+    if got == told or output.by_socket:
+        return ""
+    safe = "/".join((*safe_folders(output.subfolder), safe_name(output.filename)))
+    why = "which is not safe on every system" if safe != told else "and that name was taken"
+    return f"saved as {got!r:.300}: the server named it {told!r:.300}, {why}"
+
+
+def _descend(root: Path, folders: Iterable[str], made: list[Path]) -> Path:
+    """Folder by folder, made where there is none. One that would lead out by a link, or is a file, is passed by."""
+    real, here = os.path.realpath(root), root
+    for name in folders:
+        here = next(place for n in count(1) if _is_ours(place := here / numbered(name, n), real, made))
+    return here
+
+
+def _is_ours(place: Path, root: str, made: list[Path]) -> bool:
+    with suppress(FileExistsError):
+        os.mkdir(place, _FOLDER_MODE)
+        made.append(place)
+        _flush_folder(place.parent)
+    if not os.path.isdir(place):
+        return False
+    there = os.path.realpath(place)
+    return there != root and os.path.commonpath((there, root)) == root
 
 
 def _vacant(place: Path) -> Path:
@@ -127,6 +223,7 @@ def _flush(file: BinaryIO) -> None:
 
 def _publish(part: Path, places: Iterable[Path]) -> Path:
     """Give it the first name that is free; what has the name already, be it a dangling link, keeps it."""
+    place = None
     for place in places:
         with suppress(FileExistsError):
             try:
@@ -136,8 +233,19 @@ def _publish(part: Path, places: Iterable[Path]) -> Path:
             except OSError:  # no hard links here: the name is taken first, and then what it stands for
                 _private(place).close()
                 os.replace(part, place)
+            _flush_folder(place.parent)
             return place
     raise FileExistsError(errno.EEXIST, "taken by now, so nothing was written; choose another name", str(place))
+
+
+def _flush_folder(folder: Path) -> None:
+    """A name is on the disk when its folder is; not every system can be asked for that."""
+    with suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def _discard(part: Path) -> None:

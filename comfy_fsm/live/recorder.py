@@ -101,7 +101,7 @@ class Recorder:
 
     def put(self, line: bytes, observation: AnyObservation, image: bytes = b"") -> bool:
         """Take a frame, at once; False where there is no room left, and `room` should be awaited before the next."""
-        self._take(Noted(line, observation, image))
+        self._take(Noted(line, observation, image), len(image))
         return self._weight < ROOM
 
     async def room(self) -> None:

@@ -12,7 +12,8 @@ from comfy_fsm.core.machine import State
 from comfy_fsm.errors import TaskCancelled, TaskError, TaskExpired, TaskFailed, TaskLost, TaskRejected
 from comfy_fsm.live.asks import Ask
 from comfy_fsm.live.callbacks import Callbacks
-from comfy_fsm.live.outputs import Fetch, OutputFile
+from comfy_fsm.live.outputs import Fetch, Names, OutputFile
+from comfy_fsm.live.spool import KeptImage
 from comfy_fsm.live.updates import Mailbox, Update
 
 ERRORS: dict[str, type[TaskError]] = {
@@ -65,6 +66,7 @@ class TaskHandle:
         self._settled = asyncio.Event()
         self._error: Exception | None = None
         self._mailboxes: list[Mailbox] = []
+        self.images: dict[str, KeptImage] = {}  # what came over the socket, by the name that it was given
 
     def __repr__(self) -> str:
         return f"<task {self.prompt_id} at {self.server or 'no server yet'}: {self.state}>"
@@ -104,8 +106,15 @@ class TaskHandle:
 
     @property
     def outputs(self) -> list[OutputFile]:
-        """The files that it produced, to be read or saved."""
-        return [OutputFile(output, self.server, self._fetch) for output in (self.result.outputs if self.result else ())]
+        """The files that it produced, to be read or saved; and the images that came over the socket."""
+        names = Names()
+        told = self.result.outputs if self.result is not None else ()
+        return [OutputFile(output, self.server, self._fetch, names) for output in told]
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts that its nodes showed; `result.texts` says which node each is of."""
+        return [text.text for text in (self.result.texts if self.result is not None else ())]
 
     def report(self, text: str, value: float | None = None, max: float | None = None) -> None:
         """Tell those who follow this task of a stage of the application's own; may be called from any thread."""
@@ -120,10 +129,10 @@ class TaskHandle:
     def listens(self) -> bool:
         return bool(self._mailboxes) or self._callbacks.listens
 
-    def hear(self, update: Update) -> None:
+    def hear(self, update: Update, kept: KeptImage | None = None) -> None:
         for mailbox in self._mailboxes:
-            mailbox.put(update)
-        self._callbacks.put(update)
+            mailbox.put(update, kept)
+        self._callbacks.put(update, kept)
 
     async def settle(self, result: Result) -> None:
         """Its one delivery in this process."""

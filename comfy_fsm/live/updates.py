@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import msgspec
 from msgspec import Struct
 
 from comfy_fsm.core import observations as seen
+from comfy_fsm.core.effects import Output
 from comfy_fsm.core.observations import AnyObservation
+from comfy_fsm.live.spool import KeptImage
 
 WAITING = 1_000
 """Updates that wait in one mailbox; beyond, the oldest makes room."""
@@ -73,21 +76,34 @@ def update_of(prompt_id: str, observation: AnyObservation, line: bytes, image: b
     return Update(prompt_id, name, observation.at, getattr(getattr(frame, "data", None), "node", None))
 
 
+def image_update(prompt_id: str, output: Output, at: float) -> Update:
+    """What is told of an image that is a result; its bytes go beside it, and its name in the result is its text."""
+    return Update(prompt_id, "image", at, output.node, text=output.filename)
+
+
 class Mailbox:
     """Updates that wait for one reader."""
 
     def __init__(self) -> None:
-        self._waiting: dict[tuple[str, str | None], Update] = {}
+        self._waiting: dict[tuple[str, str | None], tuple[Update, KeptImage | None]] = {}
+        self._images = 0
         self._news = asyncio.Event()
         self._ended = False
 
-    def put(self, update: Update) -> None:
-        key = (update.name, update.node)
+    def put(self, update: Update, kept: KeptImage | None = None) -> None:
+        """`kept` is the image of a result: each has a place of its own here, and is read when its turn comes."""
+        key = (update.name, update.node if kept is None else update.text)
         self._waiting.pop(key, None)  # the newest goes to the end: a reader sees things in the order they happened last
-        self._waiting[key] = update
-        if len(self._waiting) > WAITING:
-            del self._waiting[next(iter(self._waiting))]
+        self._waiting[key] = update, kept
+        self._images += kept is not None
+        if len(self._waiting) - self._images > WAITING:
+            del self._waiting[next(key for key, (_, kept) in self._waiting.items() if kept is None)]
         self._news.set()
+
+    @property
+    def images(self) -> int:
+        """How many results wait, which nobody else brings the reader."""
+        return self._images
 
     def end(self) -> None:
         """Nothing more will come; what waits can still be read."""
@@ -96,11 +112,17 @@ class Mailbox:
 
     def empty(self) -> None:
         self._waiting.clear()
+        self._images = 0
 
     async def __aiter__(self) -> AsyncIterator[Update]:
         while True:
             while self._waiting:
-                yield self._waiting.pop(next(iter(self._waiting)))
+                update, kept = self._waiting.pop(next(iter(self._waiting)))
+                if kept is not None:
+                    self._images -= 1
+                    with suppress(OSError):  # it is gone: whoever saves the outputs is told why
+                        update = msgspec.structs.replace(update, image=kept.read())
+                yield update
             if self._ended:
                 return
             self._news.clear()

@@ -231,9 +231,26 @@ async def _big_frame(stage: Stage) -> Given:
 
 
 async def _named(stage: Stage) -> Given:
-    place = Place(words(stage, "filename"), words(stage, "subfolder"), words(stage, "type", "output"))
+    """A file as a node names it; where it is on the disk, any folder in its name is one."""
+    named = Place(words(stage, "filename"), words(stage, "subfolder"), words(stage, "type", "output"))
+    folder, _, filename = named.filename.rpartition("/")
+    place = named._replace(filename=filename, subfolder="/".join(filter(None, (named.subfolder, folder))))
     stage.files.contents[place] = png(image(stage))
-    return Given(shown={"images": [dict(place._asdict())]})
+    return Given(shown={"images": [dict(named._asdict())]})
+
+
+async def _preview_3d(stage: Stage) -> Given:
+    """Its file is named by a path alone, and beside it stand what is none."""
+    path = words(stage, "model_file")
+    folder, _, filename = path.rpartition("/")
+    stage.files.contents[Place(filename, folder)] = b"glTF"
+    return Given(shown={"result": [path, {"position": {"x": 1.5}, "cameraType": "perspective"}, None]})
+
+
+async def _shown(stage: Stage) -> Given:
+    """Whatever a custom node may show; the files that it names are there."""
+    shown = stage.inputs.get("shown")
+    return Given(shown=shown if isinstance(shown, dict) else None)
 
 
 # the table
@@ -281,9 +298,11 @@ CLASSES: dict[str, NodeClass] = {
     "LotusConditioning": NodeClass(_pass, ("CONDITIONING",)),
     "PreviewAny": NodeClass(_show_text, (), {"source": Input("*")}, is_output=True),
     "PreviewImage": NodeClass(_save("temp", "ComfyUI_temp_fakes"), (), _IMAGES, is_output=True),
+    "Preview3D": NodeClass(_preview_3d, (), {"model_file": Input("STRING")}, is_output=True),
     "SaveImage": NodeClass(_save("output"), (), {**_IMAGES, **_PREFIX}, is_output=True),
     "SaveImageWebsocket": NodeClass(_save_to_socket, (), _IMAGES, is_output=True),
     "SaveLatent": NodeClass(_save_latent, (), {"samples": Input("LATENT"), **_PREFIX}, is_output=True),
+    "ShowText|pysssss": NodeClass(_show_text, ("STRING",), {"text": Input("STRING")}, is_output=True),
     "UNETLoader": NodeClass(_pass, ("MODEL",), _UNET),
     "VAEDecode": NodeClass(_decode, ("IMAGE",), _DECODE),
     # for tests
@@ -295,6 +314,7 @@ CLASSES: dict[str, NodeClass] = {
     "FakeNamed": NodeClass(_named, (), {"filename": Input("STRING"), **_MAYBE}, is_output=True),
     "FakeNothing": NodeClass(_nothing, (), _ANY, is_output=True),
     "FakeProgress": NodeClass(_progress, ("IMAGE",), _STEPS),
+    "FakeShown": NodeClass(_shown, (), {"shown": Input("*"), **_MAYBE}, is_output=True),
     "FakeSleep": NodeClass(_sleep, ("IMAGE",), {"seconds": Input("FLOAT", 0), **_MAYBE}),
     "FakeText": NodeClass(_show_text, (), {"text": Input("STRING"), **_ANY}, is_output=True),
 }

@@ -148,15 +148,33 @@ def test_a_workflow_that_comes_to_nothing_says_why_and_whether_to_try_again(
     assert (tmp_path / found.stdout.strip()).is_file()  # the other one is not held up
 
 
-@pytest.mark.parametrize("name", ["../../x", "/x", "a/b.png", "", f"{ESCAPES}.png"], ids=ascii)
-def test_a_name_that_the_server_gives_decides_no_path(comfy: FakeComfy, tmp_path: Path, name: str) -> None:
-    named = {"1": {"class_type": "FakeNamed", "inputs": {"filename": name, "subfolder": "../.."}}}
+NAMED = {  # what the server calls a file, and where it then is, below the folder
+    ("../../x", ""): None, ("/x", "../.."): None, ("x", "C:/../y"): None,  # which no server hands over
+    ("a/b.png", ""): "a/b.png", ("a.png", "video/ltx"): "video/ltx/a.png", ("a:b.png", "x*"): "x_/a_b.png",
+    ("con.png", "aux"): "_aux/_con.png", (".hidden", "..x"): "_.x/_hidden",
+    (f"{'x' * 300}.png", ""): f"{'x' * 251}.png",
+    (f"{ESCAPES}.png", ""): f"{'_'.join(re.split('[^ -~]', ESCAPES))}.png",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("named", "place"), NAMED.items(), ids=ascii)
+def test_a_name_that_the_server_gives_decides_no_path(
+    comfy: FakeComfy, tmp_path: Path, named: tuple[str, str], place: str | None
+) -> None:
+    name, subfolder = named
+    nodes = {"1": {"class_type": "FakeNamed", "inputs": {"filename": name, "subfolder": subfolder}}}
     inner = tmp_path / "a" / "b"
     inner.mkdir(parents=True)
-    write(inner, "w.json", named)
+    write(inner, "w.json", nodes)
     found = command("run", "w.json", "--server", comfy.url, "--output", "c", cwd=inner)
-    assert "so nothing was written" in said(found, NOT_DONE)
-    assert (names(tmp_path), names(tmp_path / "a"), names(inner / "c")) == ({"a"}, {"b"}, set())
+    if place is None:
+        assert "so nothing was saved" in said(found, NOT_DONE)
+    else:
+        assert (found.returncode, found.stdout.strip()) == (0, str(Path("c", place)))
+        assert ("saved as" in found.stderr) is (place != "/".join(filter(None, (subfolder, name))))
+    assert (names(tmp_path), names(tmp_path / "a")) == ({"a"}, {"b"})
+    there = [path.relative_to(inner / "c").as_posix() for path in (inner / "c").rglob("*") if path.is_file()]
+    assert there == [place] * (place is not None)
     assert names(inner) == {"w.json", "c", *LEFT_BY_A_LOG}
 
 

@@ -1,0 +1,80 @@
+"""Where a redirected file is, and whether one goes there: pure text, no request.
+
+Comfy Cloud and whoever keeps files in an object store answers `/view` by a signed address elsewhere. It is followed
+for a file alone, never for what is asked or submitted; our credentials stay with the server that they are for.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
+
+MAX_HOPS = 5
+STATUSES = frozenset({301, 302, 303, 307, 308})
+_PORTS = {"http": 80, "https": 443}
+
+
+class Hop(NamedTuple):
+    """An address to go on to; `ours` where it is of the server that we asked, and may have what that has."""
+
+    url: str
+    ours: bool
+
+
+class Misled(Exception):
+    """It is not followed; the text says where it led and why not. Never leaves this project."""
+
+
+class Trail:
+    """One file, followed from the server that was asked for it."""
+
+    def __init__(self, server: str, path: str) -> None:
+        self.status = 0
+        self._server = server
+        self._url = server + path
+        self._hops = 0
+
+    @property
+    def led_to(self) -> str:
+        """For an error: where that happened, if it was elsewhere."""
+        return f" at {shown(self._url)}, where it is redirected to" if self._hops else ""
+
+    def follow(self, status: int, location: str) -> Hop | None:
+        """Where to go on to, None where this is the answer; raises Misled where one does not go."""
+        self.status = status
+        if status not in STATUSES:
+            return None
+        hop = _hop(self._server, self._url, location, self._hops)
+        self._hops, self._url = self._hops + 1, hop.url
+        return hop
+
+
+def _hop(server: str, url: str, location: str, hops: int) -> Hop:
+    if not location:
+        raise Misled("a redirect that does not say where to")
+    try:
+        parts = urlsplit(urljoin(url, location.strip()))
+        host, origin = parts.hostname, _origin(parts)
+    except ValueError:
+        raise Misled(f"a redirect to {shown(location)}, which is no address") from None
+    if parts.scheme not in _PORTS or not host:
+        raise Misled(f"a redirect to {shown(location)}, and files are fetched by http and https alone")
+    if hops >= MAX_HOPS:
+        raise Misled(f"more than {MAX_HOPS} redirects, the last to {shown(parts.geturl())}")
+    bare = parts.netloc.rpartition("@")[2]  # a login in it would be sent as ours
+    return Hop(urlunsplit(parts._replace(netloc=bare, fragment="")), origin == _origin(urlsplit(server)))
+
+
+def shown(url: str) -> str:
+    """An address without login, query and fragment: what is signed stands there."""
+    try:
+        parts = urlsplit(url)
+        bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+    except ValueError:
+        bare = ""
+    text = f"{bare[:200]}?…" if "?" in url else bare[:200]
+    return "".join(letter if letter.isprintable() else "?" for letter in text) or "nowhere"
+
+
+def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
+    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
