@@ -187,6 +187,8 @@ class _Result(Protocol):
     def server(self) -> str: ...
     @property
     def error(self) -> _Failure | None: ...
+    @property
+    def concluded(self) -> bool: ...
 
 
 class TaskError(ComfyFsmError):
@@ -194,8 +196,10 @@ class TaskError(ComfyFsmError):
 
     happened: ClassVar[str] = "did not complete"
     again: ClassVar[str] = "look at the server before it is run again"
-    safe_to_retry: ClassVar[bool] = False
-    """Whether a second run cannot double what the first one did or still does."""
+    doubtful: ClassVar[str] = "that is concluded from its absence, and it may still run: look before it is run again"
+    """What stands in for `again` where nobody told how it ended."""
+    safe_to_retry: bool = False
+    """Whether a second run cannot double what the first one did or still does; never so of what is only concluded."""
 
     def __init__(self, result: _Result) -> None:
         failure = result.error
@@ -203,7 +207,10 @@ class TaskError(ComfyFsmError):
         where = f" in node {failure.node_id!r:.80}" if failure and failure.node_id else ""
         why = f" ({told[:MAX_TOLD]!r}{where})" if told else where
         place = result.server or "no server yet"
-        super().__init__(f"task {result.prompt_id!r} {self.happened}{why} on {place}; {self.again}")
+        again = self.again
+        if result.concluded and self.safe_to_retry:
+            self.safe_to_retry, again = False, self.doubtful
+        super().__init__(f"task {result.prompt_id!r} {self.happened}{why} on {place}; {again}")
         self.result = result
         self.server = result.server
         self.prompt_id = result.prompt_id

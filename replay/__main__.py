@@ -42,6 +42,7 @@ def command(
     output: Annotated[str | None, Parameter(name="--output")] = None,
     no_color: Annotated[bool, Parameter(name="--no-color", negative="", show_default=False)] = False,
     diagnose: Annotated[str | None, Parameter(name="--diagnose")] = None,
+    default_policy: Annotated[bool, Parameter(name="--default-policy", negative="", show_default=False)] = False,
 ) -> int:
     """Replay.
 
@@ -61,6 +62,8 @@ def command(
         No colours; the environment variable NO_COLOR does the same.
     diagnose
         Explain all tasks, or those whose prompt id begins with the word after it: what is missing, what to do next.
+    default_policy
+        Judge by the default policy, and not by the one that a log tells it was written by.
     """
     if not traces:
         raise _Wrong("name a trace, a log, or - for standard input; --help tells more")
@@ -69,7 +72,7 @@ def command(
     if diagnose and task is not None:
         raise _Wrong("--diagnose and --task name a task each; one is enough")
     wanted = diagnose or task
-    found = _replay(named, wanted, window)
+    found = _replay(named, wanted, window, default_policy)
     write = _write if diagnose is None else _explain
     with _opened(output) as file:
         write(found, file, format, False if no_color else None, wanted is not None)
@@ -98,12 +101,13 @@ def _refuse_the_same(named: list[str], output: str | None) -> None:
         raise _Wrong(f"--output {output} would write the report over the trace; name another file")
 
 
-def _replay(traces: list[str], task: str | None, window: str | None) -> Replay:
+def _replay(traces: list[str], task: str | None, window: str | None, default_policy: bool) -> Replay:
+    from comfy_fsm.core.policy import DEFAULT
     from replay.play import replay  # loaded only once there is something to do: --help need not wait
     from replay.report import terminal
 
     with terminal.progress(sys.stderr) as watch:
-        found = replay(*traces, task=task, window=window, watch=watch)
+        found = replay(*traces, policy=DEFAULT if default_policy else None, task=task, window=window, watch=watch)
     if task is not None and not found.tasks:
         raise _Wrong(f"no task's prompt id begins with {task!r}; leave it out to see them all")
     if window is not None and not found.tasks and not found.findings:

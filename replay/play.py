@@ -16,7 +16,7 @@ from comfy_fsm.core.diagnosis import Diagnosis, Explanation, explain, loose
 from comfy_fsm.core.findings import Finding, Severity
 from comfy_fsm.core.metrics import Metrics, measure
 from comfy_fsm.core.observations import AnyObservation, Damaged
-from comfy_fsm.core.policy import DEFAULT, Policy
+from comfy_fsm.core.policy import DEFAULT, Policy, differing
 from comfy_fsm.core.task import Task
 from comfy_fsm.errors import NotALog
 from comfy_fsm.live import logfile, rows
@@ -66,6 +66,8 @@ class TraceFacts(Struct):
     last_at: float | None = None
     windows: list[str] = []
     servers: list[str] = []
+    policy: dict[str, float] | None = None
+    """What the policy by which this was judged has that is not as by default, where a header told it."""
 
 
 class Replay(Struct, frozen=True, kw_only=True):
@@ -108,13 +110,14 @@ EXIT = {"pass": 0, "fail": 1, "unknown": 2, "incomplete": 3}
 
 def replay(
     *sources: Source | Iterable[bytes | str],
-    policy: Policy = DEFAULT,
+    policy: Policy | None = None,
     task: str | None = None,
     window: str | None = None,
     watch: Watcher | None = None,
 ) -> Replay:
     """Replay traces or logs, merged by time; a source is a path, `-` for standard input, or lines in memory.
 
+    `policy` stands in for the one that the log tells, or the default.
     `task` and `window` narrow the report to what begins with them; everything is folded all the same.
     Raises TraceError or LogError where a source cannot be read at all, OSError where there is none.
     """
@@ -126,8 +129,10 @@ def replay(
 class _Play:
     """One run: sources, board, and the way back from positions to lines."""
 
-    def __init__(self, sources: list[Source | Iterable[bytes | str]], policy: Policy, watch: Watcher | None) -> None:
-        self.board = Board(policy)
+    def __init__(
+        self, sources: list[Source | Iterable[bytes | str]], policy: Policy | None, watch: Watcher | None
+    ) -> None:
+        self.board = Board(policy or DEFAULT, fixed=policy is not None)
         self.names = [_name(source, index) for index, source in enumerate(sources)]
         self._sources = sources
         self._watch = watch
@@ -186,6 +191,7 @@ class _Play:
             if self._watch is not None:
                 self._watch(sum(packed.count for packed in self._packed), self._size)
         facts.windows, facts.servers = board.windows, board.servers
+        facts.policy = differing(board.policy) if board.ledger.told_policy else None
 
     def report(self, task: str | None, window: str | None) -> Replay:
         """What was found, narrowed to tasks and windows whose ids begin so."""

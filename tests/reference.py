@@ -32,6 +32,7 @@ lose     lost        lost        lost        lost        lost        .         .
 expire   expired     expired     expired     expired     expired     .         .      .         .        .         .
 recover  .           .           .           .           .           .         .      .         .        uncertain uncertain
 adopt    uncertain   .           uncertain   uncertain   uncertain   .         .      .         .        uncertain uncertain
+reopen   .           .           .           .           .           .         .      uncertain .        uncertain uncertain
 """  # noqa: E501 - a matrix is read by its columns
 
 

@@ -95,8 +95,8 @@ class Story:
         return self.ask("GET", f"/history/{ID}", None, status, {ID: record} if record else {})
 
     def vanish(self) -> Story:
-        """Its absence, proved (P29)."""
-        return self.look().fetch().look().fetch().wait(5)
+        """Absent for long enough (P29)."""
+        return self.look().fetch().wait(12).look().fetch().wait(5)
 
     def act(self, path: str, body: object, window: str) -> Story:
         return self.ask("POST", path, body, 200, None, window)
@@ -212,7 +212,7 @@ STORIES: dict[str, tuple[Story, State, str]] = {
     "cleared by another": (
         Story().listen().post().act("/queue", {"clear": True}, OTHER).vanish(), State.CANCELLED, "the whole queue",
     ),
-    "removed by nobody seen": (Story().listen().post().vanish(), State.CANCELLED, "vanished from the queue"),
+    "removed by nobody seen": (Story().listen().post().vanish(), State.CANCELLED, "removed before it ran, it seems"),
     "lost in an outage": (begun().hang_up().look(status="ConnectError").vanish(), State.LOST, "went down ("),
     "lost when the socket broke": (begun().hang_up().vanish(), State.LOST, "when a socket broke off (code 1006)"),
     "lost in a clearing": (
@@ -220,7 +220,8 @@ STORIES: dict[str, tuple[Story, State, str]] = {
     ),
     "lost unwatched": (begun().command("resume").vanish(), State.LOST, "while nobody watched"),
     "lost, never taken": (
-        Story().listen().ask("GET", "/features", None, 200, {}).post("ReadTimeout").vanish(), State.LOST, "never took",
+        Story().listen().ask("GET", "/features", None, 200, {}).post("ReadTimeout").wait(30).vanish(), State.LOST,
+        "never took",
     ),
     "lost for no reason": (begun().vanish(), State.LOST, "nothing tells why"),
     "expired, unreachable": (
@@ -351,7 +352,7 @@ ADVICE = {
     "wrong-server": "Ask only the server that accepted",
     "contradiction": "Trust the server's record",
     "double-delivery": "one place decide and deliver",
-    "lost": "Submit it again",
+    "lost": "look for its files before you run it again",
     "deaf-socket": "under a fresh client id",
     "resubmitted": "Look for the id before posting again",
     "foreign-interrupt": "Interrupt by prompt id",
@@ -362,6 +363,8 @@ ADVICE = {
     "missed-end": "keep asking",
     "unverified": "Fetch the history at once",
     "unresolved": "the queue first, then the history",
+    "mixed-servers": "behind a balancer keep its cookie",
+    "late-evidence": "look for both runs",
     "silence": "Look at the queue",
     "blocked-error": "Do not treat this execution_error as a failure",
     "shared-client-id": "One client id per window",

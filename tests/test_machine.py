@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from comfy_fsm.core.machine import (
+    CONCLUDABLE,
     FINAL,
     MOVES,
     OPEN,
@@ -65,14 +66,16 @@ def test_from_every_open_state_every_settled_state_but_rejected_can_be_reached(s
 
 
 @pytest.mark.parametrize("state", FINAL)
-def test_a_final_state_is_left_by_nothing(state: State) -> None:
-    assert {step(state, signal) for signal in Signal} == {state}
+def test_a_final_state_is_left_by_nothing_but_what_takes_a_conclusion_back(state: State) -> None:
+    left = {signal for signal in Signal if step(state, signal) is not state}
+    assert left == ({Signal.REOPEN} if state in CONCLUDABLE else set())
 
 
 @pytest.mark.parametrize("state", RECOVERABLE)
-def test_lost_and_expired_are_left_by_a_recovery_alone(state: State) -> None:
-    assert {signal for signal in Signal if step(state, signal) is not state} == {Signal.RECOVER, Signal.ADOPT}
-    assert reachable(state, without=frozenset({Signal.RECOVER, Signal.ADOPT})) == {state}
+def test_lost_and_expired_are_left_by_a_command_or_late_evidence_alone(state: State) -> None:
+    ways = frozenset({Signal.RECOVER, Signal.ADOPT, Signal.REOPEN})
+    assert {signal for signal in Signal if step(state, signal) is not state} == ways
+    assert reachable(state, without=ways) == {state}
 
 
 def test_recover_moves_nothing_that_is_not_lost_or_expired() -> None:

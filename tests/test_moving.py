@@ -21,7 +21,7 @@ class Told:
     """A board, and a trace that grows line by line."""
 
     def __init__(self, policy: Policy | None = None) -> None:
-        self.board = Board(policy or Policy())
+        self.board = Board(policy or Policy(post_seconds=0, absence_seconds=0))
         self.position = 0
         self.questions = 0
 

@@ -23,6 +23,7 @@ MADE = sorted((FIXTURES / "made").glob("*.jsonl"))
 assert len(RECORDINGS) > 100, "a green run over no recordings proves nothing"
 assert len(MADE) > 50, "a green run over no made traces proves nothing"
 SEEDS = (1, 2, 3)
+DISPUTED = ("contradiction", "late-evidence")
 REOPENING = ("recover", "adopt")
 WHOLE = 150  # entries up to which each single cut and each single repeat is tried; of longer traces, SAMPLE of them
 SAMPLE = 40
@@ -140,10 +141,11 @@ def test_every_mix_whose_sources_lag_but_a_little_gives_the_same_outcomes(path: 
 def test_no_longer_prefix_takes_an_outcome_back(path: Path) -> None:
     """An outcome that was once reported stands, unless a recover command reopened the task.
 
-    Nor can it where the server contradicts itself: the record overrules the message, and the finding says so.
+    Nor can it where the server contradicts itself: the record overrules the message, and the finding says so. Nor where
+    it was only concluded, and evidence came late.
     """
     seen = [entry.observation for entry in entries_of(path)]
-    disputed = {finding.prompt_id for finding in fold_all(seen).findings if finding.code == "contradiction"}
+    disputed = {finding.prompt_id for finding in fold_all(seen).findings if finding.code in DISPUTED}
     told: dict[tuple[str, str | None, int], str] = {}
     reopened: set[str | None] = set()
     for cut in some(len(seen) + 1):

@@ -13,7 +13,7 @@ class Story:
     """Lines folded one after another, a second apart."""
 
     def __init__(self) -> None:
-        self.board = Board(Policy(absences=1))
+        self.board = Board(Policy(absences=1, absence_seconds=0, post_seconds=0))
         self.position = 0
 
     def tell(self, kind: str, data: str = "{}", window: str | None = WINDOW) -> list:

@@ -10,13 +10,14 @@ from msgspec import Raw
 
 from comfy_fsm.core import evidence, routes, wire
 from comfy_fsm.core import observations as seen
+from comfy_fsm.core.absence import note_absence, note_count, refute_absence
 from comfy_fsm.core.ledger import MAX_WHAT, Act, Ledger, Question, QueueAnswer, Server
 from comfy_fsm.core.machine import Signal
 from comfy_fsm.core.oddities import MAX_PATH, note_unknown_route
 from comfy_fsm.core.seeking import not_shown, shown, sought
-from comfy_fsm.core.settling import ask_history, ask_queue, judge_absence, move, moved, weigh, weigh_job
+from comfy_fsm.core.settling import ask_history, ask_queue, move, moved, weigh, weigh_job
 from comfy_fsm.core.sockets import note_gap
-from comfy_fsm.core.submitting import doubt, fold_acceptance, fold_submission, recognise
+from comfy_fsm.core.submitting import cut_off, doubt, fold_acceptance, fold_submission, recognise
 from comfy_fsm.core.task import Cause, CauseKind, Task
 
 _ABOUT_TASKS = frozenset({"post", "history", "histories", "queue"})
@@ -43,7 +44,7 @@ def fold_request(ledger: Ledger, position: int, o: seen.Request) -> None:
     elif socket.down_position is not None:
         note_gap(ledger, socket, o.at)
     kind, prompt_id = asked.kind if _is_comfy(server, asked) else routes.OTHER, asked.prompt_id
-    question = Question(kind, server, o.window, ledger.order, o.at, prompt_id)
+    question = Question(kind, server, o.window, ledger.order, ledger.now, prompt_id)
     question.partial = kind == "jobs" and routes.is_partial(o.data.path)
     if kind == routes.OTHER:
         question.what = f"{o.data.method} {o.data.path}"[:MAX_PATH]
@@ -86,6 +87,8 @@ def fold_response(ledger: Ledger, position: int, o: seen.Response) -> None:
         _unreachable(ledger, question, position, o.at, f"HTTP {status}")
     elif question.kind in ("history", "histories"):
         _history_answered(ledger, question, raw, position, o.at)
+    elif question.kind == "remaining":
+        note_count(question, raw, ledger.now)
     elif question.kind == "queue":
         _queue_answered(ledger, question, raw, position, o.at)
     elif question.kind == "job":
@@ -107,6 +110,7 @@ def fold_no_answer(ledger: Ledger, position: int, o: seen.NoAnswer) -> None:
         _undo(question)
     if question.task is not None:
         question.task.undelivered = o.data.error.startswith(_CONNECTION_LOST)
+        cut_off(ledger, question.task)
         doubt(ledger, question.task, position, o.at, o.data.error)
     _unreachable(ledger, question, position, o.at, o.data.error)
 
@@ -147,6 +151,7 @@ def give_up_questions(ledger: Ledger, window: str | None, position: int, at: flo
         if question.window == window and not question.answered:
             question.answered = True
             if question.task is not None:
+                cut_off(ledger, question.task)
                 doubt(ledger, question.task, position, at, "its process ended")
 
 
@@ -212,6 +217,7 @@ def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: in
         task = _bound_here(ledger, server, prompt_id, question.window, position, at, "answered")
         if task is not None:
             task.last_sign, task.shown_order = at, question.order
+            server.shown_order = max(server.shown_order, question.order)
             moved(ledger, task, position, at)
             weigh(ledger, task, record, "history", position, at)
         elif record.names(prompt_id):
@@ -247,19 +253,7 @@ def _empty(ledger: Ledger, task: Task, question: Question, position: int, at: fl
 
 
 def _absent(ledger: Ledger, task: Task, question: Question, position: int, at: float) -> None:
-    since = max(task.known_order, task.absent_order)
-    queues = (queue for name in question.server.names() for queue in name.queues)
-    looks = [q for q in queues if q.asked > since and q.answered < question.order]
-    looks.sort(key=lambda look: look.at)  # of several windows, an older answer may be told last
-    gone = question.order > since if question.kind == "job" else looks and task.prompt_id not in looks[-1].ids
-    if gone and task.absences < ledger.policy.absences:
-        task.absences += 1  # no more than it takes: a later proof would only put off what the first ones wait for
-        task.absent_order, task.absent_at, task.absent_position = ledger.order, at, position
-        ear = ledger.ear(task)
-        if ear is None or ear.read_to >= at:
-            judge_absence(ledger, task)
-        elif task not in ear.absent:
-            ear.absent.append(task)
+    note_absence(ledger, task, question, position)
     if not task.settled:
         ask_queue(ledger, task, at)
 
@@ -274,8 +268,10 @@ def _queue_answered(ledger: Ledger, question: Question, raw: Raw, position: int,
     if any(task.unanswered for name in server.names() for task in name.open_tasks.values()):
         for prompt_id, mark in evidence.marks(raw).items():
             recognise(ledger, server, prompt_id, mark, position, at)
-    ids = frozenset(running + pending)
-    server.queues.append(QueueAnswer(question.order, ledger.order, ids, frozenset(running), position, at))
+    ids, rows = frozenset(running + pending), len(running) + len(pending)
+    server.queues.append(
+        QueueAnswer(question.at, rows, question.order, ledger.order, ids, frozenset(running), position, ledger.now)
+    )
     for listing, signal in ((running, Signal.RUN), (pending, Signal.QUEUE)):
         for prompt_id in listing:
             task = _bound_here(ledger, server, prompt_id, question.window, position, at, "listed")
@@ -283,14 +279,17 @@ def _queue_answered(ledger: Ledger, question: Question, raw: Raw, position: int,
                 shown(ledger, server, prompt_id)
                 continue
             task.shown_order = question.order
-            if not task.settled:
-                _listed(ledger, task, signal, "queue", position, at)
+            server.shown_order = max(server.shown_order, question.order)
+            _listed(ledger, task, question, signal, "queue", position, at)
 
 
-def _listed(ledger: Ledger, task: Task, signal: Signal, name: str, position: int, at: float) -> None:
+def _listed(
+    ledger: Ledger, task: Task, question: Question, signal: Signal, name: str, position: int, at: float
+) -> None:
+    refute_absence(ledger, task, question, name, position, at)
+    if task.settled:
+        return
     task.last_sign = max(task.last_sign, at)
-    if at >= task.absent_at:  # another window's older answer, told late, does not refute what was proved since
-        task.absences = 0
     ledger.tally.looks["listed"] += 1
     if signal is Signal.RUN:
         moved(ledger, task, position, at)
@@ -346,7 +345,10 @@ def _jobs_answered(ledger: Ledger, question: Question, raw: Raw, position: int, 
     elif not question.partial and not (page.pagination and page.pagination.has_more):
         ids = {job.id: job.status for job in jobs if job.id is not None and job.status in evidence.LISTED}
         running = frozenset(name for name, status in ids.items() if status == "in_progress")
-        server.queues.append(QueueAnswer(question.order, ledger.order, frozenset(ids), running, position, at))
+        look = QueueAnswer(
+            question.at, len(ids), question.order, ledger.order, frozenset(ids), running, position, ledger.now
+        )
+        server.queues.append(look)
     for job in jobs:
         _job(ledger, question, job, job.id or "", position, at)
 
@@ -360,14 +362,15 @@ def _job(ledger: Ledger, question: Question, job: evidence.Job, prompt_id: str, 
         return shown(ledger, server, prompt_id) if job.status is not None else None
     signal = evidence.LISTED.get(job.status or "")
     task.shown_order = question.order
+    server.shown_order = max(server.shown_order, question.order)
     if signal is None and job.verdict(None).outcome is None and job.status != "failed":
         return _unknown_job(ledger, task, job, position, at)
     if signal is None:
         task.last_sign = task.last_sign if task.settled else at
         moved(ledger, task, position, at)
         weigh_job(ledger, task, job, position, at)
-    elif not task.settled:
-        _listed(ledger, task, signal, "jobs", position, at)
+    else:
+        _listed(ledger, task, question, signal, "jobs", position, at)
 
 
 def _unknown_job(ledger: Ledger, task: Task, job: evidence.Job, position: int, at: float) -> None:

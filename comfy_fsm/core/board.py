@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from comfy_fsm.core import observations as seen
+from comfy_fsm.core import wire
+from comfy_fsm.core.absence import judge_absence, judge_all
 from comfy_fsm.core.answers import fold_no_answer, fold_request, fold_response, give_up_questions
 from comfy_fsm.core.backlog import Backlog
 from comfy_fsm.core.effects import AnyEffect, Deliver, Output, Warn
 from comfy_fsm.core.findings import CODES, Finding
 from comfy_fsm.core.hearing import fold_binary, fold_message, report_stranger
 from comfy_fsm.core.ledger import MAX_WHAT, Ledger, Server
-from comfy_fsm.core.machine import Signal, State
+from comfy_fsm.core.machine import RECOVERABLE, Signal, State
 from comfy_fsm.core.moving import COMMANDS, fold_job, never_ran, witness_for
 from comfy_fsm.core.observations import AnyObservation, Entry
-from comfy_fsm.core.policy import DEFAULT, Policy
+from comfy_fsm.core.policy import DEFAULT, Policy, by_header
 from comfy_fsm.core.seeking import adopt, seek
-from comfy_fsm.core.settling import ask_queue, catch_up, judge_absence, judge_ear, move, reopen, settle
+from comfy_fsm.core.settling import ask_queue, judge_ear, move, reopen, settle
 from comfy_fsm.core.sockets import fold_closed, fold_opened, go_down
 from comfy_fsm.core.task import Cause, Task
 
@@ -28,8 +30,10 @@ from comfy_fsm.core.task import Cause, Task
 class Board:
     """All tasks, windows and servers folded."""
 
-    def __init__(self, policy: Policy = DEFAULT) -> None:
+    def __init__(self, policy: Policy = DEFAULT, *, fixed: bool = False) -> None:
+        """`fixed`: the policy stands, whatever a header says of the one by which the log was written."""
         self._ledger = Ledger(policy)
+        self._ledger.fixed_policy = fixed
 
     # in
 
@@ -58,7 +62,7 @@ class Board:
         position, at = ledger.position, ledger.now
         for server in ledger.each_server():
             for task in list(server.open_tasks.values()):
-                judge_absence(ledger, task)
+                judge_absence(ledger, task, closing=True)
             for socket in server.sockets.values():
                 judge_ear(ledger, socket, at, closing=True)
             for prompt_id, frames in server.waiting.items():
@@ -90,8 +94,9 @@ class Board:
         if ledger.overdue:
             return ledger.now
         ears = (socket for server in ledger.each_server() for socket in server.sockets.values())
-        waiting = [max(t.absent_at, t.settled_at or 0.0, t.moved_at or 0.0) for e in ears for t in e.absent + e.loose]
-        return min(ledger.due, *(at + ledger.policy.settle_seconds for at in waiting), float("inf"))
+        waiting = [max(t.settled_at or 0.0, t.moved_at or 0.0) for e in ears for t in e.loose]
+        absent = [server.absent_due for server in ledger.each_server()]
+        return min(ledger.due, *(at + ledger.policy.settle_seconds for at in waiting), *absent, float("inf"))
 
     def task(self, prompt_id: str, server: str) -> Task | None:
         """The task under this id at this server, or the one for which a client chose it in vain (P10)."""
@@ -167,6 +172,11 @@ class Board:
     def ledger(self) -> Ledger:
         """All that was noted, for the rooms above that explain it; read only."""
         return self._ledger
+
+    @property
+    def policy(self) -> Policy:
+        """By which is folded now: as given, or as the last header told."""
+        return self._ledger.policy
 
     @property
     def now(self) -> float:
@@ -250,11 +260,10 @@ def _ticked(ledger: Ledger, position: int, o: seen.Tick) -> None:
             settle(ledger, task, State.EXPIRED, "inferred", None, position, o.at)
         else:
             ledger.remind(task, task.last_sign + ledger.policy.check_seconds)
-    patience = ledger.policy.settle_seconds
     for server in ledger.each_server():
+        if server.absent:
+            judge_all(ledger, server, o.at, ticked=True)
         for socket in server.sockets.values():
-            if socket.absent:
-                catch_up(ledger, socket, o.at - patience)
             if socket.loose:
                 judge_ear(ledger, socket, o.at, closing=False)
 
@@ -302,7 +311,8 @@ def _commanded(ledger: Ledger, position: int, o: seen.Command) -> None:
         return fold_job(ledger, position, o)
     for task in ledger.tasks_of(o.data.prompt_id or "", o.server):
         if o.data.name == "recover":
-            if move(ledger, task, Signal.RECOVER, "command", position, o.at):
+            signal = Signal.RECOVER if task.state in RECOVERABLE or not task.concluded else Signal.REOPEN
+            if move(ledger, task, signal, "command", position, o.at):
                 ledger.tally.reopened += 1
                 reopen(ledger, task, o.at)
         elif o.data.name == "seek":
@@ -321,12 +331,15 @@ def _delivered(ledger: Ledger, position: int, o: seen.Delivered) -> None:
         task.delivered = True
 
 
-def _passed(ledger: Ledger, position: int, o: seen.Header) -> None:
-    """A header says how the trace was made, and nothing about any task."""
+def _headed(ledger: Ledger, position: int, o: seen.Header) -> None:
+    """A header says how the trace was made, and by which policy; nothing about any task."""
+    told = None if ledger.fixed_policy else wire.body(o.data.policy, dict[str, object])
+    if told:
+        ledger.policy, ledger.told_policy = by_header(ledger.policy, told), True
 
 
 _FOLDS: dict[type[AnyObservation], Callable[..., None]] = {
-    seen.Header: _passed,
+    seen.Header: _headed,
     seen.Opened: fold_opened,
     seen.Closed: fold_closed,
     seen.Message: fold_message,

@@ -162,6 +162,10 @@ class Case(Surroundings):
     def reopened(self) -> bool:
         return any(told.signalled is Signal.RECOVER and told.before in RECOVERABLE for told in self.task.signals)
 
+    def inferred(self) -> bool:
+        """Nobody said that it ended so."""
+        return self.task.concluded
+
     def adopted(self) -> bool:
         """A recovery bound it to a server that showed it."""
         return self._told(Signal.ADOPT) is not None

@@ -63,6 +63,10 @@ class Result(Struct, frozen=True, gc=False):
     """Outputs and texts beyond the bounds of the policy: they are not here."""
     missed: tuple[str, ...] = ()
     """Nodes that send their images over the socket, and whose images did not all come: they are gone."""
+    confidence: str | None = None
+    """`verified`, `stated` or `inferred`: how sure that is."""
+    concluded: bool = False
+    """Absence or time led to it, and nobody said so: late evidence takes it back, and to run it again is not safe."""
 
 
 class Effect(Struct, frozen=True, gc=False, tag=True):

@@ -224,6 +224,28 @@ def marks(raw: Raw) -> dict[str, str]:
     return {prompt_id: mark for prompt_id, mark in marked if prompt_id is not None and mark is not None}
 
 
+class _ExecInfo(Struct, frozen=True):
+    queue_remaining: int | None = None
+
+
+class _Info(Struct, frozen=True):
+    exec_info: _ExecInfo = _ExecInfo()
+
+
+class _Status(Struct, frozen=True):
+    status: _Info = _Info()
+
+
+def remaining(raw: Raw) -> int | None:
+    """How many prompts wait or run, as a `status` frame or the answer to `GET /prompt` counts: hidden ones, too."""
+    told = wire.body(raw, _Status)
+    count = told.status.exec_info.queue_remaining if told is not None else None
+    if count is None:
+        info = wire.body(raw, _Info)
+        count = info.exec_info.queue_remaining if info is not None else None
+    return count if count is not None and count >= 0 else None
+
+
 class Job(Struct, frozen=True):
     """One job, by its id or of the list; only by its id it has outputs and `execution_status` (P36, P38)."""
 

@@ -6,12 +6,13 @@ A frame acts on a task only where all three agree; what a window overhears is no
 from __future__ import annotations
 
 from comfy_fsm.core import observations as seen
-from comfy_fsm.core.evidence import BLOCKED
+from comfy_fsm.core.absence import judge_all
+from comfy_fsm.core.evidence import BLOCKED, remaining
 from comfy_fsm.core.frames import SAYS, run
 from comfy_fsm.core.images import image_in
 from comfy_fsm.core.ledger import MAX_WHAT, Ledger, Socket
 from comfy_fsm.core.machine import State
-from comfy_fsm.core.settling import catch_up
+from comfy_fsm.core.settling import take_back
 from comfy_fsm.core.task import Task
 
 
@@ -29,7 +30,7 @@ def fold_message(ledger: Ledger, position: int, o: seen.Message) -> None:
     says = SAYS.get(kind)
     if says is not None:
         data = frame.data  # type: ignore[union-attr]
-        prompt_id = data.prompt_id
+        prompt_id = data.prompt_id  # type: ignore[union-attr]
         task = server.tasks.get(prompt_id or "")
         if task is not None and window == task.window:  # most frames: what _whose does, without its call
             task.frames += 1
@@ -39,11 +40,24 @@ def fold_message(ledger: Ledger, position: int, o: seen.Message) -> None:
         else:
             task = _whose(ledger, socket, position, o, prompt_id)
         if task is not None:
+            if task.concluded and _takes_back(task, frame, at):
+                take_back(ledger, task, frame.__struct_config__.tag, position, at)  # type: ignore[arg-type]
             says(ledger, socket, task, position, at, data)
-    elif kind is not seen.Status:
+    else:
         _about_no_task(ledger, socket, position, o)
-    if socket.absent:
-        catch_up(ledger, socket, at)
+    if server.absent and (kind is seen.Status or at >= server.absent_due):
+        judge_all(ledger, server, at)
+
+
+def _takes_back(task: Task, frame: seen.Frame, at: float) -> bool:
+    """What states an end does, however late; news of the run only where it is younger than the conclusion."""
+    if isinstance(frame, seen.ExecutionInterrupted) and task.state is State.CANCELLED:
+        return False
+    ended = isinstance(frame, seen.ExecutionSuccess | seen.ExecutionInterrupted) or (
+        isinstance(frame, seen.ExecutionError) and frame.data.exception_type != BLOCKED
+    )
+    null = isinstance(frame, seen.Executing) and frame.data.node is None
+    return ended or null or at > (task.settled_at or at)
 
 
 def _step_back(ledger: Ledger, socket: Socket, position: int, o: seen.Message) -> None:
@@ -161,7 +175,11 @@ def _nobody(ledger: Ledger, socket: Socket, position: int, o: seen.Message) -> N
 def _about_no_task(ledger: Ledger, socket: Socket, position: int, o: seen.Message) -> None:
     """What a server says about itself, and what nobody knows."""
     frame = o.data
-    if isinstance(frame, seen.FeatureFlags):
+    if isinstance(frame, seen.Status):
+        count = remaining(frame.data)
+        if count is not None:
+            socket.counts.append((o.at, count))
+    elif isinstance(frame, seen.FeatureFlags):
         socket.server.honours_ids = True  # both came with 0.3.45
     elif isinstance(frame, seen.UnrecognizedFrame):
         text = f"frame of type {frame.name!r:.{MAX_WHAT}}" + (f": {frame.why}" if frame.why else "")

@@ -40,6 +40,8 @@ class Ledger:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
+        self.fixed_policy = self.told_policy = False
+        """A header told the policy of whoever recorded this, and it was taken."""
         self.tally = Tally()
         self.servers: dict[str | None, Server] = {}
         self._machines: dict[str, list[Server]] = {}
@@ -145,7 +147,7 @@ class Ledger:
         """
         servers = self.each_server()
         ears = [ear for server in servers for ear in server.sockets.values()]
-        held = {id(task) for ear in ears for task in (ear.running, *ear.absent, *ear.loose)}
+        held = {id(task) for ear in ears for task in (ear.running, *ear.loose)}
         final = [task for task in self.tasks.values() if task.state in FINAL and id(task) not in held]
         final.sort(key=lambda task: (task.settled_position, task.number))
         gone = final[: max(0, len(final) - keep)]
@@ -259,6 +261,15 @@ class Ledger:
     def want(self, effect: AnyEffect, subject: str | None) -> None:
         """Ask something of the world; a newer wish about the same subject replaces the older."""
         self.effects[type(effect), effect.server, subject] = effect
+
+    def wants(self, kind: type[AnyEffect], server: str, subject: str | None) -> bool:
+        return (kind, server, subject) in self.effects
+
+    def unfind(self, code: str, task: Task) -> None:
+        """What was found of this task turned out not to be so."""
+        finding = self.found.pop((code, task.window, task.server, task.prompt_id), None)
+        if finding is not None:
+            self.findings.remove(finding)
 
     def unwant(self, kind: type[AnyEffect], server: str, subject: str | None) -> None:
         self.effects.pop((kind, server, subject), None)

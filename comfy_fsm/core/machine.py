@@ -7,6 +7,7 @@ Must know no observation, no time and no other task. The picture is in docs/mach
         ▼  │           │                        ▼  │       rejected
       uncertain ───────┘                    in_progress    lost expired ──recover──► uncertain
 
+    lost, expired, cancelled where that was only concluded ──reopen──► uncertain
     whatever is not final ──adopt──► uncertain
 """
 
@@ -57,6 +58,7 @@ class Signal(StrEnum):
     EXPIRE = "expire"
     RECOVER = "recover"
     ADOPT = "adopt"
+    REOPEN = "reopen"
 
 
 class Row(NamedTuple):
@@ -71,6 +73,8 @@ class Row(NamedTuple):
 OPEN = (State.SUBMITTING, State.UNCERTAIN, State.PENDING, State.IN_PROGRESS, State.ENDING)
 FINAL = (State.COMPLETED, State.FAILED, State.CANCELLED, State.REJECTED)
 RECOVERABLE = (State.LOST, State.EXPIRED)
+CONCLUDABLE = (*RECOVERABLE, State.CANCELLED)
+"""Where absence or time alone may lead. Whether it was they that led to `cancelled` is a fact of the task."""
 SETTLED = frozenset(FINAL + RECOVERABLE)
 FOUND_ELSEWHERE = "its server denies it and another has it: from now on it is bound there"
 
@@ -109,6 +113,7 @@ def _open_rows() -> list[Row]:
         (OPEN, g.EXPIRE, s.EXPIRED, "no sign of life for longer than the last tier"),
         (OPEN, g.RECOVER, None, "it is not settled: there is nothing to reopen"),
         (OPEN, g.ADOPT, s.UNCERTAIN, FOUND_ELSEWHERE),
+        (OPEN, g.REOPEN, None, "it is not settled: there is nothing to take back"),
     ]
     return [
         Row(state, signal, state if target is None else target, why)
@@ -119,15 +124,24 @@ def _open_rows() -> list[Row]:
 
 def _settled_rows() -> list[Row]:
     """What arrives after the end is a row with its reason, not an `if`: it goes nowhere (R1.2)."""
-    rows = [Row(s, g, s, f"already {s}: settled once") for s in FINAL for g in Signal]
+    taken_back = "that was only concluded, and what came since takes it back"
+    rows = [
+        Row(s, g, State.UNCERTAIN, taken_back)
+        if g is Signal.REOPEN and s in CONCLUDABLE
+        else Row(s, g, s, f"already {s}: settled once")
+        for s in FINAL
+        for g in Signal
+    ]
     for state in RECOVERABLE:
         for signal in Signal:
             if signal is Signal.RECOVER:
                 rows.append(Row(state, signal, State.UNCERTAIN, "a recover command reopens it"))
+            elif signal is Signal.REOPEN:
+                rows.append(Row(state, signal, State.UNCERTAIN, taken_back))
             elif signal is Signal.ADOPT:
                 rows.append(Row(state, signal, State.UNCERTAIN, FOUND_ELSEWHERE))
             else:
-                rows.append(Row(state, signal, state, f"already {state}: only a recover command reopens it"))
+                rows.append(Row(state, signal, state, f"already {state}: only a command or evidence reopens it"))
     return rows
 
 

@@ -54,7 +54,7 @@ class FailureData(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Status(_Frame, frozen=True, gc=False, tag="status"):
-    pass
+    data: Raw = Raw(b"null")
 
 
 class FeatureFlags(_Frame, frozen=True, gc=False, tag="feature_flags"):
@@ -170,6 +170,7 @@ class NoAnswerData(Struct, frozen=True, gc=False, omit_defaults=True):
 class HeaderData(Struct, frozen=True, gc=False, omit_defaults=True):
     version: int
     recorder: str | None = None
+    policy: Raw = Raw(b"null")
 
 
 class CommandData(Struct, frozen=True, gc=False, omit_defaults=True):

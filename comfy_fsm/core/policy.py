@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
+import msgspec
 from msgspec import Struct
 
 
@@ -15,9 +19,16 @@ class Policy(Struct, frozen=True, kw_only=True):
     expire_seconds: float = 300.0
     """Then give up: the task is `expired`, and only a recover command reopens it."""
     absences: int = 2
-    """Rounds of queue-then-history (P29) that prove an absence; queues may hide items for a moment (F27)."""
+    """Rounds of queue-then-history (P29) that an absence takes at the least: a queue may hide an item (F27)."""
+    absence_seconds: float = 3.0
+    """How far apart the first and the last of them must lie, if something else that the server told agrees with them: a
+    count of its queue, another prompt of ours. Five times as far where nothing does; a third where an act or an outage
+    explains the absence, and nothing where a count agrees with it, too."""
+    post_seconds: float = 30.0
+    """After a POST that was cut off without an answer, how long its server may still take it up: a look that was asked
+    sooner proves no absence."""
     settle_seconds: float = 2.0
-    """After a proof of absence, how long an open socket may still deliver what it holds."""
+    """How long after the first round of absence an open socket may still deliver what was sent before it."""
     look_seconds: float = 1.0
     """First wait between two looks; doubles with each look."""
     look_limit_seconds: float = 30.0
@@ -75,3 +86,26 @@ class Policy(Struct, frozen=True, kw_only=True):
 
 
 DEFAULT = Policy()
+TOLD = (*(name for name in Policy.__struct_fields__ if name.endswith("_seconds")), "absences", "resubmits")
+"""What a log tells of the policy of whoever wrote it. Not how much to remember: a trace has no say in that."""
+_LONGEST = 10.0 * 365 * 86_400
+
+
+def told(policy: Policy) -> dict[str, float]:
+    """As the header of a log tells it."""
+    return {name: getattr(policy, name) for name in TOLD}
+
+
+def by_header(policy: Policy, header: Mapping[str, object]) -> Policy:
+    """The same with what a header tells, as far as that can be believed."""
+    changed: dict[str, float] = {}
+    for name in TOLD:
+        value = header.get(name)
+        if type(value) in (int, float) and math.isfinite(value) and 0 <= value <= _LONGEST:  # type: ignore[arg-type, operator]
+            changed[name] = type(getattr(DEFAULT, name))(value)
+    return msgspec.structs.replace(policy, **changed)
+
+
+def differing(policy: Policy) -> dict[str, float]:
+    """What is not as by default."""
+    return {name: value for name, value in told(policy).items() if value != getattr(DEFAULT, name)}

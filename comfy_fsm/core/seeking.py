@@ -51,11 +51,11 @@ def adopt(ledger: Ledger, task: Task, url: str | None, position: int, at: float)
     for wish in (LookAtQueue, FetchHistory):
         ledger.unwant(wish, here.url, prompt_id)
     here.open_tasks.pop(task.number, None)
+    here.absent.pop(task.number, None)
     del here.tasks[prompt_id]
     if ledger.homes.get(prompt_id) == here.url:
         del ledger.homes[prompt_id]
     for ear in here.sockets.values():
-        ear.absent = [other for other in ear.absent if other is not task]
         ear.loose = [other for other in ear.loose if other is not task]
     ledger.tally.reopened += task.settled
     task.server = there.url

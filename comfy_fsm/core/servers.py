@@ -60,6 +60,8 @@ class Question(Struct, eq=False):
 
 
 class QueueAnswer(Struct):
+    asked_at: float
+    rows: int
     asked: int
     answered: int
     ids: frozenset[str]
@@ -83,11 +85,11 @@ class Socket(Struct, eq=False):
     gone_by: str = ""
     read_to: float = 0.0
     conn: int | None = None
+    counts: deque[tuple[float, int | None]] = field(default_factory=lambda: deque(maxlen=64))
+    """What its `status` frames said of how many prompts wait or run, and when; None from its end on."""
     running: Task | None = None
     overheard: dict[str, Finding] = field(default_factory=dict)
     """What it heard about tasks of other windows, noted once for each."""
-    absent: list[Task] = field(default_factory=list)
-    """Absence is proved; a frame that was sent before may still be on its way."""
     loose: list[Task] = field(default_factory=list)
     """Settled or moved over HTTP: whether this ear heard of it is judged when it closes."""
 
@@ -113,6 +115,16 @@ class Server(Struct, eq=False):
     waiting: OrderedDict[str, list[tuple[int, Message | Binary]]] = field(default_factory=OrderedDict)
     acts: deque[Act] = field(default_factory=deque)
     queues: deque[QueueAnswer] = field(default_factory=lambda: deque(maxlen=8))
+    counts: deque[tuple[float, float, int]] = field(default_factory=lambda: deque(maxlen=64))
+    """What `GET /prompt` answered: when it was asked and answered, and how many prompts wait or run."""
+    absent: dict[int, Task] = field(default_factory=dict)
+    """Open tasks that a round of queue and history did not show."""
+    absent_due: float = float("inf")
+    """When the absence of the first of them may be judged, whatever its socket still holds."""
+    shown_order: int = 0
+    """The last answer that showed a task of ours: it is a server that knows us."""
+    mixed: bool = False
+    """Its answers contradicted each other, as of several servers behind one address: no absence is concluded here."""
     honours_ids: bool | None = None
     """Whether a prompt id chosen by the client is taken (since 0.3.45, P10); None while nothing showed it."""
     gives_status: bool = False

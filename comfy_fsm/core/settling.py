@@ -10,10 +10,10 @@ from msgspec import Raw
 from comfy_fsm.core.effects import Deliver, FetchHistory, LookAtQueue, OpenSocket
 from comfy_fsm.core.evidence import Job, Record, executed_output
 from comfy_fsm.core.images import take_images
-from comfy_fsm.core.ledger import Act, Ledger, Server, Socket
+from comfy_fsm.core.ledger import Ledger, Socket
 from comfy_fsm.core.machine import Signal, State
 from comfy_fsm.core.results import produced
-from comfy_fsm.core.task import SETTLING, Cause, Confidence, Task
+from comfy_fsm.core.task import SETTLING, Confidence, Task
 
 
 def move(ledger: Ledger, task: Task, signal: Signal, name: str, position: int, at: float) -> bool:
@@ -83,15 +83,23 @@ def settle(
     server = ledger.server(task.server)
     ledger.tally.settle(task, server.tally, at)
     server.open_tasks.pop(task.number, None)
+    server.absent.pop(task.number, None)
     if task.prompt_id is not None:
         ledger.unwant(FetchHistory, task.server, task.prompt_id)
         ledger.unwant(LookAtQueue, task.server, task.prompt_id)
-    ledger.want(Deliver(due=at, server=task.server, result=task.result()), str(task.number))
+    deliver(ledger, task, at)
     if outcome is State.LOST:
         ledger.find("lost", position, at, "absent from the queue, then from the history of its server", task=task)
     elif outcome is State.CANCELLED and confirmed_by in ("history", "jobs") and not blamed:
         _blame_interrupt(ledger, task, position, at)
     _await_ear(ledger, task)
+
+
+def deliver(ledger: Ledger, task: Task, at: float) -> None:
+    """Once; what is settled anew, since late evidence took a conclusion back, replaces what was not handed over yet."""
+    if not task.handed or ledger.wants(Deliver, task.server, str(task.number)):
+        task.handed = True
+        ledger.want(Deliver(due=at, server=task.server, result=task.result()), str(task.number))
 
 
 def take_outputs(ledger: Ledger, task: Task, outputs: object) -> None:
@@ -113,6 +121,8 @@ def weigh(ledger: Ledger, task: Task, record: Record, name: str, position: int, 
     if record.status is not None:
         ledger.server(task.server).gives_status = True
     outcome, stale, failure = record.verdict()
+    if task.concluded and outcome is not task.state:
+        take_back(ledger, task, f"its record in the {name}", position, at)
     missing = [node for node in task.announced if node not in (record.outputs or {})]
     if outcome is None:
         _weigh_bare(ledger, task, record, missing, name, position, at)
@@ -136,6 +146,8 @@ def weigh_job(ledger: Ledger, task: Task, job: Job, position: int, at: float) ->
         lacks = f"it lacks the outputs of node {', '.join(missing[:5])}" if missing else "it does not say how it ended"
         _incomplete(ledger, task, lacks, position, at)
         return
+    if task.concluded and outcome is not task.state:
+        take_back(ledger, task, "the record of its job", position, at)
     if stale:
         text = f"the status of its job says {job.status}, the messages say {outcome}"
         ledger.find("stale-status", position, at, text, task=task)
@@ -218,9 +230,20 @@ def _incomplete(ledger: Ledger, task: Task, what: str, position: int, at: float)
 # asking
 
 
-def reopen(ledger: Ledger, task: Task, at: float) -> None:
-    """What a command took out of its decision, or to another server, is looked for again."""
-    task.reopen(at)
+def take_back(ledger: Ledger, task: Task, name: str, position: int, at: float) -> None:
+    """What was only concluded gives way to what is seen, as by a recover command; nothing is delivered twice for it."""
+    concluded = task.state
+    ledger.unfind("lost", task)
+    text = f"{name} came after it was concluded to be {concluded}"
+    ledger.find("late-evidence", position, at, text, task=task)
+    move(ledger, task, Signal.REOPEN, name, position, at)
+    ledger.tally.reopened += 1
+    reopen(ledger, task, at, again=False)
+
+
+def reopen(ledger: Ledger, task: Task, at: float, *, again: bool = True) -> None:
+    """What was taken out of its decision, or to another server, is looked for again."""
+    task.reopen(at, again=again)
     ledger.server(task.server).open_tasks[task.number] = task
     ledger.remind(task, at + ledger.policy.check_seconds)
     ask_queue(ledger, task, at)
@@ -246,61 +269,6 @@ def _backoff(ledger: Ledger, task: Task) -> float:
         return 0.0
     doubled: float = ledger.policy.look_seconds * 2 ** min(task.looks - 1, 16)
     return min(doubled, ledger.policy.look_limit_seconds)
-
-
-# absence
-
-
-def judge_absence(ledger: Ledger, task: Task) -> None:
-    """Absence is proved and no frame is on its way any more: what does it mean? (P27, P29, P30)"""
-    position, at = task.absent_position, task.absent_at
-    if task.settled or not task.absences:
-        return
-    server = ledger.server(task.server)
-    deletion = _deletion(server, task)
-    if task.absences < (1 if deletion is not None and task.state is State.PENDING else ledger.policy.absences):
-        return
-    if task.stated is not None:
-        confidence = task.confidence or "stated"
-        task.cause = task.cause if task.stated is State.CANCELLED else _forgotten(server, task)
-        settle(ledger, task, task.stated, confidence, None, position, at)
-        text = "absent from queue and history: nothing confirms what was told"
-        ledger.find("unverified", position, at, text, task=task)
-    elif task.state is State.PENDING and (deletion is not None or _forgotten(server, task) is None):
-        task.cause = deletion.cause(task.prompt_id) if deletion is not None else None
-        settle(ledger, task, State.CANCELLED, "inferred", "queue", position, at)
-        if deletion is not None and deletion.window != task.window:
-            text = f"removed from the queue by window {deletion.window}"
-            ledger.find("foreign-delete", deletion.position, at, text, task=task)
-    else:
-        task.cause = task.cause if task.unsent else _forgotten(server, task) or task.cause
-        settle(ledger, task, State.LOST, "inferred", "queue", position, at)
-
-
-def catch_up(ledger: Ledger, socket: Socket, at: float) -> None:
-    """Read past the moment of a proof of absence: nothing older can be on its way any more."""
-    ready = [task for task in socket.absent if task.absent_at <= at]
-    socket.absent = [task for task in socket.absent if task.absent_at > at]
-    for task in ready:
-        judge_absence(ledger, task)
-
-
-def _deletion(server: Server, task: Task) -> Act | None:
-    """Who removed it while it was pending: its owner, if the owner did; else whoever did."""
-    acts = [
-        act
-        for act in server.acts
-        if act.kind == "delete" and act.order > task.submitted_order and act.hits(task.prompt_id)
-    ]
-    own = [act for act in acts if act.window == task.window]
-    return next(iter(own or acts), None)
-
-
-def _forgotten(server: Server, task: Task) -> Cause | None:
-    """The server went down, or its history was cleared: it may have run, and be forgotten (P27)."""
-    since = max(task.submitted_order, task.shown_order)  # what was listed since was not forgotten by it
-    clears = (act for act in server.acts if act.kind == "clear-history" and act.order > since)
-    return server.away(task) or next((act.cause(task.prompt_id) for act in clears), None)
 
 
 def _blame_interrupt(ledger: Ledger, task: Task, position: int, at: float) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from comfy_fsm.core import observations as seen
+from comfy_fsm.core.absence import judge_all
 from comfy_fsm.core.effects import OpenSocket
 from comfy_fsm.core.ledger import Ledger, Socket
 from comfy_fsm.core.machine import State
-from comfy_fsm.core.settling import ask_queue, catch_up, judge_ear
+from comfy_fsm.core.settling import ask_queue, judge_ear
 from comfy_fsm.core.tally import REASONS
 from comfy_fsm.core.task import Cause, Task
 
@@ -72,7 +73,9 @@ def fold_closed(ledger: Ledger, position: int, o: seen.Closed) -> None:
 def go_down(ledger: Ledger, socket: Socket, position: int, at: float) -> None:
     """The last socket of this window at this server is closed, or was closed by a process that is gone."""
     socket.open, socket.running = 0, None
-    catch_up(ledger, socket, at)
+    if socket.counts:
+        socket.counts.append((at, None))
+    judge_all(ledger, socket.server, at)
     judge_ear(ledger, socket, at, closing=True)
     window = socket.window
     if any(window in (task.window, task.client_id) for task in _in_flight(socket)):

@@ -17,6 +17,9 @@ from comfy_fsm.core.task import Cause, Imaging, Task
 REFUSED = frozenset({400, 401, 403, 404, 405, 413, 415, 422})
 """Answers to a POST that say that nothing was queued; 429 and 5xx do not (P11, P33)."""
 
+GATEWAY = frozenset({408, 499, 502, 503, 504, 520, 521, 522, 523, 524})
+"""Answers of whoever stands between: what it passed on may still be under way."""
+
 
 def fold_submission(ledger: Ledger, question: Question, position: int, o: seen.Request) -> None:
     submission = wire.body(o.data.body, evidence.Submission) or evidence.Submission()
@@ -88,6 +91,8 @@ def fold_acceptance(ledger: Ledger, question: Question, position: int, o: seen.R
         task.point_to_end("response", o.at) if task.unanswered else None
         _refuse(ledger, task, position, o.at)
     else:
+        if o.data.status in GATEWAY:
+            cut_off(ledger, task)
         doubt(ledger, task, position, o.at, f"HTTP {o.data.status}")
 
 
@@ -96,6 +101,11 @@ def _refuse(ledger: Ledger, task: Task, position: int, at: float) -> None:
         settle(ledger, task, State.REJECTED, "verified", "response", position, at)
     else:
         move(ledger, task, Signal.REJECT, "response", position, at)
+
+
+def cut_off(ledger: Ledger, task: Task) -> None:
+    """Its POST ended without an answer, or a gateway answered for its server, which may take it up all the same."""
+    task.over_at = None if task.undelivered else ledger.now
 
 
 def doubt(ledger: Ledger, task: Task, position: int, at: float, what: str) -> None:

@@ -47,6 +47,18 @@ class Cause(Struct, frozen=True, gc=False):
     """How: an error, a status, or what the act was aimed at."""
 
 
+class Round(Struct, frozen=True, gc=False):
+    """Absent from the queue, and after its answer from the history (P29)."""
+
+    order: int
+    asked: float
+    """When the queue was asked."""
+    at: float
+    position: int
+    rows: int | None
+    """How many prompts the queue listed; None where a job was missing, and no queue was asked."""
+
+
 class Told(Struct, frozen=True, gc=False):
     """A signal that mattered: its ComfyUI name, where and when it was seen, and the move it made."""
 
@@ -109,6 +121,10 @@ class Task(Struct, eq=False):
     cause: Cause | None = None
     posts: int = 0
     delivered: bool = False
+    handed: bool = False
+    """Its result was to be delivered once; it is not again, unless the application asks for it."""
+    concluded: bool = False
+    """Settled on absence or time alone, and so open to evidence that comes late."""
     hurt: bool = False
     """Its socket was down, deaf, or silent about its end: whether it is settled all the same is a figure."""
     job: Job | None = None
@@ -156,10 +172,10 @@ class Task(Struct, eq=False):
     """The answer to its POST: only a look that was asked after it can prove absence (P29)."""
     moved_at: float | None = None
     moved_position: int = 0
-    absences: int = 0
-    absent_order: int = 0
-    absent_at: float = 0.0
-    absent_position: int = 0
+    over_at: float | None = None
+    """When its POST was cut off without an answer: its server may take it up even after that."""
+    rounds: list[Round] = field(default_factory=list)
+    """Absent, one time after the other, and not shown since; of many, the first and the last."""
     denied: int = 0
     """How often its server answered that it has no record of it."""
     denied_position: int = 0
@@ -180,6 +196,14 @@ class Task(Struct, eq=False):
     @property
     def settled(self) -> bool:
         return self.state in SETTLED
+
+    @property
+    def absences(self) -> int:
+        return len(self.rounds)
+
+    @property
+    def absent_position(self) -> int:
+        return self.rounds[-1].position if self.rounds else 0
 
     @property
     def unanswered(self) -> bool:
@@ -268,6 +292,7 @@ class Task(Struct, eq=False):
         """What a settling move leaves behind; the working notes of the run are dropped."""
         self.stated = outcome
         self.confidence = confidence
+        self.concluded = outcome in RECOVERABLE or (outcome is State.CANCELLED and confidence == "inferred")
         self.confirmed_by = confirmed_by
         self.settled_at, self.settled_position = at, position
         if outcome not in RECOVERABLE:
@@ -278,14 +303,17 @@ class Task(Struct, eq=False):
         self.done.clear()
         self.announced.clear()
 
-    def reopen(self, at: float) -> None:
-        """After a recover command: what was concluded from silence or absence is forgotten."""
+    def reopen(self, at: float, *, again: bool) -> None:
+        """What was concluded from silence or absence is forgotten; `again`: its result is to be delivered once more."""
+        self.concluded = False
+        if again:
+            self.delivered = self.handed = False
         self.stated = self.confidence = self.confirmed_by = self.completion_source = self.cause = None
         self.ended_at = self.settled_at = None
-        self.absences = self.looks = self.tier = self.denied = 0
+        self.rounds.clear()
+        self.looks = self.tier = self.denied = 0
         self.asked = False
         self.last_sign = at
-        self.delivered = False
         self.sought.clear()
 
     def leave_server(self) -> None:
@@ -310,4 +338,6 @@ class Task(Struct, eq=False):
             texts=self.texts,
             left_out=self.left_out,
             missed=self.missed,
+            confidence=self.confidence,
+            concluded=self.concluded,
         )

@@ -66,12 +66,12 @@ async def on_log(
         if act and path is not None:
             async with await Log.open(path) as log:
                 await asyncio.to_thread(refold, log.read(), board, path)
-                async with _at(log, board, servers, redactor, policy) as rescue:
+                async with _at(log, board, servers, redactor, board.policy) as rescue:
                     yield rescue
             return
         records: Iterable[Record] = rows.read(path) if path is not None else ()
         position = await asyncio.to_thread(refold, records, board, path or "")
-        async with _at(Scratch(position), board, servers, redactor, policy) as rescue:
+        async with _at(Scratch(position), board, servers, redactor, board.policy) as rescue:
             yield rescue
     finally:
         await finish(*(server.close() for server in servers))

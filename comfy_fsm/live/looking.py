@@ -49,6 +49,7 @@ class Looking:
         answer = await self.askings[url].ask(asks.queue())
         if answer is None:
             return [no_answer(url, self.askings[url].trouble)] * len(tasks)
+        await self.askings[url].ask(asks.remaining())  # a queue may hide what it counts
         gate = asyncio.Semaphore(_AT_ONCE)
 
         async def look_for(task: Task) -> Showing:

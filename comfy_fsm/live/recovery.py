@@ -101,10 +101,13 @@ class Rescue:
         """What this server says of the tasks that are bound to it; of what it denies, what the others say."""
         await self._command("recover", cases)
         left = cases
-        for number in range(self._policy.absences):
-            await asyncio.sleep(self._policy.look_seconds if number else 0.0)
+        rounds, waited, pause = 0, 0.0, 0.0
+        while left and (rounds < self._policy.absences or waited < self._policy.absence_seconds):
+            await asyncio.sleep(pause)
             await self._look(url, left)
             left = [case for case in left if case.is_denied and case.task.state not in FINAL]
+            rounds, waited = rounds + 1, waited + pause
+            pause = max(self._policy.look_seconds, waited)
         denied = [case for case in left if self._is_lost(case.task)]
         if denied:
             await self._search([other for other in self._looking.askings if other != url], denied)

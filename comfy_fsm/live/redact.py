@@ -137,6 +137,8 @@ class Redactor:
             case "stats":
                 versions = ("comfyui_version", "python_version", "pytorch_version")
                 return _only(wire.loads(body), system=lambda system: _only(system, **dict.fromkeys(versions, _text)))
+            case "remaining":
+                return _only(wire.loads(body), exec_info=lambda info: _only(info, queue_remaining=_number))
             case "features":
                 return _each(_number)(wire.loads(body))
         return None

@@ -10,7 +10,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+
+import msgspec
+from msgspec import Raw
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core import wire
@@ -18,7 +22,7 @@ from comfy_fsm.core.board import Board
 from comfy_fsm.core.effects import AnyEffect, Deliver, FetchHistory, LookAtQueue, OpenSocket, Result, Warn
 from comfy_fsm.core.figures import Figures, Reading
 from comfy_fsm.core.observations import AnyObservation
-from comfy_fsm.core.policy import Policy
+from comfy_fsm.core.policy import Policy, told
 from comfy_fsm.core.task import Task
 from comfy_fsm.errors import HandshakeRefused, ServerUnreachable
 from comfy_fsm.live import unreachable
@@ -90,6 +94,8 @@ class Runner:
 
     async def start(self) -> None:
         """Take up what the log holds: what was open is asked for anew, what was not delivered is delivered."""
+        header = seen.HeaderData(1, _recorder(), Raw(msgspec.json.encode(told(self.policy))))
+        await self.recorder.write(seen.Header(at=self.clock(), data=header))
         windows = dict.fromkeys(task.window for task in self.unfinished if task.window is not None)
         resume, at = seen.CommandData("resume"), self.clock()
         # All in one commit, before anything is asked: what is settled in between would be delivered for both reasons.
@@ -291,6 +297,13 @@ class Runner:
         await finish(self.recorder.close())
         await finish(*(asking.server.close() for asking in self.askings.values()))
         await finish(self.log.close())
+
+
+def _recorder() -> str:
+    try:
+        return f"comfy_fsm/{version('comfy-fsm')}"
+    except PackageNotFoundError:  # run from where it lies
+        return "comfy_fsm"
 
 
 def report(ended: asyncio.Task[None]) -> None:

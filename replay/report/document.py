@@ -15,7 +15,8 @@ REPORT = 1
 DIAGNOSIS = 1
 _TASK = (
     "prompt_id", "window", "server", "state", "outcome", "confidence", "completion_source", "confirmed_by",
-    "submitted_at", "started_at", "ended_at", "settled_at", "outputs", "texts", "left_out", "missed", "error",
+    "concluded", "submitted_at", "started_at", "ended_at", "settled_at", "outputs", "texts", "left_out", "missed",
+    "error",
 )  # fmt: skip
 _DIAGNOSIS = ("prompt_id", "window", "server", "state", "outcome", "confidence")
 _EVIDENCE = ("signal", "at", "before", "after", "why")

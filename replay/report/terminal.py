@@ -105,6 +105,9 @@ def _verdict(replay: Replay) -> Iterator[Text]:
         f"{files}: {_plural(replay.trace.observations, 'observation')} in {_seconds(span)}, "
         f"{_plural(len(replay.trace.windows), 'window')}, {_plural(len(replay.trace.servers), 'server')}"
     )
+    if replay.trace.policy:
+        told = ", ".join(f"{name} {value:g}" for name, value in replay.trace.policy.items())
+        yield Text(f"by the policy of the log: {told} (--default-policy judges by the default)")
     if replay.tasks:
         yield Text(
             f"{_plural(len(replay.tasks), 'task')}: " + ", ".join(f"{n:,} {state}" for state, n in counts.items())

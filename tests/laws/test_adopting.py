@@ -15,6 +15,7 @@ from comfy_fsm.core.board import Board
 from comfy_fsm.core.effects import Deliver
 from comfy_fsm.core.machine import FINAL, SETTLED, State
 from comfy_fsm.core.observations import Entry
+from comfy_fsm.core.policy import Policy
 from tests.laws.server import PROMPTS, SERVERS, WINDOWS, Profile, Script
 
 ONE, TWO = SERVERS
@@ -158,7 +159,7 @@ class Model:
 def test_a_task_is_bound_elsewhere_exactly_when_a_clerk_would_say_that_it_is_proved(
     steps: list[Step], truth: dict[str, str]
 ) -> None:
-    told, model, board = Told(steps, truth), Model(truth), Board()
+    told, model, board = Told(steps, truth), Model(truth), Board(Policy(absence_seconds=0))
     position = 0
     for step, end in zip([None, *steps], told.starts, strict=True):
         for o in told.script.seen[position:end]:

@@ -15,7 +15,7 @@ from replay import Replay, replay
 QUICK = Policy(
     check_seconds=0.4, warn_seconds=20, expire_seconds=60, settle_seconds=0.1, look_seconds=0.05,
     look_limit_seconds=0.4, reopen_seconds=0.02, reopen_limit_seconds=0.2, damp_seconds=0.1, prove_seconds=0.15,
-    open_seconds=10, deadline_seconds=2,
+    open_seconds=10, deadline_seconds=2, absence_seconds=0.1, post_seconds=0.2,
 )  # fmt: skip
 """The default policy, a hundred times faster."""
 

@@ -62,7 +62,7 @@ class Lines:
 
     def add(self, kind: str, data: dict[str, Any], server: str | None = None) -> None:
         named = {"window": WINDOW, "server": server} if server else {}
-        line = {"at": 1_795_000_000.0 + len(self.lines), **named, "kind": kind, "data": data}
+        line = {"at": 1_795_000_000.0 + 4 * len(self.lines), **named, "kind": kind, "data": data}
         self.lines.append(json.dumps(line).encode())
 
     def ask(self, server: str, method: str, path: str, answer: object, body: object = None) -> None:

@@ -1,0 +1,235 @@
+"""What may be concluded from absence: rounds of queue and history, how far apart, and what else was told (P29).
+
+Absence is no evidence of what became of a task. It is believed where it lasts, where what the server counts agrees with
+it, and where its answers come from one server; and it stays a conclusion, which late evidence takes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import Raw
+
+from comfy_fsm.core.evidence import remaining
+from comfy_fsm.core.ledger import Act, Ledger, Question, Server, Socket
+from comfy_fsm.core.machine import State
+from comfy_fsm.core.settling import settle, take_back
+from comfy_fsm.core.task import Cause, Round, Task
+
+LONE, EXPLAINED = 5.0, 1 / 3
+"""How many times as long an absence must last that nothing else agrees with, or that an act or an outage explains."""
+_MOST = 16
+"""Rounds remembered of one task."""
+
+
+def note_absence(ledger: Ledger, task: Task, question: Question, position: int) -> None:
+    """The history has no record: with a look at the queue before it, that is one round."""
+    look = _round(ledger, task, question, position)
+    if look is None:
+        return
+    if len(task.rounds) >= _MOST:
+        del task.rounds[_MOST // 2]
+    task.rounds.append(look)
+    server = ledger.server(task.server)
+    server.absent[task.number] = task
+    judge_absence(ledger, task)
+    if not task.settled:
+        kept, _ = _trusted(ledger, task)
+        first = kept[0].at if kept else look.at
+        server.absent_due = min(server.absent_due, first + ledger.policy.settle_seconds)
+
+
+def _round(ledger: Ledger, task: Task, question: Question, position: int) -> Round | None:
+    """Only a look counts that was asked when the POST was over, and the server had had its time to take it up."""
+    if task.posts and not task.known_order:
+        return None
+    since = max(task.known_order, task.rounds[-1].order if task.rounds else 0)
+    queues = (queue for name in question.server.names() for queue in name.queues)
+    looks = [q for q in queues if q.asked > since and q.answered < question.order]
+    look = max(looks, key=lambda look: look.at, default=None)  # of several windows, an older answer may be told last
+    asked, rows = (look.asked_at, look.rows) if look is not None else (question.at, None)
+    if look is None or task.prompt_id in look.ids:
+        if question.kind != "job" or question.order <= since:
+            return None
+        asked, rows = question.at, None  # a missing job is in neither, by one answer (P38)
+    if task.over_at is not None and asked < task.over_at + ledger.policy.post_seconds and not task.accepted:
+        return None
+    return Round(ledger.order, asked, ledger.now, position, rows)
+
+
+def note_count(question: Question, raw: Raw, now: float) -> None:
+    """`GET /prompt` counts what the queue may hide."""
+    count = remaining(raw)
+    if count is not None:
+        question.server.counts.append((question.at, now, count))
+
+
+def refute_absence(ledger: Ledger, task: Task, question: Question, name: str, position: int, at: float) -> None:
+    """It is listed: what did not show it before proves nothing, and takes a conclusion back.
+
+    Unless the answer is older than that: another window's may be told late.
+    """
+    last = task.rounds[-1] if task.rounds else None
+    if last is not None and ledger.now < last.at:
+        return
+    newer = last is None or question.at > last.at
+    if last is not None and newer and task.accepted:
+        question.server.mixed = True
+        ledger.find("mixed-servers", position, at, "in neither queue nor history, and then shown again", task=task)
+    if task.concluded and newer:
+        take_back(ledger, task, f"a listing by the {name}", position, at)
+    if not task.settled:
+        task.rounds.clear()
+        ledger.server(task.server).absent.pop(task.number, None)
+
+
+def judge_all(ledger: Ledger, server: Server, now: float, *, ticked: bool = False) -> None:
+    """A socket was read further, or time passed: whose absence may be judged now?"""
+    patience = ledger.policy.settle_seconds
+    due = float("inf")
+    for task in list(server.absent.values()):
+        judge_absence(ledger, task, now=now if ticked else None)
+        if not task.settled:
+            kept, _ = _trusted(ledger, task)
+            if kept and kept[0].at + patience > now:
+                due = min(due, kept[0].at + patience)
+    server.absent_due = due
+
+
+def judge_absence(ledger: Ledger, task: Task, *, now: float | None = None, closing: bool = False) -> None:
+    """Conclude what the rounds allow. `now` says that time passed; `closing` that no further look will come."""
+    if task.settled or not task.rounds:
+        return
+    server = ledger.server(task.server)
+    kept, agrees = _trusted(ledger, task)
+    deletion = _deletion(server, task) if task.state is State.PENDING else None
+    if len(kept) < (1 if deletion is not None and task.stated is None else ledger.policy.absences):
+        return
+    if not (closing or _is_read(ledger, task, kept, now)):
+        return
+    if task.stated is not None:
+        return _stand(ledger, task, _forgotten(server, task), kept[-1])
+    forgotten = _forgotten(server, task)
+    explained = task.unsent or deletion is not None or forgotten is not None
+    if explained and (agrees or closing):
+        return _conclude(ledger, task, deletion, forgotten, kept[-1])
+    lone = not (agrees or server.shown_order > kept[0].order)
+    span = ledger.policy.absence_seconds * (EXPLAINED if explained else LONE if lone else 1)
+    if kept[-1].at - kept[0].at >= span and (explained or not server.mixed):
+        _conclude(ledger, task, deletion, forgotten, kept[-1])
+
+
+def _stand(ledger: Ledger, task: Task, forgotten: Cause | None, last: Round) -> None:
+    """How it ended was told: that stands, though no record confirms it."""
+    outcome = task.stated or State.COMPLETED
+    task.cause = task.cause if outcome is State.CANCELLED else forgotten
+    settle(ledger, task, outcome, task.confidence or "stated", None, last.position, last.at)
+    text = "absent from queue and history: nothing confirms what was told"
+    ledger.find("unverified", last.position, last.at, text, task=task)
+
+
+def _conclude(ledger: Ledger, task: Task, deletion: Act | None, forgotten: Cause | None, last: Round) -> None:
+    """Nobody told how it ended: what is likeliest is concluded, and marked as concluded (P27, P30)."""
+    if task.state is State.PENDING and (deletion is not None or forgotten is None):
+        task.cause = deletion.cause(task.prompt_id) if deletion is not None else None
+        settle(ledger, task, State.CANCELLED, "inferred", "queue", last.position, last.at)
+        if deletion is not None and deletion.window != task.window:
+            text = f"removed from the queue by window {deletion.window}"
+            ledger.find("foreign-delete", deletion.position, deletion.at, text, task=task)
+    else:
+        task.cause = task.cause if task.unsent else forgotten or task.cause
+        settle(ledger, task, State.LOST, "inferred", "queue", last.position, last.at)
+
+
+# what agrees, and what does not
+
+
+def _trusted(ledger: Ledger, task: Task) -> tuple[list[Round], bool]:
+    """The rounds since the last one that a count refutes, and whether a count agrees with the last of them.
+
+    A queue that hides rows, or that of another server, lists fewer than the server counts.
+    """
+    kept: list[Round] = []
+    agrees, hidden = False, 0.0
+    for each in task.rounds:
+        told = _counted(ledger, task, each.asked, each.at)
+        if told is not None and each.rows is not None and told > each.rows:
+            hidden = hidden or each.at
+            kept, agrees = [], False
+            if each.at - hidden >= ledger.policy.absence_seconds:
+                text = f"its queue lists {each.rows}, while {told} are counted: rows are hidden, or two servers answer"
+                ledger.find("mixed-servers", each.position, each.at, text, task=task)
+        elif task.stated is not None or each.asked >= task.last_sign:
+            kept.append(each)
+            agrees = told is not None and (each.rows is not None or told == 0)
+    return kept, agrees
+
+
+def _counted(ledger: Ledger, task: Task, since: float, until: float) -> int | None:
+    """How many wait or run, by what its own socket told and by what `GET /prompt` answered while the look was made.
+
+    Where both say, the larger counts: a socket may have gone deaf, and an answer may be of another server.
+    """
+    server, ear = ledger.server(task.server), ledger.ear(task)
+    told = _least(ear, since, until) if ear is not None and _hears(ear, task) else None
+    if told is None:
+        sockets = (socket for name in server.names() for socket in name.sockets.values() if socket is not ear)
+        others = (_least(socket, since, until) for socket in sockets)
+        told = min((count for count in others if count is not None), default=None)
+    answered = (count for name in server.names() for count in name.counts)
+    asked = min((n for begun, at, n in answered if begun <= until and since <= at), default=None)
+    return max((count for count in (told, asked) if count is not None), default=None)
+
+
+def _hears(ear: Socket, task: Task) -> bool:
+    """A POST changes the queue, of which every socket is told: one that told nothing since is deaf, or of elsewhere."""
+    return any(at >= (task.submitted_at or 0.0) and count is not None for at, count in ear.counts)
+
+
+def _least(socket: Socket, since: float, until: float) -> int | None:
+    """The least count in force between the two moments, by the `status` frames of one socket."""
+    before = None
+    within: list[int | None] = []
+    for at, count in socket.counts:
+        if at <= since:
+            before = count
+        elif at <= until:
+            within.append(count)
+    return min((count for count in (before, *within) if count is not None), default=None)
+
+
+def _is_read(ledger: Ledger, task: Task, kept: list[Round], now: float | None) -> bool:
+    """Whether no frame can be on its way that was sent before it vanished: what is read later may be sent earlier."""
+    ear = ledger.ear(task)
+    over = kept[0].at + ledger.policy.settle_seconds
+    if ear is None or ear.read_to >= max(over, kept[-1].at) or (now is not None and now >= over):
+        return True
+    told = _least(ear, kept[-1].asked, kept[-1].at)  # in the order of its frames: what it left came before that count
+    most = max(_since(ear.counts, task.submitted_at or 0.0), default=0)
+    return ear.read_to >= kept[-1].at and told is not None and told < most
+
+
+def _since(counts: Iterable[tuple[float, int | None]], begun: float) -> Iterable[int]:
+    return (count for at, count in counts if at >= begun and count is not None)
+
+
+# what explains it
+
+
+def _deletion(server: Server, task: Task) -> Act | None:
+    """Who removed it while it was pending: its owner, if the owner did; else whoever did."""
+    acts = [act for act in server.acts if act.kind == "delete" and _is_later(act, task) and act.hits(task.prompt_id)]
+    own = [act for act in acts if act.window == task.window]
+    return next(iter(own or acts), None)
+
+
+def _is_later(act: Act, task: Task) -> bool:
+    """Than its POST, in the order of the entries or, of what another window tells, by its time."""
+    return act.order > task.submitted_order or act.at > (task.submitted_at or act.at)
+
+
+def _forgotten(server: Server, task: Task) -> Cause | None:
+    """The server went down, or its history was cleared: it may have run, and be forgotten (P27)."""
+    since = max(task.submitted_order, task.shown_order)  # what was listed since was not forgotten by it
+    clears = (act for act in server.acts if act.kind == "clear-history" and act.order > since)
+    return server.away(task) or next((act.cause(task.prompt_id) for act in clears), None)
