@@ -22,6 +22,8 @@ _STDIN = "standard input"
 _ID = re.compile(r"\w[\w-]*")
 USAGE, NOT_A_TRACE, NO_INPUT, OUR_FAULT, CUT_SHORT = 64, 65, 66, 70, 130
 
+_BY_DEFAULT = "Judge by the default policy, and not by that of whoever wrote the log."
+
 app = App(
     name="python -m replay",
     usage="Usage: python -m replay [OPTIONS] TRACE...",
@@ -42,7 +44,7 @@ def command(
     output: Annotated[str | None, Parameter(name="--output")] = None,
     no_color: Annotated[bool, Parameter(name="--no-color", negative="", show_default=False)] = False,
     diagnose: Annotated[str | None, Parameter(name="--diagnose")] = None,
-    default_policy: Annotated[bool, Parameter(name="--default-policy", negative="", show_default=False)] = False,
+    default_policy: Annotated[bool, Parameter("--default-policy", negative="", help=_BY_DEFAULT)] = False,
 ) -> int:
     """Replay.
 
@@ -62,8 +64,6 @@ def command(
         No colours; the environment variable NO_COLOR does the same.
     diagnose
         Explain all tasks, or those whose prompt id begins with the word after it: what is missing, what to do next.
-    default_policy
-        Judge by the default policy, and not by the one that a log tells it was written by.
     """
     if not traces:
         raise _Wrong("name a trace, a log, or - for standard input; --help tells more")
@@ -73,9 +73,8 @@ def command(
         raise _Wrong("--diagnose and --task name a task each; one is enough")
     wanted = diagnose or task
     found = _replay(named, wanted, window, default_policy)
-    write = _write if diagnose is None else _explain
     with _opened(output) as file:
-        write(found, file, format, False if no_color else None, wanted is not None)
+        (_write if diagnose is None else _explain)(found, file, format, False if no_color else None, wanted is not None)
     return found.exit_status
 
 

@@ -111,9 +111,8 @@ def _open_rows() -> list[Row]:
         (OPEN, g.CANCEL, s.CANCELLED, "the evidence says that it was cancelled"),
         (OPEN, g.LOSE, s.LOST, "absent from queue and history, and nothing tells what became of it (P29)"),
         (OPEN, g.EXPIRE, s.EXPIRED, "no sign of life for longer than the last tier"),
-        (OPEN, g.RECOVER, None, "it is not settled: there is nothing to reopen"),
+        *((OPEN, signal, None, "it is not settled: there is nothing to reopen") for signal in (g.RECOVER, g.REOPEN)),
         (OPEN, g.ADOPT, s.UNCERTAIN, FOUND_ELSEWHERE),
-        (OPEN, g.REOPEN, None, "it is not settled: there is nothing to take back"),
     ]
     return [
         Row(state, signal, state if target is None else target, why)

@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import msgspec
@@ -94,7 +93,7 @@ class Runner:
 
     async def start(self) -> None:
         """Take up what the log holds: what was open is asked for anew, what was not delivered is delivered."""
-        header = seen.HeaderData(1, _recorder(), Raw(msgspec.json.encode(told(self.policy))))
+        header = seen.HeaderData(1, "comfy_fsm", Raw(msgspec.json.encode(told(self.policy))))
         await self.recorder.write(seen.Header(at=self.clock(), data=header))
         windows = dict.fromkeys(task.window for task in self.unfinished if task.window is not None)
         resume, at = seen.CommandData("resume"), self.clock()
@@ -297,13 +296,6 @@ class Runner:
         await finish(self.recorder.close())
         await finish(*(asking.server.close() for asking in self.askings.values()))
         await finish(self.log.close())
-
-
-def _recorder() -> str:
-    try:
-        return f"comfy_fsm/{version('comfy-fsm')}"
-    except PackageNotFoundError:  # run from where it lies
-        return "comfy_fsm"
 
 
 def report(ended: asyncio.Task[None]) -> None:
