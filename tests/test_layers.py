@@ -87,6 +87,7 @@ HOUSE = [
     {"comfy_fsm.testing.graphs", "comfy_fsm.testing.workflows"},
     {"comfy_fsm.testing.running"},
     {"comfy_fsm.testing.execution"},
+    {"comfy_fsm.testing.jobs"},
     {"comfy_fsm.testing.server"},
     {"comfy_fsm.testing.balancer"},
     {"comfy_fsm.testing"},

@@ -20,7 +20,7 @@ from aiohttp import (
     web,
 )
 
-from comfy_fsm.testing.publishing import MAX_BODY
+from comfy_fsm.testing.profiles import MAX_BODY
 
 COOKIE = "backend"
 OWN = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "content-length", "host"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import time
 import traceback
 import uuid
 from collections import Counter
@@ -11,7 +12,7 @@ from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
 
 from comfy_fsm.testing.faults import Faults
-from comfy_fsm.testing.graphs import Crash, Problem, Refusal, judge
+from comfy_fsm.testing.graphs import Crash, Problem, Refusal, judge, replaced
 from comfy_fsm.testing.pictures import Files
 from comfy_fsm.testing.profiles import HISTORY_LIMIT, Profile
 from comfy_fsm.testing.publishing import Publisher
@@ -78,12 +79,16 @@ class Execution:
 
     # what is asked
 
-    def submit(self, body: dict[str, object]) -> Answer:
+    def submit(self, body: dict[str, object], source: str | None = None) -> Answer:
         """Judge a posted prompt and queue it (P9, P10); raises Crash where it is answered 500."""
+        if source is not None and isinstance(body.get("extra_data", {}), dict):
+            body = {**body, "extra_data": {"comfy_usage_source": source, **(body.get("extra_data") or {})}}  # type: ignore[dict-item]
         try:
             item, node_errors = self._judged(body)
         except Refusal as refusal:
             return 400, refusal.body
+        if self.profile.refuses_known_ids and self._knows(item.prompt_id):
+            return 409, {"error": "prompt_id already exists"}
         self.put(item)
         return 200, {"prompt_id": item.prompt_id, "number": item.number, "node_errors": node_errors}
 
@@ -93,16 +98,31 @@ class Execution:
             raise Refusal("no_prompt", "No prompt provided", "No prompt provided")
         if not isinstance(graph, dict) or not all(isinstance(node, dict) for node in graph.values()):
             raise Crash("a prompt is an object of nodes")
-        own = self.profile.honours_own_ids
-        prompt_id = str(body["prompt_id"]) if own and "prompt_id" in body else str(uuid.uuid4())
-        if self.profile.has_jobs and not _is_canonical(prompt_id):
-            raise Refusal(
-                "invalid_prompt_id", "job id must be a UUID in canonical lowercase hyphenated form", prompt_id
-            )
+        own, prompt_id = self.profile.honours_own_ids, self._id_of(body)
+        graph = replaced(graph) if self.profile.replaces_nodes else graph
         targets = body.get("partial_execution_targets") if own else None
         verdict = judge(self.profile, self.state.files, graph, targets if isinstance(targets, list) else None)
-        item = Item(self._number(body), prompt_id, graph, _extra_data(body), verdict.outputs)
-        return item, verdict.node_errors
+        extra = _extra_data(body)
+        if self.profile.stamps_create_time:
+            extra["create_time"] = int(time.time() * 1000)  # whatever the client put there (P44)
+        return Item(self._number(body), prompt_id, graph, extra, verdict.outputs), verdict.node_errors
+
+    def _id_of(self, body: dict[str, object]) -> str:
+        """The one that was chosen, where it is honoured; raises Refusal for one that is not canonical (P10, P45)."""
+        strict = self.profile.demands_canonical_ids
+        if not self.profile.honours_own_ids or "prompt_id" not in body or (strict and body["prompt_id"] is None):
+            return str(uuid.uuid4())
+        given = body["prompt_id"]
+        if not strict:
+            return str(given)
+        if not is_canonical(given):
+            said = "job id must be a UUID in canonical lowercase hyphenated form"
+            raise Refusal("invalid_prompt_id", f"Invalid prompt_id: {said}", said)
+        return str(given)
+
+    def _knows(self, prompt_id: str) -> bool:
+        queued = any(item.prompt_id == prompt_id for item in (*self.state.queue, *self.state.running))
+        return queued or prompt_id in self.state.history
 
     def _number(self, body: dict[str, object]) -> float:
         given = body.get("number")
@@ -127,8 +147,16 @@ class Execution:
 
     def queue(self) -> dict[str, object]:
         """Every prompt of everybody, whole (P28), unless what waits is hidden."""
-        waiting = [] if self._faults.hide_pending else [*self.state.queue]
-        return {"queue_running": [*self.state.running], "queue_pending": waiting}
+        running, waiting = map(self.shown, self.state.running), map(self.shown, self.waiting)
+        return {"queue_running": [*running], "queue_pending": [*waiting]}
+
+    @property
+    def waiting(self) -> list[Item]:
+        return [] if self._faults.hide_pending else [*self.state.queue]
+
+    def shown(self, item: Item) -> Item:
+        """A prompt of the queue, as everybody may see it."""
+        return _without_keys(item) if self.profile.hides_keys_in_queue else item
 
     def remove(self, prompt_ids: Iterable[object] | None = None) -> None:
         """Out of the queue, all of it if none are named; the owners are told nothing but a status (P30)."""
@@ -159,29 +187,6 @@ class Execution:
         wanted = ids[start:] if most is None else ids[start : start + most]
         return {prompt_id: self.state.history[prompt_id] for prompt_id in wanted}
 
-    def job(self, prompt_id: str) -> dict[str, object] | None:
-        """The same, in the words of the jobs (P32)."""
-        for status, items in (("in_progress", self.state.running), ("pending", self.state.queue)):
-            for item in items:
-                if item.prompt_id == prompt_id:
-                    return {"id": prompt_id, "status": status, "priority": item.number, "outputs_count": 0}
-        entry = self.state.history.get(prompt_id)
-        return _job_of(prompt_id, entry) if entry is not None else None
-
-    def jobs(self) -> list[dict[str, object]]:
-        ids = [item.prompt_id for item in (*self.state.running, *self.state.queue)]
-        found = (self.job(prompt_id) for prompt_id in dict.fromkeys([*ids, *reversed(self.state.history)]))
-        return [job for job in found if job is not None]
-
-    def cancel(self, prompt_id: str) -> bool | None:
-        """Whether there was something to cancel; None of an unknown prompt (P32)."""
-        job = self.job(prompt_id)
-        if job is not None and job["status"] == "pending":
-            self.remove([prompt_id])
-        elif job is not None and job["status"] == "in_progress":
-            self.interrupt(prompt_id)
-        return None if job is None else job["status"] in ("pending", "in_progress")
-
     # what runs
 
     async def keep(self, job: Coroutine[object, object, None]) -> None:
@@ -203,11 +208,13 @@ class Execution:
             item = heapq.heappop(self.state.queue)
             self.state.running.append(item)
             self._tell_status()
+            self._scan("paused")
             self.state.runs[item.prompt_id] += 1
             told = not self._faults.spend("lose_end")
             ended = await Running(self.house, item, told).play()
             await asyncio.sleep(self._faults.history_seconds)  # a stated end comes before its entry (P21)
             self._write(item, ended)
+            self._scan("started", "completed")
             self.state.running.remove(item)
             self._tell_status()
             if told and item.client_id is not None:
@@ -219,7 +226,7 @@ class Execution:
         if self.history_limit is not None and len(history) > self.history_limit:
             del history[next(iter(history))]
         if self.profile.hides_keys:
-            item = item._replace(extra_data={k: v for k, v in item.extra_data.items() if k not in KEYS})
+            item = _without_keys(item)
         entry: Entry = {"prompt": [*item], "outputs": ended.outputs}
         if self.profile.history_has_status:
             entry["status"] = self._status(ended)
@@ -233,8 +240,25 @@ class Execution:
         good = ended.success or self.profile.writes_success_for_all or self._faults.spend("stale_status")
         return {"status_str": "success" if good else "error", "completed": good, "messages": ended.messages}
 
+    def _scan(self, *stages: str) -> None:
+        """Files are looked through where assets are on, and every window is told, of no prompt (P54)."""
+        for stage in stages if self.profile.has_assets and self.profile.assets_are_on else ():
+            self._publisher.tell(f"assets.seed.{stage}", {}, None)
+
     def _tell_status(self) -> None:
         self._publisher.tell("status", {"status": self.remaining()}, None)
+
+
+def is_canonical(prompt_id: object) -> bool:
+    """A UUID as Python writes it: lower case, with hyphens (P45)."""
+    try:
+        return isinstance(prompt_id, str) and str(uuid.UUID(prompt_id)) == prompt_id
+    except ValueError:
+        return False
+
+
+def _without_keys(item: Item) -> Item:
+    return item._replace(extra_data={name: value for name, value in item.extra_data.items() if name not in KEYS})
 
 
 def _extra_data(body: dict[str, object]) -> dict[str, object]:
@@ -242,21 +266,3 @@ def _extra_data(body: dict[str, object]) -> dict[str, object]:
     if not isinstance(given, dict):
         raise Crash("extra_data is an object")
     return {**given, "client_id": body["client_id"]} if "client_id" in body else {**given}
-
-
-def _is_canonical(prompt_id: str) -> bool:
-    try:
-        return str(uuid.UUID(prompt_id)) == prompt_id
-    except ValueError:
-        return False
-
-
-def _job_of(prompt_id: str, entry: Entry) -> dict[str, object]:
-    """An entry, judged as those servers do: by `status_str`, and an interrupt by its message."""
-    status = entry.get("status")
-    messages = status["messages"] if isinstance(status, dict) else []
-    told = dict(messages)
-    failed = isinstance(status, dict) and status["status_str"] == "error"
-    outcome = "cancelled" if failed and "execution_interrupted" in told else "failed" if failed else "completed"
-    job = {"id": prompt_id, "status": outcome, "outputs": entry["outputs"], "execution_status": status}
-    return job | ({"execution_error": told["execution_error"]} if "execution_error" in told else {})

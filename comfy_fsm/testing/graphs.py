@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from graphlib import CycleError, TopologicalSorter
 from typing import NamedTuple
 
-from comfy_fsm.testing.nodes import CLASSES, Graph, Input
+from comfy_fsm.testing.nodes import CLASSES, REPLACED, Graph, Input
 from comfy_fsm.testing.pictures import Files
 from comfy_fsm.testing.profiles import Profile
 
@@ -66,12 +67,47 @@ def judge(profile: Profile, files: Files, graph: Graph, targets: Iterable[str] |
             if not profile.unknown_class_is_400:
                 raise Crash(f"KeyError: {name!r}")
             lacks = f"node {name} does not exist." if name else "a node is missing the class_type property."
-            raise Refusal("invalid_prompt", f"Cannot execute because {lacks}", f"Node ID '#{node_id}'", empty)
+            kind = "missing_node_type" if profile.names_missing_nodes else "invalid_prompt"
+            raise Refusal(kind, f"Cannot execute because {lacks}", f"Node ID '#{node_id}'", empty)
     outputs = [node_id for node_id in graph if CLASSES[class_of(graph, node_id)].is_output]
     wanted = outputs if targets is None else [node_id for node_id in outputs if node_id in set(targets)]
     if not wanted:
         raise Refusal("prompt_no_outputs", "Prompt has no outputs", "", empty)
+    _refuse_cycles(profile, graph, wanted, empty)
     return _judge_outputs(_Check(files, graph), wanted)
+
+
+def _refuse_cycles(profile: Profile, graph: Graph, wanted: Iterable[str], empty: object) -> None:
+    """A node that needs itself can never run (P46)."""
+    needs = {node_id: {source for source in sources(graph, node_id) if source in graph} for node_id in graph}
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as error:
+        cycle = [*dict.fromkeys(error.args[1])]
+        if set(wanted).isdisjoint(cycle) and not any(_leads_to(needs, output, cycle) for output in wanted):
+            return
+        told = _problem("dependency_cycle", "Dependency cycle detected", " -> ".join(cycle), "", Input("*"))
+        node: Problem = {"errors": [told], "dependent_outputs": [*wanted], "class_type": class_of(graph, cycle[0])}
+        errors = {cycle[0]: node} if profile.names_cycles else empty
+        raise Refusal("prompt_outputs_failed_validation", "Prompt outputs failed validation", "", errors) from None
+
+
+def _leads_to(needs: dict[str, set[str]], node_id: str, wanted: Iterable[str]) -> bool:
+    seen, waiting = set[str](), [node_id]
+    while waiting:
+        node_id = waiting.pop()
+        if node_id not in seen:
+            seen.add(node_id)
+            waiting += needs[node_id]
+    return not seen.isdisjoint(wanted)
+
+
+def replaced(graph: Graph) -> Graph:
+    """With the classes that took the place of those that are gone (P48)."""
+    gone = {node_id: REPLACED.get(str(node.get("class_type"))) for node_id, node in graph.items()}
+    return {
+        node_id: node | ({"class_type": name} if (name := gone[node_id]) else {}) for node_id, node in graph.items()
+    }
 
 
 def _judge_outputs(check: _Check, wanted: list[str]) -> Verdict:

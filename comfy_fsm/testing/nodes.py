@@ -80,6 +80,8 @@ class NodeClass(NamedTuple):
     inputs: dict[str, Input] = {}  # noqa: RUF012 (nobody writes into it)
     is_output: bool = False
     is_async: bool = False
+    is_intermediate: bool = False
+    """Where it was not run, it is shown again from the cache, at the very end (P50)."""
 
 
 def number(stage: Stage, name: str, default: float = 0.0) -> float:
@@ -170,6 +172,10 @@ async def _save_to_socket(stage: Stage) -> Given:
     return Given()
 
 
+async def _show_and_pass(stage: Stage) -> Given:
+    return Given((image(stage),), {"text": ["seen"]})
+
+
 async def _nothing(stage: Stage) -> Given:
     return Given()
 
@@ -223,6 +229,13 @@ async def _expand(stage: Stage) -> Given:
         for name, link in zip(names, links[:-1], strict=True)
     }
     return Given(expansion=chain)
+
+
+async def _cycle(stage: Stage) -> Given:
+    """Nodes that wait for each other: a cycle that nobody saw when the graph was posted (P40)."""
+    one, two = (f"{stage.node_id}.0.0.{n}" for n in (1, 2))
+    nodes = ((one, two), (two, one))
+    return Given(expansion={name: {"class_type": "ImageInvert", "inputs": {"image": [of, 0]}} for name, of in nodes})
 
 
 async def _big_frame(stage: Stage) -> Given:
@@ -309,8 +322,10 @@ CLASSES: dict[str, NodeClass] = {
     "FakeAsync": NodeClass(_progress, ("IMAGE",), _STEPS, is_async=True),
     "FakeBigFrame": NodeClass(_big_frame, ("IMAGE",), {"bytes": Input("INT", 0), **_MAYBE}),
     "FakeBlock": NodeClass(_block, ("IMAGE",), {"message": Input("*", required=False), **_MAYBE}),
+    "FakeCycle": NodeClass(_cycle, ("IMAGE",), _MAYBE),
     "FakeExpand": NodeClass(_expand, ("IMAGE",), {"count": Input("INT", 1, required=False), **_STEPS}),
     "FakeFail": NodeClass(_fail, ("IMAGE",), {"message": Input("STRING", required=False), **_STEPS}),
+    "FakeIntermediate": NodeClass(_show_and_pass, ("IMAGE",), _MAYBE, is_intermediate=True),
     "FakeNamed": NodeClass(_named, (), {"filename": Input("STRING"), **_MAYBE}, is_output=True),
     "FakeNothing": NodeClass(_nothing, (), _ANY, is_output=True),
     "FakeProgress": NodeClass(_progress, ("IMAGE",), _STEPS),
@@ -318,6 +333,9 @@ CLASSES: dict[str, NodeClass] = {
     "FakeSleep": NodeClass(_sleep, ("IMAGE",), {"seconds": Input("FLOAT", 0), **_MAYBE}),
     "FakeText": NodeClass(_show_text, (), {"text": Input("STRING"), **_ANY}, is_output=True),
 }
+
+REPLACED = {"FakeRetired": "FakeNothing"}
+"""Classes that are not installed, and those that took their place (P48)."""
 
 
 def info(name: str) -> dict[str, object]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import struct
+import uuid
 import zlib
 from typing import NamedTuple
 
@@ -68,6 +70,7 @@ class Files:
 
     def __init__(self) -> None:
         self.contents: dict[Place, bytes] = {}
+        self.assets: dict[str, Place] = {}
         self._counts: dict[tuple[str, str, str], int] = {}
 
     def read(self, place: Place) -> bytes | None:
@@ -87,6 +90,34 @@ class Files:
         self.contents[place] = content
         return dict(place._asdict())
 
+    def asset(self, shown: dict[str, object]) -> str:
+        """The id of the asset that a file is: the same for as long as the server remembers (P53)."""
+        place = Place(*(str(shown.get(name, "")) for name in Place._fields))
+        known = next((name for name, other in self.assets.items() if other == place), None) or str(uuid.uuid4())
+        self.assets[known] = place
+        return known
+
+    def with_assets(self, shown: dict[str, object], previews: bool) -> dict[str, object]:
+        """What a node shows, each file of it with the id of its asset (P53)."""
+        told: dict[str, object] = {}
+        for kind, items in shown.items():
+            listed = items if isinstance(items, list) else []
+            named = [self._named(item, previews) if isinstance(item, dict) else item for item in listed]
+            told[kind] = named if isinstance(items, list) else items
+        return told
+
+    def _named(self, item: dict[str, object], previews: bool) -> dict[str, object]:
+        more = {"preview_id": str(uuid.uuid4())} if previews else {}
+        return {**item, "id": self.asset(item), **more}
+
+    def listed_assets(self) -> list[dict[str, object]]:
+        return [{"id": name, "name": place.filename} for name, place in self.assets.items()]
+
+    def by_hash(self, name: str) -> bytes | None:
+        """What `blake3:…` names; a digest of another kind does here, since nobody but us computes it."""
+        digest = name.removeprefix("blake3:")
+        return next((content for content in self.contents.values() if digest_of(content) == digest), None)
+
     def upload(self, place: Place, content: bytes, overwrite: bool) -> Place:
         """Put it there; beside another content, unless it may be overwritten, under a name with a number."""
         stem, dot, suffix = place.filename.rpartition(".") if "." in place.filename else (place.filename, "", "")
@@ -96,6 +127,10 @@ class Files:
             free = place._replace(filename=f"{stem} ({number}){dot}{suffix}")
         self.contents[free] = content
         return free
+
+
+def digest_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def is_inside(place: Place) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple, get_type_hints
 from urllib.parse import urlsplit
@@ -38,7 +39,35 @@ class Profile:
     hides_keys: Annotated[bool, Since("0.3.45")]  # in the history, not in the queue
     interrupts_by_id: Annotated[bool, Since("0.3.57")]  # before, an interrupt hits whatever runs (P31)
     progress_state_is_private: Annotated[bool, Since("0.3.58")]  # before, everybody hears it
-    has_jobs: Annotated[bool, Since("jobs")]  # and demands canonical ids (P32)
+    cycles_succeed: Annotated[bool, Since("0.3.64")]  # that appear in mid-run: to the record, a success (P40)
+    hides_keys_in_queue: Annotated[bool, Since("0.3.68")]  # of partner services
+    records_what_was_told: Annotated[bool, Since("0.3.68")]  # in this prompt; before, whatever the cache had (P51)
+    omits_cached_outputs: Annotated[bool, Since("0.3.68", until="0.28.0")]  # of a prompt without `client_id` (P51)
+    stamps_create_time: Annotated[bool, Since("0.3.69")]  # into `extra_data` (P44)
+    has_jobs: Annotated[bool, Since("0.6.0")]  # to be listed and read (P36)
+    cancelled_jobs: Annotated[bool, Since("0.9.0")]  # before, an interrupted job is `failed` (P37)
+    names_missing_nodes: Annotated[bool, Since("0.12.0")]  # `missing_node_type`; before, `invalid_prompt` (P46)
+    replaces_nodes: Annotated[bool, Since("0.14.0")]  # of classes that are gone, before validation (P48)
+    previews_texts: Annotated[bool, Since("0.16.0")]  # in jobs
+    has_assets: Annotated[bool, Since("0.17.0")]  # routes, a flag, and where they are on, frames (P53, P54)
+    finds_by_hash: Annotated[bool, Since("0.18.0")]  # in `/view`, and uploads tell their asset
+    refuses_cross_sites: Annotated[bool, Since("0.19.0")]  # by `Sec-Fetch-Site` (P47)
+    shows_intermediates: Annotated[bool, Since("0.19.0")]  # kept back to the end (P50)
+    names_cycles: Annotated[bool, Since("0.20.0")]  # of a posted graph, in `node_errors` (P46)
+    demands_canonical_ids: Annotated[bool, Since("0.25.0")]  # and null is absent; before, it is the id "None" (P45)
+    tells_asset_ids: Annotated[bool, Since("0.25.0")]  # of outputs, where assets are on (P53)
+    passes_usage_source: Annotated[bool, Since("0.25.0")]  # and tells where it is deployed
+    cancels_jobs: Annotated[bool, Since("0.26.0")]  # before, 405 (P42, P43)
+    forbids_sniffing: Annotated[bool, Since("0.28.0")]  # of what `/view` gives
+    tags_model_types: Annotated[bool, Since("0.28.0")]  # a flag
+    previews_media_first: Annotated[bool, Since("0.30.0")]  # in jobs
+    counts_previewable: Annotated[bool, Since("0.32.0")]  # in jobs
+    # what was only read in files newer than 0.33.0, not seen to run: a switch for each
+    assets_are_on: Annotated[bool, Since("latest")]  # unless turned off; before, unless turned on (P53)
+    tells_activity: Annotated[bool, Since("latest")]  # of nodes, in `progress_state` (P56)
+    shows_waiting_workflows: Annotated[bool, Since("latest")]  # in the job of a prompt that waits or runs (P57)
+    tells_preview_ids: Annotated[bool, Since("latest")]  # of outputs, where assets are on (P53)
+    refuses_known_ids: Annotated[bool, Since("never")]  # 409; in a branch alone (P58)
 
 
 _ROWS: dict[str, Since] = {
@@ -46,35 +75,38 @@ _ROWS: dict[str, Since] = {
     for name, hint in get_type_hints(Profile, include_extras=True).items()
     if hasattr(hint, "__metadata__")
 }
+_UNNUMBERED = ("latest", "never")
 HISTORY_LIMIT = 10_000
+MAX_BODY = 100 * 1024 * 1024
 
 
 def profile_of(version: str) -> Profile:
-    """What a server of this version does, whether or not it was recorded: `0.3.58`, `2024-06-30`, `jobs`."""
+    """What a server of this version does, whether or not it was recorded: `0.3.58`, `2024-06-30`, `latest`."""
     age = _age(version)
     rows = {name: _age(row.version) <= age < _age(row.until) for name, row in _ROWS.items()}
     return Profile(version=version, **rows)
 
 
 def _age(version: str) -> tuple[int, ...]:
-    """To compare by: dates came before all numbers, and the jobs after."""
-    if version in ("jobs", "never"):
-        return (2, ("jobs", "never").index(version))
+    """To compare by: dates came before all numbers, and what has none yet comes after."""
+    if version in _UNNUMBERED:
+        return (2, _UNNUMBERED.index(version))
     if re.fullmatch(r"\d{4}-\d\d(-\d\d)?", version):
         return (0, *map(int, version.split("-")))
     if re.fullmatch(r"\d+\.\d+\.\d+", version):
         return (1, *map(int, version.split(".")))
     raise ValueError(
         f"{version!r} is no version of ComfyUI, so nothing is known of it; "
-        "write '0.3.64', a day such as '2024-08-17', or 'jobs'"
+        "write '0.3.64', a day such as '2024-08-17', or 'latest'"
     )
 
 
-NEWEST = "0.3.64"  # of those that were recorded
+NEWEST = "0.3.64"  # before the jobs: what a fake is if nothing else is said
 PROFILES: dict[str, Profile] = {
     version: profile_of(version)
     for version in (
-        "2023-10-14", "2024-01", "2024-08-17", "0.3.10", "0.3.44", "0.3.50", "0.3.57", NEWEST, "jobs",
+        "2023-10-14", "2024-01", "2024-08-17", "0.3.10", "0.3.44", "0.3.50", "0.3.57", NEWEST,
+        "0.6.0", "0.8.2", "0.9.0", "0.18.1", "0.24.0", "0.26.0", "0.33.0", "latest",
     )
 }  # fmt: skip
 
@@ -86,9 +118,29 @@ def is_foreign(origin: str, host: str) -> bool:
     return bool(page.netloc) and (page.hostname != own.hostname or (None not in ports and len(ports) > 1))
 
 
+def refuses(profile: Profile, headers: Mapping[str, str], host: str) -> bool:
+    """Whether a browser asks on behalf of another site (P35, P47); no other client says whence it comes."""
+    crosses = profile.refuses_cross_sites and headers.get("Sec-Fetch-Site") == "cross-site"
+    return crosses or (profile.refuses_origins and is_foreign(headers.get("Origin", ""), host))
+
+
 def system_stats(profile: Profile) -> dict[str, object]:
     """What a server of this version says of itself."""
     version = {"comfyui_version": profile.version} if profile.tells_its_version else {}
+    deployed = {"deploy_environment": "local-git"} if profile.passes_usage_source else {}
     device = {"name": "fake", "type": "cpu", "index": None, "vram_total": 1 << 33, "vram_free": 1 << 33}
-    system = {"os": os.name, **version, "python_version": sys.version, "pytorch_version": "none", "argv": []}
+    about = {"os": os.name, "python_version": sys.version, "pytorch_version": "none", "argv": []}
+    system = {**about, **version, **deployed}
     return {"system": system, "devices": [device]}
+
+
+def features(profile: Profile) -> dict[str, object]:
+    """What it says that it can, over HTTP and to a first frame that asks (P7). Nothing of it tells of jobs (P43)."""
+    flags: dict[str, object] = {"supports_preview_metadata": True, "max_upload_size": MAX_BODY}
+    if profile.replaces_nodes:
+        flags["node_replacements"] = True
+    if profile.has_assets:
+        flags["assets"] = profile.assets_are_on
+    if profile.tags_model_types:
+        flags["supports_model_type_tags"] = True
+    return flags

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket as sockets
 import struct
 from collections import deque
 from collections.abc import Mapping
@@ -13,8 +14,7 @@ from typing import NamedTuple, Protocol
 from comfy_fsm.testing.faults import Faults
 
 JPEG_FORMAT, PNG_FORMAT = 1, 2
-MAX_BODY = 100 * 1024 * 1024
-FLAGS: dict[str, object] = {"supports_preview_metadata": True, "max_upload_size": MAX_BODY}
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: no farewell, neither of the WebSocket nor of TCP
 
 
 class Socket(Protocol):
@@ -25,6 +25,34 @@ class Socket(Protocol):
     async def send_bytes(self, data: bytes) -> None: ...
 
     def abort(self) -> None: ...
+
+
+class Writable(Protocol):
+    """What a connection does for a socket."""
+
+    async def send_str(self, data: str) -> None: ...
+
+    async def send_bytes(self, data: bytes) -> None: ...
+
+
+class Pipe:
+    """A socket as the publisher wants it."""
+
+    def __init__(self, ws: Writable, transport: asyncio.BaseTransport | None) -> None:
+        self.send_str = ws.send_str
+        self.send_bytes = ws.send_bytes
+        self._transport = transport
+
+    def abort(self) -> None:
+        reset(self._transport)
+
+
+def reset(transport: asyncio.BaseTransport | None) -> None:
+    """End a connection as a crash does."""
+    if isinstance(transport, asyncio.Transport):
+        with suppress(OSError):
+            transport.get_extra_info("socket").setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, RESET)
+        transport.abort()
 
 
 class Frame(NamedTuple):

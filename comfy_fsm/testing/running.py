@@ -18,6 +18,7 @@ from comfy_fsm.testing.profiles import Profile
 from comfy_fsm.testing.publishing import Publisher
 
 TRACEBACK = ['  File "execution.py", line 1, in execute\n', '  File "nodes.py", line 1, in play\n']
+CYCLE = "graph.DependencyCycleError"
 STANDING = 0.005  # seconds between two looks whether a dead worker was brought back
 
 
@@ -101,6 +102,7 @@ class Running:
         self._states: dict[str, dict[str, object]] = {}  # of the nodes that have begun (P16)
         self._executed: list[str] = []
         self._messages: list[tuple[str, dict[str, object]]] = []
+        self._shown: dict[str, None] = {}  # nodes that ran, or whose outputs were told again
         self._current = ""
 
     async def play(self) -> Ended:
@@ -124,11 +126,13 @@ class Running:
             while self._waiting:
                 await self._turn(await self._next())
             success = True
+            self._show_intermediates(cached)
             if self.house.profile.states_success:
                 self._say("execution_success", {}, ends=True)
         except Interrupted:
             self._say("execution_interrupted", self._where(), broadcast=True, ends=True)
         except NodeFailed as failure:
+            success = failure.kind == CYCLE and self.house.profile.cycles_succeed  # nobody says otherwise (P40)
             self._say("execution_error", self._where() | self._why(failure), ends=True)
         finally:
             self._stop()
@@ -143,8 +147,9 @@ class Running:
         return Ended(False, self._messages, {}, {})
 
     def _ended(self, success: bool) -> Ended:
-        """Outputs are what is known of the graph's nodes, run or cached, however it ended."""
-        known = {node_id: self.house.cache.get(self._signatures[node_id]) for node_id in self.graph}
+        """Outputs are what is known of the graph's nodes, or of those that ran or were told (P51), however it ended."""
+        nodes = self._shown if self.house.profile.records_what_was_told else self.graph
+        known = {node_id: self.house.cache.get(self._signatures[node_id]) for node_id in nodes}
         shown = {node_id: kept.shown for node_id, kept in known.items() if kept and kept.shown}
         meta = {
             node_id: {
@@ -179,8 +184,9 @@ class Running:
         """A node that lacks nothing: best an output or an async one, then what an output waits for."""
         while not (ready := [node_id for node_id in self._waiting if self._is_ready(node_id)]):
             if not self._under_way:
-                self._current = next(iter(self._waiting))
-                raise NodeFailed("Dependency cycle detected", "graph.DependencyCycleError")
+                inner = [node_id for node_id in self._waiting if node_id in self._parents]  # they are to blame
+                self._current = next(iter(inner or self._waiting))
+                raise NodeFailed("Dependency cycle detected", CYCLE)
             await asyncio.wait(self._under_way.values(), return_when=asyncio.FIRST_COMPLETED)
         return min(ready, key=self._distance)
 
@@ -215,11 +221,24 @@ class Running:
 
     def _show_again(self, node_id: str) -> None:
         """It was run before, maybe by its twin in this very prompt (P14)."""
+        self._remember_shown(node_id)
         if self.house.profile.expands:
             kept = self.house.cache[self._signatures[node_id]]
             self._tell("executed", self._named(node_id) | {"output": kept.shown})
             self.move(node_id, "finished")
         self._release(node_id)
+
+    def _remember_shown(self, node_id: str) -> None:
+        """For some versions, what is told to nobody was not told (P51)."""
+        if self.item.client_id is not None or not self.house.profile.omits_cached_outputs:
+            self._shown.setdefault(node_id)
+
+    def _show_intermediates(self, cached: list[str]) -> None:
+        for node_id in cached if self.house.profile.shows_intermediates else ():
+            if CLASSES[class_of(self.graph, node_id)].is_intermediate and node_id not in self._executed:
+                self._remember_shown(node_id)
+                kept = self.house.cache[self._signatures[node_id]]
+                self._tell("executed", self._named(node_id) | {"output": kept.shown})
 
     async def _begin(self, node_id: str) -> None:
         self.move(node_id, "running", 0.0, 1.0)
@@ -247,6 +266,9 @@ class Running:
         return inputs
 
     def _take(self, node_id: str, given: Given) -> None:
+        profile = self.house.profile
+        if given.shown and profile.assets_are_on and profile.tells_asset_ids:
+            given = given._replace(shown=self.house.files.with_assets(given.shown, profile.tells_preview_ids))
         if given.shown:
             self._tell("executed", self._named(node_id) | {"output": given.shown})
         if given.expansion:
@@ -264,6 +286,7 @@ class Running:
             raise ValueError(f"node {node_id} declares {len(gives)} outputs, and gave {len(given.values)}")
         self.house.cache[self._signatures[node_id]] = Kept(given.values, given.shown)
         self._executed.append(node_id)
+        self._shown.setdefault(node_id)
         self.move(node_id, "finished")
         self._release(node_id)
 
@@ -300,7 +323,8 @@ class Running:
             return
         old = self._states.get(node_id, {"max": 1})
         ceiling: object = old["max"] if most is None else most
-        self._states[node_id] = {
+        busy = {"activity": "loading"} if profile.tells_activity and state == "running" and not value else {}
+        self._states[node_id] = busy | {
             "value": ceiling if value is None else value, "max": ceiling, "state": state, "node_id": node_id,
             "prompt_id": self.item.prompt_id, "display_node_id": self.root(node_id),
             "parent_node_id": self._parents.get(node_id), "real_node_id": self.root(node_id),

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import mimetypes
-import socket as sockets
-import struct
 import uuid
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
@@ -16,20 +14,21 @@ from typing import Self
 import msgspec
 from aiohttp import WSMsgType, web
 
-from comfy_fsm.testing.execution import Execution, State
+from comfy_fsm.testing.execution import Answer, Execution, State
 from comfy_fsm.testing.faults import Faults, route_of, seconds_at
 from comfy_fsm.testing.graphs import Crash
+from comfy_fsm.testing.jobs import Jobs
 from comfy_fsm.testing.nodes import CLASSES, info
 from comfy_fsm.testing.pictures import Place, is_inside
-from comfy_fsm.testing.profiles import NEWEST, Profile, is_foreign, profile_of, system_stats
-from comfy_fsm.testing.publishing import FLAGS, MAX_BODY, Publisher, flags_in
+from comfy_fsm.testing.profiles import MAX_BODY, NEWEST, Profile, features, profile_of, refuses, system_stats
+from comfy_fsm.testing.publishing import Pipe, Publisher, flags_in, reset
 from comfy_fsm.testing.workflows import sleeping
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 HOST = "127.0.0.1"
 REMEMBERED = 10_000  # requests that `requests` holds
+NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}
 PAGE = "<!doctype html><title>Please sign in</title><h1>Please sign in</h1>"
-RESET = struct.pack("ii", 1, 0)  # SO_LINGER: no farewell, neither of the WebSocket nor of TCP
 
 
 class FakeComfy:
@@ -95,6 +94,7 @@ class FakeComfy:
     async def start(self) -> None:
         self.publisher = Publisher(self.faults)
         self.execution = Execution(self.profile, self.faults, self.publisher, self.state, self._step_seconds)
+        self.jobs = Jobs(self.execution)
         app = web.Application(middlewares=[self._remembered, self._hurdles], client_max_size=MAX_BODY)
         app.add_routes(self._routes())
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
@@ -116,7 +116,7 @@ class FakeComfy:
         for site in [*runner.sites]:
             await site.stop()
         for connection in runner.server.connections if runner.server else ():
-            _reset(connection.transport)
+            reset(connection.transport)
         await runner.cleanup()
         await asyncio.gather(*jobs, return_exceptions=True)
 
@@ -155,7 +155,7 @@ class FakeComfy:
         if request.path.startswith("/fake/"):
             return await handler(request)
         self.requests.append((request.method, request.path))
-        if self.profile.refuses_origins and is_foreign(request.headers.get("Origin", ""), request.host):
+        if refuses(self.profile, request.headers, request.host):
             return web.Response(status=403)
         faults, route = self.faults, route_of(request.method, request.path)
         if faults.token is not None and request.headers.get("Authorization") != f"Bearer {faults.token}":
@@ -201,15 +201,15 @@ class FakeComfy:
             ("GET", "/object_info/{name}", self._object_info),
         ]
         if self.profile.honours_own_ids:
-            table.append(("GET", "/features", _saying(lambda: FLAGS)))
+            table.append(("GET", "/features", _saying(lambda: features(self.profile))))
         prefixes = ("", "/api") if self.profile.api_prefix else ("",)
         routes = [web.route(method, prefix + path, handler) for prefix in prefixes for method, path, handler in table]
+        cancels = ((self._cancel_job, "/api/jobs/{prompt_id}/cancel"), (self._cancel_jobs, "/api/jobs/cancel"))
+        routes += [web.post(path, one if self.profile.cancels_jobs else _not_allowed) for one, path in cancels]
         if self.profile.has_jobs:
-            routes += [
-                web.get("/api/jobs", self._get_jobs),
-                web.get("/api/jobs/{prompt_id}", self._get_job),
-                web.post("/api/jobs/{prompt_id}/cancel", self._cancel_job),
-            ]
+            routes += [web.get("/api/jobs", self._get_jobs), web.get("/api/jobs/{prompt_id}", self._get_job)]
+        if self.profile.has_assets:
+            routes += [web.get("/api/assets", self._get_assets), web.get("/api/assets/{id}/content", self._get_asset)]
         if self._control:
             routes += [web.get("/fake/state", self._tell_state), web.post("/fake/faults", self._turn_knobs)]
         return routes
@@ -220,7 +220,8 @@ class FakeComfy:
             return _hang_up(request)
         if faults.spend("post_500"):
             raise Crash("as asked")
-        status, answer = self.execution.submit(body)
+        source = request.headers.get("Comfy-Usage-Source")
+        status, answer = self.execution.submit(body, source if self.profile.passes_usage_source else None)
         if faults.spend("swallow_post"):
             return _hang_up(request)
         if faults.spend("post_500_queued"):
@@ -261,42 +262,52 @@ class FakeComfy:
         place = Place(query.get("filename", ""), query.get("subfolder", ""), query.get("type", "output"))
         if not is_inside(place):
             return web.Response(status=400)
-        found = self.state.files.read(place)
-        if found is None:
+        by_hash = place.filename.startswith("blake3:") and self.profile.finds_by_hash and self.profile.assets_are_on
+        if (found := self.state.files.by_hash(place.filename) if by_hash else self.state.files.read(place)) is None:
             return web.Response(status=404)
         kind = mimetypes.guess_type(place.filename)[0] or "application/octet-stream"
-        return web.Response(body=found, content_type=kind)
+        return web.Response(body=found, content_type=kind, headers=NO_SNIFFING if self.profile.forbids_sniffing else {})
 
     async def _upload(self, request: web.Request) -> web.StreamResponse:
         form = await request.post()
-        image, told = form.get("image"), {name: str(value) for name, value in form.items()}
+        image, asked = form.get("image"), {name: str(value) for name, value in form.items()}
         if not isinstance(image, web.FileField):
             return web.Response(status=400)
-        place = Place(image.filename, told.get("subfolder", ""), told.get("type", "input"))
+        place = Place(image.filename, asked.get("subfolder", ""), asked.get("type", "input"))
         if not place.filename or not is_inside(place):
             return web.Response(status=400)
         with image.file as content:
-            put = self.state.files.upload(place, content.read(), told.get("overwrite") in ("true", "1"))
-        return web.json_response({"name": put.filename, "subfolder": put.subfolder, "type": put.type})
+            put = self.state.files.upload(place, content.read(), asked.get("overwrite") in ("true", "1"))
+        told: dict[str, object] = {"subfolder": put.subfolder, "type": put.type}
+        if self.profile.finds_by_hash and self.profile.assets_are_on:
+            told["asset"] = {"id": self.state.files.asset({"filename": put.filename, **told})}
+        return web.json_response({"name": put.filename, **told})
 
     async def _object_info(self, request: web.Request) -> web.StreamResponse:
         names = [request.match_info["name"]] if "name" in request.match_info else [*CLASSES]
         return web.json_response({name: info(name) for name in names if name in CLASSES})
 
     async def _get_jobs(self, request: web.Request) -> web.StreamResponse:
-        found, most = self.execution.jobs(), request.query.get("limit")
-        shown = found if most is None else found[: int(most)]
-        told = {"offset": 0, "limit": most and int(most), "total": len(found), "has_more": len(shown) < len(found)}
-        return web.json_response({"jobs": shown, "pagination": told})
+        return _answer(self.jobs.page(request.query))
 
     async def _get_job(self, request: web.Request) -> web.StreamResponse:
-        job = self.execution.job(request.match_info["prompt_id"])
-        return web.json_response({"error": "Job not found"} if job is None else job, status=404 if job is None else 200)
+        return _answer(self.jobs.one(request.match_info["prompt_id"]))
 
     async def _cancel_job(self, request: web.Request) -> web.StreamResponse:
-        cancelled = self.execution.cancel(request.match_info["prompt_id"])
-        told = {"error": "Job not found"} if cancelled is None else {"cancelled": cancelled}
-        return web.json_response(told, status=404 if cancelled is None else 200)
+        return _answer(self.jobs.cancel(request.match_info["prompt_id"]))
+
+    async def _cancel_jobs(self, request: web.Request) -> web.StreamResponse:
+        return _answer(self.jobs.cancel_many(await request.json()))
+
+    async def _get_assets(self, _: web.Request) -> web.StreamResponse:
+        if not self.profile.assets_are_on:
+            return _answer((503, {"error": {"code": "SERVICE_DISABLED", "message": "Assets are off", "details": {}}}))
+        return _answer((200, {"assets": self.state.files.listed_assets()}))
+
+    async def _get_asset(self, request: web.Request) -> web.StreamResponse:
+        place = self.state.files.assets.get(request.match_info["id"])
+        found = self.state.files.read(place) if place is not None and self.profile.assets_are_on else None
+        return web.Response(status=404) if found is None else web.Response(body=found)
 
     async def _tell_state(self, _: web.Request) -> web.StreamResponse:
         told = {"runs": self.runs, "posts": self.posts, "sockets": self.sockets, "requests": [*self.requests]}
@@ -349,20 +360,18 @@ class FakeComfy:
             flags = flags_in(message.data) if first and message.type is WSMsgType.TEXT else None
             if self.profile.honours_own_ids and flags is not None:
                 self.publisher.flags[sid] = flags
-                await self.publisher.say("feature_flags", FLAGS, sid)
+                await self.publisher.say("feature_flags", features(self.profile), sid)
             first = False
 
 
-class Pipe:
-    """A socket as the publisher wants it."""
+def _answer(answer: Answer) -> web.Response:
+    status, body = answer
+    return web.json_response(body, status=status)
 
-    def __init__(self, ws: web.WebSocketResponse, transport: asyncio.BaseTransport | None) -> None:
-        self.send_str = ws.send_str
-        self.send_bytes = ws.send_bytes
-        self._transport = transport
 
-    def abort(self) -> None:
-        _reset(self._transport)
+async def _not_allowed(_: web.Request) -> web.StreamResponse:
+    """What a POST to an unknown path is answered, since the static files take every path for a GET (P43)."""
+    raise web.HTTPMethodNotAllowed("POST", ("GET", "HEAD"))
 
 
 def _saying(tell: Callable[[], object]) -> Handler:
@@ -374,17 +383,9 @@ def _saying(tell: Callable[[], object]) -> Handler:
     return answer
 
 
-def _reset(transport: asyncio.BaseTransport | None) -> None:
-    """End a connection as a crash does."""
-    if isinstance(transport, asyncio.Transport):
-        with suppress(OSError):
-            transport.get_extra_info("socket").setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, RESET)
-        transport.abort()
-
-
 def _hang_up(request: web.Request) -> web.StreamResponse:
     """No answer, and the connection is gone (P11)."""
-    _reset(request.transport)
+    reset(request.transport)
     return web.Response()
 
 

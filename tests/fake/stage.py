@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 
 from comfy_fsm.testing import FakeComfy
+from comfy_fsm.testing.profiles import Profile
 from tests.conformance.protocol import Server, Socket
 
 Graph = dict[str, dict[str, Any]]
@@ -16,7 +17,7 @@ PATIENCE = 60.0  # seconds for what must come; only a failure waits so long
 FOR_EVER = 3600.0  # seconds of a node that no test waits for
 
 
-def play(story: Story, version: str = "0.3.64", **settings: Any) -> None:
+def play(story: Story, version: str | Profile = "0.3.64", **settings: Any) -> None:
     async def told() -> None:
         async with FakeComfy(version, **settings) as comfy, aiohttp.ClientSession() as http:
             async with asyncio.timeout(PATIENCE):

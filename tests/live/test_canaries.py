@@ -467,7 +467,7 @@ def submitting(nodes: Callable[[int], Mapping[str, Any]], **options: Any) -> Sto
     return story
 
 
-VERSIONS = ["0.3.10", "0.3.64", "jobs"]  # that make up ids of their own, keep ours, have jobs
+VERSIONS = ["0.3.10", "0.3.64", "0.33.0"]  # that make up ids of their own, keep ours, have jobs
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -33,7 +33,7 @@ from replay import Replay, replay
 from tests.live.stage import QUICK, bytes_of, codes, graph, outcome, record, until
 
 NOWHERE = "http://127.0.0.1:9"  # discard: nobody has listened there for decades
-VERSIONS = ("0.3.10", "0.3.64", "jobs")
+VERSIONS = ("0.3.10", "0.3.64", "0.33.0")
 Harm = Callable[[FakeComfy, FakeComfy, str], object]
 ENDS = {"execution_success", "executing", "executed", "progress_state", "status"}
 

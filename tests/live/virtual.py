@@ -21,8 +21,8 @@ from comfy_fsm.live.comfy import Answer, Down, Heard, NoAnswer, Refused, Up
 from comfy_fsm.testing import Faults, running
 from comfy_fsm.testing.execution import Execution, State
 from comfy_fsm.testing.graphs import Crash
-from comfy_fsm.testing.profiles import NEWEST, profile_of, system_stats
-from comfy_fsm.testing.publishing import FLAGS, Publisher
+from comfy_fsm.testing.profiles import NEWEST, features, profile_of, system_stats
+from comfy_fsm.testing.publishing import Publisher
 
 START = 1_000.0  # small, so that the least wait is more than the least difference of two floats
 
@@ -133,7 +133,7 @@ class Virtual:
             case "GET", "system_stats":
                 return system_stats(self.profile)
             case "GET", "features":
-                return FLAGS
+                return features(self.profile)
         return None
 
 
