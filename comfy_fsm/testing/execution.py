@@ -214,12 +214,12 @@ class Execution:
             ended = await Running(self.house, item, told).play()
             await asyncio.sleep(self._faults.history_seconds)  # a stated end comes before its entry (P21)
             self._write(item, ended)
-            self._scan("started", "completed")
             self.state.running.remove(item)
             self._tell_status()
             if told and item.client_id is not None:
                 null: dict[str, object] = {"node": None, "prompt_id": item.prompt_id}
                 self._publisher.tell("executing", null, item.client_id)
+            self._scan("started", "completed")
 
     def _write(self, item: Item, ended: Ended) -> None:
         history = self.state.history

@@ -75,6 +75,7 @@ _ROWS: dict[str, Since] = {
     for name, hint in get_type_hints(Profile, include_extras=True).items()
     if hasattr(hint, "__metadata__")
 }
+LATEST = "0.38.1"  # what the newest files that were read say of themselves
 _UNNUMBERED = ("latest", "never")
 HISTORY_LIMIT = 10_000
 MAX_BODY = 100 * 1024 * 1024
@@ -126,7 +127,8 @@ def refuses(profile: Profile, headers: Mapping[str, str], host: str) -> bool:
 
 def system_stats(profile: Profile) -> dict[str, object]:
     """What a server of this version says of itself."""
-    version = {"comfyui_version": profile.version} if profile.tells_its_version else {}
+    number = LATEST if profile.version == "latest" else profile.version
+    version = {"comfyui_version": number} if profile.tells_its_version else {}
     deployed = {"deploy_environment": "local-git"} if profile.passes_usage_source else {}
     device = {"name": "fake", "type": "cpu", "index": None, "vram_total": 1 << 33, "vram_free": 1 << 33}
     about = {"os": os.name, "python_version": sys.version, "pytorch_version": "none", "argv": []}

@@ -26,13 +26,14 @@ themselves, without our client between.
 |---|---|
 | yes | it did as the sentence says |
 | **no** | it did not |
-| – | not played: the sentence is about newer servers, or this one lacks what it needs (the model, a second server) |
+| – | not played: it is about newer or older servers, or this one lacks what it needs (the model, a second server) |
 
 {scenarios}
 
 Not played, since built-in nodes or one healthy server cannot show them: a client that stops reading (P6), a server that
-is killed or restarted (P8, P27), expansion (P17), blocked outputs (P19), a stale status (P24), proxies (P33), a dead
-worker (P34).
+is killed or restarted (P8, P27), expansion (P17), blocked outputs (P19), a stale status (P24, P40), proxies (P33), a
+dead worker (P34), replaced classes (P48), intermediate outputs (P50), assets (P53, P54). `latest` is what was read in
+files newer than 0.33.0: no such server was run, so that column shows only that the fake does as its table says.
 
 ## Again
 

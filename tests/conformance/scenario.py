@@ -16,6 +16,7 @@ class Scenario(NamedTuple):
     play: Play
     facts: tuple[str, ...]
     since: str
+    until: str = ""
 
     def __str__(self) -> str:
         return self.play.__name__
@@ -26,12 +27,12 @@ class Scenario(NamedTuple):
         return words[0].upper() + words[1:]
 
     def holds(self, version: str) -> bool:
-        return age(version) >= age(self.since)
+        return age(version) >= age(self.since) and not (self.until and age(version) >= age(self.until))
 
 
-def scenario(*facts: str, since: str = "") -> Callable[[Play], Scenario]:
-    """Makes a scenario of a function; `since` is the first version for which it holds, by default any."""
-    return lambda play: Scenario(play, facts, since)
+def scenario(*facts: str, since: str = "", until: str = "") -> Callable[[Play], Scenario]:
+    """Makes a scenario of a function; `since` is the first version for which it holds, `until` the first after."""
+    return lambda play: Scenario(play, facts, since, until)
 
 
 def scenarios_of(room: ModuleType) -> list[Scenario]:
@@ -40,7 +41,9 @@ def scenarios_of(room: ModuleType) -> list[Scenario]:
 
 
 def age(version: str) -> tuple[int, ...]:
-    """A version to compare by: dates come before all numbers, and a server that tells neither before all dates."""
+    """A version to compare by: dates, then numbers, then `latest`; a server that tells none comes before all."""
     if re.fullmatch(r"\d{4}-\d\d-\d\d", version):
         return (0, 0, *map(int, version.split("-")))
+    if version == "latest":
+        return (1000,)
     return tuple(map(int, version.split("."))) if re.fullmatch(r"\d+(\.\d+)*", version) else ()

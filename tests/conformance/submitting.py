@@ -42,7 +42,7 @@ async def a_graph_that_cannot_run_is_refused_with_400_and_the_reason(server: Ser
     ]:
         answer = await server.post("/prompt", {"prompt": workflow(name)})
         assert answer.status == 400, name
-        assert answer.body["error"]["type"] == reason
+        assert answer.body["error"]["type"] in (reason, "missing_node_type" if reason == "invalid_prompt" else reason)
         assert set(answer.body["node_errors"]) == bad
     assert await server.queue() == ([], [])  # nothing runs
     assert await server.get("/history") == before
@@ -132,3 +132,51 @@ async def an_answer_that_is_read_late_comes_to_frames_that_are_all_there(server:
         prompt_id = (await posted).body["prompt_id"]
         assert ended.data["prompt_id"] == prompt_id
         assert window.types(prompt_id)[0] == "execution_start"
+
+
+@scenario("P10", "P45", since="0.25.0")
+async def an_id_that_is_no_canonical_uuid_is_refused_and_null_is_absent(server: Server) -> None:
+    for wrong in (str(uuid.uuid4()).upper(), uuid.uuid4().hex, f"{{{uuid.uuid4()}}}", "job-1", "", 7):
+        answer = await server.post("/prompt", {"prompt": workflow("picture"), "prompt_id": wrong})
+        assert (answer.status, answer.body["error"]["type"]) == (400, "invalid_prompt_id")
+        assert answer.body["node_errors"] == {}
+    assert str(uuid.UUID(await server.submit("picture", prompt_id=None)))
+
+
+@scenario("P10", "P45", since="0.3.45", until="0.25.0")
+async def an_id_of_null_becomes_the_id_none(server: Server) -> None:
+    assert await server.submit("picture", prompt_id=None) == "None"
+
+
+@scenario("P44", since="0.3.69")
+async def the_time_of_acceptance_is_put_into_extra_data(server: Server) -> None:
+    record = await server.record(await server.submit("picture", extra_data={"create_time": 1}))
+    assert record["prompt"][3]["create_time"] > 1_000_000_000_000  # milliseconds
+
+
+@scenario("P46", since="0.12.0")
+async def a_class_that_is_not_there_is_named(server: Server) -> None:
+    answer = await server.post("/prompt", {"prompt": workflow("of an unknown class")})
+    assert (answer.status, answer.body["error"]["type"]) == (400, "missing_node_type")
+
+
+@scenario("P46", since="0.20.0")
+async def a_cycle_is_named_in_the_node_errors(server: Server) -> None:
+    answer = await server.post("/prompt", {"prompt": workflow("circle")})
+    assert (answer.status, answer.body["error"]["type"]) == (400, "prompt_outputs_failed_validation")
+    kinds = [error["type"] for node in answer.body["node_errors"].values() for error in node["errors"]]
+    assert "dependency_cycle" in kinds
+
+
+@scenario("P47", since="0.19.0")
+async def a_request_from_another_site_is_refused(server: Server) -> None:
+    assert (await server.get("/queue", headers={"Sec-Fetch-Site": "cross-site"})).status == 403
+    assert (await server.get("/queue", headers={"Sec-Fetch-Site": "same-origin"})).status == 200
+
+
+@scenario("P28", since="0.25.0")
+async def who_submitted_is_passed_on(server: Server) -> None:
+    sent = {"prompt": workflow("picture")}
+    answer = await server._ask("POST", "/prompt", json=sent, headers={"Comfy-Usage-Source": "conformance"})
+    record = await server.record(answer.body["prompt_id"])
+    assert record["prompt"][3]["comfy_usage_source"] == "conformance"

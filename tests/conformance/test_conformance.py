@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 
 from comfy_fsm.testing import FakeComfy
-from tests.conformance import addresses, asking, ending, running, submitting
+from tests.conformance import addresses, asking, ending, jobs, running, submitting
 from tests.conformance.protocol import Server
 from tests.conformance.report import About, Row, page
 from tests.conformance.scenario import Scenario, scenarios_of
@@ -29,9 +29,10 @@ ROOMS = {
     "Running": scenarios_of(running),
     "Ending": scenarios_of(ending),
     "Asking": scenarios_of(asking),
+    "Jobs": scenarios_of(jobs),
 }
 SCENARIOS = [scenario for room in ROOMS.values() for scenario in room]
-FAKES = ["0.3.64", "0.3.50", "0.3.10", "2024-08-17", "2023-10-14"]
+FAKES = ["latest", "0.33.0", "0.24.0", "0.8.2", "0.3.64", "0.3.50", "0.3.10", "2024-08-17", "2023-10-14"]
 
 
 class Real(NamedTuple):
@@ -103,7 +104,7 @@ def test_the_server_does_as_the_scenario_says(place: Real | Fake, scenario: Scen
 async def play(scenario: Scenario, place: Real | Fake, row: Row) -> None:
     async with place.opened() as (server, row.about):
         if not scenario.holds(row.about.version):
-            pytest.skip(f"it holds since {scenario.since}")
+            pytest.skip(f"it holds since {scenario.since or 'ever'}, until {scenario.until or 'now'}")
         assert await server.queue() == ([], []), "this server has prompts of somebody else"
         try:
             await scenario.play(server)

@@ -71,6 +71,7 @@ TABLE: dict[str, dict[str, tuple[str, dict[str, Any]]]] = {
     # What is refused as a whole.
     "without an output": {"1": _image(64)},
     "without a good output": {"1": ("SaveImage", {"filename_prefix": "conformance"})},
+    "circle": {"1": ("ImageInvert", {"image": ["2", 0]}), "2": ("ImageInvert", {"image": ["1", 0]}), "3": _save("2")},
     "of an unknown class": {"1": ("NoSuchNodeClass", {})},
 }
 

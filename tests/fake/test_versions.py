@@ -229,6 +229,7 @@ async def assets_have_a_route(_: FakeComfy, server: Server, window: Socket) -> o
 
 async def assets_are_scanned(_: FakeComfy, server: Server, window: Socket) -> object:
     await server.run(chain(), window)
+    await window.quiet()
     return {frame.type for frame in window.heard} >= {"assets.seed.paused", "assets.seed.started"}
 
 
