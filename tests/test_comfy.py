@@ -168,7 +168,7 @@ def test_a_header_that_could_break_out_is_refused(header: dict[str, str]) -> Non
         (asks.histories(5), "GET", "/history?max_items=5"),
         (asks.queue(), "GET", "/queue"),
         (asks.job("\ud800"), "GET", "/api/jobs/%3F"),
-        (asks.jobs(), "GET", "/api/jobs?limit=1"),
+        (asks.jobs(), "GET", "/api/jobs?status=pending%2Cin_progress&limit=1"),
         (asks.cancel_job("id"), "POST", "/api/jobs/id/cancel"),
         (asks.interrupt("id"), "POST", "/interrupt"),
         (asks.delete(["id"]), "POST", "/queue"),

@@ -74,7 +74,7 @@ HOUSE = [
         "comfy_fsm.live.unreachable",
     },
     {"comfy_fsm.live.asking", "comfy_fsm.live.ears", "comfy_fsm.live.watcher", "comfy_fsm.live.windows"},
-    {"comfy_fsm.live.looking", "comfy_fsm.live.runner"},
+    {"comfy_fsm.live.cancelling", "comfy_fsm.live.looking", "comfy_fsm.live.runner"},
     {"comfy_fsm.live.hands", "comfy_fsm.live.recovery"},
     {"comfy_fsm.live.desk"},
     {"comfy_fsm.live.client"},
@@ -84,7 +84,7 @@ HOUSE = [
     # The fake ComfyUI knows nothing of our client, and our client nothing of it.
     {"comfy_fsm.testing.faults", "comfy_fsm.testing.pictures", "comfy_fsm.testing.profiles"},
     {"comfy_fsm.testing.nodes", "comfy_fsm.testing.publishing"},
-    {"comfy_fsm.testing.graphs", "comfy_fsm.testing.workflows"},
+    {"comfy_fsm.testing.graphs", "comfy_fsm.testing.house", "comfy_fsm.testing.workflows"},
     {"comfy_fsm.testing.running"},
     {"comfy_fsm.testing.execution"},
     {"comfy_fsm.testing.jobs"},

@@ -53,6 +53,7 @@ class Asking:
         self.server = server
         self.version: tuple[int, ...] | None = None
         self.has_jobs = False
+        self._cancels: bool | None = None
         self.trouble = ""
         """Why the last answer that did not come did not come."""
         self._recorder = recorder
@@ -165,10 +166,10 @@ class Asking:
             self._known = stats is not None and features is not None
             self._answers = any(a is not None and a.status == 200 and _is_object(a.body) for a in (stats, features))
             if stats is not None and stats.status == 200:
-                self.version = _version(stats.body)
+                self.version = evidence.version(Raw(stats.body))
             if features is not None and features.status == 200:
                 jobs = await self.ask(asks.jobs())
-                self.has_jobs = jobs is not None and jobs.status == 200 and _is_object(jobs.body)
+                self.has_jobs = jobs is not None and _shows_jobs(jobs)
 
     async def is_comfy(self) -> bool:
         """Whether what is there answers over HTTP as a ComfyUI does."""
@@ -178,10 +179,25 @@ class Asking:
             return answer is not None and answer.status == 200 and evidence.queue(Raw(answer.body)) is not None
         return True
 
+    async def cancels_jobs(self) -> bool:
+        """Whether it can cancel a job: asked of none at all, which is harmless, since nothing else tells it (P43)."""
+        if self._cancels is None:
+            answer = await self.ask(asks.cancel_jobs([]))
+            if answer is not None and answer.status == 200:
+                self._cancels = wire.body(Raw(answer.body), evidence.Cancelled) is not None
+            elif answer is not None and answer.status in (404, 405):
+                self._cancels = False
+        return bool(self._cancels)
+
     @property
     def interrupts_by_id(self) -> bool:
         """Since 0.3.57; before, an interrupt hits whatever runs, whoever owns it (P31)."""
         return self.has_jobs or (self.version is not None and self.version >= (0, 3, 57))
+
+    @property
+    def hits_one(self) -> bool:
+        """What runs can be cancelled without hitting another prompt (P31, P42)."""
+        return bool(self._cancels) or self.interrupts_by_id
 
     def want(self, prompt_id: str, due: float, *, look: bool) -> None:
         """Look for this prompt, or fetch its record, from `due` on; an earlier wish for the same stands.
@@ -302,20 +318,9 @@ class Asking:
         return task if task is not None and not task.settled else None
 
 
-class _System(msgspec.Struct, frozen=True):
-    comfyui_version: str = ""
-
-
-class _Stats(msgspec.Struct, frozen=True):
-    system: _System = _System()
-
-
-def _version(body: bytes) -> tuple[int, ...] | None:
-    try:
-        text = msgspec.json.decode(body, type=_Stats).system.comfyui_version
-        return tuple(int(part) for part in text.lstrip("v").split("+")[0].split(".")) or None
-    except ValueError:  # absent or "unknown" before January 2025
-        return None
+def _shows_jobs(answer: Answer) -> bool:
+    """One odd prompt makes the list 500 for everybody: that is no "there are no jobs" (P41)."""
+    return answer.status == 500 or (answer.status == 200 and wire.body(Raw(answer.body), evidence.Jobs) is not None)
 
 
 def _is_object(body: bytes) -> bool:

@@ -16,6 +16,8 @@ from comfy_fsm.core import routes
 from comfy_fsm.errors import BadWorkflow, UploadFailed
 from comfy_fsm.live.redirects import Hop
 
+OPEN_JOBS = "pending,in_progress"
+
 
 class Ask(NamedTuple):
     """What is to be asked, as a value: it can be written down before it is sent."""
@@ -76,12 +78,21 @@ def job(prompt_id: str) -> Ask:
 
 
 def jobs() -> Ask:
-    """Whether there are jobs at all: one is enough to see."""
-    return Ask(*routes.build("jobs", query={"limit": 1}))
+    """Whether there are jobs at all: one is enough to see, of those that wait or run (P41)."""
+    return Ask(*routes.build("jobs", query={"status": OPEN_JOBS, "limit": 1}))
+
+
+def open_jobs() -> Ask:
+    """All that wait or run, without their graphs: what is not listed is asked by its id (P36)."""
+    return Ask(*routes.build("jobs", query={"status": OPEN_JOBS}))
 
 
 def cancel_job(prompt_id: str) -> Ask:
     return Ask(*routes.build("act-cancel", prompt_id))
+
+
+def cancel_jobs(prompt_ids: Sequence[str]) -> Ask:
+    return Ask(*routes.build("act-batch"), {"job_ids": list(prompt_ids)})
 
 
 def interrupt(prompt_id: str) -> Ask:

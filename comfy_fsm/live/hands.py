@@ -19,6 +19,7 @@ from comfy_fsm.core.task import Task
 from comfy_fsm.errors import ClientError, DownloadFailed
 from comfy_fsm.live import asks
 from comfy_fsm.live.asks import Ask
+from comfy_fsm.live.cancelling import cancel
 from comfy_fsm.live.recorder import Noted
 from comfy_fsm.live.runner import Runner
 from comfy_fsm.live.spool import Spool
@@ -178,23 +179,14 @@ class Hands:
         return str(task.state) if task is not None else "submitting" if handle.server else "waiting"
 
     async def _cancel(self, handle: TaskHandle) -> bool:
-        """By id only: where the server would interrupt whatever runs (P31), it is not asked to."""
+        """By id only, and then look: the server's word for it is not yet its end."""
         if not handle.server:
             return self.dispatcher is not None and await self.dispatcher.withdraw(handle)
         asking, prompt_id, window = self.runner.askings[handle.server], handle.prompt_id, handle.window
         await self.runner.command("cancel", prompt_id, window, handle.server)
-        await asking.meet()  # a task that an earlier process left is of a server that this one has not met
-        if asking.has_jobs:
-            answer = await asking.ask(asks.cancel_job(prompt_id), window)
-            done = answer is not None and answer.status == 200
-        else:
-            await asking.ask(asks.delete([prompt_id]), window)  # a running one does not mind (P30)
-            done = True
-            if asking.interrupts_by_id:
-                await asking.ask(asks.interrupt(prompt_id), window)  # a pending one does not mind (P31)
-            else:
-                await asking.ask(asks.queue(), window)
-                done = self._state(handle) != "in_progress"
+        done = await cancel(asking, prompt_id, window)
+        if not asking.hits_one and self._state(handle) == "in_progress":
+            done = False
         asking.want(prompt_id, self.runner.clock(), look=True)
         return done
 

@@ -101,7 +101,10 @@ class TaskHandle:
             self._mailboxes.remove(mailbox)
 
     async def cancel(self) -> bool:
-        """Ask the server to drop or interrupt it; False where that would hit somebody else's (P31). Then await it."""
+        """Ask the server to drop or interrupt it; False where it had nothing to cancel. Then await it.
+
+        Before 0.3.57 what runs cannot be interrupted without hitting somebody else's, perhaps: it goes on (P31).
+        """
         return await self._cancel(self)
 
     @property

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 
 from comfy_fsm.testing.faults import Faults
 from comfy_fsm.testing.graphs import Crash, Problem, Refusal, judge, replaced
+from comfy_fsm.testing.house import Ended, House, Item
 from comfy_fsm.testing.pictures import Files
 from comfy_fsm.testing.profiles import HISTORY_LIMIT, Profile
 from comfy_fsm.testing.publishing import Publisher
-from comfy_fsm.testing.running import Ended, House, Item, Running
+from comfy_fsm.testing.running import Running
 
 
 class BrokenFake(RuntimeError):

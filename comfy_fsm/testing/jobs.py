@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from comfy_fsm.testing.execution import Answer, Entry, Execution, is_canonical
-from comfy_fsm.testing.running import Item
+from comfy_fsm.testing.house import Item
 
 OPEN = ("pending", "in_progress")
 _ENDS = ("execution_success", "execution_error", "execution_interrupted")

@@ -365,8 +365,7 @@ class FakeComfy:
 
 
 def _answer(answer: Answer) -> web.Response:
-    status, body = answer
-    return web.json_response(body, status=status)
+    return web.json_response(answer[1], status=answer[0])
 
 
 async def _not_allowed(_: web.Request) -> web.StreamResponse:
