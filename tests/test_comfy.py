@@ -126,6 +126,12 @@ def run(test: Awaitable[None]) -> None:
         ("https://host:443/comfy/", "https://host/comfy"),
         ("http://[::1]:8188", "http://[::1]:8188"),
         ("http://user:pass%40word@host:8188", "http://host:8188"),
+        ("127.0.0.1:8188", "http://127.0.0.1:8188"),
+        (" Host:8188/comfy/ ", "http://host:8188/comfy"),
+        ("[::1]:8188", "http://[::1]:8188"),
+        ("u:hidden-word@h:8188", "http://h:8188"),
+        ("http://h:1?token=hidden-word", "http://h:1"),
+        ("https://h/a/?token=hidden-word&b=", "https://h/a"),
     ],
 )
 def test_an_address_is_kept_in_one_form_and_without_its_login(given: str, kept: str) -> None:
@@ -134,9 +140,9 @@ def test_an_address_is_kept_in_one_form_and_without_its_login(given: str, kept: 
 
 @pytest.mark.parametrize(
     "url",
-    ["ws://host", "host:8188", "http://", "", "http:///x", "ftp://h", "http://h:99999", "http://h:x", "http://h?a=1",
+    ["ws://host", "host:x", "host", "http://", "", "http:///x", "ftp://h", "http://h:99999", "http://h:x", "h:99999",
      "http://h#f", "http://h o", "http://h\nx", "http://[::1", "//u:hidden-word@h", "ws://u:hidden-word@h/a@b",
-     "u:hidden-word@h:8188", "http:/u:hidden-word@h", "http://h:1?token=hidden-word", "http://h#hidden-word"],
+     "u:hidden-word@h", "http:/u:hidden-word@h", "h:1#hidden-word", "http://h#hidden-word"],
 )  # fmt: skip
 def test_what_is_no_address_is_refused_without_telling_its_password(url: str) -> None:
     with pytest.raises(BadServerUrl) as caught:
@@ -149,6 +155,8 @@ def test_secrets_are_what_headers_and_the_address_hold() -> None:
     made = Comfy("http://user:hunter-two@h", headers={"X-Api-Key": "abcdefgh", "Cookie": "a=cookie-one; b=cookie-two"})
     assert {"hunter-two", "abcdefgh", "cookie-one", "cookie-two"} <= set(made.secrets)
     assert "the-token" in Comfy("http://h", headers={"Authorization": "Bearer the-token"}).secrets
+    asked = Comfy("http://h?token=the-token", socket_query={"key": "the-other"})
+    assert set(asked.secrets) == {"the-token", "the-other"}
     assert Comfy("http://h", headers={"User-Agent": "browser", "Accept": "application/json"}).secrets == ()
 
 

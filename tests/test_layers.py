@@ -47,7 +47,7 @@ HOUSE = [
     {"comfy_fsm.core.alerts", "comfy_fsm.core.explaining"},
     {"comfy_fsm.core.diagnosis"},
     {"comfy_fsm.live.spelling", "comfy_fsm.live.urls"},
-    {"comfy_fsm.live.scrubbing"},
+    {"comfy_fsm.live.addresses", "comfy_fsm.live.scrubbing", "comfy_fsm.live.trust"},
     {"comfy_fsm.live.closing", "comfy_fsm.live.lock", "comfy_fsm.live.logfile"},
     # The front door stands above core/, and beside what is on the way up to live/: live/ cannot come in by it.
     {"comfy_fsm.live.names", "comfy_fsm.live.redirects", "comfy_fsm.live.spool"},
@@ -73,7 +73,13 @@ HOUSE = [
         "comfy_fsm.live.tasks",
         "comfy_fsm.live.unreachable",
     },
-    {"comfy_fsm.live.asking", "comfy_fsm.live.ears", "comfy_fsm.live.watcher", "comfy_fsm.live.windows"},
+    {
+        "comfy_fsm.live.asking",
+        "comfy_fsm.live.ears",
+        "comfy_fsm.live.watcher",
+        "comfy_fsm.live.windows",
+        "comfy_fsm.live.withholding",
+    },
     {"comfy_fsm.live.cancelling", "comfy_fsm.live.looking", "comfy_fsm.live.runner"},
     {"comfy_fsm.live.hands", "comfy_fsm.live.recovery"},
     {"comfy_fsm.live.desk"},
@@ -97,7 +103,7 @@ HOUSE = [
     {"replay", "replay.report.diagnosed", "replay.report.document", "replay.report.terminal"},
     {"replay.__main__"},
     {"comfy_fsm.dashboard", "comfy_fsm.live.page", "comfy_fsm.recounting", "comfy_fsm.screen"},
-    {"comfy_fsm.commands.options"},
+    {"comfy_fsm.commands.options", "comfy_fsm.commands.reading"},
     {
         "comfy_fsm.commands.diagnosing",
         "comfy_fsm.commands.measuring",

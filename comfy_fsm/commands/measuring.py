@@ -24,7 +24,7 @@ def metrics(log: Log, *, server: Servers = None) -> int:
     must_be_readable(log)
     from comfy_fsm.errors import MissingExtra
     from comfy_fsm.live import exporter
-    from comfy_fsm.live.comfy import address_of
+    from comfy_fsm.live.addresses import address_of
 
     figures = refolded(log, [address_of(url)[0] for url in server or ()])
     try:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from contextlib import closing
-from typing import TYPE_CHECKING, Annotated, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import (
     CycloptsError,
@@ -15,11 +17,14 @@ from cyclopts import (
     UnusedCliTokensError,
     validators,
 )
+from msgspec.structs import replace
 
+from comfy_fsm.core.policy import DEFAULT, Policy
 from comfy_fsm.errors import LogDamaged, LogError
 
 if TYPE_CHECKING:
     from comfy_fsm.live.client import Client
+    from comfy_fsm.live.comfy import Comfy
 
 USAGE, BAD_DATA, NO_INPUT, UNREACHABLE, OUR_FAULT = 64, 65, 66, 69, 70
 ENDED_BY_SIGNAL = 128
@@ -42,9 +47,14 @@ NoColor = Annotated[bool, Parameter(name="--no-color", negative="", show_default
 Capacity = Annotated[int | None, Parameter(name="--capacity", validator=validators.Number(gte=1))]
 Token = Annotated[str | None, Parameter(name="--token-env")]
 Sockets = Annotated[Literal["prefer", "require"], Parameter(name="--sockets")]
+Pairs = Annotated[list[str] | None, Parameter(negative="")]
+Extra = Annotated[Pairs, Parameter(name="--extra")]
 Once = Annotated[bool, Parameter(name="--once", negative="", show_default=False)]
 Port = Annotated[int, Parameter(name="--port")]
 Host = Annotated[str, Parameter(name="--host")]
+
+
+_HEADER = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 
 
 class Wrong(Exception):
@@ -82,14 +92,88 @@ def worded(error: CycloptsError) -> str:
     return f"{str(error).rstrip('.')}; {more}"
 
 
-def opening(
-    servers: list[str], log: str, token_env: str | None, sockets: Literal["prefer", "require"] = "prefer"
-) -> Callable[[], Client]:
-    """How to open the client: in the loop that will run it."""
-    from comfy_fsm.live.client import Client
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Access:
+    """What a server wants before it answers, and whom to believe that it is that server.
 
-    headers = bearing(token_env)
-    return lambda: Client(servers, log=log, headers=headers, sockets=sockets)
+    Parameters
+    ----------
+    token_env
+        Name of an environment variable that holds a token; it is sent as a bearer token.
+    header
+        NAME=ENV: send this header with the value of that environment variable, such as X-API-Key=KEY; may be repeated.
+    socket_query
+        NAME=ENV: the same as a parameter in the address of the socket, such as token=KEY; may be repeated.
+    ca
+        A file (PEM) with the certificate of the server, or of who signed it.
+    timeout
+        Seconds that a server may stay silent when it is asked something.
+    """
+
+    token_env: Token = None
+    header: Annotated[Pairs, Parameter(name="--header")] = None
+    socket_query: Annotated[Pairs, Parameter(name="--socket-query")] = None
+    ca: Annotated[str | None, Parameter(name="--ca")] = None
+    timeout: Annotated[float | None, Parameter(name="--timeout", validator=validators.Number(gt=0))] = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Those that go with every request."""
+        headers = bearing(self.token_env)
+        for name, value in pairs(self.header, "--header").items():
+            if not (value.isascii() and value.isprintable() and _HEADER.fullmatch(name)):
+                raise Wrong(f"--header {name}: name or value is what no header may hold; nothing was sent")
+            headers[name] = value
+        return headers
+
+    @property
+    def policy(self) -> Policy:
+        return DEFAULT if self.timeout is None else replace(DEFAULT, deadline_seconds=self.timeout)
+
+    def opening(
+        self, servers: list[str], log: str, extra: list[str] | None, sockets: Literal["prefer", "require"]
+    ) -> Callable[[], Client]:
+        """How to open the client: in the loop that will run it."""
+        from comfy_fsm.live.client import Client
+
+        settings: dict[str, Any] = {
+            "headers": self.headers, "socket_query": pairs(self.socket_query, "--socket-query"), "ca": self.ca,
+            "extra_data": pairs(extra, "--extra"), "policy": self.policy,
+            "sockets": sockets,
+        }  # fmt: skip
+        return lambda: Client(servers, log=log, **settings)
+
+    def asking(self, servers: list[str]) -> Callable[[], list[Comfy]]:
+        """The same without a client; a wrong address is told before any loop runs."""
+        from comfy_fsm.live.addresses import address_of
+        from comfy_fsm.live.comfy import Comfy
+        from comfy_fsm.live.trust import context_of, timeouts
+
+        urls = list(dict.fromkeys(servers))
+        for url in urls:
+            address_of(url)
+        how: dict[str, Any] = {
+            "headers": self.headers, "socket_query": pairs(self.socket_query, "--socket-query"),
+            "ssl_context": context_of(self.ca, None), **timeouts(self.policy),
+        }  # fmt: skip
+        return lambda: [Comfy(url, **how) for url in urls]
+
+
+NO_ACCESS = Access()
+
+
+def pairs(given: list[str] | None, option: str) -> dict[str, str]:
+    """NAME=ENV, each with the value of that variable: a secret has no business among the words of a command."""
+    found = {}
+    for pair in given or ():
+        name, equals, variable = pair.rpartition("=")
+        if not equals or not name or not variable:
+            raise Wrong(f"{option} takes NAME=ENV, where ENV names an environment variable that holds the value")
+        if variable not in os.environ:
+            raise Wrong(f"{option} {name}: the environment has no such variable; set it to the value, and name it")
+        found[name] = os.environ[variable]
+    return found
 
 
 def bearing(token_env: str | None) -> dict[str, str]:

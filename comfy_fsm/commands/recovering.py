@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from comfy_fsm.commands.options import (
+    NO_ACCESS,
     UNREACHABLE,
+    Access,
     All,
     Attempts,
     DryRun,
@@ -15,10 +17,8 @@ from comfy_fsm.commands.options import (
     LogFile,
     MaybeLog,
     Servers,
-    Token,
     Wrong,
     Yes,
-    bearing,
     must_be_readable,
 )
 
@@ -41,7 +41,7 @@ def recover(
     log: LogFile = LOG,
     yes: Yes = False,
     dry_run: DryRun = False,
-    token_env: Token = None,
+    access: Access = NO_ACCESS,
 ) -> int:
     """Ask the servers what became of a task that was given up or is stuck, and adopt what they prove.
 
@@ -59,14 +59,14 @@ def recover(
         Write down what is done, and let it count; nothing is ever posted.
     dry_run
         Only tell what would be; so it is without --yes, too.
-    token_env
-        Name of an environment variable that holds a token; it is sent as a bearer token.
+    access
+        What a server wants before it answers.
     """
     if all == (prompt_id is not None):
         raise Wrong("name one task by its id, or give --all for all that need it; --help tells more")
     if yes and dry_run:
         raise Wrong("--yes acts and --dry-run does not; give one of them; without either nothing is written")
-    open_servers = _asked(server, log, token_env)
+    open_servers = _asked(server, log, access)
     from comfy_fsm import recounting
     from comfy_fsm.live import desk
 
@@ -74,7 +74,7 @@ def recover(
     return _tell(recounting.recovery(found), found.decided, found.unreachable, found.silent)
 
 
-def consistency(prompt_id: Id, /, *, server: Servers = None, log: LogFile = LOG, token_env: Token = None) -> int:
+def consistency(prompt_id: Id, /, *, server: Servers = None, log: LogFile = LOG, access: Access = NO_ACCESS) -> int:
     """Tell which server has a task, which should, and what to do if they differ. The log is only read.
 
     Parameters
@@ -85,10 +85,10 @@ def consistency(prompt_id: Id, /, *, server: Servers = None, log: LogFile = LOG,
         Address of a server to ask; name all that the log knows.
     log
         The log that knows the task, also one that another process writes.
-    token_env
-        Name of an environment variable that holds a token; it is sent as a bearer token.
+    access
+        What a server wants before it answers.
     """
-    open_servers = _asked(server, log, token_env)
+    open_servers = _asked(server, log, access)
     from comfy_fsm import recounting
     from comfy_fsm.live import desk
 
@@ -103,7 +103,7 @@ def history(
     server: Servers = None,
     log: MaybeLog = None,
     attempts: Attempts = 3,
-    token_env: Token = None,
+    access: Access = NO_ACCESS,
 ) -> int:
     """Fetch the record of a prompt until it validates, and tell what it says and what it lacks. Nothing is written.
 
@@ -117,13 +117,13 @@ def history(
         The log that knows the task; comfy-fsm.log if there is one.
     attempts
         How often to ask; each time the wait is twice as long.
-    token_env
-        Name of an environment variable that holds a token; it is sent as a bearer token.
+    access
+        What a server wants before it answers.
     """
     if attempts < 1:
         raise Wrong(f"{attempts} attempts ask nothing; give --attempts at least 1")
     known = log if log is not None else LOG if os.path.exists(LOG) else None
-    open_servers = _asked(server, known, token_env)
+    open_servers = _asked(server, known, access)
     from comfy_fsm import recounting
     from comfy_fsm.live import desk
 
@@ -131,20 +131,16 @@ def history(
     return _tell(recounting.history(found), found.case.well, found.name == "unreachable", [found.showing])
 
 
-def _asked(servers: list[str] | None, log: str | None, token_env: str | None) -> Callable[[], list[Comfy]]:
+def _asked(servers: list[str] | None, log: str | None, access: Access) -> Callable[[], list[Comfy]]:
     """The servers that may be asked: those that were named, and no other that a log may name."""
     if log is not None:
         must_be_readable(log)
-    from comfy_fsm.live.comfy import Comfy, address_of
     from comfy_fsm.screen import complain, complain_of_warnings
 
     complain_of_warnings(complain)
     if not servers:
         raise Wrong(f"name each server that may be asked by --server{_known(log)}")
-    urls, headers = list(dict.fromkeys(servers)), bearing(token_env)
-    for url in urls:
-        address_of(url)  # which tells a wrong one before any loop runs
-    return lambda: [Comfy(url, headers=headers) for url in urls]
+    return access.asking(servers)
 
 
 def _known(log: str | None) -> str:

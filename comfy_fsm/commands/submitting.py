@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from comfy_fsm.commands.options import (
+    NO_ACCESS,
+    Access,
     Capacity,
+    Extra,
     Folder,
     LogFile,
     Server,
     Sockets,
-    Token,
     Workflows,
     Wrong,
     must_be_readable,
-    opening,
 )
-from comfy_fsm.errors import BadWorkflow
-
-MOST = 64 * 1024 * 1024  # bytes of a workflow file; real ones have some hundred thousand
+from comfy_fsm.commands.reading import read, tell
 
 
 def run(
@@ -28,8 +26,9 @@ def run(
     log: LogFile = "comfy-fsm.log",
     output: Folder = ".",
     capacity: Capacity = None,
-    token_env: Token = None,
+    extra: Extra = None,
     sockets: Sockets = "prefer",
+    access: Access = NO_ACCESS,
 ) -> int:
     """Submit workflows in API format, follow them, and save what they produce.
 
@@ -45,8 +44,9 @@ def run(
         The folder to save files into.
     capacity
         How many tasks a server may hold at once; the rest waits in the log, and goes to whichever ends it first.
-    token_env
-        Name of an environment variable that holds a token; it is sent as a bearer token.
+    extra
+        NAME=ENV: send this in extra_data with the value of that environment variable, such as
+        api_key_comfy_org=KEY for partner nodes; may be repeated.
     sockets
         Whether a server that refuses sockets is followed by HTTP alone (prefer), or gets nothing (require).
     """
@@ -55,10 +55,11 @@ def run(
     from comfy_fsm.live import errand
     from comfy_fsm.screen import Bars
 
-    graphs, open_client = [(name, _workflow(name)) for name in workflows], opening(server, log, token_env, sockets)
+    orders, open_client = [read(name) for name in workflows], access.opening(server, log, extra, sockets)
     os.makedirs(output, exist_ok=True)
     with Bars() as screen:
-        return errand.submit(graphs, output, open_client, screen, capacity) or screen.status
+        tell(orders, screen.complain)
+        return errand.submit(orders, output, open_client, screen, capacity) or screen.status
 
 
 def resume(
@@ -67,8 +68,9 @@ def resume(
     log: LogFile = "comfy-fsm.log",
     output: Folder = ".",
     capacity: Capacity = None,
-    token_env: Token = None,
+    extra: Extra = None,
     sockets: Sockets = "prefer",
+    access: Access = NO_ACCESS,
 ) -> int:
     """Take up what an earlier process left in its log: open tasks, and results that nobody got.
 
@@ -82,8 +84,9 @@ def resume(
         The folder to save files into.
     capacity
         How many tasks a server may hold at once; the rest waits in the log, and goes to whichever ends it first.
-    token_env
-        Name of an environment variable that holds a token; it is sent as a bearer token.
+    extra
+        NAME=ENV: send this in extra_data with the value of that environment variable, such as
+        api_key_comfy_org=KEY for partner nodes; may be repeated.
     sockets
         Whether a server that refuses sockets is followed by HTTP alone (prefer), or gets nothing (require).
     """
@@ -91,25 +94,7 @@ def resume(
     from comfy_fsm.screen import Bars
 
     must_be_readable(log)
-    open_client = opening(server, log, token_env, sockets)
+    open_client = access.opening(server, log, extra, sockets)
     os.makedirs(output, exist_ok=True)
     with Bars() as screen:
         return errand.resume(output, open_client, screen, capacity) or screen.status
-
-
-def _workflow(name: str) -> dict[str, Any]:
-    """What the file holds, if it can be posted: one that cannot is told before any other is submitted."""
-    import msgspec
-
-    from comfy_fsm.live import asks
-
-    with open(name, "rb") as file:
-        content = file.read(MOST + 1)
-    try:
-        workflow: dict[str, Any] = msgspec.json.decode(content[:MOST])
-        asks.post(workflow)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadWorkflow(f"{name} is no JSON ({error}), so nothing was submitted; export the workflow again") from None
-    except BadWorkflow as error:
-        raise BadWorkflow(f"{name}: {error}") from None
-    return workflow

@@ -180,6 +180,8 @@ class CommandData(Struct, frozen=True, gc=False, omit_defaults=True):
     priority: float = 0.0
     graph: str | None = None
     workflow: Raw = Raw(b"null")
+    withheld: tuple[str, ...] = ()
+    """Inputs (`node.input`) that the workflow is without, since a secret stands in them."""
 
 
 class DeliveredData(Struct, frozen=True, gc=False, omit_defaults=True):

@@ -23,10 +23,11 @@ from comfy_fsm.core.policy import DEFAULT, Policy
 from comfy_fsm.core.recovered import Consistency, Fetched, Recovery
 from comfy_fsm.errors import BadServerUrl, ClientClosed, ClientError
 from comfy_fsm.live import asks, desk
+from comfy_fsm.live.addresses import address_of
 from comfy_fsm.live.asks import Ask
 from comfy_fsm.live.clock import Steady
 from comfy_fsm.live.closing import Closing, finish
-from comfy_fsm.live.comfy import Comfy, address_of
+from comfy_fsm.live.comfy import Comfy
 from comfy_fsm.live.companions import Companion
 from comfy_fsm.live.hands import Hands
 from comfy_fsm.live.log import Log, MemoryLog
@@ -34,6 +35,7 @@ from comfy_fsm.live.recorder import Noted
 from comfy_fsm.live.redact import Redactor
 from comfy_fsm.live.runner import Runner, report
 from comfy_fsm.live.tasks import TaskHandle
+from comfy_fsm.live.trust import context_of, timeouts
 from comfy_fsm.live.updates import Update
 from comfy_fsm.live.windows import Window
 
@@ -44,6 +46,9 @@ class Client:
     """`log` is the file in which everything is written down; None keeps it in memory, and nothing survives a crash.
 
     With `sockets="require"`, a server that refuses sockets gets nothing; else it is followed by HTTP alone.
+    `headers` go with every request and handshake, `socket_query` with each handshake, `extra_data` with each prompt:
+    where a gateway, Comfy Cloud or partner nodes want a key. None of it is written down. `ca` is a file with the
+    certificate of a server of one's own.
     """
 
     def __init__(
@@ -53,6 +58,9 @@ class Client:
         log: str | os.PathLike[str] | None = None,
         policy: Policy = DEFAULT,
         headers: Mapping[str, str] | None = None,
+        socket_query: Mapping[str, str] | None = None,
+        extra_data: Mapping[str, Any] | None = None,
+        ca: str | os.PathLike[str] | None = None,
         ssl_context: ssl.SSLContext | None = None,
         trust_env: bool = False,
         secrets: Sequence[str] = (),
@@ -64,16 +72,9 @@ class Client:
         urls = [servers] if isinstance(servers, str) else list(servers)
         if not urls:
             raise BadServerUrl("no server was named, so nothing can be submitted; give at least one address")
-        self._comfies = [
-            Comfy(
-                url, headers=headers, ssl_context=ssl_context, trust_env=trust_env,
-                deadline_seconds=policy.deadline_seconds, connect_seconds=policy.connect_seconds,
-                write_seconds=policy.write_seconds, upload_seconds=policy.upload_seconds or None,
-                damp_seconds=policy.damp_seconds,
-                backoff_seconds=(policy.reopen_seconds, policy.reopen_limit_seconds),
-            )
-            for url in urls
-        ]  # fmt: skip
+        how = {"headers": headers, "socket_query": socket_query, "trust_env": trust_env} | timeouts(policy)
+        self._comfies = [Comfy(url, ssl_context=context_of(ca, ssl_context), **how) for url in urls]
+        self.extra_data = dict(extra_data or {})
         self._redactor = self._redacting(secrets, keep_inputs)
         self._path = log
         self._needs_sockets = sockets == "require"
@@ -153,7 +154,7 @@ class Client:
 
     def window(self) -> Window:
         """A window of its own, with an id of its own (F5)."""
-        window = Window(self._submit, self._follow)
+        window = Window(self._submit, self._follow, self.extra_data)
         self._windows.append(window)
         return window
 

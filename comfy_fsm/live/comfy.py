@@ -7,18 +7,15 @@ means. Everything that comes from the other side is bounded here: sizes, times, 
 from __future__ import annotations
 
 import asyncio
-import base64
 import errno
 import json
 import random
-import re
 import socket as sockets
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 from contextlib import asynccontextmanager, suppress
-from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlencode
 
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
@@ -26,12 +23,13 @@ from websockets.client import backoff
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.http11 import Response
 
-from comfy_fsm.errors import BadServerUrl, ClientClosed, ClientError
+from comfy_fsm.errors import ClientClosed, ClientError
+from comfy_fsm.live.addresses import address_of, clean_headers, credentials_in, query_of
 from comfy_fsm.live.arrivals import Answer, Down, Heard, NoAnswer, Refused, Stream, Up
 from comfy_fsm.live.asks import Ask
 from comfy_fsm.live.deadlines import PIECE, Silence
-from comfy_fsm.live.spelling import MIN_SECRET
 from comfy_fsm.live.streaming import LONG, Reduced, TooMuch, Unreadable, reads
+from comfy_fsm.live.trust import trusted
 
 MAX_BODY = 64 * 1024 * 1024  # bytes of an answer; a history entry with its graph is a few hundred thousand
 FRAME_LIMIT = 64 * 1024 * 1024  # bytes of a frame; the library's own limit of 1 MiB kills sockets (F20)
@@ -42,13 +40,10 @@ AGENT = "comfy-fsm"
 _BARE = {"user-agent": AGENT, "accept": "*/*", "accept-encoding": "identity"}
 HELLO = '{"type":"feature_flags","data":{"supports_preview_metadata":true}}'
 """The first frame of a client: previews then tell their prompt (P7)."""
-_HARMLESS = frozenset({"accept", "accept-language", "user-agent", "referer", "origin", "cache-control"})
-"""Headers whose values are no secret."""
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=8)  # who asks bounds how much at once
 _UNSENT = getattr(sockets, "TCP_NOTSENT_LOWAT", None)  # where there is such an option
 _SOCKET_OPTIONS = [(sockets.IPPROTO_TCP, _UNSENT, PIECE)] if _UNSENT is not None else []
 """What was handed over is then on its way: the kernel holds back but a piece, or silence would begin too early."""
-_PORTS = {"http": 80, "https": 443}
 _REFUSED = f"[Errno {errno.ECONNREFUSED}]"  # as asyncio tells it of a name with several addresses: in a text alone
 
 
@@ -60,6 +55,7 @@ class Comfy:
         url: str,
         *,
         headers: Mapping[str, str] | None = None,
+        socket_query: Mapping[str, str] | None = None,
         ssl_context: ssl.SSLContext | None = None,
         trust_env: bool = False,
         deadline_seconds: float = 30.0,
@@ -72,13 +68,19 @@ class Comfy:
         damp_seconds: float = 10.0,
         backoff_seconds: tuple[float, float] = (0.5, 30.0),
     ) -> None:
-        """`headers` go with every request and handshake; proxies are taken from the environment if `trust_env`."""
-        tls = ssl_context or _trusted()
+        """`headers` go with every request and handshake; proxies are taken from the environment if `trust_env`.
+
+        `socket_query` goes with each handshake, and a query in the address with all that is sent.
+        """
+        tls = ssl_context or trusted()
         if tls.verify_mode is not ssl.CERT_REQUIRED or not tls.check_hostname:
             raise ClientError("this ssl_context verifies nothing; load the server's CA into one that does")
         self.url, login = address_of(url)
-        given = login | _clean(headers or {})
-        self.secrets = _secrets(given)
+        given = login | clean_headers(headers or {})
+        self._query = query_of(url) | dict(socket_query or {})
+        self._http_query = urlencode(query_of(url))
+        self._key = {"token": given["x-api-key"]} if "x-api-key" in given and "token" not in self._query else {}
+        self.secrets = (*credentials_in(given), *self._query.values())
         # nothing unpacks here, so nothing is a bomb
         self._headers = _BARE | given | {"accept-encoding": "identity"}
         self._ssl = tls
@@ -197,6 +199,9 @@ class Comfy:
             url = self.url + ask.path if ask.hop is None else ask.hop.url
             try:
                 request = pool.build_request(ask.method, url, **content)  # type: ignore[arg-type]
+                if self._http_query and ask.hop is None:  # not in the URL, which httpx tells its log at INFO
+                    target = request.url.raw_path + (b"&" if b"?" in request.url.raw_path else b"?")
+                    request.extensions["target"] = target + self._http_query.encode()
                 if silence is not None:
                     request.stream = _Sending(request.stream, silence)
                 return await pool.send(request, stream=True)
@@ -247,8 +252,18 @@ class Comfy:
         self._woken = asyncio.Event()
 
     async def _shake_hands(self, client_id: str) -> ClientConnection | Refused:
-        """One socket, with the headers and cookies that HTTP has; and the jar learns what the answer sets (P33)."""
-        url = f"{self.url}/ws?clientId={quote(client_id, safe='', errors='replace')}"
+        """One socket. Comfy Cloud takes a key as header of a request, and as `token` of a socket."""
+        socket = await self._handshake(client_id, self._query)
+        if isinstance(socket, Refused) and socket.status in (401, 403) and self._key:
+            other = await self._handshake(client_id, self._query | self._key)
+            if not isinstance(other, Refused):
+                self._query, self._key = self._query | self._key, {}
+                return other
+        return socket
+
+    async def _handshake(self, client_id: str, query: Mapping[str, str]) -> ClientConnection | Refused:
+        """With the headers and cookies that HTTP has; and the jar learns what the answer sets (P33)."""
+        url = f"{self.url}/ws?{urlencode({'clientId': client_id, **query}, errors='replace', quote_via=quote)}"
         request = httpx.Request("GET", url, headers=self._headers)
         cookies = httpx.Cookies(self._jar)
         cookies.set_cookie_header(request)
@@ -320,51 +335,6 @@ class _Connect(connect):
 
 _OF_HANDSHAKE = frozenset({"host", "accept", "accept-encoding", "connection"})
 """What httpx adds to a request, and a handshake has itself."""
-
-
-@cache
-def _trusted() -> ssl.SSLContext:
-    """The certificates that this machine trusts, for HTTP and sockets alike; made once, since it takes a while."""
-    return ssl.create_default_context()
-
-
-def address_of(url: str) -> tuple[str, dict[str, str]]:
-    """The address as it may be shown, and the login that was in it as a header."""
-    shown = re.sub(r"[?#].*", "?…", re.sub(r"^([a-z]+:/*|/*).*@", r"\1…@", url, flags=re.IGNORECASE | re.DOTALL))
-    wanted = f"{shown!r} is no address of a server"
-    cure = "write http://host:8188 or https://host/prefix; nothing was sent"
-    try:
-        parts = urlsplit(url.strip())
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise BadServerUrl(f"{wanted} ({error}): {cure}") from None
-    if parts.scheme not in _PORTS:
-        raise BadServerUrl(f"{wanted} (its scheme is {parts.scheme!r}, and sockets come by http too): {cure}")
-    if not host or parts.query or parts.fragment or not shown.isprintable() or " " in shown.strip():
-        raise BadServerUrl(f"{wanted} (it must have a host, and no query, fragment or blank): {cure}")
-    name = f"[{host}]" if ":" in host else host
-    where = f"{name}:{port}" if port not in (None, _PORTS[parts.scheme]) else name
-    login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
-    basic = {"authorization": "Basic " + base64.b64encode(login.encode()).decode()} if login != ":" else {}
-    return f"{parts.scheme}://{where}{parts.path.rstrip('/')}", basic
-
-
-def _clean(headers: Mapping[str, str]) -> dict[str, str]:
-    for name, value in headers.items():
-        if not (name.isascii() and value.isascii() and f"{name}{value}".isprintable()):
-            raise ClientError(f"the header {name!r} holds what no header may hold: only printable ASCII can be sent")
-    return {name.lower(): value for name, value in headers.items()}
-
-
-def _secrets(headers: Mapping[str, str]) -> tuple[str, ...]:
-    """The values of headers, whole and in pieces, and the password in a login: what must never be written down."""
-    values = [value for name, value in headers.items() if name not in _HARMLESS]
-    found = [piece for value in values for piece in (value, *re.split(r'[\s;,="]+', value))]
-    for piece in list(found):
-        with suppress(ValueError):  # a login, whose padding went with the split
-            name, _, password = base64.b64decode(piece + "=" * (-len(piece) % 4), validate=True).decode().partition(":")
-            found.append(password or name)
-    return tuple(dict.fromkeys(piece for piece in found if len(piece) >= MIN_SECRET))
 
 
 def _retry_after(header: str | None) -> float | None:

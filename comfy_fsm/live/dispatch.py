@@ -20,18 +20,17 @@ from msgspec.structs import replace
 
 from comfy_fsm.core.backlog import Job
 from comfy_fsm.core.effects import Result
-from comfy_fsm.core.evidence import MARK
 from comfy_fsm.core.health import Health, Standing
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.moving import ELSEWHERE
 from comfy_fsm.core.placement import Place, Placement
 from comfy_fsm.core.task import Task
-from comfy_fsm.errors import BacklogFull, BadServerUrl, BadWorkflow, ClientClosed, ClientError
+from comfy_fsm.errors import BacklogFull, BadServerUrl, BadWorkflow, ClientClosed, ClientError, SecretInWorkflow
 from comfy_fsm.live import asks
+from comfy_fsm.live.addresses import address_of
 from comfy_fsm.live.client import Client
 from comfy_fsm.live.closing import Closing, finish
-from comfy_fsm.live.comfy import address_of
-from comfy_fsm.live.holding import Held, read_back, written
+from comfy_fsm.live.holding import Held, written
 from comfy_fsm.live.patrol import Patrol
 from comfy_fsm.live.tasks import TaskHandle
 from comfy_fsm.live.updates import Update
@@ -82,7 +81,7 @@ class Dispatcher:
         self._placement = Placement(
             places, ageing_seconds=ageing_seconds, round_seconds=round_seconds, affinity=affinity
         )
-        self._extra = dict(extra_data or {})
+        self._extra = client.extra_data | dict(extra_data or {})
         self._look = look_seconds
         self._held = Held(client.hands)
         self._window = client.window()
@@ -156,22 +155,25 @@ class Dispatcher:
         workflow: Workflow,
         *,
         priority: float = 0.0,
+        extra_data: Mapping[str, Any] | None = None,
         on_progress: Callable[[Update], Any] | None = None,
         on_complete: Callable[[TaskHandle], Any] | None = None,
     ) -> TaskHandle:
         """Have it run where and when its turn comes; the higher the priority, the sooner. It is in the log on return.
 
+        But for inputs that hold secrets and `extra_data`: no other process can post a job that has any.
         Raises BadWorkflow, SecretInWorkflow or BacklogFull, and then nothing was enqueued.
         """
         runner = self._client.runner
         if self._closed:
             raise ClientClosed("the dispatcher is closed, so nothing was enqueued; open another")
         prompt_id = str(uuid.uuid4())
-        command = written(workflow, prompt_id, priority, runner.clock(), runner.recorder.clean)
+        command = written(workflow, prompt_id, priority, runner.clock(), runner.recorder.hides, bool(extra_data))
         if runner.board.backlog.full:
             limit = runner.policy.jobs
             raise BacklogFull(f"{limit} jobs wait, so this one was not enqueued; await some, or raise Policy(jobs=…)")
         handle = self._client.hands.hold(prompt_id, on_progress=on_progress, on_complete=on_complete)
+        self._held.keep(handle, workflow, extra_data or {}, command.data.withheld)
         try:
             await runner.recorder.write(command)
         finally:
@@ -245,13 +247,11 @@ class Dispatcher:
                 continue
 
     async def _post(self, job: Job, place: Place) -> None:
-        client, prompt_id = self._client, job.prompt_id
-        if prompt_id not in client.board.backlog.waiting:  # withdrawn in this moment
+        if (prompt_id := job.prompt_id) not in self._client.board.backlog.waiting:  # withdrawn in this moment
             return self._free(prompt_id, place.url)
+        client_id = self._window.id_at(place.url)
         try:
-            workflow = await asyncio.to_thread(read_back, client.runner.log, job.position)
-            client_id = self._window.id_at(place.url)
-            ask = asks.post(workflow, client_id, prompt_id, {**self._extra, MARK: prompt_id})
+            ask = await self._held.ask_for(job, client_id, self._extra)
             await self._held.release(prompt_id, place.url, client_id, ask)
         except ClientError as error:
             await self._failed(job, place, error)
@@ -262,8 +262,8 @@ class Dispatcher:
     async def _failed(self, job: Job, place: Place, error: ClientError) -> None:
         """Nothing was sent: it waits on, unless it never could be sent at all."""
         self._free(job.prompt_id, place.url)
-        if isinstance(error, BadWorkflow):
-            self._client.hands.hold(job.prompt_id).abandon(error)
+        if isinstance(error, BadWorkflow | SecretInWorkflow):
+            await self._held.give_up(job.prompt_id, error)
         elif job.prompt_id in self._client.board.backlog.waiting:
             place.health.fail(self._client.runner.clock())
             self._placement.wait(job)

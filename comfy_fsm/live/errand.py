@@ -35,8 +35,19 @@ class Screen(Protocol):
     def complain(self, text: str) -> None: ...
 
 
+class Order(Protocol):
+    """A workflow file that was read."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def workflow(self) -> Mapping[str, Any]: ...
+    @property
+    def extra_data(self) -> Mapping[str, Any]: ...
+
+
 def submit(
-    graphs: Sequence[tuple[str, Mapping[str, Any]]],
+    orders: Sequence[Order],
     folder: str,
     open_client: Callable[[], Client],
     screen: Screen,
@@ -46,7 +57,9 @@ def submit(
 
     async def tasks(client: Client, dispatcher: Dispatcher | None) -> list[tuple[str, TaskHandle]]:
         submit = dispatcher.enqueue if dispatcher is not None else client.window().submit
-        return [(Path(name).name, await submit(graph)) for name, graph in graphs]
+        return [
+            (Path(order.name).name, await submit(order.workflow, extra_data=order.extra_data)) for order in orders
+        ]
 
     return asyncio.run(_errand(tasks, folder, open_client, screen, capacity))
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import Any
 
@@ -15,8 +16,9 @@ from msgspec import Raw
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core import wire
-from comfy_fsm.core.backlog import MOST_PRIORITY, graph_of, is_priority
+from comfy_fsm.core.backlog import MOST_PRIORITY, Job, graph_of, is_priority
 from comfy_fsm.core.effects import Result
+from comfy_fsm.core.evidence import MARK
 from comfy_fsm.core.machine import State
 from comfy_fsm.errors import BadWorkflow, ClientError, SecretInWorkflow
 from comfy_fsm.live import asks
@@ -26,50 +28,68 @@ from comfy_fsm.live.log import Log, MemoryLog
 from comfy_fsm.live.rows import MAX_LINE
 from comfy_fsm.live.tasks import TaskHandle
 from comfy_fsm.live.windows import Workflow
+from comfy_fsm.live.withholding import withheld
+
+logger = logging.getLogger(__name__)
+_MOST_NAMES = 5
+_MOST_TOLD = 100
 
 
 def written(
-    workflow: Workflow, prompt_id: str, priority: float, at: float, clean: Callable[[str], str]
+    workflow: Workflow, prompt_id: str, priority: float, at: float, hides: Callable[[str], bool], beside: bool = False
 ) -> seen.Command:
-    """The entry of a job, which holds its workflow unchanged: nothing else could post it after a crash.
+    """The entry of a job, which holds its workflow: nothing else could post it after a crash.
 
+    Inputs that hold secrets are left out of it, and named; `beside`: so is what is told beside the workflow.
     Raises BadWorkflow or SecretInWorkflow where the log cannot hold it, or may not.
     """
     if not is_priority(priority):
         raise ClientError(f"a priority lies between ±{MOST_PRIORITY:g}, so nothing was enqueued; give another")
     asks.post(workflow)
-    try:
-        text = json.dumps(workflow, allow_nan=False)
-    except ValueError as error:
-        raise BadWorkflow(f"what is to wait cannot be written as JSON ({error}); nothing was enqueued") from None
-    graph, raw = graph_of(workflow), Raw(text.encode())
-    data = seen.CommandData("enqueue", prompt_id, priority=priority, graph=graph, workflow=raw)
-    command = seen.Command(at=at, data=data)
-    line = wire.encode(command)
-    if clean(text) != text:
+    kept, names = withheld(workflow, hides)
+    text = json.dumps(kept)
+    if hides(text):
         raise SecretInWorkflow(
-            "the workflow holds a registered secret, or what looks like a login or a token in an address; a job that "
-            "waits is written down whole, so it was not enqueued; give the secret as extra_data of the dispatcher or "
-            "as a header of the client, or submit the workflow at once, by a window"
+            "a registered secret stands in the workflow where it is no input: in the name, class or title of a node; a "
+            "job that waits is written down, so it was not enqueued; submit it at once, by a window"
         )
-    if len(line) > MAX_LINE or _workflow_of(line) != json.loads(text):
-        raise BadWorkflow("the log cannot hold this workflow unchanged, so it was not enqueued; make it smaller")
-    return command
+    names = (*names, *(("extra_data",) if beside else ()))
+    for raw in (Raw(text.encode()), Raw(json.dumps(text).encode())):  # as a text, where strict JSON has no such values
+        data = seen.CommandData(
+            "enqueue", prompt_id, priority=priority, graph=graph_of(kept), workflow=raw, withheld=names
+        )
+        command = seen.Command(at=at, data=data)
+        line = wire.encode(command)
+        if len(line) <= MAX_LINE and json.dumps(_workflow_of(line)[0]) == text:
+            return command
+    raise BadWorkflow("the log cannot hold this workflow unchanged, so it was not enqueued; make it smaller")
 
 
 def read_back(log: Log | MemoryLog, position: int) -> dict[str, Any]:
-    """The workflow that stands there: one path for what was enqueued a second and a crash ago. Raises BadWorkflow."""
+    """The workflow that stands there: one path for what was enqueued a second and a crash ago.
+
+    Raises BadWorkflow where it is damaged, SecretInWorkflow where it is without its secrets.
+    """
     with closing(log.read(position - 1)) as records:
         record = next(records, None)
-    workflow = _workflow_of(record.line) if record is not None and record.line is not None else None
+    workflow, missing = _workflow_of(record.line) if record is not None and record.line is not None else (None, ())
     if not isinstance(workflow, dict):
         raise BadWorkflow(f"position {position} of the log is damaged, and held this workflow; enqueue it again")
+    if missing:
+        raise SecretInWorkflow(
+            f"{', '.join(missing[:_MOST_NAMES])} of this job was not written down, since it holds a secret, and the "
+            "process that had it is gone, so the job was withdrawn; it was never sent: it is safe to enqueue it again"
+        )
     return workflow
 
 
-def _workflow_of(line: bytes) -> object:
+def _workflow_of(line: bytes) -> tuple[object, tuple[str, ...]]:
+    """The workflow in this line, and what it is without."""
     command = wire.read(line)
-    return json.loads(bytes(command.data.workflow)) if isinstance(command, seen.Command) else None
+    if not isinstance(command, seen.Command):
+        return None, ()
+    value = json.loads(bytes(command.data.workflow))
+    return json.loads(value) if isinstance(value, str) else value, command.data.withheld
 
 
 class Held:
@@ -77,6 +97,36 @@ class Held:
 
     def __init__(self, hands: Hands) -> None:
         self._hands = hands
+        self._told: set[tuple[str, ...]] = set()
+
+    def keep(
+        self, handle: TaskHandle, workflow: Workflow, extra_data: Mapping[str, Any], missing: tuple[str, ...]
+    ) -> None:
+        """In memory, what the log may not hold; said once for each set of names, the same in all jobs of one kind."""
+        if not missing:
+            return
+        handle.job = workflow, extra_data
+        if missing not in self._told and len(self._told) < _MOST_TOLD:
+            self._told.add(missing)
+            logger.warning(
+                "%s of a job is not written down, since it holds a secret; if this process ends before the job is "
+                "posted, no other can post it: then it is to be enqueued again", ", ".join(missing[:_MOST_NAMES])
+            )  # fmt: skip
+
+    async def ask_for(self, job: Job, client_id: str, extra_data: Mapping[str, Any]) -> Ask:
+        """How to post it: with what is in memory, else as the log has it. Raises BadWorkflow or SecretInWorkflow."""
+        workflow, extra = self._hands.hold(job.prompt_id).job or (
+            await asyncio.to_thread(read_back, self._hands.runner.log, job.position), {}
+        )  # fmt: skip
+        return asks.post(workflow, client_id, job.prompt_id, {**extra_data, **extra, MARK: job.prompt_id})
+
+    async def give_up(self, prompt_id: str, error: ClientError) -> None:
+        """It never can be sent. Where a secret is missing, it waits for nobody any more."""
+        handle = self._hands.hold(prompt_id)
+        handle.abandon(error)
+        if isinstance(error, SecretInWorkflow):
+            await self._hands.runner.command("withdraw", prompt_id, None, None)
+            self._hands.drop(handle)
 
     async def release(self, prompt_id: str, server: str, client_id: str, ask: Ask) -> None:
         """Post it. Raises ServerUnreachable or HandshakeRefused: then nothing was sent, and it is held on."""

@@ -119,9 +119,9 @@ class Recorder:
         self._take(Noted(line, observation, folded=folded), extra)
         return await folded
 
-    def clean(self, text: str) -> str:
-        """The text as it would be written down: the same, unless it holds what may not be."""
-        return self._redactor.text(text)
+    def hides(self, text: str) -> bool:
+        """Whether a secret stands in it that may not be written down."""
+        return self._redactor.hides(text)
 
     def _take(self, noted: Noted, extra: int = 0) -> None:
         if self._failure is not None:

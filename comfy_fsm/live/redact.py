@@ -57,6 +57,10 @@ class Redactor:
         """A text without what may not be written down."""
         return self._scrubber.text(text)
 
+    def hides(self, text: str) -> bool:
+        """Whether a secret stands in it, in any spelling; what addresses hold is not looked at."""
+        return self._scrubber.hides(text)
+
     # what is kept of a message
 
     def request(self, method: str, path: str, body: object) -> tuple[str, object]:

@@ -221,6 +221,10 @@ class Scrubber:
             for item in value
         ]  # fmt: skip
 
+    def hides(self, text: str) -> bool:
+        """Whether a secret stands in the text, in any spelling."""
+        return self._spellings.hides(text) or any(secret in text for secret in self._spellings.secrets)
+
     def text(self, text: str) -> str:
         """The text without what may not be written down; all of it goes where a secret is spelled in another way."""
         text = without_credentials(self._spellings.without(text, REDACTED), unescaped, REDACTED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from typing import Any, Protocol
 
 from comfy_fsm.core.effects import Result
@@ -58,6 +58,8 @@ class TaskHandle:
         self.server = server
         self.result: Result | None = None
         self.spare: list[Callable[[], tuple[str, str, Ask]]] = []  # to post it again, as often as the policy allows
+        self.job: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
+        """Of a job, workflow and extra_data, where secrets in them are not in the log."""
         self._state = state
         self._cancel = cancel
         self._fetch = fetch

@@ -19,7 +19,8 @@ _Begin = Callable[..., Awaitable[TaskHandle]]
 class Window:
     """One voice at each server: the tasks that it submits are told to it alone (P1)."""
 
-    def __init__(self, submit: _Begin, follow: _Begin) -> None:
+    def __init__(self, submit: _Begin, follow: _Begin, extra_data: Mapping[str, Any] | None = None) -> None:
+        self._extra = extra_data or {}
         self._submit = submit
         self._follow = follow
         self._ids: dict[str, str] = {}
@@ -50,7 +51,7 @@ class Window:
         """
 
         def ask(client_id: str, prompt_id: str) -> Ask:
-            extra = {**(extra_data or {}), MARK: prompt_id}
+            extra = {**self._extra, **(extra_data or {}), MARK: prompt_id}
             return asks.post(workflow, client_id, prompt_id, extra, number, front, partial_execution_targets)
 
         return await self._submit(self, ask, server, on_progress, on_complete)

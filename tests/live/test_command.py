@@ -214,7 +214,7 @@ def test_a_folder_is_no_workflow(unposted: Refuse, comfy: FakeComfy, tmp_path: P
     [
         (["good.json", "--server", "ftp://127.0.0.1:8188"], "http://host:8188"),
         (["good.json", "--server", "ws://127.0.0.1:8188"], "http://host:8188"),
-        (["good.json", "--server", "127.0.0.1:8188"], "http://host:8188"),
+        (["good.json", "--server", "127.0.0.1"], "http://host:8188"),
         (["good.json", "--server", ""], "http://host:8188"),
         (["good.json", "--server", "http://"], "http://host:8188"),
         (["good.json", "--server", "http://127.0.0.1:99999"], "http://host:8188"),

@@ -1,0 +1,48 @@
+"""Whom a client believes, and how long it waits: certificates and deadlines, as a connection is told of them."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from functools import cache
+from typing import Any
+
+from comfy_fsm.core.policy import Policy
+from comfy_fsm.errors import ClientError
+
+
+@cache
+def trusted() -> ssl.SSLContext:
+    """The certificates that this machine trusts, for HTTP and sockets alike; made once, since it takes a while."""
+    return ssl.create_default_context()
+
+
+def trusting(ca: str | os.PathLike[str]) -> ssl.SSLContext:
+    """The same, and those of this file (PEM), which sign for a server of one's own. Raises ClientError, OSError."""
+    context = ssl.create_default_context()
+    with open(ca, "rb") as file:
+        file.read(1)
+    try:
+        context.load_verify_locations(ca)
+    except ssl.SSLError as error:
+        raise ClientError(
+            f"{os.fspath(ca)} holds no certificate in PEM form ({error.reason or error}), so nothing was opened; give "
+            "the certificate of the server, or of who signed it"
+        ) from None
+    return context
+
+
+def context_of(ca: str | os.PathLike[str] | None, given: ssl.SSLContext | None) -> ssl.SSLContext | None:
+    """The one of the two that was given; raises ClientError for both, OSError where there is no such file."""
+    if ca is not None and given is not None:
+        raise ClientError("both ca and an ssl_context were given, so no client was opened; load the file into one")
+    return trusting(ca) if ca is not None else given
+
+
+def timeouts(policy: Policy) -> dict[str, Any]:
+    """How long a server may take, as a Comfy is told."""
+    return {
+        "deadline_seconds": policy.deadline_seconds, "connect_seconds": policy.connect_seconds,
+        "write_seconds": policy.write_seconds, "upload_seconds": policy.upload_seconds or None,
+        "damp_seconds": policy.damp_seconds, "backoff_seconds": (policy.reopen_seconds, policy.reopen_limit_seconds),
+    }  # fmt: skip
