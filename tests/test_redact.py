@@ -404,31 +404,33 @@ def test_what_prompts_are_about_is_never_logged(spot: tuple[str, str, object], s
 # verdicts
 
 
-def observations(path: Path) -> list[wire.AnyObservation]:
+def lines_of(path: Path) -> list[bytes]:
     raw = path.read_bytes()
     lines = (gzip.decompress(raw) if path.suffix == ".gz" else raw).splitlines()
-    return [wire.read(line) for line in lines if line.strip() and not line.startswith(b"#")]
+    return [line for line in lines if line.strip() and not line.startswith(b"#")]
 
 
-def redacted(redactor: Redactor, o: wire.AnyObservation, asked: dict[str, tuple[str, str]]) -> wire.AnyObservation:
-    """The observation as a live client would have written it down."""
+def redacted(redactor: Redactor, line: bytes, asked: dict[str, tuple[str, str]]) -> wire.AnyObservation:
+    """The line as a live client would have written it down, read back."""
+    o = wire.read(line)
     if isinstance(o, seen.Request):
         asked[o.data.id] = (o.data.method, o.data.path)
         path, body = redactor.request(o.data.method, o.data.path, json.loads(bytes(o.data.body)))
         data = seen.RequestData(o.data.id, o.data.method, path, Raw(json.dumps(body).encode()))
-        o = seen.Request(at=o.at, window=o.window, server=o.server, data=data)
+        line = wire.encode(seen.Request(at=o.at, window=o.window, server=o.server, data=data))
     elif isinstance(o, seen.Response) and o.data.id in asked:
         body = redactor.response(*asked[o.data.id], o.data.status, bytes(o.data.body)).logged
         told = seen.ResponseData(o.data.id, o.data.status, body)
-        o = seen.Response(at=o.at, window=o.window, server=o.server, data=told)
-    return wire.read(redactor.scrub(wire.encode(o)), o.at)
+        line = wire.encode(seen.Response(at=o.at, window=o.window, server=o.server, data=told))
+    return wire.read(redactor.scrub(line), o.at)
 
 
 @pytest.mark.parametrize("path", TRACES, ids=lambda path: f"{path.parent.name}/{path.name.partition('.')[0]}")
 def test_a_redacted_trace_reaches_the_verdict_of_the_whole_one(path: Path) -> None:
-    whole = observations(path)
+    lines = lines_of(path)
     redactor, asked = Redactor([SECRET]), {}
-    board, other = fold_all(whole), fold_all([redacted(redactor, o, asked) for o in whole])
+    board = fold_all([wire.read(line) for line in lines])
+    other = fold_all([redacted(redactor, line, asked) for line in lines])
     assert outcomes(other) == outcomes(board)
     assert [task.outputs for task in other.tasks] == [task.outputs for task in board.tasks]
     assert [task.error for task in other.tasks] == [task.error for task in board.tasks]

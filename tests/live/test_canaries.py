@@ -268,7 +268,7 @@ class Spot(NamedTuple):
 SPOTS: dict[str, Spot] = {
     "the error of a node": Spot(a_node_raises, delivered=True),
     "a refusal": Spot(no_such_class, delivered=True),
-    "a record": Spot(a_record),
+    "a record": Spot(a_record, delivered=True),
     "a file name": Spot(a_file_name, delivered=True, needed=True),
     "a frame of unknown type": Spot(said_in_a_frame(lambda word: json.dumps({"type": "parrot", "data": {"a": word}}))),
     "the type of a frame": Spot(
