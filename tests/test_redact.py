@@ -434,4 +434,4 @@ def test_a_redacted_trace_reaches_the_verdict_of_the_whole_one(path: Path) -> No
     assert outcomes(other) == outcomes(board)
     assert [task.outputs for task in other.tasks] == [task.outputs for task in board.tasks]
     assert [task.error for task in other.tasks] == [task.error for task in board.tasks]
-    assert other.findings == board.findings
+    assert other.findings == [found for found in board.findings if "is no route of ComfyUI" not in found.text]
