@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from msgspec import Raw
 
-from comfy_fsm.core import evidence, routes, wire
+from comfy_fsm.core import evidence, queues, routes, wire
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.absence import note_absence, note_count, refute_absence
+from comfy_fsm.core.fieldwise import Oddity, read
 from comfy_fsm.core.ledger import MAX_WHAT, Act, Ledger, Question, QueueAnswer, Server
 from comfy_fsm.core.machine import Signal
-from comfy_fsm.core.oddities import MAX_PATH, note_unknown_route
+from comfy_fsm.core.oddities import MAX_PATH, note_odd_queue, note_oddities, note_unknown_route, note_unknown_word
 from comfy_fsm.core.seeking import not_shown, shown, sought
 from comfy_fsm.core.settling import ask_history, ask_queue, move, moved, weigh, weigh_job
 from comfy_fsm.core.sockets import note_gap
@@ -204,10 +205,10 @@ def _undo(question: Question) -> None:
 
 
 def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: int, at: float) -> None:
-    records = wire.body(raw, dict[str, evidence.Record])
-    if records is None:
+    found = evidence.records(raw)
+    if found is None:
         return _unreachable(ledger, question, position, at, "no JSON of a history")
-    server = question.server
+    records, server = found.records, question.server
     server.answer()
     unanswered = [task for name in server.names() for task in name.open_tasks.values() if task.unanswered]
     if unanswered:
@@ -219,19 +220,25 @@ def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: in
             task.last_sign, task.shown_order = at, question.order
             server.shown_order = max(server.shown_order, question.order)
             moved(ledger, task, position, at)
-            weigh(ledger, task, record, "history", position, at)
+            odd = found.odd.get(prompt_id, ())
+            note_oddities(ledger, task, "its record", (*odd, *evidence.odd_outputs(record.outputs)), position, at)
+            weigh(ledger, task, record, "history", position, at, blurred=any(each.path == "status" for each in odd))
         elif record.names(prompt_id):
             shown(ledger, server, prompt_id)
     if question.prompt_id is not None and not records:
         not_shown(ledger, server, question.prompt_id)
     asked = ledger.task_at(server, question.prompt_id)
-    if asked is not None and question.prompt_id not in records and not asked.settled:
+    if asked is not None and question.prompt_id not in (*records, *found.odd) and not asked.settled:
         if records and question.kind == "history":  # of another prompt alone: no answer to what was asked (R2.2)
             text = "the answer is about another prompt"
             ledger.find("history-incomplete", position, at, text, task=asked)
             return _unreachable(ledger, question, position, at, text)
         _empty(ledger, asked, question, position, at)
-    if question.kind == "histories":  # what bears no mark of ours in all of it was not accepted (P10, P11)
+    unread = found.odd.keys() - records.keys()
+    if asked is not None and question.prompt_id in unread and not asked.settled:
+        note_oddities(ledger, asked, "its record", found.odd[question.prompt_id or ""], position, at)
+        return _unreachable(ledger, question, position, at, "a record that cannot be read")
+    if question.kind == "histories" and not unread:  # what bears no mark in all of it was not accepted (P10, P11)
         for task in unanswered:
             if task.nameless and task.known_order and task.window == question.window:
                 task.looks += 1
@@ -259,19 +266,24 @@ def _absent(ledger: Ledger, task: Task, question: Question, position: int, at: f
 
 
 def _queue_answered(ledger: Ledger, question: Question, raw: Raw, position: int, at: float) -> None:
-    listed = evidence.queue(raw)
+    listed = queues.listing(raw)
     if listed is None:
         return _unreachable(ledger, question, position, at, "no JSON of a queue")
     server = question.server
     server.answer()
-    running, pending = listed
+    running, pending = listed.running, listed.pending
+    if listed.odd:
+        note_odd_queue(ledger, question, listed.odd, position, at)
     if any(task.unanswered for name in server.names() for task in name.open_tasks.values()):
-        for prompt_id, mark in evidence.marks(raw).items():
+        for prompt_id, mark in queues.marks(raw).items():
             recognise(ledger, server, prompt_id, mark, position, at)
-    ids, rows = frozenset(running + pending), len(running) + len(pending)
-    server.queues.append(
-        QueueAnswer(question.at, rows, question.order, ledger.order, ids, frozenset(running), position, ledger.now)
-    )
+    ids = listed.named.union(running, pending)
+    rows = len(running) + len(pending) + listed.unread
+    if listed.whole:
+        look = QueueAnswer(
+            question.at, rows, question.order, ledger.order, ids, frozenset(running), position, ledger.now
+        )
+        server.queues.append(look)
     for listing, signal in ((running, Signal.RUN), (pending, Signal.QUEUE)):
         for prompt_id in listing:
             task = _bound_here(ledger, server, prompt_id, question.window, position, at, "listed")
@@ -320,7 +332,7 @@ def _has_jobs(server: Server) -> None:
 
 
 def _job_answered(ledger: Ledger, question: Question, raw: Raw, position: int, at: float) -> None:
-    job = wire.body(raw, evidence.Job)
+    job, odd = read(raw, evidence.Job)
     if job is None or (job.id is None and job.status is None):
         return _unreachable(ledger, question, position, at, "no JSON of a job")
     if job.id not in (None, question.prompt_id):  # no answer to what was asked (R2.2)
@@ -328,39 +340,43 @@ def _job_answered(ledger: Ledger, question: Question, raw: Raw, position: int, a
         ledger.find("history-incomplete", position, at, text, server=question.server.url, prompt_id=question.prompt_id)
         return _unreachable(ledger, question, position, at, text)
     _has_jobs(question.server)
-    _job(ledger, question, job, question.prompt_id or "", position, at)
+    _job(ledger, question, job, question.prompt_id or "", position, at, odd)
 
 
 def _jobs_answered(ledger: Ledger, question: Question, raw: Raw, position: int, at: float) -> None:
     """A page of jobs: what is on it counts, what is not is absent only where all that waits and runs was listed."""
-    page = wire.body(raw, evidence.Jobs)
+    page, _ = read(raw, evidence.Jobs)
     if page is None:
         return _unreachable(ledger, question, position, at, "no JSON of jobs")
     server = question.server
     _has_jobs(server)
-    jobs = [job for item in page.jobs if (job := wire.body(item, evidence.Job)) is not None and job.id is not None]
+    readable = [(job, odd) for job, odd in (read(item, evidence.Job) for item in page.jobs) if job is not None]
+    jobs = [(job, odd) for job, odd in readable if job.id is not None]
     if len(jobs) < len(page.jobs):
         text = f"{len(page.jobs) - len(jobs)} of {len(page.jobs)} jobs in a list have no id, or are no objects"
         ledger.find("unrecognized", position, at, text, window=question.window, server=server.url)
     elif not question.partial and not (page.pagination and page.pagination.has_more):
-        ids = {job.id: job.status for job in jobs if job.id is not None and job.status in evidence.LISTED}
-        running = frozenset(name for name, status in ids.items() if status == "in_progress")
+        ids = {job.id or "": job.signal for job, _ in jobs if job.signal is not None}
+        running = frozenset(name for name, signal in ids.items() if signal is Signal.RUN)
         look = QueueAnswer(
             question.at, len(ids), question.order, ledger.order, frozenset(ids), running, position, ledger.now
         )
         server.queues.append(look)
-    for job in jobs:
-        _job(ledger, question, job, job.id or "", position, at)
+    for job, odd in jobs:
+        _job(ledger, question, job, job.id or "", position, at, odd)
 
 
-def _job(ledger: Ledger, question: Question, job: evidence.Job, prompt_id: str, position: int, at: float) -> None:
+def _job(
+    ledger: Ledger, question: Question, job: evidence.Job, name: str, position: int, at: float, odd: tuple[Oddity, ...]
+) -> None:
     server = question.server
     if job.status == "cancelled":
         server.cancelled_jobs = True
-    task = _bound_here(ledger, server, prompt_id, question.window, position, at, "answered")
+    task = _bound_here(ledger, server, name, question.window, position, at, "answered")
     if task is None:
-        return shown(ledger, server, prompt_id) if job.status is not None else None
-    signal = evidence.LISTED.get(job.status or "")
+        return shown(ledger, server, name) if job.status is not None else None
+    note_oddities(ledger, task, "its job", (*odd, *evidence.odd_outputs(job.outputs)), position, at)
+    signal = job.signal
     task.shown_order = question.order
     server.shown_order = max(server.shown_order, question.order)
     if signal is None and job.verdict(None).outcome is None and job.status != "failed":
@@ -375,8 +391,7 @@ def _job(ledger: Ledger, question: Question, job: evidence.Job, prompt_id: str, 
 
 def _unknown_job(ledger: Ledger, task: Task, job: evidence.Job, position: int, at: float) -> None:
     """A status that no version is known to write is no evidence: it is told, and asked about again."""
-    text = f"its job has the status {job.status!r:.80}" if job.status is not None else "its job has no status"
-    ledger.find("unrecognized", position, at, f"{text}, which says nothing that is known", task=task)
+    note_unknown_word(ledger, task, "the status of its job", job.status, position, at)
     if not task.settled:
         task.asked, task.looks = False, task.looks + 1
         ask_history(ledger, task, at)

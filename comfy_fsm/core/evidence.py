@@ -13,6 +13,7 @@ from msgspec import Raw, Struct
 
 from comfy_fsm.core import wire
 from comfy_fsm.core.effects import Failure
+from comfy_fsm.core.fieldwise import Oddity, read
 from comfy_fsm.core.machine import Signal, State
 from comfy_fsm.core.observations import FailureData
 
@@ -25,10 +26,24 @@ TERMINAL = {
     "execution_error": State.FAILED,
     "execution_interrupted": State.CANCELLED,
 }
-_STATUS = {"success": State.COMPLETED, "error": State.FAILED}
-_JOBS = {"completed": State.COMPLETED, "failed": State.FAILED, "cancelled": State.CANCELLED}
-LISTED = {"pending": Signal.QUEUE, "in_progress": Signal.RUN}
-"""What a job that did not end yet says of its prompt (P37)."""
+_ENDED = {
+    State.COMPLETED: "success succeeded successful completed complete done finished",
+    State.FAILED: "error failed failure errored non_retryable_error timed_out timeout",
+    State.CANCELLED: "cancelled canceled interrupted aborted",
+}
+_GOING = {
+    Signal.QUEUE: "pending queued in_queue waiting waiting_to_dispatch dispatched submitted created scheduled",
+    Signal.RUN: "in_progress running executing processing started",
+}
+ENDED = {word: outcome for outcome, words in _ENDED.items() for word in words.split()}
+"""How a job or a record ended, in every spelling in use: ComfyUI's own (P37), Comfy Cloud's, wrappers'."""
+LISTED = {word: signal for signal, words in _GOING.items() for word in words.split()}
+"""What a job that did not end yet says of its prompt."""
+
+
+def word(status: str | None) -> str:
+    """A status as it stands in the tables above."""
+    return (status or "")[:80].strip().lower().replace("-", "_").replace(" ", "_")
 
 
 class Node(Struct, frozen=True):
@@ -82,56 +97,15 @@ class Submission(Struct, frozen=True):
         return set() if self.partial_execution_targets else set(self.prompt)
 
 
-class NodeError(Struct, frozen=True):
-    dependent_outputs: list[str] = []
-
-
-class Accepted(Struct, frozen=True):
-    """The 200 answer to a POST; nodes in `node_errors` and the outputs behind them were dropped (P9)."""
-
-    prompt_id: str
-    node_errors: dict[str, NodeError] | list[object] | None = None
-
-    def dropped(self) -> set[str]:
-        if not isinstance(self.node_errors, dict):
-            return set()
-        return set(self.node_errors).union(*(error.dependent_outputs for error in self.node_errors.values()))
-
-
-class RefusalError(Struct, frozen=True):
-    type: str | None = None
-    message: str | None = None
-
-
-class RefusedNode(Struct, frozen=True):
-    errors: list[RefusalError] = []
-    class_type: str | None = None
-
-
-class Refusal(Struct, frozen=True):
-    """The 400 answer to a POST; the prompt as a whole may be at fault, or nodes of it.
-
-    Its `details` are not read: they may repeat inputs, which a log does not keep.
-    """
-
-    error: RefusalError | str | None = None
-    node_errors: Raw = Raw(b"null")
-
-    def failure(self) -> Failure:
-        if not isinstance(self.error, RefusalError):
-            return Failure(message=self.error)
-        nodes = wire.body(self.node_errors, dict[str, RefusedNode]) or {}
-        for node_id, node in nodes.items():  # the first that says something: the others are to be mended after it
-            if node.errors:
-                words = ": ".join(filter(None, (self.error.message, node.errors[0].message)))
-                return Failure(self.error.type, words, node_id, node.class_type)
-        return Failure(type=self.error.type, message=self.error.message)
-
-
 class RecordStatus(Struct, frozen=True):
     status_str: str | None = None
     completed: bool | None = None
     messages: list[tuple[str, FailureData]] | None = None
+
+    def said(self) -> State | None:
+        """What it says beside its messages; only where that is no word that is known, `completed` counts."""
+        outcome = ENDED.get(word(self.status_str))
+        return State.COMPLETED if outcome is None and self.completed is True else outcome
 
     def told(self) -> tuple[State, FailureData] | None:
         """The end that its messages tell, and what they tell of it."""
@@ -139,6 +113,22 @@ class RecordStatus(Struct, frozen=True):
             if name in TERMINAL and data.exception_type != BLOCKED:
                 return TERMINAL[name], data
         return None
+
+
+def readable(outputs: object) -> dict[str, object]:
+    """The nodes whose outputs are as ComfyUI writes them; `odd_outputs` names the others."""
+    nodes = outputs.items() if isinstance(outputs, dict) else ()
+    return {node: kinds for node, kinds in nodes if isinstance(kinds, dict)}
+
+
+def odd_outputs(outputs: object) -> list[Oddity]:
+    """Where outputs are not `{node: {kind: […]}}`."""
+    if outputs is None:
+        return []
+    if not isinstance(outputs, dict):
+        return [Oddity("outputs", "are no object of nodes")]
+    odd = (node for node, kinds in outputs.items() if kinds is not None and not isinstance(kinds, dict))
+    return [Oddity(f"outputs of node {node!r:.40}", "are no object of kinds") for node in odd]
 
 
 class Verdict(NamedTuple):
@@ -156,7 +146,7 @@ class Record(Struct, frozen=True):
     """One entry of the history; `status` is absent before January 2024."""
 
     prompt: Raw = Raw(b"null")
-    outputs: dict[str, dict[str, object] | None] | None = None
+    outputs: object = None
     status: RecordStatus | None = None
 
     def verdict(self) -> Verdict:
@@ -164,17 +154,24 @@ class Record(Struct, frozen=True):
         status = self.status
         if status is None:
             return _NO_VERDICT
-        told, said = status.told(), status.status_str
+        told, said = status.told(), ENDED.get(word(status.status_str))
         if told is None:
-            return Verdict(_STATUS.get(said or ""))
+            return Verdict(status.said())
         outcome, data = told
-        stale = said is not None and (said == "success") is not (outcome is State.COMPLETED)
+        stale = said is not None and (said is State.COMPLETED) is not (outcome is State.COMPLETED)
         return Verdict(outcome, stale, failure_of(data) if outcome is State.FAILED else None)
+
+    @property
+    def word(self) -> str:
+        return word(self.status.status_str) if self.status is not None else ""
 
     def names(self, prompt_id: str) -> bool:
         """Whether the entry is about this prompt, as far as it says."""
         parts = wire.body(self.prompt, list[Raw])
-        return parts is None or len(parts) < 2 or wire.body(parts[1], str) in (None, prompt_id)
+        if parts is None:
+            entry = wire.body(self.prompt, Entry)  # Comfy Cloud's is an object
+            return entry is None or entry.prompt_id == prompt_id
+        return len(parts) < 2 or wire.body(parts[1], str) in (None, prompt_id)
 
     def mark(self) -> str | None:
         return mark_of(wire.body(self.prompt, list[Raw]) or [])
@@ -186,42 +183,54 @@ class Record(Struct, frozen=True):
         return None if outputs is None else set(outputs)
 
     def has(self, nodes: Iterable[str]) -> bool:
-        return all((self.outputs or {}).get(node) for node in nodes)
+        kept = self.outputs if isinstance(self.outputs, dict) else {}
+        return all(kept.get(node) for node in nodes)
+
+    def lacks(self, nodes: Iterable[str]) -> list[str]:
+        """Those of these nodes whose outputs it should have, and has not; what is no object says nothing of them."""
+        if self.outputs is not None and not isinstance(self.outputs, dict):
+            return []
+        return [node for node in nodes if node not in (self.outputs or {})]
 
 
-class ShortQueue(Struct, frozen=True, forbid_unknown_fields=True):
-    """The queue as a recorder shortens it: ids only, never the bodies (P28)."""
+class Records(NamedTuple):
+    """The history, entry by entry: those that can be read, and what of each cannot."""
 
-    running: list[str]
-    pending: list[str]
-
-
-class FullQueue(Struct, frozen=True):
-    """The queue as a server answers it; of each item only its id is read (P28)."""
-
-    queue_running: list[list[Raw]]
-    queue_pending: list[list[Raw]]
+    records: dict[str, Record]
+    odd: dict[str, tuple[Oddity, ...]]
 
 
-def queue(raw: Raw) -> tuple[list[str], list[str]] | None:
-    """The running and the pending prompt ids, or None where this is no queue (P33)."""
-    full = wire.body(raw, FullQueue)
-    if full is not None:
-        running, pending = (
-            [i for item in part if len(item) > 1 and (i := wire.body(item[1], str)) is not None]
-            for part in (full.queue_running, full.queue_pending)
-        )
-        return running, pending
-    short = wire.body(raw, ShortQueue)
-    return (short.running, short.pending) if short else None
+def records(raw: Raw) -> Records | None:
+    """None where this is no history at all (P33): no object, or one none of whose entries is one."""
+    whole = wire.body(raw, dict[str, Record])
+    if whole is not None:
+        return Records(whole, {})
+    entries = wire.body(raw, dict[str, Raw])
+    if entries is None:
+        return None
+    found = Records({}, {})
+    for prompt_id, entry in _listed_by_id(entries).items():
+        record, odd = read(entry, Record)
+        if record is not None:
+            found.records[prompt_id] = record
+        if odd:
+            found.odd[prompt_id] = odd
+    return found if found.records else None
 
 
-def marks(raw: Raw) -> dict[str, str]:
-    """The marks in a queue, by prompt id."""
-    full = wire.body(raw, FullQueue)
-    items = [*full.queue_running, *full.queue_pending] if full is not None else []
-    marked = [(wire.body(item[1], str), mark_of(item)) for item in items if len(item) > 1]
-    return {prompt_id: mark for prompt_id, mark in marked if prompt_id is not None and mark is not None}
+class Entry(Struct, frozen=True):
+    """What names its prompt by itself."""
+
+    prompt_id: str
+
+
+def _listed_by_id(entries: dict[str, Raw]) -> dict[str, Raw]:
+    """Comfy Cloud's list, `{"history": [{"prompt_id": …}]}`, like everybody's `{prompt_id: …}`."""
+    listed = wire.body(entries.get("history", Raw(b"null")), list[Raw])
+    if listed is None or len(entries) > 1:
+        return entries
+    named = ((wire.body(entry, Entry), entry) for entry in listed)
+    return {name.prompt_id: entry for name, entry in named if name is not None}
 
 
 class _ExecInfo(Struct, frozen=True):
@@ -251,10 +260,15 @@ class Job(Struct, frozen=True):
 
     id: str | None = None
     status: str | None = None
-    outputs: dict[str, dict[str, object] | None] | None = None
+    outputs: object = None
     outputs_count: int | None = None
     execution_error: FailureData | None = None
     execution_status: RecordStatus | None = None
+
+    @property
+    def signal(self) -> Signal | None:
+        """That it waits or runs, if it says so."""
+        return LISTED.get(word(self.status))
 
     def verdict(self, names_cancelled: bool | None) -> Verdict:
         """By the messages first, then by the error, then by the status, which repeats the lie of a record (P24, P40).
@@ -263,16 +277,16 @@ class Job(Struct, frozen=True):
         that showed neither, such a job of the list says that it ended, and not how.
         """
         record = self.execution_status
-        said = _JOBS.get(self.status or "")
+        said = ENDED.get(word(self.status))
         told = record.told() if record is not None else None
         if told is not None:
             outcome, data = told
-            others = {said, _STATUS.get((record and record.status_str) or "")} - {None}
+            others = {said, ENDED.get(word(record.status_str if record else None))} - {None}
             stale = any((other is State.COMPLETED) is not (outcome is State.COMPLETED) for other in others)
             return Verdict(outcome, stale, failure_of(data) if outcome is State.FAILED else None)
         if self.execution_error is not None:
             return Verdict(State.FAILED, said is State.COMPLETED, failure_of(self.execution_error))
-        if said is State.FAILED and not names_cancelled and (record is None or not record.messages):
+        if self.status == "failed" and not names_cancelled and (record is None or not record.messages):
             return Verdict(State.CANCELLED if names_cancelled is False else None)
         return Verdict(said)
 

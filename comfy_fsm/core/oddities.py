@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from urllib.parse import unquote
 
 from msgspec import Raw
 
+from comfy_fsm.core.fieldwise import Oddity
 from comfy_fsm.core.ledger import MAX_WHAT, Ledger, Question
 from comfy_fsm.core.task import Task
 
@@ -33,3 +35,18 @@ def note_unknown_route(ledger: Ledger, question: Question, raw: Raw, position: i
 def note_unknown_word(ledger: Ledger, task: Task, what: str, word: object, position: int, at: float) -> None:
     text = f"{what} is {word!r:.{MAX_WHAT}}, which is no word that is known, and was not judged"
     ledger.find("unrecognized", position, at, text, task=task, name=f"{what} {word}")
+
+
+def note_oddities(
+    ledger: Ledger, task: Task, whose: str, odd: Sequence[Oddity], position: int, at: float
+) -> None:
+    """What of an answer about this task is not as ComfyUI writes it; the rest of the answer counts."""
+    for each in odd:
+        text = f"{whose}: {each}; the rest of it counts"
+        ledger.find("unrecognized", position, at, text, task=task, name=f"{whose} {each}")
+
+
+def note_odd_queue(ledger: Ledger, question: Question, odd: Sequence[Oddity], position: int, at: float) -> None:
+    text = f"the queue: {odd[0]}" + (f", and {len(odd) - 1} more" if len(odd) > 1 else "") + "; the rest of it counts"
+    url = question.server.url
+    ledger.find("unrecognized", position, at, text, window=question.window, server=url, name="the queue")

@@ -8,10 +8,11 @@ from __future__ import annotations
 from msgspec import Raw
 
 from comfy_fsm.core.effects import Deliver, FetchHistory, LookAtQueue, OpenSocket
-from comfy_fsm.core.evidence import Job, Record, executed_output
+from comfy_fsm.core.evidence import ENDED, Job, Record, executed_output, readable
 from comfy_fsm.core.images import take_images
 from comfy_fsm.core.ledger import Ledger, Socket
 from comfy_fsm.core.machine import Signal, State
+from comfy_fsm.core.oddities import note_unknown_word
 from comfy_fsm.core.results import produced
 from comfy_fsm.core.task import SETTLING, Confidence, Task
 
@@ -113,8 +114,13 @@ def take_outputs(ledger: Ledger, task: Task, outputs: object) -> None:
 # records
 
 
-def weigh(ledger: Ledger, task: Task, record: Record, name: str, position: int, at: float) -> None:
-    """A history entry of this prompt, from the bound server: validate it, then believe it (R6.1)."""
+def weigh(
+    ledger: Ledger, task: Task, record: Record, name: str, position: int, at: float, *, blurred: bool = False
+) -> None:
+    """A history entry of this prompt, from the bound server: validate it, then believe it (R6.1).
+
+    Of a `blurred` one the status cannot be read: it ended, and only a frame can have told how.
+    """
     if not record.names(task.prompt_id or ""):
         _incomplete(ledger, task, "it names another prompt", position, at)
         return
@@ -123,9 +129,12 @@ def weigh(ledger: Ledger, task: Task, record: Record, name: str, position: int, 
     outcome, stale, failure = record.verdict()
     if task.concluded and outcome is not task.state:
         take_back(ledger, task, f"its record in the {name}", position, at)
-    missing = [node for node in task.announced if node not in (record.outputs or {})]
+    missing = record.lacks(task.announced)
     if outcome is None:
-        _weigh_bare(ledger, task, record, missing, name, position, at)
+        if blurred or record.word not in ("", *ENDED):
+            _weigh_unclear(ledger, task, record, missing, name, position, at)
+        else:
+            _weigh_bare(ledger, task, record, missing, name, position, at)
         return
     if outcome is State.COMPLETED and missing and not task.settled:
         _incomplete(ledger, task, f"it lacks the outputs of node {', '.join(missing[:5])}", position, at)
@@ -141,7 +150,7 @@ def weigh(ledger: Ledger, task: Task, record: Record, name: str, position: int, 
 def weigh_job(ledger: Ledger, task: Task, job: Job, position: int, at: float) -> None:
     """A job that ended, weighed like a record; of the list it has neither outputs nor messages (P38)."""
     outcome, stale, failure = job.verdict(ledger.server(task.server).names_cancelled)
-    missing = [node for node in task.announced if node not in job.outputs] if job.outputs is not None else []
+    missing = Record(outputs=job.outputs).lacks(task.announced) if job.outputs is not None else []
     if outcome is None or (outcome is State.COMPLETED and missing):
         lacks = f"it lacks the outputs of node {', '.join(missing[:5])}" if missing else "it does not say how it ended"
         _incomplete(ledger, task, lacks, position, at)
@@ -157,14 +166,22 @@ def weigh_job(ledger: Ledger, task: Task, job: Job, position: int, at: float) ->
     _believe(ledger, task, record, outcome, "verified", "jobs", position, at)
 
 
+def _weigh_unclear(
+    ledger: Ledger, task: Task, record: Record, missing: list[str], name: str, position: int, at: float
+) -> None:
+    """It ended, and how cannot be read here; where a frame told it, nothing is left open."""
+    if record.word:
+        note_unknown_word(ledger, task, "the status_str of its record", record.word, position, at)
+    if task.stated is None or task.confidence != "stated":
+        _incomplete(ledger, task, "its status does not say how it ended", position, at)
+    elif task.stated is State.COMPLETED and missing:
+        _incomplete(ledger, task, f"it lacks the outputs of node {', '.join(missing[:5])}", position, at)
+    else:
+        _believe(ledger, task, record, task.stated, "stated", name, position, at)
+
+
 def _weigh_bare(
-    ledger: Ledger,
-    task: Task,
-    record: Record,
-    missing: list[str],
-    name: str,
-    position: int,
-    at: float,
+    ledger: Ledger, task: Task, record: Record, missing: list[str], name: str, position: int, at: float
 ) -> None:
     """An entry without a status proves that the run ended; its outputs may be partial (before January 2024)."""
     if task.settled:
@@ -184,7 +201,7 @@ def _weigh_bare(
         _believe(ledger, task, record, State.COMPLETED, "inferred", name, position, at)
     else:
         task.bare = True
-        take_outputs(ledger, task, record.outputs)
+        take_outputs(ledger, task, readable(record.outputs))
 
 
 def weigh_bare_again(ledger: Ledger, task: Task, position: int, at: float) -> None:
@@ -212,7 +229,7 @@ def _believe(
             text = f"settled as {task.state}, while a later record says {outcome}"
             ledger.find("contradiction", position, at, text, task=task)
         return
-    take_outputs(ledger, task, record.outputs)
+    take_outputs(ledger, task, readable(record.outputs))
     settle(ledger, task, outcome, confidence, name, position, at)
 
 

@@ -10,15 +10,16 @@ from typing import Literal
 
 from msgspec import Raw, Struct
 
-from comfy_fsm.core import evidence, wire
+from comfy_fsm.core import evidence, queues, wire
 from comfy_fsm.core.effects import Failure, Output, Text
-from comfy_fsm.core.machine import State
+from comfy_fsm.core.fieldwise import read
+from comfy_fsm.core.machine import Signal, State
 from comfy_fsm.core.policy import DEFAULT
 from comfy_fsm.core.results import produced
 
 Has = Literal["running", "pending", "recorded", "denied", "astray", "unreachable"]
 """`astray`: an answer came, and it was about another prompt; that is as good as none (R2.2)."""
-_JOBS: dict[str | None, Has] = {"in_progress": "running", "pending": "pending"}
+_JOBS: dict[Signal | None, Has] = {Signal.RUN: "running", Signal.QUEUE: "pending"}
 
 
 class Showing(Struct, frozen=True):
@@ -65,25 +66,27 @@ def read_greeting(server: str, status: int, body: bytes) -> Showing | None:
 
 def read_queue(server: str, prompt_id: str, status: int, body: bytes) -> Showing | None:
     """None where the queue does not list it: then, and only then, the record is asked for."""
-    listed = evidence.queue(Raw(body)) if status == 200 else None
+    listed = queues.listing(Raw(body)) if status == 200 else None
     if listed is None:
         return no_answer(server, f"HTTP {status}" if status != 200 else "an answer that is no queue")
-    running, pending = listed
+    running, pending = listed.running, listed.pending
     if prompt_id in running:
         return Showing(server, "running", "its queue says so")
+    if prompt_id not in pending and (prompt_id in listed.named or not listed.whole):
+        return no_answer(server, "a queue of which a part cannot be read")
     return Showing(server, "pending", "its queue says so") if prompt_id in pending else None
 
 
 def read_job(server: str, prompt_id: str, status: int, body: bytes) -> Showing | None:
     """None where there is no such job, or no word in it that we know: its record tells."""
-    job = wire.body(Raw(body), evidence.Job) if status == 200 else None
+    job = read(Raw(body), evidence.Job)[0] if status == 200 else None
     if job is None or job.id not in (None, prompt_id):
         return None
     outcome, _, error = job.verdict(None)
     if outcome is None:
-        has = _JOBS.get(job.status)
+        has = _JOBS.get(evidence.LISTED.get(evidence.word(job.status)))
         return Showing(server, has, "its job says so") if has is not None else None
-    found = produced(job.outputs, DEFAULT)
+    found = produced(evidence.readable(job.outputs), DEFAULT)
     return Showing(
         server, "recorded", "its job says so", outcome, found.outputs, error, texts=found.texts, left_out=found.left_out
     )
@@ -91,9 +94,10 @@ def read_job(server: str, prompt_id: str, status: int, body: bytes) -> Showing |
 
 def read_record(server: str, prompt_id: str, status: int, body: bytes, told: Collection[str] = ()) -> Showing:
     """The record, validated; `told` are the nodes that told outputs while it ran."""
-    records = wire.body(Raw(body), dict[str, evidence.Record]) if status == 200 else None
-    if records is None:
+    found_records = evidence.records(Raw(body)) if status == 200 else None
+    if found_records is None:
         return no_answer(server, f"HTTP {status}" if status != 200 else "an answer that is no history")
+    records = found_records.records
     record = records.get(prompt_id)
     if record is None:
         other = Showing(server, "astray", "the answer is about another prompt")
@@ -101,7 +105,8 @@ def read_record(server: str, prompt_id: str, status: int, body: bytes, told: Col
     if not record.names(prompt_id):
         return Showing(server, "astray", "the record names another prompt")
     outcome, stale, error = record.verdict()
-    said, found = record.status.status_str if record.status else None, produced(record.outputs, DEFAULT)
+    said = record.status.status_str if record.status else None
+    found = produced(evidence.readable(record.outputs), DEFAULT)
     return Showing(
         server,
         "recorded",
@@ -122,7 +127,7 @@ def _missing(record: evidence.Record, outcome: State | None, told: Collection[st
         found.append("it has no status: it ended, and how is open (servers before January 2024 give none)")
     elif outcome is None:
         found.append("its status does not say how it ended")
-    lacking = [node for node in told if node not in (record.outputs or {})]
+    lacking = record.lacks(told)
     if lacking and outcome in (State.COMPLETED, None):  # what failed or was cancelled may have kept less
         found.append(f"it lacks the outputs of node {', '.join(lacking[:5])}, which were told while it ran")
     return tuple(found)

@@ -5,7 +5,7 @@ The id in the answer is the task's (P10); one that says nothing leaves a doubt, 
 
 from __future__ import annotations
 
-from comfy_fsm.core import evidence, wire
+from comfy_fsm.core import evidence, refusals, wire
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.effects import Failure
 from comfy_fsm.core.hearing import replay_waiting
@@ -78,11 +78,11 @@ def fold_acceptance(ledger: Ledger, question: Question, position: int, o: seen.R
     task = question.task
     if task is None:
         return
-    accepted = wire.body(o.data.body, evidence.Accepted) if o.data.status == 200 else None
+    accepted = wire.body(o.data.body, refusals.Accepted) if o.data.status == 200 else None
     if accepted is not None:
         _accept(ledger, question, task, accepted, position, o.at)
     elif o.data.status in REFUSED:
-        refusal = wire.body(o.data.body, evidence.Refusal)
+        refusal = wire.body(o.data.body, refusals.Refusal)
         failure = refusal.failure() if refusal else Failure(message=f"HTTP {o.data.status}")
         if refusal is not None:
             question.server.answer()
@@ -118,7 +118,7 @@ def doubt(ledger: Ledger, task: Task, position: int, at: float, what: str) -> No
 
 
 def _accept(
-    ledger: Ledger, question: Question, task: Task, accepted: evidence.Accepted, position: int, at: float
+    ledger: Ledger, question: Question, task: Task, accepted: refusals.Accepted, position: int, at: float
 ) -> None:
     server, chosen, given = question.server, task.prompt_id, accepted.prompt_id
     server.answer()

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
-from comfy_fsm.core import evidence, wire
+from comfy_fsm.core import evidence, queues, wire
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.board import Board
 from comfy_fsm.core.policy import Policy
@@ -176,7 +176,7 @@ class Asking:
         await self.meet()
         if not self._answers:
             answer = await self.ask(asks.queue())
-            return answer is not None and answer.status == 200 and evidence.queue(Raw(answer.body)) is not None
+            return answer is not None and answer.status == 200 and queues.queue(Raw(answer.body)) is not None
         return True
 
     async def cancels_jobs(self) -> bool:
@@ -276,7 +276,7 @@ class Asking:
         if not open_ones:
             return frozenset()
         answer = await self.ask(asks.queue())
-        parts = evidence.queue(Raw(answer.body)) if answer is not None and answer.status == 200 else None
+        parts = queues.queue(Raw(answer.body)) if answer is not None and answer.status == 200 else None
         if parts is not None:
             self._failed = 0
             listed = frozenset(parts[0] + parts[1])

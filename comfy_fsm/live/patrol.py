@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from msgspec import Raw
 
-from comfy_fsm.core import evidence
+from comfy_fsm.core import queues
 from comfy_fsm.core.health import Standing
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.placement import Place
@@ -73,7 +73,7 @@ class Patrol:
         """Ask for the queue, and judge the server by the answer or its absence."""
         place, clock = self.place, self._runner.clock
         answer = await self._asking.ask(asks.queue())
-        parts = evidence.queue(Raw(answer.body)) if answer is not None and answer.status == 200 else None
+        parts = queues.queue(Raw(answer.body)) if answer is not None and answer.status == 200 else None
         if parts is None:
             place.health.fail(clock())
         else:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from msgspec import Raw
 from msgspec.json import encode
 
-from comfy_fsm.core import evidence, routes, wire
+from comfy_fsm.core import evidence, fieldwise, queues, refusals, routes, wire
 from comfy_fsm.live.scrubbing import Scrubber
 
 _INPUTS = ("current_inputs", "current_outputs")
@@ -123,18 +123,18 @@ class Redactor:
     def _answered(self, asked: routes.Asked, body: bytes) -> object:
         raw = Raw(body)
         match asked.kind:  # what the fold cannot read as what was asked for is not kept either: it says nothing
-            case "post" if wire.body(raw, evidence.Accepted) is not None:
+            case "post" if wire.body(raw, refusals.Accepted) is not None:
                 return _only(wire.loads(body), prompt_id=_text, number=_number, node_errors=self._node_errors)
             case "queue":
                 return _queue(raw)
-            case "history" | "histories" if wire.body(raw, dict[str, evidence.Record]) is not None:
+            case "history" | "histories" if evidence.records(raw) is not None:
                 records = _each(self._record)(wire.loads(body)) or {}
                 if asked.kind == "history":
                     return records
                 return {name: record for name, record in records.items() if _is_ours(record)}
-            case "jobs" if wire.body(raw, evidence.Jobs) is not None:
+            case "jobs" if fieldwise.read(raw, evidence.Jobs)[0] is not None:
                 return _only(wire.loads(body), jobs=_every(self._job), pagination=_each(_number))
-            case "job" if wire.body(raw, evidence.Job) is not None:
+            case "job" if fieldwise.read(raw, evidence.Job)[0] is not None:
                 return self._job(wire.loads(body))
             case "act-cancel" | "act-batch" if wire.body(raw, evidence.Cancelled) is not None:
                 return _only(wire.loads(body), cancelled=_number)
@@ -152,7 +152,7 @@ class Redactor:
             return _only(wire.loads(body), error=_text)
         if kind != "post" or not 400 <= status < 500:
             return None
-        if wire.body(Raw(body), evidence.Refusal) is None:
+        if wire.body(Raw(body), refusals.Refusal) is None:
             return None
         return _only(wire.loads(body), error=self._error, node_errors=self._node_errors)
 
@@ -167,6 +167,8 @@ class Redactor:
         return _each(lambda node: _only(node, errors=errors, dependent_outputs=_texts, class_type=_text))(value)
 
     def _record(self, value: object) -> object:
+        if not isinstance(value, dict):
+            return _sample(value)
         return _only(value, prompt=self._item, outputs=_dict, status=self._status)
 
     def _item(self, value: object) -> object:
@@ -175,23 +177,32 @@ class Redactor:
         return [keep(part) for keep, part in zip(keeps, value, strict=False)] if isinstance(value, list) else None
 
     def _status(self, value: object) -> object:
-        return _only(value, status_str=_text, completed=_number, messages=_every(self._message))
+        if not isinstance(value, dict):
+            return _sample(value)
+        messages = _every(self._message)
+        return _only(value, status_str=_word, completed=_flag, messages=lambda told: messages(told) or _sample(told))
 
     def _message(self, value: object) -> object:
-        return [value[0], self._failure(value[1])] if isinstance(value, list) else None
+        if not isinstance(value, list) or not value:
+            return _sample(value)
+        return [_word(value[0]), *map(self._failure, value[1:2]), *map(_sample, value[2:3])]
 
     def _failure(self, value: object) -> object:
         """What a message tells of an end, without the inputs and outputs that it echoes."""
         if self._keep_inputs or value is None:
             return value
+        if not isinstance(value, dict):
+            return _sample(value)
         texts = ("prompt_id", "node_id", "node_type", "exception_type", "exception_message")
         lists = ("nodes", "executed", "traceback")
-        return _only(value, timestamp=_number, **dict.fromkeys(texts, _text), **dict.fromkeys(lists, _texts))
+        return _only(value, timestamp=_number, **dict.fromkeys(texts, _word), **dict.fromkeys(lists, _texts))
 
     def _job(self, value: object) -> object:
         numbers = ("create_time", "execution_start_time", "execution_end_time", "outputs_count")
         keeps = {"execution_error": self._failure, "execution_status": self._status, **dict.fromkeys(numbers, _number)}
-        return _only(value, id=_text, status=_text, outputs=_dict, **keeps)
+        if not isinstance(value, dict):
+            return _sample(value)
+        return _only(value, id=_word, status=_word, outputs=_dict, **keeps)
 
 
 # What is kept of a value, or None; each is harmless, whatever the value is.
@@ -219,6 +230,23 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def _word(value: object) -> object:
+    """A text; what stands in its place is read field by field, so its kind is kept."""
+    is_read = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return value if is_read or (value and _texts(value)) else _sample(value)
+
+
+def _flag(value: object) -> object:
+    return value if isinstance(value, bool | int | float) else value[:5] if isinstance(value, str) else _sample(value)
+
+
+def _sample(value: object) -> object:
+    """Of what is odd, its kind: whatever it says is not written down."""
+    if isinstance(value, list):
+        return [{} if isinstance(item, dict) else [] if isinstance(item, list) else _sample(item) for item in value[:3]]
+    return {} if isinstance(value, dict) else "…" if isinstance(value, str) else value
+
+
 def _number(value: object) -> object:
     return value if isinstance(value, int | float) else None
 
@@ -228,7 +256,7 @@ def _texts(value: object) -> object:
 
 
 def _dict(value: object) -> object:
-    return value if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else _sample(value)
 
 
 def _marked(value: object) -> object:
@@ -253,13 +281,23 @@ def _links(value: object) -> object:
 
 
 def _queue(raw: Raw) -> object:
-    """The ids; in the long form only where the server gave an id of its own to what we marked (P10, P28)."""
-    listed, marks = evidence.queue(raw), evidence.marks(raw)
-    if listed is None or all(prompt_id == mark for prompt_id, mark in marks.items()):
-        return listed and {"running": listed[0], "pending": listed[1]}
+    """The ids; in the long form only where the server gave an id of its own to what we marked (P10, P28), or where an
+    item cannot be read, of which the ids that it names are kept."""
+    listed, marks = queues.listing(raw), queues.marks(raw)
+    if listed is None:
+        return None
+    if not listed.odd and listed.whole and all(prompt_id == mark for prompt_id, mark in marks.items()):
+        return {"running": listed.running, "pending": listed.pending}
     extras = {prompt_id: {evidence.MARK: mark} for prompt_id, mark in marks.items()}
-    parts = dict(zip(("queue_running", "queue_pending"), listed, strict=True))
-    return {part: [[None, name, {}, extras.get(name, {}), []] for name in names] for part, names in parts.items()}
+    parts: dict[str, list[object]] = {
+        part: [[None, name, {}, extras.get(name, {}), []] for name in names]
+        for part, names in (("queue_running", listed.running), ("queue_pending", listed.pending))
+    }
+    if not listed.whole:
+        del parts["queue_running" if listed.pending else "queue_pending"]
+    if listed.odd:
+        next(iter(parts.values())).append([None, None, {}, {}, sorted(listed.named)])
+    return parts
 
 
 def _leaves(value: object) -> Iterator[str]:
@@ -272,8 +310,9 @@ def _leaves(value: object) -> Iterator[str]:
 
 
 def _is_ours(record: object) -> bool:
+    """Whether it bears a mark of ours; one that cannot be read may."""
     item = record.get("prompt") if isinstance(record, dict) else None
-    return isinstance(item, list) and len(item) > 3 and bool(item[3])
+    return not isinstance(item, list) or len(item) <= 3 or bool(item[3])
 
 
 def _without_inputs(value: object) -> object:
