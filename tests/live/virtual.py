@@ -18,7 +18,7 @@ from unittest import mock
 from comfy_fsm.live import client as client_room
 from comfy_fsm.live.asks import Ask
 from comfy_fsm.live.comfy import Answer, Down, Heard, NoAnswer, Refused, Up
-from comfy_fsm.testing import Faults, running
+from comfy_fsm.testing import Faults, house
 from comfy_fsm.testing.execution import Execution, State
 from comfy_fsm.testing.graphs import Crash
 from comfy_fsm.testing.profiles import NEWEST, features, profile_of, system_stats
@@ -203,7 +203,7 @@ def play(
         with (
             mock.patch.object(client_room, "Comfy", lambda url, **given: Door(doors[url], given["deadline_seconds"])),
             mock.patch.object(client_room, "time", SimpleNamespace(time=loop.time)),
-            mock.patch.object(running, "STANDING", 0.5),
+            mock.patch.object(house, "STANDING", 0.5),
         ):
             await story(servers)
 
