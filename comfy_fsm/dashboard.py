@@ -30,7 +30,7 @@ _STYLES = {
     "in_progress": "bold cyan", "ending": "cyan", "uncertain": "yellow", "completed": "green", "failed": "red",
     "rejected": "red", "cancelled": "magenta", "lost": "bold red", "expired": "bold red", "error": "bold red",
     "warning": "yellow", "note": "dim", "open": "green", "down": "bold red", "shared": "yellow", "closed": "dim",
-    "none": "dim",
+    "none": "dim", "answering": "green", "not answering": "bold red", "not asked": "dim",
 }  # fmt: skip
 _SPARKS = "▁▂▃▄▅▆▇█"
 _UNITS = ((1, "s"), (60, "min"), (3_600, "h"), (86_400, "d"))
@@ -148,6 +148,9 @@ def _standing(scene: Scene) -> Text:
         return Text(f"  {harmless(scene.trouble, 200)}", "bold red")
     if scene.behind:
         return Text("  reading on", "yellow")
+    if scene.written is False:
+        age = f"; its last entry is {span(scene.now - scene.end)} old" if scene.now and scene.view.observations else ""
+        return Text(f"  no process writes this log{age}", "yellow")
     if scene.now is not None and scene.now - scene.end > QUIET and scene.view.observations:
         return Text(f"  nothing new for {span(scene.now - scene.end)}", "yellow")
     return Text()
@@ -199,10 +202,9 @@ class _Section(NamedTuple):
 
 def _servers(scene: Scene, names: _Names, width: int) -> _Section:
     def row(server: ServerRow) -> tuple[Text, ...]:
-        trouble = server.trouble is not None
         return (
             Text(names.server(server.url)),
-            Text("not answering" if trouble else "answering", "bold red" if trouble else "green"),
+            Text(server.lamp, _STYLES[server.lamp]),
             Text("" if server.queue is None else f"{server.queue:,}"),
             Text(f"{server.open:,}"),
             Text(f"{server.sockets:,}"),

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfy_fsm.errors import LogError, LogLocked
-from comfy_fsm.live.lock import Lock, Mark, read_mark
+from comfy_fsm.live.lock import Lock, Mark, is_written, read_mark
 from comfy_fsm.live.log import Log
 from comfy_fsm.live.rows import read, verify
 from tests.lines import fill
@@ -254,3 +255,65 @@ def test_what_was_refused_is_not_in_the_log_even_if_the_disk_has_it(
     assert ("taken out" in caplog.text) == (disk == "for good")
     assert [record.line for record in read(path)] == [b"kept", b"next"]
     assert verify(path) == (2, 0, None, None)
+
+
+# whether somebody writes
+
+
+WRITES = """
+import asyncio, sys
+from comfy_fsm.live.log import Log
+
+async def work():
+    async with await Log.open(sys.argv[1]) as log:
+        await log.append(*(line.encode() for line in sys.argv[2:]))
+        print("written", flush=True)
+        await asyncio.sleep(3600)
+
+asyncio.run(work())
+"""
+
+
+def test_a_log_is_written_until_its_writer_closes_it_or_dies(path: Path) -> None:
+    assert is_written(str(path)) is None
+    fill(path)
+    assert is_written(str(path)) is False
+
+    async def here() -> None:
+        async with await Log.open(path):
+            assert is_written(str(path)) is True
+        assert is_written(str(path)) is False
+
+    asyncio.run(here())
+    process = subprocess.Popen([sys.executable, "-c", WRITES, str(path)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"written\n"
+    assert is_written(str(path)) is True
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    assert is_written(str(path)) is False
+
+
+@pytest.mark.parametrize("what", NOT_OURS)
+def test_of_a_lock_file_that_is_not_ours_it_is_not_told_whether_somebody_writes(path: Path, what: str) -> None:
+    NOT_OURS[what](lock_of(path))
+    assert is_written(str(path)) in (None, False)
+
+
+def test_whoever_asks_whether_a_log_is_written_keeps_no_writer_out(path: Path) -> None:
+    fill(path)
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            is_written(str(path))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        for _ in range(20):
+            fill(path)
+    finally:
+        done.set()
+        asking.join()

@@ -50,7 +50,7 @@ def recover(
     prompt_id
         The prompt id of the task, or how it begins.
     all
-        Every task that is lost, expired, uncertain, ending, or silent.
+        Every task that is lost, expired, uncertain, ending, or silent; or open, if no process writes the log.
     server
         Address of a server that may be asked; name all that the log knows.
     log

@@ -18,6 +18,7 @@ from comfy_fsm.live import rows
 from comfy_fsm.live.asking import Asking
 from comfy_fsm.live.closing import finish
 from comfy_fsm.live.comfy import Comfy
+from comfy_fsm.live.lock import is_written
 from comfy_fsm.live.log import Log
 from comfy_fsm.live.looking import Looking
 from comfy_fsm.live.recorder import Appends, Recorder, refold
@@ -67,11 +68,13 @@ async def on_log(
             async with await Log.open(path) as log:
                 await asyncio.to_thread(refold, log.read(), board, path)
                 async with _at(log, board, servers, redactor, board.policy) as rescue:
+                    rescue.abandoned = True
                     yield rescue
             return
         records: Iterable[Record] = rows.read(path) if path is not None else ()
         position = await asyncio.to_thread(refold, records, board, path or "")
         async with _at(Scratch(position), board, servers, redactor, board.policy) as rescue:
+            rescue.abandoned = path is not None and is_written(path) is False
             yield rescue
     finally:
         await finish(*(server.close() for server in servers))

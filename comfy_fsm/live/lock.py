@@ -30,6 +30,7 @@ _SLOT = Struct(">QQ16s16sQ16s")
 _SLOT_SIZE, _SLOTS = 128, (512, 1024)  # a sector each
 _SYNC_SECONDS = 1.0
 _NOTHING = bytes(16)
+_PAUSES = (0.01, 0.05)
 
 if sys.platform == "win32":  # never tried there by us: the same promise by the means of that system
     import msvcrt
@@ -41,6 +42,11 @@ else:
     import fcntl
 
     def _claim(lock: int) -> None:
+        for pause in _PAUSES:  # whoever asks `is_written` holds it for an instant
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            time.sleep(pause)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
@@ -72,6 +78,27 @@ def read_mark(path: str) -> Mark | None:
         return None
     finally:
         os.close(lock)
+
+
+def is_written(path: str) -> bool | None:
+    """Whether a process has the claim on this log now; None where that cannot be told: of a copy, or on Windows."""
+    if sys.platform == "win32":
+        return None
+    try:
+        lock = os.open(path + ".lock", os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except OSError:
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(lock).st_mode) or not _HEAD.match(os.read(lock, _HEAD_SIZE)):
+            return None
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go with the descriptor
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(lock)
+    return False
 
 
 def _newest(lock: int) -> tuple[int, Mark | None]:

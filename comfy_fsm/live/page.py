@@ -113,6 +113,7 @@ def frame_of(scene: Scene, beginnings: int) -> Frame:
         "log": harmless(scene.name, LONGEST),
         "trouble": None if scene.trouble is None else harmless(scene.trouble, LONGEST),
         "behind": scene.behind,
+        "written": scene.written,
         "position": view.position,
         "observations": view.observations,
         "at": view.at,

@@ -9,6 +9,7 @@ Nothing is ever posted, and what is decided is not touched. Silence proves nothi
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable
 from itertools import groupby
 
@@ -37,6 +38,8 @@ class Rescue:
         self._looking = looking
         self._policy = policy
         self._clock = clock
+        self.abandoned = False
+        """No process follows what the log left open: all of it is stuck."""
 
     def find(self, prompt_id: str) -> list[Task]:
         """The tasks of the one id that begins so; more than one where it was posted twice. Raises UnknownTask."""
@@ -59,7 +62,8 @@ class Rescue:
         if prompt_id is not None:
             tasks = self.find(prompt_id)
         else:
-            tasks = [task for task in self._board.tasks if needs_recovery(task, now, patience)]
+            wait = -math.inf if self.abandoned else patience
+            tasks = [task for task in self._board.tasks if needs_recovery(task, now, wait)]
         cases = [_Case(task) for task in tasks]
         wanted = [case for case in cases if not case.name]
         if wanted:

@@ -232,6 +232,7 @@ class Sight:
             sockets=sum(bool(socket.open) for socket in place.sockets.values()),
             seen_at=said.at,
             trouble=_cut(said.trouble) if said.trouble is not None else None,
+            lamp="answering" if said.trouble is None else "not answering",
         )
 
     def _tasks(self, places: list[Server]) -> list[TaskRow]:

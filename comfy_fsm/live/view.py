@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from comfy_fsm.core.findings import CODES, GRAVITY, Severity
 from comfy_fsm.core.machine import SETTLED, State
@@ -23,6 +24,8 @@ class ServerRow(Struct, frozen=True):
     seen_at: float | None
     trouble: str | None
     """Why the last question was not answered, if nothing was heard since."""
+    lamp: str = "answering"
+    """Or `not answering`, or `not asked`, where no process writes the log any more."""
 
 
 class WindowRow(Struct, frozen=True):
@@ -90,6 +93,17 @@ class View(Struct, frozen=True):
     all_windows: int
     all_open: int
 
+    def at_rest(self) -> View:
+        """The same when nobody writes the log any more: no server is asked, no socket is open, nothing comes."""
+        return replace(
+            self,
+            rates=(0,) * len(self.rates),
+            servers=tuple(replace(server, lamp="not asked", trouble=None, sockets=0) for server in self.servers),
+            windows=tuple(
+                window if window.socket == "none" else replace(window, socket="closed") for window in self.windows
+            ),
+        )
+
     @property
     def rate(self) -> float:
         """Observations a second, over the last ten that are whole: the newest has only begun."""
@@ -117,6 +131,8 @@ class Scene(NamedTuple):
     """The time of whoever looks; None: the log speaks for itself, and its end is now."""
     trouble: str | None = None
     behind: bool = False
+    written: bool | None = None
+    """Whether a process writes the log; None where that cannot be told."""
 
     @property
     def end(self) -> float:
@@ -125,4 +141,5 @@ class Scene(NamedTuple):
     @property
     def at(self) -> float:
         """What ages are counted to."""
-        return self.now if self.now is not None and 0.0 <= self.now - self.end <= QUIET else self.end
+        told = self.now is not None and self.written is not False and 0.0 <= self.now - self.end <= QUIET
+        return self.now if told and self.now is not None else self.end

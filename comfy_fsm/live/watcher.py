@@ -15,10 +15,13 @@ from comfy_fsm.core import wire
 from comfy_fsm.core.observations import Damaged, DamageData
 from comfy_fsm.errors import LogDamaged, LogError
 from comfy_fsm.live import rows
+from comfy_fsm.live.lock import is_written
 from comfy_fsm.live.rows import Record
 from comfy_fsm.live.sight import Sight
 from comfy_fsm.live.view import Scene
 
+ASKING = 0.5
+"""Seconds between two looks whether somebody writes the log."""
 PORTION = 500
 """Rows between two looks at the clock: some milliseconds of folding."""
 
@@ -32,8 +35,11 @@ class Watcher:
         """Why the log cannot be read now; None while it can."""
         self.behind = False
         """There is more to read than the last round had time for."""
+        self.written: bool | None = None
+        """Whether a process writes the log; None where that cannot be told."""
         self.beginnings = 0
         """How often it began at the first row: a log that was replaced is another log."""
+        self._asked = -ASKING
         self._begin()
 
     def _begin(self) -> None:
@@ -45,21 +51,30 @@ class Watcher:
 
     def scene(self, now: float | None = None) -> Scene:
         """What is to be seen of what was read, by somebody whose time is `now`."""
-        return Scene(os.path.basename(self.path), self._sight.view(), now, self.trouble, self.behind)
+        view, name = self._sight.view(), os.path.basename(self.path)
+        view = view.at_rest() if self.written is False else view
+        return Scene(name, view, now, self.trouble, self.behind, self.written)
 
     def open(self, seconds: float) -> None:
         """The first round. Raises LogError or OSError where there is nothing to watch: at the start that is no news."""
+        self._ask()
         self._round(seconds)
+
+    def _ask(self) -> None:
+        """Before the rows are read, so that what a writer wrote last is not taken for the word of one who is gone."""
+        if time.monotonic() - self._asked >= ASKING:
+            self.written, self._asked = is_written(self.path), time.monotonic()
 
     def advance(self, seconds: float) -> bool:
         """Read and fold what is new, for about so long; returns whether anything is new, trouble included."""
-        before = self.trouble, self._told, self.beginnings
+        before = self.trouble, self._told, self.beginnings, self.written
+        self._ask()
         try:
             self._round(seconds)
             self.trouble = None
         except (LogError, OSError) as error:
             self.trouble, self.behind = _say(error), False
-        return before != (self.trouble, self._told, self.beginnings)
+        return before != (self.trouble, self._told, self.beginnings, self.written)
 
     def _round(self, seconds: float) -> None:
         """From the last row on: if that is no longer what it was, the log was replaced, and is read as another one."""

@@ -11,7 +11,7 @@ let source = null;
 function now() {
   const time = Date.now() / 1000 + state.offset;
   const end = state.head?.at ?? time;
-  return time >= end && time - end <= state.quiet ? time : end;
+  return time >= end && time - end <= state.quiet && state.head?.written !== false ? time : end;
 }
 
 function span(seconds) {
@@ -100,7 +100,7 @@ const COLUMNS = {
   ],
   servers: [
     ["Server", "text", (row) => host(row.url)],
-    ["", "short", (row) => (row.trouble === null ? word("answering") : word("not answering", `not answering: ${row.trouble}`))],
+    ["", "short", (row) => word(row.lamp, row.trouble === null ? row.lamp : `${row.lamp}: ${row.trouble}`)],
     ["Queue", "number", (row) => count(row.queue)],
     ["Tasks", "number", (row) => count(row.open)],
     ["Sockets", "number narrow", (row) => count(row.sockets)],
@@ -276,6 +276,8 @@ function standing() {
   else if (!head) [kind, text] = ["wait", "reading the log"];
   else if (head.trouble !== null) [kind, text] = ["bad", head.trouble];
   else if (head.behind) [kind, text] = ["wait", "reading on"];
+  else if (head.written === false)
+    [kind, text] = ["idle", `no process writes this log${head.at === null ? "" : `; its last entry is ${span(time - head.at)} old`}`];
   else if (head.at !== null && time - head.at > state.quiet) [kind, text] = ["idle", `nothing new for ${span(time - head.at)}`];
   const place = find("standing");
   place.dataset.kind = kind;

@@ -46,8 +46,9 @@ from tests.live.processes import (
     said,
     until,
     untouched,
+    write,
 )
-from tests.live.stage import bytes_of, codes, record
+from tests.live.stage import bytes_of, codes, graph, record
 
 LOST, LEFT, OTHER = (f"{n}f0e1d2c-aaaa-4bbb-8ccc-00000000000{n}" for n in (1, 2, 3))
 WINDOW = "w" * 32
@@ -394,6 +395,19 @@ def test_what_is_printed_fits_into_eighty_columns(place: Place) -> None:
     place.knows(place.two, LOST)
     for arguments in (["recover", "--all"], ["consistency", LOST], ["history", LEFT, "--attempts", "1"]):
         assert max(map(len, place.run(*arguments).stdout.splitlines())) <= 80
+
+
+def test_what_a_killed_process_left_open_is_stuck_at_once_and_while_it_lives_it_is_not(tmp_path: Path) -> None:
+    with in_a_thread() as comfy:
+        workflow = write(tmp_path, "w.json", graph(seconds=3600))
+        process = begin("run", workflow, "--server", comfy.url, cwd=tmp_path)
+        until(lambda: comfy.runs or process.poll() is not None)
+        asked = ("recover", "--all", "--server", comfy.url)
+        (prompt_id,) = comfy.runs
+        assert prompt_id not in command(*asked, cwd=tmp_path).stdout
+        process.kill()
+        process.communicate()
+        assert prompt_id in command(*asked, cwd=tmp_path).stdout
 
 
 def test_an_act_that_is_interrupted_closes_its_log(place: Place) -> None:

@@ -44,6 +44,7 @@ from tests.live.processes import (
     untouched,
 )
 from tests.test_dashboard import HOSTILE
+from tests.test_lock import WRITES
 
 NOW = time.time()
 RUNNING = [
@@ -188,6 +189,55 @@ def test_a_terminal_shows_what_is_there_and_then_what_comes(tmp_path: Path, colu
         terminal.shows("1 in_progress")
         fill(tmp_path / LOG, DISCOVERED)
         terminal.shows("1 warning")
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that writes a log, and is alive."""
+    server = {"server": "http://one:8188", "window": "w"}
+    now = time.time()
+    asked = [
+        {"at": now, "kind": "http.request", **server, "data": {"id": "1", "method": "GET", "path": "/queue"}},
+        {"at": now, "kind": "http.response", **server,
+         "data": {"id": "1", "status": 200, "body": {"queue_running": [], "queue_pending": []}}},
+    ]  # fmt: skip
+    lines = [line("ws.open", {}, now).decode(), *map(json.dumps, asked)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITES, str(folder / LOG), *lines], stdout=subprocess.PIPE, encoding="utf-8",
+        env=ENVIRONMENT,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "written\n"
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_when_the_writer_is_killed_a_terminal_says_so_and_its_lamps_go_out(tmp_path: Path) -> None:
+    with writing(tmp_path) as writer, watching(tmp_path, columns=120) as terminal:
+        shown = terminal.shows(" answering ")
+        assert "open" in shown
+        assert "no process" not in shown
+        writer.kill()
+        shown = terminal.shows("no process writes this log")
+        assert "not asked" in shown
+        assert " 0 a second" in shown
+        assert not re.search(r"one:8188 +open ", shown)
+
+
+def test_when_the_writer_is_killed_the_page_says_so_and_its_lamps_go_out(tmp_path: Path) -> None:
+    with writing(tmp_path) as writer, serving(tmp_path) as found, found.feed() as messages:
+        _, told = next(messages)
+        assert told["head"]["written"] is True
+        (server,) = told["tables"]["servers"]["rows"].values()
+        assert server["lamp"] == "answering"
+        writer.kill()
+        _, told = next(message for message in messages if message[1]["head"]["written"] is False)
+        (server,), (window,) = (told["tables"][name]["rows"].values() for name in ("servers", "windows"))
+        assert (server["lamp"], window["socket"], told["head"]["rate"]) == ("not asked", "closed", 0)
 
 
 def test_a_terminal_may_change_its_size(tmp_path: Path) -> None:
