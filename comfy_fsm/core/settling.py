@@ -14,11 +14,15 @@ from comfy_fsm.core.ledger import Ledger, Socket
 from comfy_fsm.core.machine import Signal, State
 from comfy_fsm.core.oddities import note_unknown_word
 from comfy_fsm.core.results import produced
-from comfy_fsm.core.task import SETTLING, Confidence, Task
+from comfy_fsm.core.task import SETTLING, UNANSWERED, Confidence, Task
 
 
 def move(ledger: Ledger, task: Task, signal: Signal, name: str, position: int, at: float) -> bool:
-    return task.move(signal, name, position, at, ledger.policy.signals)
+    unknown = task.state in UNANSWERED
+    moved = task.move(signal, name, position, at, ledger.policy.signals)
+    if unknown and task.state not in UNANSWERED and not task.settled:
+        task.known_order = ledger.order  # a look that was asked before may have come before its POST (P11)
+    return moved
 
 
 def tell(ledger: Ledger, task: Task, outcome: State, name: str, position: int, at: float) -> None:

@@ -10,12 +10,13 @@ import pytest
 from tests.faults.schedules import Ended, Schedule, Told, play_one, wrong_with
 
 SAMPLE = range(150)
+ONCE_WRONG = {6321: "a look that was asked before the POST arrived was taken for a lie of the queue"}
 
 
 def test_no_schedule_of_posts_runs_a_workflow_twice_or_leaves_it_unsaid() -> None:
     logging.disable(logging.ERROR)
     try:
-        wrong = {seed: found for seed in SAMPLE if (found := wrong_with(play_one(Schedule(seed))))}
+        wrong = {seed: found for seed in (*SAMPLE, *ONCE_WRONG) if (found := wrong_with(play_one(Schedule(seed))))}
     finally:
         logging.disable(logging.NOTSET)
     assert not wrong
