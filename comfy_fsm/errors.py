@@ -135,11 +135,15 @@ class HandshakeRefused(ClientError):
 
 
 class DownloadFailed(ClientError):
-    """`server` did not hand over the file, or not all of it; nothing was left on the disk."""
+    """`server` did not hand over the file, or not all of it; nothing was left on the disk.
 
-    def __init__(self, message: str, server: str) -> None:
+    `status` is that of its answer, where it answered by another than 200.
+    """
+
+    def __init__(self, message: str, server: str, status: int | None = None) -> None:
         super().__init__(message)
         self.server = server
+        self.status = status
 
 
 class UploadFailed(ClientError):

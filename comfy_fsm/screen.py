@@ -54,8 +54,9 @@ class Bars:
         self._progress.update(bar, state=state, total=1.0, completed=1.0)
 
     def say(self, text: str) -> None:
-        """A line on standard output; the bars have had their say by then, and may share its terminal."""
-        self._progress.stop()
+        """A line on standard output; where that is the terminal of the bars, too, it goes above them."""
+        if not self._progress.disable and sys.stdout.isatty():
+            return self._progress.console.print(Text(harmless(text, 2_000)), soft_wrap=True)
         try:
             print(harmless(text, 2_000), flush=True)
         except BrokenPipeError:  # as of `| head`: no fault of what is told, which goes on, and is saved

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
+import sys
 
 from comfy_fsm.commands.options import (
     NO_ACCESS,
@@ -59,7 +62,7 @@ def run(
     os.makedirs(output, exist_ok=True)
     with Bars() as screen:
         tell(orders, screen.complain)
-        return errand.submit(orders, output, open_client, screen, capacity) or screen.status
+        return errand.submit(orders, output, open_client, screen, capacity, resuming(sys.argv)) or screen.status
 
 
 def resume(
@@ -97,4 +100,14 @@ def resume(
     open_client = access.opening(server, log, extra, sockets)
     os.makedirs(output, exist_ok=True)
     with Bars() as screen:
-        return errand.resume(output, open_client, screen, capacity) or screen.status
+        return errand.resume(output, open_client, screen, capacity, resuming(sys.argv)) or screen.status
+
+
+def resuming(arguments: list[str]) -> str:
+    """The command that takes up what this one left: its options, each of which has a value, and no workflow."""
+    words, rest = [], iter(arguments[2:])
+    for word in rest:
+        if word.startswith("--"):
+            words += [word] if "=" in word else [word, next(rest, "")]
+    shown = (re.sub(r"(?<=//)[^/@]*@", "…@", word) for word in words)
+    return shlex.join(("python", "-m", "comfy_fsm", "resume", *shown))

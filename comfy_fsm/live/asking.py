@@ -113,7 +113,7 @@ class Asking:
                     stream = await opened.enter_async_context(self.server.download(ask._replace(hop=hop)))
                 await self._told(request_id, stream.status, NOTHING, window)
                 if stream.status != 200:
-                    raise self._failed_download(f"HTTP {stream.status}{trail.led_to}")
+                    raise self._failed_download(f"HTTP {stream.status}{trail.led_to}", stream.status)
                 yield stream
         except NoAnswer as error:
             await self._missing(request_id, error, window)
@@ -122,9 +122,9 @@ class Asking:
             await self._told(request_id, trail.status, NOTHING, window)
             raise self._failed_download(f"HTTP {trail.status}, {error}") from error
 
-    def _failed_download(self, why: str) -> DownloadFailed:
-        url = self.server.url
-        return DownloadFailed(f"{url}: the file could not be fetched ({why}), so nothing was saved; try again", url)
+    def _failed_download(self, why: str, status: int | None = None) -> DownloadFailed:
+        url, words = self.server.url, f"the file could not be fetched ({why}), so nothing was saved; try again"
+        return DownloadFailed(f"{url}: {words}", url, status)
 
     async def _begin(self, ask: Ask, window: str | None) -> str:
         request_id = f"{_RUN}-{next(_NUMBERS)}"

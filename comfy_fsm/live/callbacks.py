@@ -25,6 +25,13 @@ Raised = Callable[[Callable[..., Any]], None]
 _PATIENCE = 5.0  # seconds that a completion waits for a progress callback to return; then it goes ahead of it
 
 
+class Undelivered(Exception):
+    """Raised by a completion callback that could not take the result, and may be able to another time.
+
+    The task stays settled and is not delivered: whoever opens the log next is given its result again.
+    """
+
+
 class Callbacks:
     """`cut` is called once, if the progress callback causes its own call."""
 
@@ -56,6 +63,10 @@ class Callbacks:
         if self._running is None:
             self._running = asyncio.create_task(self._progress())
         self._mailbox.put(update, kept)
+
+    def expect(self, on_complete: Callable[..., Any]) -> None:
+        """Call this when it is over; whoever gave another one is not heard any more."""
+        self._on_complete = on_complete
 
     def recurses(self) -> bool:
         """Whether the caller is, at whatever distance, the progress callback itself; then it is now cut off (R4.2)."""
@@ -147,6 +158,8 @@ async def call(function: Callable[..., Any], argument: object, raised: Raised = 
         answer = function(argument) if _is_coroutine(function) else await _in_thread(function, argument)
         if inspect.isawaitable(answer):
             await answer
+    except Undelivered:
+        raise
     except Exception:
         raised(function)
 

@@ -34,7 +34,7 @@ from comfy_fsm.live.trust import trusted
 MAX_BODY = 64 * 1024 * 1024  # bytes of an answer; a history entry with its graph is a few hundred thousand
 FRAME_LIMIT = 64 * 1024 * 1024  # bytes of a frame; the library's own limit of 1 MiB kills sockets (F20)
 WAITING_FRAMES = 16_384  # read ahead of a consumer who is behind by a second; then, and only then, reading pauses (P6)
-CLOSING = 5.0  # seconds for the closing handshake and again for TCP: then the connection is aborted
+CLOSING = 0.8  # seconds for the closing handshake and again for TCP: then the connection is aborted
 PATIENCE = 600.0  # seconds of a Retry-After that we honour: a server that asks for a year gets ten minutes
 AGENT = "comfy-fsm"
 _BARE = {"user-agent": AGENT, "accept": "*/*", "accept-encoding": "identity"}

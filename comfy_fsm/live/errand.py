@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from comfy_fsm.core.effects import Text
-from comfy_fsm.errors import ClientError, TaskError
+from comfy_fsm.errors import ClientError, DownloadFailed, TaskError
+from comfy_fsm.live.callbacks import Undelivered
 from comfy_fsm.live.client import Client
 from comfy_fsm.live.dispatch import Dispatcher
 from comfy_fsm.live.outputs import Names, save_all
@@ -21,6 +23,7 @@ from comfy_fsm.live.tasks import TaskHandle
 from comfy_fsm.live.updates import Update
 
 COMPLETED, NOT_COMPLETED, BY_SIGNAL = 0, 1, 128
+_AT_ONCE = 8  # tasks that are saved at a time: of two hundred that end together, the first are soon there
 LONG, LINES = 2_000, 40
 """Characters and lines of a text beyond which it is saved as a file, not printed."""
 
@@ -52,48 +55,153 @@ def submit(
     open_client: Callable[[], Client],
     screen: Screen,
     capacity: int | None = None,
+    again: str = "",
 ) -> int:
-    """Submit workflows, at once or so many at a server; returns the exit status."""
+    """Submit workflows, at once or so many at a server; returns the exit status. `again` is how to resume."""
 
-    async def tasks(client: Client, dispatcher: Dispatcher | None) -> list[tuple[str, TaskHandle]]:
-        submit = dispatcher.enqueue if dispatcher is not None else client.window().submit
-        return [
-            (Path(order.name).name, await submit(order.workflow, extra_data=order.extra_data)) for order in orders
-        ]
+    async def begin(errand: Errand, dispatcher: Dispatcher | None) -> None:
+        submit = dispatcher.enqueue if dispatcher is not None else errand.client.window().submit
+        for order in orders:
+            name = Path(order.name).name
+            task = await submit(order.workflow, extra_data=order.extra_data, on_complete=errand.taker(name))
+            errand.watch(name, task)
 
-    return asyncio.run(_errand(tasks, folder, open_client, screen, capacity))
+    return asyncio.run(_errand(begin, folder, open_client, screen, capacity, again))
 
 
-def resume(folder: str, open_client: Callable[[], Client], screen: Screen, capacity: int | None = None) -> int:
+def resume(
+    folder: str, open_client: Callable[[], Client], screen: Screen, capacity: int | None = None, again: str = ""
+) -> int:
     """Take up what the log holds, what waits to be placed too; returns the exit status."""
 
-    async def tasks(client: Client, dispatcher: Dispatcher | None) -> list[tuple[str, TaskHandle]]:
-        left.extend(task for task in client.tasks if task.server and task.server not in client.servers)
-        for task in left:
+    async def begin(errand: Errand, _: Dispatcher | None) -> None:
+        for task in errand.client.tasks:
+            if not task.server or task.server in errand.client.servers:
+                errand.watch(task.prompt_id, task)
+                continue
             screen.complain(f"{task.prompt_id}: left alone, since {task.server} is not named; give it as --server")
-        return [(task.prompt_id, task) for task in client.tasks if task not in left]
+            errand.status = NOT_COMPLETED
 
-    left: list[TaskHandle] = []
-    status = asyncio.run(_errand(tasks, folder, open_client, screen, capacity))
-    return max(status, NOT_COMPLETED) if left else status
+    return asyncio.run(_errand(begin, folder, open_client, screen, capacity, again))
+
+
+class Errand:
+    """The tasks of one call of the command: each is saved and told when it has ended, and is delivered by that."""
+
+    def __init__(self, client: Client, folder: str, screen: Screen) -> None:
+        self.client = client
+        self.status = COMPLETED
+        self._folder = folder
+        self._screen = screen
+        self._names = Names()
+        self._at_once = asyncio.Semaphore(_AT_ONCE)
+        self._taken: defaultdict[TaskHandle, asyncio.Event] = defaultdict(asyncio.Event)
+        self._watching: list[asyncio.Task[None]] = []
+
+    def taker(self, name: str) -> Callable[[TaskHandle], Coroutine[Any, Any, None]]:
+        """What takes the result of a task: delivered is what it saved, and what it could not save another time."""
+
+        async def take(task: TaskHandle) -> None:
+            try:
+                async with self._at_once:
+                    await self._take(name, task)
+            finally:
+                self._taken[task].set()
+
+        return take
+
+    def expect_all(self) -> None:
+        """Before anything is delivered: what an earlier process left is taken as what is submitted now."""
+        for task in self.client.tasks:
+            task.when_complete(self.taker(task.prompt_id))
+
+    def watch(self, name: str, task: TaskHandle) -> None:
+        self._watching.append(asyncio.create_task(self._watch(name, task)))
+
+    async def over(self) -> None:
+        """When each has ended and was taken."""
+        await asyncio.gather(*self._watching)
+
+    async def _watch(self, name: str, task: TaskHandle) -> None:
+        bar = self._screen.begin(name, task.state)
+        async for update in task:
+            self._screen.move(bar, task.state, update)
+        self._screen.end(bar, task.state)
+        try:
+            with suppress(TaskError):  # which is told by who takes it
+                await task
+            await self._taken[task].wait()
+        except ClientError as error:
+            self._complain(name, error)
+
+    async def _take(self, name: str, task: TaskHandle) -> None:
+        """What it produced, on the disk and told of; anything that is not there makes the status."""
+        try:
+            await task
+        except TaskError as error:
+            self._complain(name, error)
+        texts = task.result.texts if task.result is not None else ()
+        for text in texts:
+            for line in [] if _is_long(text) else text.text.splitlines():
+                self._screen.say(line)
+        passing = False
+        async for saved in save_all(task.outputs, filter(_is_long, texts), self._folder, self._names):
+            if saved.path is not None:
+                self._screen.say(str(saved.path))
+            if saved.renamed:
+                self._screen.complain(f"{name}: {saved.renamed}")
+            if saved.error is not None:
+                passing = passing or _may_pass(saved.error)
+                self._complain(name, saved.error)
+        for lack in _lacks(task):
+            self._complain(name, lack)
+        if passing:
+            self._screen.complain(f"{name}: not all of it is saved, so `resume` saves it again")
+            raise Undelivered
+
+    def _complain(self, name: str, why: object) -> None:
+        self._screen.complain(f"{name}: {why}")
+        self.status = NOT_COMPLETED
+
+    def tell_what_goes_on(self, again: str) -> None:
+        """Whoever ends the command ends no task."""
+        for watching in self._watching:
+            watching.cancel()
+        tasks = sum(1 for task in self.client.tasks if task.server)
+        jobs = len(self.client.tasks) - tasks
+        told = [f"{tasks} task{'s' * (tasks > 1)} at the server"] * (tasks > 0)
+        told += [f"{jobs} job{'s' * (jobs > 1)} in the log"] * (jobs > 0)
+        if told:
+            how = f"; to take up what goes on: {again}" if again else ""
+            self._screen.complain(f"ended before {' and '.join(told)} had ended{how}")
 
 
 async def _errand(
-    tasks: Callable[[Client, Dispatcher | None], Coroutine[Any, Any, list[tuple[str, TaskHandle]]]],
+    begin: Callable[[Errand, Dispatcher | None], Coroutine[Any, Any, None]],
     folder: str,
     open_client: Callable[[], Client],
     screen: Screen,
     capacity: int | None,
+    again: str,
 ) -> int:
     async def work() -> int:
-        named = await tasks(client, dispatcher)
-        await asyncio.gather(*(_follow(name, task, screen) for name, task in named))
-        return max([await _save(name, task, folder, screen, names) for name, task in named], default=COMPLETED)
+        await begin(errand, dispatcher)
+        await errand.over()
+        return errand.status
 
-    names = Names()
-
-    async with open_client() as client, _dispatching(client, capacity) as dispatcher:
-        return await _until_signal(work())
+    async with open_client() as client:
+        errand = Errand(client, folder, screen)
+        errand.expect_all()
+        async with _dispatching(client, capacity) as dispatcher:
+            errand.expect_all()  # what waits is in a hand by now
+            try:
+                status = await _until_signal(work())
+            except ClientError:
+                errand.tell_what_goes_on(again)
+                raise
+            if status >= BY_SIGNAL:
+                errand.tell_what_goes_on(again)
+            return status
 
 
 def _dispatching(client: Client, capacity: int | None) -> AbstractAsyncContextManager[Dispatcher | None]:
@@ -103,35 +211,10 @@ def _dispatching(client: Client, capacity: int | None) -> AbstractAsyncContextMa
     return Dispatcher(client, capacity=capacity) if capacity is not None else Dispatcher(client)
 
 
-async def _follow(name: str, task: TaskHandle, screen: Screen) -> None:
-    bar = screen.begin(name, task.state)
-    async for update in task:
-        screen.move(bar, task.state, update)
-    screen.end(bar, task.state)
-
-
-async def _save(name: str, task: TaskHandle, folder: str, screen: Screen, names: Names) -> int:
-    """What it produced, on the disk and told of; anything that is not there makes the status."""
-    status = COMPLETED
-    try:
-        await task
-    except (TaskError, ClientError) as error:
-        screen.complain(f"{name}: {error}")
-        status = NOT_COMPLETED
-    texts = task.result.texts if task.result is not None else ()
-    for text in texts:
-        for line in [] if _is_long(text) else text.text.splitlines():
-            screen.say(line)
-    async for saved in save_all(task.outputs, filter(_is_long, texts), folder, names):
-        if saved.path is not None:
-            screen.say(str(saved.path))
-        if saved.renamed or saved.error:
-            screen.complain(f"{name}: {saved.renamed or saved.error}")
-        status = NOT_COMPLETED if saved.error else status
-    for lack in _lacks(task):
-        screen.complain(f"{name}: {lack}")
-        status = NOT_COMPLETED
-    return status
+def _may_pass(error: Exception) -> bool:
+    """Whether what could not be saved may be another time: a disk that is full, a server that is away."""
+    gone = isinstance(error, DownloadFailed) and error.status is not None and 400 <= error.status < 500
+    return isinstance(error, OSError | DownloadFailed) and not gone
 
 
 def _is_long(text: Text) -> bool:

@@ -168,9 +168,11 @@ class Hands:
         handle = self.hold(prompt_id, result.window or "", result.server)
         if result.state == State.LOST and await self._post_again(handle):
             return
-        await handle.settle(result)
-        self._handles.pop((result.server, prompt_id), None)
-        await handle.close()
+        try:
+            await handle.settle(result)
+        finally:
+            self._handles.pop((result.server, prompt_id), None)
+            await handle.close()
 
     # what a handle asks for
 

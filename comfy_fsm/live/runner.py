@@ -28,6 +28,7 @@ from comfy_fsm.live import unreachable
 from comfy_fsm.live.arrivals import Answer
 from comfy_fsm.live.asking import Asking
 from comfy_fsm.live.asks import Ask
+from comfy_fsm.live.callbacks import Undelivered
 from comfy_fsm.live.clock import Steady
 from comfy_fsm.live.closing import Closing, finish
 from comfy_fsm.live.comfy import Comfy
@@ -241,7 +242,8 @@ class Runner:
             return
         self._on_their_way.add(key)
         try:
-            await self._hand_over(result)
+            with suppress(Undelivered):  # it was told why
+                await self._hand_over(result)
         finally:
             self._on_their_way.discard(key)
 

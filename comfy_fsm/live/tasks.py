@@ -128,6 +128,13 @@ class TaskHandle:
         update = Update(self.prompt_id, "report", time.time(), value=value, max=max, text=text)
         self._loop.call_soon_threadsafe(self.hear, update)
 
+    def when_complete(self, callback: Callable[[TaskHandle], Any]) -> None:
+        """Call this, once, when it has settled, before that is written down as delivered; in place of any other.
+
+        A callback that raises Undelivered leaves the result to whoever opens the log next.
+        """
+        self._callbacks.expect(callback)
+
     # for the client alone
 
     @property

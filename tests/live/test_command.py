@@ -11,6 +11,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import signal
 import subprocess
 import threading
@@ -19,10 +20,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.request import Request, urlopen
 
 import msgspec
 import pytest
 
+from comfy_fsm.commands.submitting import resuming
+from comfy_fsm.live import logfile, rows
 from comfy_fsm.live.client import Client
 from comfy_fsm.live.log import Log
 from comfy_fsm.testing import FakeComfy, Faults
@@ -51,7 +55,7 @@ from tests.live.processes import (
     untouched,
     write,
 )
-from tests.live.stage import QUICK, graph
+from tests.live.stage import QUICK, graph, with_node
 
 LEFT_BY_A_LOG = {LOG, f"{LOG}.lock"}
 SEEDS = itertools.count(1)  # nothing comes from the server's cache
@@ -254,7 +258,7 @@ def test_a_server_that_wants_other_credentials_is_told_apart(
     unposted: Refuse, comfy: FakeComfy, fault: dict[str, object]
 ) -> None:
     comfy.faults.turn(fault)
-    assert "token" in unposted(UNREACHABLE, "run", "good.json", "--server", comfy.url)
+    assert "token" in unposted(UNREACHABLE, "run", "good.json", "--server", comfy.url, "--sockets", "require")
 
 
 def test_a_token_is_taken_from_the_environment_and_never_written_down(comfy: FakeComfy, tmp_path: Path) -> None:
@@ -325,6 +329,70 @@ def test_a_full_disk_ends_the_command_with_one_line(comfy: FakeComfy, tmp_path: 
     assert LOG in said(found, BAD_DATA)
 
 
+def test_each_task_is_saved_and_told_when_it_ends_and_not_when_all_have(comfy: FakeComfy, tmp_path: Path) -> None:
+    """The one that fails says why, the others run on meanwhile: the last of them until it is interrupted."""
+    write(tmp_path, "a.json", graph(next(SEEDS)))
+    write(tmp_path, "bad.json", with_node("FakeFail", next(SEEDS), message="of no use"))
+    write(tmp_path, "z.json", graph(next(SEEDS), seconds=1000))
+    process = begin("run", "a.json", "bad.json", "z.json", "--server", comfy.url, cwd=tmp_path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    saved, failed = process.stdout.readline().strip(), process.stderr.readline()
+    assert process.poll() is None
+    assert (tmp_path / saved).read_bytes().startswith(b"\x89PNG")
+    assert failed.startswith("comfy_fsm: bad.json: ")
+    assert "of no use" in failed
+    urlopen(Request(f"{comfy.url}/interrupt", method="POST", data=b"{}")).close()
+    found = finish(process)
+    assert found.returncode == NOT_DONE
+    assert "z.json: " in found.stderr
+
+
+def test_what_is_delivered_is_on_the_disk_whenever_the_process_dies(comfy: FakeComfy, tmp_path: Path) -> None:
+    """Killed when its log tells the first delivery: that file is there, and `resume` saves the other."""
+    write(tmp_path, "a.json", graph(next(SEEDS)))
+    write(tmp_path, "b.json", graph(next(SEEDS), seconds=1.0))
+    process = begin("run", "a.json", "b.json", "--server", comfy.url, cwd=tmp_path)
+    until(lambda: deliveries(tmp_path / LOG) or process.poll() is not None)
+    process.kill()
+    finish(process)
+    assert len([*tmp_path.glob("*.png")]) >= deliveries(tmp_path / LOG) >= 1
+    found = command("resume", "--server", comfy.url, cwd=tmp_path)
+    assert (found.returncode, found.stderr) == (DONE, "")
+    assert (len([*tmp_path.glob("*.png")]), deliveries(tmp_path / LOG)) == (2, 2)
+
+
+def test_a_file_that_cannot_be_had_now_is_saved_by_resume(comfy: FakeComfy, tmp_path: Path) -> None:
+    write(tmp_path, "a.json", graph(next(SEEDS)))
+    comfy.faults.html = {"GET /view": 1}
+    found = command("run", "a.json", "--server", comfy.url, cwd=tmp_path)
+    assert (found.returncode, found.stdout, deliveries(tmp_path / LOG)) == (NOT_DONE, "", 0)
+    assert "HTTP 502" in found.stderr
+    assert "`resume`" in found.stderr
+    again = command("resume", "--server", comfy.url, cwd=tmp_path)
+    assert (again.returncode, again.stderr, deliveries(tmp_path / LOG)) == (DONE, "", 1)
+    assert (tmp_path / again.stdout.strip()).is_file()
+
+
+def deliveries(path: Path) -> int:
+    """How many results the log says to be handed over."""
+    if not (path.exists() and logfile.is_log(path)):
+        return 0
+    return sum(b'"kind":"delivered"' in (record.line or b"") for record in rows.read(path))
+
+
+@pytest.mark.parametrize(
+    ("words", "resumes"),
+    [("run a.json --server http://a --log x.log b.json", "--server http://a --log x.log"),
+     ("run --server=http://a a.json --output 'a b'", "--server=http://a --output 'a b'"),
+     ("run a.json --server http://u:p@a:1/x", "--server 'http://…@a:1/x'"),
+     ("resume --server http://a --server http://b", "--server http://a --server http://b")],
+)  # fmt: skip
+def test_how_to_resume_is_told_as_it_is_pasted(words: str, resumes: str) -> None:
+    told = resuming(["comfy_fsm", *shlex.split(words)])
+    assert shlex.split(told) == ["python", "-m", "comfy_fsm", "resume", *shlex.split(resumes)]
+
+
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 
 
@@ -374,7 +442,11 @@ def test_a_run_that_is_told_to_end_closes_its_log_and_can_be_resumed(
     found = finish(process)
     statuses = {128 + number} | ({-number} if times > 1 else set())  # a shell says the same of both
     assert found.returncode in statuses
-    assert (found.stdout, found.stderr) == ("", "")
+    assert found.stdout == ""
+    if times == 1:
+        pasted = line_of(found.stderr).partition("to take up what goes on: ")[2]
+        assert shlex.split(pasted) == ["python", "-m", "comfy_fsm", "resume", "--server", comfy.url]
+        assert "1 task at the server" in found.stderr
     assert names(tmp_path) == {"w.json", *LEFT_BY_A_LOG}  # no -wal: SQLite was closed in order
     assert [task.prompt_id for task in replay(tmp_path / LOG).tasks] == [prompt_id]
     assert replay(tmp_path / LOG).verdict == "incomplete"
@@ -407,7 +479,7 @@ def test_on_a_terminal_bars_are_drawn_there_and_standard_output_is_left_alone(co
 def test_where_no_comfyui_answers_nothing_is_submitted(slow: dict[str, subprocess.Popen[str]], name: str) -> None:
     line = said(finish(slow[name]), UNREACHABLE)
     assert "nothing was submitted" in line
-    assert "check address and port" in line
+    assert ("check host and port" if name == "nothing listens" else "check the address and its path") in line
 
 
 # resume
