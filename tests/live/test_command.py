@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from urllib.request import Request, urlopen
 
 import msgspec
+import pyte
 import pytest
 
 from comfy_fsm.commands.submitting import resuming
@@ -472,7 +473,9 @@ def test_on_a_terminal_bars_are_drawn_there_and_standard_output_is_left_alone(co
     assert (tmp_path / out.strip()).is_file()
     shown = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", drawn)
     assert b" completed " in shown
-    assert b"\ncomfy_fsm: bad.json: " in shown  # on a line of its own
+    screen = pyte.Screen(300, 50)
+    pyte.ByteStream(screen).feed(drawn)
+    assert [line for line in screen.display if line.startswith("comfy_fsm: bad.json: ")]  # on a line of its own
 
 
 @pytest.mark.parametrize("name", ["nothing listens", "a page of HTML"])
