@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from comfy_fsm.core import wire
 from comfy_fsm.core.board import Board
 from comfy_fsm.core.observations import Entry
+from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.task import Task
 
 ID, OTHER_ID = "0f0f0f0f-1111-4222-8333-444444444444", "0f0f0f0f-1111-4222-8333-555555555555"
@@ -31,12 +32,13 @@ class Told:
     def __init__(self) -> None:
         self.board = Board()
         self._positions = count(1)
+        self._waited = 0.0
         self.line("ws.open", {})
         self.frame("status", status={"exec_info": {"queue_remaining": 0}})
 
     def line(self, kind: str, data: object, window: str = OURS) -> None:
         position = next(self._positions)
-        raw = {"at": START + position, "kind": kind, "window": window, "server": SERVER, "data": data}
+        raw = {"at": START + position + self._waited, "kind": kind, "window": window, "server": SERVER, "data": data}
         self.board.fold(Entry(position, wire.read(json.dumps(raw).encode())))
 
     def frame(self, kind: str, **data: object) -> Self:
@@ -60,8 +62,15 @@ class Told:
     def job(self, status: int, body: object, prompt_id: str = ID) -> Self:
         return self.ask("GET", f"/api/jobs/{prompt_id}", status, body)
 
+    def wait(self) -> Self:
+        """As long as an absence must last."""
+        self._waited += 10 * Policy().absence_seconds
+        return self
+
     def end(self) -> Self:
         """Read the socket to its end: nothing older is on its way any more."""
+        self.wait()
+        self.frame("status", status={"exec_info": {"queue_remaining": 0}})
         self.line("ws.close", {"code": 1000})
         return self
 
@@ -160,12 +169,12 @@ def test_a_job_that_lacks_what_was_told_to_be_made_is_asked_for_again() -> None:
 def test_two_answers_that_there_is_no_such_job_prove_its_absence() -> None:
     told = Told().post().frame("execution_start", prompt_id=ID).job(404, MISSING)
     assert told.state() == "in_progress"
-    assert told.job(404, MISSING).end().state() == "lost"
-    assert Told().post().job(404, MISSING).job(404, MISSING).end().state() == "cancelled"
+    assert told.wait().job(404, MISSING).end().state() == "lost"
+    assert Told().post().job(404, MISSING).wait().job(404, MISSING).end().state() == "cancelled"
 
 
 def test_a_job_that_was_listed_between_two_denials_is_there() -> None:
-    told = Told().post().job(404, MISSING).job(200, job("pending")).job(404, MISSING).end()
+    told = Told().post().job(404, MISSING).wait().job(200, job("pending")).wait().job(404, MISSING).end()
     assert told.state() == "pending"
 
 
@@ -192,9 +201,9 @@ OF_ANOTHER = [
 def test_a_404_of_another_server_is_no_absence(body: object) -> None:
     told = Told().post()
     for _ in range(5):
-        told.job(404, body)
+        told.job(404, body).wait()
     assert told.end().state() == "pending"
-    assert told.task().absences == 0
+    assert not told.task().rounds
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 405, 429, 500, 502, 503])
@@ -202,9 +211,9 @@ def test_a_404_of_another_server_is_no_absence(body: object) -> None:
 def test_no_other_status_is_evidence_of_anything(path: str, status: int) -> None:
     told = Told().post().ask("GET", path, 200, job("pending") if ID in path else {"jobs": [job("pending")]})
     for _ in range(5):
-        told.ask("GET", path, status, MISSING)
+        told.ask("GET", path, status, MISSING).wait()
     assert told.end().state() == "pending"
-    assert told.task().absences == 0
+    assert not told.task().rounds
 
 
 QUERIES = {
@@ -222,7 +231,7 @@ def test_only_a_whole_list_stands_for_the_queue(query: str, whole: bool, more: b
     told = Told().post()
     for _ in range(2):
         told.ask("GET", f"/api/jobs{query}", 200, {"jobs": [], "pagination": {"has_more": more}})
-        told.ask("GET", f"/history/{ID}", 200, {})
+        told.ask("GET", f"/history/{ID}", 200, {}).wait()
     assert told.end().state() == ("cancelled" if whole and not more else "pending")
 
 
@@ -231,7 +240,7 @@ def test_a_page_that_shifts_between_two_requests_proves_nothing() -> None:
     for offset in (0, 2, 4):
         page = [{"id": f"{offset}-{n}", "status": "pending"} for n in range(2)]
         told.ask("GET", f"/api/jobs?limit=2&offset={offset}", 200, {"jobs": page, "pagination": {"has_more": True}})
-        told.ask("GET", f"/history/{ID}", 200, {})
+        told.ask("GET", f"/history/{ID}", 200, {}).wait()
     assert told.end().state() == "pending"
 
 

@@ -1,6 +1,7 @@
 """What is asked of one server over HTTP: each question logged before it is sent, and the looks that the fold wants.
 
-A look is the queue and then the history, in this order (P29); many looks share one queue. What is unreachable is
+A look is the queue and then the history, in this order (P29), or where there are jobs, a list of them and then the job
+(P38); many looks share one queue or list, and one prompt alone needs none. What is unreachable is
 asked again later, by the fold where it was about one prompt, by us where it was the queue.
 """
 
@@ -273,21 +274,40 @@ class Asking:
     async def _list(self, prompt_ids: Iterable[str]) -> frozenset[str] | None:
         """The ids that the queue lists now; None where it did not answer, and all is wanted again later."""
         open_ones = [prompt_id for prompt_id in prompt_ids if self._open(prompt_id) is not None]
-        if not open_ones:
+        if not open_ones or (self.has_jobs and self._told_by_its_job(open_ones)):
             return frozenset()
+        if self.has_jobs and (listed := await self._list_jobs()) is not None:
+            return await self._counted(listed, open_ones)
         answer = await self.ask(asks.queue())
         parts = queues.queue(Raw(answer.body)) if answer is not None and answer.status == 200 else None
         if parts is not None:
             self._failed = 0
-            listed = frozenset(parts[0] + parts[1])
-            if not listed.issuperset(open_ones):  # a queue may hide what it counts
-                await self.ask(asks.remaining())
-            return listed
+            return await self._counted(frozenset(parts[0] + parts[1]), open_ones)
         self._failed += 1
         pause = self._policy.look_seconds * 2 ** min(self._failed - 1, 16)
         for prompt_id in open_ones:
             self.want(prompt_id, self._clock() + min(pause, self._policy.look_limit_seconds), look=True)
         return None
+
+    async def _counted(self, listed: frozenset[str], open_ones: Iterable[str]) -> frozenset[str]:
+        if not listed.issuperset(open_ones):  # a queue may hide what it counts
+            await self.ask(asks.remaining())
+        return listed
+
+    def _told_by_its_job(self, prompt_ids: list[str]) -> bool:
+        """One question tells all of one prompt (P38); one that was denied is looked for in the list, too."""
+        task = self._open(prompt_ids[0])
+        return len(prompt_ids) == 1 and task is not None and not task.rounds
+
+    async def _list_jobs(self) -> frozenset[str] | None:
+        """The ids of all that wait or run, in one answer; None where an odd prompt breaks it for everybody (P41)."""
+        answer = await self.ask(asks.open_jobs())
+        page = wire.body(Raw(answer.body), evidence.Jobs) if answer is not None and answer.status == 200 else None
+        if page is None:
+            return None
+        self._failed = 0
+        jobs = (wire.body(item, evidence.Job) for item in page.jobs)
+        return frozenset(job.id for job in jobs if job is not None and job.id is not None)
 
     async def _fetch_alone(self, prompt_id: str) -> None:
         try:
@@ -296,14 +316,14 @@ class Asking:
             self._fetching.discard(prompt_id)
 
     async def _fetch(self, prompt_id: str) -> None:
-        """What became of this prompt: by its job where the server has jobs (P32), else and always by its record."""
+        """What became of this prompt: by its job, where there are jobs and it tells (P38), else by its record."""
         task = self._open(prompt_id)
         if task is None:
             return
         await self.meet()  # a process that resumes has met nobody yet, and a job can speak where a record lies
         async with self._at_once:
-            if self.has_jobs:
-                await self.ask(asks.job(prompt_id), task.window)
+            if self.has_jobs and _tells(await self.ask(asks.job(prompt_id), task.window)):
+                return
             if self._open(prompt_id) is task and task.prompt_id is not None:
                 await self.ask(self.record_of(task.prompt_id, task), task.window)
 
@@ -316,6 +336,14 @@ class Asking:
     def _open(self, prompt_id: str) -> Task | None:
         task = self._board.task(prompt_id, self.server.url)
         return task if task is not None and not task.settled else None
+
+
+def _tells(answer: Answer | None) -> bool:
+    """Whether a job says where its prompt is; one that ended and does not say how leaves it to the record."""
+    if answer is None or answer.status != 200:
+        return answer is not None and answer.status == 404 and evidence.is_missing_job(Raw(answer.body))
+    job = wire.body(Raw(answer.body), evidence.Job)
+    return job is not None and job.status in evidence.LISTED
 
 
 def _shows_jobs(answer: Answer) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from unittest import mock
@@ -21,7 +22,7 @@ from comfy_fsm.live.log import MemoryLog
 from comfy_fsm.live.recorder import Recorder
 from comfy_fsm.live.redact import Redactor
 from comfy_fsm.testing import FakeComfy
-from tests.live.stage import QUICK, graph, outcome, until
+from tests.live.stage import QUICK, graph, outcome, play, until
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -89,3 +90,72 @@ def test_a_post_that_nobody_waits_for_any_more_has_its_end_in_the_log(tmp_path: 
     posts = [data.id for data in asked if (data.method, data.path) == ("POST", "/prompt")]
     ends = [e.data for e in entries if isinstance(e, seen.NoAnswer | seen.Response) and e.data.id in posts]
     assert ends == [seen.NoAnswerData(posts[0], "Cancelled")]
+
+
+def asked_in(comfy: FakeComfy) -> Counter[str]:
+    """How often each kind of question was asked, whatever prompt it was about."""
+    return Counter(f"{method} {'/'.join(path.split('/')[:3])}" for method, path in comfy.requests)
+
+
+def test_where_there_are_jobs_one_question_tells_an_end(tmp_path: Path) -> None:
+    async def story(comfy: FakeComfy, client: Client) -> None:
+        await client.runner.askings[comfy.url].meet()
+        tasks = [await client.window().submit(graph(n)) for n in range(3)]
+        assert [await outcome(task) for task in tasks] == ["completed"] * 3
+        asked = asked_in(comfy)
+        assert not [name for name in asked if "history" in name]
+        assert asked["GET /api/jobs"] <= 2 * len(tasks) + 1
+
+    play(story, tmp_path / "log.sqlite", version="0.33.0")
+
+
+@pytest.mark.parametrize("version", ["0.8.2", "0.24.0", "0.33.0", "latest"])
+def test_many_open_tasks_cost_one_list_a_look(version: str, tmp_path: Path) -> None:
+    async def story(comfy: FakeComfy, client: Client) -> None:
+        asking, window = client.runner.askings[comfy.url], client.window()
+        await asking.meet()
+        blocker = comfy.stranger(seconds=3600)
+        tasks = [await window.submit(graph(n)) for n in range(50)]
+        comfy.requests.clear()
+        now = client.runner.clock()
+        for task in tasks:
+            asking.want(task.prompt_id, now, look=True)
+        await until(lambda: comfy.requests)
+        await until(lambda: not asking._at_work)
+        assert [path for _, path in comfy.requests] == ["/api/jobs"]
+        comfy.execution.interrupt(blocker)
+        assert {await outcome(task) for task in tasks} == {"completed"}
+
+    play(story, tmp_path / "log.sqlite", version=version)
+
+
+def test_a_list_that_is_broken_is_no_empty_one_and_the_queue_tells(tmp_path: Path) -> None:
+    """P41: one odd prompt of anybody, for as long as it waits."""
+
+    async def story(comfy: FakeComfy, client: Client) -> None:
+        comfy.stranger(seconds=3600)
+        comfy.stranger()
+        for item in comfy.state.queue:
+            item.extra_data["extra_pnginfo"] = {"workflow": None}
+        window = client.window()
+        tasks = [await window.submit(graph(n)) for n in range(3)]
+        await asyncio.sleep(3 * QUICK.check_seconds)
+        assert {task.state for task in tasks} == {"pending"}
+        assert asked_in(comfy)["GET /queue"]
+        comfy.execution.interrupt()
+        assert {await outcome(task) for task in tasks} == {"completed"}
+
+    play(story, tmp_path / "log.sqlite", version="0.33.0")
+
+
+def test_a_history_that_was_cleared_leaves_nobody_waiting(tmp_path: Path) -> None:
+    async def story(comfy: FakeComfy, client: Client) -> None:
+        comfy.faults.lose_end = 1
+        task = await client.window().submit(graph(seconds=0.2))
+        await until(lambda: task.state == "in_progress")
+        comfy.faults.drop_types = {"executing", "progress_state", "executed"}
+        await until(lambda: comfy.state.history)
+        comfy.state.history.clear()
+        assert await outcome(task) == "lost"
+
+    play(story, tmp_path / "log.sqlite", version="0.33.0")
