@@ -9,7 +9,7 @@ import struct
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from comfy_fsm.testing.faults import Faults
 
@@ -19,6 +19,11 @@ RESET = struct.pack("ii", 1, 0)  # SO_LINGER: no farewell, neither of the WebSoc
 
 class Socket(Protocol):
     """What a frame is written into."""
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that its reader has not taken yet."""
+        ...
 
     async def send_str(self, data: str) -> None: ...
 
@@ -42,6 +47,10 @@ class Pipe:
         self.send_str = ws.send_str
         self.send_bytes = ws.send_bytes
         self._transport = transport
+
+    @property
+    def waiting(self) -> int:
+        return self._transport.get_write_buffer_size() if isinstance(self._transport, asyncio.WriteTransport) else 0
 
     def abort(self) -> None:
         reset(self._transport)
@@ -110,7 +119,7 @@ class Publisher:
         if socket is None or self._faults.mute:
             return
         try:
-            async with asyncio.timeout(self._faults.write_seconds):
+            async with _Patience(socket, self._faults.write_seconds):
                 if isinstance(frame.payload, str):
                     await socket.send_str(frame.payload)
                 else:
@@ -119,6 +128,32 @@ class Publisher:
             socket.abort()
         except ConnectionError:
             pass  # its handler will see it
+
+
+class _Patience:
+    """Raises TimeoutError when a reader took nothing for so long: who is merely slow, on a busy machine, is not cut."""
+
+    def __init__(self, socket: Socket, seconds: float) -> None:
+        self._socket = socket
+        self._seconds = seconds
+        self._limit = asyncio.timeout(None)
+
+    async def __aenter__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await self._limit.__aenter__()
+        self._left = float("inf")
+        self._look()
+
+    def _look(self) -> None:
+        left = self._socket.waiting
+        if left < self._left:
+            self._left = left
+            self._limit.reschedule(self._loop.time() + self._seconds)
+        self._next = self._loop.call_later(self._seconds / 4, self._look)
+
+    async def __aexit__(self, *raised: Any) -> None:
+        self._next.cancel()
+        await self._limit.__aexit__(*raised)
 
 
 def preview(picture: bytes) -> bytes:

@@ -145,7 +145,8 @@ async def post_answer_cut(rig: Rig) -> None:
     await rig.submit()
 
 
-@scenario("a workflow of 3 MB goes through a link that takes 60 s for it", COMPLETES, "completed", kind="A", linger=5)
+@scenario("a workflow of 3 MB goes through a link that takes 60 s for it", COMPLETES, "completed", kind="A", linger=5,
+          heavy=True)  # fmt: skip
 async def slow_link_for_a_workflow(rig: Rig) -> None:
     size = 3_000_000
     rig.proxy.slow_body = size / (60 * rig.scale)
@@ -154,14 +155,15 @@ async def slow_link_for_a_workflow(rig: Rig) -> None:
     await rig.submit(graph=graph)
 
 
-@scenario("an input of 3 MB is uploaded through a link that takes 60 s for it", COMPLETES, "completed", kind="A")
+@scenario("an input of 3 MB is uploaded through a link that takes 60 s for it", COMPLETES, "completed", kind="A",
+          heavy=True)  # fmt: skip
 async def slow_link_for_an_upload(rig: Rig) -> None:
     size = 3_000_000
     rig.proxy.slow_body = size / (60 * rig.scale)
     try:
         await rig.client.upload(b"\x89PNG" + bytes(size), "big.png")
     except Exception as error:
-        rig.wrong.append(f"the upload was given up: {type(error).__name__}")
+        rig.wrong.append(f"the upload was given up: {type(error).__name__}: {error}")
     rig.proxy.slow_body = None
     await rig.submit()
 

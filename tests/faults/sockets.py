@@ -66,7 +66,7 @@ async def frames_come_twice(rig: Rig) -> None:
 
 
 @scenario("the record is hidden until the frames, held back for 40 s, come in one burst", COMPLETES,
-          "completed lost", final="completed", linger=5)  # fmt: skip
+          "completed lost cancelled", final="completed", linger=5)  # fmt: skip
 async def a_burst_after_the_proof(rig: Rig) -> None:
     come = asyncio.Event()
     rig.proxy.frame_rules.append(troubles.held_until(come))

@@ -178,6 +178,8 @@ class Door:
 
 
 class _Pipe:
+    waiting = 0
+
     def __init__(self, frames: asyncio.Queue[str | None]) -> None:
         self._frames = frames
 
