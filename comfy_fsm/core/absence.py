@@ -73,7 +73,7 @@ def refute_absence(ledger: Ledger, task: Task, question: Question, name: str, po
     if last is not None and ledger.now < last.at:
         return
     newer = last is None or question.at > last.at
-    if last is not None and newer and task.accepted:
+    if last is not None and newer and task.accepted and last.order > task.known_order:  # else its POST came late
         question.server.mixed = True
         ledger.find("mixed-servers", position, at, "in neither queue nor history, and then shown again", task=task)
     if task.concluded and newer:
