@@ -145,8 +145,7 @@ class Hands:
                 self._rename(handle)
         held = self._handles.get(place)
         if held is not None and noted.image:
-            kept = held.images[output.filename] = self._spool.keep(noted.image)
-            held.hear(image_update(place[1], output, noted.observation.at), kept)
+            held.hear(image_update(place[1], output, noted.observation.at), self._spool.keep(noted.image))
 
     def _take_up(self, command: seen.Command) -> None:
         """What a recovery reopened is in a hand again until it is delivered, under the server that has it now."""
@@ -201,7 +200,7 @@ class Hands:
         if output.by_socket:
             yield _one_piece(handle, output)
             return
-        ask = asks.view(output.filename, output.subfolder, output.type)
+        ask = asks.view(output.filename, output.subfolder, output.type or "output")  # "" is no folder of a server
         async with self.runner.askings[handle.server].stream(ask, handle.window) as stream:
             yield stream.chunks
 
@@ -209,7 +208,7 @@ class Hands:
 async def _one_piece(handle: TaskHandle, output: Output) -> AsyncIterator[bytes]:
     """An image that came over the socket: from where this process keeps it, or from nowhere."""
     name = f"{handle.server}: the image {output.filename!r:.200} came over the socket"
-    kept = handle.images.get(output.filename)
+    kept = handle.image(output)
     if kept is None:
         raise DownloadFailed(
             f"{name} to a process that is gone, so it cannot be fetched again, and the log has its size and digest "

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from typing import Any, Protocol
 
-from comfy_fsm.core.effects import Result
+from comfy_fsm.core.effects import Output, Result
 from comfy_fsm.core.machine import State
 from comfy_fsm.errors import TaskCancelled, TaskError, TaskExpired, TaskFailed, TaskLost, TaskRejected
 from comfy_fsm.live.asks import Ask
@@ -68,7 +68,7 @@ class TaskHandle:
         self._settled = asyncio.Event()
         self._error: Exception | None = None
         self._mailboxes: list[Mailbox] = []
-        self.images: dict[str, KeptImage] = {}  # what came over the socket, by the name that it was given
+        self._images: dict[str, tuple[Update, KeptImage]] = {}  # results that came over the socket, by name
 
     def __repr__(self) -> str:
         return f"<task {self.prompt_id} at {self.server or 'no server yet'}: {self.state}>"
@@ -91,10 +91,15 @@ class TaskHandle:
         return self.result
 
     async def __aiter__(self) -> AsyncIterator[Update]:
-        """Signs of life until it settles; of what the reader was too slow for, the newest of each node."""
+        """Signs of life until it settles; of what the reader was too slow for, the newest of each node.
+
+        An image that is a result is told to each reader, however late that comes.
+        """
         mailbox = Mailbox()
+        for update, kept in self._images.values():
+            mailbox.put(update, kept)
         if self._settled.is_set():
-            return
+            mailbox.end()
         self._mailboxes.append(mailbox)
         try:
             async for update in mailbox:
@@ -142,9 +147,16 @@ class TaskHandle:
         return bool(self._mailboxes) or self._callbacks.listens
 
     def hear(self, update: Update, kept: KeptImage | None = None) -> None:
+        if kept is not None:
+            self._images[update.text] = update, kept
         for mailbox in self._mailboxes:
             mailbox.put(update, kept)
         self._callbacks.put(update, kept)
+
+    def image(self, output: Output) -> KeptImage | None:
+        """Where an image is kept that came over the socket; None where it came to another process."""
+        found = self._images.get(output.filename)
+        return found[1] if found is not None else None
 
     async def settle(self, result: Result) -> None:
         """Its one delivery in this process."""

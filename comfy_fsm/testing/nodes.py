@@ -184,6 +184,10 @@ async def _show_text(stage: Stage) -> Given:
     return Given(shown={"text": [words(stage, "text", words(stage, "source"))]})
 
 
+async def _show_string(stage: Stage) -> Given:
+    return (await _show_text(stage))._replace(values=(words(stage, "text"),))
+
+
 # what those for tests do
 
 
@@ -263,6 +267,14 @@ async def _preview_3d(stage: Stage) -> Given:
 async def _shown(stage: Stage) -> Given:
     """Whatever a custom node may show; the files that it names are there."""
     shown = stage.inputs.get("shown")
+    waiting: list[object] = [shown]
+    while waiting:
+        item = waiting.pop()
+        inner = [*item.values()] if isinstance(item, dict) else item if isinstance(item, list) else []
+        waiting += inner
+        if isinstance(item, dict) and isinstance(item.get("filename"), str):
+            place = Place(item["filename"], item.get("subfolder") or "", item.get("type") or "output")
+            stage.files.contents[place] = b"shown"
     return Given(shown=shown if isinstance(shown, dict) else None)
 
 
@@ -315,7 +327,7 @@ CLASSES: dict[str, NodeClass] = {
     "SaveImage": NodeClass(_save("output"), (), {**_IMAGES, **_PREFIX}, is_output=True),
     "SaveImageWebsocket": NodeClass(_save_to_socket, (), _IMAGES, is_output=True),
     "SaveLatent": NodeClass(_save_latent, (), {"samples": Input("LATENT"), **_PREFIX}, is_output=True),
-    "ShowText|pysssss": NodeClass(_show_text, ("STRING",), {"text": Input("STRING")}, is_output=True),
+    "ShowText|pysssss": NodeClass(_show_string, ("STRING",), {"text": Input("STRING")}, is_output=True),
     "UNETLoader": NodeClass(_pass, ("MODEL",), _UNET),
     "VAEDecode": NodeClass(_decode, ("IMAGE",), _DECODE),
     # for tests
