@@ -137,13 +137,14 @@ class HandshakeRefused(ClientError):
 class DownloadFailed(ClientError):
     """`server` did not hand over the file, or not all of it; nothing was left on the disk.
 
-    `status` is that of its answer, where it answered by another than 200.
+    `status` is that of its answer, where it answered by another than 200; `gone` where nobody will ever have it again.
     """
 
-    def __init__(self, message: str, server: str, status: int | None = None) -> None:
+    def __init__(self, message: str, server: str, status: int | None = None, gone: bool = False) -> None:
         super().__init__(message)
         self.server = server
         self.status = status
+        self.gone = gone
 
 
 class UploadFailed(ClientError):

@@ -121,7 +121,7 @@ class Asking:
             raise self._failed_download(f"{error.name}{trail.led_to}") from error
         except Misled as error:
             await self._told(request_id, trail.status, NOTHING, window)
-            raise self._failed_download(f"HTTP {trail.status}, {error}") from error
+            raise self._failed_download(f"HTTP {trail.status}, {error}", trail.status) from error
 
     def _failed_download(self, why: str, status: int | None = None) -> DownloadFailed:
         url, words = self.server.url, f"the file could not be fetched ({why}), so nothing was saved; try again"

@@ -213,7 +213,7 @@ def _dispatching(client: Client, capacity: int | None) -> AbstractAsyncContextMa
 
 def _may_pass(error: Exception) -> bool:
     """Whether what could not be saved may be another time: a disk that is full, a server that is away."""
-    gone = isinstance(error, DownloadFailed) and error.status is not None and 400 <= error.status < 500
+    gone = isinstance(error, DownloadFailed) and (error.gone or 400 <= (error.status or 0) < 500)
     return isinstance(error, OSError | DownloadFailed) and not gone
 
 

@@ -214,6 +214,7 @@ async def _one_piece(handle: TaskHandle, output: Output) -> AsyncIterator[bytes]
             f"{name} to a process that is gone, so it cannot be fetched again, and the log has its size and digest "
             "alone; submit the workflow again",
             handle.server,
+            gone=True,
         )
     content = b""
     try:
@@ -221,5 +222,6 @@ async def _one_piece(handle: TaskHandle, output: Output) -> AsyncIterator[bytes]
     except OSError as error:
         kept.lost = f"the disk took it away: {error.strerror or error}"
     if kept.lost:
-        raise DownloadFailed(f"{name}, and {kept.lost}; make room, and submit the workflow again", handle.server)
+        said = f"{name}, and {kept.lost}; make room, and submit the workflow again"
+        raise DownloadFailed(said, handle.server, gone=True)
     yield content

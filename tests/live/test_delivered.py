@@ -202,8 +202,9 @@ def test_after_a_crash_they_are_named_and_cannot_be_fetched_again(log: Path) -> 
         await settled(task)
         task._images.clear()  # as in a process that has the log alone
         for output in task.outputs:
-            with pytest.raises(DownloadFailed, match=r"cannot be fetched again.*size and digest"):
+            with pytest.raises(DownloadFailed, match=r"cannot be fetched again.*size and digest") as caught:
                 await output.read()
+            assert caught.value.gone
 
     play(story, log)
     [task] = replay(log).tasks
