@@ -220,14 +220,14 @@ STORIES: dict[str, tuple[Story, State, str]] = {
     ),
     "lost unwatched": (begun().command("resume").vanish(), State.LOST, "while nobody watched"),
     "lost, never taken": (
-        Story().listen().ask("GET", "/features", None, 200, {}).post("ReadTimeout").wait(30).vanish(), State.LOST,
+        Story().listen().post(prompt_id=ID2).post("ReadTimeout").wait(30).vanish(), State.LOST,
         "never took",
     ),
     "lost for no reason": (begun().vanish(), State.LOST, "nothing tells why"),
     "expired, unreachable": (
-        begun().wait(200).look(status=502).wait(200), State.EXPIRED, "could not be reached (HTTP 502)",
+        begun().wait(200).look(status=502).wait(1000), State.EXPIRED, "could not be reached (HTTP 502)",
     ),
-    "expired, unasked": (begun().wait(400), State.EXPIRED, "nobody looked at the queue"),
+    "expired, unasked": (begun().wait(200).wait(200), State.EXPIRED, "nobody looked at the queue"),
     "expired, unknown": (begun().wait(200).look().wait(200), State.EXPIRED, "answers, and says nothing of it"),
     # what one command does to the explanation of another
     "never sent": (Story().listen().post("ConnectError"), State.UNCERTAIN, "nothing was sent"),
@@ -300,7 +300,7 @@ STORIES: dict[str, tuple[Story, State, str]] = {
         .fetch(record("error", "execution_interrupted")), State.CANCELLED, "by somebody who is not seen",
     ),
     "expired, listed long before": (
-        begun().wait(200).look((ID,)).wait(400), State.EXPIRED, "nobody looked at the queue",
+        begun().wait(200).look((ID,)).wait(200).wait(200), State.EXPIRED, "nobody looked at the queue",
     ),
     "concluded, and cleared": (
         Story().listen().post().hear("execution_start").hear("execution_cached", nodes=["1"])

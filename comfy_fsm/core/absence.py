@@ -57,6 +57,13 @@ def _round(ledger: Ledger, task: Task, question: Question, position: int) -> Rou
     return Round(ledger.order, asked, ledger.now, position, rows)
 
 
+def is_looked_for(task: Task, question: Question) -> bool:
+    """Whether the queue was looked at before this, since the last round: only then an empty record counts."""
+    since = max(task.known_order, task.rounds[-1].order if task.rounds else 0)
+    queues = (queue for name in question.server.names() for queue in name.queues)
+    return any(q.asked > since and q.answered < question.order and task.prompt_id not in q.ids for q in queues)
+
+
 def note_count(question: Question, raw: Raw, now: float) -> None:
     """`GET /prompt` counts what the queue may hide."""
     count = remaining(raw)

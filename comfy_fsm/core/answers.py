@@ -10,13 +10,14 @@ from msgspec import Raw
 
 from comfy_fsm.core import evidence, queues, routes, wire
 from comfy_fsm.core import observations as seen
-from comfy_fsm.core.absence import note_absence, note_count, refute_absence
+from comfy_fsm.core.absence import is_looked_for, note_absence, note_count, refute_absence
 from comfy_fsm.core.fieldwise import Oddity, read
 from comfy_fsm.core.ledger import MAX_WHAT, Act, Ledger, Question, QueueAnswer, Server
 from comfy_fsm.core.machine import Signal
 from comfy_fsm.core.oddities import MAX_PATH, note_odd_queue, note_oddities, note_unknown_route, note_unknown_word
 from comfy_fsm.core.seeking import not_shown, shown, sought
 from comfy_fsm.core.settling import ask_history, ask_queue, move, moved, weigh, weigh_job
+from comfy_fsm.core.silence import hear_from
 from comfy_fsm.core.sockets import note_gap
 from comfy_fsm.core.submitting import cut_off, doubt, fold_acceptance, fold_submission, recognise
 from comfy_fsm.core.task import Cause, CauseKind, Task
@@ -81,7 +82,8 @@ def fold_response(ledger: Ledger, position: int, o: seen.Response) -> None:
     elif status >= 400 and question.acts:
         _undo(question)
     elif question.kind == "features" and status in (200, 404):
-        question.server.honours_ids = status == 200  # both came with 0.3.45 (P10)
+        if status == 404:  # both came with 0.3.45 (P10), but a service may have the one without the other
+            question.server.honours_ids = False
     elif question.kind == "job" and status == 404 and evidence.is_missing_job(raw):
         _job_missing(ledger, question, position, o.at)
     elif status != 200:
@@ -117,6 +119,8 @@ def fold_no_answer(ledger: Ledger, position: int, o: seen.NoAnswer) -> None:
 
 
 _MAX_PREFIXES = 8
+_OWED = 10
+"""How often the record of a task that was settled as stated is asked for in vain."""
 _LOOKS = frozenset({"history", "histories", "queue", "job", "jobs"})
 
 
@@ -209,7 +213,7 @@ def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: in
     if found is None:
         return _unreachable(ledger, question, position, at, "no JSON of a history")
     records, server = found.records, question.server
-    server.answer()
+    hear_from(server, ledger.now)
     unanswered = [task for name in server.names() for task in name.open_tasks.values() if task.unanswered]
     if unanswered:
         for prompt_id, record in records.items():
@@ -234,6 +238,10 @@ def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: in
             ledger.find("history-incomplete", position, at, text, task=asked)
             return _unreachable(ledger, question, position, at, text)
         _empty(ledger, asked, question, position, at)
+    elif asked is not None and asked.owed and not records:  # settled as stated; its record may still be written
+        asked.asked, asked.looks = False, asked.looks + 1
+        asked.owed = asked.looks < _OWED
+        ask_history(ledger, asked, at)
     unread = found.odd.keys() - records.keys()
     if asked is not None and question.prompt_id in unread and not asked.settled:
         note_oddities(ledger, asked, "its record", found.odd[question.prompt_id or ""], position, at)
@@ -249,12 +257,16 @@ def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: in
 def _empty(ledger: Ledger, task: Task, question: Question, position: int, at: float) -> None:
     """`{}` alone says nothing (P26); after a queue without it, it is one proof of absence (P29). So is the 404 of a
     job alone, for which the server reads both, in this order (P38)."""
+    confirming, task.confirming = task.confirming, False
+    if confirming and question.kind != "job" and not is_looked_for(task, question):
+        return  # asked by itself, an empty answer says nothing (P26), and nothing more is asked for it
     task.asked, task.looks = False, task.looks + 1
     ledger.tally.looks["absent"] += 1
     task.denied, task.denied_position = task.denied + 1, position
     if task.confidence == "stated" and not task.heard_null and task.client_id is not None:
         ledger.find("history-early", position, at, "the record is written after the end is told", task=task)
-    if task.nameless and not (task.known_order and question.server.honours_ids):
+    chosen = task.nameless and task.posts and not task.unsent
+    if chosen and not (task.known_order and question.server.honours_ids):
         return ask_queue(ledger, task, at)  # a prompt accepted under another id would be absent too (P10)
     _absent(ledger, task, question, position, at)
 
@@ -270,7 +282,7 @@ def _queue_answered(ledger: Ledger, question: Question, raw: Raw, position: int,
     if listed is None:
         return _unreachable(ledger, question, position, at, "no JSON of a queue")
     server = question.server
-    server.answer()
+    hear_from(server, ledger.now)
     running, pending = listed.running, listed.pending
     if listed.odd:
         note_odd_queue(ledger, question, listed.odd, position, at)
@@ -298,6 +310,8 @@ def _queue_answered(ledger: Ledger, question: Question, raw: Raw, position: int,
 def _listed(
     ledger: Ledger, task: Task, question: Question, signal: Signal, name: str, position: int, at: float
 ) -> None:
+    if task.unanswered and task.posts and question.server.honours_ids is None:
+        question.server.honours_ids = True  # it is there under the id of our choice
     refute_absence(ledger, task, question, name, position, at)
     if task.settled:
         return
@@ -316,7 +330,7 @@ def _listed(
 def _job_missing(ledger: Ledger, question: Question, position: int, at: float) -> None:
     """Neither in the queue nor, after it, in the history (P38)."""
     server = question.server
-    _has_jobs(server)
+    _has_jobs(server, ledger.now)
     task = server.tasks.get(question.prompt_id or "")
     if task is None:
         not_shown(ledger, server, question.prompt_id or "")
@@ -324,11 +338,9 @@ def _job_missing(ledger: Ledger, question: Question, position: int, at: float) -
         _empty(ledger, task, question, position, at)
 
 
-def _has_jobs(server: Server) -> None:
-    server.answer()
+def _has_jobs(server: Server, now: float) -> None:
+    hear_from(server, now)
     server.has_jobs = True
-    if server.honours_ids is None:
-        server.honours_ids = True  # for longer than there are jobs (P10, P36)
 
 
 def _job_answered(ledger: Ledger, question: Question, raw: Raw, position: int, at: float) -> None:
@@ -339,7 +351,7 @@ def _job_answered(ledger: Ledger, question: Question, raw: Raw, position: int, a
         text = "the answer is about another job"
         ledger.find("history-incomplete", position, at, text, server=question.server.url, prompt_id=question.prompt_id)
         return _unreachable(ledger, question, position, at, text)
-    _has_jobs(question.server)
+    _has_jobs(question.server, ledger.now)
     _job(ledger, question, job, question.prompt_id or "", position, at, odd)
 
 
@@ -349,7 +361,7 @@ def _jobs_answered(ledger: Ledger, question: Question, raw: Raw, position: int, 
     if page is None:
         return _unreachable(ledger, question, position, at, "no JSON of jobs")
     server = question.server
-    _has_jobs(server)
+    _has_jobs(server, ledger.now)
     readable = [(job, odd) for job, odd in (read(item, evidence.Job) for item in page.jobs) if job is not None]
     jobs = [(job, odd) for job, odd in readable if job.id is not None]
     if len(jobs) < len(page.jobs):

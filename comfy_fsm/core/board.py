@@ -13,16 +13,17 @@ from comfy_fsm.core import wire
 from comfy_fsm.core.absence import judge_absence, judge_all
 from comfy_fsm.core.answers import fold_no_answer, fold_request, fold_response, give_up_questions
 from comfy_fsm.core.backlog import Backlog
-from comfy_fsm.core.effects import AnyEffect, Deliver, Output, Warn
+from comfy_fsm.core.effects import AnyEffect, Deliver, Output
 from comfy_fsm.core.findings import CODES, Finding
 from comfy_fsm.core.hearing import fold_binary, fold_message, report_stranger
 from comfy_fsm.core.ledger import MAX_WHAT, Ledger, Server
-from comfy_fsm.core.machine import RECOVERABLE, Signal, State
+from comfy_fsm.core.machine import RECOVERABLE, Signal
 from comfy_fsm.core.moving import COMMANDS, fold_job, never_ran, witness_for
 from comfy_fsm.core.observations import AnyObservation, Entry
 from comfy_fsm.core.policy import DEFAULT, Policy, by_header
 from comfy_fsm.core.seeking import adopt, seek
-from comfy_fsm.core.settling import ask_queue, judge_ear, move, reopen, settle
+from comfy_fsm.core.settling import ask_queue, judge_ear, move, reopen
+from comfy_fsm.core.silence import give_up, remind
 from comfy_fsm.core.sockets import fold_closed, fold_opened, go_down
 from comfy_fsm.core.task import Cause, Task
 
@@ -49,9 +50,11 @@ class Board:
                 _damaged(ledger, position, o)
             return
         ledger.position = position
+        if o.mono is not None:
+            o = ledger.clock.steady(o, o.mono)
         ledger.now = at = o.at
         if at >= ledger.due:
-            _remind(ledger, position, at)
+            remind(ledger, position, at)
         if o.redacted:
             _redacted(ledger, position, o)
         _FOLDS[type(o)](ledger, position, o)
@@ -224,42 +227,9 @@ def _unrecognized(ledger: Ledger, position: int, o: seen.Unrecognized) -> None:
 # time and commands
 
 
-def _remind(ledger: Ledger, position: int, at: float) -> None:
-    """Tasks that showed no sign of life for a tier: silence is never evidence, only a reason to look (R5.1)."""
-    policy = ledger.policy
-    tiers = (policy.check_seconds, policy.warn_seconds, policy.expire_seconds)
-    while (task := ledger.next_reminder(at)) is not None:
-        reached = sum(task.last_sign + tier <= at for tier in tiers)
-        if task.silent_since != task.last_sign:
-            task.silent_since, task.tier = task.last_sign, 0
-        if not reached:
-            ledger.remind(task, task.last_sign + tiers[0])
-            continue
-        if task.tier < 1:
-            text = f"no sign of life for {at - task.last_sign:.0f} s"
-            ledger.find("silence", position, at, text, task=task)
-            ask_queue(ledger, task, at)
-        if task.tier < 2 <= reached and task.prompt_id is not None:
-            ledger.want(Warn(due=at, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
-        task.tier = reached
-        if reached < len(tiers):
-            # At the next check at the latest: what this one asks for may bring a sign, from which silence counts anew.
-            ledger.remind(task, min(task.last_sign + tiers[reached], at + tiers[0]))
-        else:
-            ledger.overdue.append(task)
-
-
 def _ticked(ledger: Ledger, position: int, o: seen.Tick) -> None:
-    """Only a tick gives a task up: any other entry may be about to tell of it."""
-    overdue, ledger.overdue = ledger.overdue, []
-    for task in overdue:
-        if task.settled:
-            continue
-        if task.last_sign + ledger.policy.expire_seconds <= o.at:
-            task.cause = ledger.server(task.server).unreachable
-            settle(ledger, task, State.EXPIRED, "inferred", None, position, o.at)
-        else:
-            ledger.remind(task, task.last_sign + ledger.policy.check_seconds)
+    """Time passed: who was given up in silence, and what is judged when nothing can be on its way any more?"""
+    give_up(ledger, position, o.at)
     for server in ledger.each_server():
         if server.absent:
             judge_all(ledger, server, o.at, ticked=True)

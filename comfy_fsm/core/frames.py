@@ -147,7 +147,7 @@ def _interrupted(ledger: Ledger, socket: Socket, task: Task, position: int, at: 
 
 
 def _stated(ledger: Ledger, socket: Socket, task: Task, outcome: State, name: str, position: int, at: float) -> None:
-    task.heard_end = True
+    task.heard_end = socket.told_end = True
     socket.running = None if socket.running is task else socket.running
     if task.phase > _STATED:
         _disorder(ledger, task, name, position, at)

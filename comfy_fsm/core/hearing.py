@@ -12,8 +12,10 @@ from comfy_fsm.core.frames import SAYS, run
 from comfy_fsm.core.images import image_in
 from comfy_fsm.core.ledger import MAX_WHAT, Ledger, Socket
 from comfy_fsm.core.machine import State
-from comfy_fsm.core.settling import take_back
+from comfy_fsm.core.settling import ask_queue, take_back
 from comfy_fsm.core.task import Task
+
+_LOOKED_FOR = frozenset({State.PENDING, State.IN_PROGRESS})
 
 
 def fold_message(ledger: Ledger, position: int, o: seen.Message) -> None:
@@ -47,6 +49,20 @@ def fold_message(ledger: Ledger, position: int, o: seen.Message) -> None:
         _about_no_task(ledger, socket, position, o)
     if server.absent and (kind is seen.Status or at >= server.absent_due):
         judge_all(ledger, server, at)
+
+
+def _count(ledger: Ledger, socket: Socket, count: int, at: float) -> None:
+    """The server has fewer prompts than it had, and told of no end of ours: which one was it?"""
+    before = socket.counts[-1][1] if socket.counts else None
+    socket.counts.append((at, count))
+    told, socket.told_end = socket.told_end, False
+    if before is None or count >= before or told or at < socket.looked_at:
+        return
+    socket.looked_at = at + ledger.policy.look_seconds
+    for task in socket.server.open_tasks.values():
+        if task.state in _LOOKED_FOR and socket.window in (task.window, task.client_id):
+            task.looks = 0
+            ask_queue(ledger, task, at)
 
 
 def _takes_back(task: Task, frame: seen.Frame, at: float) -> bool:
@@ -178,9 +194,7 @@ def _about_no_task(ledger: Ledger, socket: Socket, position: int, o: seen.Messag
     if isinstance(frame, seen.Status):
         count = remaining(frame.data)
         if count is not None:
-            socket.counts.append((o.at, count))
-    elif isinstance(frame, seen.FeatureFlags):
-        socket.server.honours_ids = True  # both came with 0.3.45
+            _count(ledger, socket, count, o.at)
     elif isinstance(frame, seen.UnrecognizedFrame):
         text = f"frame of type {frame.name!r:.{MAX_WHAT}}" + (f": {frame.why}" if frame.why else "")
         url, name = socket.server.url, f"frame {frame.name}"

@@ -10,6 +10,7 @@ from itertools import islice
 
 from comfy_fsm.core import addresses
 from comfy_fsm.core.backlog import Backlog
+from comfy_fsm.core.clock import Clock
 from comfy_fsm.core.effects import AnyEffect, Output
 from comfy_fsm.core.findings import CODES, Finding, Severity
 from comfy_fsm.core.machine import FINAL
@@ -42,6 +43,7 @@ class Ledger:
         self.policy = policy
         self.fixed_policy = self.told_policy = False
         """A header told the policy of whoever recorded this, and it was taken."""
+        self.clock = Clock()
         self.tally = Tally()
         self.servers: dict[str | None, Server] = {}
         self._machines: dict[str, list[Server]] = {}
@@ -128,7 +130,7 @@ class Ledger:
         server.open_tasks[task.number] = task
         if task.prompt_id is not None:
             self.bind(task, server, task.prompt_id)
-        self.remind(task, at + self.policy.check_seconds)
+        self.remind(task, at + min(self.policy.check_seconds, self.policy.confirm_seconds))
 
     def bind(self, task: Task, server: Server, prompt_id: str) -> None:
         task.prompt_id = prompt_id

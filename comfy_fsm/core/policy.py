@@ -14,10 +14,17 @@ class Policy(Struct, frozen=True, kw_only=True):
 
     check_seconds: float = 30.0
     """Without a sign of life for this long, look by hand (R5.1); a node may rightly be silent (P5)."""
+    confirm_seconds: float = 5.0
+    """Without one for this long, read the record alone, to settle by what is there; then again, less and less often."""
+    verify_seconds: float = 30.0
+    """A result whose end was stated is handed over after this long without its record, which is read later."""
     warn_seconds: float = 120.0
     """Then say so."""
     expire_seconds: float = 300.0
-    """Then give up: the task is `expired`, and only a recover command reopens it."""
+    """Then give up: the task is `expired`, unless its end was stated. Time in which its server did not answer does not
+    count."""
+    unreachable_times: float = 3.0
+    """For how many times `expire_seconds` a server may answer nothing before its tasks are given up."""
     absences: int = 2
     """Rounds of queue-then-history (P29) that an absence takes at the least: a queue may hide an item (F27)."""
     absence_seconds: float = 3.0
@@ -30,7 +37,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     settle_seconds: float = 2.0
     """How long after the first round of absence an open socket may still deliver what was sent before it."""
     look_seconds: float = 1.0
-    """First wait between two looks; doubles with each look."""
+    """The wait between two looks grows from half of this; see `pause`."""
     look_limit_seconds: float = 30.0
     """The longest wait between two looks."""
     reopen_seconds: float = 0.5
@@ -85,8 +92,16 @@ class Policy(Struct, frozen=True, kw_only=True):
     """Findings from which on further notes are only counted; errors and warnings are always kept."""
 
 
+    def pause(self, looks: int) -> float:
+        """How long to wait before the next look, after so many that brought nothing: one list for all that is asked."""
+        step = _PAUSES[min(looks, len(_PAUSES)) - 1] if looks > 0 else 0.0
+        return min(self.look_seconds * step, self.look_limit_seconds)
+
+
+_PAUSES = (0.5, 0.5, 1.0, 1.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 1024.0)
 DEFAULT = Policy()
-TOLD = (*(name for name in Policy.__struct_fields__ if name.endswith("_seconds")), "absences", "resubmits")
+_COUNTS = ("absences", "resubmits", "unreachable_times")
+TOLD = tuple(name for name in Policy.__struct_fields__ if name.endswith("_seconds") or name in _COUNTS)
 """What a log tells of the policy of whoever wrote it. Not how much to remember: a trace has no say in that."""
 _LONGEST = 10.0 * 365 * 86_400
 

@@ -87,6 +87,10 @@ class Socket(Struct, eq=False):
     conn: int | None = None
     counts: deque[tuple[float, int | None]] = field(default_factory=lambda: deque(maxlen=64))
     """What its `status` frames said of how many prompts wait or run, and when; None from its end on."""
+    told_end: bool = False
+    """A frame told the end of a task since the last of these: it explains why there are fewer now (P21)."""
+    looked_at: float = 0.0
+    """Until when no further look is asked for because there are fewer."""
     running: Task | None = None
     overheard: dict[str, Finding] = field(default_factory=dict)
     """What it heard about tasks of other windows, noted once for each."""
@@ -142,6 +146,8 @@ class Server(Struct, eq=False):
     """The first of the questions about tasks that it left without a usable answer, one after the other (P33)."""
     failures: int = 0
     """How many those are."""
+    missed_at: float | None = None
+    """When the first of them went unanswered, until one is answered."""
 
     @property
     def names_cancelled(self) -> bool | None:
@@ -170,6 +176,7 @@ class Server(Struct, eq=False):
     def miss(self, position: int, at: float, what: str) -> None:
         self.failures += 1
         if self.unreachable is None:
+            self.missed_at = at
             self.unreachable = Cause("unreachable", position, at, what=what[:MAX_WHAT])
 
     def answer(self) -> None:

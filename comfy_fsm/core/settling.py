@@ -31,7 +31,7 @@ def tell(ledger: Ledger, task: Task, outcome: State, name: str, position: int, a
         _tell_again(ledger, task, outcome, name, position, at)
         return
     task.point_to_end(name, at)
-    task.stated, task.confidence = outcome, "stated"
+    task.stated, task.confidence, task.told_at = outcome, "stated", at
     move(ledger, task, Signal.TELL, name, position, at)
     ask_history(ledger, task, at)
     if outcome is State.CANCELLED:
@@ -229,12 +229,23 @@ def _believe(
     at: float,
 ) -> None:
     if task.settled:
-        if outcome is not task.state and task.state is not State.EXPIRED and task.posts <= 1:
+        if outcome is task.state:
+            _verify(ledger, task, record, confidence, name)
+        elif task.state is not State.EXPIRED and task.posts <= 1:
             text = f"settled as {task.state}, while a later record says {outcome}"
             ledger.find("contradiction", position, at, text, task=task)
         return
     take_outputs(ledger, task, readable(record.outputs))
     settle(ledger, task, outcome, confidence, name, position, at)
+
+
+def _verify(ledger: Ledger, task: Task, record: Record, confidence: Confidence, name: str) -> None:
+    """The record of what was settled without one: it is sure now, and nothing is delivered again."""
+    task.owed = False
+    if confidence == "verified" and task.confidence != "verified":
+        task.confidence, task.confirmed_by, task.concluded = confidence, name, False
+        take_outputs(ledger, task, record.outputs)
+        ledger.unfind("unverified", task)
 
 
 def _incomplete(ledger: Ledger, task: Task, what: str, position: int, at: float) -> None:
@@ -286,10 +297,7 @@ def ask_queue(ledger: Ledger, task: Task, at: float) -> None:
 
 
 def _backoff(ledger: Ledger, task: Task) -> float:
-    if not task.looks:
-        return 0.0
-    doubled: float = ledger.policy.look_seconds * 2 ** min(task.looks - 1, 16)
-    return min(doubled, ledger.policy.look_limit_seconds)
+    return ledger.policy.pause(task.looks)
 
 
 def _blame_interrupt(ledger: Ledger, task: Task, position: int, at: float) -> None:

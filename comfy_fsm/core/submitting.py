@@ -12,6 +12,7 @@ from comfy_fsm.core.hearing import replay_waiting
 from comfy_fsm.core.ledger import MAX_WHAT, Ledger, Question, Server
 from comfy_fsm.core.machine import Signal, State
 from comfy_fsm.core.settling import ask_queue, move, settle
+from comfy_fsm.core.silence import hear_from
 from comfy_fsm.core.task import Cause, Imaging, Task
 
 REFUSED = frozenset({400, 401, 403, 404, 405, 413, 415, 422})
@@ -85,7 +86,7 @@ def fold_acceptance(ledger: Ledger, question: Question, position: int, o: seen.R
         refusal = wire.body(o.data.body, refusals.Refusal)
         failure = refusal.failure() if refusal else Failure(message=f"HTTP {o.data.status}")
         if refusal is not None:
-            question.server.answer()
+            hear_from(question.server, ledger.now)
         task.error = task.error or failure
         task.refused = o.data.status
         task.point_to_end("response", o.at) if task.unanswered else None
@@ -121,7 +122,7 @@ def _accept(
     ledger: Ledger, question: Question, task: Task, accepted: refusals.Accepted, position: int, at: float
 ) -> None:
     server, chosen, given = question.server, task.prompt_id, accepted.prompt_id
-    server.answer()
+    hear_from(server, ledger.now)
     if chosen == given:
         if task.posts:
             server.honours_ids = True

@@ -152,6 +152,19 @@ class Task(Struct, eq=False):
     """The sign after which silence was last looked into: a later one makes it begin anew."""
     tier: int = 0
     """How many tiers that silence has passed."""
+    asked_from: float = 0.0
+    tier_at: float = 0.0
+    """When the question of the first and of the last of them was asked."""
+    quiet_from: float = 0.0
+    """From when on its silence counts, if that is later than its last sign: until then nobody could be asked."""
+    confirms: int = 0
+    """How often its record was read in this silence, to confirm."""
+    confirming: bool = False
+    """An answer without its record says nothing: no look at the queue was asked for with it."""
+    told_at: float | None = None
+    """When it was stated how it ended."""
+    owed: bool = False
+    """It was settled as stated, and its record is still asked for."""
 
     # what is left to run
     must: set[str] = field(default_factory=set)
@@ -314,6 +327,8 @@ class Task(Struct, eq=False):
         self.looks = self.tier = self.denied = 0
         self.asked = False
         self.last_sign = at
+        self.told_at = None
+        self.owed = self.confirming = False
         self.sought.clear()
 
     def leave_server(self) -> None:

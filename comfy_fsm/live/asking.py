@@ -284,9 +284,9 @@ class Asking:
             self._failed = 0
             return await self._counted(frozenset(parts[0] + parts[1]), open_ones)
         self._failed += 1
-        pause = self._policy.look_seconds * 2 ** min(self._failed - 1, 16)
+        pause = self._policy.pause(self._failed)
         for prompt_id in open_ones:
-            self.want(prompt_id, self._clock() + min(pause, self._policy.look_limit_seconds), look=True)
+            self.want(prompt_id, self._clock() + pause, look=True)
         return None
 
     async def _counted(self, listed: frozenset[str], open_ones: Iterable[str]) -> frozenset[str]:
@@ -335,7 +335,7 @@ class Asking:
 
     def _open(self, prompt_id: str) -> Task | None:
         task = self._board.task(prompt_id, self.server.url)
-        return task if task is not None and not task.settled else None
+        return task if task is not None and (task.owed or not task.settled) else None
 
 
 def _tells(answer: Answer | None) -> bool:

@@ -99,7 +99,7 @@ class Looking:
             best = min(await asyncio.gather(*(self._record(url, prompt_id, task) for url in urls)), key=_rank)
             if attempt >= attempts or not _rank(best):
                 return Fetched(prompt_id, attempt, tuple(urls), best)
-            pause = min(self._policy.look_seconds * 2 ** min(attempt - 1, 16), self._policy.look_limit_seconds)
+            pause = self._policy.pause(attempt + 2)
             await asyncio.sleep(pause * random.uniform(0.8, 1.0))
         raise AssertionError("unreachable")
 

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core import wire
 from comfy_fsm.core.board import Board
@@ -55,6 +57,14 @@ def refold(
         logger.warning("%s: %d more places are damaged; a replay names them all", path, damaged - _TOLD)
     board.drain()  # wanted by a process that is gone; `resume` wants it anew
     return position
+
+
+def _stamped(noted: Noted, kept: bytes) -> tuple[Noted, bytes]:
+    """Both with the time of a clock that nobody sets, by which silence is measured."""
+    mono = int(asyncio.get_running_loop().time() * 1e9)
+    msgspec.structs.force_setattr(noted.observation, "mono", mono)
+    stamped = b'{"mono":%d,' % mono + kept[1:]
+    return (noted._replace(line=stamped) if kept is noted.line else noted), stamped
 
 
 class Appends(Protocol):
@@ -133,6 +143,7 @@ class Recorder:
             read = wire.read(kept, noted.observation.at)
             if type(read) is not type(noted.observation):  # nothing of it could be kept, so a replay could not fold it
                 noted = noted._replace(observation=read)
+        noted, kept = _stamped(noted, kept)
         # Texts are folded whole and logged without what may not be written down: no decision is made by them.
         self._waiting.append(noted._replace(kept=kept))
         self._weight += len(kept) + extra + (len(noted.line) if kept is not noted.line else 0)
