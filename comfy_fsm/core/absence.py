@@ -13,16 +13,48 @@ from msgspec import Raw
 from comfy_fsm.core.evidence import remaining
 from comfy_fsm.core.ledger import Act, Ledger, Question, Server, Socket
 from comfy_fsm.core.machine import State
-from comfy_fsm.core.settling import settle, take_back
+from comfy_fsm.core.settling import ask_history, ask_queue, settle, take_back
 from comfy_fsm.core.task import Cause, Round, Task
 
 LONE, EXPLAINED = 5.0, 1 / 3
 """How many times as long an absence must last that nothing else agrees with, or that an act or an outage explains."""
+_OWED = 10
+"""How often the record of a task that was settled as stated is asked for in vain."""
 _MOST = 16
 """Rounds remembered of one task."""
 
 
-def note_absence(ledger: Ledger, task: Task, question: Question, position: int) -> None:
+def note_empty(ledger: Ledger, task: Task, question: Question, position: int, at: float) -> None:
+    """`{}` alone says nothing (P26); after a queue without it, it is one proof of absence (P29). So is the 404 of a
+    job alone, for which the server reads both, in this order (P38)."""
+    confirming, task.confirming = task.confirming, False
+    if confirming and question.kind != "job" and not _is_looked_for(task, question):
+        return  # asked by itself, an empty answer says nothing (P26), and nothing more is asked for it
+    task.asked, task.looks = False, task.looks + 1
+    ledger.tally.looks["absent"] += 1
+    task.denied, task.denied_position = task.denied + 1, position
+    if task.confidence == "stated" and not task.heard_null and task.client_id is not None:
+        ledger.find("history-early", position, at, "the record is written after the end is told", task=task)
+    chosen = task.nameless and task.posts and not task.unsent
+    if chosen and not (task.known_order and question.server.honours_ids):
+        return ask_queue(ledger, task, at)  # a prompt accepted under another id would be absent too (P10)
+    note_absent(ledger, task, question, position, at)
+
+
+def note_absent(ledger: Ledger, task: Task, question: Question, position: int, at: float) -> None:
+    _note_round(ledger, task, question, position)
+    if not task.settled:
+        ask_queue(ledger, task, at)
+
+
+def ask_again(ledger: Ledger, task: Task, at: float) -> None:
+    """It was settled as stated, and its record may still be written."""
+    task.asked, task.looks = False, task.looks + 1
+    task.owed = task.looks < _OWED
+    ask_history(ledger, task, at)
+
+
+def _note_round(ledger: Ledger, task: Task, question: Question, position: int) -> None:
     """The history has no record: with a look at the queue before it, that is one round."""
     look = _round(ledger, task, question, position)
     if look is None:
@@ -57,7 +89,7 @@ def _round(ledger: Ledger, task: Task, question: Question, position: int) -> Rou
     return Round(ledger.order, asked, ledger.now, position, rows)
 
 
-def is_looked_for(task: Task, question: Question) -> bool:
+def _is_looked_for(task: Task, question: Question) -> bool:
     """Whether the queue was looked at before this, since the last round: only then an empty record counts."""
     since = max(task.known_order, task.rounds[-1].order if task.rounds else 0)
     queues = (queue for name in question.server.names() for queue in name.queues)

@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from comfy_fsm.core import evidence, queues, routes, wire
 from comfy_fsm.core import observations as seen
-from comfy_fsm.core.absence import is_looked_for, note_absence, note_count, refute_absence
+from comfy_fsm.core.absence import ask_again, note_absent, note_count, note_empty, refute_absence
 from comfy_fsm.core.fieldwise import Oddity, read
 from comfy_fsm.core.ledger import MAX_WHAT, Act, Ledger, Question, QueueAnswer, Server
 from comfy_fsm.core.machine import Signal
@@ -119,8 +119,6 @@ def fold_no_answer(ledger: Ledger, position: int, o: seen.NoAnswer) -> None:
 
 
 _MAX_PREFIXES = 8
-_OWED = 10
-"""How often the record of a task that was settled as stated is asked for in vain."""
 _LOOKS = frozenset({"history", "histories", "queue", "job", "jobs"})
 
 
@@ -237,44 +235,24 @@ def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: in
             text = "the answer is about another prompt"
             ledger.find("history-incomplete", position, at, text, task=asked)
             return _unreachable(ledger, question, position, at, text)
-        _empty(ledger, asked, question, position, at)
-    elif asked is not None and asked.owed and not records:  # settled as stated; its record may still be written
-        asked.asked, asked.looks = False, asked.looks + 1
-        asked.owed = asked.looks < _OWED
-        ask_history(ledger, asked, at)
+        note_empty(ledger, asked, question, position, at)
+    elif asked is not None and asked.owed and not records:
+        ask_again(ledger, asked, at)
     unread = found.odd.keys() - records.keys()
     if asked is not None and question.prompt_id in unread and not asked.settled:
         note_oddities(ledger, asked, "its record", found.odd[question.prompt_id or ""], position, at)
         return _unreachable(ledger, question, position, at, "a record that cannot be read")
-    if question.kind == "histories" and not unread:  # what bears no mark in all of it was not accepted (P10, P11)
-        for task in unanswered:
-            if task.nameless and task.known_order and task.window == question.window:
-                task.looks += 1
-                ledger.tally.looks["absent"] += 1
-                _absent(ledger, task, question, position, at)
+    if question.kind == "histories" and not unread:
+        _unmarked(ledger, unanswered, question, position, at)
 
 
-def _empty(ledger: Ledger, task: Task, question: Question, position: int, at: float) -> None:
-    """`{}` alone says nothing (P26); after a queue without it, it is one proof of absence (P29). So is the 404 of a
-    job alone, for which the server reads both, in this order (P38)."""
-    confirming, task.confirming = task.confirming, False
-    if confirming and question.kind != "job" and not is_looked_for(task, question):
-        return  # asked by itself, an empty answer says nothing (P26), and nothing more is asked for it
-    task.asked, task.looks = False, task.looks + 1
-    ledger.tally.looks["absent"] += 1
-    task.denied, task.denied_position = task.denied + 1, position
-    if task.confidence == "stated" and not task.heard_null and task.client_id is not None:
-        ledger.find("history-early", position, at, "the record is written after the end is told", task=task)
-    chosen = task.nameless and task.posts and not task.unsent
-    if chosen and not (task.known_order and question.server.honours_ids):
-        return ask_queue(ledger, task, at)  # a prompt accepted under another id would be absent too (P10)
-    _absent(ledger, task, question, position, at)
-
-
-def _absent(ledger: Ledger, task: Task, question: Question, position: int, at: float) -> None:
-    note_absence(ledger, task, question, position)
-    if not task.settled:
-        ask_queue(ledger, task, at)
+def _unmarked(ledger: Ledger, tasks: list[Task], question: Question, position: int, at: float) -> None:
+    """What bears no mark of ours in all of a history was not accepted (P10, P11)."""
+    for task in tasks:
+        if task.nameless and task.known_order and task.window == question.window:
+            task.looks += 1
+            ledger.tally.looks["absent"] += 1
+            note_absent(ledger, task, question, position, at)
 
 
 def _queue_answered(ledger: Ledger, question: Question, raw: Raw, position: int, at: float) -> None:
@@ -335,7 +313,7 @@ def _job_missing(ledger: Ledger, question: Question, position: int, at: float) -
     if task is None:
         not_shown(ledger, server, question.prompt_id or "")
     elif not task.settled:
-        _empty(ledger, task, question, position, at)
+        note_empty(ledger, task, question, position, at)
 
 
 def _has_jobs(server: Server, now: float) -> None:

@@ -329,7 +329,7 @@ class Asking:
 
     def record_of(self, prompt_id: str, task: Task) -> Ask:
         """How to ask for its record: by its id, or among the last ones where it may be under another (P10)."""
-        if task.nameless and not self._board.takes_ids(self.server.url):
+        if task.posts and task.nameless and not self._board.takes_ids(self.server.url):
             return asks.histories(_RECENT)
         return asks.history(prompt_id)
 
