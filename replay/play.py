@@ -18,9 +18,9 @@ from comfy_fsm.core.metrics import Metrics, measure
 from comfy_fsm.core.observations import AnyObservation, Damaged
 from comfy_fsm.core.policy import DEFAULT, Policy, differing
 from comfy_fsm.core.task import Task
-from comfy_fsm.errors import NotALog
+from comfy_fsm.errors import NotALog, TraceError
 from comfy_fsm.live import logfile, rows
-from replay.trace import Block, Packed, damage, open_packed, read_file, read_lines
+from replay.trace import Block, Packed, damage, most_known, open_packed, read_file, read_lines
 
 Source = str | os.PathLike[str]
 Watcher = Callable[[int, int], None]
@@ -188,10 +188,23 @@ class _Play:
             facts.first_at = observations[0].at if facts.first_at is None else facts.first_at
             facts.last_at = observations[-1].at
             board.drain()  # nobody performs anything here
+            self._check_size()
             if self._watch is not None:
                 self._watch(sum(packed.count for packed in self._packed), self._size)
         facts.windows, facts.servers = board.windows, board.servers
         facts.policy = differing(board.policy) if board.ledger.told_policy else None
+
+    def _check_size(self) -> None:
+        """Raise TraceError where a compressed file names more than one of its size can have seen."""
+        compressed = [packed for packed in self._packed if packed.is_compressed]
+        if not compressed or len(compressed) < len(self.names):
+            return
+        most = most_known(sum(packed.count for packed in compressed))
+        if self.board.size > most:
+            raise TraceError(
+                f"{', '.join(self.names)}: names more than {most} tasks, windows and servers, which no recording of "
+                "this size does, and was not read further; unpack it first if you trust it"
+            )
 
     def report(self, task: str | None, window: str | None) -> Replay:
         """What was found, narrowed to tasks and windows whose ids begin so."""

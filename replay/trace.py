@@ -25,7 +25,9 @@ MAX_LINE = 64 * 1024 * 1024
 """Bytes of the longest line that is read: twice the largest frame seen in the field; longer ones are passed over."""
 MAX_RATIO = 400
 """How many times its own size a file may unpack to, once past MAX_FREE: recordings reach 60."""
-MAX_FREE = 256 * 1024 * 1024
+MAX_FREE = 64 * 1024 * 1024
+LINE_FREE = 4 * 1024 * 1024
+"""Bytes of a line that a compressed file of any size may hold; a longer one, up to MAX_RATIO times what was read."""
 HEAD_LINES = 20
 """A file none of whose first lines is an observation is no trace."""
 MAX_WINDOW = 128 * 1024 * 1024
@@ -43,6 +45,15 @@ class Block(NamedTuple):
     """How many of these stand for places that could not be read."""
 
 
+def most_known(packed: int) -> int:
+    """How many tasks, windows and servers a compressed file of so many bytes may name.
+
+    What is kept of each takes thousands of bytes, while the id and the times of a real one cannot be packed into fewer
+    than these: so a file that is small on the disk stays small in memory.
+    """
+    return 10_000 + packed // 64
+
+
 class Packed:
     """The bytes of a file on their way to the unpacker, counted: for progress, and against bombs."""
 
@@ -51,6 +62,7 @@ class Packed:
         self.head = raw.read(len(_SQLITE))
         self._unread = self.head
         self.count = 0
+        self.is_compressed = self.head.startswith((_GZIP, _ZSTD))
 
     def read(self, size: int) -> bytes:
         """What is there, at most `size` bytes; nothing at the end."""
@@ -60,6 +72,11 @@ class Packed:
             block = self._raw.read(size)
         self.count += len(block)
         return block
+
+    @property
+    def longest_line(self) -> int:
+        """Bytes of the longest line that may come of what was read so far."""
+        return min(MAX_LINE, max(LINE_FREE, self.count * MAX_RATIO)) if self.is_compressed else MAX_LINE
 
     def close(self) -> None:
         if self._raw is not sys.stdin.buffer:
@@ -86,7 +103,7 @@ def read_file(packed: Packed, name: str) -> Iterator[Block]:
         )
     elif packed.head.startswith(_SQLITE):
         raise NotATrace(f"{name}: a log cannot be read from a stream; name the file")
-    return _with_head(_observe(_split(_blocks(stream, packed, name))), name)
+    return _with_head(_observe(_split(_blocks(stream, packed, name), packed)), name)
 
 
 def read_lines(lines: Iterable[bytes | str], name: str = "lines") -> Iterator[Block]:
@@ -115,29 +132,30 @@ def _blocks(
         yield f"the compressed data ends or breaks here: {error}"
 
 
-def _split(blocks: Iterator[bytes | str]) -> Iterator[tuple[list[bytes | str], bool]]:
+def _split(blocks: Iterator[bytes | str], packed: Packed) -> Iterator[tuple[list[bytes | str], bool]]:
     """The lines of each block, each as bytes or as what is wrong with it; False with the one that does not end."""
-    rest, skipped = bytearray(), 0  # which grows in place: a long line is not copied with each of its blocks
+    skipped = longest = 0
+    rest = bytearray()  # which grows in place: a long line is not copied with each of its blocks
     for block in blocks:
         if isinstance(block, str):
             yield [block], False
             return
         first, *more = block.split(b"\n")
-        if skipped or len(rest) + len(first) > MAX_LINE:
+        if skipped or len(rest) + len(first) > (longest := packed.longest_line):
             skipped += len(rest) + len(first)
             rest.clear()
         else:
             rest += first
         if more:
             last = more.pop()
-            yield [_overlong(skipped) if skipped else bytes(rest), *more], True
+            yield [_overlong(skipped, longest) if skipped else bytes(rest), *more], True
             rest, skipped = bytearray(last), 0
     if skipped or rest:
-        yield [_overlong(skipped) if skipped else bytes(rest)], False
+        yield [_overlong(skipped, longest) if skipped else bytes(rest)], False
 
 
-def _overlong(length: int) -> str:
-    return f"a line of {length} bytes, longer than {MAX_LINE}"
+def _overlong(length: int, longest: int) -> str:
+    return f"a line of {length} bytes, longer than {longest}"
 
 
 def _observe(blocks: Iterable[tuple[list[bytes | str], bool]]) -> Iterator[Block]:

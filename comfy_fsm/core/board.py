@@ -157,6 +157,12 @@ class Board:
         return list(self._ledger.tasks.values())
 
     @property
+    def size(self) -> int:
+        """How many tasks, windows and servers it knows: what its memory grows with."""
+        ledger = self._ledger
+        return len(ledger.tasks) + len(ledger.windows) + len(ledger.servers)
+
+    @property
     def findings(self) -> list[Finding]:
         return self._ledger.findings
 

@@ -18,7 +18,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import quote, urlencode
 
 import httpx
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.client import backoff
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.http11 import Response
@@ -27,6 +27,8 @@ from comfy_fsm.errors import ClientClosed, ClientError
 from comfy_fsm.live.addresses import address_of, clean_headers, credentials_in, query_of
 from comfy_fsm.live.arrivals import Answer, Down, Heard, NoAnswer, Refused, Stream, Up
 from comfy_fsm.live.asks import Ask
+from comfy_fsm.live.connecting import Connect, Connection
+from comfy_fsm.live.cookies import BoundedJar
 from comfy_fsm.live.deadlines import PIECE, Silence
 from comfy_fsm.live.streaming import LONG, Reduced, TooMuch, Unreadable, reads
 from comfy_fsm.live.trust import trusted
@@ -94,7 +96,7 @@ class Comfy:
         self._ping = ping_seconds
         self._damp = damp_seconds
         self._backoff = backoff_seconds
-        self._jar = CookieJar()  # one for both, since a sticky balancer tells its server in a cookie (P33)
+        self._jar = BoundedJar()  # one for both, since a sticky balancer tells its server in a cookie (P33)
         self._pool = self._new_pool()
         self._bare = self._new_pool(ours=False)  # to follow a file to where our credentials are not for
         self._dead: list[httpx.AsyncClient] = []
@@ -268,7 +270,7 @@ class Comfy:
         cookies = httpx.Cookies(self._jar)
         cookies.set_cookie_header(request)
         headers = [(name, value) for name, value in request.headers.multi_items() if name not in _OF_HANDSHAKE]
-        connecting = _Connect(
+        connecting = Connect(
             "ws" + url.removeprefix("http"),
             additional_headers=headers,
             user_agent_header=None,
@@ -281,6 +283,7 @@ class Comfy:
             close_timeout=CLOSING,
             max_size=self._frame_limit,
             max_queue=WAITING_FRAMES,
+            create_connection=Connection,
         )
         try:
             socket = await connecting
@@ -324,13 +327,6 @@ class _Sending(httpx.AsyncByteStream):
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._silence.sending(aiter(self._content))
-
-
-class _Connect(connect):
-    """A handshake that follows no redirect: our credentials stay with the server they are for."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        return exc
 
 
 _OF_HANDSHAKE = frozenset({"host", "accept", "accept-encoding", "connection"})

@@ -19,6 +19,7 @@ from comfy_fsm.live.recorder import Recorder
 from comfy_fsm.live.redact import Redactor
 from comfy_fsm.live.rows import MAX_LINE
 
+_FRAMES_AT_ONCE = 50  # while frames wait, reading the next one gives no turn to anybody else
 _NAMES = 512  # bytes of a line beside the frame in it
 
 
@@ -86,11 +87,15 @@ class Ear:
                     self.heard += 1
                     if not put(line, observation):
                         await self._recorder.room()
+                    elif not self.heard % _FRAMES_AT_ONCE:
+                        await asyncio.sleep(0)
                 elif type(frame) is bytes:
                     line = wire.binary_line(frame, at=clock(), window=window, server=url, conn=conn)
                     self.heard += 1
                     if not put(line, wire.read(line), wire.image_of(frame) or b""):
                         await self._recorder.room()
+                    elif not self.heard % _FRAMES_AT_ONCE:
+                        await asyncio.sleep(0)
                 elif type(frame) is Up:
                     conn = frame.conn
                     await self._recorder.write(seen.Opened(at=clock(), window=window, server=url, conn=conn))

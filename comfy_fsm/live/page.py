@@ -31,7 +31,12 @@ PACE = 0.25
 SHARE = 10
 """A look that was dear is not repeated before this many times as long: of the time, looking takes no more."""
 READERS = 16
-"""Readers at once; a browser opens six at most to one address."""
+"""Readers at once; a browser opens six at most to one address. One more takes the place of the oldest, whose page comes
+back by itself: nobody is kept out by readers who are idle."""
+CONNECTIONS = 64
+"""Connections at once; one more takes the place of the oldest."""
+HEAD_PATIENCE = 10.0
+"""Seconds in which a new connection must have sent its first request."""
 BEAT = 5.0
 """Seconds after which a reader is told that nothing is new."""
 PATIENCE = 30.0
@@ -172,7 +177,8 @@ class _Page:
         self._files = {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in _FILES.items()}
         self._frame: Frame | None = None
         self._news = asyncio.Event()
-        self._readers = 0
+        self._readers: dict[asyncio.BaseTransport, None] = {}
+        self._connections: dict[web.RequestHandler, bool] = {}  # and whether it sent a request
         self._cost = 0.0
         self._ending = asyncio.Event()
 
@@ -192,14 +198,35 @@ class _Page:
             app.router.add_get(path, self._file)
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2.0)
         await runner.setup()
-        await web.SockSite(runner, listening).start()
+        server = await loop.create_server(lambda: self._admit(runner), sock=listening)
         try:
             await self._look()
         finally:
+            server.close()
             self._ending.set()
             self._tell()
             await runner.cleanup()
         return BY_SIGNAL + got[0]
+
+    def _admit(self, runner: web.AppRunner) -> web.RequestHandler:
+        """A connection more; who sends half a request, or none, holds no place for long."""
+        assert runner.server is not None
+        handler = runner.server()
+        self._connections = {each: asked for each, asked in self._connections.items() if each.transport is not None}
+        while len(self._connections) >= CONNECTIONS:
+            self._drop(next(iter(self._connections)))
+        self._connections[handler] = False
+        asyncio.get_running_loop().call_later(HEAD_PATIENCE, self._check, handler)
+        return handler
+
+    def _check(self, handler: web.RequestHandler) -> None:
+        if not self._connections.get(handler):
+            self._drop(handler)
+
+    def _drop(self, handler: web.RequestHandler) -> None:
+        self._connections.pop(handler, None)
+        if isinstance(handler.transport, asyncio.Transport):
+            handler.transport.abort()
 
     async def _look(self) -> None:
         """Follow the log in a thread, so that nobody who asks for the page waits for it."""
@@ -233,6 +260,8 @@ class _Page:
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """What is refused before anything is looked up."""
+        if request.protocol in self._connections:
+            self._connections[request.protocol] = True
         host, origin = request.headers.getall("Host", []), request.headers.get("Origin")
         if len(host) != 1 or not self._ours(host[0]):
             return _refuse(421, "this is not the address of this page; open the one that `serve` printed")
@@ -254,25 +283,30 @@ class _Page:
 
     async def _feed(self, request: web.Request) -> web.StreamResponse:
         """All there is to see, then what changes; whoever comes back is told all again."""
-        if self._readers >= READERS:
-            return _refuse(503, "too many readers: close another page of this log", **{"Retry-After": "5"})
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError
+        while len(self._readers) >= READERS:
+            oldest = next(iter(self._readers))
+            del self._readers[oldest]
+            oldest.close()
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
-        self._readers += 1
+        self._readers[transport] = None
         try:
             await response.prepare(request)
             if request.method == "GET":
-                await self._stream(response)
+                await self._stream(response, transport)
         except (ConnectionError, TimeoutError):
-            if request.transport is not None:  # gone, or takes nothing
-                request.transport.abort()
+            if isinstance(transport, asyncio.Transport):  # gone, or takes nothing
+                transport.abort()
         finally:
-            self._readers -= 1
+            self._readers.pop(transport, None)
         return response
 
-    async def _stream(self, response: web.StreamResponse) -> None:
+    async def _stream(self, response: web.StreamResponse, transport: asyncio.BaseTransport) -> None:
         sent: Frame | None = None
         await response.write(b"retry: 1000\n\n")
-        while not self._ending.is_set():
+        while not self._ending.is_set() and transport in self._readers:
             news, frame = self._news, self._frame
             if frame is not None:
                 async with asyncio.timeout(PATIENCE):

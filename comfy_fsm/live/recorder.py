@@ -31,6 +31,8 @@ _TOLD = 3  # damaged places that are told one by one
 ROOM = 8 * 1024 * 1024
 """Bytes of lines that may wait for the disk before the sockets wait too: below the log's own limit, so that it never
 is the log that makes a reader wait."""
+_LINE_COST = 1024  # what a line that waits takes beside its bytes: so ROOM is 8,000 lines of tiny frames as well
+_SLICE = 0.01  # seconds of folding in one turn of the loop, which is the application's loop, too
 
 
 def refold(
@@ -100,6 +102,7 @@ class Recorder:
         self._folded = folded
         self._committed = committed
         self._waiting: list[Noted] = []
+        self._taken: list[Noted] = []  # of the commit that runs
         self._weight = 0
         self._work = asyncio.Event()
         self._freed = asyncio.Event()
@@ -146,7 +149,7 @@ class Recorder:
         noted, kept = _stamped(noted, kept)
         # Texts are folded whole and logged without what may not be written down: no decision is made by them.
         self._waiting.append(noted._replace(kept=kept))
-        self._weight += len(kept) + extra + (len(noted.line) if kept is not noted.line else 0)
+        self._weight += _LINE_COST + len(kept) + extra + (len(noted.line) if kept is not noted.line else 0)
         self._work.set()
 
     async def _write(self) -> None:
@@ -155,30 +158,39 @@ class Recorder:
                 self._work.clear()
                 await self._work.wait()
                 continue
-            notes, self._waiting, self._weight = self._waiting, [], 0
+            self._taken, self._waiting, self._weight = self._waiting, [], 0
             self._freed.set()
             try:
                 began = time.perf_counter()
-                position = await self._log.append(*[noted.kept for noted in notes]) - len(notes)
+                position = await self._log.append(*[noted.kept for noted in self._taken]) - len(self._taken)
                 self.commits.observe(time.perf_counter() - began)
-                for noted in notes:
-                    position += 1
-                    self._board.fold_observation(position, noted.observation)
-                    self._folded(position, noted)
-                    if noted.folded is not None and not noted.folded.done():
-                        noted.folded.set_result(position)
-                self._committed()
+                await self._fold(position)
             except Exception as error:
-                return self._fail(error, notes)
+                return self._fail(error)
+
+    async def _fold(self, position: int) -> None:
+        """What was committed, in order, with a pause whenever it takes long; what it wants is due after each part."""
+        began = time.perf_counter()
+        for noted in self._taken:
+            position += 1
+            self._board.fold_observation(position, noted.observation)
+            self._folded(position, noted)
+            if noted.folded is not None and not noted.folded.done():
+                noted.folded.set_result(position)
+            if time.perf_counter() - began > _SLICE:
+                self._committed()
+                await asyncio.sleep(0)
+                began = time.perf_counter()
+        self._committed()
 
     def _ended(self, writer: asyncio.Task[None]) -> None:
         if writer.cancelled():  # by whoever ends the whole loop: what still comes must not wait for it
-            self._fail(ClientClosed("the client was ended, so this was not written; open another on its log"), [])
+            self._fail(ClientClosed("the client was ended, so this was not written; open another on its log"))
 
-    def _fail(self, error: Exception, notes: list[Noted]) -> None:
+    def _fail(self, error: Exception) -> None:
         self._failure = error
         self._freed.set()
-        for noted in notes + self._waiting:
+        for noted in self._taken + self._waiting:
             if noted.folded is not None and not noted.folded.done():
                 noted.folded.set_exception(error)
         self._waiting = []

@@ -1,0 +1,37 @@
+"""The cookies of one server, as many as a browser keeps of it: a server that sets new ones for ever grows nothing."""
+
+from __future__ import annotations
+
+from http.cookiejar import Cookie, CookieJar
+
+COUNT = 50
+"""Cookies that are kept, as RFC 6265 has it for a domain; the oldest goes first."""
+SIZE = 6 * 1024
+"""Bytes of all of them: servers and proxies refuse a request whose header has more than 8 KiB."""
+
+
+class BoundedJar(CookieJar):
+    """A cookie jar that lets go of its oldest cookies, and takes none that alone is too large."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._order: dict[tuple[str, str, str], int] = {}
+
+    def set_cookie(self, cookie: Cookie) -> None:
+        """Keep it, as the newest of all."""
+        size = len(cookie.name) + len(cookie.value or "") + len("=; ")
+        if size > SIZE:
+            return
+        super().set_cookie(cookie)
+        key = (cookie.domain, cookie.path, cookie.name)
+        self._order.pop(key, None)
+        self._order[key] = size
+        while len(self._order) > COUNT or sum(self._order.values()) > SIZE:
+            self._forget(next(iter(self._order)))
+
+    def _forget(self, key: tuple[str, str, str]) -> None:
+        del self._order[key]
+        try:
+            self.clear(*key)
+        except KeyError:  # it expired
+            return
