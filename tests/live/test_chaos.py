@@ -7,9 +7,12 @@ import pytest
 
 from tests.live.chaos import judge, live_through
 
-TASKS = 500
+TASKS = 250
 
 
+@pytest.mark.parametrize("steps", [False, True], ids=["", "clock-steps"])
 @pytest.mark.parametrize("seed", [1])
-def test_after_a_bad_day_every_task_is_settled_and_none_was_run_or_delivered_twice(seed: int, tmp_path: Path) -> None:
-    judge(asyncio.run(live_through(TASKS, seed, tmp_path / "chaos.log")), TASKS)
+def test_after_a_bad_day_every_task_is_settled_and_none_was_run_or_delivered_twice(
+    seed: int, steps: bool, tmp_path: Path
+) -> None:
+    judge(asyncio.run(live_through(TASKS, seed, tmp_path / "chaos.log", steps=steps)), TASKS, steps=steps)
