@@ -14,8 +14,9 @@ from typing import get_args
 from msgspec import Struct
 from msgspec.json import encode
 
-from comfy_fsm.core import effects, evidence, machine, wire
+from comfy_fsm.core import effects, evidence, machine, results, wire
 from comfy_fsm.core import observations as seen
+from comfy_fsm.core.policy import Policy
 from comfy_fsm.errors import ClientError
 from comfy_fsm.live.spelling import MIN_SECRET, Spellings, unescaped
 from comfy_fsm.live.urls import without_credentials
@@ -58,9 +59,11 @@ _LISTS = frozenset({
     "nodes", "executed", "running", "pending", "queue_running", "queue_pending", "delete", "dependent_outputs",
     "partial_execution_targets", "prompt", "messages",
 })  # fmt: skip
+_ID = frozenset({"id", "prompt_id"})
+_OF_BYTES = frozenset({"prompt_id", "node_id", "image_type", "format", "digest"})
 _FILES = frozenset({"filename", "subfolder", "type"})
 _NUMBERS = frozenset({
-    "timestamp", "number", "status", "code", "event", "bytes", "completed", "create_time",
+    "timestamp", "size", "number", "status", "code", "event", "bytes", "completed", "create_time",
     "execution_start_time", "execution_end_time", "value", "max", "queue_remaining",
 })  # fmt: skip
 _STATES = frozenset({"status", "status_str", "state"})
@@ -68,8 +71,8 @@ _STATE = re.compile(r"[A-Za-z_]{1,40}")
 _NAMING = frozenset({"nodes", "prompt", "inputs", "node_errors", "body"})
 """Objects whose own names are ids of nodes and prompts, or names of inputs."""
 _OUTPUTS = frozenset({"output", "outputs"})
-_PATH = re.compile(r"[^\s?#@:]*\.[A-Za-z0-9]{2,5}( \[(output|input|temp)\])?")
-"""A text among outputs that names a file, as 3D nodes give theirs."""
+_ANY = Policy(outputs=1_000_000)
+_COMPONENT = re.compile(r"([^/\\]*?)(?: \[(?:output|input|temp)\])?", re.DOTALL)
 _AS_IT_IS = frozenset({"command", "delivered", "tick", "trace", "ws.open", "ws.close"})
 """Kinds that only this project writes, and into which no word of a server or an input comes but through `enqueue`."""
 
@@ -83,6 +86,7 @@ class Scrubber:
         self._spellings = Spellings()
         self._told = False
         self._graph: KeysView[str] = {}.keys()  # the ids of nodes in the graph that is walked: what links name
+        self._files: set[str] = set()  # and the names of files among the outputs that are
 
     def register(self, *secrets: str) -> None:
         """From now on these do not pass. Raises ClientError for what stands in every log anyway."""
@@ -152,7 +156,7 @@ class Scrubber:
     def _data(self, kind: object, data: object) -> object:
         """What a line of this kind says."""
         if not isinstance(data, dict) or kind not in ("ws.message", "http.request", "http.response"):
-            return self._clean(data, frozenset({"id", "prompt_id"}))
+            return self._clean(data, _OF_BYTES if kind == "ws.binary" else _ID)
         if kind == "ws.message":
             spared = frozenset({"type", *_IDS}) if data.get("type") in _TAGS else frozenset({"prompt_id"})
             return self._clean(data, spared, known=len(spared) > 1)
@@ -190,7 +194,7 @@ class Scrubber:
         if isinstance(value, str):
             needed = name in spared or value == evidence.BLOCKED
             needed |= known and name in _STATES and _STATE.fullmatch(value) is not None
-            needed |= "filename" in spared and _PATH.fullmatch(value) is not None
+            needed |= "filename" in spared and self._names_file(value)
             return value if needed else self.text(value)
         return value if value is None or name in _NUMBERS or not self._spellings.hides(str(value)) else REDACTED
 
@@ -201,12 +205,18 @@ class Scrubber:
             self._graph = value.keys()
         in_outputs = known and (name in _OUTPUTS or "filename" in spared)
         if in_outputs:
+            if "filename" not in spared:  # the outermost
+                nodes = value if name == "outputs" else {"": value}
+                self._files = {file.filename for file in results.produced(nodes, _ANY).outputs}
             spared = _FILES
         keeps = known and (name in _NAMING or name == "outputs")
+
+        def shown(key: str, item: object) -> str:
+            needed = keeps or key in _WORDS or (in_outputs and self._leads_to_file(item))
+            return key if needed else self.text(key)
+
         return {
-            key if keeps or key in _WORDS or (in_outputs and _names_file(item)) else self.text(key): self._clean(
-                item, spared, name=key, known=known, depth=depth + 1
-            )
+            shown(key, item): self._clean(item, spared, name=key, known=known, depth=depth + 1)
             for key, item in value.items()
         }
 
@@ -221,6 +231,17 @@ class Scrubber:
             for item in value
         ]  # fmt: skip
 
+    def _names_file(self, text: str) -> bool:
+        """Whether the fold reads this text among outputs as the path of a file."""
+        return bool(self._files) and _COMPONENT.fullmatch(re.split(r"[/\\]", text)[-1])[1] in self._files  # type: ignore[index]
+
+    def _leads_to_file(self, value: object) -> bool:
+        """Whether there is a file in it: then what it stands under is the kind of that output."""
+        if isinstance(value, dict | list):
+            items = value.values() if isinstance(value, dict) else value
+            return any(map(self._leads_to_file, items))
+        return isinstance(value, str) and self._names_file(value)
+
     def hides(self, text: str) -> bool:
         """Whether a secret stands in the text, in any spelling."""
         return self._spellings.hides(text) or any(secret in text for secret in self._spellings.secrets)
@@ -229,13 +250,6 @@ class Scrubber:
         """The text without what may not be written down; all of it goes where a secret is spelled in another way."""
         text = without_credentials(self._spellings.without(text, REDACTED), unescaped, REDACTED)
         return REDACTED if self._spellings.hides(text) else text
-
-
-def _names_file(value: object) -> bool:
-    """Whether there is a file in it: then what it stands under is the kind of that output."""
-    if isinstance(value, dict | list):
-        return "filename" in value or any(map(_names_file, value.values() if isinstance(value, dict) else value))
-    return isinstance(value, str) and _PATH.fullmatch(value) is not None
 
 
 def _is_telling(value: str) -> bool:

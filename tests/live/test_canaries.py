@@ -283,7 +283,8 @@ SPOTS: dict[str, Spot] = {
     "a text in bytes": Spot(said_in_bytes(3, lambda word: text("2", word))),
     "a text in bytes that is cut": Spot(said_in_bytes(3, lambda word: text("2", cut(word, "")))),
     "a node in bytes": Spot(said_in_bytes(3, lambda word: text(word, ""))),
-    "the names of a preview": Spot(said_in_bytes(4, lambda word: preview_with({"node_id": word, word: "a"}, b"\xff"))),
+    "the names of a preview": Spot(said_in_bytes(4, lambda word: preview_with({word: "a", "x": word}, b"\xff"))),
+    "the node of a preview": Spot(said_in_bytes(4, lambda word: preview_with({"node_id": word}, b"\xff")), needed=True),
     "unknown bytes": Spot(said_in_bytes(77, str.encode), logged=False),
     "an image": Spot(said_in_bytes(1, lambda word: b"\0\0\0\1" + word.encode()), logged=False),
     "the body of a refusal": Spot(
