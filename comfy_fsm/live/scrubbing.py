@@ -14,7 +14,7 @@ from typing import get_args
 from msgspec import Struct
 from msgspec.json import encode
 
-from comfy_fsm.core import effects, evidence, machine, results, wire
+from comfy_fsm.core import effects, evidence, machine, queues, refusals, results, wire
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.errors import ClientError
@@ -33,12 +33,15 @@ _ENVELOPE = frozenset({"at", "kind", "seq", "conn", "mono", "window", "server", 
 _CITING = ("ws.undecodable", "ws.binary")
 _CUT = wire.MAX_CITED // 4  # characters, at least, of a text that was cut: its bytes were counted
 _WORDIEST = 6  # characters for each byte in the longest of the plain spellings: \u0061
-_STRUCTS = [
-    kind for room in (seen, evidence, effects) for kind in vars(room).values() if isinstance(kind, type(Struct))
-]
+_ROOMS = (seen, evidence, refusals, queues, effects)
+_STRUCTS = [kind for room in _ROOMS for kind in vars(room).values() if isinstance(kind, type(Struct))]
+_READ = {
+    "class_type", "error", "errors", "message", "job_ids", "dependent_outputs", "node_errors", "execution_error",
+    "execution_status", "outputs_count", "traceback", "current_inputs", "current_outputs", "number", "front", "clear",
+}
 _TAGS = frozenset(str(kind.__struct_config__.tag) for kind in get_args(seen.Frame))
 _KINDS = frozenset(str(kind.__struct_config__.tag) for kind in get_args(seen.AnyObservation))
-_WORDS = frozenset({"kind", "type"}.union(*(kind.__struct_encode_fields__ for kind in _STRUCTS)))
+_WORDS = frozenset({"kind", "type", *_READ}.union(*(kind.__struct_encode_fields__ for kind in _STRUCTS)))
 """Names of fields, which are no secret, whoever chose one of them for his."""
 COMMON = frozenset({
     "api", "audio", "authorization", "bearer", "cancel", "cancelled", "canceled", "comfyui", "completed",
@@ -57,7 +60,7 @@ _IDS = frozenset({
 })  # fmt: skip
 _LISTS = frozenset({
     "nodes", "executed", "running", "pending", "queue_running", "queue_pending", "delete", "dependent_outputs",
-    "partial_execution_targets", "prompt", "messages",
+    "partial_execution_targets", "prompt", "messages", "job_ids",
 })  # fmt: skip
 _ID = frozenset({"id", "prompt_id"})
 _OF_BYTES = frozenset({"prompt_id", "node_id", "image_type", "format", "digest"})
@@ -66,6 +69,7 @@ _NUMBERS = frozenset({
     "timestamp", "size", "number", "status", "code", "event", "bytes", "completed", "create_time",
     "execution_start_time", "execution_end_time", "value", "max", "queue_remaining",
 })  # fmt: skip
+_MISSING = "job not found"
 _STATES = frozenset({"status", "status_str", "state"})
 _STATE = re.compile(r"[A-Za-z_]{1,40}")
 _NAMING = frozenset({"nodes", "prompt", "inputs", "node_errors", "body"})
@@ -156,6 +160,8 @@ class Scrubber:
     def _data(self, kind: object, data: object) -> object:
         """What a line of this kind says."""
         if not isinstance(data, dict) or kind not in ("ws.message", "http.request", "http.response"):
+            if kind == "http.error" and isinstance(data, dict) and _STATE.fullmatch(str(data.get("error", ""))):
+                return self._clean(data, _ID | {"error"})  # the name of an exception, by which an outage is known
             return self._clean(data, _OF_BYTES if kind == "ws.binary" else _ID)
         if kind == "ws.message":
             spared = frozenset({"type", *_IDS}) if data.get("type") in _TAGS else frozenset({"prompt_id"})
@@ -192,7 +198,7 @@ class Scrubber:
         if isinstance(value, list):
             return self._items(value, spared, name, known, depth)
         if isinstance(value, str):
-            needed = name in spared or value == evidence.BLOCKED
+            needed = name in spared or value == evidence.BLOCKED or value.strip(" .").lower() == _MISSING
             needed |= known and name in _STATES and _STATE.fullmatch(value) is not None
             needed |= "filename" in spared and self._names_file(value)
             return value if needed else self.text(value)
