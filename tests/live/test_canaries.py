@@ -12,6 +12,8 @@ import contextlib
 import io
 import json
 import logging
+import os
+import random
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
@@ -271,9 +273,7 @@ SPOTS: dict[str, Spot] = {
     "a record": Spot(a_record, delivered=True),
     "a file name": Spot(a_file_name, delivered=True, needed=True),
     "a frame of unknown type": Spot(said_in_a_frame(lambda word: json.dumps({"type": "parrot", "data": {"a": word}}))),
-    "the type of a frame": Spot(
-        said_in_a_frame(lambda word: json.dumps({"type": word, "data": {}})), delivered=True
-    ),
+    "the type of a frame": Spot(said_in_a_frame(lambda word: json.dumps({"type": word, "data": {}})), delivered=True),
     "a name in a frame": Spot(said_in_a_frame(lambda word: json.dumps({"type": "parrot", "data": [{word: 1}]}))),
     "a name twice": Spot(said_in_a_frame(lambda word: f'{{"type":"parrot","data":{{"a":"{word}","a":"b"}}}}')),
     "all of a frame twice": Spot(said_in_a_frame(lambda word: f'{{"type":"a","data":["{word}"],"data":[]}}')),
@@ -394,6 +394,80 @@ def test_every_spelling_of_what_is_no_secret_is_written_down(log: Path) -> None:
     found = set(shows(tell(every_spelling, log).exported, CANARY))
     assert found >= {name for name in SPELLINGS if not name.startswith("base64")}
     assert found >= {f"base64 at {at}" for at in range(3)}
+
+
+# five hundred of them
+
+
+def told_by_a_node(**data: Any) -> Callable[[str], str]:
+    """A frame about a prompt that nobody knows, as ComfyUI words it; what is HERE is the word."""
+    return lambda word: json.dumps(data | {"data": {"prompt_id": "p", **data["data"]}}).replace(
+        "HERE", json.dumps(word)[1:-1]
+    )
+
+
+def error(**data: Any) -> Callable[[str], str]:
+    return told_by_a_node(type="execution_error", data={"node_id": "3", "node_type": "X", **data})
+
+
+def executed(output: Any) -> Callable[[str], str]:
+    return told_by_a_node(type="executed", data={"node": "3", "output": output})
+
+
+FRAMES: dict[str, Callable[[str], str]] = {
+    "a message of an error": error(exception_message="HERE"),
+    "within a message of an error": error(exception_message="401 for 'HERE' (see above)"),
+    "the type of an error": error(exception_type="HERE"),
+    "the class of a node": error(node_type="HERE"),
+    "a line of a traceback": error(traceback=["File x", "  HERE\n"]),
+    "inputs that are echoed": error(current_inputs={"a": ["HERE"]}),
+    "outputs that are echoed": error(current_outputs={"1": [["HERE"]]}),
+    "an unknown field": error(more={"a": [{"b": "HERE"}]}),
+    "the name of an unknown field": error(more={"HERE": 1}),
+    "an unknown field of progress": told_by_a_node(type="progress", data={"value": 1, "max": 2, "note": "HERE"}),
+    "a field of progress_state": told_by_a_node(type="progress_state", data={"nodes": {"3": {"note": "HERE"}}}),
+    "a text output": executed({"text": ["HERE"]}),
+    "a text output, nested": executed({"a": [[{"b": ["HERE"]}]]}),
+    "a text beside a file": executed({"images": [{"filename": "a.png", "note": "HERE"}], "text": ["HERE"]}),
+    "a kind of output that is no file": executed({"HERE": [1]}),
+    "a frame of unknown type": told_by_a_node(type="parrot", data={"a": "HERE"}),
+    "the type of a frame": told_by_a_node(type="HERE", data={}),
+    "a list": lambda word: json.dumps({"type": "parrot", "data": [word, [word], {"a": word}]}),
+    "no JSON": lambda word: f"<p>{word}</p>",
+    "JSON that is cut": lambda word: json.dumps({"type": "parrot", "data": word})[:-2],
+    "JSON in JSON": lambda word: json.dumps({"type": "parrot", "data": json.dumps({"a": json.dumps(word)})}),
+    "an address": lambda word: json.dumps({"type": "parrot", "data": f"https://host/a/{word}/b"}),
+}
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("CANARIES", "1"))))
+def test_five_hundred_canaries_are_nowhere(log: Path, seed: int, caplog: pytest.LogCaptureFixture) -> None:
+    """One in each place in each spelling: registered, in a header, in extra_data at any depth, in a query."""
+    dice = random.Random(seed)
+    spots = [(frame, spell) for frame in FRAMES.values() for spell in SPELLINGS.values()] * 2
+    words = [f"c{number:x}/{dice.getrandbits(40):010x}+~{dice.getrandbits(16):04x}" for number in range(len(spots))]
+    extra = {"a": [{"b": word} for word in words[:30]], "c": {"d": " ".join(words[30:60])}}
+    settings = {
+        "headers": {f"X-H{number}": word for number, word in enumerate(words[60:80])},
+        "socket_query": {f"q{number}": word for number, word in enumerate(words[80:100])},
+        "secrets": words[100:],
+    }
+
+    async def story(parrot: Parrot, client: Client, word: str) -> list[object]:
+        task = await client.window().submit(graph(seconds=0.5), extra_data=extra)
+        for (frame, spell), word in zip(spots, words, strict=True):
+            await parrot.say(frame(spell(word)))
+        for frame, spell in spots:
+            await parrot.say(frame(spell("nobody's/secret+e9~0000")))
+        return await ended(task)
+
+    telling = tell(story, log, **settings)
+    assert telling.exported.count(b"\n") > len(words) > 500
+    raw = b"".join(path.read_bytes() for path in log.parent.iterdir()) + telling.exported
+    logged = [record for record in caplog.records if is_ours(record.name, record.levelno)]
+    raw += "\n".join(map(logging.Formatter().format, logged)).encode("utf-8", "replace")
+    assert [word for word in words if shows(raw, word)] == []
+    assert len(shows(raw, "nobody's/secret+e9~0000")) > 10, "what is no secret is there in every spelling"
 
 
 # credentials that nobody had to register
