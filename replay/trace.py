@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, BinaryIO, NamedTuple, cast
 
+import msgspec
 import zstandard
 
 from comfy_fsm.core import wire
@@ -31,6 +32,8 @@ LINE_FREE = 4 * 1024 * 1024
 HEAD_LINES = 20
 """A file none of whose first lines is an observation is no trace."""
 MAX_WINDOW = 128 * 1024 * 1024
+_UNITS = ((1e11, 1e14, 1e3), (1e14, 1e17, 1e6), (1e17, 1e20, 1e9))
+"""From which number on, and below which, a time is surely of how small a part of a second."""
 _BLOCK = 64 * 1024
 _GZIP, _ZSTD, _SQLITE = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"SQLite format 3\0"
 _UNPACKING = (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError)
@@ -160,7 +163,7 @@ def _overlong(length: int, longest: int) -> str:
 
 def _observe(blocks: Iterable[tuple[list[bytes | str], bool]]) -> Iterator[Block]:
     """A block at a time, and line by line only where the quick reader refuses one: most files have none."""
-    number, at = 0, 0.0
+    number, at, told = 0, 0.0, False
     for lines, ended in blocks:
         positions: Sequence[int] = range(number + 1, number + len(lines) + 1)
         damaged = 0
@@ -174,8 +177,23 @@ def _observe(blocks: Iterable[tuple[list[bytes | str], bool]]) -> Iterator[Block
             positions, observations = [n for n, _ in read], [o for _, o in read]
             damaged = sum(isinstance(o, Damaged) for o in observations)
         if observations:
+            if max(observations[0].at, observations[-1].at) >= _UNITS[0][0]:
+                observations = list(map(_in_seconds, observations))
+                if not told:  # beside the first of them
+                    told, damaged = True, damaged + 1
+                    unit = damage("time-unit", "times are in a smaller unit than seconds", observations[0].at)
+                    positions, observations = [positions[0], *positions], [observations[0], unit, *observations[1:]]
             at = observations[-1].at
             yield Block(positions, observations, damaged)
+
+
+def _in_seconds(o: AnyObservation) -> AnyObservation:
+    """Seconds have ten digits until the year 2286: what has three, six or nine more has a smaller unit."""
+    for least, most, unit in _UNITS:
+        if least <= o.at < most:
+            changed: AnyObservation = msgspec.structs.replace(o, at=o.at / unit)
+            return changed
+    return o
 
 
 def _read(line: bytes | str, ended: bool, at: float) -> AnyObservation | None:

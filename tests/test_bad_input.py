@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from replay import replay as replayed
 from tests.lines import fill
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -239,3 +240,13 @@ def test_a_log_that_a_live_process_writes_is_judged_as_far_as_it_goes(tmp_path: 
             assert writer.poll() is None
         finally:
             writer.kill()
+
+
+@pytest.mark.parametrize("unit", [1e3, 1e6, 1e9])
+def test_times_in_a_smaller_unit_are_read_as_what_they_are(unit: float) -> None:
+    path = Path(__file__).resolve().parents[1] / "fixtures" / "made" / "late-burst-before-absence.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines() if not line.startswith("#")]
+    found = replayed([json.dumps(line | {"at": line["at"] * unit}) for line in lines])
+    assert found.trace.last_at - found.trace.first_at == pytest.approx(3.0, abs=1e-3)
+    assert [task.state for task in found.tasks] == ["completed"]
+    assert [finding.code for finding in found.findings] == ["time-unit", "unverified"]

@@ -273,7 +273,7 @@ def _queue_answered(ledger: Ledger, question: Question, raw: Raw, position: int,
         look = QueueAnswer(
             question.at, rows, question.order, ledger.order, ids, frozenset(running), position, ledger.now
         )
-        server.queues.append(look)
+        server.look(look)
     for listing, signal in ((running, Signal.RUN), (pending, Signal.QUEUE)):
         for prompt_id in listing:
             task = _bound_here(ledger, server, prompt_id, question.window, position, at, "listed")
@@ -351,7 +351,7 @@ def _jobs_answered(ledger: Ledger, question: Question, raw: Raw, position: int, 
         look = QueueAnswer(
             question.at, len(ids), question.order, ledger.order, frozenset(ids), running, position, ledger.now
         )
-        server.queues.append(look)
+        server.look(look)
     for job, odd in jobs:
         _job(ledger, question, job, job.id or "", position, at, odd)
 

@@ -86,6 +86,8 @@ CODES: dict[str, Code] = {
          "Durations around here are not to be trusted."),
         ("out-of-order", _W, "A frame came that the server's own order does not allow.",
          "Look for a proxy or recorder that reorders frames."),
+        ("time-unit", _N, "Times are told in milliseconds, or smaller; they were read as what they are.",
+         "Have the recorder write seconds since the epoch."),
         ("foreign-message", _N, "A window heard about a task that is not its own; nothing was changed by it.",
          "Route by prompt id."),
         ("unknown-prompt", _N, "A frame about a prompt that nobody in the trace submitted.",

@@ -119,6 +119,8 @@ class Server(Struct, eq=False):
     waiting: OrderedDict[str, list[tuple[int, Message | Binary]]] = field(default_factory=OrderedDict)
     acts: deque[Act] = field(default_factory=deque)
     queues: deque[QueueAnswer] = field(default_factory=lambda: deque(maxlen=8))
+    running: dict[str, QueueAnswer] = field(default_factory=dict)
+    """What the last look at the queue showed as running, with the first of the looks that all did."""
     counts: deque[tuple[float, float, int]] = field(default_factory=lambda: deque(maxlen=64))
     """What `GET /prompt` answered: when it was asked and answered, and how many prompts wait or run."""
     absent: dict[int, Task] = field(default_factory=dict)
@@ -172,6 +174,12 @@ class Server(Struct, eq=False):
     def go_out(self, order: int, cause: Cause) -> None:
         """From here on, what it forgot may have run (P27)."""
         self.outage_order, self.outage = order, cause
+
+    def look(self, answer: QueueAnswer) -> None:
+        """Remember a look at the queue; a late one, of another window, does not interrupt what runs."""
+        if not self.queues or answer.at >= self.queues[-1].at:
+            self.running = {prompt_id: self.running.get(prompt_id, answer) for prompt_id in answer.running}
+        self.queues.append(answer)
 
     def miss(self, position: int, at: float, what: str) -> None:
         self.failures += 1

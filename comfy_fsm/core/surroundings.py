@@ -60,14 +60,9 @@ class Surroundings:
 
 
 def _standstill(server: Server, seconds: float) -> tuple[str, QueueAnswer, QueueAnswer] | None:
-    """What the last looks at the queue, one after the other and for longer than this, all showed as running."""
-    looks = list(server.queues)
-    for prompt_id in sorted(looks[-1].running) if looks and looks[-1].at - looks[0].at > seconds else ():
-        first = looks[-1]
-        for look in reversed(looks):
-            if prompt_id not in look.running:
-                break
-            first = look
-        if looks[-1].at - first.at > seconds:
-            return prompt_id, first, looks[-1]
+    """What all looks at the queue showed as running, one after the other and for longer than this."""
+    last = server.queues[-1] if server.queues else None
+    for prompt_id, first in sorted(server.running.items()):
+        if last is not None and last.at - first.at > seconds:
+            return prompt_id, first, last
     return None

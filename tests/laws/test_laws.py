@@ -18,7 +18,7 @@ from comfy_fsm.core import observations as seen
 from comfy_fsm.core import wire
 from comfy_fsm.core.board import Board
 from comfy_fsm.core.effects import Deliver
-from comfy_fsm.core.machine import MOVES, RECOVERABLE, SETTLED, Signal, State, declare
+from comfy_fsm.core.machine import CONCLUDABLE, MOVES, SETTLED, Signal, State, declare
 from comfy_fsm.core.metrics import measure
 from comfy_fsm.core.observations import AnyObservation, Entry
 from comfy_fsm.live.log import Log, MemoryLog
@@ -165,20 +165,24 @@ def test_a_log_refolds_to_the_same_board(line: list[AnyObservation]) -> None:
 
 @law
 @given(st.lists(observations, max_size=60))
-def test_a_task_is_delivered_at_most_once_and_settled_never_unsettles_but_by_recover(
+def test_a_task_is_delivered_at_most_once_and_settled_on_evidence_never_unsettles(
     line: list[AnyObservation],
 ) -> None:
-    board, delivered, settled = Board(), {}, {}
+    board, delivered, settled, concluded = Board(), {}, {}, set()
     for entry in entries(line):
         board.fold(entry)
         recovering = isinstance(entry.observation, seen.Command) and entry.observation.data.name in ("recover", "adopt")
         for task in board.tasks:
             before = settled.get(task.number)
             if before is not None and task.state is not before:
-                assert recovering
-                assert before in RECOVERABLE
-                assert task.state is State.UNCERTAIN
-                delivered.pop(task.prompt_id, None)
+                assert before in CONCLUDABLE
+                if recovering:
+                    assert task.state is State.UNCERTAIN
+                    delivered.pop(task.prompt_id, None)
+                else:  # evidence came late, and what was only concluded gave way
+                    assert task.number in concluded
+                    assert "late-evidence" in {finding.code for finding in board.findings_of(task)}
+        concluded = {task.number for task in board.tasks if task.concluded}
         settled = {task.number: task.state for task in board.tasks if task.state in SETTLED}
         for effect in board.drain():
             if isinstance(effect, Deliver):
