@@ -15,8 +15,8 @@ from comfy_fsm.core.settling import ask_queue, move, settle
 from comfy_fsm.core.silence import hear_from
 from comfy_fsm.core.task import Cause, Imaging, Task
 
-REFUSED = frozenset({400, 401, 403, 404, 405, 413, 415, 422})
-"""Answers to a POST that say that nothing was queued; 429 and 5xx do not (P11, P33)."""
+REFUSED = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422, 429})
+"""Answers to a POST that say that nothing was queued; 5xx do not (P11, P33)."""
 
 GATEWAY = frozenset({408, 499, 502, 503, 504, 520, 521, 522, 523, 524})
 """Answers of whoever stands between: what it passed on may still be under way."""

@@ -241,7 +241,7 @@ class Client:
         client_id, prompt_id, ask = draw()
         await self.runner.askings[server].meet()
         handle = self.hands.hold(prompt_id, client_id, server, on_progress, on_complete)
-        handle.spare = [draw] * self.policy.resubmits
+        handle.draw, handle.spare = draw, [draw] * self.policy.resubmits
         await self.hands.post(handle, ask)
         if (task := self.hands.task_of(handle)) is not None:
             for companion in self._companions:

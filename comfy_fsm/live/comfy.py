@@ -206,6 +206,7 @@ class Comfy:
                     request.extensions["target"] = target + self._http_query.encode()
                 if silence is not None:
                     request.stream = _Sending(request.stream, silence)
+                    request.extensions["timeout"] |= {"read": None, "write": None}  # it knows when
                 return await pool.send(request, stream=True)
             except RuntimeError as error:  # of a loop that ended, or closed by whoever else
                 self._dead.append(pool)  # what others still ask of it goes on

@@ -11,6 +11,10 @@ PIECE = 64 * 1024
 """Bytes that are handed over at a time: each has a deadline of its own."""
 SLOWEST = 64 * 1024
 """Bytes a second that an answer must bring on the whole, once its first deadline is over: a drip is not progress."""
+BUFFERED = 8 * 1024 * 1024
+"""Bytes that kernels and proxies on the way may hold: they were taken, and have not arrived."""
+ON_THE_WAY = 128 * 1024
+"""Bytes a second at which what is held goes on, at least."""
 
 
 class Silence:
@@ -41,12 +45,17 @@ class Silence:
         await self._timeout.__aexit__(kind, error, trace)
 
     async def sending(self, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The same content in small pieces: each must be taken within `writing`, the last one starts `answer`."""
+        """The same content in small pieces: each must be taken within `writing`, the last one starts `answer`.
+
+        What was taken may be under way yet, so a long body has more time until its answer.
+        """
+        sent = 0
         async for part in content:
             for start in range(0, len(part), PIECE):
                 self._move(self._now() + self._writing)
                 yield part[start : start + PIECE]
-        self._slow = self._now() + self._answer
+            sent += len(part)
+        self._slow = self._now() + self._answer + min(sent, BUFFERED) / ON_THE_WAY
         self._move(self._slow)
 
     def read(self, size: int) -> None:

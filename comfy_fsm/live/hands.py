@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
@@ -25,6 +26,10 @@ from comfy_fsm.live.runner import Runner
 from comfy_fsm.live.spool import Spool
 from comfy_fsm.live.tasks import Dispatches, TaskHandle
 from comfy_fsm.live.updates import Update, image_update, prompt_of, update_of
+
+logger = logging.getLogger(__name__)
+_LATER = frozenset({429, 503})
+"""Refusals that pass, where they say when."""
 
 
 class Hands:
@@ -85,14 +90,18 @@ class Hands:
     # posting
 
     async def post(self, handle: TaskHandle, ask: Ask) -> None:
+        handle.posted = asyncio.get_running_loop().create_future()
+        answer = None
         try:
-            await self.runner.post(handle.server, handle.window, handle.prompt_id, ask)
+            answer = await self.runner.post(handle.server, handle.window, handle.prompt_id, ask)
         except BaseException as error:
             if self.task_of(handle) is None:  # not even the intent is in the log
                 self.drop(handle)
             elif isinstance(error, Exception):
                 handle.abandon(error)
             raise
+        finally:
+            handle.posted.set_result(answer)
         self._rename(handle)
 
     async def _post_again(self, handle: TaskHandle) -> bool:
@@ -100,8 +109,28 @@ class Hands:
         task = self.task_of(handle)
         if not handle.spare or task is None or task.accepted:
             return False
+        return await self._post_as(handle, handle.spare.pop())
+
+    async def _post_later(self, handle: TaskHandle) -> bool:
+        """It was refused for now, and told when to come again: nothing of it was queued, so nothing runs twice."""
+        answer = await handle.posted if handle.posted is not None else None
+        if handle.draw is None or answer is None or answer.status not in _LATER or answer.retry_after is None:
+            return False
+        seconds = max(answer.retry_after, self.runner.policy.look_seconds)
+        if handle.waited + seconds > self.runner.policy.refusal_seconds:
+            return False
+        handle.waited += seconds
+        logger.warning(
+            "%s: refuses task %s for now (HTTP %d): nothing of it was queued, and it is posted again in %g s",
+            handle.server, handle.prompt_id, answer.status, seconds,
+        )  # fmt: skip
+        await asyncio.sleep(seconds)
+        return handle.draw is not None and await self._post_as(handle, handle.draw)
+
+    async def _post_as(self, handle: TaskHandle, draw: Callable[[], tuple[str, str, Ask]]) -> bool:
+        """Under a new id; False where nothing was sent."""
         before = handle.window, handle.prompt_id
-        window, prompt_id, ask = handle.spare.pop()()
+        window, prompt_id, ask = draw()
         self.become(handle, handle.server, window, prompt_id)
         try:
             await self.post(handle, ask)
@@ -167,6 +196,8 @@ class Hands:
         handle = self.hold(prompt_id, result.window or "", result.server)
         if result.state == State.LOST and await self._post_again(handle):
             return
+        if result.state == State.REJECTED and await self._post_later(handle):
+            return
         try:
             await handle.settle(result)
         finally:
@@ -181,6 +212,8 @@ class Hands:
 
     async def _cancel(self, handle: TaskHandle) -> bool:
         """By id only, and then look: the server's word for it is not yet its end."""
+        handle.draw = None
+        handle.spare.clear()  # nobody wants it posted again
         if not handle.server:
             return self.dispatcher is not None and await self.dispatcher.withdraw(handle)
         asking, prompt_id, window = self.runner.askings[handle.server], handle.prompt_id, handle.window

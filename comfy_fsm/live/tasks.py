@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from comfy_fsm.core.effects import Output, Result
 from comfy_fsm.core.machine import State
 from comfy_fsm.errors import TaskCancelled, TaskError, TaskExpired, TaskFailed, TaskLost, TaskRejected
+from comfy_fsm.live.arrivals import Answer
 from comfy_fsm.live.asks import Ask
 from comfy_fsm.live.callbacks import Callbacks
 from comfy_fsm.live.outputs import Fetch, Names, OutputFile
@@ -60,6 +61,9 @@ class TaskHandle:
         self.spare: list[Callable[[], tuple[str, str, Ask]]] = []  # to post it again, as often as the policy allows
         self.job: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
         """Of a job, workflow and extra_data, where secrets in them are not in the log."""
+        self.draw: Callable[[], tuple[str, str, Ask]] | None = None  # the same workflow anew, under another id
+        self.waited = 0.0  # seconds, for a server that refused it for now
+        self.posted: asyncio.Future[Answer | None] | None = None  # what its last POST was answered
         self._state = state
         self._cancel = cancel
         self._fetch = fetch
