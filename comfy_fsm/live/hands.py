@@ -125,7 +125,8 @@ class Hands:
             handle.server, handle.prompt_id, answer.status, seconds,
         )  # fmt: skip
         await asyncio.sleep(seconds)
-        return handle.draw is not None and await self._post_as(handle, handle.draw)
+        draw: Callable[[], tuple[str, str, Ask]] | None = handle.draw  # none by now, if somebody cancelled it
+        return draw is not None and await self._post_as(handle, draw)
 
     async def _post_as(self, handle: TaskHandle, draw: Callable[[], tuple[str, str, Ask]]) -> bool:
         """Under a new id; False where nothing was sent."""

@@ -7,6 +7,7 @@ what comes back, answer itself, or raise `Cut`, which resets the connection with
 from __future__ import annotations
 
 import asyncio
+import io
 import itertools
 import json
 import socket as sockets
@@ -222,7 +223,7 @@ class Proxy:
     async def _forward(self, exchange: Exchange) -> Answer:
         try:
             async with self._session.request(
-                exchange.method, exchange.backend + exchange.path, headers=exchange.headers, data=exchange.body or None,
+                exchange.method, exchange.backend + exchange.path, headers=exchange.headers, data=io.BytesIO(exchange.body) if exchange.body else None,
                 allow_redirects=False,
             ) as answer:  # fmt: skip
                 body = await answer.read()
