@@ -221,9 +221,10 @@ class Proxy:
         return bytes(body)
 
     async def _forward(self, exchange: Exchange) -> Answer:
+        sent = io.BytesIO(exchange.body) if exchange.body else None
         try:
             async with self._session.request(
-                exchange.method, exchange.backend + exchange.path, headers=exchange.headers, data=io.BytesIO(exchange.body) if exchange.body else None,
+                exchange.method, exchange.backend + exchange.path, headers=exchange.headers, data=sent,
                 allow_redirects=False,
             ) as answer:  # fmt: skip
                 body = await answer.read()
