@@ -1,0 +1,69 @@
+"""The campaigns, short: each finds nothing, and would find what it is for."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from comfy_fsm.live import lock
+from tests.campaigns import damage, kills, power, refusals
+from tests.campaigns.writing import judged, lines
+from tests.lines import fill
+
+strace = pytest.mark.skipif(shutil.which("strace") is None, reason="asks strace")
+unix = pytest.mark.skipif(sys.platform == "win32", reason="forks")
+
+
+@unix
+def test_no_damage_is_silent() -> None:
+    told, silent = damage.campaign(150, seed=7)
+    assert not silent
+    assert told > 50
+
+
+@unix
+def test_damage_would_be_silent_if_nothing_were_remembered_beside_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock.Mark, "is_about", lambda *_: False)
+    _, silent = damage.campaign(150, seed=7)
+    assert silent
+
+
+@unix
+def test_what_a_killed_writer_acknowledged_is_there() -> None:
+    _, wrong = kills.campaign(10, seed=7)
+    assert not wrong
+
+
+@strace
+def test_what_was_acknowledged_before_a_power_cut_is_there() -> None:
+    taken, wrong = power.campaign(150, seed=7)
+    assert not wrong
+    assert taken > 100
+
+
+@strace
+def test_a_power_cut_would_be_noticed_if_a_commit_were_not_synced(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = power.Disk.do
+
+    def forgetful(disk: power.Disk, step: power.Step) -> None:
+        if (step.call, step.name) != ("sync", "a.log-wal"):
+            whole(disk, step)
+
+    monkeypatch.setattr(power.Disk, "do", forgetful)
+    _, wrong = power.campaign(100, seed=7)
+    assert any("acknowledged, and not there" in each for each in wrong)
+
+
+@strace
+def test_what_an_error_of_the_disk_refused_is_not_there() -> None:
+    runs, wrong = refusals.campaign(1, appends=3)
+    assert not wrong
+    assert runs > 20
+
+
+def test_a_log_is_judged_by_what_was_told_of_it(tmp_path: Path) -> None:
+    path = fill(tmp_path / "a.log", *lines("a", 0), *lines("a", 1))
+    assert judged(path, "kept a 0 1\nkept a 1 2\n") == []
+    assert judged(path, "kept a 0 1\nrefused a 1 0\n") == ["refused, and there: a 1"]
+    assert judged(path, "kept a 2 3\n") == ["acknowledged, and not there: a 2 at 3"]
