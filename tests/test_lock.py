@@ -79,6 +79,26 @@ def test_a_lock_that_is_taken_away_while_it_is_claimed_is_no_claim(path: Path, m
         Lock(str(path))
 
 
+def test_who_only_looks_whether_a_log_is_written_keeps_no_writer_out(path: Path) -> None:
+    fill(path, b"a")
+    ending = threading.Event()
+
+    def look() -> None:
+        while not ending.is_set():
+            is_written(str(path))
+
+    looking = [threading.Thread(target=look) for _ in range(2)]
+    for each in looking:
+        each.start()
+    try:
+        for _ in range(20):
+            Lock(str(path)).close()
+    finally:
+        ending.set()
+        for each in looking:
+            each.join()
+
+
 marks = st.builds(
     Mark,
     st.integers(0, 2**63),

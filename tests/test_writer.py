@@ -291,5 +291,7 @@ def test_an_error_of_the_disk_at_the_first_read_is_an_error_of_ours(
         patch.setattr(Writer, "execute", execute)
         with pytest.raises(LogError, match="disk I/O error"):
             asyncio.run(Log.open(path))
-    assert not {each for each in threading.enumerate() if each.is_alive()} - threads
+    for left in set(threading.enumerate()) - threads:
+        left.join(10)
+        assert not left.is_alive()
     fill(path, b"b")

@@ -203,7 +203,7 @@ def _open(name: str, path: str) -> int:
     holder: bytes | None = None
     try:
         holder = _holder(lock, name, path)
-        _claim(lock)
+        _claim_soon(lock)
         now, there = os.fstat(lock), os.stat(name)
         if (now.st_dev, now.st_ino) != (there.st_dev, there.st_ino):  # taken away between our opening and our claim
             raise LogLocked(f"{name} was replaced in this moment, so {path} was not opened; try again")
@@ -218,6 +218,16 @@ def _open(name: str, path: str) -> int:
             f"{path} is being written by {who}, so nothing was written; close that log, or write to another file"
         ) from error
     return lock
+
+
+def _claim_soon(lock: int) -> None:
+    """Claim it; who only looks whether it is claimed (`is_written`) has it for a moment, and that is waited for."""
+    for pause in (0.001, 0.005, 0.02, 0.05):
+        try:
+            return _claim(lock)
+        except BlockingIOError:
+            time.sleep(pause)
+    _claim(lock)
 
 
 def _holder(lock: int, name: str, path: str) -> bytes | None:
