@@ -347,3 +347,63 @@ def test_an_interrupt_that_names_another_prompt_hits_whatever_runs_on_old_server
     told.ask("POST", "/interrupt", 200, None, {"prompt_id": OTHER_ID}, THEIRS)
     told.frame("execution_interrupted", prompt_id=ID)
     assert ("foreign-interrupt" in told.codes) is blamed
+
+
+# submitting, and what is about no task
+
+
+def test_409_for_its_own_id_says_that_it_was_accepted_before_and_is_looked_for() -> None:
+    """P58."""
+    told = Told()
+    sent = {"prompt": {"1": {"class_type": "A", "inputs": {}}}, "client_id": OURS, "prompt_id": ID}
+    told.ask("POST", "/prompt", 409, {"error": "prompt_id already exists"}, sent)
+    assert told.state() == "uncertain"
+    assert any(getattr(effect, "prompt_id", None) == ID for effect in told.board.drain())
+    assert told.job(200, job("in_progress")).state() == "in_progress"
+
+
+KINDS = ["invalid_prompt_id", "missing_node_type", "prompt_outputs_failed_validation", "newer"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_400_with_an_error_is_a_refusal_whatever_its_type(kind: str) -> None:
+    """P45, P46."""
+    told = Told()
+    sent = {"prompt": {"1": {"class_type": "A", "inputs": {}}}, "client_id": OURS, "prompt_id": ID}
+    error = {"type": kind, "message": "no", "details": "", "extra_info": {"node_id": "1", "class_type": "A"}}
+    nodes = {"1": {"errors": [{"type": "dependency_cycle", "message": "Dependency cycle detected"}], "class_type": "A"}}
+    told.ask("POST", "/prompt", 400, {"error": error, "node_errors": nodes if "outputs" in kind else {}}, sent)
+    assert told.state() == "rejected"
+    assert told.task().error is not None
+    assert told.task().error.type == kind
+
+
+def test_frames_of_assets_are_about_no_task_and_silent() -> None:
+    """P54: the error among them has a message, and is no error of a prompt."""
+    told = Told().post().frame("execution_start", prompt_id=ID)
+    for stage in ("started", "progress", "fast_complete", "enrich_complete", "completed", "paused", "resumed", "error"):
+        told.frame(f"assets.seed.{stage}", message="no such folder", exception_message="x")
+    assert told.state() == "in_progress"
+    assert not told.codes
+
+
+def test_activity_is_a_sign_of_life_and_no_end() -> None:
+    """P56, and fields that nobody knows yet."""
+    told = Told().post().frame("execution_start", prompt_id=ID, workflow_id="w")
+    node = {"value": 0.0, "max": 1.0, "state": "running", "activity": "loading", "new": {"deep": [None]}}
+    told.frame("progress_state", prompt_id=ID, nodes={"1": node}, workflow_id="w")
+    assert (told.state(), told.codes) == ("in_progress", [])
+    assert told.task().last_sign == told.board.now
+
+
+ASSET = "207052a1-990d-4f86-8492-d24f891255ff"
+
+
+@pytest.mark.parametrize("told_id", [ASSET, None, 7, "", "../../etc", "207052A1-990D-4F86-8492-D24F891255FF", [ASSET]])
+def test_an_output_keeps_the_id_of_its_asset_if_it_is_one(told_id: object) -> None:
+    """P53."""
+    item = {"filename": "a.png", "subfolder": "", "type": "output", "id": told_id, "preview_id": told_id}
+    told = Told().version("0.33.0").post().job(200, job(outputs={"1": {"images": [item]}}))
+    (output,) = told.task().outputs
+    assert (output.id, output.preview_id) == ((ASSET, ASSET) if told_id == ASSET else ("", ""))
+    assert output.filename == "a.png"

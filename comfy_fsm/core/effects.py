@@ -22,6 +22,10 @@ class Output(Struct, frozen=True, gc=False):
     """Its bytes, where that is known: of what came over the socket."""
     digest: str = ""
     """Their SHA-256, in hexadecimal digits."""
+    id: str = ""
+    """The asset that it is, where its server keeps assets: it is found by this, too (P53)."""
+    preview_id: str = ""
+    """The asset that is its preview."""
 
     @property
     def path(self) -> str:

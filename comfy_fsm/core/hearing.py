@@ -16,6 +16,8 @@ from comfy_fsm.core.settling import ask_queue, take_back
 from comfy_fsm.core.task import Task
 
 _LOOKED_FOR = frozenset({State.PENDING, State.IN_PROGRESS})
+OF_ASSETS = "assets."
+"""Frames about the scan of a server's files, which every window is told, and which are about no prompt (P54)."""
 
 
 def fold_message(ledger: Ledger, position: int, o: seen.Message) -> None:
@@ -195,7 +197,7 @@ def _about_no_task(ledger: Ledger, socket: Socket, position: int, o: seen.Messag
         count = remaining(frame.data)
         if count is not None:
             _count(ledger, socket, count, o.at)
-    elif isinstance(frame, seen.UnrecognizedFrame):
+    elif isinstance(frame, seen.UnrecognizedFrame) and not frame.name.startswith(OF_ASSETS):
         text = f"frame of type {frame.name!r:.{MAX_WHAT}}" + (f": {frame.why}" if frame.why else "")
         url, name = socket.server.url, f"frame {frame.name}"
         ledger.find("unrecognized", position, o.at, text, window=o.window, server=url, name=name)

@@ -24,6 +24,7 @@ _MEDIA = re.compile(
 )
 _ANNOTATED = re.compile(r"(.+?) \[(output|input|temp)\]", re.DOTALL)
 _ABSOLUTE = re.compile(r"[/\\]|[a-z]:", re.I)
+_ASSET = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MOST_OF_A_PATH = 4_096
 
 
@@ -110,7 +111,14 @@ def _file(node: str, kind: str, item: Mapping[str, object]) -> Output | None:
         return None
     subfolder, type_ = (x if isinstance(x := item.get(f), str) else "" for f in ("subfolder", "type"))
     folder, filename = _split(name)
-    return Output(node, kind, filename, "/".join(part for part in (subfolder, folder) if part), type_)
+    where = "/".join(part for part in (subfolder, folder) if part)
+    return Output(node, kind, filename, where, type_, id=_asset(item, "id"), preview_id=_asset(item, "preview_id"))
+
+
+def _asset(item: Mapping[str, object], name: str) -> str:
+    """The id of an asset, which is a UUID (P53); a custom node may mean anything by `id`."""
+    told = item.get(name)
+    return told if isinstance(told, str) and _ASSET.fullmatch(told) else ""
 
 
 def _words(seen: _Seen) -> Iterator[Output | Text]:

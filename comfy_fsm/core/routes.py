@@ -41,6 +41,7 @@ ROUTES = (
     Route("upload", "POST", "/upload/mask"),
     Route("socket", "GET", "/ws"),
     Route("assets", "GET", "/api/assets"),
+    Route("asset", "GET", "/api/assets/{id}/content"),
     Route("nodes", "GET", "/object_info"),
 )
 """The first row of a kind is the one that is asked; the others are read where somebody else asked them."""

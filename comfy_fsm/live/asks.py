@@ -113,6 +113,11 @@ def system_stats() -> Ask:
     return Ask(*routes.build("stats"))
 
 
+def asset(asset_id: str) -> Ask:
+    """A file by the id that its output carries (P53)."""
+    return Ask(*routes.build("asset", asset_id))
+
+
 def view(filename: str, subfolder: str = "", type: str = "output") -> Ask:
     named = {"filename": filename, "subfolder": subfolder, "type": type}
     return Ask(*routes.build("view", query=named))

@@ -234,8 +234,15 @@ class Hands:
         if output.by_socket:
             yield _one_piece(handle, output)
             return
-        ask = asks.view(output.filename, output.subfolder, output.type or "output")  # "" is no folder of a server
-        async with self.runner.askings[handle.server].stream(ask, handle.window) as stream:
+        asking, found = self.runner.askings[handle.server], contextlib.AsyncExitStack()
+        async with found:
+            try:
+                ask = asks.view(output.filename, output.subfolder, output.type or "output")  # "" is no folder of a server
+                stream = await found.enter_async_context(asking.stream(ask, handle.window))
+            except DownloadFailed as error:
+                if not output.id or error.status not in (400, 403, 404):
+                    raise
+                stream = await found.enter_async_context(asking.stream(asks.asset(output.id), handle.window))
             yield stream.chunks
 
 
