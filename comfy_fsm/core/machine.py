@@ -88,10 +88,10 @@ def _open_rows() -> list[Row]:
     groups: list[tuple[tuple[State, ...], Signal, State | None, str]] = [
         # submitting: what the answer to the POST says, or its silence
         (unknown, g.ACCEPT, s.PENDING, "the server accepted the prompt"),
-        (known, g.ACCEPT, None, "the answer to the POST came after the first news of the prompt (P12)"),
-        (unknown, g.REJECT, s.REJECTED, "the server answered 400: nothing runs (P9)"),
+        (known, g.ACCEPT, None, "the answer to the POST came after the first news of the prompt"),  # P12
+        (unknown, g.REJECT, s.REJECTED, "the server answered 400: nothing runs"),  # P9
         (known, g.REJECT, None, "a later POST of the same id was refused; the accepted one goes on"),
-        (unknown, g.DOUBT, s.UNCERTAIN, "no clear answer to its POST was seen: it may have been accepted (P11)"),
+        (unknown, g.DOUBT, s.UNCERTAIN, "no clear answer to its POST was seen: it may have been accepted"),  # P11
         (known, g.DOUBT, None, "a later POST of the same id stayed unanswered; this one was accepted"),
         # pending and running
         (before, g.QUEUE, s.PENDING, "the server lists it as pending"),
@@ -102,14 +102,14 @@ def _open_rows() -> list[Row]:
         (before, g.TRAIL, s.IN_PROGRESS, "the server worked on it"),
         ((s.IN_PROGRESS, s.ENDING), g.TRAIL, None, "news of the run from before its stated end"),
         # ending: told, concluded, or stated with its outcome
-        (OPEN, g.EXHAUST, s.ENDING, "nothing is left to run, as far as was told (P16)"),
-        (OPEN, g.END, s.ENDING, "the server says that it ended, not how (P22)"),
-        (OPEN, g.TELL, s.ENDING, "the server states how it ended; its record comes after (P21)"),
+        (OPEN, g.EXHAUST, s.ENDING, "nothing is left to run, as far as was told"),  # P16
+        (OPEN, g.END, s.ENDING, "the server says that it ended, not how"),  # P22
+        (OPEN, g.TELL, s.ENDING, "the server states how it ended; its record comes after"),  # P21
         # settled: decided once, on evidence
         (OPEN, g.COMPLETE, s.COMPLETED, "the evidence says that it succeeded"),
         (OPEN, g.FAIL, s.FAILED, "the evidence says that it failed"),
         (OPEN, g.CANCEL, s.CANCELLED, "the evidence says that it was cancelled"),
-        (OPEN, g.LOSE, s.LOST, "absent from queue and history, and nothing tells what became of it (P29)"),
+        (OPEN, g.LOSE, s.LOST, "absent from queue and history, and nothing tells what became of it"),  # P29
         (OPEN, g.EXPIRE, s.EXPIRED, "no sign of life for longer than the last tier"),
         *((OPEN, signal, None, "it is not settled: there is nothing to reopen") for signal in (g.RECOVER, g.REOPEN)),
         (OPEN, g.ADOPT, s.UNCERTAIN, FOUND_ELSEWHERE),

@@ -24,16 +24,16 @@ def never_ran(ledger: Ledger, task: Task) -> str | None:
     if task.posts != 1 or task.job is None or not task.wanted or task.delivered:
         return None  # whoever was told of its end may have acted on it
     if task.unsent and (task.unanswered or task.state is State.LOST):
-        return "the connection for its POST was refused: nothing was sent (P8)"
+        return "the connection for its POST was refused: nothing was sent"  # P8
     if task.state is State.REJECTED and task.refused in ELSEWHERE:
-        return "its POST was refused: nothing was queued (P9)"
+        return "its POST was refused: nothing was queued"  # P9
     if not _is_remembered(ledger, task):
         return None
     if task.state is State.LOST and not task.accepted:
-        return "it was never accepted, and its absence is proved (P29)"
+        return "it was never accepted, and its absence is proved"  # P29
     vanished = task.state is State.CANCELLED and task.confirmed_by == "queue" and task.started_at is None
     if vanished and task.recalled:
-        return "it was taken back while it was pending, and its absence is proved (P29, P30)"
+        return "it was taken back while it was pending, and its absence is proved"  # P29, P30
     return None
 
 

@@ -219,7 +219,7 @@ class Dispatcher:
     @property
     def stuck(self) -> list[Stuck]:
         """Tasks at servers that do not answer, or where nothing moves: they may have run, so they are not moved."""
-        whys = {Standing.OUT: "its server does not answer", Standing.STILL: "nothing moves at its server (P34)"}
+        whys = {Standing.OUT: "its server does not answer", Standing.STILL: "nothing moves at its server"}  # P34
         return [
             Stuck(task.prompt_id or "", task.server, str(task.state), whys[patrol.place.health.standing])
             for patrol in self._patrols

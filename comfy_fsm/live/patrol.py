@@ -107,7 +107,7 @@ class Patrol:
         if standing not in _AWAY:
             return
         tasks = self.tasks
-        why = "refuses or does not answer" if standing is Standing.OUT else "answers, and nothing moves there (P34)"
+        why = "refuses or does not answer" if standing is Standing.OUT else "answers, and nothing moves there"  # P34
         ids = ", ".join(str(task.prompt_id)[:8] for task in tasks[:5])
         if not tasks:
             logger.warning("%s %s: it gets no jobs until that changes", self.place.url, why)
