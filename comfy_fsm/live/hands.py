@@ -237,7 +237,8 @@ class Hands:
         asking, found = self.runner.askings[handle.server], contextlib.AsyncExitStack()
         async with found:
             try:
-                ask = asks.view(output.filename, output.subfolder, output.type or "output")  # "" is no folder of a server
+                folder = output.type or "output"  # "" is no folder of a server
+                ask = asks.view(output.filename, output.subfolder, folder)
                 stream = await found.enter_async_context(asking.stream(ask, handle.window))
             except DownloadFailed as error:
                 if not output.id or error.status not in (400, 403, 404):
