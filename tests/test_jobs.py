@@ -147,6 +147,15 @@ def test_of_a_server_of_unknown_age_a_failure_without_an_error_says_that_it_ende
     assert told.state() == "cancelled"
 
 
+def test_a_server_that_refuses_to_list_what_was_cancelled_has_no_such_jobs() -> None:
+    valid = "pending, in_progress, completed, failed"
+    for words, state in ((valid, "cancelled"), (f"{valid}, cancelled", "ending"), ("", "ending")):
+        told = Told().post()
+        error = {"error": f"Invalid status value(s): done. Valid values: {words}"}
+        told.ask("GET", "/api/jobs?status=done", 400, error)
+        assert told.ask("GET", "/api/jobs", 200, {"jobs": [job("failed")]}).state() == state
+
+
 def test_one_cancelled_job_shows_that_what_failed_failed() -> None:
     other = {"id": OTHER_ID, "status": "cancelled"}
     told = Told().post().ask("GET", "/api/jobs", 200, {"jobs": [other, job("failed")]})

@@ -86,6 +86,8 @@ def fold_response(ledger: Ledger, position: int, o: seen.Response) -> None:
             question.server.honours_ids = False
     elif question.kind == "job" and status == 404 and evidence.is_missing_job(raw):
         _job_missing(ledger, question, position, o.at)
+    elif question.kind == "jobs" and status == 400 and evidence.knows_no_cancelled(raw):
+        question.server.cancelled_jobs = False
     elif status != 200:
         _unreachable(ledger, question, position, o.at, f"HTTP {status}")
     elif question.kind in ("history", "histories"):

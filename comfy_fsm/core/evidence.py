@@ -312,6 +312,13 @@ def is_missing_job(raw: Raw) -> bool:
     return missing is not None and missing.error.strip(" .").lower() == "job not found"
 
 
+def knows_no_cancelled(raw: Raw) -> bool:
+    """The 400 of a list that was asked for a wrong status, by a server whose jobs are never `cancelled` (P37)."""
+    refused = wire.body(raw, Missing)
+    _, found, valid = refused.error.partition("Valid values:") if refused is not None else ("", "", "")
+    return bool(found) and "failed" in valid and "cancelled" not in valid
+
+
 class Batch(Struct, frozen=True):
     """The body of `POST /api/jobs/cancel` (P42)."""
 
