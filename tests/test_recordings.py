@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from comfy_fsm.core import wire
-from comfy_fsm.core.observations import Command, Damaged, Entry, Header, Message
+from comfy_fsm.core.observations import AnyObservation, Command, Damaged, Entry, Header, Message
 from comfy_fsm.errors import TraceError
 from replay import replay
 from replay.report.document import compose
 from replay.trace import Packed, read_file, read_lines
-from tests.strategies import fold_all, interleave, outcomes, sources_of
+from tests.strategies import fold_all, interleave, outcomes, source_of, sources_of
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 RECORDINGS = sorted((FIXTURES / "recordings").glob("*/*.jsonl.gz"))
@@ -23,6 +23,8 @@ MADE = sorted((FIXTURES / "made").glob("*.jsonl"))
 assert len(RECORDINGS) > 100, "a green run over no recordings proves nothing"
 assert len(MADE) > 50, "a green run over no made traces proves nothing"
 SEEDS = (1, 2, 3)
+OURS = "live-client"
+"""Logs of our own client: one process asked for all its windows, and its questions keep their order."""
 DISPUTED = ("contradiction", "late-evidence")
 REOPENING = ("recover", "adopt")
 WHOLE = 150  # entries up to which each single cut and each single repeat is tried; of longer traces, SAMPLE of them
@@ -119,11 +121,21 @@ def test_each_single_frame_doubled_leaves_every_outcome(path: Path) -> None:
         assert outcomes(fold_all([*seen[: at + 1], *seen[at:]])) == whole, f"line {entries_of(path)[at].position}"
 
 
+def sources_in(path: Path, seen: list[AnyObservation]) -> list[list[AnyObservation]]:
+    if OURS not in path.name:
+        return sources_of(seen)
+    found: dict[object, list[AnyObservation]] = {}
+    for o in seen:
+        source = source_of(o)
+        found.setdefault(source if source[2] == "ws" else "http", []).append(o)
+    return list(found.values())
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 @each(RECORDINGS)
 def test_every_mix_of_the_sources_gives_the_same_outcomes(path: Path, seed: int) -> None:
     seen = [entry.observation for entry in entries_of(path)]
-    mixed = interleave(sources_of(seen), random.Random(seed))
+    mixed = interleave(sources_in(path, seen), random.Random(seed))
     assert outcomes(fold_all(mixed)) == outcomes(fold_all(seen))
 
 
@@ -133,7 +145,7 @@ def test_every_mix_whose_sources_lag_but_a_little_gives_the_same_outcomes(path: 
     seen = [entry.observation for entry in entries_of(path)]
     whole = outcomes(fold_all(seen))
     for seed in SEEDS:
-        mixed = interleave(sources_of(seen), random.Random(seed), lag=5)
+        mixed = interleave(sources_in(path, seen), random.Random(seed), lag=5)
         assert outcomes(fold_all(mixed)) == whole, f"seed {seed}"
 
 
