@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,15 @@ def test_a_workflow_with_nan_waits_in_the_log_as_it_is(tmp_path: Path) -> None:
 
 
 # the command
+
+
+@pytest.fixture(autouse=True)
+def _handlers_of_the_command_end_with_it() -> Iterator[None]:
+    """A command has its process to itself, and never takes back where warnings go."""
+    before = logging.getLogger().handlers[:]
+    yield
+    for handler in set(logging.getLogger().handlers) - set(before):
+        logging.getLogger().removeHandler(handler)
 
 
 def test_the_command_takes_keys_from_the_environment(
