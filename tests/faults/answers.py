@@ -130,7 +130,8 @@ def _stuffed(part: str, megabytes: int) -> troubles.Rule:
 
 
 @scenario("/queue holds 80 MB of others while it runs, for longer than the last tier; no execution frame is heard",
-          COMPLETES, "completed", kind="L", heavy=True, warn_seconds=40.0, expire_seconds=60.0)  # fmt: skip
+          COMPLETES, "completed", kind="L", heavy=True, deadline_seconds=300.0, warn_seconds=40.0,
+          expire_seconds=60.0)  # fmt: skip
 async def queue_of_80_mb(rig: Rig) -> None:
     rig.proxy.frame_rules.append(dropped(executions))
     rig.proxy.rules.append(on("GET /queue", _stuffed("queue_running", 80), when=lambda: not rig.truth.ended))

@@ -55,7 +55,7 @@ async def clock_back_and_forward(rig: Rig) -> None:
 @scenario("the wall clock is set an hour forward while a proof of absence is under way", "it was deleted",
           "cancelled", runs=0)  # fmt: skip
 async def clock_forward_during_a_proof(rig: Rig) -> None:
-    await rig.server.stranger(rig.truth.tag, 40 * rig.scale)
+    await rig.server.stranger(rig.truth.tag, 600 * rig.scale)
     task = await rig.submit()
     await rig.sleep(5)
     await rig.server.delete(task.prompt_id)

@@ -53,7 +53,7 @@ async def record_hidden_after_the_end(rig: Rig) -> None:
     hidden.clear()
 
 
-@scenario("the record is hidden for 8 s after the end, which was not told", COMPLETES, "completed")
+@scenario("the record is hidden for 8 s after the end, which was not told", COMPLETES, "completed lost")
 async def record_hidden_and_no_end_told(rig: Rig) -> None:
     hidden = [True]
     rig.proxy.frame_rules.append(dropped(ends))
@@ -154,7 +154,7 @@ async def history_of_another_server(rig: Rig) -> None:
 
 @scenario("somebody deletes it while it waits; all frames pass", "it was deleted", "cancelled", runs=0, within=5)
 async def deleted_while_it_waits(rig: Rig) -> None:
-    await rig.server.stranger(rig.truth.tag, 30 * rig.scale)
+    await rig.server.stranger(rig.truth.tag, 600 * rig.scale)
     task = await rig.submit()
     await rig.sleep(8)
     await rig.server.delete(task.prompt_id)
