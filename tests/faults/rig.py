@@ -39,7 +39,7 @@ SETTLED = ("completed", "failed", "cancelled", "rejected", "lost", "expired")
 UNSAID = "unsaid"  # nobody was told how it ended, in all the time that there was
 NOT_SUBMITTED = "not submitted"  # an error said that nothing was sent
 ROOT = Path(__file__).resolve().parents[2]
-HUNG = 120.0  # real seconds for what must end; only a fault of the rig waits so long
+HUNG = 400.0  # real seconds for what must end; only a fault of the rig waits so long
 
 Story = Callable[["Rig"], Awaitable[None]]
 
