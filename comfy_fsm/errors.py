@@ -35,8 +35,11 @@
 Odd behaviour of a server is never an error: it is an observation, and perhaps a finding.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
+MAX_FAULTS = 3
+"""Faults of a refused prompt that a message names."""
 MAX_TOLD = 500
 """Characters of a server's own words that a message repeats: enough to see what failed."""
 
@@ -181,6 +184,10 @@ class _Failure(Protocol):
     def message(self) -> str | None: ...
     @property
     def node_id(self) -> str | None: ...
+    @property
+    def status(self) -> int | None: ...
+    @property
+    def faults(self) -> Sequence[object]: ...
 
 
 class _Result(Protocol):
@@ -196,6 +203,19 @@ class _Result(Protocol):
     def concluded(self) -> bool: ...
 
 
+def _why(failure: _Failure) -> str:
+    """What the server said, cut short: the status, its words, and the first of the nodes that it found at fault."""
+    told = ": ".join(part for part in (failure.type, failure.message) if part)[:MAX_TOLD]
+    where = f" in node {failure.node_id!r:.80}" if failure.node_id else ""
+    status = f"HTTP {failure.status}" if failure.status is not None else ""
+    words = f"{told!r}{where}" if told else where.strip()
+    faults = [str(fault) for fault in failure.faults[:MAX_FAULTS]]
+    if len(failure.faults) > MAX_FAULTS:
+        faults.append(f"and {len(failure.faults) - MAX_FAULTS} more")
+    why = "; ".join([": ".join(filter(None, (status, words))), *faults]).removeprefix("; ")
+    return f" ({why})" if why else ""
+
+
 class TaskError(ComfyFsmError):
     """The task did not complete; `result` is what it carries, and may hold the outputs it had come to."""
 
@@ -207,10 +227,7 @@ class TaskError(ComfyFsmError):
     """Whether a second run cannot double what the first one did or still does; never so of what is only concluded."""
 
     def __init__(self, result: _Result) -> None:
-        failure = result.error
-        told = ": ".join(part for part in (failure.type, failure.message) if part) if failure else ""
-        where = f" in node {failure.node_id!r:.80}" if failure and failure.node_id else ""
-        why = f" ({told[:MAX_TOLD]!r}{where})" if told else where
+        why = _why(result.error) if result.error is not None else ""
         place = result.server or "no server yet"
         again = self.again
         if result.concluded and self.safe_to_retry:

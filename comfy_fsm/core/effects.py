@@ -44,6 +44,29 @@ class Text(Struct, frozen=True, gc=False):
         return self.text
 
 
+class NodeFault(Struct, frozen=True, gc=False, omit_defaults=True):
+    """What a server finds wrong with a node of a prompt that it refuses."""
+
+    node_id: str
+    node_type: str | None = None
+    type: str | None = None
+    message: str | None = None
+    details: str | None = None
+    """In its words, with the value; a log does not keep it, since it repeats an input."""
+    input_name: str | None = None
+    received: object = None
+    """The value of that input; not in a log either."""
+    allowed: object = None
+    """What that input takes, as the server describes it: `[[names], …]`, or `[type, {min, max, …}]`."""
+
+    def __str__(self) -> str:
+        where = f"node {self.node_id!r:.80}" + (f" ({self.node_type:.80})" if self.node_type else "")
+        name = f" input {self.input_name!r:.80}" if self.input_name else ""
+        said = ": ".join(part for part in (self.message or self.type, self.details) if part)
+        text = f"{where}{name}: {said[:200]}" if said else f"{where}{name}"
+        return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
 class Failure(Struct, frozen=True, gc=False):
     """Why a task failed or was rejected, in the server's words."""
 
@@ -51,6 +74,16 @@ class Failure(Struct, frozen=True, gc=False):
     message: str | None = None
     node_id: str | None = None
     node_type: str | None = None
+    traceback: tuple[str, ...] = ()
+    """Where the node raised, as the server told it."""
+    status: int | None = None
+    """The HTTP status that the POST was answered with, where that decided or left the doubt."""
+    faults: tuple[NodeFault, ...] = ()
+    """What a refusal says of each node."""
+    error: object = None
+    """The `error` of a refusal, whole."""
+    node_errors: object = None
+    """Its `node_errors`, whole."""
 
 
 class Result(Struct, frozen=True, gc=False):

@@ -368,8 +368,13 @@ class Interrupt(Struct, frozen=True):
 
 
 def failure_of(data: FailureData) -> Failure:
+    lines = wire.body(data.traceback, list[str]) or [wire.body(data.traceback, str) or ""]
     return Failure(
-        type=data.exception_type, message=data.exception_message, node_id=data.node_id, node_type=data.node_type
+        type=data.exception_type,
+        message=data.exception_message,
+        node_id=data.node_id,
+        node_type=data.node_type,
+        traceback=tuple(filter(None, lines)),
     )
 
 

@@ -14,7 +14,7 @@ from comfy_fsm.core.machine import State
 from comfy_fsm.core.settling import settle
 from comfy_fsm.core.task import Task
 
-ELSEWHERE = frozenset({401, 403, 404, 405})
+ELSEWHERE = frozenset({401, 402, 403, 404, 405, 407, 429, 451})
 """Refusals by which a server speaks of us or of itself: another may take the same workflow. 400, 413, 415 and 422 speak
 of the workflow, and would be said again."""
 

@@ -51,6 +51,7 @@ class FailureData(Struct, frozen=True, gc=False, omit_defaults=True):
     node_type: str | None = None
     exception_type: str | None = None
     exception_message: str | None = None
+    traceback: Raw = Raw(b"null")
 
 
 class Status(_Frame, frozen=True, gc=False, tag="status"):

@@ -1,11 +1,32 @@
-"""What a server says when it takes a prompt, in part or whole, and when it does not."""
+"""What a server says when it takes a prompt, in part or whole, and when it does not: its words, whoever it is."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
 
 from msgspec import Raw, Struct
 
 from comfy_fsm.core import wire
-from comfy_fsm.core.effects import Failure
+from comfy_fsm.core.effects import Failure, NodeFault
+
+MAX_EXCERPT = 500
+"""Characters kept of an answer that is no JSON, or of no known shape."""
+_STILL_OPEN = frozenset({408, 409, 499})
+"""Of 4xx those that do not say that nothing was queued: timeouts, and an id that exists already (P58)."""
+SHORT = ("message", "error_message", "msg", "reason", "title")
+MESSAGES = (*SHORT, "detail", "description")
+"""Names under which servers and gateways give their words."""
+OF_WRAPPERS = ("id", "job_id", "task_id", "run_id", "status", "state", "success", "images", "output", "url", "webhook")
+"""Names in what servers around a ComfyUI answer: they say what came, and nothing of a prompt."""
+TYPES = ("type", "code", "error_code", "name")
+_TAGS = re.compile(r"<(?:head|style|script)\b.*?</(?:head|style|script)>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.DOTALL | re.IGNORECASE)
+
+
+def is_refusal(status: int) -> bool:
+    """Whether this answer to a POST says that nothing was queued; 5xx do not (P11, P33)."""
+    return 400 <= status < 500 and status not in _STILL_OPEN
 
 
 class NodeError(Struct, frozen=True):
@@ -24,31 +45,95 @@ class Accepted(Struct, frozen=True):
         return set(self.node_errors).union(*(error.dependent_outputs for error in self.node_errors.values()))
 
 
-class RefusalError(Struct, frozen=True):
-    type: str | None = None
-    message: str | None = None
+def excerpt(text: str) -> str:
+    """The beginning of what somebody says, on one line; of a page, what it shows."""
+    text = text[: 16 * MAX_EXCERPT]  # a pattern may look at each part of it for each other
+    if "<" in text:
+        title = _TITLE.search(text)
+        text = " ".join(filter(None, (title[1] if title else "", _TAGS.sub(" ", text))))
+    return " ".join(text.split())[:MAX_EXCERPT]
 
 
-class RefusedNode(Struct, frozen=True):
-    errors: list[RefusalError] = []
-    class_type: str | None = None
+def refusal(raw: Raw, status: int) -> Failure:
+    """Why it was refused: the server's `error` and `node_errors` whole, and read as far as they can be (P9)."""
+    value = _value(raw)
+    error = value.get("error") if isinstance(value, Mapping) else value
+    kind, message = _words(error)
+    if message is None and isinstance(value, Mapping):
+        kind, message = (kind or (error if isinstance(error, str) else None), _words(value)[1])
+    node_errors = value.get("node_errors") if isinstance(value, Mapping) else None
+    faults = tuple(_faults(node_errors))
+    first = next((fault for fault in faults if fault.message or fault.type), None)
+    if first is not None:
+        message = ": ".join(filter(None, (message, first.message)))
+    return Failure(
+        type=kind,
+        message=message,
+        node_id=first.node_id if first is not None else None,
+        node_type=first.node_type if first is not None else None,
+        status=status,
+        faults=faults,
+        error=error,
+        node_errors=node_errors,
+    )
 
 
-class Refusal(Struct, frozen=True):
-    """The 400 answer to a POST; the prompt as a whole may be at fault, or nodes of it.
+def misfit(raw: Raw, status: int) -> Failure:
+    """A 2xx without the id that ComfyUI gives: whatever took the prompt, it is something else."""
+    value = _value(raw)
+    said = _words(value.get("error"))[1] if isinstance(value, Mapping) else None
+    if said is None:
+        came = "nothing" if value is None else "a text" if isinstance(value, str) else "a list"
+        if isinstance(value, Mapping):
+            came = "an object with " + (", ".join(sorted(map(str, value))[:5])[:100] or "nothing in it")
+        said = f"{came} came instead of a prompt_id, so this is no ComfyUI; give the address of ComfyUI itself"
+    return Failure(type=None, message=said, status=status)
 
-    Its `details` are not read: they may repeat inputs, which a log does not keep.
-    """
 
-    error: RefusalError | str | None = None
-    node_errors: Raw = Raw(b"null")
+def _value(raw: Raw) -> object:
+    try:
+        return wire.loads(bytes(raw))
+    except wire.Unreadable:
+        return None
 
-    def failure(self) -> Failure:
-        if not isinstance(self.error, RefusalError):
-            return Failure(message=self.error)
-        nodes = wire.body(self.node_errors, dict[str, RefusedNode]) or {}
-        for node_id, node in nodes.items():  # the first that says something: the others are to be mended after it
-            if node.errors:
-                words = ": ".join(filter(None, (self.error.message, node.errors[0].message)))
-                return Failure(self.error.type, words, node_id, node.class_type)
-        return Failure(type=self.error.type, message=self.error.message)
+
+def _words(value: object) -> tuple[str | None, str | None]:
+    """Type and message, by the names that servers and gateways give them."""
+    if isinstance(value, str):
+        return None, excerpt(value) or None
+    if isinstance(value, list):
+        several = [words for item in value[:3] if (words := _words(item)[1])]
+        return None, "; ".join(several) or None
+    if not isinstance(value, Mapping):
+        return None, None
+    kind = next((str(value[name]) for name in TYPES if isinstance(value.get(name), str | int)), None)
+    said = next((words for name in MESSAGES if (words := _words(value.get(name))[1])), None)
+    details = value.get("details")
+    if said and isinstance(details, str) and details and details not in said:
+        said = f"{said}: {excerpt(details)}"
+    return kind, said
+
+
+def _faults(node_errors: object) -> Iterator[NodeFault]:
+    for node_id, node in node_errors.items() if isinstance(node_errors, Mapping) else ():
+        errors = node.get("errors") if isinstance(node, Mapping) else node
+        node_type = _text(node.get("class_type")) if isinstance(node, Mapping) else None
+        for error in errors if isinstance(errors, list) else [errors]:
+            yield _fault(str(node_id), node_type, error)
+
+
+def _fault(node_id: str, node_type: str | None, error: object) -> NodeFault:
+    if not isinstance(error, Mapping):
+        return NodeFault(node_id, node_type, message=_words(error)[1])
+    told = error.get("extra_info")
+    extra: Mapping[str, object] = told if isinstance(told, Mapping) else {}
+    return NodeFault(
+        node_id, node_type, _text(error.get("type")), _text(error.get("message")), _text(error.get("details")),
+        _text(extra.get("input_name")), extra.get("received_value"), extra.get("input_config"),
+    )  # fmt: skip
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) else None

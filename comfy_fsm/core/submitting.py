@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from comfy_fsm.core import evidence, refusals, wire
 from comfy_fsm.core import observations as seen
-from comfy_fsm.core.effects import Failure
+from comfy_fsm.core.fieldwise import read
 from comfy_fsm.core.hearing import replay_waiting
 from comfy_fsm.core.ledger import MAX_WHAT, Ledger, Question, Server
 from comfy_fsm.core.machine import Signal, State
+from comfy_fsm.core.oddities import note_oddities
 from comfy_fsm.core.settling import ask_queue, move, settle
 from comfy_fsm.core.silence import hear_from
 from comfy_fsm.core.task import Cause, Imaging, Task
-
-REFUSED = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422, 429})
-"""Answers to a POST that say that nothing was queued; 5xx do not (P11, P33)."""
 
 GATEWAY = frozenset({408, 499, 502, 503, 504, 520, 521, 522, 523, 524})
 """Answers of whoever stands between: what it passed on may still be under way."""
@@ -79,22 +77,23 @@ def fold_acceptance(ledger: Ledger, question: Question, position: int, o: seen.R
     task = question.task
     if task is None:
         return
-    accepted = wire.body(o.data.body, refusals.Accepted) if o.data.status == 200 else None
+    status, raw = o.data.status, o.data.body
+    accepted, odd = read(raw, refusals.Accepted) if 200 <= status < 300 else (None, ())
     if accepted is not None:
+        note_oddities(ledger, task, "the answer to its POST", odd, position, o.at)
         _accept(ledger, question, task, accepted, position, o.at)
-    elif o.data.status in REFUSED:
-        refusal = wire.body(o.data.body, refusals.Refusal)
-        failure = refusal.failure() if refusal else Failure(message=f"HTTP {o.data.status}")
-        if refusal is not None:
+    elif refusals.is_refusal(status):
+        task.error = task.error or refusals.refusal(raw, status)
+        if task.error.type is not None or task.error.message is not None:
             hear_from(question.server, ledger.now)
-        task.error = task.error or failure
-        task.refused = o.data.status
+        task.refused = status
         task.point_to_end("response", o.at) if task.unanswered else None
         _refuse(ledger, task, position, o.at)
     else:
-        if o.data.status in GATEWAY:
+        task.doubted = refusals.misfit(raw, status) if status < 300 else refusals.refusal(raw, status)
+        if status in GATEWAY:
             cut_off(ledger, task)
-        doubt(ledger, task, position, o.at, f"HTTP {o.data.status}")
+        doubt(ledger, task, position, o.at, f"HTTP {status}")
 
 
 def _refuse(ledger: Ledger, task: Task, position: int, at: float) -> None:

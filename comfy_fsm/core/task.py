@@ -199,6 +199,8 @@ class Task(Struct, eq=False):
     """The last answer that showed it: its server remembers what was there when it was accepted, and since."""
     undelivered: bool = False
     """The connection for its POST was refused: nothing was sent."""
+    doubted: Failure | None = None
+    """What its POST was answered with, where that left open whether it was taken: told if it never shows again."""
     refused: int | None = None
     """The status that refused its POST."""
     bare: bool = False
@@ -308,7 +310,9 @@ class Task(Struct, eq=False):
         self.concluded = outcome in RECOVERABLE or (outcome is State.CANCELLED and confidence == "inferred")
         self.confirmed_by = confirmed_by
         self.settled_at, self.settled_position = at, position
-        if outcome not in RECOVERABLE:
+        if outcome in RECOVERABLE:
+            self.error = self.error or self.doubted
+        else:
             self.ended_at = self.ended_at if self.ended_at is not None else at
         self.sinks = None
         self.must.clear()
@@ -323,6 +327,7 @@ class Task(Struct, eq=False):
             self.delivered = self.handed = False
         self.stated = self.confidence = self.confirmed_by = self.completion_source = self.cause = None
         self.ended_at = self.settled_at = None
+        self.error = None if self.error is self.doubted else self.error
         self.rounds.clear()
         self.looks = self.tier = self.denied = 0
         self.asked = False

@@ -22,6 +22,9 @@ _PICTURE_INFO = "extra_pnginfo"
 """Of `extra_data`, the workflow as the canvas has it, for the picture's own metadata: work, and no credential."""
 
 
+_MOST_OF_A_REFUSAL = 16 * 1024 * 1024
+
+
 class Kept(NamedTuple):
     """A body as it is folded, and as the log takes it: the same, but for words that repeat what prompts are about."""
 
@@ -74,6 +77,8 @@ class Redactor:
     def response(self, method: str, path: str, status: int, body: bytes) -> Kept:
         """The answer as it is folded and as it is logged; null where it is not what ComfyUI answers to that (P33)."""
         asked = routes.parse(method, path)
+        if asked.kind == "post" and not (200 <= status < 300 and fieldwise.read(Raw(body), refusals.Accepted)[0]):
+            return self._not_accepted(status, body)
         try:
             kept = self._answered(asked, body) if status == 200 else self._refused(asked.kind, status, body)
         except (wire.Unreadable, RecursionError):
@@ -150,15 +155,31 @@ class Redactor:
     def _refused(self, kind: str, status: int, body: bytes) -> object:
         if kind == "job" and status == 404 and evidence.is_missing_job(Raw(body)):
             return _only(wire.loads(body), error=_text)
-        if kind != "post" or not 400 <= status < 500:
-            return None
-        if wire.body(Raw(body), refusals.Refusal) is None:
-            return None
-        return _only(wire.loads(body), error=self._error, node_errors=self._node_errors)
+        return None
+
+    def _not_accepted(self, status: int, body: bytes) -> Kept:
+        """What a POST was answered with, if not with an id: whole for who submitted, its words for the log."""
+        try:
+            value = wire.loads(body[:_MOST_OF_A_REFUSAL])
+        except (wire.Unreadable, RecursionError):
+            words = refusals.excerpt(body[: 64 * refusals.MAX_EXCERPT].decode("utf-8", "replace"))
+            return Kept(Raw(encode(words)), NOTHING.logged) if words else NOTHING
+        if value is None:
+            return NOTHING
+        keeps = {"error": self._error, "node_errors": self._node_errors, **dict.fromkeys(refusals.TYPES, _word)}
+        kept = _only(value, **keeps, **dict.fromkeys(refusals.MESSAGES, _said)) or {}
+        if status < 300 and isinstance(value, dict):
+            kept = {name: None for name in refusals.OF_WRAPPERS if name in value} | kept
+        logged = Raw(encode(kept))
+        return Kept(logged, logged) if value == kept else Kept(Raw(encode(value)), logged)
 
     def _error(self, value: object) -> object:
         """Its details and extra_info echo the inputs."""
-        return value if self._keep_inputs or isinstance(value, str) else _only(value, type=_text, message=_text)
+        if self._keep_inputs or isinstance(value, str):
+            return value
+        info = _only(value, extra_info=lambda extra: _only(extra, input_name=_text) or None)
+        texts = dict.fromkeys((*refusals.TYPES, *refusals.SHORT), _text)
+        return (_only(value, **texts) or {}) | info if info is not None else None
 
     def _node_errors(self, value: object) -> object:
         if self._keep_inputs or not isinstance(value, dict):
@@ -234,6 +255,13 @@ def _word(value: object) -> object:
     """A text; what stands in its place is read field by field, so its kind is kept."""
     is_read = isinstance(value, str | int | float) and not isinstance(value, bool)
     return value if is_read or (value and _texts(value)) else _sample(value)
+
+
+def _said(value: object) -> object:
+    """Words, or a list of them, as gateways give; not what they are about."""
+    if isinstance(value, list):
+        return [item if isinstance(item, str) else _only(item, msg=_text, message=_text) for item in value[:3]]
+    return _text(value)
 
 
 def _flag(value: object) -> object:

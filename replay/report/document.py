@@ -7,6 +7,7 @@ import re
 import msgspec
 
 from comfy_fsm.core.diagnosis import CONCERNS, Diagnosis, Explanation, Remark
+from comfy_fsm.core.effects import Failure
 from comfy_fsm.core.findings import Finding
 from comfy_fsm.core.task import Task
 from replay.play import Place, Replay
@@ -66,9 +67,17 @@ def _encode(document: dict[str, object]) -> str:
 def _task(replay: Replay, task: Task) -> dict[str, object]:
     line = replay.origins.line
     fields: dict[str, object] = {name: getattr(task, name) for name in _TASK}
+    fields["error"] = None if task.error is None else _error(task.error)
     fields["signals"] = [{"signal": t.signal, "line": line(t.position), "at": t.at} for t in task.signals]
     fields["findings"] = replay.codes_of(task)
     return fields
+
+
+def _error(error: Failure) -> dict[str, object]:
+    """What failed; the server's answer as a whole is for the program that submitted, not for a report."""
+    fields: dict[str, object] = {name: getattr(error, name) for name in ("type", "message", "node_id", "node_type")}
+    more = {name: getattr(error, name) for name in ("status", "faults", "traceback")}
+    return fields | {name: value for name, value in more.items() if value}
 
 
 def _finding(replay: Replay, finding: Finding) -> dict[str, object]:
