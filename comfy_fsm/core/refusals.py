@@ -81,13 +81,23 @@ def refusal(raw: Raw, status: int) -> Failure:
 def misfit(raw: Raw, status: int) -> Failure:
     """A 2xx without the id that ComfyUI gives: whatever took the prompt, it is something else."""
     value = _value(raw)
-    said = _words(value.get("error"))[1] if isinstance(value, Mapping) else None
-    if said is None:
-        came = "nothing" if value is None else "a text" if isinstance(value, str) else "a list"
-        if isinstance(value, Mapping):
-            came = "an object with " + (", ".join(sorted(map(str, value))[:5])[:100] or "nothing in it")
-        said = f"{came} came instead of a prompt_id, so this is no ComfyUI; give the address of ComfyUI itself"
+    if isinstance(value, Mapping) and _words(value.get("error"))[1]:
+        return refusal(raw, status)
+    came = "nothing" if value is None else "a text" if isinstance(value, str) else "a list or number"
+    if isinstance(value, Mapping):
+        came = "an object with " + (", ".join(sorted(map(str, value))[:5])[:100] or "nothing in it")
+    said = f"{came} came instead of a prompt_id, so this is no ComfyUI; give the address of ComfyUI itself"
     return Failure(type=None, message=said, status=status)
+
+
+def words(body: bytes) -> str:
+    """What an answer says, in few words, whatever it is."""
+    try:
+        value = wire.loads(body)
+    except (wire.Unreadable, RecursionError):
+        return excerpt(body[: 64 * MAX_EXCERPT].decode("utf-8", "replace"))
+    error = value.get("error") if isinstance(value, Mapping) else None
+    return _words(error)[1] or _words(value)[1] or ""
 
 
 def _value(raw: Raw) -> object:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
 
-from comfy_fsm.core import routes
+from comfy_fsm.core import refusals, routes
 from comfy_fsm.errors import BadWorkflow, UploadFailed
 from comfy_fsm.live.redirects import Hop
 
@@ -128,17 +129,28 @@ class _Uploaded(Struct, frozen=True):
     subfolder: str = ""
 
 
-def uploaded(body: bytes, name: str, server: str) -> str:
+def uploaded(status: int | None, body: bytes, name: str, server: str, trouble: str = "") -> str:
     """Where the server says that it put an upload, as a node wants it: it may have chosen another name."""
-    try:
-        place = msgspec.json.decode(body, type=_Uploaded)
-    except msgspec.DecodeError:
-        raise UploadFailed(
-            f"{server}: did not take {name!r:.200}, so no workflow can use it there; check its size and its name, "
-            "and that this is a ComfyUI; to send it again is safe",
-            server,
-        ) from None
-    return f"{place.subfolder}/{place.name}" if place.subfolder else place.name
+    if status == 200:
+        with suppress(msgspec.DecodeError):
+            place = msgspec.json.decode(body, type=_Uploaded)
+            return f"{place.subfolder}/{place.name}" if place.subfolder else place.name
+    answered = f"HTTP {status}" if status is not None else f"no answer: {trouble or 'it did not come'}"
+    why = ": ".join(filter(None, (answered, refusals.words(body))))
+    raise UploadFailed(
+        f"{server}: did not take {name!r:.200} ({why!r:.{refusals.MAX_EXCERPT}}), so no workflow can use it there; "
+        f"{_UPLOAD_CURES.get(status, _UPLOAD_CURE)}; to send it again is safe",
+        server,
+    )
+
+
+_UPLOAD_CURE = "check its size and its name, and that this is a ComfyUI"
+_UPLOAD_CURES: dict[int | None, str] = {
+    None: "check that ComfyUI runs there, and how long an answer may take",
+    401: "check the credentials",
+    403: "check the credentials",
+    413: "it is too large for this server, or for a proxy before it (--max-upload-size)",
+}
 
 
 def _checked(workflow: object) -> dict[str, object]:

@@ -176,8 +176,11 @@ class Client:
         content = file if isinstance(file, bytes) else await asyncio.to_thread(Path(file).read_bytes)
         url = self._choose(server)
         given = name or (uuid.uuid4().hex if isinstance(file, bytes) else Path(file).name)
-        answer = await self.runner.askings[url].upload(given, content, subfolder, overwrite)
-        return asks.uploaded(answer.body if answer is not None and answer.status == 200 else b"", given, url)
+        asking = self.runner.askings[url]
+        answer = await asking.upload(given, content, subfolder, overwrite)
+        if answer is None:
+            return asks.uploaded(None, b"", given, url, asking.trouble)
+        return asks.uploaded(answer.status, answer.body, given, url)
 
     async def recover(self, prompt_id: str | None = None, *, act: bool = False) -> Recovery:
         """What the servers prove about this task, or about all that are given up or stuck; done only if `act`."""
