@@ -68,6 +68,9 @@ def _parts(path: str) -> tuple[str, ...]:
 _ID = "{id}"
 _BUILT = {route.kind: route for route in reversed(ROUTES)}
 _SHAPES = [(route.kind, route.method, _parts(route.path)) for route in ROUTES]
+_BY_SHAPE: dict[tuple[str, int, str], list[tuple[str, tuple[str, ...]]]] = {}
+for _kind, _method, _shape in _SHAPES:
+    _BY_SHAPE.setdefault((_method, len(_shape), _shape[0]), []).append((_kind, _shape))
 _LONGEST = max(len(parts) for _, _, parts in _SHAPES)
 _MAX_FIELDS = 32
 _WORDS = frozenset(part for _, _, parts in _SHAPES for part in parts if part != _ID)
@@ -88,8 +91,8 @@ def parse(method: str, path: str) -> Asked:
     parts = [part for part in path.split("/") if part]
     for start in range(max(0, len(parts) - _LONGEST - 1), len(parts)):
         rest = parts[start + (parts[start] == "api") :]
-        for kind, wanted, shape in _SHAPES:
-            if wanted == method and len(shape) == len(rest) and _fits(shape, rest):
+        for kind, shape in _BY_SHAPE.get((method, len(rest), rest[0] if rest else ""), ()):
+            if _fits(shape, rest):
                 before = parts[:start]
                 if not _WORDS.isdisjoint(before):  # the route of a custom node, as /v2/manager/queue/history
                     return Asked(OTHER, server=origin)
