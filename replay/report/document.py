@@ -7,7 +7,7 @@ import re
 import msgspec
 
 from comfy_fsm.core.diagnosis import CONCERNS, Diagnosis, Explanation, Remark
-from comfy_fsm.core.effects import Failure
+from comfy_fsm.core.effects import Failure, NodeFault
 from comfy_fsm.core.findings import Finding
 from comfy_fsm.core.task import Task
 from replay.play import Place, Replay
@@ -24,6 +24,18 @@ _EVIDENCE = ("signal", "at", "before", "after", "why")
 _EXPLANATION = ("code", "severity", "count", "window", "server", "prompt_id", "text", "meaning", "advice")
 _FINDING = ("code", "severity", "line", "at", "window", "server", "prompt_id", "text")
 _RISKY = re.compile(r"[^\x0a\x20-\x7e]")
+
+
+class _Error(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What failed; the server's answer as a whole is for the program that submitted, not for a report."""
+
+    type: str | None
+    message: str | None
+    node_id: str | None
+    node_type: str | None
+    status: int | None = None
+    faults: tuple[NodeFault, ...] = ()
+    traceback: tuple[str, ...] = ()
 
 
 def compose(replay: Replay) -> dict[str, object]:
@@ -73,11 +85,8 @@ def _task(replay: Replay, task: Task) -> dict[str, object]:
     return fields
 
 
-def _error(error: Failure) -> dict[str, object]:
-    """What failed; the server's answer as a whole is for the program that submitted, not for a report."""
-    fields: dict[str, object] = {name: getattr(error, name) for name in ("type", "message", "node_id", "node_type")}
-    more = {name: getattr(error, name) for name in ("status", "faults", "traceback")}
-    return fields | {name: value for name, value in more.items() if value}
+def _error(error: Failure) -> _Error:
+    return _Error(*(getattr(error, name) for name in _Error.__struct_fields__))
 
 
 def _finding(replay: Replay, finding: Finding) -> dict[str, object]:
