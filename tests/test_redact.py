@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
+from msgspec.structs import replace
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core import wire
@@ -432,7 +433,7 @@ def redacted(redactor: Redactor, line: bytes, asked: dict[str, tuple[str, str]])
     elif isinstance(o, seen.Response) and o.data.id in asked:
         body = redactor.response(*asked[o.data.id], o.data.status, bytes(o.data.body)).logged
         told = seen.ResponseData(o.data.id, o.data.status, body)
-        line = wire.encode(seen.Response(at=o.at, window=o.window, server=o.server, data=told))
+        line = wire.encode(replace(o, data=told))
     return wire.read(redactor.scrub(line), o.at)
 
 
