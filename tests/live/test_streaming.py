@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from comfy_fsm.core import evidence
+from comfy_fsm.core import queues
 from comfy_fsm.live.client import Client
 from comfy_fsm.live.streaming import MAX_DEPTH, Reduced, TooMuch, Unreadable, reads
 from comfy_fsm.testing import FakeComfy
@@ -71,7 +71,7 @@ def test_of_a_queue_all_but_the_graphs_stays(queue: dict[str, Any], cuts: list[i
     body = json.dumps(queue).encode()
     left = reduced("/queue", body, cuts)
     assert left == {name: [of_item(item) for item in items] for name, items in queue.items()}
-    assert evidence.queue(Raw(json.dumps(left).encode())) == evidence.queue(Raw(json.dumps(as_read(queue)).encode()))
+    assert queues.queue(Raw(json.dumps(left).encode())) == queues.queue(Raw(json.dumps(as_read(queue)).encode()))
 
 
 @given(HISTORIES, st.lists(st.integers(min_value=0), max_size=8))
@@ -134,8 +134,8 @@ def test_memory_is_bounded_by_what_is_kept_and_not_by_the_body() -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert evidence.queue(Raw(kept)) == (["ours"], ["theirs"])
-    assert evidence.marks(Raw(kept)) == {"ours": "ours"}
+    assert queues.queue(Raw(kept)) == (["ours"], ["theirs"])
+    assert queues.marks(Raw(kept)) == {"ours": "ours"}
     assert peak < 2 * 2**20
 
 
