@@ -61,8 +61,9 @@ class Policy(Struct, frozen=True, kw_only=True):
     http_seconds: float = 5.0
     """The longest wait between two looks at a task of a server that refuses sockets: nothing else tells of it."""
     refusal_seconds: float = 120.0
-    """How long a submission that is refused for now (429, with Retry-After) waits in all to be posted again, since none
-    of it was queued. 0 is not at all; one that would wait longer is told as refused."""
+    """How long a submission that is refused for now (429 or 503, with Retry-After) waits in all to be posted again.
+    After a 429 none of it was queued; after a 503 its absence is proved first. 0 is not at all; one that would wait
+    longer is told as refused, or as lost."""
     resubmits: int = 0
     """How often an unanswered prompt is posted again, under a new id, after its absence was proved (P11, F14)."""
     waiting_prompts: int = 1_000

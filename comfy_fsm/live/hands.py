@@ -107,24 +107,30 @@ class Hands:
     async def _post_again(self, handle: TaskHandle) -> bool:
         """It was never accepted, and its absence is proved: now, and only now, it may be posted again (P11, F14)."""
         task = self.task_of(handle)
-        if not handle.spare or task is None or task.accepted:
+        if task is None or task.accepted:
             return False
-        return await self._post_as(handle, handle.spare.pop())
+        return await self._post_as(handle, handle.spare.pop()) if handle.spare else await self._post_later(handle)
 
     async def _post_later(self, handle: TaskHandle) -> bool:
-        """It was refused for now, and told when to come again: nothing of it was queued, so nothing runs twice."""
+        """It was refused for now, and told when to come again.
+
+        A 429 says that nothing was queued. A 503 only says that nobody had the time, so by now its absence was proved.
+        """
         answer = await handle.posted if handle.posted is not None else None
         if handle.draw is None or answer is None or answer.status not in _LATER or answer.retry_after is None:
             return False
-        seconds = max(answer.retry_after, self.runner.policy.look_seconds)
-        if handle.waited + seconds > self.runner.policy.refusal_seconds:
+        policy, proved = self.runner.policy, answer.status != 429
+        seconds = max(answer.retry_after, policy.look_seconds)
+        passed = policy.post_seconds if proved else 0.0  # at least: before that, no absence is believed
+        if handle.waited + max(seconds, passed) > policy.refusal_seconds:
             return False
-        handle.waited += seconds
+        handle.waited += max(seconds, passed)
         logger.warning(
-            "%s: refuses task %s for now (HTTP %d): nothing of it was queued, and it is posted again in %g s",
-            handle.server, handle.prompt_id, answer.status, seconds,
+            "%s: refused task %s for now (HTTP %d), and %s: it is posted again in %g s",
+            handle.server, handle.prompt_id, answer.status,
+            "no sign of it was seen since" if proved else "nothing of it was queued", max(0.0, seconds - passed),
         )  # fmt: skip
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(max(0.0, seconds - passed))
         draw: Callable[[], tuple[str, str, Ask]] | None = handle.draw  # none by now, if somebody cancelled it
         return draw is not None and await self._post_as(handle, draw)
 

@@ -14,7 +14,7 @@ Once = Literal[
     "deaf", "empty_history", "foreign_history", "swallow_post", "drop_post", "post_500", "post_500_queued",
     "lose_end", "stale_status", "null_status",
 ]  # fmt: skip
-ByRoute = Literal["html", "too_many", "cut_answer", "garbage"]
+ByRoute = Literal["html", "too_many", "busy", "cut_answer", "garbage"]
 
 
 class Faults(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -26,7 +26,8 @@ class Faults(Struct, kw_only=True, forbid_unknown_fields=True):
     html: dict[str, int] = {}  # 502 and a page (P33)
     login_page: bool = False  # 200 and a page, for whatever is asked (P33)
     too_many: dict[str, int] = {}  # 429
-    retry_after: str = "1"  # what a 429 says of when to come again
+    busy: dict[str, int] = {}  # 503
+    retry_after: str = "1"  # what a 429 or a 503 says of when to come again
     cut_answer: dict[str, int] = {}  # half of it, and the connection is reset
     garbage: dict[str, int] = {}  # 200, and what calls itself JSON is none
     token: str | None = None  # whoever does not bear it gets 401
@@ -62,6 +63,10 @@ class Faults(Struct, kw_only=True, forbid_unknown_fields=True):
         left: int = getattr(self, name)
         setattr(self, name, max(left - 1, 0))
         return left > 0
+
+    def spend_refusal(self, route: str) -> int:
+        """The status with which an answer of a route is put off now, or 0."""
+        return 429 if self.spend_at("too_many", route) else 503 if self.spend_at("busy", route) else 0
 
     def spend_at(self, name: ByRoute, route: str) -> bool:
         """The same for an answer of a route."""

@@ -168,8 +168,8 @@ class FakeComfy:
             return web.Response(text=PAGE, content_type="text/html")
         if faults.spend_at("html", route):
             return web.Response(status=502, text="<h1>502 Bad Gateway</h1>", content_type="text/html")
-        if faults.spend_at("too_many", route):
-            return web.Response(status=429, headers={"Retry-After": faults.retry_after})
+        if status := faults.spend_refusal(route):
+            return web.Response(status=status, headers={"Retry-After": faults.retry_after})
         if faults.spend_at("garbage", route):
             return web.Response(text='{"truncated": [', content_type="application/json")
         try:

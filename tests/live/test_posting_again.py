@@ -30,6 +30,25 @@ def test_who_is_told_to_come_later_comes_later_and_runs_once(times: int, tmp_pat
     assert sorted(states) == ["completed"] + ["rejected"] * times
 
 
+@pytest.mark.parametrize(("allowed", "end"), [(120.0, "completed"), (0.0, "lost")])
+def test_who_finds_a_server_busy_comes_again_once_no_sign_of_it_was_seen(
+    allowed: float, end: str, tmp_path: Path
+) -> None:
+    """A 503 does not say that nothing was queued: only the proof of its absence lets it be posted again."""
+
+    async def story() -> None:
+        policy = changed(QUICK, refusal_seconds=allowed)
+        async with FakeComfy() as comfy, Client(comfy.url, policy=policy, log=tmp_path / "a.log") as client:
+            comfy.faults.turn({"busy": {"POST /prompt": 2}, "retry_after": "0"})
+            task = await client.window().submit(graph())
+            assert await outcome(task) == end
+            assert sum(comfy.runs.values()) == (end == "completed")
+
+    asyncio.run(story())
+    states = sorted(str(task.state) for task in replay(tmp_path / "a.log").tasks)
+    assert states == (["completed", "lost", "lost"] if end == "completed" else ["lost"])
+
+
 @pytest.mark.parametrize(
     ("retry_after", "allowed"), [("0", 0.0), ("0", 0.2), ("3600", 120.0), ("", 120.0), ("soon", 120.0)]
 )
