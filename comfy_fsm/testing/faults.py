@@ -48,6 +48,7 @@ class Faults(Struct, kw_only=True, forbid_unknown_fields=True):
 
     # running
     dead_worker: bool = False  # prompts are accepted, nothing runs, what ran stands still (P34)
+    short_memory: bool = False  # what the cache need not keep is evicted, by versions that do so (P49)
     lose_end: int = 0  # so many prompts end without a frame that says so
 
     # asking

@@ -73,6 +73,11 @@ class House:
         if self.interrupted.is_set():
             raise Interrupted
 
+    def evict(self, needed: set[str]) -> None:
+        """Where memory is short, the cache keeps no values but of these nodes, and what is shown (P49)."""
+        if self.profile.evicts_under_pressure and self.faults.short_memory:
+            self.cache = {key: kept for key, kept in self.cache.items() if kept.shown or key in needed}
+
     async def stand(self) -> None:
         """For as long as the worker is dead, nothing goes on (P34)."""
         while self.faults.dead_worker:  # noqa: ASYNC110 (a knob is a plain value, which anybody may set)

@@ -156,7 +156,8 @@ class Jobs:
             node, kind, words = texts[0]
             preview = preview or {"content": words[:1024], "nodeId": node, "mediaType": kind}
         counted = {"previewable_outputs_count": previewable} if self._profile.counts_previewable else {}
-        return {"outputs_count": len(files), **counted, "preview_output": preview}
+        count = len(files) + (len(texts) if self._profile.counts_texts else 0)
+        return {"outputs_count": count, **counted, "preview_output": preview}
 
 
 def _described(extra: dict[str, object]) -> Job:

@@ -47,6 +47,8 @@ class Stage(Protocol):
     inputs: dict[str, object]
     files: Files
     step_seconds: float
+    previews: bool
+    """Whether previews are wanted of this prompt; images that are outputs come anyway."""
 
     async def pause(self, seconds: float) -> None: ...
 
@@ -147,7 +149,7 @@ async def _sample(stage: Stage) -> Given:
     steps = int(number(stage, "steps"))
     for step in range(1, steps + 1):
         await stage.pause(stage.step_seconds)
-        stage.progress(step, steps, JPEG)
+        stage.progress(step, steps, JPEG if stage.previews else None)
     return Given((image(stage, "latent_image"),))
 
 
@@ -205,7 +207,7 @@ async def _progress(stage: Stage) -> Given:
         await stage.pause(number(stage, "seconds"))
         if stage.inputs.get("text"):
             stage.text(f"step {at} of {len(told)}")
-        stage.progress(value, most, JPEG if stage.inputs.get("preview") else None)
+        stage.progress(value, most, JPEG if stage.inputs.get("preview") and stage.previews else None)
     return Given((image(stage),))
 
 
@@ -224,7 +226,7 @@ async def _block(stage: Stage) -> Given:
 
 
 async def _expand(stage: Stage) -> Given:
-    """A chain of nodes in its place, each with the steps of its own (P17)."""
+    """A chain of nodes in its place, each with the steps of its own, to run as often as `times` says (P17)."""
     own: dict[str, object] = {name: stage.inputs[name] for name in ("steps", "seconds") if name in stage.inputs}
     names = [f"{stage.node_id}.0.0.{n}" for n in range(1, int(number(stage, "count", 2)) + 1)]
     links: list[object] = [image(stage), *([name, 0] for name in names)]
@@ -290,6 +292,7 @@ _IMAGE = {"image": Input("IMAGE")}
 _ANY = {"source": Input("*", required=False)}
 _MAYBE = {"image": Input("IMAGE", required=False)}
 _STEPS = {**_MAYBE, "steps": Input("INT", 0, required=False), "seconds": Input("FLOAT", 0, required=False)}
+_EXPANDED = {"count": Input("INT", 1, required=False), "times": Input("INT", 1, required=False), **_STEPS}
 _SAMPLING = {
     "model": Input("MODEL"), "positive": Input("CONDITIONING"), "negative": Input("CONDITIONING"),
     "latent_image": Input("LATENT"), "seed": Input("INT", 0), "steps": Input("INT", 1, 10000),
@@ -335,7 +338,7 @@ CLASSES: dict[str, NodeClass] = {
     "FakeBigFrame": NodeClass(_big_frame, ("IMAGE",), {"bytes": Input("INT", 0), **_MAYBE}),
     "FakeBlock": NodeClass(_block, ("IMAGE",), {"message": Input("*", required=False), **_MAYBE}),
     "FakeCycle": NodeClass(_cycle, ("IMAGE",), _MAYBE),
-    "FakeExpand": NodeClass(_expand, ("IMAGE",), {"count": Input("INT", 1, required=False), **_STEPS}),
+    "FakeExpand": NodeClass(_expand, ("IMAGE",), _EXPANDED),
     "FakeFail": NodeClass(_fail, ("IMAGE",), {"message": Input("STRING", required=False), **_STEPS}),
     "FakeIntermediate": NodeClass(_show_and_pass, ("IMAGE",), _MAYBE, is_intermediate=True),
     "FakeNamed": NodeClass(_named, (), {"filename": Input("STRING"), **_MAYBE}, is_output=True),

@@ -43,10 +43,15 @@ class Profile:
     hides_keys_in_queue: Annotated[bool, Since("0.3.68")]  # of partner services
     records_what_was_told: Annotated[bool, Since("0.3.68")]  # in this prompt; before, whatever the cache had (P51)
     omits_cached_outputs: Annotated[bool, Since("0.3.68", until="0.28.0")]  # of a prompt without `client_id` (P51)
+    reruns_subgraphs: Annotated[bool, Since("0.3.68")]  # nodes of them, in one prompt (P17)
     stamps_create_time: Annotated[bool, Since("0.3.69")]  # into `extra_data` (P44)
+    may_forbid_other_sites: Annotated[bool, Since("0.3.72")]  # to its pages, where `api_nodes` are off
+    tells_its_manager: Annotated[bool, Since("0.4.0")]  # a flag
+    heeds_preview_method: Annotated[bool, Since("0.5.0")]  # of one prompt, in `extra_data`
     has_jobs: Annotated[bool, Since("0.6.0")]  # to be listed and read (P36)
     cancelled_jobs: Annotated[bool, Since("0.9.0")]  # before, an interrupted job is `failed` (P37)
     names_missing_nodes: Annotated[bool, Since("0.12.0")]  # `missing_node_type`; before, `invalid_prompt` (P46)
+    counts_texts: Annotated[bool, Since("0.12.0")]  # among the outputs of a job; before, objects alone
     replaces_nodes: Annotated[bool, Since("0.14.0")]  # of classes that are gone, before validation (P48)
     previews_texts: Annotated[bool, Since("0.16.0")]  # in jobs
     has_assets: Annotated[bool, Since("0.17.0")]  # routes, a flag, and where they are on, frames (P53, P54)
@@ -54,6 +59,7 @@ class Profile:
     refuses_cross_sites: Annotated[bool, Since("0.19.0")]  # by `Sec-Fetch-Site` (P47)
     shows_intermediates: Annotated[bool, Since("0.19.0")]  # kept back to the end (P50)
     names_cycles: Annotated[bool, Since("0.20.0")]  # of a posted graph, in `node_errors` (P46)
+    evicts_under_pressure: Annotated[bool, Since("0.23.0")]  # what the cache has, where memory is short (P49)
     demands_canonical_ids: Annotated[bool, Since("0.25.0")]  # and null is absent; before, it is the id "None" (P45)
     tells_asset_ids: Annotated[bool, Since("0.25.0")]  # of outputs, where assets are on (P53)
     passes_usage_source: Annotated[bool, Since("0.25.0")]  # and tells where it is deployed
@@ -68,6 +74,8 @@ class Profile:
     shows_waiting_workflows: Annotated[bool, Since("latest")]  # in the job of a prompt that waits or runs (P57)
     tells_preview_ids: Annotated[bool, Since("latest")]  # of outputs, where assets are on (P53)
     refuses_known_ids: Annotated[bool, Since("never")]  # 409; in a branch alone (P58)
+    # how it was started
+    api_nodes: bool = True
 
 
 _ROWS: dict[str, Since] = {
@@ -125,6 +133,14 @@ def refuses(profile: Profile, headers: Mapping[str, str], host: str) -> bool:
     return crosses or (profile.refuses_origins and is_foreign(headers.get("Origin", ""), host))
 
 
+def headers(profile: Profile, path: str) -> dict[str, str]:
+    """What stands on an answer: pages of a server without API nodes load nothing from elsewhere."""
+    is_closed = profile.may_forbid_other_sites and not profile.api_nodes
+    policy = {"Content-Security-Policy": "default-src 'self'"} if is_closed else {}
+    is_view = profile.forbids_sniffing and path.removeprefix("/api") == "/view"
+    return policy | ({"X-Content-Type-Options": "nosniff"} if is_view else {})
+
+
 def system_stats(profile: Profile) -> dict[str, object]:
     """What a server of this version says of itself."""
     number = LATEST if profile.version == "latest" else profile.version
@@ -141,6 +157,8 @@ def features(profile: Profile) -> dict[str, object]:
     flags: dict[str, object] = {"supports_preview_metadata": True, "max_upload_size": MAX_BODY}
     if profile.replaces_nodes:
         flags["node_replacements"] = True
+    if profile.tells_its_manager:
+        flags["extension"] = {"manager": {"supports_v4": True}}
     if profile.has_assets:
         flags["assets"] = profile.assets_are_on
     if profile.tags_model_types:

@@ -26,6 +26,7 @@ class Running:
         self._signatures = Signatures(house.profile, house.files, self.graph)
         self._waiting: dict[str, set[str]] = {}  # nodes to come, and what each still needs
         self._under_way: dict[str, asyncio.Task[Given]] = {}
+        self._rounds: dict[str, int] = {}  # how often what nodes stand for has run
         self._expanded: dict[str, str] = {}  # nodes that others stand for, and whose values will be theirs
         self._parents: dict[str, str] = {}
         self._states: dict[str, dict[str, object]] = {}  # of the nodes that have begun (P16)
@@ -139,7 +140,13 @@ class Running:
 
     async def _turn(self, node_id: str) -> None:
         self._current = node_id
-        if node_id in self._expanded:
+        if not self._waiting[node_id] and (evicted := self._evicted(node_id)):
+            self._waiting[node_id] = evicted
+            for each in evicted:
+                self._want(each)
+        elif node_id in self._expanded and self._is_to_repeat(node_id):
+            self._repeat(node_id)
+        elif node_id in self._expanded:
             self._finish(node_id, Given(self.house.cache[self._signatures[self._expanded[node_id]]].values))
         elif node_id in self._under_way:
             self._take(node_id, self._under_way.pop(node_id).result())
@@ -147,6 +154,23 @@ class Running:
             self._show_again(node_id)
         else:
             await self._begin(node_id)
+
+    def _is_to_repeat(self, node_id: str) -> bool:
+        asked = inputs_of(self.graph, node_id).get("times", 1)
+        self._rounds[node_id] = self._rounds.get(node_id, 0) + 1
+        return self.house.profile.reruns_subgraphs and isinstance(asked, int) and self._rounds[node_id] < asked
+
+    def _repeat(self, node_id: str) -> None:
+        """What stands for it runs again, under the same ids (P17)."""
+        for inner in (each for each, parent in self._parents.items() if parent == node_id):
+            self.house.cache.pop(self._signatures[inner], None)
+        self._waiting[node_id] = {self._expanded[node_id]}
+        self._want(self._expanded[node_id])
+
+    def _evicted(self, node_id: str) -> set[str]:
+        """What it needs, and the cache had when it was wanted (P49)."""
+        needs_nothing = self._is_known(node_id) or node_id in self._under_way or node_id in self._expanded
+        return set() if needs_nothing else {each for each in sources(self.graph, node_id) if not self._is_known(each)}
 
     def _show_again(self, node_id: str) -> None:
         """It was run before, maybe by its twin in this very prompt (P14)."""
@@ -218,6 +242,8 @@ class Running:
         self._shown.setdefault(node_id)
         self.move(node_id, "finished")
         self._release(node_id)
+        needed = {source for each in self._waiting for source in sources(self.graph, each)} | {*self._expanded.values()}
+        self.house.evict({self._signatures[each] for each in needed})
 
     # what is told
 
@@ -310,6 +336,8 @@ class Stage:
         self.inputs = inputs
         self.files = running.house.files
         self.step_seconds = running.house.step_seconds
+        profile, asked = running.house.profile, running.item.extra_data.get("preview_method")
+        self.previews = not (profile.heeds_preview_method and asked == "none")
         self._running = running
 
     async def play(self) -> Given:

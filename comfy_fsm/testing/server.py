@@ -20,14 +20,13 @@ from comfy_fsm.testing.graphs import Crash
 from comfy_fsm.testing.jobs import Jobs
 from comfy_fsm.testing.nodes import CLASSES, info
 from comfy_fsm.testing.pictures import Place, is_inside
-from comfy_fsm.testing.profiles import MAX_BODY, NEWEST, Profile, features, profile_of, refuses, system_stats
+from comfy_fsm.testing.profiles import MAX_BODY, NEWEST, Profile, features, headers, profile_of, refuses, system_stats
 from comfy_fsm.testing.publishing import Pipe, Publisher, flags_in, reset
 from comfy_fsm.testing.workflows import sleeping
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 HOST = "127.0.0.1"
 REMEMBERED = 10_000  # requests that `requests` holds
-NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}
 PAGE = "<!doctype html><title>Please sign in</title><h1>Please sign in</h1>"
 
 
@@ -176,6 +175,7 @@ class FakeComfy:
             answer = await handler(request)
         except (Crash, ValueError, KeyError, TypeError, AttributeError, ConnectionResetError) as error:
             return web.Response(status=500, text=f"500 Internal Server Error\n\n{type(error).__name__}")
+        answer.headers.update(headers(self.profile, request.path))
         await asyncio.sleep(seconds_at(faults.late, route))
         if faults.spend_at("cut_answer", route):
             return await _half(request, answer)
@@ -266,7 +266,7 @@ class FakeComfy:
         if (found := self.state.files.by_hash(place.filename) if by_hash else self.state.files.read(place)) is None:
             return web.Response(status=404)
         kind = mimetypes.guess_type(place.filename)[0] or "application/octet-stream"
-        return web.Response(body=found, content_type=kind, headers=NO_SNIFFING if self.profile.forbids_sniffing else {})
+        return web.Response(body=found, content_type=kind)
 
     async def _upload(self, request: web.Request) -> web.StreamResponse:
         form = await request.post()

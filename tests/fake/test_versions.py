@@ -163,6 +163,62 @@ async def keys_are_hidden_in_the_queue(_: FakeComfy, server: Server, window: Soc
     return "api_key_comfy_org" not in queue["queue_running"][0][3]
 
 
+async def a_subgraph_may_run_again(_: FakeComfy, server: Server, window: Socket) -> object:
+    """P17."""
+    graph = chain(("FakeExpand", {"count": 2, "steps": 1, "times": 2}))
+    prompt_id = await server.run(graph, window)
+    inner = [frame["node"] for frame in window.told("executing", prompt_id) if "." in str(frame["node"])]
+    assert (await server.record(prompt_id))["status"]["status_str"] == "success"
+    assert inner in (["2.0.0.1", "2.0.0.2"], ["2.0.0.1", "2.0.0.2"] * 2)
+    return len(inner) == 4
+
+
+async def what_was_cached_runs_again(comfy: FakeComfy, server: Server, window: Socket) -> object:
+    """P49: where memory is short. What was shown is in the record all the same."""
+    comfy.faults.short_memory = True
+    graph = chain(("ImageInvert", {}), ("ImageInvert", {}))
+    await server.run(graph, window)
+    saving = {"class_type": "SaveImage", "inputs": {**graph["4"]["inputs"], "filename_prefix": "x"}}
+    other = graph | {"4": saving}
+    again = await server.run(other, window)
+    ran = [frame["node"] for frame in window.told("executing", again) if frame["node"]]
+    assert ran in (["1", "2", "3", "4"], ["4"])
+    record = await server.record(again)
+    assert record["status"]["status_str"] == "success"
+    assert [*record["outputs"]] == ["4"]
+    return len(ran) == 4
+
+
+async def its_pages_load_nothing_from_elsewhere(comfy: FakeComfy, server: Server, window: Socket) -> object:
+    async with server._http.get(f"{server.url}/queue") as answer:
+        assert "Content-Security-Policy" not in answer.headers
+    comfy.profile = replace(comfy.profile, api_nodes=False)
+    async with server._http.get(f"{server.url}/queue") as answer:
+        return "'self'" in answer.headers.get("Content-Security-Policy", "")
+
+
+async def the_manager_is_told(_: FakeComfy, server: Server, window: Socket) -> object:
+    return "manager" in (await server.get("/features")).body.get("extension", {})
+
+
+async def one_prompt_goes_without_previews(_: FakeComfy, server: Server, window: Socket) -> object:
+    """The images that are its outputs come all the same."""
+    steps = ("FakeProgress", {"steps": 2, "preview": True})
+    pictures = []
+    for method in ("default", "none"):
+        await server.run(chain(steps, output=("SaveImageWebsocket", {})), window, extra_data={"preview_method": method})
+        pictures.append(sum(frame.type == "binary 1" for frame in window.heard) - sum(pictures))
+    assert pictures[0] == 3
+    assert pictures[1] in (1, 3)
+    return pictures[1] == 1
+
+
+async def texts_of_a_job_are_counted(_: FakeComfy, server: Server, window: Socket) -> object:
+    job = await job_of(server, {"1": {"class_type": "FakeText", "inputs": {"text": "words"}}}, window)
+    assert job["outputs_count"] in (0, 1)
+    return job["outputs_count"] == 1
+
+
 async def what_was_not_wanted_is_not_in_the_record(_: FakeComfy, server: Server, window: Socket) -> object:
     graph = chain() | {"9": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}}
     await server.run(graph, window)
@@ -363,6 +419,12 @@ NEWER: dict[str, Probe] = {
     "hides_keys_in_queue": keys_are_hidden_in_the_queue,
     "records_what_was_told": what_was_not_wanted_is_not_in_the_record,
     "omits_cached_outputs": cached_outputs_of_nobody_are_omitted,
+    "reruns_subgraphs": a_subgraph_may_run_again,
+    "evicts_under_pressure": what_was_cached_runs_again,
+    "may_forbid_other_sites": its_pages_load_nothing_from_elsewhere,
+    "tells_its_manager": the_manager_is_told,
+    "heeds_preview_method": one_prompt_goes_without_previews,
+    "counts_texts": texts_of_a_job_are_counted,
     "stamps_create_time": the_time_is_stamped,
     "has_jobs": jobs_are_there,
     "cancelled_jobs": a_job_may_be_cancelled,
