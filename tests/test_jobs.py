@@ -300,6 +300,30 @@ def test_a_list_of_ten_thousand_is_read() -> None:
     assert len(told.board.tasks) == 1
 
 
+@pytest.mark.parametrize("told_by_frame", [False, True])
+def test_a_list_that_counts_more_outputs_than_were_told_is_noted_until_the_job_names_them(told_by_frame: bool) -> None:
+    """P38: the outputs of a task that a list settled are those that frames told."""
+    one, two = ({"images": [{"filename": name, "subfolder": "", "type": "output"}]} for name in ("a.png", "b.png"))
+    told = Told().version("0.33.0").post().frame("execution_start", prompt_id=ID)
+    if told_by_frame:
+        told.frame("executed", prompt_id=ID, node="1", output=one)
+    told.ask("GET", "/api/jobs", 200, {"jobs": [job(outputs_count=2)]})
+    assert (told.state(), len(told.task().outputs)) == ("completed", int(told_by_frame))
+    (note,) = [finding for finding in told.board.findings if finding.code == "outputs-unseen"]
+    assert (note.severity, "counts 2 outputs" in note.text) == ("note", True)
+    told.job(200, job(outputs={"1": one, "2": two}))
+    assert [output.filename for output in told.task().outputs] == ["a.png", "b.png"]
+    assert "outputs-unseen" not in told.codes
+
+
+def test_a_list_that_counts_no_more_than_was_told_is_silent() -> None:
+    shown = {"images": [{"filename": "a.png", "subfolder": "", "type": "output"}], "text": ["words"]}
+    told = Told().version("0.33.0").post().frame("execution_start", prompt_id=ID)
+    told.frame("executed", prompt_id=ID, node="1", output=shown)
+    told.ask("GET", "/api/jobs", 200, {"jobs": [job(outputs_count=2)]})
+    assert (told.state(), told.codes) == ("completed", [])
+
+
 def test_an_answer_about_another_job_is_no_answer() -> None:
     told = Told().version("0.33.0").post().post(OTHER_ID).job(200, job() | {"id": OTHER_ID})
     assert (told.state(), told.state(OTHER_ID)) == ("pending", "pending")
@@ -394,6 +418,20 @@ def test_frames_of_assets_are_about_no_task_and_silent() -> None:
         told.frame(f"assets.seed.{stage}", message="no such folder", exception_message="x")
     assert told.state() == "in_progress"
     assert not told.codes
+
+
+def test_each_type_that_an_extension_made_up_is_named_once_and_what_is_known_is_silent() -> None:
+    """P55."""
+    told = Told().post().frame("execution_start", prompt_id=ID)
+    for kind in ("feature_flags", "logs", "notification", "assets.seed.resumed"):
+        told.frame(kind, value="x", prompt_id=ID)
+    assert not told.codes
+    for _ in range(3):
+        for kind in ("cm-queue-status", "crystools.monitor", "logs.more", "assets"):
+            told.frame(kind, prompt_id=ID, exception_message="x")
+    assert told.state() == "in_progress"
+    notes = [finding for finding in told.board.findings if finding.code == "unrecognized"]
+    assert [(note.severity, note.count) for note in notes] == [("note", 3)] * 4
 
 
 def test_activity_is_a_sign_of_life_and_no_end() -> None:

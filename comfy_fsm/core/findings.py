@@ -88,6 +88,8 @@ CODES: dict[str, Code] = {
          "Look for a proxy or recorder that reorders frames."),
         ("time-unit", _N, "Times are told in milliseconds, or smaller; they were read as what they are.",
          "Have the recorder write seconds since the epoch."),
+        ("outputs-unseen", _N, "A list of jobs, which names no outputs, told of the end, and counts more than were told.",
+         "Fetch the job or the record by its id: the files may be there."),
         ("foreign-message", _N, "A window heard about a task that is not its own; nothing was changed by it.",
          "Route by prompt id."),
         ("unknown-prompt", _N, "A frame about a prompt that nobody in the trace submitted.",

@@ -5,6 +5,8 @@ A frame acts on a task only where all three agree; what a window overhears is no
 
 from __future__ import annotations
 
+import re
+
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.absence import judge_all
 from comfy_fsm.core.evidence import BLOCKED, remaining
@@ -16,8 +18,8 @@ from comfy_fsm.core.settling import ask_queue, take_back
 from comfy_fsm.core.task import Task
 
 _LOOKED_FOR = frozenset({State.PENDING, State.IN_PROGRESS})
-OF_ASSETS = "assets."
-"""Frames about the scan of a server's files, which every window is told, and which are about no prompt (P54)."""
+ABOUT_NO_PROMPT = re.compile(r"assets\.|(logs|notification)\Z")
+"""Frames about the scan of a server's files (P54), its terminal and its service: known, and about no prompt."""
 
 
 def fold_message(ledger: Ledger, position: int, o: seen.Message) -> None:
@@ -197,7 +199,7 @@ def _about_no_task(ledger: Ledger, socket: Socket, position: int, o: seen.Messag
         count = remaining(frame.data)
         if count is not None:
             _count(ledger, socket, count, o.at)
-    elif isinstance(frame, seen.UnrecognizedFrame) and not frame.name.startswith(OF_ASSETS):
+    elif isinstance(frame, seen.UnrecognizedFrame) and not ABOUT_NO_PROMPT.match(frame.name):
         text = f"frame of type {frame.name!r:.{MAX_WHAT}}" + (f": {frame.why}" if frame.why else "")
         url, name = socket.server.url, f"frame {frame.name}"
         ledger.find("unrecognized", position, o.at, text, window=o.window, server=url, name=name)

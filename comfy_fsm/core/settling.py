@@ -166,8 +166,19 @@ def weigh_job(ledger: Ledger, task: Task, job: Job, position: int, at: float) ->
         ledger.find("stale-status", position, at, text, task=task)
     if not task.settled:
         task.error = failure or task.error
-    record = Record(outputs=job.outputs)
+    record, unseen = Record(outputs=job.outputs), not task.settled and job.outputs is None
     _believe(ledger, task, record, outcome, "verified", "jobs", position, at)
+    if unseen:
+        _note_unseen(ledger, task, job.outputs_count or 0, position, at)
+
+
+def _note_unseen(ledger: Ledger, task: Task, count: int, position: int, at: float) -> None:
+    """Its outputs are those that frames told: a list of jobs counts them, and names none (P38)."""
+    task.listed = True
+    told = len(task.outputs) + len(task.texts)
+    if count > told:
+        text = f"a list of jobs counts {count:,} outputs of it and names none; frames told {told:,}"
+        ledger.find("outputs-unseen", position, at, text, task=task)
 
 
 def _weigh_unclear(
@@ -242,10 +253,12 @@ def _believe(
 def _verify(ledger: Ledger, task: Task, record: Record, confidence: Confidence, name: str) -> None:
     """The record of what was settled without one: it is sure now, and nothing is delivered again."""
     task.owed = False
-    if confidence == "verified" and task.confidence != "verified":
+    if confidence == "verified" and (task.confidence != "verified" or (task.listed and record.outputs is not None)):
         task.confidence, task.confirmed_by, task.concluded = confidence, name, False
+        task.listed = task.listed and record.outputs is None
         take_outputs(ledger, task, record.outputs)
-        ledger.unfind("unverified", task)
+        for code in ("unverified", "outputs-unseen") if not task.listed else ("unverified",):
+            ledger.unfind(code, task)
 
 
 def _incomplete(ledger: Ledger, task: Task, what: str, position: int, at: float) -> None:

@@ -165,6 +165,8 @@ class Task(Struct, eq=False):
     """When it was stated how it ended."""
     owed: bool = False
     """It was settled as stated, and its record is still asked for."""
+    listed: bool = False
+    """A list of jobs settled it, which names no outputs: those that it has were told by frames."""
 
     # what is left to run
     must: set[str] = field(default_factory=set)
