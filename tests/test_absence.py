@@ -84,6 +84,37 @@ def vanished() -> Story:
     return story.wait(POLICY.absence_seconds / 2).look().wait(POLICY.settle_seconds)
 
 
+@pytest.mark.parametrize("command", ["resume", None])
+def test_a_process_that_takes_over_takes_no_absence_back_and_explains_none_from_before_it(command: str | None) -> None:
+    """What was absent before nobody watched was not forgotten while nobody did."""
+    story = Story().open().post().count(1).count(0).look().wait(POLICY.absence_seconds / 2)
+    if command is not None:
+        story.tell("command", {"name": command})
+        story.open()
+    story.look().wait(POLICY.absence_seconds / 2).look().wait(POLICY.settle_seconds)
+    assert story.state is State.CANCELLED
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_an_outage_explains_an_absence_whichever_of_two_sources_is_told_first(late: bool) -> None:
+    story = Story().open()
+    begun, fallen = story.wall, story.wall + 5
+    if late:  # all of the socket first, and what was asked after it
+        story.count(1).frame("execution_start", prompt_id=PROMPT)
+        story.wall = fallen
+        story.tell("ws.close", {"code": 1006, "reason": ""})
+    story.wall = begun
+    story.post()
+    if not late:
+        story.count(1).frame("execution_start", prompt_id=PROMPT)
+        story.wall = fallen
+        story.tell("ws.close", {"code": 1006, "reason": ""})
+    story.at = story.wall = fallen + 1
+    story.look().wait(POLICY.absence_seconds).look().wait(POLICY.settle_seconds)
+    (task,) = story.board.tasks
+    assert (task.state, task.cause.kind if task.cause else None) == (State.LOST, "hang-up")
+
+
 def test_an_absence_that_lasts_and_that_a_count_agrees_with_is_believed_and_marked_as_concluded() -> None:
     story = vanished()
     (task,) = story.board.tasks

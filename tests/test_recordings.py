@@ -131,6 +131,15 @@ def sources_in(path: Path, seen: list[AnyObservation]) -> list[list[AnyObservati
     return list(found.values())
 
 
+@each([path for path in RECORDINGS if OURS in path.name])
+def test_many_mixes_of_what_our_client_logged_give_the_same_outcomes(path: Path) -> None:
+    """It was killed and resumed, and its server was killed: what explains an absence may be told before or after it."""
+    seen = [entry.observation for entry in entries_of(path)]
+    sources, told = sources_in(path, seen), outcomes(fold_all(seen))
+    for seed in range(100, 160):
+        assert outcomes(fold_all(interleave(sources, random.Random(seed)))) == told, seed
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 @each(RECORDINGS)
 def test_every_mix_of_the_sources_gives_the_same_outcomes(path: Path, seed: int) -> None:

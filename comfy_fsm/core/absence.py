@@ -147,8 +147,8 @@ def judge_absence(ledger: Ledger, task: Task, *, now: float | None = None, closi
     if not (closing or _is_read(ledger, task, kept, now)):
         return
     if task.stated is not None:
-        return _stand(ledger, task, _forgotten(server, task), kept[-1])
-    forgotten = _forgotten(server, task)
+        return _stand(ledger, task, _forgotten(server, task, kept[0]), kept[-1])
+    forgotten = _forgotten(server, task, kept[0])
     explained = task.unsent or deletion is not None or forgotten is not None
     if explained and (agrees or closing):
         return _conclude(ledger, task, deletion, forgotten, kept[-1])
@@ -267,8 +267,11 @@ def _is_later(act: Act, task: Task) -> bool:
     return act.order > task.submitted_order or act.at > (task.submitted_at or act.at)
 
 
-def _forgotten(server: Server, task: Task) -> Cause | None:
-    """The server went down, or its history was cleared: it may have run, and be forgotten (P27)."""
+def _forgotten(server: Server, task: Task, first: Round) -> Cause | None:
+    """The server went down, or its history was cleared: it may have run, and be forgotten (P27).
+
+    What came after it was first absent explains nothing, in whichever order the two were told.
+    """
     since = max(task.submitted_order, task.shown_order)  # what was listed since was not forgotten by it
     clears = (act for act in server.acts if act.kind == "clear-history" and act.order > since)
-    return server.away(task) or next((act.cause(task.prompt_id) for act in clears), None)
+    return server.away(task, first.at) or next((act.cause(task.prompt_id) for act in clears), None)

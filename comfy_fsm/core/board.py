@@ -260,7 +260,7 @@ def _resumed(ledger: Ledger, position: int, o: seen.Command) -> None:
         if not task.settled:
             # Nobody watched its server: it may have gone down, and a pending task may have run and be forgotten (P27).
             ledger.server(task.server).go_out(ledger.order, Cause("unwatched", position, o.at))
-            task.asked, task.looks, task.last_sign = False, 0, o.at
+            task.asked, task.looks, task.quiet_from = False, 0, max(task.quiet_from, o.at)  # no sign of life
             ask_queue(ledger, task, o.at)
         elif not task.delivered:
             ledger.want(Deliver(due=o.at, server=task.server, result=task.result()), str(task.number))

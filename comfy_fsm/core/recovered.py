@@ -154,7 +154,7 @@ class Fetched(Struct, frozen=True):
 
 def needs_recovery(task: Task, now: float, patience: float) -> bool:
     """Given up, or open without getting anywhere: how it ended is to be proved, or it was silent for so long."""
-    stuck = task.state in (State.UNCERTAIN, State.ENDING) or now - task.last_sign >= patience
+    stuck = task.state in (State.UNCERTAIN, State.ENDING) or now - max(task.last_sign, task.quiet_from) >= patience
     return task.prompt_id is not None and task.state not in FINAL and (task.state in RECOVERABLE or stuck)
 
 

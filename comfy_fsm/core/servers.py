@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from math import inf
 
 from msgspec import Struct, field
 
@@ -142,6 +143,8 @@ class Server(Struct, eq=False):
     cancelled_jobs: bool | None = None
     """Whether its jobs are ever `cancelled`, as far as they showed (since 0.9.0, P37)."""
     outage_order: int = 0
+    outages: deque[tuple[int, Cause]] = field(default_factory=lambda: deque(maxlen=16))
+    """The last times that it went down or nobody watched it, and when each was told."""
     tally: ServerTally = field(default_factory=ServerTally)
     outage: Cause | None = None
     unreachable: Cause | None = None
@@ -173,7 +176,10 @@ class Server(Struct, eq=False):
 
     def go_out(self, order: int, cause: Cause) -> None:
         """From here on, what it forgot may have run (P27)."""
-        self.outage_order, self.outage = order, cause
+        self.outage_order = order
+        self.outages.append((order, cause))
+        if self.outage is None or cause.at >= self.outage.at:  # of two sources, an older one may be told later
+            self.outage = cause
 
     def look(self, answer: QueueAnswer) -> None:
         """Remember a look at the queue; a late one, of another window, does not interrupt what runs."""
@@ -190,9 +196,11 @@ class Server(Struct, eq=False):
     def answer(self) -> None:
         self.unreachable, self.failures = None, 0
 
-    def away(self, task: Task) -> Cause | None:
-        """Its last outage, unless it is older than the task, or the task was told of since: what was there before may
-        be forgotten (P27)."""
+    def away(self, task: Task, until: float = inf) -> Cause | None:
+        """Its last outage until then, unless it is older than the task, or the task was told of since: what was there
+        before may be forgotten (P27)."""
         since = max(task.submitted_order, task.shown_order, task.known_order if task.accepted else 0)
-        gone = self.outage if self.outage_order > since else None
+        begun = task.submitted_at if task.submitted_at is not None else inf
+        later = (cause for order, cause in self.outages if (order > since or cause.at > begun) and cause.at <= until)
+        gone = max(later, key=lambda cause: cause.at, default=None)
         return gone if gone is not None and not task.heard_after(gone.at) else None
