@@ -88,7 +88,7 @@ CODES: dict[str, Code] = {
          "Look for a proxy or recorder that reorders frames."),
         ("time-unit", _N, "Times are told in milliseconds, or smaller; they were read as what they are.",
          "Have the recorder write seconds since the epoch."),
-        ("outputs-unseen", _N, "A list of jobs, which names no outputs, told of the end, and counts more than were told.",
+        ("outputs-unseen", _N, "A list of jobs told of the end: it names no outputs, and counts more than were told.",
          "Fetch the job or the record by its id: the files may be there."),
         ("foreign-message", _N, "A window heard about a task that is not its own; nothing was changed by it.",
          "Route by prompt id."),
