@@ -109,20 +109,23 @@ def test_where_there_are_jobs_one_question_tells_an_end(tmp_path: Path) -> None:
     play(story, tmp_path / "log.sqlite", version="0.33.0")
 
 
-@pytest.mark.parametrize("version", ["0.8.2", "0.24.0", "0.33.0", "latest"])
-def test_many_open_tasks_cost_one_list_a_look(version: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("version", "asked"),
+    [("0.3.64", {"GET /queue": 1}), *((v, {"GET /api/jobs": 1}) for v in ("0.8.2", "0.24.0", "0.33.0", "latest"))],
+)
+def test_many_open_tasks_cost_one_list_a_look(version: str, asked: dict[str, int], tmp_path: Path) -> None:
     async def story(comfy: FakeComfy, client: Client) -> None:
         asking, window = client.runner.askings[comfy.url], client.window()
         await asking.meet()
         blocker = comfy.stranger(seconds=3600)
-        tasks = [await window.submit(graph(n)) for n in range(50)]
+        tasks = [await window.submit(graph(n)) for n in range(200)]
         comfy.requests.clear()
         now = client.runner.clock()
         for task in tasks:
             asking.want(task.prompt_id, now, look=True)
         await until(lambda: comfy.requests)
         await until(lambda: not asking._at_work)
-        assert [path for _, path in comfy.requests] == ["/api/jobs"]
+        assert asked_in(comfy) == asked
         comfy.execution.interrupt(blocker)
         assert {await outcome(task) for task in tasks} == {"completed"}
 
@@ -144,6 +147,50 @@ def test_a_list_that_is_broken_is_no_empty_one_and_the_queue_tells(tmp_path: Pat
         assert asked_in(comfy)["GET /queue"]
         comfy.execution.interrupt()
         assert {await outcome(task) for task in tasks} == {"completed"}
+
+    play(story, tmp_path / "log.sqlite", version="0.33.0")
+
+
+NO_JOBS: dict[str, tuple[int, object]] = {
+    "null": (200, None), "empty": (200, {}), "nulls": (200, {"id": None, "status": None, "outputs": None}),
+    "a word": (200, "ok"), "a list of others": (200, [1, None, {}]),
+    "no ids": (200, {"jobs": [{}, None, {"status": 1}]}),
+    "an unknown status": (200, {"status": "resting", "jobs": [{"status": "resting"}]}),
+    "another job": (200, {"id": "another", "status": "failed", "jobs": [{"id": "another", "status": "failed"}]}),
+    "of another server": (404, {"detail": "Not Found"}), "not allowed": (405, {"error": "Method Not Allowed"}),
+    "broken": (500, {"error": "Job not found"}),
+}  # fmt: skip
+"""What a proxy, another server or a broken one answers to who asks for jobs."""
+
+
+@pytest.mark.parametrize("answer", NO_JOBS.values(), ids=NO_JOBS)
+def test_whatever_is_answered_of_jobs_the_record_tells_and_nothing_is_lost(
+    answer: tuple[int, dict[str, object]], tmp_path: Path
+) -> None:
+    async def story(comfy: FakeComfy, client: Client) -> None:
+        await client.runner.askings[comfy.url].meet()
+        comfy.jobs.one = lambda _: answer  # type: ignore[method-assign]
+        comfy.jobs.page = lambda _: answer  # type: ignore[method-assign]
+        comfy.faults.drop_types = {"execution_success", "executing", "executed", "progress_state"}
+        tasks = [await client.window().submit(graph(n)) for n in range(3)]
+        assert [await outcome(task) for task in tasks] == ["completed"] * 3
+        assert all(task.result and task.result.outputs for task in tasks)
+        notes = Counter(finding.text for finding in client.board.findings if finding.code == "unrecognized")
+        assert not notes or max(notes.values()) <= len(tasks)
+
+    play(story, tmp_path / "log.sqlite", version="0.33.0")
+
+
+@pytest.mark.parametrize("fault", ["html", "garbage", "cut_answer"])
+def test_a_page_and_half_an_answer_are_no_jobs(fault: str, tmp_path: Path) -> None:
+    """P33: whether by the list or by the id, the old routes tell."""
+
+    async def story(comfy: FakeComfy, client: Client) -> None:
+        await client.runner.askings[comfy.url].meet()
+        setattr(comfy.faults, fault, {"GET /jobs": 1_000_000})
+        comfy.faults.drop_types = {"execution_success", "executing", "executed", "progress_state"}
+        tasks = [await client.window().submit(graph(n)) for n in range(3)]
+        assert [await outcome(task) for task in tasks] == ["completed"] * 3
 
     play(story, tmp_path / "log.sqlite", version="0.33.0")
 
