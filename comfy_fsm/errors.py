@@ -28,7 +28,7 @@
     │   ├── TaskFailed           a node raised                        (fault: the workflow's)
     │   ├── TaskCancelled        somebody interrupted or removed it   (fault: nobody's)
     │   ├── TaskRejected         the server would not run it          (fault: the workflow's)
-    │   ├── TaskLost             the server forgot it                 (fault: the server's)
+    │   ├── TaskLost             the server forgot it, or never had it (fault: the server's)
     │   └── TaskExpired          nothing more was heard of it         (fault: unknown)
     └── InvariantBroken          this project contradicts itself      (fault: ours)
 
@@ -201,6 +201,8 @@ class _Result(Protocol):
     def error(self) -> _Failure | None: ...
     @property
     def concluded(self) -> bool: ...
+    @property
+    def accepted(self) -> bool: ...
 
 
 def _why(failure: _Failure) -> str:
@@ -223,13 +225,15 @@ class TaskError(ComfyFsmError):
     again: ClassVar[str] = "look at the server before it is run again"
     doubtful: ClassVar[str] = "that is concluded from its absence, and it may still run: look before it is run again"
     """What stands in for `again` where nobody told how it ended."""
+    unseen: ClassVar[str] = ""
+    """And where no server ever showed that it had it."""
     safe_to_retry: bool = False
     """Whether a second run cannot double what the first one did or still does; never so of what is only concluded."""
 
     def __init__(self, result: _Result) -> None:
         why = _why(result.error) if result.error is not None else ""
         place = result.server or "no server yet"
-        again = self.again
+        again = self.again if result.accepted else self.unseen or self.again
         if result.concluded and self.safe_to_retry:
             self.safe_to_retry, again = False, self.doubtful
         super().__init__(f"task {result.prompt_id!r} {self.happened}{why} on {place}; {again}")
@@ -266,10 +270,14 @@ class TaskRejected(TaskError):
 
 
 class TaskLost(TaskError):
-    """Its server forgot it: it was accepted, and is in neither the queue nor the history."""
+    """It is in neither the queue nor the history: its server forgot it, or never accepted it."""
 
     happened = "was lost"
     again = "it may have run before it was forgotten, so to run it again may be to run it twice"
+    unseen = (
+        "it was never accepted, as far as its server shows; that is concluded from its absence, so look at the server "
+        "before it is submitted again"
+    )
 
 
 class TaskExpired(TaskError):

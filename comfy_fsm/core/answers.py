@@ -369,6 +369,10 @@ def _job(
         return shown(ledger, server, name) if job.status is not None else None
     note_oddities(ledger, task, "its job", (*odd, *evidence.odd_outputs(job.outputs)), position, at)
     signal = job.signal
+    if question.kind == "job":
+        ids = frozenset((name,))
+        look = QueueAnswer(question.at, 1, question.order, ledger.order, ids, ids, position, ledger.now)
+        server.look_at_one(name, look if signal is Signal.RUN else None)
     task.shown_order = question.order
     server.shown_order = max(server.shown_order, question.order)
     if signal is None and job.verdict(None).outcome is None and job.status != "failed":

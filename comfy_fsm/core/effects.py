@@ -104,6 +104,8 @@ class Result(Struct, frozen=True, gc=False):
     """`verified`, `stated` or `inferred`: how sure that is."""
     concluded: bool = False
     """Absence or time led to it, and nobody said so: late evidence takes it back, and to run it again is not safe."""
+    accepted: bool = True
+    """A server showed that it had it; what vanished after that may have run."""
 
 
 class Effect(Struct, frozen=True, gc=False, tag=True):

@@ -120,8 +120,8 @@ class Server(Struct, eq=False):
     waiting: OrderedDict[str, list[tuple[int, Message | Binary]]] = field(default_factory=OrderedDict)
     acts: deque[Act] = field(default_factory=deque)
     queues: deque[QueueAnswer] = field(default_factory=lambda: deque(maxlen=8))
-    running: dict[str, QueueAnswer] = field(default_factory=dict)
-    """What the last look at the queue showed as running, with the first of the looks that all did."""
+    running: dict[str, tuple[QueueAnswer, QueueAnswer]] = field(default_factory=dict)
+    """What the last look showed as running, with the first and the last of the looks that all did."""
     counts: deque[tuple[float, float, int]] = field(default_factory=lambda: deque(maxlen=64))
     """What `GET /prompt` answered: when it was asked and answered, and how many prompts wait or run."""
     absent: dict[int, Task] = field(default_factory=dict)
@@ -184,8 +184,15 @@ class Server(Struct, eq=False):
     def look(self, answer: QueueAnswer) -> None:
         """Remember a look at the queue; a late one, of another window, does not interrupt what runs."""
         if not self.queues or answer.at >= self.queues[-1].at:
-            self.running = {prompt_id: self.running.get(prompt_id, answer) for prompt_id in answer.running}
+            self.running = {name: (self.running.get(name, (answer,))[0], answer) for name in answer.running}
         self.queues.append(answer)
+
+    def look_at_one(self, name: str, answer: QueueAnswer | None) -> None:
+        """A job alone runs, or does not: nothing is told of others."""
+        if answer is not None:
+            self.running[name] = (self.running.get(name, (answer,))[0], answer)
+        else:
+            self.running.pop(name, None)
 
     def miss(self, position: int, at: float, what: str) -> None:
         self.failures += 1

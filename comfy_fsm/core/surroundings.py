@@ -60,9 +60,6 @@ class Surroundings:
 
 
 def _standstill(server: Server, seconds: float) -> tuple[str, QueueAnswer, QueueAnswer] | None:
-    """What all looks at the queue showed as running, one after the other and for longer than this."""
-    last = server.queues[-1] if server.queues else None
-    for prompt_id, first in sorted(server.running.items()):
-        if last is not None and last.at - first.at > seconds:
-            return prompt_id, first, last
-    return None
+    """What all looks showed as running, one after the other and for longer than this."""
+    lasting = ((name, first, last) for name, (first, last) in sorted(server.running.items()))
+    return next(((name, first, last) for name, first, last in lasting if last.at - first.at > seconds), None)

@@ -362,4 +362,5 @@ class Task(Struct, eq=False):
             missed=self.missed,
             confidence=self.confidence,
             concluded=self.concluded,
+            accepted=self.accepted,
         )

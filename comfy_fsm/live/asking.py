@@ -274,9 +274,10 @@ class Asking:
     async def _list(self, prompt_ids: Iterable[str]) -> frozenset[str] | None:
         """The ids that the queue lists now; None where it did not answer, and all is wanted again later."""
         open_ones = [prompt_id for prompt_id in prompt_ids if self._open(prompt_id) is not None]
-        if not open_ones or (self.has_jobs and self._told_by_its_job(open_ones)):
+        by_jobs = self.has_jobs and not any(map(self._may_be_renamed, map(self._open, open_ones)))
+        if not open_ones or (by_jobs and self._told_by_its_job(open_ones)):
             return frozenset()
-        if self.has_jobs and (listed := await self._list_jobs()) is not None:
+        if by_jobs and (listed := await self._list_jobs()) is not None:
             return await self._counted(listed, open_ones)
         answer = await self.ask(asks.queue())
         parts = queues.queue(Raw(answer.body)) if answer is not None and answer.status == 200 else None
@@ -322,16 +323,20 @@ class Asking:
             return
         await self.meet()  # a process that resumes has met nobody yet, and a job can speak where a record lies
         async with self._at_once:
-            if self.has_jobs and _tells(await self.ask(asks.job(prompt_id), task.window)):
+            by_job = self.has_jobs and not self._may_be_renamed(task)
+            if by_job and _tells(await self.ask(asks.job(prompt_id), task.window)):
                 return
             if self._open(prompt_id) is task and task.prompt_id is not None:
                 await self.ask(self.record_of(task.prompt_id, task), task.window)
 
     def record_of(self, prompt_id: str, task: Task) -> Ask:
         """How to ask for its record: by its id, or among the last ones where it may be under another (P10)."""
-        if task.posts and task.nameless and not self._board.takes_ids(self.server.url):
-            return asks.histories(_RECENT)
-        return asks.history(prompt_id)
+        return asks.histories(_RECENT) if self._may_be_renamed(task) else asks.history(prompt_id)
+
+    def _may_be_renamed(self, task: Task | None) -> bool:
+        """Whether it may be under an id that nobody was told (P10): then only what carries its mark can show it, a
+        queue or a record, and no job does."""
+        return task is not None and task.posts > 0 and task.nameless and not self._board.takes_ids(self.server.url)
 
     def _open(self, prompt_id: str) -> Task | None:
         task = self._board.task(prompt_id, self.server.url)

@@ -8,7 +8,20 @@ import json
 from tests.faults import troubles
 from tests.faults.proxy import Answer, Exchange, Go
 from tests.faults.rig import Rig, scenario
-from tests.faults.troubles import LOOKS, PAGE, dropped, ends, everything, executions, on, says
+from tests.faults.troubles import (
+    ENDED,
+    LOOKS,
+    PAGE,
+    QUEUES,
+    RECORDS,
+    RUNNING,
+    dropped,
+    ends,
+    everything,
+    executions,
+    on,
+    says,
+)
 
 COMPLETES = "it runs, and completes"
 
@@ -16,7 +29,7 @@ COMPLETES = "it runs, and completes"
 @scenario("/history hangs for 60 s; the socket has told of the end", COMPLETES, "completed", within=35)
 async def history_hangs(rig: Rig) -> None:
     hung = asyncio.Event()
-    rig.proxy.rules.append(on(("GET /history", "GET /jobs"), troubles.hanging, when=lambda: not hung.is_set()))
+    rig.proxy.rules.append(on(RECORDS, troubles.hanging, when=lambda: not hung.is_set()))
     await rig.submit()
     await rig.over()
     await rig.sleep(60)
@@ -55,7 +68,7 @@ async def login_page_for_looks(rig: Rig) -> None:
 @scenario("the record is cut half-way three times, no frame tells of the end", COMPLETES, "completed", within=10)
 async def history_cut(rig: Rig) -> None:
     rig.proxy.frame_rules.append(dropped(ends))
-    rig.proxy.rules.append(on("GET /history", troubles.halved, times=3, when=lambda: rig.truth.ended))
+    rig.proxy.rules.append(on(RECORDS, troubles.halved, times=3, when=lambda: rig.truth.ended))
     await rig.submit()
 
 
@@ -115,15 +128,24 @@ async def restart_forgets_what_waits(rig: Rig) -> None:
     await rig.proxy.admit()
 
 
-def _stuffed(part: str, megabytes: int) -> troubles.Rule:
-    """Rows of others with their pictures in them, before our own."""
-    row = json.dumps([0, "of-another", {"1": {"class_type": "Load", "inputs": {"image": "A" * 2**20}}}, {}, ["1"]])
-    others = ", ".join([row] * megabytes)
+def _stuffed(megabytes: int) -> troubles.Rule:
+    """Rows of others with their pictures in them, before our own; in a job alone, where no others are, its graph."""
+    node = json.dumps({"class_type": "Load", "inputs": {"image": "A" * 2**20}})
+    row = f'[0, "of-another", {{"1": {node}}}, {{}}, ["1"]]'
+    job = f'{{"id": "of-another", "status": "in_progress", "preview_output": {node}}}'
+    graph = ", ".join(f'"{number}": {node}' for number in range(megabytes))
 
     async def rule(exchange: Exchange, go: Go) -> Answer:
         answer = await go(exchange)
-        rows = ", ".join([others, *(json.dumps(each) for each in answer.json[part])])
-        rest = ", ".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in answer.json.items() if key != part)
+        told = answer.json if answer.status == 200 else {}
+        part, other = ("queue_running", row) if exchange.route == "GET /queue" else ("jobs", job)
+        exchange.spared = part not in told and told.get("status") != RUNNING
+        if exchange.spared:
+            return answer
+        rest = ", ".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in told.items() if key != part)
+        if part not in told:
+            return answer._replace(body=f'{{"workflow": {{"prompt": {{{graph}}}}}, {rest}}}'.encode())
+        rows = ", ".join([*([other] * megabytes), *(json.dumps(each) for each in told[part])])
         return answer._replace(body=f"{{{json.dumps(part)}: [{rows}], {rest}}}".encode())
 
     return rule
@@ -134,27 +156,29 @@ def _stuffed(part: str, megabytes: int) -> troubles.Rule:
           expire_seconds=60.0)  # fmt: skip
 async def queue_of_80_mb(rig: Rig) -> None:
     rig.proxy.frame_rules.append(dropped(executions))
-    rig.proxy.rules.append(on("GET /queue", _stuffed("queue_running", 80), when=lambda: not rig.truth.ended))
+    rig.proxy.rules.append(on(QUEUES, _stuffed(80), when=lambda: not rig.truth.ended))
     await rig.submit(80)
 
 
 def _heavy(megabytes: int) -> troubles.Rule:
     """Our own record, with that much in its graph."""
+    node = '{"class_type": "Load", "inputs": {"image": "' + "A" * (megabytes * 2**20) + '"}}'
 
     async def rule(exchange: Exchange, go: Go) -> Answer:
         answer = await go(exchange)
-        records = answer.json
-        for record in records.values():
-            record["prompt"][2]["heavy"] = {"class_type": "Load", "inputs": {}}
-        empty, image = '"inputs": {}', '"inputs": {"image": "' + "A" * (megabytes * 2**20) + '"}'
-        body = json.dumps(records)
-        at = body.find('"heavy"')
-        return answer._replace(body=(body[:at] + body[at:].replace(empty, image, 1) if at > 0 else body).encode())
+        told = answer.json if answer.status == 200 else {}
+        workflows = [record["prompt"] for record in told.values()] if exchange.route == "GET /history" else []
+        graphs = [workflow[2] for workflow in workflows]
+        graphs += [told["workflow"]["prompt"]] if told.get("status") in ENDED else []
+        exchange.spared = not graphs
+        for graph in graphs:
+            graph["heavy"] = "here"
+        return answer._replace(body=json.dumps(told).replace('"here"', node).encode()) if graphs else answer
 
     return rule
 
 
 @scenario("its own record has 70 MB; the socket has told of the end", COMPLETES, "completed", kind="L", heavy=True)
 async def record_of_70_mb(rig: Rig) -> None:
-    rig.proxy.rules.append(on("GET /history", _heavy(70)))
+    rig.proxy.rules.append(on(RECORDS, _heavy(70)))
     await rig.submit()

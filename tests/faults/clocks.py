@@ -9,7 +9,7 @@ from collections.abc import Callable
 from tests.faults import troubles
 from tests.faults.proxy import Answer, Exchange, Go
 from tests.faults.rig import Rig, scenario, worker
-from tests.faults.troubles import LOOKS, dropped, ends, everything, on
+from tests.faults.troubles import LOOKS, RECORDS, dropped, ends, everything, on
 
 COMPLETES = "it runs, and completes"
 HOUR = 3600.0
@@ -136,7 +136,7 @@ def _kill_and_lose(now: asyncio.Event) -> troubles.Rule:
 def _kill_after(now: asyncio.Event) -> troubles.Rule:
     async def rule(exchange: Exchange, go: Go) -> Answer:
         answer = await go(exchange)
-        if b"success" in answer.body or exchange.method == "POST":
+        if exchange.method == "POST" or b'"success"' in answer.body or b'"completed"' in answer.body:
             now.set()
             return await troubles.hanging(exchange, go)
         return answer
@@ -170,4 +170,4 @@ async def killed_while_it_runs(rig: Rig) -> None:
 
 @scenario("killed -9 after the end, before it was delivered; resumed", COMPLETES, "completed", client=False)
 async def killed_before_the_delivery(rig: Rig) -> None:
-    await _killed_at(rig, lambda now: rig.proxy.rules.append(on("GET /history", _kill_after(now))))
+    await _killed_at(rig, lambda now: rig.proxy.rules.append(on(RECORDS, _kill_after(now))))

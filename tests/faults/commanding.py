@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Callable
 
 from tests.faults.proxy import Payload
 from tests.faults.rig import ROOT, Rig, scenario
@@ -14,7 +15,9 @@ from tests.faults.troubles import kind_of
 COMPLETES = "it runs, and completes"
 
 
-async def _run(rig: Rig, count: int, seconds: float) -> tuple[list[tuple[float, str]], float, str]:
+async def _run(
+    rig: Rig, count: int, seconds: float, told: Callable[[], None] = lambda: None
+) -> tuple[list[tuple[float, str]], float, str]:
     """When each line was printed on standard output, when the process ended, and what it said besides."""
     names = []
     for number in range(count):
@@ -30,7 +33,10 @@ async def _run(rig: Rig, count: int, seconds: float) -> tuple[list[tuple[float, 
     assert process.stdout is not None
     assert process.stderr is not None
     errors = asyncio.create_task(process.stderr.read())
-    lines = [(time.monotonic(), line.decode().strip()) async for line in process.stdout]
+    lines = []
+    async for line in process.stdout:
+        lines.append((time.monotonic(), line.decode().strip()))
+        told()
     status = await process.wait()
     ended = time.monotonic()
     if status:
@@ -54,6 +60,17 @@ async def run_tells_each_at_its_end(rig: Rig) -> None:
     rig.note = said
     if lines and lines[0][0] > max(rig.truth.ended.values()):
         rig.wrong.append("nothing was told before all were over")
+
+
+@scenario("`run` of 200 workflows; nothing goes wrong, and the first is told of long before the last", COMPLETES,
+          "completed", runs=200, client=False, heavy=True)  # fmt: skip
+async def run_of_200_tells_the_first_early(rig: Rig) -> None:
+    over: list[int] = []
+    lines, _, said = await _run(rig, 200, 1, lambda: over.append(len(rig.truth.ended)))
+    _said(rig, lines, 200)
+    rig.note = said
+    if not over or over[0] > 100:
+        rig.wrong.append(f"{over[0] if over else 'all'} workflows were over when the first was told of")
 
 
 @scenario("`run`, and the socket is half open from the moment that the end is told", COMPLETES, "completed",

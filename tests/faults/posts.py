@@ -31,6 +31,7 @@ async def post_lost(rig: Rig) -> None:
     rig.proxy.rules.append(on(POST, troubles.lost, times=1))
     rig.known()
     await rig.submit()
+    await _says_that_it_was_never_accepted(rig)
 
 
 @scenario("the same, and it may be posted again", "the second POST runs", "completed", resubmits=1,
@@ -99,14 +100,18 @@ async def post_503_once(rig: Rig) -> None:
     await rig.submit()
 
 
+async def _says_that_it_was_never_accepted(rig: Rig) -> None:
+    await rig.until(rig.settled)
+    if "never accepted" not in rig.note and "nothing ran" not in rig.note:
+        rig.wrong.append("does not say that it was never accepted")
+
+
 @scenario("503 to every POST", NEVER, "rejected lost", runs=0, resubmits=1)
 async def post_503_for_good(rig: Rig) -> None:
     rig.known()
     rig.proxy.rules.append(on(POST, says(503)))
     await rig.submit()
-    await rig.until(rig.settled)
-    if "never accepted" not in rig.note and "nothing ran" not in rig.note:
-        rig.wrong.append("does not say that it was never accepted")
+    await _says_that_it_was_never_accepted(rig)
 
 
 @scenario("429 with Retry-After 3, once", COMPLETES, "completed", final="completed rejected lost")
@@ -120,9 +125,7 @@ async def post_429_for_good(rig: Rig) -> None:
     rig.known()
     rig.proxy.rules.append(on(POST, says(429, Retry_After=rig.retry_after(2))))
     await rig.submit()
-    await rig.until(rig.settled)
-    if "never accepted" not in rig.note and "nothing ran" not in rig.note:
-        rig.wrong.append("does not say that it was never accepted")
+    await _says_that_it_was_never_accepted(rig)
 
 
 @scenario("a login page, 200, answers the POST", NEVER, "rejected lost", runs=0)

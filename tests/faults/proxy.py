@@ -63,6 +63,8 @@ class Exchange:
     backend: str
     left: Callable[[], bool]
     """Whether the client hung up."""
+    spared: bool = False
+    """A rule found nothing in the answer that it could lie about."""
 
     @property
     def route(self) -> str:

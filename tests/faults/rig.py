@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -39,6 +39,7 @@ SETTLED = ("completed", "failed", "cancelled", "rejected", "lost", "expired")
 UNSAID = "unsaid"  # nobody was told how it ended, in all the time that there was
 NOT_SUBMITTED = "not submitted"  # an error said that nothing was sent
 ROOT = Path(__file__).resolve().parents[2]
+STALL = 1.0
 HUNG = 400.0  # real seconds for what must end; only a fault of the rig waits so long
 
 Story = Callable[["Rig"], Awaitable[None]]
@@ -124,6 +125,8 @@ class Row:
     """Seconds from the truth to the verdict, as with the default policy; below 0 it was stated before its record."""
     wrong: list[str] = field(default_factory=list)
     note: str = ""
+    stalled: float = 0.0
+    """The longest time for which the machine let us do nothing, as seconds of the default policy."""
 
     @property
     def late(self) -> bool:
@@ -215,6 +218,10 @@ class Rig:
         """Until its record is there."""
         await self.until(lambda: self.truth.ended)
 
+    async def met(self) -> None:
+        """Until somebody was told a lie: one that nobody asked for was none. A verdict ends that, too."""
+        await self.until(lambda: self.settled() or not _unmet(self.proxy.rules))
+
     def settled(self) -> bool:
         return bool(self.told)
 
@@ -260,7 +267,6 @@ class Rig:
 
     def _judge(self, row: Row, outcomes: set[str], states: set[str]) -> None:
         played, wrong = self.scenario, row.wrong
-        unmet: list[str] = []  # at a shorter pace, a busy machine may look only when a lie is over
         if outcomes - played.allowed:
             wrong.append(f"told {', '.join(sorted(outcomes - played.allowed))}")
         if not states <= played.final and NOT_SUBMITTED not in outcomes:
@@ -273,8 +279,8 @@ class Rig:
             wrong.append("called safe to run again, and it ran")
         if len(self.delivered) != len(set(self.delivered)) or len(self.delivered) > max(len(self.told), 1):
             wrong.append("delivered twice")
-        if any(getattr(rule, "hits", 1) == 0 for rule in (*self.proxy.rules, *self.proxy.frame_rules)):
-            (wrong if self.scale == 1.0 else unmet).append("its fault never came")
+        if _unmet((*self.proxy.rules, *self.proxy.frame_rules)):
+            wrong.append("its fault never came")
         if self.log.exists():
             replayed = replay(self.log)
             again = {str(task.state) for task in replayed.tasks if task.posts}
@@ -282,6 +288,11 @@ class Rig:
                 wrong.append(f"its replay says {', '.join(sorted(again))}")
             if [finding for finding in replayed.findings if finding.code == "double-delivery"]:
                 wrong.append("double-delivery")
+
+
+def _unmet(rules: Iterable[object]) -> bool:
+    """Whether one of them never applied."""
+    return any(getattr(rule, "hits", 1) == 0 for rule in rules)
 
 
 class NotSubmitted(Exception):
@@ -332,7 +343,9 @@ async def play(played: Scenario, backends: list[Backend], scale: float) -> Row:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         async with Proxy([backend.url for backend in backends], played.choose) as proxy:
             rig = Rig(played, backends, proxy, Path(folder), scale)
+            stalls = [0.0]
             watching = [asyncio.create_task(backend.watch(rig.truth)) for backend in backends]
+            watching.append(asyncio.create_task(_feel(stalls)))
             try:
                 if played.client:
                     await rig.open()
@@ -347,7 +360,17 @@ async def play(played: Scenario, backends: list[Backend], scale: float) -> Row:
                     each.cancel()
                 if rig.client:
                     await rig.client.close()
+            row.stalled = max(stalls) / scale
             return row
+
+
+async def _feel(stalls: list[float]) -> None:
+    """How much later than it wanted this process came to its turn."""
+    loop = asyncio.get_running_loop()
+    while True:
+        began = loop.time()
+        await asyncio.sleep(0.01)
+        stalls[0] = max(stalls[0], loop.time() - began - 0.01)
 
 
 @asynccontextmanager
@@ -370,6 +393,22 @@ async def play_all(chosen: list[Scenario], scale: float, at_once: int, version: 
             working = [asyncio.create_task(one(played)) for played in chosen if played.heavy is heavy]
             rows |= {row.scenario.name: row for row in await asyncio.gather(*working)}
     return [rows[played.name] for played in chosen]
+
+
+async def play_patiently(chosen: list[Scenario], paces: Sequence[float], at_once: int, version: str) -> list[Row]:
+    """The same at the first of these scales; what came out wrong while the machine stalled, at the next ones.
+
+    A machine that lets us do nothing for a second of the default policy plays no scenario as it stands there.
+    """
+    rows: dict[str, Row] = {}
+    left = chosen
+    for number, scale in enumerate(paces):
+        played = await play_all(left, scale, at_once if number == 0 else 4, version)
+        rows |= {row.scenario.name: row for row in played}
+        left = [row.scenario for row in played if row.wrong and row.stalled > STALL]
+        if not left:
+            break
+    return [rows[each.name] for each in chosen]
 
 
 # the client as a process

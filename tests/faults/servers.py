@@ -176,14 +176,22 @@ class Real(Backend):
         self.url = url
         self.version = "unknown"
         self._link_seconds = link_seconds
+        self._sleeps = False  # it has the node of `sleep_node`
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
         self.version = (await self._get("/system_stats"))["system"].get("comfyui_version", "unknown")
+        self._sleeps = "FaultsSleep" in await self._get("/object_info/FaultsSleep")
         return self
 
     def graph(self, tag: str, seconds: float) -> Graph:
-        """A chain of blurs: a server looks at an interrupt between two nodes."""
+        """A node that sleeps, or a chain of blurs: a server looks at an interrupt between two nodes."""
+        if self._sleeps:
+            return {
+                "1": _node("EmptyImage", width=8, height=8, batch_size=1, color=next(_COLOURS) % 2**24),
+                "2": _node("FaultsSleep", image=["1", 0], seconds=seconds),
+                "3": _node("SaveImage", images=["2", 0], filename_prefix=tag),
+            }
         links = max(round(seconds / self._link_seconds), 0)
         nodes = {"1": _node("EmptyImage", width=SIDE, height=SIDE, batch_size=1, color=next(_COLOURS) % 2**24)}
         for n in range(2, links + 2):
@@ -205,7 +213,9 @@ class Real(Backend):
         return Seen(_chosen(queue["queue_pending"], tag), _chosen(queue["queue_running"], tag), ended)
 
     async def measure(self) -> None:
-        """How long one link takes here."""
+        """How long one link takes here, where nothing sleeps."""
+        if self._sleeps:
+            return
         began = time.monotonic()
         self._link_seconds = 1.0
         prompt_id = (await self._post("/prompt", {"prompt": self.graph("measuring", 40.0)}))["prompt_id"]

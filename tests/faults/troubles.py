@@ -12,12 +12,17 @@ from tests.faults.proxy import Answer, Cut, Exchange, FrameRule, Go, Payload, Pr
 PAGE = b"<!doctype html><title>Please sign in</title><h1>Please sign in</h1>"
 ENDS = frozenset({"execution_success", "execution_error", "execution_interrupted"})
 LOOKS = ("GET /queue", "GET /history", "GET /jobs")
+QUEUES = ("GET /queue", "GET /jobs")
+RECORDS = ("GET /history", "GET /jobs")
+"""Servers since 0.6.0 tell both of a queue and of records by their jobs, so that whoever lies must lie there, too."""
+WAITING, RUNNING, ENDED = "pending", "in_progress", ("completed", "failed", "cancelled")
+_PARTS = {"queue_pending": WAITING, "queue_running": RUNNING}
 
 
 def on(
     routes: str | Sequence[str], rule: Rule, *, times: int | None = None, when: Callable[[], object] | None = None
 ) -> Rule:
-    """The rule at these routes alone, `*` for all; so many times, or for as long as it is so."""
+    """The rule at these routes alone, `*` for all; so many times, or for as long as it is so; its `hits` count."""
     wanted = (routes,) if isinstance(routes, str) else routes
     left = [times]
 
@@ -27,8 +32,11 @@ def on(
             return await go(exchange)
         if left[0] is not None:
             left[0] -= 1
+        exchange.spared = False
         told.hits += 1  # type: ignore[attr-defined]
-        return await rule(exchange, go)
+        answer = await rule(exchange, go)
+        told.hits -= exchange.spared  # type: ignore[attr-defined]
+        return answer
 
     told.hits = 0  # type: ignore[attr-defined]
     return told
@@ -112,14 +120,43 @@ def done_but_says(status: int, body: bytes = b"") -> Rule:
     return rule
 
 
-def edited(change: Callable[[Any], Any]) -> Rule:
-    """The server's JSON, changed on its way."""
+def edited(change: Callable[[str, Any], Any]) -> Rule:
+    """The server's JSON, changed on its way, by its route; a job of which nothing is left was never there."""
 
     async def rule(exchange: Exchange, go: Go) -> Answer:
         answer = await go(exchange)
-        return answer._replace(body=json.dumps(change(answer.json)).encode())
+        before = answer.json if answer.status == 200 else None
+        after = change(exchange.route, before) if answer.status == 200 else None
+        exchange.spared = after == before
+        if exchange.spared:
+            return answer
+        if after is None:
+            return Answer(404, b'{"error": "Job not found"}', {"Content-Type": "application/json; charset=utf-8"})
+        return answer._replace(body=json.dumps(after).encode())
 
     return rule
+
+
+def each_job(told: dict[str, Any], change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> dict[str, Any] | None:
+    """A job, or a page of them, with each changed; None takes it away."""
+    if "jobs" not in told:
+        return change(told)
+    jobs = [job for job in map(change, told["jobs"]) if job is not None]
+    return told | {"jobs": jobs, "pagination": told["pagination"] | {"total": len(jobs)}}
+
+
+def hides(*statuses: str) -> Rule:
+    """Prompts of such statuses are in no answer to a look: not in the queue, no record, no job."""
+
+    def change(route: str, told: Any) -> Any:
+        match route:
+            case "GET /queue":
+                return {part: [] if _PARTS[part] in statuses else rows for part, rows in told.items()}
+            case "GET /history":
+                return {} if {*ENDED} & {*statuses} else told
+        return each_job(told, lambda job: None if job["status"] in statuses else job)
+
+    return edited(change)
 
 
 async def halved(exchange: Exchange, go: Go) -> Answer:
@@ -127,9 +164,10 @@ async def halved(exchange: Exchange, go: Go) -> Answer:
     return (await go(exchange))._replace(part=0.5)
 
 
-EMPTY_QUEUE = edited(lambda queue: {part: [] for part in queue})
-NO_PENDING = edited(lambda queue: queue | {"queue_pending": []})
-NO_RECORD = edited(lambda record: {})
+EMPTY_QUEUE = hides(WAITING, RUNNING)
+NO_PENDING = hides(WAITING)
+NO_RECORD = hides(*ENDED)
+NOTHING = hides(WAITING, RUNNING, *ENDED)
 
 
 # of frames
