@@ -187,7 +187,7 @@ class _Play:
             facts.observations += len(observations) - damaged
             facts.first_at = observations[0].at if facts.first_at is None else facts.first_at
             facts.last_at = observations[-1].at
-            board.drain()  # nobody performs anything here
+            board.discard()  # nobody performs anything here
             self._check_size()
             if self._watch is not None:
                 self._watch(sum(packed.count for packed in self._packed), self._size)

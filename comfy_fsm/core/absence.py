@@ -18,6 +18,8 @@ from comfy_fsm.core.task import Cause, Round, Task
 
 LONE, EXPLAINED = 5.0, 1 / 3
 """How many times as long an absence must last that nothing else agrees with, or that an act or an outage explains."""
+AT_ONCE = 64
+"""Tasks whose absence is judged in one turn."""
 _OWED = 10
 """How often the record of a task that was settled as stated is asked for in vain."""
 _MOST = 16
@@ -68,7 +70,8 @@ def _note_round(ledger: Ledger, task: Task, question: Question, position: int) -
     if not task.settled:
         kept, _ = _trusted(ledger, task)
         first = kept[0].at if kept else look.at
-        server.absent_due = min(server.absent_due, first + ledger.policy.settle_seconds)
+        due = first + ledger.policy.settle_seconds
+        server.absent_due, server.turn_due = min(server.absent_due, due), min(server.turn_due, due)
 
 
 def _round(ledger: Ledger, task: Task, question: Question, position: int) -> Round | None:
@@ -123,16 +126,23 @@ def refute_absence(ledger: Ledger, task: Task, question: Question, name: str, po
 
 
 def judge_all(ledger: Ledger, server: Server, now: float, *, ticked: bool = False) -> None:
-    """A socket was read further, or time passed: whose absence may be judged now?"""
+    """A socket was read further, or time passed: whose absence may be judged now? Of many, the next are looked at in
+    each turn, and those that are left are due at once: no entry holds the fold for as long as there are tasks."""
     patience = ledger.policy.settle_seconds
-    due = float("inf")
-    for task in list(server.absent.values()):
+    absent, turn = server.absent, server.turn
+    if not turn:
+        turn.extend(reversed(absent.values()))
+        server.turn_due = float("inf")
+    for _ in range(min(len(turn), AT_ONCE)):
+        task = turn.pop()
+        if task.number not in absent:
+            continue
         judge_absence(ledger, task, now=now if ticked else None)
         if not task.settled:
             kept, _ = _trusted(ledger, task)
             if kept and kept[0].at + patience > now:
-                due = min(due, kept[0].at + patience)
-    server.absent_due = due
+                server.turn_due = min(server.turn_due, kept[0].at + patience)
+    server.absent_due = now if turn else server.turn_due
 
 
 def judge_absence(ledger: Ledger, task: Task, *, now: float | None = None, closing: bool = False) -> None:
@@ -140,9 +150,10 @@ def judge_absence(ledger: Ledger, task: Task, *, now: float | None = None, closi
     if task.settled or not task.rounds:
         return
     server = ledger.server(task.server)
-    kept, agrees = _trusted(ledger, task)
     deletion = _deletion(server, task) if task.state is State.PENDING else None
-    if len(kept) < (1 if deletion is not None and task.stated is None else ledger.policy.absences):
+    least = 1 if deletion is not None and task.stated is None else ledger.policy.absences
+    kept, agrees = _trusted(ledger, task)
+    if len(kept) < least:
         return
     if not (closing or _is_read(ledger, task, kept, now)):
         return
@@ -212,7 +223,7 @@ def _counted(ledger: Ledger, task: Task, since: float, until: float) -> int | No
     server, ear = ledger.server(task.server), ledger.ear(task)
     told = _least(ear, since, until) if ear is not None and _hears(ear, task) else None
     if told is None:
-        sockets = (socket for name in server.names() for socket in name.sockets.values() if socket is not ear)
+        sockets = (socket for name in server.names() for socket in name.counting.values() if socket is not ear)
         others = (_least(socket, since, until) for socket in sockets)
         told = min((count for count in others if count is not None), default=None)
     answered = (count for name in server.names() for count in name.counts)

@@ -214,7 +214,7 @@ def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: in
         return _unreachable(ledger, question, position, at, "no JSON of a history")
     records, server = found.records, question.server
     hear_from(server, ledger.now)
-    unanswered = [task for name in server.names() for task in name.open_tasks.values() if task.unanswered]
+    unanswered = [task for name in server.names() for task in name.unanswered.values()]
     if unanswered:
         for prompt_id, record in records.items():
             recognise(ledger, server, prompt_id, record.mark(), position, at)
@@ -266,7 +266,7 @@ def _queue_answered(ledger: Ledger, question: Question, raw: Raw, position: int,
     running, pending = listed.running, listed.pending
     if listed.odd:
         note_odd_queue(ledger, question, listed.odd, position, at)
-    if any(task.unanswered for name in server.names() for task in name.open_tasks.values()):
+    if any(name.unanswered for name in server.names()):
         for prompt_id, mark in queues.marks(raw).items():
             recognise(ledger, server, prompt_id, mark, position, at)
     ids = listed.named.union(running, pending)

@@ -13,7 +13,7 @@ from comfy_fsm.core import wire
 from comfy_fsm.core.absence import judge_absence, judge_all
 from comfy_fsm.core.answers import fold_no_answer, fold_request, fold_response, give_up_questions
 from comfy_fsm.core.backlog import Backlog
-from comfy_fsm.core.effects import AnyEffect, Deliver, Output
+from comfy_fsm.core.effects import AnyEffect, Deliver, LookAtQueue, Output
 from comfy_fsm.core.findings import CODES, Finding
 from comfy_fsm.core.hearing import fold_binary, fold_message, report_stranger
 from comfy_fsm.core.ledger import MAX_WHAT, Ledger, Server
@@ -22,7 +22,7 @@ from comfy_fsm.core.moving import COMMANDS, fold_job, never_ran, witness_for
 from comfy_fsm.core.observations import AnyObservation, Entry
 from comfy_fsm.core.policy import DEFAULT, Policy, by_header
 from comfy_fsm.core.seeking import adopt, seek
-from comfy_fsm.core.settling import ask_queue, judge_ear, move, reopen
+from comfy_fsm.core.settling import ask_queue, judge_ear, move, reopen, take_outputs, want_look
 from comfy_fsm.core.silence import give_up, remind
 from comfy_fsm.core.sockets import fold_closed, fold_opened, go_down
 from comfy_fsm.core.task import Cause, Task
@@ -71,6 +71,8 @@ class Board:
             for prompt_id, frames in server.waiting.items():
                 report_stranger(ledger, server.url, prompt_id, frames)
             for task in server.open_tasks.values():
+                if task.bare_outputs is not None:
+                    take_outputs(ledger, task, task.bare_outputs)
                 text = f"still {task.state} where the trace ends"
                 ledger.find("unresolved", position, at, text, task=task)
 
@@ -86,9 +88,17 @@ class Board:
 
     def drain(self) -> list[AnyEffect]:
         """What is asked of the world since the last call, earliest first; handed over once."""
-        effects = sorted(self._ledger.effects.values(), key=lambda effect: effect.due)
-        self._ledger.effects.clear()
+        ledger = self._ledger
+        effects = sorted(ledger.effects.values(), key=lambda effect: effect.due)
+        ledger.effects.clear()
+        for effect in effects:
+            if isinstance(effect, LookAtQueue):
+                ledger.look_at(effect)
         return effects
+
+    def discard(self) -> None:
+        """Let go of what is asked, where nobody performs it."""
+        self._ledger.effects.clear()
 
     @property
     def due(self) -> float:
@@ -261,7 +271,7 @@ def _resumed(ledger: Ledger, position: int, o: seen.Command) -> None:
             # Nobody watched its server: it may have gone down, and a pending task may have run and be forgotten (P27).
             ledger.server(task.server).go_out(ledger.order, Cause("unwatched", position, o.at))
             task.asked, task.looks, task.quiet_from = False, 0, max(task.quiet_from, o.at)  # no sign of life
-            ask_queue(ledger, task, o.at)
+            want_look(ledger, task, o.at)
         elif not task.delivered:
             ledger.want(Deliver(due=o.at, server=task.server, result=task.result()), str(task.number))
 

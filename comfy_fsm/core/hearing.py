@@ -14,7 +14,8 @@ from comfy_fsm.core.frames import SAYS, run
 from comfy_fsm.core.images import image_in
 from comfy_fsm.core.ledger import MAX_WHAT, Ledger, Socket
 from comfy_fsm.core.machine import State
-from comfy_fsm.core.settling import ask_queue, take_back
+from comfy_fsm.core.servers import COUNTING
+from comfy_fsm.core.settling import take_back, want_look
 from comfy_fsm.core.task import Task
 
 _LOOKED_FOR = frozenset({State.PENDING, State.IN_PROGRESS})
@@ -59,14 +60,28 @@ def _count(ledger: Ledger, socket: Socket, count: int, at: float) -> None:
     """The server has fewer prompts than it had, and told of no end of ours: which one was it?"""
     before = socket.counts[-1][1] if socket.counts else None
     socket.counts.append((at, count))
+    _count_on(socket)
     told, socket.told_end = socket.told_end, False
     if before is None or count >= before or told or at < socket.looked_at:
         return
     socket.looked_at = at + ledger.policy.look_seconds
-    for task in socket.server.open_tasks.values():
-        if task.state in _LOOKED_FOR and socket.window in (task.window, task.client_id):
+    own = socket.server.own.get(socket.window)
+    if own is None:
+        return
+    news, own.uncounted, own.unlooked = own.uncounted | own.unlooked, {}, {}
+    for task in news.values():
+        if task.state in _LOOKED_FOR:
             task.looks = 0
-            ask_queue(ledger, task, at)
+            want_look(ledger, task, at)
+
+
+def _count_on(socket: Socket) -> None:
+    """Remember that this socket counts; the one that did longest ago makes room."""
+    counting = socket.server.counting
+    counting[socket.window] = socket
+    counting.move_to_end(socket.window)
+    if len(counting) > COUNTING:
+        counting.popitem(last=False)
 
 
 def _takes_back(task: Task, frame: seen.Frame, at: float) -> bool:

@@ -11,7 +11,7 @@ from itertools import islice
 from comfy_fsm.core import addresses
 from comfy_fsm.core.backlog import Backlog
 from comfy_fsm.core.clock import Clock
-from comfy_fsm.core.effects import AnyEffect, Output
+from comfy_fsm.core.effects import AnyEffect, LookAtQueue, Output
 from comfy_fsm.core.findings import CODES, Finding, Severity
 from comfy_fsm.core.machine import FINAL
 from comfy_fsm.core.policy import Policy
@@ -127,7 +127,7 @@ class Ledger:
         task.first_position = position
         task.last_sign = at
         self.tasks[task.number] = task
-        server.open_tasks[task.number] = task
+        server.take(task)
         if task.prompt_id is not None:
             self.bind(task, server, task.prompt_id)
         self.remind(task, at + min(self.policy.check_seconds, self.policy.confirm_seconds))
@@ -140,7 +140,7 @@ class Ledger:
     def forget(self, task: Task, server: Server) -> None:
         """The task turned out to be another one (P10): it never was."""
         self.tasks.pop(task.number, None)
-        server.open_tasks.pop(task.number, None)
+        server.let(task)
 
     def let_go(self, keep: int) -> list[Task]:
         """Drop the final tasks but those that settled last, and what was found about them.
@@ -266,6 +266,14 @@ class Ledger:
 
     def wants(self, kind: type[AnyEffect], server: str, subject: str | None) -> bool:
         return (kind, server, subject) in self.effects
+
+    def look_at(self, look: LookAtQueue) -> None:
+        """It is handed over: whoever sweeps over all may ask for it anew."""
+        server = self.server(look.server)
+        task = server.tasks.get(look.prompt_id)
+        if task is not None and task.number in server.open_tasks:
+            for window in task.windows:
+                server.own[window].unlooked[task.number] = task
 
     def unfind(self, code: str, task: Task) -> None:
         """What was found of this task turned out not to be so."""

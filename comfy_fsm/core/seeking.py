@@ -50,8 +50,7 @@ def adopt(ledger: Ledger, task: Task, url: str | None, position: int, at: float)
     ledger.order += 1
     for wish in (LookAtQueue, FetchHistory):
         ledger.unwant(wish, here.url, prompt_id)
-    here.open_tasks.pop(task.number, None)
-    here.absent.pop(task.number, None)
+    here.let(task)
     del here.tasks[prompt_id]
     if ledger.homes.get(prompt_id) == here.url:
         del ledger.homes[prompt_id]

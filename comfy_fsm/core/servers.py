@@ -16,6 +16,8 @@ MAX_WHAT = 80
 """Characters kept of what a recorder calls a failed request."""
 INTERRUPTS_BY_ID, NAMES_CANCELLED = (0, 3, 57), (0, 9, 0)
 """The versions since which this is so (P31, P37)."""
+COUNTING = 32
+"""Sockets of one server whose counts of what waits or runs are compared."""
 ANY_PROMPT, OTHER_PROMPT = "naming no prompt", "naming another prompt"
 """What an act was aimed at, if not at the prompt that it hit (P31)."""
 
@@ -102,6 +104,22 @@ class Socket(Struct, eq=False):
         self.gone_at, self.gone_by = at, reason
 
 
+class Own(Struct, eq=False):
+    """The open tasks of one window at one server; and, so that a sweep costs what changed since the last one, those of
+    them that are news to each kind of sweep."""
+
+    open: dict[int, Task] = field(default_factory=dict)
+    ungapped: dict[int, Task] = field(default_factory=dict)
+    """Told of since the last gap of the window's socket."""
+    uncounted: dict[int, Task] = field(default_factory=dict)
+    """Told of since a look at all was last asked for, because the server counted fewer."""
+    unlooked: dict[int, Task] = field(default_factory=dict)
+    """Told of, or handed over to be looked at, since a look at all was last asked for."""
+
+    def note(self, task: Task) -> None:
+        self.ungapped[task.number] = self.uncounted[task.number] = self.unlooked[task.number] = task
+
+
 class Server(Struct, eq=False):
     """One ComfyUI, as the windows know it."""
 
@@ -116,6 +134,12 @@ class Server(Struct, eq=False):
     chosen: dict[str, Task] = field(default_factory=dict)
     """Ids that a client chose and the server did not take (P10), with the task they were meant for."""
     open_tasks: dict[int, Task] = field(default_factory=dict)
+    own: dict[str | None, Own] = field(default_factory=dict)
+    """The same by window, and by the client id of their POST."""
+    unanswered: dict[int, Task] = field(default_factory=dict)
+    """Those of them of which it is not known whether the server took them."""
+    counting: OrderedDict[str | None, Socket] = field(default_factory=OrderedDict)
+    """The sockets that last told how many prompts wait or run; all tell the same, so a few are enough."""
     sockets: dict[str | None, Socket] = field(default_factory=dict)
     waiting: OrderedDict[str, list[tuple[int, Message | Binary]]] = field(default_factory=OrderedDict)
     acts: deque[Act] = field(default_factory=deque)
@@ -126,6 +150,10 @@ class Server(Struct, eq=False):
     """What `GET /prompt` answered: when it was asked and answered, and how many prompts wait or run."""
     absent: dict[int, Task] = field(default_factory=dict)
     """Open tasks that a round of queue and history did not show."""
+    turn: list[Task] = field(default_factory=list)
+    """Those of them that are still to be judged in this turn, the next one last."""
+    turn_due: float = float("inf")
+    """When the absence of the first of those that were judged in it may be judged again."""
     absent_due: float = float("inf")
     """When the absence of the first of them may be judged, whatever its socket still holds."""
     shown_order: int = 0
@@ -153,6 +181,40 @@ class Server(Struct, eq=False):
     """How many those are."""
     missed_at: float | None = None
     """When the first of them went unanswered, until one is answered."""
+
+    def take(self, task: Task) -> None:
+        """The task is open here from now on."""
+        self.open_tasks[task.number] = task
+        if task.unanswered:
+            self.unanswered[task.number] = task
+        self.index(task)
+
+    def let(self, task: Task) -> None:
+        """The task is not open here any more."""
+        self.unindex(task)
+        for each in (self.open_tasks, self.absent, self.unanswered):
+            each.pop(task.number, None)
+
+    def index(self, task: Task) -> None:
+        for window in task.windows if task.number in self.open_tasks else ():
+            own = self.own.setdefault(window, Own())
+            own.open[task.number] = task
+            own.note(task)
+
+    def unindex(self, task: Task) -> None:
+        """Before its window changes, or it is open no more."""
+        for window in task.windows if task.number in self.open_tasks else ():
+            own = self.own[window]
+            for each in (own.open, own.ungapped, own.uncounted, own.unlooked):
+                each.pop(task.number, None)
+            if not own.open:
+                del self.own[window]
+
+    def note(self, task: Task) -> None:
+        """Something was told of it: each sweep takes it up again."""
+        if task.number in self.open_tasks:
+            for window in task.windows:
+                self.own[window].note(task)
 
     @property
     def names_cancelled(self) -> bool | None:

@@ -20,8 +20,12 @@ from comfy_fsm.core.task import SETTLING, UNANSWERED, Confidence, Task
 def move(ledger: Ledger, task: Task, signal: Signal, name: str, position: int, at: float) -> bool:
     unknown = task.state in UNANSWERED
     moved = task.move(signal, name, position, at, ledger.policy.signals)
-    if unknown and task.state not in UNANSWERED and not task.settled:
-        task.known_order = ledger.order  # a look that was asked before may have come before its POST (P11)
+    server = ledger.server(task.server)
+    server.note(task)
+    if unknown and task.state not in UNANSWERED:
+        server.unanswered.pop(task.number, None)
+        if not task.settled:
+            task.known_order = ledger.order  # a look that was asked before may have come before its POST (P11)
     return moved
 
 
@@ -79,7 +83,7 @@ def settle(
     if outcome is not State.EXPIRED:
         task.point_to_end(told_by, at)
     if not task.outputs and not task.texts:
-        take_outputs(ledger, task, None)
+        take_outputs(ledger, task, task.bare_outputs)
     take_images(ledger, task, outcome, position, at)
     if task.left_out:
         ledger.find("outputs-cut", position, at, f"{task.left_out:,} outputs are beyond the bounds", task=task)
@@ -87,8 +91,7 @@ def settle(
     task.leave_settled(outcome, confidence, confirmed_by, position, at)
     server = ledger.server(task.server)
     ledger.tally.settle(task, server.tally, at)
-    server.open_tasks.pop(task.number, None)
-    server.absent.pop(task.number, None)
+    server.let(task)
     if task.prompt_id is not None:
         ledger.unwant(FetchHistory, task.server, task.prompt_id)
         ledger.unwant(LookAtQueue, task.server, task.prompt_id)
@@ -215,8 +218,7 @@ def _weigh_bare(
     elif through or task.ran_through():
         _believe(ledger, task, record, State.COMPLETED, "inferred", name, position, at)
     else:
-        task.bare = True
-        take_outputs(ledger, task, readable(record.outputs))
+        task.bare, task.bare_outputs = True, readable(record.outputs)  # drawn up once it settles: many may come
 
 
 def weigh_bare_again(ledger: Ledger, task: Task, position: int, at: float) -> None:
@@ -289,7 +291,7 @@ def take_back(ledger: Ledger, task: Task, name: str, position: int, at: float) -
 def reopen(ledger: Ledger, task: Task, at: float, *, again: bool = True) -> None:
     """What was taken out of its decision, or to another server, is looked for again."""
     task.reopen(at, again=again)
-    ledger.server(task.server).open_tasks[task.number] = task
+    ledger.server(task.server).take(task)
     ledger.remind(task, at + ledger.policy.check_seconds)
     ask_queue(ledger, task, at)
 
@@ -298,12 +300,19 @@ def ask_history(ledger: Ledger, task: Task, at: float) -> None:
     """Fetch the record, later after each attempt that brought nothing (R2.2)."""
     if task.prompt_id is not None and not task.asked:
         task.asked = True
+        ledger.server(task.server).note(task)
         ledger.tally.retries += task.looks > 0
         due = at + _backoff(ledger, task)
         ledger.want(FetchHistory(due=due, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
 
 
 def ask_queue(ledger: Ledger, task: Task, at: float) -> None:
+    ledger.server(task.server).note(task)
+    want_look(ledger, task, at)
+
+
+def want_look(ledger: Ledger, task: Task, at: float) -> None:
+    """Ask for a look at the queue, in a sweep over many: that is no news of the task."""
     if task.prompt_id is not None:
         due = at + _backoff(ledger, task)
         ledger.want(LookAtQueue(due=due, server=task.server, prompt_id=task.prompt_id), task.prompt_id)

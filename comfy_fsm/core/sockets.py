@@ -6,10 +6,10 @@ from comfy_fsm.core import observations as seen
 from comfy_fsm.core.absence import judge_all
 from comfy_fsm.core.effects import OpenSocket
 from comfy_fsm.core.ledger import Ledger, Socket
-from comfy_fsm.core.machine import State
-from comfy_fsm.core.settling import ask_queue, judge_ear
+from comfy_fsm.core.servers import Own
+from comfy_fsm.core.settling import judge_ear, want_look
 from comfy_fsm.core.tally import REASONS
-from comfy_fsm.core.task import Cause, Task
+from comfy_fsm.core.task import Cause
 
 _ABNORMAL = frozenset({1001, 1006, 1012})
 """Close codes that a killed or restarting server shows (P8)."""
@@ -41,19 +41,26 @@ def _come_back(ledger: Ledger, socket: Socket, at: float) -> None:
 
 def note_gap(ledger: Ledger, socket: Socket, at: float) -> None:
     """The socket was down and its window went on: nothing missed is repeated (P4), so look."""
-    down, window = socket.down_position, socket.window
+    down = socket.down_position
     if down is None or at < socket.down_at:  # what was seen before the close may be told after it
         return
     socket.down_position = None
-    for task in _in_flight(socket):
-        if window in (task.window, task.client_id) and task.state not in (State.SUBMITTING, State.UNCERTAIN):
-            task.whole = task.whole and task.heard_null  # after its end there was nothing left to miss
-            ledger.find("socket-gap", down, socket.down_at, "the socket of its window was down", task=task)
-            ask_queue(ledger, task, at)
+    for own in _owned(socket):
+        ungapped, own.ungapped = own.ungapped, {}  # of the others, nothing was heard that a second gap could hide
+        for task in ungapped.values():
+            if not task.unanswered:
+                task.whole = task.whole and task.heard_null  # after its end there was nothing left to miss
+                ledger.find("socket-gap", down, socket.down_at, "the socket of its window was down", task=task)
+        unlooked, own.unlooked = own.unlooked, {}
+        for task in unlooked.values():
+            if not task.unanswered:
+                want_look(ledger, task, at)
 
 
-def _in_flight(socket: Socket) -> list[Task]:
-    return [task for server in socket.server.names() for task in server.open_tasks.values()]
+def _owned(socket: Socket) -> list[Own]:
+    """The open tasks of its window."""
+    found = (server.own.get(socket.window) for server in socket.server.names())
+    return [own for own in found if own is not None]
 
 
 def fold_closed(ledger: Ledger, position: int, o: seen.Closed) -> None:
@@ -78,7 +85,7 @@ def go_down(ledger: Ledger, socket: Socket, position: int, at: float) -> None:
     judge_all(ledger, socket.server, at)
     judge_ear(ledger, socket, at, closing=True)
     window = socket.window
-    if any(window in (task.window, task.client_id) for task in _in_flight(socket)):
+    if _owned(socket):
         if socket.down_position is None:
             socket.down_position, socket.down_at = position, at
         due = at + ledger.policy.reopen_seconds

@@ -39,7 +39,10 @@ def fold_submission(ledger: Ledger, question: Question, position: int, o: seen.R
         known = task
         ledger.add(task, server, position, o.at)
     elif not known.posts:
+        binding = ledger.server(known.server)
+        binding.unindex(known)
         _take_submission(ledger, known, submission, position, o)
+        binding.index(known)
     known.posts += 1
     known.job = ledger.backlog.take(chosen) or known.job
     question.task = known

@@ -207,8 +207,15 @@ class Task(Struct, eq=False):
     """The status that refused its POST."""
     bare: bool = False
     """Its record was seen, and had no status: it ended; a frame that comes later may tell how."""
+    bare_outputs: dict[str, object] | None = None
+    """What that record had, which may be partial."""
     sought: dict[str, bool] = field(default_factory=dict)
     """Servers to which it is not bound and that a recovery may ask for it; True: it showed it."""
+
+    @property
+    def windows(self) -> tuple[str | None, ...]:
+        """Who may hear of it: the window that owns it, and the client id of its POST where that is another."""
+        return (self.window,) if self.client_id == self.window else (self.window, self.client_id)
 
     @property
     def settled(self) -> bool:
@@ -316,7 +323,7 @@ class Task(Struct, eq=False):
             self.error = self.error or self.doubted
         else:
             self.ended_at = self.ended_at if self.ended_at is not None else at
-        self.sinks = None
+        self.sinks = self.bare_outputs = None
         self.must.clear()
         self.reached.clear()
         self.done.clear()
