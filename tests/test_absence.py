@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfy_fsm import Board, Deliver, Entry, Policy, State, read
+from comfy_fsm.core.absence import DISPUTED
 
 SERVER, WINDOW, PROMPT = "http://s", "w", "c0000000-0000-4000-8000-000000000000"
 POLICY = Policy()
@@ -243,3 +244,69 @@ def test_a_stated_end_never_expires_and_its_record_is_read_later() -> None:
     story.ask("GET", f"/history/{PROMPT}", RECORD)
     assert (task.confidence, story.delivered) == ("verified", ["completed"])
     assert "unverified" not in story.codes
+
+
+def counted(story: Story, remaining: int) -> Story:
+    return story.ask("GET", "/prompt", {"exec_info": {"queue_remaining": remaining}})
+
+
+def looked_for(story: Story, seconds: float, *, rows: int = 0) -> Story:
+    """Absent, and as the answers count, for so long; the last `status` that was heard says otherwise."""
+    for _ in range(int(seconds / 2)):
+        counted(story.look(), rows).wait(2)
+    return story
+
+
+def test_a_last_status_frame_that_is_lost_does_not_block_what_fresher_answers_say() -> None:
+    story = Story().open().post().count(1).wait(1).look(listed=True).wait(1)
+    looked_for(story, DISPUTED * POLICY.absence_seconds - 4)
+    assert story.state is State.PENDING
+    looked_for(story, 10)
+    (task,) = story.board.tasks
+    assert (task.state, task.concluded) == (State.CANCELLED, True)
+
+
+@pytest.mark.parametrize("known", ["never shown", "counted again since", "shown again"])
+def test_an_older_count_stands_where_the_answers_may_be_of_another_server(known: str) -> None:
+    story = Story().open().post().count(1).wait(1)
+    if known != "never shown":
+        story.look(listed=True).wait(1)
+    for _ in range(12):
+        looked_for(story, 20)
+        if known == "counted again since":
+            story.count(1)
+        elif known == "shown again":
+            story.look(listed=True)
+    assert story.state is State.PENDING
+
+
+def never_answered() -> Story:
+    """Its POST brought no answer, and it was called lost: absent for long, under the id of our choice."""
+    story = Story().open()
+    body = {"prompt": {"1": {"class_type": "A", "inputs": {}}}, "prompt_id": PROMPT, "client_id": WINDOW}
+    story.ask("POST", "/prompt", "ReadTimeout", body).wait(POLICY.post_seconds + 1)
+    for _ in range(10):
+        queue: dict[str, list[Any]] = {"queue_running": [], "queue_pending": []}
+        story.ask("GET", "/queue", queue).ask("GET", "/history?max_items=200", {}).wait(3)
+    return story
+
+
+@pytest.mark.parametrize("framed", [False, True])
+@pytest.mark.parametrize("shown_by", ["queue", "history"])
+def test_a_prompt_that_bears_the_mark_of_a_lost_one_takes_it_up_whatever_its_id(shown_by: str, framed: bool) -> None:
+    other = "d0000000-0000-4000-8000-000000000000"
+    story = never_answered()
+    assert (story.state, story.delivered) == (State.LOST, ["lost"])
+    extra = {"client_id": WINDOW, "comfy_fsm": PROMPT}
+    item = [1, other, {}, extra, []]
+    if framed:
+        story.frame("execution_start", prompt_id=other, timestamp=1)
+    if shown_by == "queue":
+        story.ask("GET", "/queue", {"queue_running": [item], "queue_pending": []})
+        assert story.state in (State.PENDING, State.IN_PROGRESS)
+    record = {other: RECORD[PROMPT] | {"prompt": item}}
+    story.frame("execution_success", prompt_id=other).ask("GET", f"/history/{other}", record).wait(1)
+    (task,) = story.board.tasks
+    assert (task.state, task.prompt_id, story.delivered) == (State.COMPLETED, other, ["lost"])
+    assert "late-evidence" in story.codes
+    assert "lost" not in story.codes

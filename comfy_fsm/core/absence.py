@@ -16,8 +16,9 @@ from comfy_fsm.core.machine import State
 from comfy_fsm.core.settling import ask_history, ask_queue, settle, take_back
 from comfy_fsm.core.task import Cause, Round, Task
 
-LONE, EXPLAINED = 5.0, 1 / 3
-"""How many times as long an absence must last that nothing else agrees with, or that an act or an outage explains."""
+LONE, EXPLAINED, DISPUTED = 5.0, 1 / 3, 10.0
+"""How many times as long an absence must last that nothing else agrees with, or that an act or an outage explains, or
+that an older count disputes."""
 AT_ONCE = 64
 """Tasks whose absence is judged in one turn."""
 _OWED = 10
@@ -164,7 +165,8 @@ def judge_absence(ledger: Ledger, task: Task, *, now: float | None = None, closi
     if explained and (agrees or closing):
         return _conclude(ledger, task, deletion, forgotten, kept[-1])
     lone = not (agrees or server.shown_order > kept[0].order)
-    span = ledger.policy.absence_seconds * (EXPLAINED if explained else LONE if lone else 1)
+    times = DISPUTED if agrees is None else EXPLAINED if explained else LONE if lone else 1
+    span = ledger.policy.absence_seconds * times
     if kept[-1].at - kept[0].at >= span and (explained or not server.mixed):
         _conclude(ledger, task, deletion, forgotten, kept[-1])
 
@@ -194,16 +196,21 @@ def _conclude(ledger: Ledger, task: Task, deletion: Act | None, forgotten: Cause
 # what agrees, and what does not
 
 
-def _trusted(ledger: Ledger, task: Task) -> tuple[list[Round], bool]:
-    """The rounds since the last one that a count refutes, and whether a count agrees with the last of them.
+def _trusted(ledger: Ledger, task: Task) -> tuple[list[Round], bool | None]:
+    """The rounds since the last one that a count refutes, and whether a count agrees with the last of them; None where
+    an older one disputes it.
 
     A queue that hides rows, or that of another server, lists fewer than the server counts.
     """
     kept: list[Round] = []
-    agrees, hidden = False, 0.0
+    agrees: bool | None = False
+    hidden = 0.0
     for each in task.rounds:
         told = _counted(ledger, task, each.asked, each.at)
-        if told is not None and each.rows is not None and told > each.rows:
+        if told is not None and each.rows is not None and told > each.rows and _is_outdated(ledger, task, each):
+            kept.append(each)
+            agrees = None
+        elif told is not None and each.rows is not None and told > each.rows:
             hidden = hidden or each.at
             kept, agrees = [], False
             if each.at - hidden >= ledger.policy.absence_seconds:
@@ -229,6 +236,20 @@ def _counted(ledger: Ledger, task: Task, since: float, until: float) -> int | No
     answered = (count for name in server.names() for count in name.counts)
     asked = min((n for begun, at, n in answered if begun <= until and since <= at), default=None)
     return max((count for count in (told, asked) if count is not None), default=None)
+
+
+def _is_outdated(ledger: Ledger, task: Task, look: Round) -> bool:
+    """Whether what the socket told last is older than an answer that agrees with this look: a `status` may be lost.
+
+    Only where that server showed the task before, so that it is not another one behind the same address.
+    """
+    server, ear = ledger.server(task.server), ledger.ear(task)
+    if ear is None or not ear.open or not ear.counts or not task.shown_order or server.mixed:
+        return False
+    last = ear.counts[-1][0]
+    answers = (count for name in server.names() for count in name.counts)
+    within = [n for begun, at, n in answers if last < begun <= look.at and look.asked <= at]
+    return bool(within) and look.rows is not None and max(within) <= look.rows
 
 
 def _hears(ear: Socket, task: Task) -> bool:

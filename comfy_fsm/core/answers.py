@@ -19,7 +19,7 @@ from comfy_fsm.core.seeking import not_shown, shown, sought
 from comfy_fsm.core.settling import ask_history, ask_queue, move, moved, weigh, weigh_job
 from comfy_fsm.core.silence import hear_from
 from comfy_fsm.core.sockets import note_gap
-from comfy_fsm.core.submitting import cut_off, doubt, fold_acceptance, fold_submission, recognise
+from comfy_fsm.core.submitting import cut_off, doubt, fold_acceptance, fold_submission, is_looked_for, recognise
 from comfy_fsm.core.task import Cause, CauseKind, Task
 
 _ABOUT_TASKS = frozenset({"post", "history", "histories", "queue"})
@@ -215,7 +215,7 @@ def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: in
     records, server = found.records, question.server
     hear_from(server, ledger.now)
     unanswered = [task for name in server.names() for task in name.unanswered.values()]
-    if unanswered:
+    if is_looked_for(server):
         for prompt_id, record in records.items():
             recognise(ledger, server, prompt_id, record.mark(), position, at)
     for prompt_id, record in records.items():
@@ -266,7 +266,7 @@ def _queue_answered(ledger: Ledger, question: Question, raw: Raw, position: int,
     running, pending = listed.running, listed.pending
     if listed.odd:
         note_odd_queue(ledger, question, listed.odd, position, at)
-    if any(name.unanswered for name in server.names()):
+    if is_looked_for(server):
         for prompt_id, mark in queues.marks(raw).items():
             recognise(ledger, server, prompt_id, mark, position, at)
     ids = listed.named.union(running, pending)

@@ -140,6 +140,8 @@ class Server(Struct, eq=False):
     """Those of them of which it is not known whether the server took them."""
     counting: OrderedDict[str | None, Socket] = field(default_factory=OrderedDict)
     """The sockets that last told how many prompts wait or run; all tell the same, so a few are enough."""
+    unfound: dict[int, Task] = field(default_factory=dict)
+    """Those that were called lost, and may turn up under another id (P10)."""
     sockets: dict[str | None, Socket] = field(default_factory=dict)
     waiting: OrderedDict[str, list[tuple[int, Message | Binary]]] = field(default_factory=OrderedDict)
     acts: deque[Act] = field(default_factory=deque)
@@ -185,6 +187,7 @@ class Server(Struct, eq=False):
     def take(self, task: Task) -> None:
         """The task is open here from now on."""
         self.open_tasks[task.number] = task
+        self.unfound.pop(task.number, None)
         if task.unanswered:
             self.unanswered[task.number] = task
         self.index(task)
@@ -194,6 +197,8 @@ class Server(Struct, eq=False):
         self.unindex(task)
         for each in (self.open_tasks, self.absent, self.unanswered):
             each.pop(task.number, None)
+        if task.missed_id:
+            self.unfound[task.number] = task
 
     def index(self, task: Task) -> None:
         for window in task.windows if task.number in self.open_tasks else ():

@@ -12,7 +12,7 @@ from comfy_fsm.core.hearing import replay_waiting
 from comfy_fsm.core.ledger import MAX_WHAT, Ledger, Question, Server
 from comfy_fsm.core.machine import Signal, State
 from comfy_fsm.core.oddities import note_oddities
-from comfy_fsm.core.settling import ask_queue, move, settle
+from comfy_fsm.core.settling import ask_queue, move, settle, take_back
 from comfy_fsm.core.silence import hear_from
 from comfy_fsm.core.task import Cause, Imaging, Task
 
@@ -193,11 +193,28 @@ def _rebind(ledger: Ledger, task: Task, server: Server, given: str) -> Task:
 
 
 def recognise(ledger: Ledger, server: Server, given: str, mark: str | None, position: int, at: float) -> None:
-    """A prompt that bears our mark is the one whose POST was never answered, whatever its id is here (P10)."""
+    """A prompt that bears our mark is the one whose POST was never answered, whatever its id is here (P10); late, too:
+    that it was called lost was only concluded."""
     task = ledger.task_at(server, mark)
-    if task is None or mark == given or not task.unanswered:
+    if task is None or mark == given or not (task.unanswered or task.missed_id):
         return
-    task = take_id(ledger, task, ledger.server(task.server), given)
+    home, late, lost = ledger.server(task.server), task.settled, task
+    ledger.unfind("lost", lost)
+    task = take_id(ledger, task, home, given)
+    if late and task is lost:
+        take_back(ledger, task, "a prompt that bears its mark", position, at)
+    elif late:  # frames told of it meanwhile, under the id that it has
+        home.unfound.pop(lost.number, None)
+        task.delivered, task.handed = lost.delivered, lost.handed
+        text = f"a prompt that bears its mark came after it was concluded to be {lost.state}"
+        ledger.find("late-evidence", position, at, text, task=task)
+        ledger.tally.reopened += 1
     task.known_order = task.known_order or ledger.order
     move(ledger, task, Signal.ACCEPT, "queue", position, at)
     replay_waiting(ledger, task)
+
+
+def is_looked_for(server: Server) -> bool:
+    """Whether a prompt under any id may be one of ours, by the mark that it bears."""
+    names = server.names()
+    return any(name.unfound or name.unanswered for name in names)

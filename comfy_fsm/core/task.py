@@ -253,6 +253,12 @@ class Task(Struct, eq=False):
         return self.state in UNANSWERED and not self.accepted
 
     @property
+    def missed_id(self) -> bool:
+        """It was called lost under the id of our choice, and may have been taken under another (P10)."""
+        lost = self.state is State.LOST and self.concluded and self.posts > 0
+        return lost and not (self.undelivered or self.accepted)
+
+    @property
     def outcome(self) -> State | None:
         return self.state if self.state in SETTLED else self.stated
 

@@ -55,6 +55,7 @@ class Asking:
         self.version: tuple[int, ...] | None = None
         self.has_jobs = False
         self._cancels: bool | None = None
+        self._jobs_answer = True
         self.trouble = ""
         """Why the last answer that did not come did not come."""
         self._recorder = recorder
@@ -296,9 +297,10 @@ class Asking:
         return listed
 
     def _told_by_its_job(self, prompt_ids: list[str]) -> bool:
-        """One question tells all of one prompt (P38); one that was denied is looked for in the list, too."""
+        """One question tells all of one prompt (P38); one that was denied, or whose job was no answer the last time, is
+        looked for in the list, too: an empty record without a look at the queue before it proves nothing (P29)."""
         task = self._open(prompt_ids[0])
-        return len(prompt_ids) == 1 and task is not None and not task.rounds
+        return len(prompt_ids) == 1 and self._jobs_answer and task is not None and not task.rounds
 
     async def _list_jobs(self) -> frozenset[str] | None:
         """The ids of all that wait or run, in one answer; None where an odd prompt breaks it for everybody (P41)."""
@@ -323,9 +325,11 @@ class Asking:
             return
         await self.meet()  # a process that resumes has met nobody yet, and a job can speak where a record lies
         async with self._at_once:
-            by_job = self.has_jobs and not self._may_be_renamed(task)
-            if by_job and _tells(await self.ask(asks.job(prompt_id), task.window)):
-                return
+            if self.has_jobs and not self._may_be_renamed(task):
+                job = await self.ask(asks.job(prompt_id), task.window)
+                self._jobs_answer = job is not None and (job.status == 200 or _tells(job))
+                if _tells(job):
+                    return
             if self._open(prompt_id) is task and task.prompt_id is not None:
                 await self.ask(self.record_of(task.prompt_id, task), task.window)
 

@@ -1,7 +1,7 @@
 """One socket of one window at one server: every frame becomes a line, whatever anyone does with it.
 
-It is read for as long as it is open. That it is open proves nothing (P3): `heard` counts the frames, and whoever
-finds that it should have grown replaces the ear.
+It is read for as long as it is open. That it is open proves nothing (P3): `heard` counts the frames but those that
+greet whoever connects, and whoever finds that it should have grown replaces the ear.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Ear:
     async def _listen(self) -> None:
         url, window, conn = self.server.url, self.client_id, None
         clock, put, redact = self._clock, self._recorder.put, self._redactor.frame
-        frames = self.server.listen(window)
+        frames, read = self.server.listen(window), 0
         try:
             async for frame in frames:
                 if type(frame) is str:
@@ -84,17 +84,19 @@ class Ear:
                     if len(line) > MAX_LINE - _NAMES:
                         observation = wire.undecodable(line, observation.at, "longer than a log takes")
                         line = wire.encode(observation)
-                    self.heard += 1
+                    self.heard += not _greets(observation)
+                    read += 1
                     if not put(line, observation):
                         await self._recorder.room()
-                    elif not self.heard % _FRAMES_AT_ONCE:
+                    elif not read % _FRAMES_AT_ONCE:
                         await asyncio.sleep(0)
                 elif type(frame) is bytes:
                     line = wire.binary_line(frame, at=clock(), window=window, server=url, conn=conn)
                     self.heard += 1
+                    read += 1
                     if not put(line, wire.read(line), wire.image_of(frame) or b""):
                         await self._recorder.room()
-                    elif not self.heard % _FRAMES_AT_ONCE:
+                    elif not read % _FRAMES_AT_ONCE:
                         await asyncio.sleep(0)
                 elif type(frame) is Up:
                     conn = frame.conn
@@ -126,3 +128,12 @@ class Ear:
         if self._listening is not None:
             self._listening.cancel()
             await finish(self._listening)  # what ended it was told by whoever waited
+
+
+def _greets(observation: seen.AnyObservation) -> bool:
+    """Whether a server says this to whoever connects: its flags, and the first `status`, which alone has a `sid` (P3).
+
+    A socket that brings no more than that was never addressed.
+    """
+    frame = observation.data if isinstance(observation, seen.Message) else None
+    return isinstance(frame, seen.FeatureFlags) or (isinstance(frame, seen.Status) and b'"sid"' in bytes(frame.data))

@@ -248,7 +248,7 @@ async def times_in_milliseconds(rig: Rig) -> None:
 
 @scenario("somebody deletes it while it waits; all frames pass", "it was deleted", "cancelled", runs=0, within=5)
 async def deleted_while_it_waits(rig: Rig) -> None:
-    await rig.server.stranger(rig.truth.tag, 600 * rig.scale)
+    await rig.server.stranger(rig.truth.tag, 90 * rig.scale)
     task = await rig.submit()
     await rig.sleep(8)
     await rig.server.delete(task.prompt_id)

@@ -277,7 +277,7 @@ WRONG = {
     "nobody": (["recover", "--server", NOWHERE], "--all"),
     "one and all": (["recover", LOST, "--all", "--server", NOWHERE], "--all"),
     "act and not": (["recover", LOST, "--yes", "--dry-run", "--server", NOWHERE], "--dry-run"),
-    "no address": (["recover", "--all", "--server", "127.0.0.1:8188"], "http://host:8188"),
+    "no address": (["recover", "--all", "--server", "ftp://127.0.0.1:8188"], "http://host:8188"),
     "unknown": (["recover", "zz", "--server", NOWHERE], "no task's prompt id begins with"),
     "unknown, consistency": (["consistency", "zz", "--server", NOWHERE], "no task's prompt id begins with"),
     "no attempts": (["history", LOST, "--attempts", "0", "--server", NOWHERE], "at least 1"),
