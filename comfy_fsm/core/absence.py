@@ -205,8 +205,10 @@ def _trusted(ledger: Ledger, task: Task) -> tuple[list[Round], bool | None]:
     kept: list[Round] = []
     agrees: bool | None = False
     hidden = 0.0
+    known = any(name.shown_order for name in ledger.server(task.server).names())
     for each in task.rounds:
-        told = _counted(ledger, task, each.asked, each.at)
+        heard, answered = _counted(ledger, task, each.asked, each.at)
+        told = max((count for count in (heard, answered) if count is not None), default=None)
         if told is not None and each.rows is not None and told > each.rows and _is_outdated(ledger, task, each):
             kept.append(each)
             agrees = None
@@ -218,11 +220,12 @@ def _trusted(ledger: Ledger, task: Task) -> tuple[list[Round], bool | None]:
                 ledger.find("mixed-servers", each.position, each.at, text, task=task)
         elif task.stated is not None or each.asked >= task.last_sign:
             kept.append(each)
-            agrees = told is not None and (each.rows is not None or told == 0)
+            # Answers agree with each other at a server that never had anything of ours, too: it may be another one.
+            agrees = told is not None and (each.rows is not None or told == 0) and (heard is not None or known)
     return kept, agrees
 
 
-def _counted(ledger: Ledger, task: Task, since: float, until: float) -> int | None:
+def _counted(ledger: Ledger, task: Task, since: float, until: float) -> tuple[int | None, int | None]:
     """How many wait or run, by what its own socket told and by what `GET /prompt` answered while the look was made.
 
     Where both say, the larger counts: a socket may have gone deaf, and an answer may be of another server.
@@ -235,7 +238,7 @@ def _counted(ledger: Ledger, task: Task, since: float, until: float) -> int | No
         told = min((count for count in others if count is not None), default=None)
     answered = (count for name in server.names() for count in name.counts)
     asked = min((n for begun, at, n in answered if begun <= until and since <= at), default=None)
-    return max((count for count in (told, asked) if count is not None), default=None)
+    return told, asked
 
 
 def _is_outdated(ledger: Ledger, task: Task, look: Round) -> bool:
