@@ -181,6 +181,15 @@ def test_damage_to_the_wal_is_told_and_what_is_left_of_it_is_kept(killed: Path, 
         assert any(record.damage and "missing" in record.damage for record in records)
 
 
+def test_by_a_link_to_it_all_of_a_log_is_read(killed: Path, path: Path) -> None:
+    copied(killed, path)
+    link = path.parent / "linked"
+    link.symlink_to(path)
+    assert verify(link) == verify(path) == (40, 0, None, None)
+    assert read_mark(str(link)) == read_mark(str(path)) is not None
+    assert is_written(str(link)) is False
+
+
 def test_a_wal_that_was_taken_away_is_told(killed: Path, path: Path) -> None:
     copied(killed, path)
     wal_of(path).unlink()
@@ -205,6 +214,16 @@ def test_a_log_begun_anew_under_the_same_name_is_not_judged_by_the_first(path: P
     path.unlink()
     fill(path, b"a")
     assert verify(path) == (1, 0, None, None)
+
+
+def test_a_log_that_was_emptied_is_begun_anew_and_what_is_lost_is_told(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(path, *some_lines(50))
+    os.truncate(path, 0)
+    fill(path, b"a")
+    assert verify(path) == (1, 0, None, None)
+    assert "rows 1 to 50 were acknowledged and are lost" in caplog.text
 
 
 def test_an_older_copy_put_in_the_place_of_a_log_lacks_rows_and_that_shows(path: Path) -> None:

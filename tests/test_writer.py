@@ -93,6 +93,47 @@ def test_a_log_that_is_gone_from_its_place_acknowledges_nothing_more_and_loses_n
         assert [record.line for record in read(left) if record.line] == before
 
 
+def to_folder(path: Path) -> Path:
+    (path.parent / "moved").mkdir()
+    for each in path.parent.glob("night.log*"):
+        each.rename(path.parent / "moved" / each.name)
+    return path.parent / "moved" / path.name
+
+
+def to_other_names(path: Path) -> Path:
+    for each in path.parent.glob("night.log*"):
+        each.rename(f"{each}.1")
+    return Path(f"{path}.1")
+
+
+@pytest.mark.parametrize("move", [None, to_folder, to_other_names])
+def test_a_writer_whose_log_was_moved_takes_nothing_from_the_next_one_when_it_closes(
+    path: Path, move: Callable[[Path], Path] | None
+) -> None:
+    crashed = path.parent / "crashed"
+    crashed.mkdir()
+
+    async def story() -> Path | None:
+        old = await Log.open(path)
+        await old.append(*some_lines(3))
+        moved = move(path) if move else [each.unlink() for each in path.parent.glob("night.log*")] and None
+        async with await Log.open(path) as new:
+            await new.append(b"a")
+            there = {each: each.stat().st_ino for each in path.parent.glob("night.log*")}
+            await old.close()
+            assert {each: each.stat().st_ino for each in path.parent.glob("night.log*")} == there
+            await new.append(b"b")
+            for each in ("", "-wal", ".lock"):  # as kill -9 leaves it
+                shutil.copy(f"{path}{each}", crashed)
+        return moved
+
+    moved = asyncio.run(story())
+    assert [record.line for record in read(crashed / "night.log")] == [b"a", b"b"]
+    assert verify(path) == (2, 0, None, None)
+    if moved is not None:
+        assert verify(moved) == (3, 0, None, None)
+
+
 def test_a_log_that_is_moved_while_a_commit_runs_refuses_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Writer.execute
 

@@ -65,7 +65,7 @@ def read(path: str | os.PathLike[str], after: int = 0) -> Generator[Record, None
     Raises NotALog, LogVersionError or OSError at once, and LogError when reading begins, if the file cannot be read.
     Close it if you stop early: until then a snapshot is held, and the writer's `-wal` file grows.
     """
-    where = os.fspath(path)
+    where = os.path.realpath(path)  # what belongs to a log lies beside the file, not beside a link to it
     with held(where):
         return _read(where, after)
 

@@ -164,6 +164,8 @@ class Writer(sqlite3.Connection):
         lock = Lock(path)
         stack.callback(lock.close)
         if is_blank(path):
+            if lock.mark.position and os.path.exists(path):
+                logger.warning("%s was emptied: rows 1 to %d were acknowledged and are lost", path, lock.mark.position)
             lock.reset()
             create(path)
         _check_file(path, stack.enter_context(held(path)))
@@ -324,7 +326,7 @@ class Writer(sqlite3.Connection):
             kept = f"what was acknowledged, to position {position}, went with it, but for what is still in {path}-wal"
         else:
             with suppress(sqlite3.Error):
-                self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                self._gather()
             kept = f"all that was acknowledged, to position {position}, is in the file that was moved"
         return LogMoved(
             f"{path} or its -wal file was removed, renamed or replaced while it was open, so these lines are not in "
@@ -335,4 +337,14 @@ class Writer(sqlite3.Connection):
     def close(self) -> None:
         # aiosqlite's thread would never end if this raised; and nothing is lost, since every commit is in the file.
         with suppress(sqlite3.Error, OSError):
+            self._gather()
+        with suppress(sqlite3.Error, OSError):
             self._opened.close()
+
+    def _gather(self) -> None:
+        """Of a log that was moved SQLite touches nothing when it closes, not even another writer's `-wal` at its old
+        place: and so its own, which may have got a name that nobody looks for, must hold nothing any more."""
+        try:
+            self._place.check()
+        except LogMoved:
+            self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
