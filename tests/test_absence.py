@@ -310,3 +310,25 @@ def test_a_prompt_that_bears_the_mark_of_a_lost_one_takes_it_up_whatever_its_id(
     assert (task.state, task.prompt_id, story.delivered) == (State.COMPLETED, other, ["lost"])
     assert "late-evidence" in story.codes
     assert "lost" not in story.codes
+
+
+def test_a_queue_that_hid_what_was_counted_is_believed_again_when_it_lists_as_many() -> None:
+    """It hid rows for a while, which is no sign of a second server: what is deleted there later is concluded."""
+    story = Story().open().post().count(1)
+    for _ in range(3):
+        counted(story.look(), 1).wait(1)
+    story.look(listed=True).wait(1).count(0)
+    looked_for(story, POLICY.absence_seconds + 4)
+    (task,) = story.board.tasks
+    assert (task.state, task.concluded) == (State.CANCELLED, True)
+
+
+def test_a_socket_and_answers_that_count_differently_for_long_are_of_two_servers() -> None:
+    """The queue agrees with the socket, by chance; the count that was asked for does not: the prompt may be there."""
+    story = Story().open().post().count(2)
+    for _ in range(10):
+        rows = [[n, f"d{n}000000-0000-4000-8000-000000000000", {}, {}, []] for n in (1, 2)]
+        story.ask("GET", "/queue", {"queue_running": rows[:1], "queue_pending": rows[1:]})
+        counted(story, 1).ask("GET", f"/history/{PROMPT}", {}).wait(2)
+    assert story.state is State.PENDING
+    assert "mixed-servers" in story.codes

@@ -116,7 +116,8 @@ def refute_absence(ledger: Ledger, task: Task, question: Question, name: str, po
     if last is not None and ledger.now < last.at:
         return
     newer = last is None or question.at > last.at
-    if last is not None and newer and task.accepted and last.order > task.known_order:  # else its POST came late
+    in_time = last is not None and newer and task.accepted and last.order > task.known_order  # else its POST came late
+    if in_time and _trusted(ledger, task)[0]:  # else its queue hid what was counted all the while
         question.server.mixed = True
         ledger.find("mixed-servers", position, at, "in neither queue nor history, and then shown again", task=task)
     if task.concluded and newer:
@@ -209,14 +210,18 @@ def _trusted(ledger: Ledger, task: Task) -> tuple[list[Round], bool | None]:
     for each in task.rounds:
         heard, answered = _counted(ledger, task, each.asked, each.at)
         told = max((count for count in (heard, answered) if count is not None), default=None)
-        if told is not None and each.rows is not None and told > each.rows and _is_outdated(ledger, task, each):
+        fewer = told is not None and each.rows is not None and told > each.rows
+        apart = heard is not None and answered is not None and answered < heard
+        if fewer and _is_outdated(ledger, task, each):
             kept.append(each)
             agrees = None
-        elif told is not None and each.rows is not None and told > each.rows:
+        elif fewer or (apart and each.rows is not None):
             hidden = hidden or each.at
             kept, agrees = [], False
             if each.at - hidden >= ledger.policy.absence_seconds:
                 text = f"its queue lists {each.rows}, while {told} are counted: rows are hidden, or two servers answer"
+                if not fewer:
+                    text = f"it counts {answered}, while its socket tells of {heard}: two servers answer"
                 ledger.find("mixed-servers", each.position, each.at, text, task=task)
         elif task.stated is not None or each.asked >= task.last_sign:
             kept.append(each)
