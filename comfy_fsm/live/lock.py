@@ -38,8 +38,14 @@ if sys.platform == "win32":  # never tried there by us: the same promise by the 
     def _claim(lock: int) -> None:
         os.lseek(lock, 1 << 20, os.SEEK_SET)  # beyond what is in it, which could not be read if it were claimed
         msvcrt.locking(lock, msvcrt.LK_NBLCK, 1)
+
+    def _write_at(file: int, data: bytes, at: int) -> None:
+        os.lseek(file, at, os.SEEK_SET)
+        os.write(file, data)
 else:
     import fcntl
+
+    _write_at = os.pwrite
 
     def _claim(lock: int) -> None:
         for pause in _PAUSES:  # whoever asks `is_written` holds it for an instant
@@ -184,8 +190,7 @@ class Lock:
         self._turn += 1
         self.mark = mark
         body = _SLOT.pack(self._turn, *mark)
-        os.lseek(self._lock, _SLOTS[self._turn % 2], os.SEEK_SET)
-        os.write(self._lock, body + _proof(body))
+        _write_at(self._lock, body + _proof(body), _SLOTS[self._turn % 2])
 
     def _sync(self) -> None:
         getattr(os, "fdatasync", os.fsync)(self._lock)

@@ -134,7 +134,7 @@ class Writer(sqlite3.Connection):
 
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
-        self._stale = self._doubtful = False
+        self._stale = self._doubtful = self._gone = False
         self._first: bytes | None = None
         path = chain.path
         with ExitStack() as stack:
@@ -255,19 +255,21 @@ class Writer(sqlite3.Connection):
         try:
             if self._doubtful:
                 self._settle()
-            self._place.check()
+            if self._gone:  # before anything is written; mostly it is there, and one look after the commit is enough
+                self._place.check()
             self._begin()
             if self._stale:
                 self._resume()
             rows, checksum = self._rows(lines)
             whole = len(rows) // (3 * _BLOCK) * 3 * _BLOCK
-            super().executemany(_INSERT_BLOCK, (rows[at : at + 3 * _BLOCK] for at in range(0, whole, 3 * _BLOCK)))
+            if whole:
+                super().executemany(_INSERT_BLOCK, (rows[at : at + 3 * _BLOCK] for at in range(0, whole, 3 * _BLOCK)))
             super().executemany(_INSERT, (rows[at : at + 3] for at in range(whole, len(rows), 3)))
             attempted = True
             cursor = self.execute("COMMIT")
             self._place.check()
         except BaseException as error:
-            self._stale = True
+            self._stale, self._gone = True, isinstance(error, LogMoved)
             if self.in_transaction:
                 self.execute("ROLLBACK")
             if attempted:
