@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfy_fsm import Board, Deliver, Entry, Policy, State, read
-from comfy_fsm.core.absence import DISPUTED
+from comfy_fsm.core.absence import DISPUTED, LONE
 
 SERVER, WINDOW, PROMPT = "http://s", "w", "c0000000-0000-4000-8000-000000000000"
 POLICY = Policy()
@@ -58,7 +58,7 @@ class Story:
 
     def open(self) -> Story:
         self.tell("ws.open", {})
-        return self.count(0)
+        return self.frame("status", status={"exec_info": {"queue_remaining": 0}}, sid=WINDOW)
 
     def post(self, answer: Any = None) -> Story:
         body = {"prompt": {"1": {"class_type": "A", "inputs": {}}}, "prompt_id": PROMPT, "client_id": WINDOW}
@@ -332,3 +332,29 @@ def test_a_socket_and_answers_that_count_differently_for_long_are_of_two_servers
         counted(story, 1).ask("GET", f"/history/{PROMPT}", {}).wait(2)
     assert story.state is State.PENDING
     assert "mixed-servers" in story.codes
+
+
+def test_a_record_that_comes_after_a_lasting_absence_is_of_another_server_and_nothing_is_concluded_there() -> None:
+    """Two tasks at a balancer whose queue is always of the other server: what became of the one warns of the other."""
+    story = Story().open().post()
+    other = "e0000000-0000-4000-8000-000000000000"
+    body = {"prompt": {"1": {"class_type": "A", "inputs": {}}}, "prompt_id": other, "client_id": WINDOW}
+    story.ask("POST", "/prompt", {"prompt_id": other, "number": 2, "node_errors": {}}, body)
+    for _ in range(4):
+        story.look().ask("GET", f"/history/{other}", {}).wait(2)
+    record = {other: RECORD[PROMPT] | {"prompt": [1, other, {}, {}, []]}}
+    story.ask("GET", f"/history/{other}", record)
+    for _ in range(20):
+        counted(story.look(), 0).wait(4)
+    assert [str(task.state) for task in story.board.tasks] == ["pending", "completed"]
+    assert "mixed-servers" in story.codes
+
+
+def test_what_a_socket_is_greeted_with_counts_nothing_that_was_posted_since() -> None:
+    """A deaf one is greeted, too (P3): its count is older than the POST, however late it comes."""
+    story = Story().post().open()
+    story.look().wait(POLICY.absence_seconds).look().wait(POLICY.absence_seconds).look().wait(2)
+    assert story.state is State.PENDING
+    for _ in range(int(LONE)):
+        story.look().wait(POLICY.absence_seconds)
+    assert story.state is State.CANCELLED

@@ -127,6 +127,17 @@ def refute_absence(ledger: Ledger, task: Task, question: Question, name: str, po
         ledger.server(task.server).absent.pop(task.number, None)
 
 
+def refute_by_record(ledger: Ledger, task: Task, question: Question, position: int, at: float) -> None:
+    """Its record is there, and of a run that nobody heard the end of, neither it nor the queue was, time and again: a
+    server writes the record before its queue lets go (P21), so two servers answer."""
+    if task.settled or task.stated is not None or not task.accepted:
+        return
+    kept, _ = _trusted(ledger, task)
+    if len(kept) >= ledger.policy.absences and kept[0].order > task.known_order and question.at > kept[-1].at:
+        question.server.mixed = True
+        ledger.find("mixed-servers", position, at, "in neither queue nor history, and then recorded there", task=task)
+
+
 def judge_all(ledger: Ledger, server: Server, now: float, *, ticked: bool = False) -> None:
     """A socket was read further, or time passed: whose absence may be judged now? Of many, the next are looked at in
     each turn, and those that are left are due at once: no entry holds the fold for as long as there are tasks."""
@@ -239,8 +250,8 @@ def _counted(ledger: Ledger, task: Task, since: float, until: float) -> tuple[in
     told = _least(ear, since, until) if ear is not None and _hears(ear, task) else None
     if told is None:
         sockets = (socket for name in server.names() for socket in name.counting.values() if socket is not ear)
-        others = (_least(socket, since, until) for socket in sockets)
-        told = min((count for count in others if count is not None), default=None)
+        newest = max((each for each in sockets if _hears(each, task)), key=_counted_at, default=None)
+        told = _least(newest, since, until) if newest is not None else None
     answered = (count for name in server.names() for count in name.counts)
     asked = min((n for begun, at, n in answered if begun <= until and since <= at), default=None)
     return told, asked
@@ -261,8 +272,15 @@ def _is_outdated(ledger: Ledger, task: Task, look: Round) -> bool:
 
 
 def _hears(ear: Socket, task: Task) -> bool:
-    """A POST changes the queue, of which every socket is told: one that told nothing since is deaf, or of elsewhere."""
-    return any(at >= (task.submitted_at or 0.0) and count is not None for at, count in ear.counts)
+    """A POST changes the queue, of which every socket is told: one that told nothing since is deaf, or of elsewhere.
+
+    What it is greeted with is told to a deaf one, too (P3).
+    """
+    return bool(ear.counts) and ear.counted_at >= (task.submitted_at or 0.0)
+
+
+def _counted_at(socket: Socket) -> float:
+    return socket.counted_at
 
 
 def _least(socket: Socket, since: float, until: float) -> int | None:

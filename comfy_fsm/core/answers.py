@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from comfy_fsm.core import evidence, queues, routes, wire
 from comfy_fsm.core import observations as seen
-from comfy_fsm.core.absence import ask_again, note_absent, note_count, note_empty, refute_absence
+from comfy_fsm.core.absence import ask_again, note_absent, note_count, note_empty, refute_absence, refute_by_record
 from comfy_fsm.core.fieldwise import Oddity, read
 from comfy_fsm.core.ledger import MAX_WHAT, Act, Ledger, Question, QueueAnswer, Server
 from comfy_fsm.core.machine import Signal
@@ -221,6 +221,7 @@ def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: in
     for prompt_id, record in records.items():
         task = _bound_here(ledger, server, prompt_id, question.window, position, at, "answered")
         if task is not None:
+            refute_by_record(ledger, task, question, position, at)
             task.last_sign, task.shown_order = at, question.order
             server.shown_order = max(server.shown_order, question.order)
             moved(ledger, task, position, at)
@@ -378,6 +379,7 @@ def _job(
     if signal is None and job.verdict(None).outcome is None and job.status != "failed":
         return _unknown_job(ledger, task, job, position, at)
     if signal is None:
+        refute_by_record(ledger, task, question, position, at)
         task.last_sign = task.last_sign if task.settled else at
         moved(ledger, task, position, at)
         weigh_job(ledger, task, job, position, at)

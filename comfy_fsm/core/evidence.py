@@ -15,7 +15,7 @@ from comfy_fsm.core import wire
 from comfy_fsm.core.effects import Failure
 from comfy_fsm.core.fieldwise import Oddity, read
 from comfy_fsm.core.machine import Signal, State
-from comfy_fsm.core.observations import FailureData
+from comfy_fsm.core.observations import FailureData, FeatureFlags, Status
 
 BLOCKED = "ExecutionBlocked"
 """The `exception_type` that is no end (P19)."""
@@ -253,6 +253,14 @@ def remaining(raw: Raw) -> int | None:
         info = wire.body(raw, _Info)
         count = info.exec_info.queue_remaining if info is not None else None
     return count if count is not None and count >= 0 else None
+
+
+def greets(frame: object) -> bool:
+    """Whether a server says this to whoever connects: its flags, and the first `status`, which alone has a `sid` (P1).
+
+    A socket that brings no more than that was never addressed (P3).
+    """
+    return isinstance(frame, FeatureFlags) or (isinstance(frame, Status) and b'"sid"' in bytes(frame.data))
 
 
 class Job(Struct, frozen=True):

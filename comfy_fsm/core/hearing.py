@@ -9,7 +9,7 @@ import re
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.absence import judge_all
-from comfy_fsm.core.evidence import BLOCKED, remaining
+from comfy_fsm.core.evidence import BLOCKED, greets, remaining
 from comfy_fsm.core.frames import SAYS, run
 from comfy_fsm.core.images import image_in
 from comfy_fsm.core.ledger import MAX_WHAT, Ledger, Socket
@@ -214,6 +214,8 @@ def _about_no_task(ledger: Ledger, socket: Socket, position: int, o: seen.Messag
         count = remaining(frame.data)
         if count is not None:
             _count(ledger, socket, count, o.at)
+            if not greets(frame):
+                socket.counted_at = o.at
     elif isinstance(frame, seen.UnrecognizedFrame) and not ABOUT_NO_PROMPT.match(frame.name):
         text = f"frame of type {frame.name!r:.{MAX_WHAT}}" + (f": {frame.why}" if frame.why else "")
         url, name = socket.server.url, f"frame {frame.name}"

@@ -90,6 +90,8 @@ class Socket(Struct, eq=False):
     conn: int | None = None
     counts: deque[tuple[float, int | None]] = field(default_factory=lambda: deque(maxlen=64))
     """What its `status` frames said of how many prompts wait or run, and when; None from its end on."""
+    counted_at: float = 0.0
+    """When it last told so of itself, and not to greet whoever connected."""
     told_end: bool = False
     """A frame told the end of a task since the last of these: it explains why there are fewer now (P21)."""
     looked_at: float = 0.0

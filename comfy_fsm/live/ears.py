@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core import wire
+from comfy_fsm.core.evidence import greets
 from comfy_fsm.live import unreachable
 from comfy_fsm.live.arrivals import Down, Refused, Up
 from comfy_fsm.live.closing import finish
@@ -84,7 +85,7 @@ class Ear:
                     if len(line) > MAX_LINE - _NAMES:
                         observation = wire.undecodable(line, observation.at, "longer than a log takes")
                         line = wire.encode(observation)
-                    self.heard += not _greets(observation)
+                    self.heard += not greets(getattr(observation, "data", None))
                     read += 1
                     if not put(line, observation):
                         await self._recorder.room()
@@ -128,12 +129,3 @@ class Ear:
         if self._listening is not None:
             self._listening.cancel()
             await finish(self._listening)  # what ended it was told by whoever waited
-
-
-def _greets(observation: seen.AnyObservation) -> bool:
-    """Whether a server says this to whoever connects: its flags, and the first `status`, which alone has a `sid` (P3).
-
-    A socket that brings no more than that was never addressed.
-    """
-    frame = observation.data if isinstance(observation, seen.Message) else None
-    return isinstance(frame, seen.FeatureFlags) or (isinstance(frame, seen.Status) and b'"sid"' in bytes(frame.data))
