@@ -286,8 +286,8 @@ class Rig:
             again = {str(task.state) for task in replayed.tasks if task.posts}
             if self.client and again != states:
                 wrong.append(f"its replay says {', '.join(sorted(again))}")
-            if [finding for finding in replayed.findings if finding.code == "double-delivery"]:
-                wrong.append("double-delivery")
+            codes = {finding.code for finding in replayed.findings}
+            wrong += sorted(codes & {"double-delivery", "contradiction", "invariant"})
 
 
 def _unmet(rules: Iterable[object]) -> bool:
