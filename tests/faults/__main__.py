@@ -24,7 +24,7 @@ def main(words: list[str]) -> int:
     )
     parser.add_argument("--at-once", type=int, default=12, help="scenarios played at a time, each at a fake of its own")
     parser.add_argument("--version", default="0.3.64", help="which ComfyUI the fakes are")
-    parser.add_argument("--write", help="the page that is to hold the table")
+    parser.add_argument("--write", help="the page that is to hold the table; lines of others stay")
     given = parser.parse_args(words)
     logging.disable(logging.ERROR)
     chosen = [each for each in SCENARIOS if not given.names or any(name in each.name for name in given.names)]
@@ -33,7 +33,7 @@ def main(words: list[str]) -> int:
     drawn = table.draw(servers, rows, given.scale)
     print(drawn)
     if given.write:
-        table.write(given.write, servers, drawn)
+        table.write(given.write, servers, rows, given.scale)
     return int(any(row.wrong for row in rows))
 
 

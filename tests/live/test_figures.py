@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import socket
 import sqlite3
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import closing
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import Raw
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -401,7 +404,11 @@ def test_whatever_a_server_calls_a_task_its_span_is_one_that_can_be_shown() -> N
     spans = Spans(board, provider)
     start = seen.ExecutionStart(seen.StartData(evil))
     board.fold_observation(1, seen.Message(at=1e300, window="w", server=evil, data=start))
-    board.fold_observation(2, seen.Tick(at=1e301))
+    asked = seen.RequestData("1", "GET", f"/history/{urllib.parse.quote(evil)}")
+    record = {evil: {"outputs": {}, "status": {"status_str": "success", "completed": True, "messages": []}}}
+    answer = seen.ResponseData("1", 200, Raw(json.dumps(record).encode()))
+    board.fold_observation(2, seen.Request(at=1e300, window="w", server=evil, data=asked))
+    board.fold_observation(3, seen.Response(at=1e301, window="w", server=evil, data=answer))
     spans.hear(seen.Delivered(at=1.0, window="w", server=evil, data=seen.DeliveredData(evil)))
     asyncio.run(closed_at_once(spans))
     (span,) = kept.get_finished_spans()
