@@ -12,6 +12,7 @@ from collections.abc import Callable
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core import wire
 from comfy_fsm.core.evidence import greets
+from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.live import unreachable
 from comfy_fsm.live.arrivals import Down, Refused, Up
 from comfy_fsm.live.closing import finish
@@ -21,6 +22,7 @@ from comfy_fsm.live.redact import Redactor
 from comfy_fsm.live.rows import MAX_LINE
 
 _FRAMES_AT_ONCE = 50  # while frames wait, reading the next one gives no turn to anybody else
+_LONG = 1024 * 1024  # characters of a frame from which on it is not read in the application's loop
 _NAMES = 512  # bytes of a line beside the frame in it
 
 
@@ -76,18 +78,18 @@ class Ear:
 
     async def _listen(self) -> None:
         url, window, conn = self.server.url, self.client_id, None
-        clock, put, redact = self._clock, self._recorder.put, self._redactor.frame
+        clock, put = self._clock, self._recorder.put
         frames, read = self.server.listen(window), 0
         try:
             async for frame in frames:
                 if type(frame) is str:
-                    line, observation = wire.message(redact(frame), at=clock(), window=window, server=url, conn=conn)
-                    if len(line) > MAX_LINE - _NAMES:
-                        observation = wire.undecodable(line, observation.at, "longer than a log takes")
-                        line = wire.encode(observation)
+                    if len(frame) < _LONG:
+                        line, observation = self._read(frame, clock(), conn)
+                    else:
+                        line, observation = await asyncio.to_thread(self._read, frame, clock(), conn)
                     self.heard += not greets(getattr(observation, "data", None))
                     read += 1
-                    if not put(line, observation):
+                    if not put(line, observation, kept=await self._recorder.clean(line)):
                         await self._recorder.room()
                     elif not read % _FRAMES_AT_ONCE:
                         await asyncio.sleep(0)
@@ -113,6 +115,14 @@ class Ear:
             if self.is_open:
                 self._turn(False, None)
                 await self._closed(1000, "closed by us", conn)
+
+    def _read(self, frame: str, at: float, conn: int | None) -> tuple[bytes, AnyObservation]:
+        text = self._redactor.frame(frame)
+        line, observation = wire.message(text, at=at, window=self.client_id, server=self.server.url, conn=conn)
+        if len(line) > MAX_LINE - _NAMES:
+            observation = wire.undecodable(line, at, "longer than a log takes")
+            line = wire.encode(observation)
+        return line, observation
 
     def _turn(self, is_open: bool, refused: Refused | None) -> None:
         self.is_open, self.refused = is_open, refused

@@ -32,6 +32,7 @@ ROOM = 8 * 1024 * 1024
 """Bytes of lines that may wait for the disk before the sockets wait too: below the log's own limit, so that it never
 is the log that makes a reader wait."""
 _LINE_COST = 1024  # what a line that waits takes beside its bytes: so ROOM is 8,000 lines of tiny frames as well
+_LONG = 64 * 1024  # bytes of a line from which on it is not scrubbed in the application's loop
 _SLICE = 0.01  # seconds of folding in one turn of the loop, which is the application's loop, too
 
 
@@ -65,7 +66,7 @@ def _stamped(noted: Noted, kept: bytes) -> tuple[Noted, bytes]:
     """Both with the time of a clock that nobody sets, by which silence is measured."""
     mono = int(asyncio.get_running_loop().time() * 1e9)
     msgspec.structs.force_setattr(noted.observation, "mono", mono)
-    stamped = b'{"mono":%d,' % mono + kept[1:]
+    stamped = b"".join((b'{"mono":%d,' % mono, memoryview(kept)[1:]))
     return (noted._replace(line=stamped) if kept is noted.line else noted), stamped
 
 
@@ -112,10 +113,18 @@ class Recorder:
         self._writer = asyncio.create_task(self._write(), name="recorder")
         self._writer.add_done_callback(self._ended)
 
-    def put(self, line: bytes, observation: AnyObservation, image: bytes = b"") -> bool:
-        """Take a frame, at once; False where there is no room left, and `room` should be awaited before the next."""
-        self._take(Noted(line, observation, image), len(image))
+    def put(self, line: bytes, observation: AnyObservation, image: bytes = b"", kept: bytes | None = None) -> bool:
+        """Take a frame, at once; False where there is no room left, and `room` should be awaited before the next.
+
+        `kept` is what `clean` made of its line.
+        """
+        self._take(Noted(line, observation, image), len(image), kept)
         return self._weight < ROOM
+
+    async def clean(self, line: bytes) -> bytes | None:
+        """A long line as the log takes it: who writes it may let that take half a second a megabyte, so another thread
+        is at it. None of a short one, with which that is done when it is taken."""
+        return await asyncio.to_thread(self._redactor.aside(), line) if len(line) > _LONG else None
 
     async def room(self) -> None:
         while self._weight >= ROOM and self._failure is None:
@@ -129,19 +138,26 @@ class Recorder:
         """
         folded: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         line = wire.encode(observation if logged is None else logged)
-        self._take(Noted(line, observation, folded=folded), extra)
+        noted = Noted(line, observation, folded=folded)
+        try:
+            kept = await self.clean(line)
+        except asyncio.CancelledError:
+            self._take(noted, extra)
+            raise
+        self._take(noted, extra, kept)
         return await folded
 
     def hides(self, text: str) -> bool:
         """Whether a secret stands in it that may not be written down."""
         return self._redactor.hides(text)
 
-    def _take(self, noted: Noted, extra: int = 0) -> None:
+    def _take(self, noted: Noted, extra: int = 0, kept: bytes | None = None) -> None:
         if self._failure is not None:
             raise self._failure
         if self._closing:
             raise ClientClosed("the client was closed, so this was not written; open another on the same log")
-        kept = self._redactor.scrub(noted.line)
+        if kept is None:
+            kept = self._redactor.scrub(noted.line)
         if kept is not noted.line:
             read = wire.read(kept, noted.observation.at)
             if type(read) is not type(noted.observation):  # nothing of it could be kept, so a replay could not fold it

@@ -3,8 +3,9 @@
 import asyncio
 import base64
 import hashlib
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -144,6 +145,45 @@ def test_a_recorder_that_is_ended_while_it_folds_leaves_nobody_waiting() -> None
         assert any(isinstance(each, ClientClosed) for each in ended)
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("how", ["put", "write"])
+def test_a_long_line_is_scrubbed_while_the_loop_goes_on(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from comfy_fsm.core import observations as seen
+    from comfy_fsm.core import wire
+
+    turned = threading.Event()
+
+    def aside(_: Redactor) -> Callable[[bytes], bytes]:
+        def scrub(line: bytes) -> bytes:
+            assert turned.wait(60), "the loop stood still"
+            return line.replace(b"secret", b"[---]")
+
+        return scrub
+
+    monkeypatch.setattr(Redactor, "aside", aside)
+
+    async def story() -> list[bytes]:
+        kept: list[bytes] = []
+
+        class Instant:
+            async def append(self, *lines: bytes) -> int:
+                kept.extend(lines)
+                return len(kept)
+
+        made = Recorder(Instant(), Board(), Redactor(), lambda *_: None, lambda: None)
+        asyncio.get_running_loop().call_later(0, turned.set)
+        if how == "write":
+            await made.write(seen.Undecodable(at=1.0, data=seen.UndecodableData("secret" * 20_000, "")))
+        else:
+            line = frame("secret" * 20_000)
+            assert made.put(line, wire.read(line), kept=await made.clean(line))
+        await made.close()
+        return kept
+
+    [kept] = asyncio.run(asyncio.wait_for(story(), 60))
+    assert b"[---]" in kept
+    assert b"secret" not in kept
 
 
 def test_lines_that_wait_are_bounded_by_count_too() -> None:
