@@ -58,7 +58,11 @@ class Browser:
         self.told()
         self.requests.clear()
         self.chromium.get(page.url)
-        until(lambda: self.text("#standing") == "live")
+        until(lambda: self.is_read())
+
+    def is_read(self) -> bool:
+        """All that is in the log is shown; most logs here are filled before, and nobody writes them any more."""
+        return self.text("#standing").startswith(("live", "no process writes this log"))
 
     def text(self, selector: str) -> str:
         return str(
@@ -146,7 +150,7 @@ def test_a_page_comes_back_when_its_server_does(browser: Browser, tmp_path: Path
     fill(tmp_path / LOG, DISCOVERED)
     with serving(tmp_path, "--port", port):
         until(lambda: browser.count(".findings > li") == 1)
-        until(lambda: browser.text("#standing") == "live")
+        until(browser.is_read)
         assert browser.count("[data-table=tasks] tbody tr") == 1, "nothing is there twice"
 
 
@@ -252,7 +256,7 @@ def test_a_page_works_without_a_mouse(browser: Browser, tmp_path: Path) -> None:
         fill(tmp_path / LOG, DISCOVERED)
         button.send_keys(Keys.SPACE)
         until(lambda: browser.count(".findings > li") == 1)
-        assert browser.text("#standing") == "live"
+        assert browser.is_read()
 
 
 def test_tables_are_tables_to_who_hears_them(browser: Browser, tmp_path: Path) -> None:
