@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from comfy_fsm.live import lock
-from tests.campaigns import damage, kills, power, refusals
+from tests.campaigns import damage, hostile, kills, power, refusals
 from tests.campaigns.writing import judged, lines
 from tests.lines import fill
 
@@ -60,6 +60,14 @@ def test_what_an_error_of_the_disk_refused_is_not_there() -> None:
     runs, wrong = refusals.campaign(1, appends=3)
     assert not wrong
     assert runs > 20
+
+
+@unix
+@pytest.mark.parametrize("name", ["tiny frames", "what looks like credentials", "a queue of 60,000"])
+def test_a_hostile_server_takes_no_more_memory_than_there_is_a_bound_for(name: str) -> None:
+    measured = hostile.campaign(name, 2.0)
+    assert measured.position > 1
+    assert measured.memory < 1024
 
 
 def test_a_log_is_judged_by_what_was_told_of_it(tmp_path: Path) -> None:

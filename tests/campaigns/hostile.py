@@ -1,0 +1,176 @@
+"""Let hostile servers talk to a client: how long does one piece of work hold its loop, and how much memory is taken?
+
+python -m tests.campaigns.hostile [--seconds 4] [NAME…]
+
+Each server runs beside a process of its own with one client in it. What is measured is CPU time of the loop's thread,
+so a busy machine changes little; what is printed is the longest piece of work but for the making of the client.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import hashlib
+import json
+import multiprocessing
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from comfy_fsm.live.client import Client
+
+KEY = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+STATUS = b'{"type":"status","data":{"status":{"exec_info":{"queue_remaining":1}}}}'
+MB = 1024 * 1024
+
+
+def frame(data: bytes, kind: int = 1) -> bytes:
+    size = len(data)
+    if size < 126:
+        return bytes([0x80 | kind, size]) + data
+    wide = bytes([126]) + size.to_bytes(2, "big") if size < 65536 else bytes([127]) + size.to_bytes(8, "big")
+    return bytes([0x80 | kind]) + wide + data
+
+
+def text(content: object) -> bytes:
+    return json.dumps({"type": "x", "data": {"a": content}}).encode()
+
+
+def states() -> bytes:
+    nodes = {str(n): {"value": 1, "max": 2, "state": "running", "node_id": str(n)} for n in range(50_000)}
+    return json.dumps({"type": "progress_state", "data": {"prompt_id": "p", "nodes": nodes}}).encode()
+
+
+def queue() -> bytes:
+    graph = {"1": {"class_type": "A", "inputs": {"text": "x" * 400}}}
+    pending = [[n, f"p{n}", graph, {}, ["1"]] for n in range(60_000)]
+    return json.dumps({"queue_running": [], "queue_pending": pending}).encode()
+
+
+class Server(NamedTuple):
+    """What is sent over each socket, again and again, and what is answered to `GET /queue`."""
+
+    frames: Callable[[], bytes] = lambda: frame(STATUS)
+    queue: Callable[[], bytes] = lambda: b'{"queue_running":[],"queue_pending":[]}'
+    endless: bool = True
+
+
+SERVERS = {
+    "tiny frames": Server(lambda: frame(b'{"type":"x","data":{}}') * 5000),
+    "counts of the queue": Server(lambda: frame(STATUS) * 2000),
+    "frames of 16 MiB": Server(lambda: frame(text("x" * 16 * MB))),
+    "frames of 60 MiB": Server(lambda: frame(text("x" * 60 * MB))),
+    "states of many nodes": Server(lambda: frame(states())),
+    "what looks like credentials": Server(lambda: frame(text(["https://u:p@h/?token=x " * 20] * 4000))),
+    "binary frames of 30 MiB": Server(lambda: frame(b"\0\0\0\1\0\0\0\2" + bytes(30 * MB), 2)),
+    "a queue of 60,000": Server(queue=queue, endless=False),
+}
+
+
+class Measured(NamedTuple):
+    held: float
+    """Seconds of CPU of the longest piece of work."""
+    memory: int
+    """MiB at the peak."""
+    position: int
+
+
+async def talk(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """One connection: a socket, or HTTP until it is closed."""
+    blob, listed = server.frames(), server.queue()
+    with suppress(OSError, asyncio.IncompleteReadError):
+        while True:
+            head = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
+            fields = {name.strip().lower(): value.strip() for name, _, value in (line.partition(b":") for line in head)}
+            if b"sec-websocket-key" in fields:
+                accept = base64.b64encode(hashlib.sha1(fields[b"sec-websocket-key"] + KEY).digest())
+                writer.write(b"HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+                             + accept + b"\r\n\r\n" + blob)  # fmt: skip
+                while server.endless:
+                    await writer.drain()
+                    writer.write(blob)
+                await asyncio.Event().wait()
+            body = await reader.readexactly(int(fields.get(b"content-length", b"0")))
+            path, answer = head[0].split()[1], b"{}"
+            if path.startswith(b"/prompt") and body:
+                answer = json.dumps({"prompt_id": json.loads(body).get("prompt_id"), "node_errors": {}}).encode()
+            elif path.startswith(b"/queue"):
+                answer = listed
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(answer) + answer)
+            await writer.drain()
+
+
+def serve(name: str, told: Any) -> None:
+    async def story() -> None:
+        server = await asyncio.start_server(lambda *ends: talk(SERVERS[name], *ends), "127.0.0.1", 0)
+        told.send(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
+
+    asyncio.run(story())
+
+
+def use(url: str, seconds: float, told: Any) -> None:
+    """A client that submits and waits, in a loop that times each piece of work."""
+    held, run = [0.0], asyncio.events.Handle._run
+
+    def timed(handle: asyncio.Handle) -> None:
+        began = time.thread_time()
+        run(handle)
+        held[0] = max(held[0], time.thread_time() - began)
+
+    asyncio.events.Handle._run = timed  # type: ignore[method-assign]
+
+    async def story(path: Path) -> int:
+        async with Client(url, log=path) as client:
+            window = client.window()
+            held[0] = 0.0
+
+            async def wait() -> object:
+                return await (await window.submit({"1": {"class_type": "SaveImage", "inputs": {}}}))
+
+            waiting = asyncio.create_task(wait())
+            await asyncio.sleep(seconds)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+            return client.board.position
+
+    with tempfile.TemporaryDirectory() as scratch:
+        position = asyncio.run(story(Path(scratch, "a.log")))
+    told.send(Measured(held[0], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, position))
+
+
+def campaign(name: str, seconds: float) -> Measured:
+    context = multiprocessing.get_context("spawn")
+    hear, tell = context.Pipe()
+    serving = context.Process(target=serve, args=(name, tell))
+    serving.start()
+    try:
+        using = context.Process(target=use, args=(f"http://127.0.0.1:{hear.recv()}", seconds, tell))
+        using.start()
+        measured = hear.recv()
+        using.join()
+        assert isinstance(measured, Measured)
+        return measured
+    finally:
+        serving.kill()
+        serving.join()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", nargs="*", help=f"of {', '.join(SERVERS)} (default: all)")
+    parser.add_argument("--seconds", type=float, default=4.0)
+    chosen = parser.parse_args()
+    for name in chosen.name or SERVERS:
+        measured = campaign(name, chosen.seconds)
+        print(f"{name:<30}{measured.held * 1000:>6.0f} ms{measured.memory:>7} MiB{measured.position:>9} entries")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
