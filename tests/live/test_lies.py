@@ -194,7 +194,7 @@ def test_under_lies_nothing_runs_twice_or_hangs_and_nothing_that_is_concluded_is
         said = f"{kinds}: workflow {color} was told {state}, and ended {ended[color]} times"
         assert ended[color] <= 1, said
         assert state != "unsaid", said
-        if ended[color] and state in ("lost", "expired", "cancelled") and confidence != "verified":
-            assert not safe, said
-            assert confidence in ("inferred", "stated"), said
+        if state in ("lost", "expired"):
+            assert confidence == "inferred", said
+        assert not (safe and ended[color] and confidence == "inferred"), said
     assert "double-delivery" not in found
