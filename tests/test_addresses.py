@@ -13,7 +13,7 @@ from comfy_fsm.core import addresses
 from replay import replay
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "made"
-THIS_MACHINE = ("localhost", "127.0.0.1", "[::1]", "0.0.0.0", "LocalHost", "localhost.")
+THIS_MACHINE = ("localhost", "127.0.0.1", "[::1]", "0.0.0.0", "LocalHost", "localhost.", "[::ffff:127.0.0.1]")
 hosts = st.sampled_from((*THIS_MACHINE, "host.example", "Host.Example", "host.example.", "10.0.0.5", "[2001:db8::1]"))
 
 
@@ -39,6 +39,10 @@ def test_case_default_port_scheme_of_the_socket_and_slashes_make_no_other_server
     assert addresses.spelled(one) == addresses.spelled(other)
     assert addresses.spelled(addresses.spelled(one)) == addresses.spelled(one)
     assert addresses.machine(one) == addresses.machine(other)
+
+
+def test_host_and_port_alone_are_an_address_of_http() -> None:
+    assert addresses.machine("localhost:8188") == addresses.machine("http://127.0.0.1:8188")
 
 
 @given(st.text(max_size=30) | st.from_regex(r"\A(http|ws)s?://[^/]{0,20}(/.{0,20})?\Z"))

@@ -34,7 +34,7 @@ HOUSE = [
     {"comfy_fsm.core.fieldwise", "comfy_fsm.core.refusals", "comfy_fsm.core.tally"},
     {"comfy_fsm.core.servers"},
     {"comfy_fsm.core.evidence", "comfy_fsm.core.ledger", "comfy_fsm.core.results"},
-    {"comfy_fsm.core.images", "comfy_fsm.core.oddities", "comfy_fsm.core.queues"},
+    {"comfy_fsm.core.histories", "comfy_fsm.core.images", "comfy_fsm.core.oddities", "comfy_fsm.core.queues"},
     {"comfy_fsm.core.settling", "comfy_fsm.core.showing"},
     {"comfy_fsm.core.absence", "comfy_fsm.core.frames", "comfy_fsm.core.moving", "comfy_fsm.core.seeking"},
     {"comfy_fsm.core.silence"},

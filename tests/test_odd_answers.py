@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from comfy_fsm.core import evidence, fieldwise, queues
+from comfy_fsm.core import evidence, fieldwise, histories, queues
 from comfy_fsm.core.machine import State
 from replay import replay
 from tests.lines import frame, line
@@ -204,7 +204,7 @@ def test_what_is_no_history_and_no_queue_at_all_is_none(body: object) -> None:
     raw = Raw(json.dumps(body).encode())
     assert queues.listing(raw) is None
     if body != {}:
-        assert evidence.records(raw) is None
+        assert histories.records(raw) is None
 
 
 # every recorded body

@@ -53,6 +53,12 @@ SHAPES: list[tuple[object, list[str], list[str]]] = [
     ({"filename": "a.png"}, ["a.png"], []),
     ("a cat", [], ["a cat"]),
     (None, [], []),
+    ({"images": [{"url": "https://cdn.example/a.png", "width": 3}]}, [], ["https://cdn.example/a.png"]),
+    ({"s3": {"uri": "s3://b/a.png", "size": 3}}, [], ["s3://b/a.png"]),
+    ({"files": [{"file": "a.png"}, {"path": "x/b.mp4"}, {"file_name": "c.json"}, {"fileName": "d"}]},
+     ["output/a.png", "output/x/b.mp4", "c.json", "d"], []),
+    ({"saved": [{"path": "notes.docx"}]}, [], ["notes.docx"]),
+    ({"fullpath": ["/srv/ComfyUI/output/s/a.png", "C:\\ComfyUI\\temp\\b.png"]}, ["output/s/a.png", "temp/b.png"], []),
     ({"images": [{"filename": 7}, {"filename": ""}, {"filename": None}, {}]}, [], []),
 ]  # fmt: skip
 

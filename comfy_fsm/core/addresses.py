@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import SplitResult, urlsplit
 
 PORTS = {"http": 80, "https": 443}
 _SCHEMES = {"ws://": "http://", "wss://": "https://"}
-_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1", "0:0:0:0:0:0:0:1", "0.0.0.0", "::", "ip6-localhost"})
+_THIS_MACHINE = frozenset({
+    "localhost", "127.0.0.1", "::1", "0:0:0:0:0:0:0:1", "0.0.0.0", "::", "ip6-localhost",
+    "::ffff:127.0.0.1", "::ffff:7f00:1",
+})  # fmt: skip
+_BARE = re.compile(r"(?:\[[0-9a-f:.]+\]|[\w.-]+):\d+(?=[/?]|$)", re.I)
+"""`host:port`, as people write it."""
 _OURS = ("/ws", "/api")
 
 
@@ -47,7 +53,7 @@ def machine(url: str) -> str:
 
 def _split(url: str) -> SplitResult | None:
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(f"http://{url}" if _BARE.match(url) else url)
         scheme = _SCHEMES.get(f"{parts.scheme}://", f"{parts.scheme}://").removesuffix("://")
         parts = parts._replace(scheme=scheme)
         known = parts.hostname and parts.port != 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from msgspec import Raw
 
-from comfy_fsm.core import evidence, queues, routes, wire
+from comfy_fsm.core import evidence, histories, oddities, queues, routes, wire
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.absence import ask_again, note_absent, note_count, note_empty, refute_absence, refute_by_record
 from comfy_fsm.core.fieldwise import Oddity, read
@@ -209,8 +209,9 @@ def _undo(question: Question) -> None:
 
 
 def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: int, at: float) -> None:
-    found = evidence.records(raw)
+    found = histories.records(raw)
     if found is None:
+        oddities.note_misfit(ledger, question, raw, "a history", position, at)
         return _unreachable(ledger, question, position, at, "no JSON of a history")
     records, server = found.records, question.server
     hear_from(server, ledger.now)
@@ -261,6 +262,7 @@ def _unmarked(ledger: Ledger, tasks: list[Task], question: Question, position: i
 def _queue_answered(ledger: Ledger, question: Question, raw: Raw, position: int, at: float) -> None:
     listed = queues.listing(raw)
     if listed is None:
+        oddities.note_misfit(ledger, question, raw, "a queue", position, at)
         return _unreachable(ledger, question, position, at, "no JSON of a queue")
     server = question.server
     hear_from(server, ledger.now)
@@ -327,6 +329,7 @@ def _has_jobs(server: Server, now: float) -> None:
 def _job_answered(ledger: Ledger, question: Question, raw: Raw, position: int, at: float) -> None:
     job, odd = read(raw, evidence.Job)
     if job is None or (job.id is None and job.status is None):
+        oddities.note_misfit(ledger, question, raw, "a job", position, at)
         return _unreachable(ledger, question, position, at, "no JSON of a job")
     if job.id not in (None, question.prompt_id):  # no answer to what was asked (R2.2)
         text = "the answer is about another job"
@@ -340,6 +343,7 @@ def _jobs_answered(ledger: Ledger, question: Question, raw: Raw, position: int, 
     """A page of jobs: what is on it counts, what is not is absent only where all that waits and runs was listed."""
     page, _ = read(raw, evidence.Jobs)
     if page is None:
+        oddities.note_misfit(ledger, question, raw, "a list of jobs", position, at)
         return _unreachable(ledger, question, position, at, "no JSON of jobs")
     server = question.server
     _has_jobs(server, ledger.now)

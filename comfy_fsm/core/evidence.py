@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from msgspec import Raw, Struct
 
-from comfy_fsm.core import wire
+from comfy_fsm.core import refusals, wire
 from comfy_fsm.core.effects import Failure
-from comfy_fsm.core.fieldwise import Oddity, read
+from comfy_fsm.core.fieldwise import Oddity
 from comfy_fsm.core.machine import Signal, State
 from comfy_fsm.core.observations import FailureData, FeatureFlags, Status
 
@@ -115,14 +115,8 @@ class RecordStatus(Struct, frozen=True):
         return None
 
 
-def readable(outputs: object) -> dict[str, object]:
-    """The nodes whose outputs are as ComfyUI writes them; `odd_outputs` names the others."""
-    nodes = outputs.items() if isinstance(outputs, dict) else ()
-    return {node: kinds for node, kinds in nodes if isinstance(kinds, dict)}
-
-
 def odd_outputs(outputs: object) -> list[Oddity]:
-    """Where outputs are not `{node: {kind: […]}}`."""
+    """Where outputs are not `{node: {kind: […]}}`; what they name all the same is read."""
     if outputs is None:
         return []
     if not isinstance(outputs, dict):
@@ -193,44 +187,10 @@ class Record(Struct, frozen=True):
         return [node for node in nodes if node not in (self.outputs or {})]
 
 
-class Records(NamedTuple):
-    """The history, entry by entry: those that can be read, and what of each cannot."""
-
-    records: dict[str, Record]
-    odd: dict[str, tuple[Oddity, ...]]
-
-
-def records(raw: Raw) -> Records | None:
-    """None where this is no history at all (P33): no object, or one none of whose entries is one."""
-    whole = wire.body(raw, dict[str, Record])
-    if whole is not None:
-        return Records(whole, {})
-    entries = wire.body(raw, dict[str, Raw])
-    if entries is None:
-        return None
-    found = Records({}, {})
-    for prompt_id, entry in _listed_by_id(entries).items():
-        record, odd = read(entry, Record)
-        if record is not None:
-            found.records[prompt_id] = record
-        if odd:
-            found.odd[prompt_id] = odd
-    return found if found.records else None
-
-
 class Entry(Struct, frozen=True):
     """What names its prompt by itself."""
 
     prompt_id: str
-
-
-def _listed_by_id(entries: dict[str, Raw]) -> dict[str, Raw]:
-    """Comfy Cloud's list, `{"history": [{"prompt_id": …}]}`, like everybody's `{prompt_id: …}`."""
-    listed = wire.body(entries.get("history", Raw(b"null")), list[Raw])
-    if listed is None or len(entries) > 1:
-        return entries
-    named = ((wire.body(entry, Entry), entry) for entry in listed)
-    return {name.prompt_id: entry for name, entry in named if name is not None}
 
 
 class _ExecInfo(Struct, frozen=True):
@@ -270,8 +230,18 @@ class Job(Struct, frozen=True):
     status: str | None = None
     outputs: object = None
     outputs_count: int | None = None
-    execution_error: FailureData | None = None
+    preview_output: object = None
+    execution_error: FailureData | str | None = None
+    error: object = None
+    error_message: object = None
     execution_status: RecordStatus | None = None
+
+    def named(self) -> object:
+        """The outputs that it names: all of them by its id, one of them in a list (P36)."""
+        preview = self.preview_output
+        if self.outputs is not None or not isinstance(preview, dict):
+            return self.outputs
+        return {str(preview.get("nodeId") or ""): {str(preview.get("mediaType") or "outputs"): [preview]}}
 
     @property
     def signal(self) -> Signal | None:
@@ -292,8 +262,13 @@ class Job(Struct, frozen=True):
             others = {said, ENDED.get(word(record.status_str if record else None))} - {None}
             stale = any((other is State.COMPLETED) is not (outcome is State.COMPLETED) for other in others)
             return Verdict(outcome, stale, failure_of(data) if outcome is State.FAILED else None)
-        if self.execution_error is not None:
-            return Verdict(State.FAILED, said is State.COMPLETED, failure_of(self.execution_error))
+        error = self.execution_error
+        if error is not None:
+            failure = Failure(message=error) if isinstance(error, str) else failure_of(error)
+            return Verdict(State.FAILED, said is State.COMPLETED, failure)
+        kind, message = refusals.words_of(self.error_message or self.error)
+        if message is not None and said in (State.FAILED, None):  # as wrappers and Comfy Cloud tell it
+            return Verdict(State.FAILED, False, Failure(type=kind, message=message))
         if self.status == "failed" and not names_cancelled and (record is None or not record.messages):
             return Verdict(State.CANCELLED if names_cancelled is False else None)
         return Verdict(said)
@@ -386,8 +361,11 @@ def failure_of(data: FailureData) -> Failure:
     )
 
 
-def executed_output(raw: Raw) -> dict[str, object] | None:
-    return wire.body(raw, dict[str, object])
+def executed_output(raw: Raw) -> object:
+    try:
+        return wire.loads(bytes(raw))
+    except wire.Unreadable:
+        return None
 
 
 class NodeProgress(Struct, frozen=True):

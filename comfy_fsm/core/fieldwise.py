@@ -144,6 +144,9 @@ def _tuple(value: object, kind: inspect.TupleType, path: str, odd: list[Oddity])
 
 def _text(value: object, kind: inspect.StrType, path: str, odd: list[Oddity]) -> object:
     """A number for an id, or lines for a text, can be meant in one way only."""
+    if value == "" and kind.min_length:
+        _note(path, "is empty", odd)
+        return _NOTHING
     if isinstance(value, str):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):

@@ -32,6 +32,17 @@ def note_unknown_route(ledger: Ledger, question: Question, raw: Raw, position: i
     ledger.find("unrecognized", position, at, text, task=task, name=f"route {method} {route}")
 
 
+def note_misfit(ledger: Ledger, question: Question, raw: Raw, wanted: str, position: int, at: float) -> None:
+    """A 200 that is not what was asked for: of a wrapper, a fork, a login page. Null is what no recorder could read."""
+    if bytes(raw) == b"null":
+        return
+    task, first = ledger.task_at(question.server, question.prompt_id), bytes(raw)[:1]
+    came = {b"{": "another object", b"[": "a list", b'"': "a text"}.get(first, "a number or a flag")
+    text = f"{came} came where {wanted} was asked for, and was not judged"
+    where = {"task": task} if task is not None else {"window": question.window, "server": question.server.url}
+    ledger.find("unrecognized", position, at, text, name=f"{came} for {wanted}", **where)
+
+
 def note_unknown_word(ledger: Ledger, task: Task, what: str, word: object, position: int, at: float) -> None:
     text = f"{what} is {word!r:.{MAX_WHAT}}, which is no word that is known, and was not judged"
     ledger.find("unrecognized", position, at, text, task=task, name=f"{what} {word}")

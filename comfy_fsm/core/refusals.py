@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import Annotated
 
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 from comfy_fsm.core import wire
 from comfy_fsm.core.effects import Failure, NodeFault
 
 MAX_EXCERPT = 500
 """Characters kept of an answer that is no JSON, or of no known shape."""
+MAX_CAME = 120
+"""The same of what came instead of a prompt_id."""
 _STILL_OPEN = frozenset({408, 409, 499})
 """Of 4xx those that do not say that nothing was queued: timeouts, and an id that exists already (P58)."""
 SHORT = ("message", "error_message", "msg", "reason", "title")
@@ -36,7 +39,7 @@ class NodeError(Struct, frozen=True):
 class Accepted(Struct, frozen=True):
     """The 200 answer to a POST; nodes in `node_errors` and the outputs behind them were dropped (P9)."""
 
-    prompt_id: str
+    prompt_id: Annotated[str, Meta(min_length=1)]
     node_errors: dict[str, NodeError] | list[object] | None = None
 
     def dropped(self) -> set[str]:
@@ -58,9 +61,9 @@ def refusal(raw: Raw, status: int) -> Failure:
     """Why it was refused: the server's `error` and `node_errors` whole, and read as far as they can be (P9)."""
     value = _value(raw)
     error = value.get("error") if isinstance(value, Mapping) else value
-    kind, message = _words(error)
+    kind, message = words_of(error)
     if message is None and isinstance(value, Mapping):
-        kind, message = (kind or (error if isinstance(error, str) else None), _words(value)[1])
+        kind, message = (kind or (error if isinstance(error, str) else None), words_of(value)[1])
     node_errors = value.get("node_errors") if isinstance(value, Mapping) else None
     faults = tuple(_faults(node_errors))
     first = next((fault for fault in faults if fault.message or fault.type), None)
@@ -81,13 +84,17 @@ def refusal(raw: Raw, status: int) -> Failure:
 def misfit(raw: Raw, status: int) -> Failure:
     """A 2xx without the id that ComfyUI gives: whatever took the prompt, it is something else."""
     value = _value(raw)
-    if isinstance(value, Mapping) and _words(value.get("error"))[1]:
+    if isinstance(value, Mapping) and words_of(value.get("error"))[1]:
         return refusal(raw, status)
-    came = "nothing" if value is None else "a text" if isinstance(value, str) else "a list or number"
+    came = "nothing" if value is None else "a list or number"
+    if isinstance(value, str):
+        came = f"a page or text ({excerpt(value)[:MAX_CAME]})" if value.strip() else "nothing"
     if isinstance(value, Mapping):
         came = "an object with " + (", ".join(sorted(map(str, value))[:5])[:100] or "nothing in it")
-    said = f"{came} came instead of a prompt_id, so this is no ComfyUI; give the address of ComfyUI itself"
-    return Failure(type=None, message=said, status=status)
+        said = words_of(value)[1]
+        came += f" ({said[:MAX_CAME]})" if said else ""
+    message = f"{came} came instead of a prompt_id, so this is no ComfyUI; give the address of ComfyUI itself"
+    return Failure(type=None, message=message, status=status)
 
 
 def words(body: bytes) -> str:
@@ -97,7 +104,7 @@ def words(body: bytes) -> str:
     except (wire.Unreadable, RecursionError):
         return excerpt(body[: 64 * MAX_EXCERPT].decode("utf-8", "replace"))
     error = value.get("error") if isinstance(value, Mapping) else None
-    return _words(error)[1] or _words(value)[1] or ""
+    return words_of(error)[1] or words_of(value)[1] or ""
 
 
 def _value(raw: Raw) -> object:
@@ -107,17 +114,17 @@ def _value(raw: Raw) -> object:
         return None
 
 
-def _words(value: object) -> tuple[str | None, str | None]:
+def words_of(value: object) -> tuple[str | None, str | None]:
     """Type and message, by the names that servers and gateways give them."""
     if isinstance(value, str):
         return None, excerpt(value) or None
     if isinstance(value, list):
-        several = [words for item in value[:3] if (words := _words(item)[1])]
+        several = [words for item in value[:3] if (words := words_of(item)[1])]
         return None, "; ".join(several) or None
     if not isinstance(value, Mapping):
         return None, None
     kind = next((str(value[name]) for name in TYPES if isinstance(value.get(name), str | int)), None)
-    said = next((words for name in MESSAGES if (words := _words(value.get(name))[1])), None)
+    said = next((words for name in MESSAGES if (words := words_of(value.get(name))[1])), None)
     details = value.get("details")
     if said and isinstance(details, str) and details and details not in said:
         said = f"{said}: {excerpt(details)}"
@@ -134,7 +141,7 @@ def _faults(node_errors: object) -> Iterator[NodeFault]:
 
 def _fault(node_id: str, node_type: str | None, error: object) -> NodeFault:
     if not isinstance(error, Mapping):
-        return NodeFault(node_id, node_type, message=_words(error)[1])
+        return NodeFault(node_id, node_type, message=words_of(error)[1])
     told = error.get("extra_info")
     extra: Mapping[str, object] = told if isinstance(told, Mapping) else {}
     return NodeFault(

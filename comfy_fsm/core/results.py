@@ -16,14 +16,19 @@ from comfy_fsm.core.policy import Policy
 
 _TEXTUAL = re.compile(r"text|string|caption|prompt|tags?$|message|markdown|response|answer|value|title|descri", re.I)
 """Keys under which custom nodes show words; a number under one of them is a word, too."""
+_PLACE = re.compile(r"ur[il]$|link|href|file|path", re.I)
+"""Keys under which they say where something is: a file of `/view` or not, it is told."""
 _MODEL = re.compile(r"\.(?:obj|fbx|gltf|glb|usdz|stl|ply|splat|ksplat|spz)$", re.I)
 _MEDIA = re.compile(
     r"\.(?:png|jpe?g|webp|gif|avif|bmp|tiff?|exr|hdr|svg|mp4|webm|mkv|mov|avi|m4v|flac|mp3|wav|ogg|opus|m4a|aac"
     r"|latent|safetensors|zip|srt|vtt)$",
     re.I,
 )
+_FILENAMES = ("filename", "file_name", "fileName")
 _ANNOTATED = re.compile(r"(.+?) \[(output|input|temp)\]", re.DOTALL)
 _ABSOLUTE = re.compile(r"[/\\]|[a-z]:", re.I)
+_BELOW = re.compile(r"(?:[a-z]:)?[/\\](?:.*[/\\])?(output|input|temp)[/\\]([^/\\].*)", re.I | re.DOTALL)
+"""A path on the server's disk: what is below one of its folders is what `/view` finds."""
 _ASSET = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MOST_OF_A_PATH = 4_096
 
@@ -45,7 +50,7 @@ class _Seen(NamedTuple):
     textual: bool
     """One of the names says that there are words."""
     within: bool = False
-    """In an object of the node's own making: only what it calls a text is one."""
+    """In an object of the node's own making: only what it calls a text is one, and a place where something is."""
 
 
 def produced(outputs: object, policy: Policy) -> Produced:
@@ -95,7 +100,11 @@ def _found(waiting: Iterable[_Seen]) -> Iterator[Output | Text]:
 def _inner(seen: _Seen, value: Mapping[str, object], is_file: bool) -> list[_Seen]:
     """What an object holds; what describes a file is no output of its own, unless it is an object again."""
     return [
-        seen._replace(value=item, textual=seen.textual or bool(_TEXTUAL.search(str(key))), within=True)
+        seen._replace(
+            value=item,
+            textual=seen.textual or bool(_TEXTUAL.search(str(key))),
+            within=not (item and _PLACE.search(str(key))),
+        )
         for key, item in value.items()
         if not is_file or isinstance(item, list | Mapping)
     ]
@@ -103,8 +112,8 @@ def _inner(seen: _Seen, value: Mapping[str, object], is_file: bool) -> list[_See
 
 def _file(node: str, kind: str, item: Mapping[str, object]) -> Output | None:
     """An object that names a file: by `filename`, or by `name` with the folder or type that belong to one."""
-    name = item.get("filename")
-    if not (isinstance(name, str) and name) and ("subfolder" in item or "type" in item):
+    name: object = next((told for key in _FILENAMES if isinstance(told := item.get(key), str) and told), None)
+    if name is None and ("subfolder" in item or "type" in item):
         name = item.get("name")
         name = name if isinstance(name, str) and _is_path(name) else None
     if not (isinstance(name, str) and name):
@@ -140,6 +149,8 @@ def _path(seen: _Seen, text: str) -> Output | None:
     name, type_ = annotated.groups() if annotated else (text, "")
     if not _is_path(name):
         return None
+    if not type_ and (below := _BELOW.fullmatch(name)):
+        type_, name = below.groups()
     folder, filename = _split(name)
     if not type_ and folder == "temp" and not _MODEL.search(name):
         folder, type_ = "", "temp"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from msgspec import Raw
 
 from comfy_fsm.core.effects import Deliver, FetchHistory, LookAtQueue, OpenSocket
-from comfy_fsm.core.evidence import ENDED, Job, Record, executed_output, readable
+from comfy_fsm.core.evidence import ENDED, Job, Record, executed_output
 from comfy_fsm.core.images import take_images
 from comfy_fsm.core.ledger import Ledger, Socket
 from comfy_fsm.core.machine import Signal, State
@@ -82,7 +82,7 @@ def settle(
         return
     if outcome is not State.EXPIRED:
         task.point_to_end(told_by, at)
-    if not task.outputs and not task.texts:
+    if not task.outputs and not task.texts and not task.left_out:
         take_outputs(ledger, task, task.bare_outputs)
     take_images(ledger, task, outcome, position, at)
     if task.left_out:
@@ -169,18 +169,18 @@ def weigh_job(ledger: Ledger, task: Task, job: Job, position: int, at: float) ->
         ledger.find("stale-status", position, at, text, task=task)
     if not task.settled:
         task.error = failure or task.error
-    record, unseen = Record(outputs=job.outputs), not task.settled and job.outputs is None
+    record, unseen = Record(outputs=job.named()), not task.settled and job.outputs is None
     _believe(ledger, task, record, outcome, "verified", "jobs", position, at)
     if unseen:
         _note_unseen(ledger, task, job.outputs_count or 0, position, at)
 
 
 def _note_unseen(ledger: Ledger, task: Task, count: int, position: int, at: float) -> None:
-    """Its outputs are those that frames told: a list of jobs counts them, and names none (P38)."""
+    """Its outputs are those that frames told: a list of jobs counts them, and names one at the most (P38)."""
     task.listed = True
     told = len(task.outputs) + len(task.texts)
     if count > told:
-        text = f"a list of jobs counts {count:,} outputs of it and names none; frames told {told:,}"
+        text = f"a list of jobs counts {count:,} outputs of it and names one at the most; told here are {told:,}"
         ledger.find("outputs-unseen", position, at, text, task=task)
 
 
@@ -218,7 +218,7 @@ def _weigh_bare(
     elif through or task.ran_through():
         _believe(ledger, task, record, State.COMPLETED, "inferred", name, position, at)
     else:
-        task.bare, task.bare_outputs = True, readable(record.outputs)  # drawn up once it settles: many may come
+        task.bare, task.bare_outputs = True, record.outputs  # drawn up once it settles: many may come
 
 
 def weigh_bare_again(ledger: Ledger, task: Task, position: int, at: float) -> None:
@@ -248,7 +248,7 @@ def _believe(
             text = f"settled as {task.state}, while a later record says {outcome}"
             ledger.find("contradiction", position, at, text, task=task)
         return
-    take_outputs(ledger, task, readable(record.outputs))
+    take_outputs(ledger, task, record.outputs)
     settle(ledger, task, outcome, confidence, name, position, at)
 
 

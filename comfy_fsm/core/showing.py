@@ -10,7 +10,7 @@ from typing import Literal
 
 from msgspec import Raw, Struct
 
-from comfy_fsm.core import evidence, queues, wire
+from comfy_fsm.core import evidence, histories, queues, wire
 from comfy_fsm.core.effects import Failure, Output, Text
 from comfy_fsm.core.fieldwise import read
 from comfy_fsm.core.machine import Signal, State
@@ -86,7 +86,7 @@ def read_job(server: str, prompt_id: str, status: int, body: bytes) -> Showing |
     if outcome is None:
         has = _JOBS.get(evidence.LISTED.get(evidence.word(job.status)))
         return Showing(server, has, "its job says so") if has is not None else None
-    found = produced(evidence.readable(job.outputs), DEFAULT)
+    found = produced(job.named(), DEFAULT)
     return Showing(
         server, "recorded", "its job says so", outcome, found.outputs, error, texts=found.texts, left_out=found.left_out
     )
@@ -94,7 +94,7 @@ def read_job(server: str, prompt_id: str, status: int, body: bytes) -> Showing |
 
 def read_record(server: str, prompt_id: str, status: int, body: bytes, told: Collection[str] = ()) -> Showing:
     """The record, validated; `told` are the nodes that told outputs while it ran."""
-    found_records = evidence.records(Raw(body)) if status == 200 else None
+    found_records = histories.records(Raw(body)) if status == 200 else None
     if found_records is None:
         return no_answer(server, f"HTTP {status}" if status != 200 else "an answer that is no history")
     records = found_records.records
@@ -106,7 +106,7 @@ def read_record(server: str, prompt_id: str, status: int, body: bytes, told: Col
         return Showing(server, "astray", "the record names another prompt")
     outcome, stale, error = record.verdict()
     said = record.status.status_str if record.status else None
-    found = produced(evidence.readable(record.outputs), DEFAULT)
+    found = produced(record.outputs, DEFAULT)
     return Showing(
         server,
         "recorded",

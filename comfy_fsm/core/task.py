@@ -207,7 +207,7 @@ class Task(Struct, eq=False):
     """The status that refused its POST."""
     bare: bool = False
     """Its record was seen, and had no status: it ended; a frame that comes later may tell how."""
-    bare_outputs: dict[str, object] | None = None
+    bare_outputs: object = None
     """What that record had, which may be partial."""
     sought: dict[str, bool] = field(default_factory=dict)
     """Servers to which it is not bound and that a recovery may ask for it; True: it showed it."""

@@ -30,7 +30,7 @@ from comfy_fsm.live.asks import Ask
 from comfy_fsm.live.comfy import Comfy
 from comfy_fsm.live.recorder import Recorder
 from comfy_fsm.live.redact import NOTHING, Kept, Redactor
-from comfy_fsm.live.redirects import Misled, Trail
+from comfy_fsm.live.redirects import Misled, Trail, is_page
 
 _RUN = uuid.uuid4().hex[:12]  # a request id is unique in a log, and a log outlives its processes
 _NUMBERS = count(1)
@@ -116,6 +116,8 @@ class Asking:
                 await self._told(request_id, stream.status, NOTHING, window)
                 if stream.status != 200:
                     raise self._failed_download(f"HTTP {stream.status}{trail.led_to}", stream.status)
+                if is_page(stream.content_type, ask.path):
+                    raise self._failed_download(f"a page came instead{trail.led_to}, of a login perhaps", 200)
                 yield stream
         except NoAnswer as error:
             await self._missing(request_id, error, window)

@@ -15,9 +15,10 @@ from typing import NamedTuple
 from msgspec import Raw
 from msgspec.json import encode
 
-from comfy_fsm.core import evidence, fieldwise, queues, refusals, routes, wire
+from comfy_fsm.core import evidence, fieldwise, histories, queues, refusals, routes, wire
 from comfy_fsm.live.scrubbing import Scrubber
 
+_LOOKS = frozenset({"history", "histories", "queue", "job", "jobs"})
 _INPUTS = ("current_inputs", "current_outputs")
 _PICTURE_INFO = "extra_pnginfo"
 """Of `extra_data`, the workflow as the canvas has it, for the picture's own metadata: work, and no credential."""
@@ -87,7 +88,9 @@ class Redactor:
         try:
             kept = self._answered(asked, body) if status == 200 else self._refused(asked.kind, status, body)
         except (wire.Unreadable, RecursionError):
-            return NOTHING
+            kept = "…" if body.strip() else None  # a page, where JSON was due
+            if status != 200 or asked.kind not in _LOOKS:
+                return NOTHING
         if kept is None:
             return NOTHING
         logged = Raw(encode(kept))
@@ -136,9 +139,10 @@ class Redactor:
             case "post" if wire.body(raw, refusals.Accepted) is not None:
                 return _only(wire.loads(body), prompt_id=_text, number=_number, node_errors=self._node_errors)
             case "queue":
-                return _queue(raw)
-            case "history" | "histories" if evidence.records(raw) is not None:
-                records = _each(self._record)(wire.loads(body)) or {}
+                if (listed := _queue(raw)) is not None:
+                    return listed
+            case "history" | "histories" if histories.records(raw) is not None:
+                records = _each(self._record)(wire.loads(bytes(histories.unwrapped(raw)))) or {}
                 if asked.kind == "history":
                     return records
                 return {name: record for name, record in records.items() if _is_ours(record)}
@@ -155,7 +159,7 @@ class Redactor:
                 return _only(wire.loads(body), exec_info=lambda info: _only(info, queue_remaining=_number))
             case "features":
                 return _each(_number)(wire.loads(body))
-        return None
+        return _shape(wire.loads(body)) if asked.kind in _LOOKS else None
 
     def _refused(self, kind: str, status: int, body: bytes) -> object:
         if kind == "job" and status == 404 and evidence.is_missing_job(Raw(body)):
@@ -195,7 +199,7 @@ class Redactor:
     def _record(self, value: object) -> object:
         if not isinstance(value, dict):
             return _sample(value)
-        return _only(value, prompt=self._item, outputs=_dict, status=self._status)
+        return _only(value, prompt=self._item, outputs=_whole, status=self._status)
 
     def _item(self, value: object) -> object:
         """One prompt as queue and history list it: number, id, graph, extra_data, outputs."""
@@ -215,7 +219,7 @@ class Redactor:
 
     def _failure(self, value: object) -> object:
         """What a message tells of an end, without the inputs and outputs that it echoes."""
-        if self._keep_inputs or value is None:
+        if self._keep_inputs or value is None or isinstance(value, str):
             return value
         if not isinstance(value, dict):
             return _sample(value)
@@ -225,10 +229,11 @@ class Redactor:
 
     def _job(self, value: object) -> object:
         numbers = ("create_time", "execution_start_time", "execution_end_time", "outputs_count")
-        keeps = {"execution_error": self._failure, "execution_status": self._status, **dict.fromkeys(numbers, _number)}
+        keeps = {"execution_status": self._status, "error_message": _text, **dict.fromkeys(numbers, _number)}
+        keeps |= {"execution_error": self._failure, "error": self._error}
         if not isinstance(value, dict):
             return _sample(value)
-        return _only(value, id=_word, status=_word, outputs=_dict, **keeps)
+        return _only(value, id=_word, status=_word, outputs=_whole, preview_output=_whole, **keeps)
 
 
 # What is kept of a value, or None; each is harmless, whatever the value is.
@@ -280,16 +285,17 @@ def _sample(value: object) -> object:
     return {} if isinstance(value, dict) else "…" if isinstance(value, str) else value
 
 
+def _shape(value: object) -> object:
+    """Of what is not what was asked for, its kind: enough to see that something came."""
+    return {"…": None} if isinstance(value, dict) else [] if isinstance(value, list) else _sample(value)
+
+
 def _number(value: object) -> object:
     return value if isinstance(value, int | float) else None
 
 
 def _texts(value: object) -> object:
     return value if isinstance(value, list) and all(isinstance(item, str) for item in value) else None
-
-
-def _dict(value: object) -> object:
-    return value if isinstance(value, dict) else _sample(value)
 
 
 def _marked(value: object) -> object:

@@ -6,11 +6,14 @@ for a file alone, never for what is asked or submitted; our credentials stay wit
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
-from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qs, urljoin, urlsplit, urlunsplit
 
 MAX_HOPS = 5
 STATUSES = frozenset({301, 302, 303, 307, 308})
+_PAGES = frozenset({"text/html", "application/xhtml+xml"})
+_PAGE = re.compile(r"html?$", re.IGNORECASE)
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -63,6 +66,13 @@ def _hop(server: str, url: str, location: str, hops: int) -> Hop:
         raise Misled(f"more than {MAX_HOPS} redirects, the last to {shown(parts.geturl())}")
     bare = parts.netloc.rpartition("@")[2]  # a login in it would be sent as ours
     return Hop(urlunsplit(parts._replace(netloc=bare, fragment="")), origin == _origin(urlsplit(server)))
+
+
+def is_page(kind: str, path: str) -> bool:
+    """Whether a page came for a file of `/view` that is none: a login, with status 200. ComfyUI sends none itself."""
+    asked, _, query = path.partition("?")
+    names = parse_qs(query).get("filename", [""])
+    return kind.partition(";")[0].strip().lower() in _PAGES and asked == "/view" and not _PAGE.search(names[0])
 
 
 def shown(url: str) -> str:

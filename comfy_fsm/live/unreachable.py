@@ -68,8 +68,8 @@ def _unanswered(url: str, refused: Refused, patience: float) -> ServerUnreachabl
             return _unreachable(url, f"its certificate is for another name{detail}", "give the name that it is for")
         case "SSLCertVerificationError":
             cure = (
-                "if it is your own, let this machine trust it: SSL_CERT_FILE=FILE in the environment, with the "
-                "certificate or its CA, or ssl_context= of the client; trying again without that is of no use"
+                "if it is your own, give a file with the certificate or its CA: --ca FILE of the command, ca=FILE of "
+                "the client, or SSL_CERT_FILE=FILE in the environment; trying again without that is of no use"
             )
             return _unreachable(url, f"its certificate is not trusted{detail}", cure)
         case "SSLError" if "WRONG_VERSION_NUMBER" in refused.detail:

@@ -42,6 +42,8 @@ class Shop:
         if kind == "hops" and rest != ["0"]:
             raise web.HTTPFound(f"/hops/{int(rest[0]) - 1}?signature=secret")
         answer = web.Response(status=403) if kind == "denied" else web.Response(body=FILE)
+        if kind == "login":
+            answer = web.Response(text="<html>Sign in</html>", content_type="text/html")
         answer.set_cookie("theirs", "1")
         return answer
 
@@ -123,6 +125,15 @@ def test_what_is_not_followed_or_fails_there_says_where_it_led_and_no_signature(
     [said], _, _ = told(302, lambda _, shop: location.format(shop=shop.url))
     assert isinstance(said, str)
     assert all(word in said for word in words), said
+    assert "nothing was saved" in said
+    assert "secret" not in said
+
+
+def test_a_page_with_status_200_is_no_picture() -> None:
+    """A login, to which a gateway leads whoever it does not know: it must not be saved under the name of a file."""
+    [said], _, _ = told(302, lambda _, shop: f"{shop.url}/login?next=secret")
+    assert isinstance(said, str)
+    assert "a page came instead at" in said
     assert "nothing was saved" in said
     assert "secret" not in said
 
