@@ -130,6 +130,11 @@ def _asset(item: Mapping[str, object], name: str) -> str:
     return told if isinstance(told, str) and _ASSET.fullmatch(told) else ""
 
 
+def names_asset(name: str, text: str) -> bool:
+    """Whether what stands under this name in a file is the id of an asset."""
+    return name in ("id", "preview_id") and _ASSET.fullmatch(text) is not None
+
+
 def _words(seen: _Seen) -> Iterator[Output | Text]:
     """A text, a path that is told as one, or nothing."""
     value, textual = seen.value, seen.textual

@@ -74,7 +74,7 @@ _STATES = frozenset({"status", "status_str", "state"})
 _STATE = re.compile(r"[A-Za-z_]{1,40}")
 _NAMING = frozenset({"nodes", "prompt", "inputs", "node_errors", "body"})
 """Objects whose own names are ids of nodes and prompts, or names of inputs."""
-_OUTPUTS = frozenset({"output", "outputs"})
+_OUTPUTS = frozenset({"output", "outputs", "preview_output"})
 _ANY = Policy(outputs=1_000_000)
 _COMPONENT = re.compile(r"([^/\\]*?)(?: \[(?:output|input|temp)\])?", re.DOTALL)
 _AS_IT_IS = frozenset({"command", "delivered", "tick", "trace", "ws.open", "ws.close"})
@@ -200,7 +200,7 @@ class Scrubber:
         if isinstance(value, str):
             needed = name in spared or value == evidence.BLOCKED or value.strip(" .").lower() == _MISSING
             needed |= known and name in _STATES and _STATE.fullmatch(value) is not None
-            needed |= "filename" in spared and self._names_file(value)
+            needed |= "filename" in spared and (self._names_file(value) or results.names_asset(name, value))
             return value if needed else self.text(value)
         return value if value is None or name in _NUMBERS or not self._spellings.hides(str(value)) else REDACTED
 
