@@ -24,7 +24,7 @@ import pytest
 from aiohttp import web
 
 from comfy_fsm.__main__ import main
-from comfy_fsm.errors import ComfyFsmError, DownloadFailed
+from comfy_fsm.errors import ComfyFsmError, DownloadFailed, TaskRejected
 from comfy_fsm.live.client import Client
 from comfy_fsm.live.scrubbing import REDACTED
 from comfy_fsm.live.tasks import TaskHandle
@@ -595,6 +595,11 @@ def of_which(exported: bytes, word: str) -> set[str]:
     return {line["data"]["type"] if line["kind"] == "ws.message" else line["kind"] for line in lines}
 
 
+def refused(seed: int) -> dict[str, Any]:
+    wrong = {"class_type": "EmptyImage", "inputs": graph(seed)["1"]["inputs"] | {"width": PROMPT}}
+    return {"1": wrong, "2": graph()["2"]}
+
+
 SUBJECTS: dict[str, tuple[Callable[[int], Mapping[str, Any]], set[str]]] = {
     "of what completed": (
         lambda seed: graph(seed, seconds=0.1) | {"7": {"class_type": "FakeNothing", "inputs": {"text": PROMPT}}},
@@ -604,13 +609,7 @@ SUBJECTS: dict[str, tuple[Callable[[int], Mapping[str, Any]], set[str]]] = {
         lambda seed: failing(seed, "no", text=f"{PROMPT} {CANARY}", more=[PROMPT, {"a": PROMPT}]),
         {"http.request", "http.response", "execution_error"},
     ),
-    "of what was refused": (
-        lambda seed: (
-            {"1": {"class_type": "EmptyImage", "inputs": graph(seed)["1"]["inputs"] | {"width": PROMPT}}}
-            | {"2": graph()["2"]}
-        ),
-        {"http.request", "http.response"},
-    ),
+    "of what was refused": (refused, {"http.request", "http.response"}),
 }
 each_subject = pytest.mark.parametrize(("nodes", "where"), SUBJECTS.values(), ids=SUBJECTS)
 
@@ -620,8 +619,13 @@ each_subject = pytest.mark.parametrize(("nodes", "where"), SUBJECTS.values(), id
 def test_inputs_are_nowhere(
     log: Path, nodes: Any, where: set[str], version: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """What was refused names the value to whoever submitted it, and to nobody else."""
     telling = tell(submitting(nodes), log, PROMPT, version=version)
-    assert_nowhere(telling, caplog.records, PROMPT)
+    if nodes is refused:
+        assert_not_written(telling, caplog.records, PROMPT)
+        assert any(shows(told(witness), PROMPT) for witness in telling.witnesses if isinstance(witness, TaskRejected))
+    else:
+        assert_nowhere(telling, caplog.records, PROMPT)
 
 
 @pytest.mark.parametrize("frame", [
