@@ -39,7 +39,7 @@ DEFAULT: Graph = {
 class Alone:
     """A node at work without a prompt around it."""
 
-    node_id, step_seconds = "1", 0.0
+    node_id, step_seconds, previews = "1", 0.0, True
 
     def __init__(self, inputs: dict[str, object]) -> None:
         self.inputs = inputs
