@@ -178,7 +178,10 @@ def _rebind(ledger: Ledger, task: Task, server: Server, given: str) -> Task:
     if adopted is None or adopted.posts:
         ledger.bind(task, server, given)
         return task
+    home = ledger.server(adopted.server)
+    home.unindex(adopted)
     adopted.window, adopted.client_id, adopted.posts = task.window, task.client_id, task.posts
+    home.index(adopted)
     adopted.submitted_at, adopted.submitted_order = task.submitted_at, task.submitted_order
     adopted.submitted_position = task.submitted_position
     adopted.job, adopted.recalled, adopted.wanted = task.job, task.recalled, task.wanted

@@ -75,6 +75,7 @@ class Ear:
         """Begin to listen, without waiting for it."""
         if self._listening is None:
             self._listening = asyncio.create_task(self._listen(), name=f"ear {self.client_id} {self.server.url}")
+            self._listening.add_done_callback(lambda _: self._changed.set())  # a log that fails is no deaf socket
 
     async def _listen(self) -> None:
         url, window, conn = self.server.url, self.client_id, None

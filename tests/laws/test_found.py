@@ -116,3 +116,15 @@ def test_an_older_look_of_another_window_that_is_told_late_does_not_refute_an_ab
     for place in range(len(rest) + 1):
         (task,) = fold_all([*story.seen[:begun], *rest[:place], *older, *rest[place:]]).tasks
         assert task.state is State.CANCELLED, place
+
+
+def test_a_task_that_frames_told_of_first_is_its_posters_though_the_client_id_is_of_another() -> None:
+    """The frames are adopted for the window that heard them (P12); the answer to the POST then says whose they are."""
+    story = Story()
+    story.ran()
+    body = {"prompt": GRAPHS[0], "client_id": WINDOW}
+    story.add("http.request", OTHER, SERVER, {"id": "post", "method": "POST", "path": "/prompt", "body": body})
+    story.add("http.response", OTHER, SERVER, {"id": "post", "status": 200, "body": ACCEPTED})
+    story.say("executing", node=None)
+    task = story.task()
+    assert (task.window, task.client_id, task.posts) == (OTHER, WINDOW, 1)
