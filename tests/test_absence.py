@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from comfy_fsm import Board, Deliver, Entry, Policy, State, read
 from comfy_fsm.core.absence import DISPUTED, LONE
+from comfy_fsm.core.observations import Tick
 
 SERVER, WINDOW, PROMPT = "http://s", "w", "c0000000-0000-4000-8000-000000000000"
 POLICY = Policy()
@@ -121,6 +122,19 @@ def test_an_absence_that_lasts_and_that_a_count_agrees_with_is_believed_and_mark
     (task,) = story.board.tasks
     assert (task.state, task.confidence, task.concluded) == (State.CANCELLED, "inferred", True)
     assert task.result().concluded
+
+
+def test_each_tick_that_a_board_asks_for_moves_what_it_asks_for_next() -> None:
+    """A client ticks when its board wants it: a time that stands still would be a tick, and a commit, for ever."""
+    story = vanished()
+    for _ in range(20):
+        due = story.board.due
+        if due == float("inf"):
+            return
+        story.position += 1
+        story.board.fold(Entry(story.position, Tick(at=due)))
+        assert story.board.due > due
+    raise AssertionError("a board whose only task is settled goes on asking for ticks")
 
 
 @given(

@@ -108,7 +108,7 @@ class Board:
             return ledger.now
         ears = (socket for server in ledger.each_server() for socket in server.sockets.values())
         waiting = [max(t.settled_at or 0.0, t.moved_at or 0.0) for e in ears for t in e.loose]
-        absent = [server.absent_due for server in ledger.each_server()]
+        absent = [server.absent_due for server in ledger.each_server() if server.absent]
         return min(ledger.due, *(at + ledger.policy.settle_seconds for at in waiting), *absent, float("inf"))
 
     def task(self, prompt_id: str, server: str) -> Task | None:
