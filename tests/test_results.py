@@ -49,7 +49,7 @@ SHAPES: list[tuple[object, list[str], list[str]]] = [
     ({"ui": {"text": {"content": "deep"}}}, [], ["deep"]),
     ({"url": ["https://example.org/a.png"]}, [], ["https://example.org/a.png"]),
     ({"animated": [True], "size": [512, 768], "camera": [{"fov": 35}], "x": [None]}, [], []),
-    ([{"filename": "a.png"}], ["a.png"], []),
+    ([{"filename": "a.png"}], [], []),  # a list without a kind; the record that has it names the node
     ({"filename": "a.png"}, ["a.png"], []),
     ("a cat", [], ["a cat"]),
     (None, [], []),

@@ -73,7 +73,10 @@ def produced(outputs: object, policy: Policy) -> Produced:
 
 
 def _nodes(outputs: object) -> Iterator[_Seen]:
+    """A node's own list has no kinds, so nobody can say what it lists: it is left out, and named as odd."""
     for node, kinds in outputs.items() if isinstance(outputs, Mapping) else (("", outputs),):
+        if isinstance(outputs, Mapping) and isinstance(kinds, list):
+            continue
         named = kinds if isinstance(kinds, Mapping) and _file("", "", kinds) is None else {"": kinds}
         for kind, value in named.items():
             yield _Seen(str(node), str(kind), value, bool(_TEXTUAL.search(str(kind))))
