@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from itertools import groupby
 
 from comfy_fsm.core import observations as seen
+from comfy_fsm.core.absence import LONE
 from comfy_fsm.core.board import Board
 from comfy_fsm.core.machine import FINAL, State
 from comfy_fsm.core.policy import Policy
@@ -106,7 +107,8 @@ class Rescue:
         await self._command("recover", cases)
         left = cases
         rounds, waited, pause = 0, 0.0, 0.0
-        while left and (rounds < self._policy.absences or waited < self._policy.absence_seconds):
+        span = self._policy.absence_seconds * LONE  # as long as an absence must last that nothing else agrees with
+        while left and (rounds < self._policy.absences or waited < span):
             await asyncio.sleep(pause)
             await self._look(url, left)
             left = [case for case in left if case.is_denied and case.task.state not in FINAL]

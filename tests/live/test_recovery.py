@@ -575,4 +575,4 @@ def test_many_tasks_share_one_queue(tmp_path: Path) -> None:
 
     done, queues = asyncio.run(live())
     assert [task.name for task in done.tasks] == ["lost"] * many
-    assert queues <= 4
+    assert queues <= 8  # a round asks it once for all of them
