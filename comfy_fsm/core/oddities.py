@@ -48,9 +48,7 @@ def note_unknown_word(ledger: Ledger, task: Task, what: str, word: object, posit
     ledger.find("unrecognized", position, at, text, task=task, name=f"{what} {word}")
 
 
-def note_oddities(
-    ledger: Ledger, task: Task, whose: str, odd: Sequence[Oddity], position: int, at: float
-) -> None:
+def note_oddities(ledger: Ledger, task: Task, whose: str, odd: Sequence[Oddity], position: int, at: float) -> None:
     """What of an answer about this task is not as ComfyUI writes it; the rest of the answer counts."""
     for each in odd:
         text = f"{whose}: {each}; the rest of it counts"

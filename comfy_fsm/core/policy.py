@@ -95,7 +95,6 @@ class Policy(Struct, frozen=True, kw_only=True):
     findings: int = 100_000
     """Findings from which on further notes are only counted; errors and warnings are always kept."""
 
-
     def pause(self, looks: int) -> float:
         """How long to wait before the next look, after so many that brought nothing: one list for all that is asked."""
         step = _PAUSES[min(looks, len(_PAUSES)) - 1] if looks > 0 else 0.0

@@ -1,7 +1,7 @@
 """Closing that comes to its end whoever is cancelled while waiting for it, and however often.
 
-    close() ─► one task does the closing ─► each of its steps is waited for by `finish`, which no cancel cuts short
-    close() ─► waits for that task; a cancel ends the waiting alone
+close() ─► one task does the closing ─► each of its steps is waited for by `finish`, which no cancel cuts short
+close() ─► waits for that task; a cancel ends the waiting alone
 """
 
 from __future__ import annotations

@@ -36,8 +36,22 @@ _WORDIEST = 6  # characters for each byte in the longest of the plain spellings:
 _ROOMS = (seen, evidence, refusals, queues, effects)
 _STRUCTS = [kind for room in _ROOMS for kind in vars(room).values() if isinstance(kind, type(Struct))]
 _READ = {
-    "class_type", "error", "errors", "message", "job_ids", "dependent_outputs", "node_errors", "execution_error",
-    "execution_status", "outputs_count", "traceback", "current_inputs", "current_outputs", "number", "front", "clear",
+    "class_type",
+    "error",
+    "errors",
+    "message",
+    "job_ids",
+    "dependent_outputs",
+    "node_errors",
+    "execution_error",
+    "execution_status",
+    "outputs_count",
+    "traceback",
+    "current_inputs",
+    "current_outputs",
+    "number",
+    "front",
+    "clear",
 }
 _TAGS = frozenset(str(kind.__struct_config__.tag) for kind in get_args(seen.Frame))
 _KINDS = frozenset(str(kind.__struct_config__.tag) for kind in get_args(seen.AnyObservation))

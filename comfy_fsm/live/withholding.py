@@ -21,6 +21,7 @@ _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _LOGIN = re.compile(r"://[^\s/?#]*@")
 _PARAMETER = re.compile(r"[?&;#]([^\s=?&;#]+)=[^\s&;#]")
 
+
 def is_credential(name: str) -> bool:
     """Whether an input, or a parameter in an address, of this name holds a secret, as names go."""
     words = [word.lower() for word in _WORDS.findall(name)]

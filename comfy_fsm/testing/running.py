@@ -14,6 +14,7 @@ from comfy_fsm.testing.nodes import CLASSES, Blocked, Given, Interrupted, NodeFa
 TRACEBACK = ['  File "execution.py", line 1, in execute\n', '  File "nodes.py", line 1, in play\n']
 CYCLE = "graph.DependencyCycleError"
 
+
 class Running:
     """One prompt, from its start to its stated end."""
 
