@@ -321,9 +321,12 @@ async def link(url: str, bytes_a_second: float) -> AsyncIterator[str]:
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         pipes.add(asyncio.current_task())  # type: ignore[arg-type]
-        theirs, ours = await asyncio.open_connection("127.0.0.1", port)
-        pace = 1 / bytes_a_second if bytes_a_second else LONG
-        await asyncio.gather(pipe(reader, ours, pace), pipe(theirs, writer, 0.0))
+        try:
+            theirs, ours = await asyncio.open_connection("127.0.0.1", port)
+            pace = 1 / bytes_a_second if bytes_a_second else LONG
+            await asyncio.gather(pipe(reader, ours, pace), pipe(theirs, writer, 0.0))
+        finally:
+            writer.transport.abort()
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=16_384)
     async with server:

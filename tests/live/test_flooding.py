@@ -6,7 +6,7 @@ import hashlib
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -33,23 +33,31 @@ class Server:
         self.sent = 0
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.IncompleteReadError):
-            head = await reader.readuntil(b"\r\n\r\n")
-            keys = [line.split(b":", 1)[1].strip() for line in head.split(b"\r\n") if b"websocket-key" in line.lower()]
-            if not keys:
-                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
-                writer.close()
-                return
-            accept = base64.b64encode(hashlib.sha1(keys[0] + KEY).digest())
-            writer.write(
-                b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
-                + accept + b"\r\n\r\n"
-            )  # fmt: skip
-            writer.transport.pause_reading()  # type: ignore[attr-defined]
-            while True:
-                writer.write(self.blob)
-                await writer.drain()
-                self.sent += len(self.blob)
+        try:
+            await self._send(reader, writer)
+        except (OSError, asyncio.IncompleteReadError):
+            pass  # the client has gone
+        finally:
+            writer.transport.abort()  # else the garbage collector finds it open, in the middle of another test
+
+    async def _send(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        keys = [line.split(b":", 1)[1].strip() for line in head.split(b"\r\n") if b"websocket-key" in line.lower()]
+        if not keys:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+            writer.close()
+            await writer.wait_closed()
+            return
+        accept = base64.b64encode(hashlib.sha1(keys[0] + KEY).digest())
+        writer.write(
+            b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+            + accept + b"\r\n\r\n"
+        )  # fmt: skip
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        while True:
+            writer.write(self.blob)
+            await writer.drain()
+            self.sent += len(self.blob)
 
 
 @asynccontextmanager
