@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from comfy_fsm.live.callbacks import Callbacks
-from comfy_fsm.live.updates import WAITING, Mailbox, Update
+from comfy_fsm.live.inbox import WAITING, Mailbox
+from comfy_fsm.live.updates import Update
 
 
 def update(number: int = 0, node: str = "3") -> Update:

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from comfy_fsm.errors import LogClosed, LogDamaged, LogError, LogLocked, LogWriteFailed
 from comfy_fsm.live import log as log_module
-from comfy_fsm.live.log import Log, MemoryLog
+from comfy_fsm.live.log import Log
 from comfy_fsm.live.logfile import is_log
+from comfy_fsm.live.memory import MemoryLog
 from comfy_fsm.live.rows import read, verify
 from comfy_fsm.live.writer import Writer
 from tests.lines import fill

@@ -16,20 +16,15 @@ from contextlib import suppress
 from typing import Any
 
 from comfy_fsm.live.closing import finish
+from comfy_fsm.live.inbox import Mailbox
+from comfy_fsm.live.runner import Undelivered
 from comfy_fsm.live.spool import KeptImage
-from comfy_fsm.live.updates import Mailbox, Update
+from comfy_fsm.live.updates import Update
 
 logger = logging.getLogger(__name__)
 _INSIDE: contextvars.ContextVar[frozenset[int]] = contextvars.ContextVar("inside", default=frozenset())
 Raised = Callable[[Callable[..., Any]], None]
 _PATIENCE = 5.0  # seconds that a completion waits for a progress callback to return; then it goes ahead of it
-
-
-class Undelivered(Exception):
-    """Raised by a completion callback that could not take the result, and may be able to another time.
-
-    The task stays settled and is not delivered: whoever opens the log next is given its result again.
-    """
 
 
 class Callbacks:

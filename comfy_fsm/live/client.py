@@ -30,7 +30,8 @@ from comfy_fsm.live.closing import Closing, finish
 from comfy_fsm.live.comfy import Comfy
 from comfy_fsm.live.companions import Companion
 from comfy_fsm.live.hands import Hands
-from comfy_fsm.live.log import Log, MemoryLog
+from comfy_fsm.live.log import Log
+from comfy_fsm.live.memory import MemoryLog
 from comfy_fsm.live.recorder import Noted
 from comfy_fsm.live.redact import Redactor
 from comfy_fsm.live.runner import Runner, report

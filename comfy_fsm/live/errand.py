@@ -15,10 +15,10 @@ from typing import Any, Protocol
 
 from comfy_fsm.core.effects import Text
 from comfy_fsm.errors import ClientError, DownloadFailed, TaskError
-from comfy_fsm.live.callbacks import Undelivered
 from comfy_fsm.live.client import Client
 from comfy_fsm.live.dispatch import Dispatcher
 from comfy_fsm.live.outputs import Names, save_all
+from comfy_fsm.live.runner import Undelivered
 from comfy_fsm.live.tasks import TaskHandle
 from comfy_fsm.live.updates import Update
 

@@ -24,7 +24,8 @@ from comfy_fsm.errors import BadWorkflow, ClientError, SecretInWorkflow
 from comfy_fsm.live import asks
 from comfy_fsm.live.asks import Ask
 from comfy_fsm.live.hands import Hands
-from comfy_fsm.live.log import Log, MemoryLog
+from comfy_fsm.live.log import Log
+from comfy_fsm.live.memory import MemoryLog
 from comfy_fsm.live.rows import MAX_LINE
 from comfy_fsm.live.tasks import TaskHandle
 from comfy_fsm.live.windows import Workflow

@@ -33,7 +33,8 @@ class _Append(NamedTuple):
     committed: asyncio.Future[int]
 
 
-def _weigh(lines: tuple[bytes, ...]) -> int:
+def weigh(lines: tuple[bytes, ...]) -> int:
+    """What these lines take of the bound. Raises TypeError or LogError where a log takes no such line."""
     if strange := set(map(type, lines)) - {bytes}:
         raise TypeError(f"a line of the log is bytes, not {strange.pop().__name__}; nothing was written")
     sizes = [*map(len, lines)]
@@ -95,7 +96,7 @@ class Log:
         file is gone from its place: then it is not. A caller who is cancelled while waiting for the commit withdraws
         nothing: the lines are written all the same.
         """
-        weight = _weigh(lines)
+        weight = weigh(lines)
         if self._full(weight) or self._door.locked():
             async with self._door:  # first come, first served, else a long line would wait behind short ones for ever
                 while self._full(weight):
@@ -224,50 +225,3 @@ def _some(path: str, after: int) -> list[Record]:
             if len(records) == 500 or size > 1024 * 1024:
                 break
     return records or [Record(after + 1, None, "it was committed, and is gone")]
-
-
-class MemoryLog:
-    """The contract of `Log` without a disk, for tests and for what need not outlive its process."""
-
-    path = ":memory:"
-
-    def __init__(self) -> None:
-        self._lines: list[bytes] = []
-        self._closed = False
-        self._news = asyncio.Event()
-
-    @property
-    def position(self) -> int:
-        return len(self._lines)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def append(self, *lines: bytes) -> int:
-        _weigh(lines)
-        if self._closed:
-            raise LogClosed("this log was closed before this append, so nothing was written; make another")
-        self._lines += lines
-        self._news.set()
-        return self.position
-
-    def read(self, after: int = 0) -> Generator[Record, None, None]:
-        for position in range(max(after, 0) + 1, self.position + 1):
-            yield Record(position, self._lines[position - 1], None)
-
-    async def follow(self, after: int = 0) -> AsyncIterator[tuple[int, bytes]]:
-        while True:
-            self._news.clear()
-            while after < self.position:
-                after += 1
-                yield after, self._lines[after - 1]
-            if self._closed:
-                return
-            await self._news.wait()
-
-    async def close(self) -> None:
-        self._closed = True
-        self._news.set()

@@ -28,18 +28,25 @@ from comfy_fsm.live import unreachable
 from comfy_fsm.live.arrivals import Answer
 from comfy_fsm.live.asking import Asking
 from comfy_fsm.live.asks import Ask
-from comfy_fsm.live.callbacks import Undelivered
 from comfy_fsm.live.clock import Steady
 from comfy_fsm.live.closing import Closing, finish
 from comfy_fsm.live.comfy import Comfy
 from comfy_fsm.live.ears import Ear
-from comfy_fsm.live.log import Log, MemoryLog
+from comfy_fsm.live.log import Log
+from comfy_fsm.live.memory import MemoryLog
 from comfy_fsm.live.recorder import Noted, Recorder, refold
 from comfy_fsm.live.redact import Redactor
 
 logger = logging.getLogger(__name__)
 _PULSE = 1.0  # seconds at most between two looks at the board's clock: what is due can move while we sleep
 _BREATH = 0.05  # and at least: a tick is a commit
+
+
+class Undelivered(Exception):
+    """Raised by a completion callback that could not take the result, and may be able to another time.
+
+    The task stays settled and is not delivered: whoever opens the log next is given its result again.
+    """
 
 
 class Runner:

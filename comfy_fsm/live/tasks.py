@@ -13,9 +13,10 @@ from comfy_fsm.errors import TaskCancelled, TaskError, TaskExpired, TaskFailed, 
 from comfy_fsm.live.arrivals import Answer
 from comfy_fsm.live.asks import Ask
 from comfy_fsm.live.callbacks import Callbacks
+from comfy_fsm.live.inbox import Mailbox
 from comfy_fsm.live.outputs import Fetch, Names, OutputFile
 from comfy_fsm.live.spool import KeptImage
-from comfy_fsm.live.updates import Mailbox, Update
+from comfy_fsm.live.updates import Update
 
 ERRORS: dict[str, type[TaskError]] = {
     State.FAILED: TaskFailed,

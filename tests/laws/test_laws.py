@@ -21,7 +21,8 @@ from comfy_fsm.core.effects import Deliver
 from comfy_fsm.core.machine import CONCLUDABLE, MOVES, SETTLED, Signal, State, declare
 from comfy_fsm.core.metrics import measure
 from comfy_fsm.core.observations import AnyObservation, Entry
-from comfy_fsm.live.log import Log, MemoryLog
+from comfy_fsm.live.log import Log
+from comfy_fsm.live.memory import MemoryLog
 from replay import replay
 from replay.report import document
 from tests import strategies as draws

@@ -18,7 +18,7 @@ from comfy_fsm.live.asking import Asking
 from comfy_fsm.live.asks import Ask
 from comfy_fsm.live.client import Client
 from comfy_fsm.live.comfy import Comfy
-from comfy_fsm.live.log import MemoryLog
+from comfy_fsm.live.memory import MemoryLog
 from comfy_fsm.live.recorder import Recorder
 from comfy_fsm.live.redact import Redactor
 from comfy_fsm.testing import FakeComfy

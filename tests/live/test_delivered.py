@@ -16,8 +16,9 @@ from comfy_fsm.core.policy import DEFAULT, Policy
 from comfy_fsm.core.results import produced
 from comfy_fsm.errors import DownloadFailed
 from comfy_fsm.live.client import Client
+from comfy_fsm.live.inbox import Mailbox
 from comfy_fsm.live.tasks import TaskHandle
-from comfy_fsm.live.updates import Mailbox, Update
+from comfy_fsm.live.updates import Update
 from comfy_fsm.testing import FakeComfy
 from comfy_fsm.testing.nodes import CLASSES
 from replay import Replay, replay

@@ -22,7 +22,7 @@ from comfy_fsm.core.board import Board
 from comfy_fsm.core.placement import Placement
 from comfy_fsm.live.client import Client
 from comfy_fsm.live.dispatch import Dispatcher
-from comfy_fsm.live.log import MemoryLog
+from comfy_fsm.live.memory import MemoryLog
 from comfy_fsm.testing import Faults, picture
 from tests.live.stage import outcome
 from tests.live.virtual import Virtual, play
