@@ -15,6 +15,7 @@
     ├── ClientError              the client cannot do what was asked
     │   ├── BadServerUrl         no http(s) address of a server       (fault: the caller's)
     │   ├── BadWorkflow          no workflow in API format            (fault: the caller's)
+    │   ├── UnknownInput         the workflow has no such node, input (fault: the caller's)
     │   ├── SecretInWorkflow     the log may not hold it              (fault: the caller's)
     │   ├── BacklogFull          too many jobs wait                   (fault: the caller's)
     │   ├── ServerUnreachable    no ComfyUI answers there             (fault: the server's, or the network's)
@@ -110,6 +111,10 @@ class BadServerUrl(ClientError):
 
 class BadWorkflow(ClientError):
     """It is no workflow in API format; nothing was sent."""
+
+
+class UnknownInput(ClientError):
+    """A workflow has no such node or input, or several nodes of that name; it was not changed."""
 
 
 class SecretInWorkflow(ClientError):

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfy_fsm.commands.reading import read, read_content, tell
+from comfy_fsm.commands.reading import tell
 from comfy_fsm.errors import BadWorkflow
+from comfy_fsm.workflow.files import read, read_content
 
 GRAPH: dict[str, Any] = {
     "3": {"class_type": "KSampler", "inputs": {"text": "é 日本 \U0001f511", "n": 1}},

@@ -20,7 +20,8 @@ from comfy_fsm.commands.options import (
     Wrong,
     must_be_readable,
 )
-from comfy_fsm.commands.reading import read, tell
+from comfy_fsm.commands.reading import tell
+from comfy_fsm.workflow.files import read
 
 
 def run(

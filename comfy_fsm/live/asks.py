@@ -16,6 +16,7 @@ from msgspec import Struct
 from comfy_fsm.core import refusals, routes
 from comfy_fsm.errors import BadWorkflow, UploadFailed
 from comfy_fsm.live.redirects import Hop
+from comfy_fsm.workflow.shape import checked
 
 OPEN_JOBS = "pending,in_progress"
 
@@ -40,7 +41,7 @@ def post(
     partial_execution_targets: Sequence[str] | None = None,
 ) -> Ask:
     """Queue a workflow (P9); raises BadWorkflow for what is none."""
-    body: dict[str, object] = {"prompt": _checked(workflow)}
+    body: dict[str, object] = {"prompt": checked(workflow)}
     optional = {
         "client_id": client_id,
         "prompt_id": prompt_id,
@@ -151,17 +152,3 @@ _UPLOAD_CURES: dict[int | None, str] = {
     403: "check the credentials",
     413: "it is too large for this server, or for a proxy before it (--max-upload-size)",
 }
-
-
-def _checked(workflow: object) -> dict[str, object]:
-    """The workflow, if it has the shape that `POST /prompt` takes; the server finds out the rest."""
-    wanted = "a workflow in API format is an object of nodes, each with its class_type"
-    cure = "in ComfyUI, save it by Export (API); nothing was sent"
-    if not isinstance(workflow, Mapping) or not workflow:
-        raise BadWorkflow(f"{wanted}, and this is {'empty' if workflow == {} else type(workflow).__name__}: {cure}")
-    if isinstance(workflow.get("nodes"), list):
-        raise BadWorkflow(f"{wanted}, and this one was saved for the canvas: {cure}")
-    for name, node in workflow.items():
-        if not isinstance(node, Mapping) or not isinstance(node.get("class_type"), str):
-            raise BadWorkflow(f"{wanted}, and node {name!r:.80} has none: {cure}")
-    return dict(workflow)

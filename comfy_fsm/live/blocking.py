@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +22,7 @@ from comfy_fsm.live.client import Client
 from comfy_fsm.live.companions import Companion
 from comfy_fsm.live.outputs import Names, save_all
 from comfy_fsm.live.tasks import TaskHandle
-from comfy_fsm.live.windows import Window, Workflow
+from comfy_fsm.live.windows import Window
 
 _T = TypeVar("_T")
 _Companion = TypeVar("_Companion", bound=Companion)
@@ -120,7 +120,7 @@ class BlockingClient:
             self.__exit__()  # which raises what kept it from opening
         return self
 
-    def submit(self, workflow: Workflow, **options: Any) -> BlockingTask:
+    def submit(self, workflow: Mapping[str, Any], **options: Any) -> BlockingTask:
         """What `Window.submit` takes and raises."""
 
         async def submitted() -> TaskHandle:
@@ -128,7 +128,7 @@ class BlockingClient:
 
         return BlockingTask(self, self.call(submitted()))
 
-    def run(self, workflow: Workflow, **options: Any) -> Result:
+    def run(self, workflow: Mapping[str, Any], **options: Any) -> Result:
         """Submit, and wait for the end."""
         return self.submit(workflow, **options).result()
 

@@ -34,7 +34,6 @@ from comfy_fsm.live.holding import Held, written
 from comfy_fsm.live.patrol import Patrol
 from comfy_fsm.live.tasks import TaskHandle
 from comfy_fsm.live.updates import Update
-from comfy_fsm.live.windows import Workflow
 
 logger = logging.getLogger(__name__)
 _PULSE = 1.0  # seconds after which placing is thought over without any news: a server that is late looks worse
@@ -152,7 +151,7 @@ class Dispatcher:
 
     async def enqueue(
         self,
-        workflow: Workflow,
+        workflow: Mapping[str, Any],
         *,
         priority: float = 0.0,
         extra_data: Mapping[str, Any] | None = None,

@@ -28,7 +28,6 @@ from comfy_fsm.live.log import Log
 from comfy_fsm.live.memory import MemoryLog
 from comfy_fsm.live.rows import MAX_LINE
 from comfy_fsm.live.tasks import TaskHandle
-from comfy_fsm.live.windows import Workflow
 from comfy_fsm.live.withholding import withheld
 
 logger = logging.getLogger(__name__)
@@ -37,7 +36,12 @@ _MOST_TOLD = 100
 
 
 def written(
-    workflow: Workflow, prompt_id: str, priority: float, at: float, hides: Callable[[str], bool], beside: bool = False
+    workflow: Mapping[str, Any],
+    prompt_id: str,
+    priority: float,
+    at: float,
+    hides: Callable[[str], bool],
+    beside: bool = False,
 ) -> seen.Command:
     """The entry of a job, which holds its workflow: nothing else could post it after a crash.
 
@@ -101,7 +105,7 @@ class Held:
         self._told: set[tuple[str, ...]] = set()
 
     def keep(
-        self, handle: TaskHandle, workflow: Workflow, extra_data: Mapping[str, Any], missing: tuple[str, ...]
+        self, handle: TaskHandle, workflow: Mapping[str, Any], extra_data: Mapping[str, Any], missing: tuple[str, ...]
     ) -> None:
         """In memory, what the log may not hold; said once for each set of names, the same in all jobs of one kind."""
         if not missing:

@@ -11,8 +11,8 @@ from comfy_fsm.live import asks
 from comfy_fsm.live.asks import Ask
 from comfy_fsm.live.tasks import TaskHandle
 from comfy_fsm.live.updates import Update
+from comfy_fsm.workflow.shape import snapshot
 
-Workflow = Mapping[str, Any]
 _Begin = Callable[..., Awaitable[TaskHandle]]
 
 
@@ -35,7 +35,7 @@ class Window:
 
     async def submit(
         self,
-        workflow: Workflow,
+        workflow: Mapping[str, Any],
         *,
         server: str | None = None,
         extra_data: Mapping[str, Any] | None = None,
@@ -47,12 +47,14 @@ class Window:
     ) -> TaskHandle:
         """Queue a workflow in API format; what becomes of it, a refusal included, the task tells when awaited.
 
+        It is taken as it is now: to change it afterwards, for the next submit, changes nothing of this one.
         Raises BadWorkflow, ServerUnreachable or HandshakeRefused, and then nothing was sent.
         """
+        graph = snapshot(workflow)
 
         def ask(client_id: str, prompt_id: str) -> Ask:
             extra = {**self._extra, **(extra_data or {}), MARK: prompt_id}
-            return asks.post(workflow, client_id, prompt_id, extra, number, front, partial_execution_targets)
+            return asks.post(graph, client_id, prompt_id, extra, number, front, partial_execution_targets)
 
         return await self._submit(self, ask, server, on_progress, on_complete)
 

@@ -30,6 +30,18 @@ def test_who_is_told_to_come_later_comes_later_and_runs_once(times: int, tmp_pat
     assert sorted(states) == ["completed"] + ["rejected"] * times
 
 
+def test_what_is_posted_again_is_what_was_submitted_whatever_became_of_it_since() -> None:
+    async def story() -> None:
+        async with FakeComfy() as comfy, Client(comfy.url, policy=QUICK) as client:
+            comfy.faults.turn({"too_many": {"POST /prompt": 1}, "retry_after": "0"})
+            workflow = graph()
+            task = await client.window().submit(workflow)
+            workflow["1"]["class_type"] = "NoSuchNode"
+            assert await outcome(task) == "completed"
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize(("allowed", "end"), [(120.0, "completed"), (0.0, "lost")])
 def test_who_finds_a_server_busy_comes_again_once_no_sign_of_it_was_seen(
     allowed: float, end: str, tmp_path: Path

@@ -1,0 +1,53 @@
+"""Checks that a value has the shape of a workflow in API format, and says what it is instead where it has not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from comfy_fsm.errors import BadWorkflow
+
+_WANTED = "a workflow in API format is an object of nodes, each with its class_type"
+_CURE = "in ComfyUI, save it by Export (API); nothing was sent"
+
+
+def checked(workflow: object) -> dict[str, object]:
+    """Return the workflow if `POST /prompt` could take it; raises BadWorkflow. The server finds out the rest."""
+    if not isinstance(workflow, Mapping) or not workflow:
+        is_empty = isinstance(workflow, Mapping)
+        raise BadWorkflow(f"{_WANTED}, and this is {'empty' if is_empty else type(workflow).__name__}: {_CURE}")
+    if is_canvas(workflow):
+        raise BadWorkflow(f"{_WANTED}, and this one was saved for the canvas: {_CURE}")
+    for name, node in workflow.items():
+        if not isinstance(node, Mapping) or not isinstance(node.get("class_type"), str):
+            raise BadWorkflow(f"{_WANTED}, and node {name!r:.80} has none: {_CURE}")
+    return dict(workflow)
+
+
+def snapshot(workflow: object) -> dict[str, Any]:
+    """Return a copy, as JSON will say it: who changes the original later does not change it. Raises BadWorkflow."""
+    try:
+        copied: dict[str, Any] = json.loads(json.dumps(checked(workflow)))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadWorkflow(f"the workflow cannot be written as JSON ({error}); nothing was sent") from None
+    return copied
+
+
+def is_canvas(value: object) -> bool:
+    """Whether it is what ComfyUI saves for its own canvas, which no server takes."""
+    return isinstance(value, Mapping) and isinstance(value.get("nodes"), list)
+
+
+def is_workflow(value: object) -> bool:
+    """Whether it is a whole workflow: nodes, each with its class."""
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(isinstance(node, Mapping) and isinstance(node.get("class_type"), str) for node in value.values())
+    )
+
+
+def is_link(value: object) -> bool:
+    """Whether an input is the output of another node, `[node, slot]`, and no value."""
+    return isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], str)
