@@ -25,10 +25,11 @@ from comfy_fsm.core.explaining import MISSING, NEXT, SAYS, Row, StepRow
 from comfy_fsm.core.findings import CODES, Severity
 from comfy_fsm.core.machine import FOUND_ELSEWHERE, OPEN, State
 from comfy_fsm.core.observations import AnyObservation, Message
+from comfy_fsm.testing.strategies import observations, true_runs
 from replay import Replay, replay
 from replay.report import document
 from replay.report.diagnosed import lines
-from tests.strategies import fold_all, observations, true_runs
+from tests.folding import fold_all
 from tests.test_recordings import FIXTURES, MADE, RECORDINGS, bytes_of, entries_of, some
 
 ROOT = FIXTURES.parent
@@ -543,7 +544,7 @@ def test_to_diagnose_changes_nothing(path: Path) -> None:
     assert dump(plain) == dump(asked)
 
 
-@given(st.lists(observations, max_size=25))
+@given(st.lists(observations(), max_size=25))
 def test_anything_at_all_is_diagnosed_and_changes_nothing(seen: list[AnyObservation]) -> None:
     plain, asked = fold_all(seen, finish=False), fold_all([], finish=False)
     for position, o in enumerate(seen, start=1):

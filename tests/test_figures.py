@@ -20,9 +20,9 @@ from comfy_fsm.core.metrics import measure
 from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.tally import ANSWERS, CONFIDENCES, LOOKS, RECONNECTS, SECONDS, SOURCES, Histogram
 from comfy_fsm.live.exporter import exposition
+from comfy_fsm.testing.strategies import observations, true_runs
+from comfy_fsm.testing.strategies.scripted import SERVERS, TrueRun
 from replay import replay
-from tests.laws.server import SERVERS, TrueRun
-from tests.strategies import observations, true_runs
 from tests.test_recordings import MADE, RECORDINGS, entries_of, expected_of, name_of
 
 HOSTILE = ['"} 1\nevil 2', "a\\b", "\x1b[31m", "\u202e", "", "\ud800", "http://127.0.0.1:8188"]
@@ -152,7 +152,7 @@ def test_a_counter_never_falls_while_a_trace_is_told(path: Path) -> None:
     check_growth([entry.observation for entry in entries_of(path)], step=25)
 
 
-@given(true_runs(), st.lists(observations, max_size=20))
+@given(true_runs(), st.lists(observations(), max_size=20))
 def test_a_counter_never_falls_whatever_is_told(run: TrueRun, odd: list[AnyObservation]) -> None:
     mixed = sorted([*run.observations, *odd], key=lambda o: o.at)
     check_growth(mixed, step=1)
@@ -171,7 +171,7 @@ def check_growth(seen_ones: list[AnyObservation], step: int) -> None:
 
 
 hostile_ones = st.one_of(
-    observations,
+    observations(),
     st.builds(
         seen.Message, at=st.floats(), window=st.sampled_from(HOSTILE), server=st.sampled_from(HOSTILE),
         data=st.builds(seen.UnrecognizedFrame, st.sampled_from(HOSTILE), st.sampled_from(HOSTILE)),

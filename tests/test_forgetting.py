@@ -15,8 +15,8 @@ from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.live import sight
 from comfy_fsm.live.sight import Sight
+from comfy_fsm.testing.strategies import observations
 from tests.lines import frame, line, seen
-from tests.strategies import observations
 
 ANSWER = {"status_str": "success", "completed": True, "messages": [["execution_success", {}]]}
 
@@ -119,7 +119,7 @@ def test_the_ids_of_forgotten_tasks_are_bounded() -> None:
     assert sizes[1:] == [0, 0, 0, 0]
 
 
-@given(st.lists(st.tuples(observations, st.booleans()), max_size=60))
+@given(st.lists(st.tuples(observations(), st.booleans()), max_size=60))
 def test_no_observation_raises_after_a_task_was_forgotten(drawn: list[tuple[AnyObservation, bool]]) -> None:
     board = Board()
     for position, (observation, forgetting) in enumerate(drawn, 1):

@@ -107,7 +107,9 @@ HOUSE = [
     {"comfy_fsm.live.alerts", "comfy_fsm.live.errand", "comfy_fsm.live.exporter", "comfy_fsm.live.spans"},
     # The fake ComfyUI knows nothing of our client, and our client nothing of it.
     {"comfy_fsm.testing.faults", "comfy_fsm.testing.pictures", "comfy_fsm.testing.profiles"},
-    {"comfy_fsm.testing.nodes", "comfy_fsm.testing.publishing"},
+    {"comfy_fsm.testing.nodes", "comfy_fsm.testing.publishing", "comfy_fsm.testing.strategies.scripted"},
+    {"comfy_fsm.testing.strategies.arbitrary", "comfy_fsm.testing.strategies.runs"},
+    {"comfy_fsm.testing.strategies"},
     {"comfy_fsm.testing.graphs", "comfy_fsm.testing.house", "comfy_fsm.testing.workflows"},
     {"comfy_fsm.testing.running"},
     {"comfy_fsm.testing.execution"},
@@ -137,6 +139,7 @@ FLOORS = {module: floor for floor, rooms in enumerate(HOUSE) for module in rooms
 # One library, one door: to replace it is to rewrite one file. gzip is here as zstandard's twin.
 DOORS = {
     "aiohttp": {"comfy_fsm.live.page", "comfy_fsm.testing.server", "comfy_fsm.testing.balancer"},
+    "hypothesis": {"comfy_fsm.testing.strategies.arbitrary", "comfy_fsm.testing.strategies.runs"},
     "pytest": {"comfy_fsm.testing.plugin"},
     "transitions": {"comfy_fsm.core.machine"},
     "aiosqlite": {"comfy_fsm.live.log"},
@@ -260,7 +263,7 @@ def test_what_we_depend_on_is_what_has_a_door() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     optional = [line for name in ("testing", "serve", "prometheus", "otel") for line in extras[name]]
-    declared = [*project["dependencies"], *optional, "pytest"]  # whose plugin we are
+    declared = [*project["dependencies"], *optional, "hypothesis", "pytest"]  # whose plugins we are
     imported = {"prometheus-client": "prometheus_client", "opentelemetry-api": "opentelemetry"}  # elsewhere as declared
     names = {re.split(r"[^\w-]", line)[0] for line in declared}
     assert {imported.get(name, name) for name in names} == set(DOORS) - sys.stdlib_module_names | NO_DOOR

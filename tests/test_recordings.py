@@ -12,10 +12,11 @@ import pytest
 from comfy_fsm.core import wire
 from comfy_fsm.core.observations import AnyObservation, Command, Damaged, Entry, Header, Message
 from comfy_fsm.errors import TraceError
+from comfy_fsm.testing.strategies.runs import interleave, source_of, sources_of
 from replay import replay
 from replay.report.document import compose
 from replay.trace import Packed, read_file, read_lines
-from tests.strategies import fold_all, interleave, outcomes, source_of, sources_of
+from tests.folding import fold_all, outcomes
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 RECORDINGS = sorted((FIXTURES / "recordings").glob("*/*.jsonl.gz"))

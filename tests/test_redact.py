@@ -27,7 +27,7 @@ from comfy_fsm.errors import ClientError
 from comfy_fsm.live.redact import NOTHING, Redactor
 from comfy_fsm.live.scrubbing import COMMON, REDACTED
 from comfy_fsm.live.spelling import MIN_SECRET
-from tests.strategies import fold_all, outcomes
+from tests.folding import fold_all, outcomes
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 TRACES = sorted((FIXTURES / "recordings").glob("*/*.jsonl.gz")) + sorted((FIXTURES / "made").glob("*.jsonl"))

@@ -17,9 +17,9 @@ from comfy_fsm.core.task import Task
 from comfy_fsm.errors import TaskExpired, TaskRejected, UploadFailed
 from comfy_fsm.live.asks import uploaded
 from comfy_fsm.live.redact import Redactor
+from comfy_fsm.testing.strategies.arbitrary import json_values
 from replay import replay
 from tests.lines import frame, line
-from tests.strategies import json_values
 
 ID = "0f0f0f0f-1111-4222-8333-444444444444"
 GRAPH = {

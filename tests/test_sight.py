@@ -17,9 +17,9 @@ from comfy_fsm.core.machine import SETTLED
 from comfy_fsm.live import sight
 from comfy_fsm.live.sight import Sight
 from comfy_fsm.live.view import QUIET, Scene, TaskRow, View
+from comfy_fsm.testing.strategies import observations
 from replay import replay
 from tests.lines import SERVER, START, WINDOW, frame, line, seen
-from tests.strategies import observations
 
 
 def lines_of(path: Path) -> list[bytes]:
@@ -29,7 +29,7 @@ def lines_of(path: Path) -> list[bytes]:
 # the same however it came
 
 
-@given(st.lists(st.tuples(observations, st.booleans()), max_size=60))
+@given(st.lists(st.tuples(observations(), st.booleans()), max_size=60))
 def test_a_view_is_the_same_in_whatever_portions_the_entries_came(drawn: list[tuple[Any, bool]]) -> None:
     whole, portions = Sight(), Sight()
     for position, (observation, look) in enumerate(drawn, 1):
@@ -76,7 +76,7 @@ BOUNDS = {
 }  # fmt: skip
 
 
-@given(st.lists(observations, max_size=80))
+@given(st.lists(observations(), max_size=80))
 def test_a_view_is_bounded_whatever_was_seen(drawn: list[Any]) -> None:
     made = Sight()
     for position, observation in enumerate(drawn, 1):

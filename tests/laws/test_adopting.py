@@ -16,12 +16,13 @@ from comfy_fsm.core.effects import Deliver
 from comfy_fsm.core.machine import FINAL, SETTLED, State
 from comfy_fsm.core.observations import Entry
 from comfy_fsm.core.policy import Policy
-from tests.laws.server import PROMPTS, SERVERS, WINDOWS, Profile, Script
+from comfy_fsm.testing.profiles import profile_of
+from comfy_fsm.testing.strategies.scripted import PROMPTS, SERVERS, WINDOWS, Script
 
 ONE, TWO = SERVERS
 PROMPT, WINDOW = PROMPTS[0], WINDOWS[0]
 law = settings(max_examples=max(400, settings().max_examples))
-NEWEST = Profile("0.3.64", own_ids=True, success=True, progress_state="owner", record=True)
+NEWEST = profile_of("0.3.64")
 
 
 class Step(NamedTuple):

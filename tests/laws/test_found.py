@@ -6,8 +6,8 @@ from typing import Any
 
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.task import Task
-from tests.laws.server import GRAPHS, OLDEST, PROMPTS, SERVERS, WINDOWS, Script
-from tests.strategies import fold_all
+from comfy_fsm.testing.strategies.scripted import GRAPHS, OLDEST, PROMPTS, SERVERS, WINDOWS, Script
+from tests.folding import fold_all
 
 PROMPT, SERVER, WINDOW, OTHER = PROMPTS[0], SERVERS[0], WINDOWS[0], WINDOWS[1]
 POSTED = {"prompt": GRAPHS[0], "client_id": WINDOW}

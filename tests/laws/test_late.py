@@ -19,9 +19,9 @@ from comfy_fsm.core.board import Board
 from comfy_fsm.core.effects import Deliver
 from comfy_fsm.core.observations import AnyObservation, Entry
 from comfy_fsm.core.policy import DEFAULT
-from tests.laws.server import OLDEST, TrueRun
+from comfy_fsm.testing.strategies.runs import Source, source_of, true_runs
+from comfy_fsm.testing.strategies.scripted import OLDEST, TrueRun
 from tests.laws.test_laws import decided
-from tests.strategies import Source, source_of, true_runs
 
 law = settings(max_examples=max(300, settings().max_examples))
 GRACE = DEFAULT.settle_seconds

@@ -23,22 +23,14 @@ from comfy_fsm.core.metrics import measure
 from comfy_fsm.core.observations import AnyObservation, Entry
 from comfy_fsm.live.log import Log
 from comfy_fsm.live.memory import MemoryLog
+from comfy_fsm.testing.strategies import TrueRun, mixtures, observations, true_runs
+from comfy_fsm.testing.strategies import arbitrary as draws
+from comfy_fsm.testing.strategies.arbitrary import said_by_our_reader, sayable
+from comfy_fsm.testing.strategies.scripted import WINDOWS
 from replay import replay
 from replay.report import document
-from tests import strategies as draws
+from tests.folding import entries, fold_all, outcomes
 from tests.reference import judge
-from tests.strategies import (
-    WINDOWS,
-    TrueRun,
-    entries,
-    fold_all,
-    mixtures,
-    observations,
-    outcomes,
-    said_by_our_reader,
-    sayable,
-    true_runs,
-)
 
 # Four times as many as elsewhere: what these laws still found came after the first hundred. `--long` asks for more yet.
 law = settings(max_examples=max(400, settings().max_examples))
@@ -121,7 +113,7 @@ def test_a_frame_that_is_told_twice_leaves_every_outcome(run: TrueRun) -> None:
 # law 3
 
 
-@given(st.data(), true_runs() | st.lists(observations, max_size=30))
+@given(st.data(), true_runs() | st.lists(observations(), max_size=30))
 def test_to_fold_the_rest_after_a_prefix_is_to_fold_it_all(
     data: st.DataObject, run: TrueRun | list[AnyObservation]
 ) -> None:
@@ -165,7 +157,7 @@ def test_a_log_refolds_to_the_same_board(line: list[AnyObservation]) -> None:
 
 
 @law
-@given(st.lists(observations, max_size=60))
+@given(st.lists(observations(), max_size=60))
 def test_a_task_is_delivered_at_most_once_and_settled_on_evidence_never_unsettles(
     line: list[AnyObservation],
 ) -> None:
@@ -218,7 +210,7 @@ def use(board: Board) -> None:
 
 
 @law
-@given(st.lists(observations, max_size=60))
+@given(st.lists(observations(), max_size=60))
 def test_no_observation_in_any_state_raises(line: list[AnyObservation]) -> None:
     use(fold_all(line))
     document.encode(replay([wire.encode(seen.Tick(at=0.0)), *map(wire.encode, line)]))
@@ -227,7 +219,7 @@ def test_no_observation_in_any_state_raises(line: list[AnyObservation]) -> None:
 @st.composite
 def spoiled_lines(draw: st.DrawFn) -> bytes:
     """A good line with some of its bytes, or one of its values, replaced by something else."""
-    line = wire.encode(draw(observations))
+    line = wire.encode(draw(observations()))
     if draw(st.booleans()):
         at = draw(st.integers(0, len(line)))
         return line[:at] + draw(st.binary(max_size=4)) + line[draw(st.integers(at, len(line))) :]
@@ -242,7 +234,7 @@ def spoiled_lines(draw: st.DrawFn) -> bytes:
     return json.dumps(value).encode("utf-8", "surrogatepass")
 
 
-@given(st.lists(spoiled_lines() | st.binary(max_size=40) | observations.map(wire.encode), max_size=30))
+@given(st.lists(spoiled_lines() | st.binary(max_size=40) | observations().map(wire.encode), max_size=30))
 def test_no_line_whatever_its_bytes_raises(lines: list[bytes]) -> None:
     use(fold_all(wire.read(line) for line in lines))
     document.encode(replay([wire.encode(seen.Tick(at=0.0)), *lines]))

@@ -1,73 +1,65 @@
 """A small universe, and a scripted ComfyUI in it: what each version says to whom, and what each client sees.
 
 The universe is small so that things collide: two servers, three windows, three prompt ids, graphs of three nodes.
-Made from protocol.md; the strategies in tests/strategies.py draw from it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from hypothesis import strategies as st
-
 from comfy_fsm.core import wire
 from comfy_fsm.core.observations import AnyObservation
+from comfy_fsm.testing.profiles import Profile, profile_of
 
 SERVERS = ("http://one:8188", "http://two:8188")
 WINDOWS = ("window-a", "window-b", "window-c")
 PROMPTS = tuple(f"0000000{n}-aaaa-4bbb-8ccc-00000000000{n}" for n in (1, 2, 3))
-GRAPHS = (
+GRAPHS: tuple[dict[str, dict[str, Any]], ...] = (
     {"1": {"class_type": "A", "inputs": {}}, "2": {"class_type": "B", "inputs": {"x": ["1", 0]}},
      "3": {"class_type": "C", "inputs": {"x": ["2", 0]}}},
     {"1": {"class_type": "A", "inputs": {}}, "2": {"class_type": "C", "inputs": {"x": ["1", 0]}},
      "3": {"class_type": "C", "inputs": {"x": ["1", 0]}}},
 )  # fmt: skip
 START = 1_795_000_000.0
-
-
-class Profile:
-    """What one server version says, and to whom (protocol.md, What changed when)."""
-
-    def __init__(self, name: str, *, own_ids: bool, success: bool, progress_state: str, record: bool) -> None:
-        self.name, self.own_ids, self.success = name, own_ids, success
-        self.progress_state, self.record = progress_state, record
-
-    def __repr__(self) -> str:
-        return self.name
-
-
-PROFILES = (
-    Profile("2023-10-14", own_ids=False, success=False, progress_state="none", record=False),
-    Profile("2024-08-17", own_ids=False, success=True, progress_state="none", record=True),
-    Profile("0.3.50", own_ids=True, success=True, progress_state="all", record=True),
-    Profile("0.3.64", own_ids=True, success=True, progress_state="owner", record=True),
-)
+VERSIONS = tuple(map(profile_of, ("2023-10-14", "2024-08-17", "0.3.50", "0.3.64")))
+"""Those that differ in what they tell of a run."""
+OLDEST = VERSIONS[0]
 TOLD = ("execution_success", "execution_error", "execution_interrupted")
-OLDEST = PROFILES[0]
-OUTCOMES = ("success", "error", "interrupt", "deleted")
 TRUTH = {"success": "completed", "error": "failed", "interrupt": "cancelled", "deleted": "cancelled"}
+"""What may become of a prompt, and the outcome that a client must come to."""
+_FAILURE = {"node_id": "3", "node_type": "C", "exception_type": "ValueError", "exception_message": "no"}
+
+Act = Callable[[], None]
 
 
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What becomes of one prompt, and what its window does about it."""
 
-    def __init__(self, draw: st.DrawFn, prompt_id: str, windows: int, servers: int) -> None:
-        self.prompt_id = prompt_id
-        self.window = WINDOWS[draw(st.integers(0, windows - 1))]
-        self.server = SERVERS[draw(st.integers(0, servers - 1))]
-        self.graph = draw(st.sampled_from(GRAPHS))
-        self.outcome = draw(st.sampled_from(OUTCOMES))
-        self.cached = draw(st.sampled_from(((), ("1",), ("1", "2"))))
-        self.shows = draw(st.booleans())
-        self.addressed = draw(st.integers(0, 3)) > 0
-        self.own_id = draw(st.booleans())
-        self.drop = draw(st.one_of(st.none(), st.none(), st.integers(0, 12)))
-        self.back = draw(st.integers(0, 12))
-        self.early_looks = draw(st.integers(0, 2))
-        self.looks = draw(st.integers(0, 3))
+    prompt_id: str
+    window: str
+    server: str
+    graph: dict[str, dict[str, Any]]
+    outcome: str
+    cached: tuple[str, ...] = ()
+    shows: bool = True
+    """Whether its outputs have something to show."""
+    addressed: bool = True
+    """Whether it was posted with a client id."""
+    own_id: bool = True
+    """Whether the client chose its prompt id."""
+    drop: int | None = None
+    """At which step of the run its socket drops, if it does."""
+    back: int = 0
+    """How many steps later it is open again."""
+    early_looks: int = 0
+    """How often it looks while it runs."""
+    looks: int = 0
+    """How often it looks afterwards."""
 
     def sinks(self) -> list[str]:
         read = {link[0] for node in self.graph.values() for link in node["inputs"].values()}
@@ -130,7 +122,7 @@ class Script:
         if plan.addressed:
             body["client_id"] = plan.window
         if plan.own_id:  # an older server ignores it, and answers its own (P10)
-            body["prompt_id"] = plan.prompt_id if self.profile.own_ids else f"chosen-{plan.prompt_id}"
+            body["prompt_id"] = plan.prompt_id if self.profile.honours_own_ids else f"chosen-{plan.prompt_id}"
         answer = {"prompt_id": plan.prompt_id, "number": 1, "node_errors": {}}
         self.ask("POST", "/prompt", plan.window, plan.server, body, 200, answer)
         self.queued[plan.server].append(plan.prompt_id)
@@ -141,79 +133,108 @@ class Script:
             self.ask("POST", "/queue", plan.window, plan.server, {"delete": [plan.prompt_id]}, 200, None)
             return
         self.running[plan.server].append(plan.prompt_id)
-        for step, act in enumerate(self.acts(plan)):
+        looks = iter(range(plan.early_looks))
+        for step, act in enumerate(_Telling(self, plan).acts()):
             if step == plan.drop:
                 self.close(plan.window, plan.server)
             if plan.drop is not None and step == plan.drop + plan.back and (plan.window, plan.server) not in self.ears:
                 self.open(plan.window, plan.server)
             act()
-            if step % 5 == 4 and plan.early_looks:
-                plan.early_looks -= 1
+            if step % 5 == 4 and next(looks, None) is not None:
                 self.look(plan)
 
-    def acts(self, plan: Plan) -> Iterable[Any]:
-        """The server's steps, in the order of P13 and P21."""
-        outputs: dict[str, Any] = {}
-        stamp = {"timestamp": 1} if self.profile.success else {}
-
-        def say(kind: str, *, broadcast: bool = False, **data: Any) -> Any:
-            data = {"prompt_id": plan.prompt_id, **data}
-            if plan.addressed and not broadcast:
-                return lambda: self.frame(kind, data, plan.window, plan.server)
-            return (lambda: self.to_all(kind, data, plan.server)) if broadcast else (lambda: None)
-
-        def state(done: list[str], running: str | None) -> Any:
-            nodes = {n: {"state": "finished"} for n in done} | ({running: {"state": "running"}} if running else {})
-            if self.profile.progress_state == "none":
-                return lambda: None
-            widely = self.profile.progress_state == "all" or not plan.addressed
-            return say("progress_state", nodes=nodes, broadcast=widely)
-
-        yield say("execution_start", **stamp)
-        yield say("execution_cached", nodes=list(plan.cached), **stamp)
-        for node in (n for n in plan.cached if n in plan.sinks() and self.profile.success):
-            outputs |= {node: {"text": ["kept"]}} if plan.shows else {}
-            yield say("executed", node=node, output=outputs.get(node))  # cached outputs are told again (P14)
-        done: list[str] = []
-        for node in (n for n in plan.graph if n not in plan.cached):
-            yield state(done, node)
-            yield say("executing", node=node)
-            yield say("progress", value=1, max=1, node=node, broadcast=not plan.addressed)
-            if plan.outcome in ("error", "interrupt") and node == plan.sinks()[-1]:
-                break
-            if plan.shows and node in plan.sinks():
-                outputs[node] = {"images": [{"filename": f"{node}.png", "subfolder": "", "type": "output"}]}
-                yield say("executed", node=node, output=outputs[node])
-            done.append(node)
-            yield state(done, None)
-        messages: list[Any] = [["execution_start", {"prompt_id": plan.prompt_id, **stamp}]]
-        if plan.outcome != "success":
-            name = "execution_error" if plan.outcome == "error" else "execution_interrupted"
-            data = {"node_id": "3", "node_type": "C", "exception_type": "ValueError", "exception_message": "no"}
-            messages.append([name, {"prompt_id": plan.prompt_id, **data}])
-            yield say(name, broadcast=not plan.addressed and name == "execution_interrupted", **data)
-        elif self.profile.success:
-            messages.append(["execution_success", {"prompt_id": plan.prompt_id, **stamp}])
-            yield say("execution_success", **stamp)
-        yield lambda: self.record(plan, outputs, messages)
-        yield lambda: self.to_all("status", {"status": {"exec_info": {"queue_remaining": 0}}}, plan.server)
-        yield say("executing", node=None)
-
     def record(self, plan: Plan, outputs: dict[str, Any], messages: list[Any]) -> None:
+        """Write its history."""
         self.running[plan.server].remove(plan.prompt_id)
         entry: dict[str, Any] = {"prompt": [1, plan.prompt_id, plan.graph, {}, plan.sinks()], "outputs": outputs}
-        if self.profile.record:
+        if self.profile.history_has_status:
             said = "success" if plan.outcome == "success" else "error"
             entry["status"] = {"status_str": said, "completed": said == "success", "messages": messages}
         self.records[plan.server, plan.prompt_id] = entry
 
 
+class _Telling:
+    """One run as its server tells it, in the order of P13 and P21."""
+
+    def __init__(self, script: Script, plan: Plan) -> None:
+        self._script, self._plan, self._profile = script, plan, script.profile
+        self._outputs: dict[str, Any] = {}
+        self._stamp: dict[str, Any] = {"timestamp": 1} if self._profile.states_success else {}
+
+    def acts(self) -> Iterator[Act]:
+        plan = self._plan
+        yield self._say("execution_start", **self._stamp)
+        yield self._say("execution_cached", nodes=list(plan.cached), **self._stamp)
+        yield from self._cached()
+        yield from self._nodes()
+        yield from self._end()
+        yield lambda: self._script.to_all("status", {"status": {"exec_info": {"queue_remaining": 0}}}, plan.server)
+        yield self._say("executing", node=None)
+
+    def _cached(self) -> Iterator[Act]:
+        """Cached outputs are told again (P14)."""
+        plan = self._plan
+        for node in (n for n in plan.cached if n in plan.sinks() and self._profile.states_success):
+            self._outputs |= {node: {"text": ["kept"]}} if plan.shows else {}
+            yield self._say("executed", node=node, output=self._outputs.get(node))
+
+    def _nodes(self) -> Iterator[Act]:
+        plan, done = self._plan, list[str]()
+        for node in (n for n in plan.graph if n not in plan.cached):
+            yield self._state(done, node)
+            yield self._say("executing", node=node)
+            yield self._say("progress", value=1, max=1, node=node, broadcast=not plan.addressed)
+            if plan.outcome in ("error", "interrupt") and node == plan.sinks()[-1]:
+                return
+            if plan.shows and node in plan.sinks():
+                self._outputs[node] = {"images": [{"filename": f"{node}.png", "subfolder": "", "type": "output"}]}
+                yield self._say("executed", node=node, output=self._outputs[node])
+            done.append(node)
+            yield self._state(done, None)
+
+    def _end(self) -> Iterator[Act]:
+        """The end is told, where the version tells of it, and then written down."""
+        plan = self._plan
+        messages: list[Any] = [["execution_start", {"prompt_id": plan.prompt_id, **self._stamp}]]
+        if plan.outcome != "success":
+            name = "execution_error" if plan.outcome == "error" else "execution_interrupted"
+            messages.append([name, {"prompt_id": plan.prompt_id, **_FAILURE}])
+            yield self._say(name, broadcast=not plan.addressed and name == "execution_interrupted", **_FAILURE)
+        elif self._profile.states_success:
+            messages.append(["execution_success", {"prompt_id": plan.prompt_id, **self._stamp}])
+            yield self._say("execution_success", **self._stamp)
+        yield lambda: self._script.record(plan, self._outputs, messages)
+
+    def _say(self, kind: str, *, broadcast: bool = False, **data: Any) -> Act:
+        plan, told = self._plan, {"prompt_id": self._plan.prompt_id, **data}
+        if broadcast:
+            return lambda: self._script.to_all(kind, told, plan.server)
+        if plan.addressed:
+            return lambda: self._script.frame(kind, told, plan.window, plan.server)
+        return lambda: None
+
+    def _state(self, done: Iterable[str], running: str | None) -> Act:
+        nodes = {n: {"state": "finished"} for n in done} | ({running: {"state": "running"}} if running else {})
+        if not self._profile.honours_own_ids:
+            return lambda: None
+        widely = not self._profile.progress_state_is_private or not self._plan.addressed
+        return self._say("progress_state", nodes=nodes, broadcast=widely)
+
+
 class TrueRun:
-    """What each source saw of a run that really could have been, with what the server really did."""
+    """What each source saw of a run that really could have been, with what the server really did.
+
+    `truth` has, by prompt id, the outcome that a client must come to if it comes to one.
+    """
 
     def __init__(self, profile: Profile, plans: list[Plan], observations: list[AnyObservation]) -> None:
         self.profile, self.plans, self.observations = profile, plans, observations
         self.truth = {plan.prompt_id: TRUTH[plan.outcome] for plan in plans}
+
+    @property
+    def lines(self) -> list[bytes]:
+        """The same as lines of a trace, to be replayed, written to a file, or played by a fake."""
+        return [wire.encode(o) for o in self.observations]
 
     def told_ended(self) -> set[str]:
         """The prompts of which the server said that they ended, by `executing` null or by a record."""
@@ -227,4 +248,4 @@ class TrueRun:
         return found
 
     def __repr__(self) -> str:
-        return f"TrueRun {self.profile}\n" + "\n".join(wire.encode(o).decode() for o in self.observations)
+        return f"TrueRun {self.profile.version}\n" + "\n".join(wire.encode(o).decode() for o in self.observations)

@@ -1,119 +1,16 @@
-"""What other tests draw from: true runs of a scripted server, odd observations of every kind, and mixtures of both."""
+"""Observations of every kind and in every shape, likely or not: what no fold may stumble over."""
 
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
 from msgspec import Raw
 
 from comfy_fsm.core import observations as seen
-from comfy_fsm.core.board import Board
-from comfy_fsm.core.observations import AnyObservation, Entry
-from tests.laws.server import GRAPHS, PROFILES, PROMPTS, SERVERS, START, TOLD, WINDOWS, Plan, Script, TrueRun
-
-Source = tuple[str | None, str | None, str]
-
-# folding
-
-
-def entries(observations: Iterable[AnyObservation], first: int = 1) -> list[Entry]:
-    return [Entry(position, o) for position, o in enumerate(observations, first)]
-
-
-def fold_all(observations: Iterable[AnyObservation], *, finish: bool = True) -> Board:
-    board = Board()
-    for position, o in enumerate(observations, 1):
-        board.fold(Entry(position, o))
-    if finish:
-        board.finish()
-    return board
-
-
-def outcomes(board: Board) -> dict[tuple[str, str | None], list[tuple[str, str | None]]]:
-    """State and outcome of every task, by server and prompt id; a list, since one id may be posted twice."""
-    found: dict[tuple[str, str | None], list[tuple[str, str | None]]] = {}
-    for task in board.tasks:
-        outcome = None if task.outcome is None else str(task.outcome)
-        found.setdefault((task.server, task.prompt_id), []).append((str(task.state), outcome))
-    return {key: sorted(tasks, key=str) for key, tasks in found.items()}
-
-
-# mixing
-
-
-def source_of(o: AnyObservation) -> Source:
-    """Whose order an observation keeps: that of one window's socket at one server, or of one window's own acts."""
-    if isinstance(o, seen.Opened | seen.Closed | seen.Message | seen.Binary | seen.Undecodable):
-        return o.window, o.server, "ws"
-    return o.window, None, "http"
-
-
-def sources_of(observations: Iterable[AnyObservation]) -> list[list[AnyObservation]]:
-    found: dict[Source, list[AnyObservation]] = {}
-    for o in observations:
-        found.setdefault(source_of(o), []).append(o)
-    return list(found.values())
-
-
-def interleave(
-    sources: Sequence[Sequence[AnyObservation]], dice: random.Random, lag: int | None = None
-) -> list[AnyObservation]:
-    """A merge that keeps each source's order; with `lag`, none runs ahead of the oldest by more than so many."""
-    order = {id(o): n for n, o in enumerate(sorted((o for s in sources for o in s), key=lambda o: o.at))}
-    heads = [0] * len(sources)
-    mixed: list[AnyObservation] = []
-    while True:
-        waiting = [n for n, source in enumerate(sources) if heads[n] < len(source)]
-        if not waiting:
-            return mixed
-        if lag is not None:
-            oldest = min(order[id(sources[n][heads[n]])] for n in waiting)
-            waiting = [n for n in waiting if order[id(sources[n][heads[n]])] <= oldest + lag]
-        chosen = dice.choice(waiting)
-        mixed.append(sources[chosen][heads[chosen]])
-        heads[chosen] += 1
-
-
-# true runs
-
-
-@st.composite
-def true_runs(draw: st.DrawFn, *, windows: int = 2, servers: int = 2, prompts: int = 3) -> TrueRun:
-    profile = draw(st.sampled_from(PROFILES))
-    plans = [Plan(draw, prompt_id, windows, servers) for prompt_id in PROMPTS[: draw(st.integers(1, prompts))]]
-    script = Script(profile)
-    for window in WINDOWS[:windows]:
-        for server in SERVERS[:servers]:
-            script.open(window, server)
-    for plan in plans:
-        script.post(plan)
-    for plan in plans:
-        script.run(plan)
-    for plan in plans:
-        for _ in range(plan.looks):
-            script.look(plan)
-    for window, server in sorted(script.ears):
-        script.close(window, server)
-    return TrueRun(profile, plans, script.seen)
-
-
-def mixtures(observations: Iterable[AnyObservation]) -> st.SearchStrategy[list[AnyObservation]]:
-    """Every merge of the sources of a run; shrinks towards one source after the other."""
-    sources = sources_of(observations)
-    turns = [n for n, source in enumerate(sources) for _ in source]
-
-    def merge(order: Sequence[int]) -> list[AnyObservation]:
-        streams = [iter(source) for source in sources]
-        return [next(streams[n]) for n in order]
-
-    return st.permutations(turns).map(merge)
-
-
-# anything at all
+from comfy_fsm.core.observations import AnyObservation
+from comfy_fsm.testing.strategies.scripted import GRAPHS, PROMPTS, SERVERS, START, TOLD, WINDOWS
 
 texts = st.text(max_size=8)
 prompt_ids = st.sampled_from(PROMPTS)
@@ -227,4 +124,8 @@ said_by_our_reader: st.SearchStrategy[AnyObservation] = st.one_of(
     st.builds(seen.Unrecognized, **_envelope, name=texts, why=texts),
     seen_as(seen.Damaged, st.builds(seen.DamageData, st.sampled_from(("damaged", "undecodable")), texts)),
 )
-observations = st.one_of(*[sayable] * 4, said_by_our_reader)
+
+
+def observations() -> st.SearchStrategy[AnyObservation]:
+    """Any observation, odd ones and those included that only our own reader makes of what it cannot read."""
+    return st.one_of(*[sayable] * 4, said_by_our_reader)
