@@ -1,8 +1,24 @@
-"""Make ComfyUI clients tell the truth about their tasks: fold what was seen, decide once, on evidence."""
+"""Make ComfyUI clients tell the truth about their tasks: fold what was seen, decide once, on evidence.
+
+The core comes at once, and loads no loop, socket or database. What talks to servers is loaded when it is asked for.
+"""
+
+import typing
 
 from comfy_fsm.core.board import Board
 from comfy_fsm.core.diagnosis import Diagnosis, diagnose
-from comfy_fsm.core.effects import Deliver, Failure, FetchHistory, LookAtQueue, OpenSocket, Output, Result, Warn
+from comfy_fsm.core.effects import (
+    Deliver,
+    Failure,
+    FetchHistory,
+    LookAtQueue,
+    NodeFault,
+    OpenSocket,
+    Output,
+    Result,
+    Text,
+    Warn,
+)
 from comfy_fsm.core.findings import CODES, Finding, Severity
 from comfy_fsm.core.machine import TABLE, Signal, State, step
 from comfy_fsm.core.metrics import Metrics, measure
@@ -10,32 +26,133 @@ from comfy_fsm.core.observations import AnyObservation, Command, Delivered, Entr
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.task import Task
 from comfy_fsm.core.wire import encode, message_line, read
+from comfy_fsm.errors import (
+    BacklogFull,
+    BadServerUrl,
+    BadWorkflow,
+    ClientClosed,
+    ClientError,
+    ComfyFsmError,
+    DownloadFailed,
+    HandshakeRefused,
+    InvariantBroken,
+    LogClosed,
+    LogDamaged,
+    LogError,
+    LogLocked,
+    LogMoved,
+    LogVersionError,
+    LogWriteFailed,
+    MissingExtra,
+    NotALog,
+    NotATrace,
+    SecretInWorkflow,
+    ServerUnreachable,
+    TaskCancelled,
+    TaskError,
+    TaskExpired,
+    TaskFailed,
+    TaskLost,
+    TaskRejected,
+    TraceError,
+    TraceVersionError,
+    UnknownInput,
+    UnknownTask,
+    UploadFailed,
+)
 
+if typing.TYPE_CHECKING:
+    from comfy_fsm.live.alerts import Alarm
+    from comfy_fsm.live.blocking import BlockingClient, BlockingTask
+    from comfy_fsm.live.client import Client
+    from comfy_fsm.live.companions import Companion
+    from comfy_fsm.live.dispatch import Dispatcher, Stuck
+    from comfy_fsm.live.exporter import Endpoint
+    from comfy_fsm.live.log import Log
+    from comfy_fsm.live.outputs import OutputFile
+    from comfy_fsm.live.runner import Undelivered
+    from comfy_fsm.live.spans import Spans
+    from comfy_fsm.live.tasks import TaskHandle
+    from comfy_fsm.live.updates import Update
+    from comfy_fsm.live.windows import Window
+    from comfy_fsm.workflow.graph import Workflow
+
+__version__ = "0.1.0"
 __all__ = [
     "CODES",
     "TABLE",
+    "Alarm",
     "AnyObservation",
+    "BacklogFull",
+    "BadServerUrl",
+    "BadWorkflow",
+    "BlockingClient",
+    "BlockingTask",
     "Board",
+    "Client",
+    "ClientClosed",
+    "ClientError",
+    "ComfyFsmError",
     "Command",
+    "Companion",
     "Deliver",
     "Delivered",
     "Diagnosis",
+    "Dispatcher",
+    "DownloadFailed",
+    "Endpoint",
     "Entry",
     "Failure",
     "FetchHistory",
     "Finding",
+    "HandshakeRefused",
+    "InvariantBroken",
+    "Log",
+    "LogClosed",
+    "LogDamaged",
+    "LogError",
+    "LogLocked",
+    "LogMoved",
+    "LogVersionError",
+    "LogWriteFailed",
     "LookAtQueue",
     "Metrics",
+    "MissingExtra",
+    "NodeFault",
+    "NotALog",
+    "NotATrace",
     "OpenSocket",
     "Output",
+    "OutputFile",
     "Policy",
     "Result",
+    "SecretInWorkflow",
+    "ServerUnreachable",
     "Severity",
     "Signal",
+    "Spans",
     "State",
+    "Stuck",
     "Task",
+    "TaskCancelled",
+    "TaskError",
+    "TaskExpired",
+    "TaskFailed",
+    "TaskHandle",
+    "TaskLost",
+    "TaskRejected",
+    "Text",
     "Tick",
+    "TraceError",
+    "TraceVersionError",
+    "Undelivered",
+    "UnknownInput",
+    "UnknownTask",
+    "Update",
+    "UploadFailed",
     "Warn",
+    "Window",
+    "Workflow",
     "diagnose",
     "encode",
     "measure",
@@ -43,3 +160,41 @@ __all__ = [
     "read",
     "step",
 ]
+
+
+def _loaded() -> dict[str, object]:
+    """What awaits, or is loaded late for another reason, by its name."""
+    from comfy_fsm.live.alerts import Alarm
+    from comfy_fsm.live.blocking import BlockingClient, BlockingTask
+    from comfy_fsm.live.client import Client
+    from comfy_fsm.live.companions import Companion
+    from comfy_fsm.live.dispatch import Dispatcher, Stuck
+    from comfy_fsm.live.exporter import Endpoint
+    from comfy_fsm.live.log import Log
+    from comfy_fsm.live.outputs import OutputFile
+    from comfy_fsm.live.runner import Undelivered
+    from comfy_fsm.live.spans import Spans
+    from comfy_fsm.live.tasks import TaskHandle
+    from comfy_fsm.live.updates import Update
+    from comfy_fsm.live.windows import Window
+    from comfy_fsm.workflow.graph import Workflow
+
+    late = (
+        Alarm, BlockingClient, BlockingTask, Client, Companion, Dispatcher, Endpoint, Log, OutputFile, Spans, Stuck,
+        TaskHandle, Undelivered, Update, Window, Workflow,
+    )  # fmt: skip
+    return {each.__name__: each for each in late}
+
+
+if not typing.TYPE_CHECKING:  # a checker would take it that every name is here
+
+    def __getattr__(name: str) -> object:
+        """Load a public name that is not here yet (PEP 562)."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals().update(_loaded())
+        return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

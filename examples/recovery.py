@@ -10,8 +10,8 @@ import json
 import tempfile
 from pathlib import Path
 
+from comfy_fsm import Log
 from comfy_fsm.__main__ import main
-from comfy_fsm.live.log import Log
 from comfy_fsm.testing import FakeComfy
 
 TRACE = Path(__file__).resolve().parents[1] / "fixtures" / "made" / "recover-adopted.jsonl"

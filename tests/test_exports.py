@@ -1,6 +1,11 @@
-"""The front doors: what a package exports is sorted, there, and all of it."""
+"""The front doors: what a package exports is sorted, there, and all of it; and what it costs to come in."""
 
+import subprocess
+import sys
+import tomllib
 import types
+from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -14,3 +19,49 @@ def test_all_is_sorted_whole_and_importable(package: types.ModuleType) -> None:
     public = [name for name, value in found.items() if not isinstance(value, types.ModuleType)]
     # Constants, classes, functions: the order that ruff's RUF022 writes.
     assert package.__all__ == sorted(public, key=lambda name: (not name.isupper(), name[0].islower(), name))
+
+
+def fresh(code: str) -> str:
+    """What this prints in a process of its own."""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return told.stdout.strip()
+
+
+def test_every_public_name_comes_from_the_front_door_of_a_fresh_process() -> None:
+    each = "import comfy_fsm as c; print(*(n for n in c.__all__ if getattr(c, n).__module__ is None), end='')"
+    constants = "CODES", "TABLE", "AnyObservation"
+    assert fresh(each.replace("c.__all__", f"c.__all__ if n not in {constants}")) == ""
+    assert set(fresh("import comfy_fsm; print(*dir(comfy_fsm))").split()) >= {*comfy_fsm.__all__, "__version__"}
+
+
+def test_every_error_is_at_the_front_door() -> None:
+    errors = {name for name, value in vars(comfy_fsm.errors).items() if isinstance(value, type) and name[0] != "_"}
+    raised = {name for name in errors if issubclass(getattr(comfy_fsm.errors, name), comfy_fsm.ComfyFsmError)}
+    assert raised <= set(comfy_fsm.__all__)
+
+
+@pytest.mark.parametrize("name", ["Clinet", "live_client", "__path", "_loaded_"])
+def test_a_name_that_is_not_public_is_missing_at_the_front_door(name: str) -> None:
+    with pytest.raises(AttributeError, match=f"module 'comfy_fsm' has no attribute '{name}'"):
+        getattr(comfy_fsm, name)
+
+
+def seconds(imported: str) -> float:
+    """Of a processor, to import this in a fresh process: the least of several, since others work beside us."""
+    code = f"import time; t = time.process_time(); import {imported}; print(time.process_time() - t)"
+    return min(float(fresh(code)) for _ in range(3))
+
+
+def test_the_front_door_costs_no_more_than_a_few_times_the_libraries_that_the_core_stands_on() -> None:
+    assert seconds("comfy_fsm") < 6 * seconds("msgspec, transitions")
+
+
+def test_the_client_is_loaded_when_it_is_asked_for() -> None:
+    late = "import comfy_fsm, sys; assert 'asyncio' not in sys.modules; comfy_fsm.Client; print('httpx' in sys.modules)"
+    assert fresh(late) == "True"
+
+
+def test_the_version_is_told_in_one_place() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["dynamic"] == ["version"]
+    assert metadata.version("comfy-fsm") == comfy_fsm.__version__

@@ -32,14 +32,19 @@ HOUSE = [
     {"comfy_fsm.workflow.graph"},
     {
         "comfy_fsm.core.addresses",
-        "comfy_fsm.core.effects",
         "comfy_fsm.core.findings",
         "comfy_fsm.core.machine",
         "comfy_fsm.core.observations",
         "comfy_fsm.core.policy",
         "comfy_fsm.core.routes",
     },
-    {"comfy_fsm.core.backlog", "comfy_fsm.core.clock", "comfy_fsm.core.health", "comfy_fsm.core.planning"},
+    {
+        "comfy_fsm.core.backlog",
+        "comfy_fsm.core.clock",
+        "comfy_fsm.core.effects",
+        "comfy_fsm.core.health",
+        "comfy_fsm.core.planning",
+    },
     {"comfy_fsm.core.placement", "comfy_fsm.core.task", "comfy_fsm.core.wire"},
     {"comfy_fsm.core.fieldwise", "comfy_fsm.core.refusals", "comfy_fsm.core.tally"},
     {"comfy_fsm.core.servers"},
@@ -68,9 +73,8 @@ HOUSE = [
         "comfy_fsm.live.scrubbing",
         "comfy_fsm.live.trust",
     },
-    # The front door stands above core/, and beside what is on the way up to live/: live/ cannot come in by it.
     {"comfy_fsm.live.names", "comfy_fsm.live.redirects", "comfy_fsm.live.spool"},
-    {"comfy_fsm", "comfy_fsm.live.inbox", "comfy_fsm.live.redact", "comfy_fsm.live.rows", "replay.trace"},
+    {"comfy_fsm.live.inbox", "comfy_fsm.live.redact", "comfy_fsm.live.rows", "replay.trace"},
     {
         "comfy_fsm.live.arrivals",
         "comfy_fsm.live.asks",
@@ -105,6 +109,9 @@ HOUSE = [
     {"comfy_fsm.live.blocking", "comfy_fsm.live.holding", "comfy_fsm.live.patrol"},
     {"comfy_fsm.live.dispatch"},
     {"comfy_fsm.live.alerts", "comfy_fsm.live.errand", "comfy_fsm.live.exporter", "comfy_fsm.live.spans"},
+    # The front door stands above all that it names, though it loads live/ only when that is asked for: what is below
+    # cannot come in by it.
+    {"comfy_fsm"},
     # The fake ComfyUI knows nothing of our client, and our client nothing of it.
     {"comfy_fsm.testing.faults", "comfy_fsm.testing.pictures", "comfy_fsm.testing.profiles"},
     {"comfy_fsm.testing.nodes", "comfy_fsm.testing.publishing", "comfy_fsm.testing.strategies.scripted"},

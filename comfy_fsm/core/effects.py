@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from comfy_fsm.core.machine import State
+
 
 class Output(Struct, frozen=True, gc=False):
     """One file that a run produced, named as the server named it: never a path to trust."""
@@ -92,7 +94,7 @@ class Result(Struct, frozen=True, gc=False):
     prompt_id: str | None
     window: str | None
     server: str
-    state: str
+    state: State
     outputs: tuple[Output, ...] = ()
     error: Failure | None = None
     texts: tuple[Text, ...] = ()

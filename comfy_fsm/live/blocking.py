@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar
 
 from comfy_fsm.core.diagnosis import Diagnosis
 from comfy_fsm.core.effects import Result
+from comfy_fsm.core.machine import State
 from comfy_fsm.core.recovered import Consistency, Fetched, Recovery
 from comfy_fsm.errors import ClientClosed, ClientError, TaskError
 from comfy_fsm.live.client import Client
@@ -40,7 +41,7 @@ class BlockingTask:
         return self._handle.prompt_id
 
     @property
-    def state(self) -> str:
+    def state(self) -> State:
         return self._handle.state
 
     def result(self, timeout: float | None = None) -> Result:

@@ -44,7 +44,7 @@ class Stuck(NamedTuple):
 
     prompt_id: str
     server: str
-    state: str
+    state: State
     why: str
 
 
@@ -220,7 +220,7 @@ class Dispatcher:
         """Tasks at servers that do not answer, or where nothing moves: they may have run, so they are not moved."""
         whys = {Standing.OUT: "its server does not answer", Standing.STILL: "nothing moves at its server"}  # P34
         return [
-            Stuck(task.prompt_id or "", task.server, str(task.state), whys[patrol.place.health.standing])
+            Stuck(task.prompt_id or "", task.server, task.state, whys[patrol.place.health.standing])
             for patrol in self._patrols
             if patrol.place.health.standing in whys
             for task in patrol.tasks

@@ -123,9 +123,9 @@ class Errand:
         await asyncio.gather(*self._watching)
 
     async def _watch(self, name: str, task: TaskHandle) -> None:
-        bar = self._screen.begin(name, task.state)
+        bar = self._screen.begin(name, _shown(task))
         async for update in task:
-            self._screen.move(bar, task.state, update)
+            self._screen.move(bar, _shown(task), update)
         self._screen.end(bar, task.state)
         try:
             with suppress(TaskError):  # which is told by who takes it
@@ -209,6 +209,10 @@ def _dispatching(client: Client, capacity: int | None) -> AbstractAsyncContextMa
     if capacity is None and not client.board.backlog.waiting:
         return nullcontext()
     return Dispatcher(client, capacity=capacity) if capacity is not None else Dispatcher(client)
+
+
+def _shown(task: TaskHandle) -> str:
+    return "waiting" if task.waits else task.state
 
 
 def _may_pass(error: Exception) -> bool:

@@ -213,9 +213,9 @@ class Hands:
 
     # what a handle asks for
 
-    def _state(self, handle: TaskHandle) -> str:
+    def _state(self, handle: TaskHandle) -> State:
         task = self.task_of(handle)
-        return str(task.state) if task is not None else "submitting" if handle.server else "waiting"
+        return task.state if task is not None else State.SUBMITTING
 
     async def _cancel(self, handle: TaskHandle) -> bool:
         """By id only, and then look: the server's word for it is not yet its end."""
@@ -226,7 +226,7 @@ class Hands:
         asking, prompt_id, window = self.runner.askings[handle.server], handle.prompt_id, handle.window
         await self.runner.command("cancel", prompt_id, window, handle.server)
         done = await cancel(asking, prompt_id, window)
-        if not asking.hits_one and self._state(handle) == "in_progress":
+        if not asking.hits_one and self._state(handle) is State.IN_PROGRESS:
             done = False
         asking.want(prompt_id, self.runner.clock(), look=True)
         return done

@@ -158,6 +158,6 @@ class Held:
         if handle.server:  # it was posted in this moment
             return await handle.cancel()
         self._hands.drop(handle)
-        await handle.settle(Result(prompt_id, None, "", str(State.CANCELLED)))
+        await handle.settle(Result(prompt_id, None, "", State.CANCELLED))
         await handle.close()
         return True

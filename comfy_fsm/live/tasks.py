@@ -48,7 +48,7 @@ class TaskHandle:
         window: str,
         server: str,
         *,
-        state: Callable[[TaskHandle], str],
+        state: Callable[[TaskHandle], State],
         cancel: Callable[[TaskHandle], Awaitable[bool]],
         fetch: Fetch,
         cut: Callable[[TaskHandle], None],
@@ -79,9 +79,14 @@ class TaskHandle:
         return f"<task {self.prompt_id} at {self.server or 'no server yet'}: {self.state}>"
 
     @property
-    def state(self) -> str:
-        """Where it stands now, as far as committed entries say."""
+    def state(self) -> State:
+        """Where it stands now, as far as committed entries say; a job that waits counts as `submitting`."""
         return self.result.state if self.result is not None else self._state(self)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is a job that no server was given yet."""
+        return not self.server and self.result is None
 
     def __await__(self) -> Generator[Any, None, Result]:
         return self._wait().__await__()

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from comfy_fsm import Board, Entry, read
+from comfy_fsm import Board, Entry, State, read
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core import wire
 from comfy_fsm.errors import BacklogFull, BadServerUrl, BadWorkflow, ClientClosed, ClientError, SecretInWorkflow
@@ -128,7 +128,7 @@ def test_what_waits_waits_again_in_the_same_order_and_is_posted_as_it_was_writte
         for number in range(9):
             await dispatcher.enqueue(picture(number), priority=number % 3)
         assert len(dispatcher.waiting) == 9
-        assert {task.state for task in dispatcher.waiting} == {"waiting"}
+        assert all(task.waits and task.state is State.SUBMITTING for task in dispatcher.waiting)
 
     async def second(fakes: list[FakeComfy], client: Client, dispatcher: Dispatcher) -> None:
         tasks = dispatcher.waiting

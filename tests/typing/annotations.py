@@ -1,0 +1,71 @@
+"""What a type checker makes of the names that users annotate with: read by mypy, never run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import assert_type
+
+import comfy_fsm
+from comfy_fsm import (
+    Board,
+    Client,
+    Deliver,
+    Dispatcher,
+    OutputFile,
+    Policy,
+    Result,
+    State,
+    TaskError,
+    TaskFailed,
+    TaskHandle,
+    Update,
+    Window,
+    Workflow,
+)
+
+assert_type(comfy_fsm.__version__, str)
+comfy_fsm.Clinet  # type: ignore[attr-defined]  # noqa: B018
+
+
+async def submits(client: Client, workflow: Workflow) -> Result:
+    assert_type(client.board, Board)
+    assert_type(client.tasks, list[TaskHandle])
+    window = client.window()
+    assert_type(window, Window)
+    task = await window.submit(workflow.copy().set("KSampler", seed=1), on_complete=taken)
+    assert_type(task, TaskHandle)
+    assert_type(task.state, State)
+    async for update in task:
+        assert_type(update, Update)
+    assert_type(task.outputs, list[OutputFile])
+    assert_type(await task.outputs[0].read(), bytes)
+    assert_type(await task.outputs[0].save("here.png"), Path)
+    return await task
+
+
+async def taken(task: TaskHandle) -> None:
+    try:
+        result = await task
+    except TaskFailed as error:
+        assert_type(error, TaskFailed)
+    except TaskError:
+        return
+    else:
+        assert_type(result.state, State)
+
+
+async def dispatches(client: Client) -> None:
+    async with Dispatcher(client, capacity={"localhost:8188": 2}) as dispatcher:
+        assert_type(await dispatcher.enqueue({"1": {"class_type": "A", "inputs": {}}}, priority=2), TaskHandle)
+        assert_type(dispatcher.waiting, list[TaskHandle])
+
+
+def embeds(board: Board) -> list[Result]:
+    assert_type(Board(Policy(resubmits=1)), Board)
+    return [effect.result for effect in board.drain() if isinstance(effect, Deliver)]
+
+
+def changes(path: Path) -> int:
+    workflow = Workflow.load(path)
+    assert_type(workflow, Workflow)
+    return workflow.set_seed()
