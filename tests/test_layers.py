@@ -120,9 +120,10 @@ HOUSE = [
     {"comfy_fsm.testing.graphs", "comfy_fsm.testing.house", "comfy_fsm.testing.workflows"},
     {"comfy_fsm.testing.running"},
     {"comfy_fsm.testing.execution"},
-    {"comfy_fsm.testing.jobs"},
+    {"comfy_fsm.testing.hurdles", "comfy_fsm.testing.jobs"},
+    {"comfy_fsm.testing.routes"},
     {"comfy_fsm.testing.server"},
-    {"comfy_fsm.testing.balancer"},
+    {"comfy_fsm.testing.balancer", "comfy_fsm.testing.threaded"},
     {"comfy_fsm.testing"},
     {"comfy_fsm.testing.__main__", "comfy_fsm.testing.plugin"},
     {"replay.play", "replay.report.harmless"},
@@ -145,7 +146,13 @@ FLOORS = {module: floor for floor, rooms in enumerate(HOUSE) for module in rooms
 
 # One library, one door: to replace it is to rewrite one file. gzip is here as zstandard's twin.
 DOORS = {
-    "aiohttp": {"comfy_fsm.live.page", "comfy_fsm.testing.server", "comfy_fsm.testing.balancer"},
+    "aiohttp": {
+        "comfy_fsm.live.page",
+        "comfy_fsm.testing.balancer",
+        "comfy_fsm.testing.hurdles",
+        "comfy_fsm.testing.routes",
+        "comfy_fsm.testing.server",
+    },
     "hypothesis": {"comfy_fsm.testing.strategies.arbitrary", "comfy_fsm.testing.strategies.runs"},
     "pytest": {"comfy_fsm.testing.plugin"},
     "transitions": {"comfy_fsm.core.machine"},
@@ -153,7 +160,12 @@ DOORS = {
     "httpx": {"comfy_fsm.live.comfy"},
     "websockets": {"comfy_fsm.live.comfy", "comfy_fsm.live.connecting"},
     "ijson": {"comfy_fsm.live.streaming"},
-    "cyclopts": {"comfy_fsm.__main__", "comfy_fsm.commands.options", "replay.__main__"},
+    "cyclopts": {
+        "comfy_fsm.__main__",
+        "comfy_fsm.commands.options",
+        "comfy_fsm.testing.__main__",
+        "replay.__main__",
+    },
     "rich": {"comfy_fsm.dashboard", "comfy_fsm.screen", "replay.report.terminal"},
     "prometheus_client": {"comfy_fsm.live.exporter"},
     "opentelemetry": {"comfy_fsm.live.spans"},

@@ -23,7 +23,7 @@ from comfy_fsm.core import observations
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FORMATS = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 # What would change the look of a report, or where Python looks for us.
@@ -51,7 +51,7 @@ def find_blocks(page: Path) -> Iterator[Block]:
     found = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     for (language, body), (after, shown) in zip(found, [*found[1:], ("", "")], strict=False):
         if language in ("sh", "python"):
-            yield Block(page.name, language, body, shown if after == "text" else None)
+            yield Block(str(page.relative_to(ROOT)), language, body, shown if after == "text" else None)
 
 
 BLOCKS = [block for page in PAGES for block in find_blocks(page)]

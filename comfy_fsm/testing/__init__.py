@@ -9,19 +9,21 @@ from comfy_fsm.testing.workflows import picture, sleeping
 if TYPE_CHECKING:
     from comfy_fsm.testing.balancer import Balancer
     from comfy_fsm.testing.server import FakeComfy
+    from comfy_fsm.testing.threaded import ThreadedFake
 
-__all__ = ["PROFILES", "Balancer", "FakeComfy", "Faults", "Profile", "picture", "sleeping"]
+__all__ = ["PROFILES", "Balancer", "FakeComfy", "Faults", "Profile", "ThreadedFake", "picture", "sleeping"]
 
 
 def __getattr__(name: str) -> object:
-    """The two that need aiohttp, when they are asked for: our pytest plugin is loaded wherever this is installed."""
-    if name not in ("Balancer", "FakeComfy"):
+    """Those that need aiohttp, when they are asked for: our pytest plugin is loaded wherever this is installed."""
+    if name not in ("Balancer", "FakeComfy", "ThreadedFake"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        from comfy_fsm.testing import balancer, server
+        from comfy_fsm.testing import balancer, server, threaded
     except ModuleNotFoundError as error:
         if error.name != "aiohttp":
             raise
         lacking = f"{name} needs aiohttp, which is not installed; pip install 'comfy-fsm[testing]', then ask again"
         raise ModuleNotFoundError(lacking, name="aiohttp") from error
-    return {"Balancer": balancer.Balancer, "FakeComfy": server.FakeComfy}[name]
+    found = {"Balancer": balancer.Balancer, "FakeComfy": server.FakeComfy, "ThreadedFake": threaded.ThreadedFake}
+    return found[name]

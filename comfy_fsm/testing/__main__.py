@@ -2,47 +2,121 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import signal
 import sys
+from dataclasses import field, make_dataclass
+from typing import Annotated, Any
 
-from comfy_fsm.testing import PROFILES, FakeComfy
+from cyclopts import App, CycloptsError, Group, Parameter
+
 from comfy_fsm.testing.execution import BrokenFake
-from comfy_fsm.testing.profiles import NEWEST
+from comfy_fsm.testing.faults import Faults, Knob, knobs
+from comfy_fsm.testing.profiles import NEWEST, PROFILES
+
+NAME = "python -m comfy_fsm.testing"
+WRONG_USAGE, UNAVAILABLE, OUR_FAULT = 64, 69, 70
+_GROUPS = {
+    group: Group(f"Faults: {group}", sort_key=10 + place)
+    for place, group in enumerate(dict.fromkeys(knob.group for knob in knobs()))
+}
 
 
-def _arguments(words: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m comfy_fsm.testing", description="A fake ComfyUI for tests.")
-    parser.add_argument("--port", type=int, default=0, help="where to listen; 0 is any that is free")
-    parser.add_argument("--version", default=NEWEST, help=f"which ComfyUI it is: {', '.join(PROFILES)}, or another")
-    parser.add_argument("--step-seconds", type=float, default=0.0, help="how long a node takes")
-    parser.add_argument("--token", help="who does not send `Authorization: Bearer TOKEN` is refused")
-    return parser.parse_args(words)
+class _Wrong(Exception):
+    """The command was used wrongly; the text says how to use it."""
 
 
-async def _serve(given: argparse.Namespace) -> None:
+def _option(knob: Knob) -> tuple[str, Any, Any]:
+    """A knob as an option; one by route is `--html 'GET /queue=1'`."""
+    several = isinstance(knob.default, dict | set)
+    how = Parameter(
+        name=f"--{knob.name.replace('_', '-')}", group=_GROUPS[knob.group], help=_help(knob), negative="",
+        show_default=not several and knob.default is not None,
+    )  # fmt: skip
+    kind: Any = list[str] if several else knob.kind
+    return knob.name, Annotated[kind, how], field(default_factory=list) if several else field(default=knob.default)
+
+
+def _help(knob: Knob) -> str:
+    if isinstance(knob.default, dict):
+        return f"{knob.description} ROUTE=NUMBER, such as 'GET /queue=1' or '*=1'; may be repeated."
+    return f"{knob.description} May be repeated." if isinstance(knob.default, set) else knob.description
+
+
+def _value(name: str, given: Any) -> Any:
+    """An option as its knob takes it."""
+    if not isinstance(getattr(Faults(), name), dict):
+        return given
+    found: dict[str, float] = {}
+    for pair in given:
+        route, equals, number = pair.rpartition("=")
+        try:
+            found[route] = int(number) if number.isdigit() else float(number)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise _Wrong(f"--{name.replace('_', '-')} {pair!r}: write ROUTE=NUMBER, such as 'GET /queue=1'")
+    return found
+
+
+Knobs: Any = make_dataclass("Knobs", map(_option, knobs()), kw_only=True)
+Knobs.__module__ = __name__  # else it passes for a type of Python's own, which has no fields
+Port = Annotated[int, Parameter(help="Where to listen on 127.0.0.1; 0 is any port that is free.")]
+Version = Annotated[str, Parameter(name="--comfyui", help=f"Which ComfyUI it is: {', '.join(PROFILES)}, or another.")]
+Step = Annotated[float, Parameter(help="How long a node takes, in seconds.")]
+Turned = Annotated[Knobs, Parameter(name="*")]
+
+app = App(
+    name=NAME,
+    help="Run a fake ComfyUI for tests on 127.0.0.1, until Ctrl-C. Its first line is its address.\n\n"
+    "The faults below are how it begins. While it runs, POST /fake/faults takes them as JSON, such as "
+    '{"empty_history": 2}, and GET /fake/state shows them, and what ran.',
+    help_epilogue=f"Exit status: 0 ended · {WRONG_USAGE} wrong usage · {UNAVAILABLE} a port or an extra is not to be "
+    f"had · {OUR_FAULT} our own fault.",
+    version_flags=[],
+    result_action="return_value",
+)
+
+
+@app.default
+def serve(*, port: Port = 0, comfyui: Version = NEWEST, step_seconds: Step = 0.0, knobs: Turned | None = None) -> None:
+    """Start it, and serve until a signal."""
+    given = knobs or Knobs()
+    turned = {name: _value(name, getattr(given, name)) for name in Faults.__struct_fields__}
+    asyncio.run(_serve(comfyui, port, step_seconds, turned))
+
+
+async def _serve(version: str, port: int, step_seconds: float, turned: dict[str, object]) -> None:
+    from comfy_fsm.testing import FakeComfy
+
     ended = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, ended.set)
-    fake = FakeComfy(given.version, step_seconds=given.step_seconds, port=given.port, control=True)
-    fake.faults.token = given.token
+    fake = FakeComfy(version, step_seconds=step_seconds, port=port, control=True)
+    fake.faults.turn(turned)
     async with fake:
         print(fake.url, flush=True)
         await ended.wait()
 
 
 def main(words: list[str]) -> int:
-    """Serve until SIGTERM or SIGINT; its knobs are turned by `POST /fake/faults`. 70 is a fault of the fake itself."""
+    """Serve until SIGTERM or SIGINT; every way to end has its exit status and a line on standard error."""
     try:
-        asyncio.run(_serve(_arguments(words)))
+        app(words, exit_on_error=False, print_error=False)
     except BrokenFake as error:
-        print(error, file=sys.stderr)
-        return 70
-    except (OSError, ValueError) as error:
-        print(f"no fake was started: {error}", file=sys.stderr)
-        return 1
+        return _say(OUR_FAULT, str(error))
+    except CycloptsError as error:
+        return _say(WRONG_USAGE, f"{str(error).rstrip('.')}; `{NAME} --help` tells more")
+    except (_Wrong, ValueError) as error:
+        return _say(WRONG_USAGE, f"no fake was started: {error}")
+    except (ModuleNotFoundError, OSError) as error:
+        return _say(UNAVAILABLE, f"no fake was started: {error}")
     return 0
+
+
+def _say(status: int, text: str) -> int:
+    print(text, file=sys.stderr)
+    return status
 
 
 if __name__ == "__main__":

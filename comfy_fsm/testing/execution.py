@@ -8,7 +8,7 @@ import time
 import traceback
 import uuid
 from collections import Counter
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 from comfy_fsm.testing.faults import Faults
@@ -190,10 +190,10 @@ class Execution:
 
     # what runs
 
-    async def keep(self, job: Coroutine[object, object, None]) -> None:
+    async def keep(self, job: Callable[[], Awaitable[None]]) -> None:
         """Nothing of the fake dies in silence."""
         try:
-            await job
+            await job()
         except Exception as fault:
             self.state.broken.append(fault)
             traceback.print_exception(fault)

@@ -1,63 +1,159 @@
 """What can go wrong with a server, as knobs: each may be turned while it runs, and counts are used up.
 
-A route is a method and the first part of a path, `GET /history` for every history, `GET /ws` a handshake; `*` is all.
+A knob takes only what can happen: a route that the fake does not have, a type of frame that it never sends, a negative
+number is refused where it is set, since a test that waits for it would prove nothing.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from functools import cache
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 Once = Literal[
     "deaf", "empty_history", "foreign_history", "swallow_post", "drop_post", "post_500", "post_500_queued",
     "lose_end", "stale_status", "null_status",
 ]  # fmt: skip
 ByRoute = Literal["html", "too_many", "busy", "cut_answer", "garbage"]
+V = TypeVar("V")
+
+ROUTES = (
+    "*",
+    "GET /", "GET /ws", "GET /prompt", "POST /prompt", "GET /queue", "POST /queue", "POST /interrupt", "GET /history",
+    "POST /history", "GET /view", "POST /upload", "GET /system_stats", "GET /object_info", "GET /features", "GET /jobs",
+    "POST /jobs", "GET /assets",
+)  # fmt: skip
+"""A method and the first part of a path: `GET /history` for every history, `GET /ws` for a handshake; `*` for all."""
+
+FRAMES = (
+    "status", "feature_flags", "execution_start", "execution_cached", "executing", "progress", "progress_state",
+    "executed", "execution_success", "execution_error", "execution_interrupted", "binary 1", "binary 3", "binary 4",
+    "assets.seed.started", "assets.seed.paused", "assets.seed.completed",
+)  # fmt: skip
+"""The types of frames that a fake may send."""
+
+Count = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(ge=0)]
+
+
+def _knob(group: str, description: str) -> Meta:
+    return Meta(title=group, description=description)
 
 
 class Faults(Struct, kw_only=True, forbid_unknown_fields=True):
-    """All is well by default."""
+    """All is well by default. What cannot happen raises ValueError where it is set."""
 
-    # answers, by route: the first are seconds, the others numbers of answers
-    delay: dict[str, float] = {}  # asked now, done later (P8)
-    late: dict[str, float] = {}  # done now, told later: frames come before the answer (P12)
-    html: dict[str, int] = {}  # 502 and a page (P33)
-    login_page: bool = False  # 200 and a page, for whatever is asked (P33)
-    too_many: dict[str, int] = {}  # 429
-    busy: dict[str, int] = {}  # 503
-    retry_after: str = "1"  # what a 429 or a 503 says of when to come again
-    cut_answer: dict[str, int] = {}  # half of it, and the connection is reset
-    garbage: dict[str, int] = {}  # 200, and what calls itself JSON is none
-    token: str | None = None  # whoever does not bear it gets 401
+    # by route; asked now and done later is P8, done now and answered later P12, a page in between P33
+    delay: Annotated[
+        dict[str, Seconds],
+        _knob("answers", "Seconds before a request is acted on."),
+    ] = {}
+    late: Annotated[
+        dict[str, Seconds],
+        _knob("answers", "Seconds between acting on a request and answering it: frames come before the answer."),
+    ] = {}
+    html: Annotated[
+        dict[str, Count],
+        _knob("answers", "How many answers are 502 and an HTML page, as a proxy sends."),
+    ] = {}
+    login_page: Annotated[
+        bool,
+        _knob("answers", "Every request is answered 200 with the HTML page of a login."),
+    ] = False
+    too_many: Annotated[dict[str, Count], _knob("answers", "How many requests are refused with 429.")] = {}
+    busy: Annotated[dict[str, Count], _knob("answers", "How many requests are refused with 503.")] = {}
+    retry_after: Annotated[str, _knob("answers", "The header Retry-After of a 429 or a 503.")] = "1"
+    cut_answer: Annotated[
+        dict[str, Count], _knob("answers", "How many answers break off in the middle, and their connection is closed.")
+    ] = {}
+    garbage: Annotated[
+        dict[str, Count], _knob("answers", "How many answers are 200 with a body that claims to be JSON and is not.")
+    ] = {}
+    token: Annotated[
+        str | None, _knob("answers", "The bearer token that every request must carry; without it the answer is 401.")
+    ] = None
 
-    # sockets
-    refuse_sockets: tuple[int, int] = (0, 503)  # so many handshakes, with this status; 200 is a page
-    deaf: int = 0  # so many connections hear their first status and nothing more, as by P3
-    mute: bool = False  # no socket hears anything
-    drop_types: set[str] = set()  # frames never sent; a binary one is called `binary 1`
-    double: bool = False  # every frame twice
-    write_seconds: float = 5.0  # how long a client that does not read may delay the others (P6), then it is cut
+    # deaf is P3, a reader that does not read P6
+    refuse_sockets: Annotated[
+        tuple[Count, int],
+        _knob("sockets", "How many handshakes are refused, and with which status; 200 is an HTML page."),
+    ] = (0, 503)
+    deaf: Annotated[
+        Count,
+        _knob("sockets", "How many sockets receive their first status and nothing after it."),
+    ] = 0
+    mute: Annotated[bool, _knob("sockets", "No socket receives anything.")] = False
+    drop_types: Annotated[
+        set[str],
+        _knob(
+            "sockets", "Types of frames that are never sent; binary ones are named `binary 1`, `binary 3`, `binary 4`."
+        ),
+    ] = set()
+    double: Annotated[bool, _knob("sockets", "Every frame is sent twice.")] = False
+    write_seconds: Annotated[
+        Seconds,
+        _knob("sockets", "Seconds for which a client that does not read may hold up the others, before it is cut off."),
+    ] = 5.0
 
-    # submitting
-    swallow_post: int = 0  # queued, and the connection reset without an answer (P11)
-    drop_post: int = 0  # the same, not queued
-    post_500_queued: int = 0  # queued, and answered 500 (P11)
-    post_500: int = 0  # the same, not queued
+    # no clear answer is P11
+    swallow_post: Annotated[
+        Count,
+        _knob("submitting", "How many prompts are queued, and their connection is reset without an answer."),
+    ] = 0
+    drop_post: Annotated[
+        Count, _knob("submitting", "How many prompts are not queued, and their connection is reset without an answer.")
+    ] = 0
+    post_500_queued: Annotated[
+        Count,
+        _knob("submitting", "How many prompts are queued and answered 500."),
+    ] = 0
+    post_500: Annotated[Count, _knob("submitting", "How many prompts are not queued and answered 500.")] = 0
 
-    # running
-    dead_worker: bool = False  # prompts are accepted, nothing runs, what ran stands still (P34)
-    short_memory: bool = False  # what the cache need not keep is evicted, by versions that do so (P49)
-    lose_end: int = 0  # so many prompts end without a frame that says so
+    # P34, and P49 of the cache
+    dead_worker: Annotated[
+        bool,
+        _knob("running", "Prompts are accepted and nothing runs; what ran stands still."),
+    ] = False
+    short_memory: Annotated[
+        bool,
+        _knob("running", "The cache keeps only what it must, in versions that evict from it."),
+    ] = False
+    lose_end: Annotated[Count, _knob("running", "How many prompts end without a frame that says so.")] = 0
 
-    # asking
-    history_seconds: float = 0.0  # between the stated end and the entry (P21)
-    empty_history: int = 0  # so many answers about one prompt are `{}`
-    foreign_history: int = 0  # so many are about another prompt
-    stale_status: int = 0  # so many failures are written down as successes (P24)
-    null_status: int = 0  # so many entries have null for a status (P24)
-    hide_pending: bool = False  # the queue shows what runs alone (P28)
+    # the entry comes after the frame (P21), may be wrong (P24), and the queue may hide (P28)
+    history_seconds: Annotated[
+        Seconds,
+        _knob("asking", "Seconds between the frame that ends a prompt and its entry in the history."),
+    ] = 0.0
+    empty_history: Annotated[
+        Count, _knob("asking", "How many answers to `GET /history/ID` are `{}`, whatever the history holds.")
+    ] = 0
+    foreign_history: Annotated[
+        Count, _knob("asking", "How many answers to `GET /history/ID` are about another prompt.")
+    ] = 0
+    stale_status: Annotated[
+        Count,
+        _knob("asking", "How many failed prompts are recorded as successes; their messages tell the truth."),
+    ] = 0
+    null_status: Annotated[
+        Count,
+        _knob("asking", "How many entries of the history have null for a status."),
+    ] = 0
+    hide_pending: Annotated[
+        bool,
+        _knob("asking", "The queue shows only what runs."),
+    ] = False
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, _checked(name, value))
 
     def spend(self, name: Once) -> bool:
         """Whether this goes wrong now; once less from here on."""
@@ -84,17 +180,119 @@ class Faults(Struct, kw_only=True, forbid_unknown_fields=True):
         self.refuse_sockets = (max(left - 1, 0), status)
         return status if left > 0 else None
 
-    def turn(self, knobs: dict[str, object]) -> None:
-        """Set those named, as JSON has them; raises msgspec.ValidationError, and then none is set."""
-        whole = msgspec.convert(msgspec.to_builtins(self) | knobs, Faults)
-        for name in knobs:
-            setattr(self, name, getattr(whole, name))
+    def turn(self, knobs: Mapping[str, object]) -> None:
+        """Set those named, as JSON has them; raises ValueError, and then none is set."""
+        try:
+            checked = {name: _checked(name, value) for name, value in knobs.items()}
+        except AttributeError as error:
+            raise ValueError(str(error)) from None
+        for name, value in checked.items():
+            setattr(self, name, value)
+
+
+class Knob(NamedTuple):
+    """One field of Faults, as help and documentation show it."""
+
+    name: str
+    group: str
+    description: str
+    kind: Any
+    """Its type, without what describes it."""
+    default: object
+
+
+def knobs() -> list[Knob]:
+    """All of them, in the order of Faults."""
+    well = Faults()
+    return [
+        Knob(name, about.title or "", about.description or "", get_args(hint)[0], getattr(well, name))
+        for name, hint in _hints().items()
+        for about in get_args(hint)
+        if isinstance(about, Meta) and about.title
+    ]
 
 
 def route_of(method: str, path: str) -> str:
     """The route of a request, with the prefix `/api` or without."""
-    return f"{method} /{path.removeprefix('/api').split('/')[1]}"
+    first, _, rest = path.lstrip("/").partition("/")
+    return f"{method} /{rest.partition('/')[0] if first == 'api' else first}"
 
 
 def seconds_at(waits: dict[str, float], route: str) -> float:
     return waits.get(route, waits.get("*", 0.0))
+
+
+# what may be set
+
+
+class _ByRoute(dict[str, V]):
+    """Refuses a key that is no route."""
+
+    def __setitem__(self, route: str, value: V) -> None:
+        super().__setitem__(_known_route(route), value)
+
+    def update(self, *given: Any, **named: Any) -> None:
+        for route, value in dict(*given, **named).items():
+            self[route] = value
+
+    def setdefault(self, route: str, default: V) -> V:
+        return super().setdefault(_known_route(route), default)
+
+
+class _Types(set[str]):
+    """Refuses what is no type of frame."""
+
+    def add(self, kind: str) -> None:
+        super().add(_known_type(kind))
+
+    def update(self, *kinds: Iterable[str]) -> None:
+        for kind in (each for some in kinds for each in some):
+            self.add(kind)
+
+
+@cache
+def _hints() -> dict[str, Any]:
+    return get_type_hints(Faults, include_extras=True)
+
+
+def _checked(name: str, value: object) -> object:
+    """The value as the knob takes it; raises AttributeError where there is no such knob, else ValueError."""
+    if name not in Faults.__struct_fields__:
+        raise AttributeError(f"there is no knob {name!r}{_meant(name, Faults.__struct_fields__)}")
+    try:
+        value = msgspec.convert(value, _hints()[name])
+    except msgspec.ValidationError as error:
+        raise ValueError(f"the knob {name} cannot be {value!r}: {error}") from None
+    if isinstance(value, dict):
+        by_route = _ByRoute[Any]()
+        by_route.update(value)
+        return by_route
+    if isinstance(value, set):
+        types = _Types()
+        types.update(value)
+        return types
+    return value
+
+
+def _known_route(route: str) -> str:
+    if route in ROUTES:
+        return route
+    method, _, path = route.partition(" ")
+    written = route_of(method.upper(), path) if path else ""
+    if written in ROUTES:
+        raise ValueError(
+            f"the route {route!r} never matches: a route is a method and the first part of a path, without /api; "
+            f"write {written!r}, which counts for all that begins so"
+        )
+    raise ValueError(f"the fake has no route {route!r}{_meant(route, ROUTES)}; it has {', '.join(ROUTES)}")
+
+
+def _known_type(kind: str) -> str:
+    if kind not in FRAMES:
+        raise ValueError(f"no frame is of the type {kind!r}{_meant(kind, FRAMES)}; a fake sends {', '.join(FRAMES)}")
+    return kind
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    near = get_close_matches(word, known, 1)
+    return f" (did you mean {near[0]!r}?)" if near else ""

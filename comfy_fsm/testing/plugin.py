@@ -1,6 +1,6 @@
-"""Fixtures for pytest, there wherever this package is installed: `fake_comfyui`, a running server, and `comfy_log`.
+"""Fixtures for pytest, there wherever this package is installed: a running fake ComfyUI, and a place for a log.
 
-    @pytest.mark.comfy(version="0.3.10", step_seconds=0.01)
+    @pytest.mark.comfy(version="0.3.10", step_seconds=0.01, faults={"empty_history": 2})
     def test_mine(fake_comfyui, comfy_log): ...
 
 Nothing of the fake is loaded before a test asks for it.
@@ -8,91 +8,75 @@ Nothing of the fake is loaded before a test asks for it.
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections import Counter
-from collections.abc import Coroutine, Iterator
+import inspect
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from comfy_fsm.testing.faults import Faults
-    from comfy_fsm.testing.server import FakeComfy
+    from comfy_fsm.testing.threaded import ThreadedFake
 
-T = TypeVar("T")
-
-
-class ThreadedFake:
-    """A fake on a loop and a thread of its own, so that a test that blocks is served all the same."""
-
-    def __init__(self, comfy: FakeComfy) -> None:
-        self._comfy = comfy
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="fake ComfyUI", daemon=True)
-        self._thread.start()
-        self._run(comfy.start())
-
-    @property
-    def url(self) -> str:
-        return self._comfy.url
-
-    @property
-    def faults(self) -> Faults:
-        """The knobs; to turn one is safe from any thread."""
-        return self._comfy.faults
-
-    @property
-    def runs(self) -> Counter[str]:
-        """How often each prompt was really run."""
-        return self._comfy.runs.copy()
-
-    @property
-    def posts(self) -> Counter[str]:
-        """How often each prompt was queued."""
-        return self._comfy.posts.copy()
-
-    def kill(self) -> None:
-        self._run(self._comfy.kill())
-
-    def restart(self, keep: bool = False) -> None:
-        self._run(self._comfy.restart(keep))
-
-    def cut(self, client_id: str | None = None) -> None:
-        self._loop.call_soon_threadsafe(self._comfy.cut, client_id)
-
-    def close(self) -> None:
-        self.kill()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-        self._comfy.state.own_up()
-
-    def _run(self, doing: Coroutine[object, object, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(doing, self._loop).result(timeout=30)
+MARK = "comfy(version, *, step_seconds, faults): which ComfyUI `fake_comfyui` is, and what goes wrong with it"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "comfy(version, step_seconds): which ComfyUI `fake_comfyui` is")
+    config.addinivalue_line("markers", MARK)
 
 
 @pytest.fixture
 def fake_comfyui(request: pytest.FixtureRequest) -> Iterator[ThreadedFake]:
     """A running fake ComfyUI at `fake_comfyui.url`, new for each test."""
-    try:
-        from comfy_fsm.testing import FakeComfy
-    except ModuleNotFoundError as lacking:
-        pytest.fail(f"the fixture fake_comfyui cannot be had: {lacking}", pytrace=False)
     mark = request.node.get_closest_marker("comfy")
-    fake = ThreadedFake(FakeComfy(**(mark.kwargs if mark else {})))
-    try:
+    with _started(*_settings(mark)) as fake:
         yield fake
-    finally:
-        fake.close()
+
+
+@pytest.fixture(scope="session")
+def fake_comfyui_session() -> Iterator[ThreadedFake]:
+    """One fake for the whole run: `reset()` makes it as new, at the beginning of a test or of each example."""
+    with _started({}, {}) as fake:
+        yield fake
 
 
 @pytest.fixture
 def comfy_log(tmp_path: Path) -> Path:
     """Where a test may keep a log; there is none yet."""
     return tmp_path / "comfy.log"
+
+
+def _started(settings: dict[str, Any], faults: dict[str, Any]) -> ThreadedFake:
+    """A fake with these settings, or a failure that says in a line why there is none."""
+    try:
+        from comfy_fsm.testing import ThreadedFake
+    except ModuleNotFoundError as lacking:
+        pytest.fail(f"there is no fake ComfyUI: {lacking}", pytrace=False)
+    try:
+        fake = ThreadedFake(**settings)
+    except (ValueError, OSError) as error:
+        pytest.fail(f"no fake ComfyUI was started: {error}", pytrace=False)
+    try:
+        fake.faults.turn(faults)
+    except ValueError as error:
+        fake.close()
+        pytest.fail(f"no fake ComfyUI was started: {error}", pytrace=False)
+    return fake
+
+
+def _settings(mark: pytest.Mark | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the marker of a test says, which pytest itself does not look at."""
+    if mark is None:
+        return {}, {}
+    try:
+        said = inspect.signature(_marked).bind(*mark.args, **mark.kwargs).arguments
+    except TypeError as error:
+        pytest.fail(f"pytest.mark.comfy: {error}; it is {MARK}", pytrace=False)
+    faults = said.pop("faults", {})
+    if not isinstance(faults, dict):
+        pytest.fail(f'pytest.mark.comfy: faults={faults!r} is no dict, such as {{"empty_history": 2}}', pytrace=False)
+    return said, faults
+
+
+def _marked(version: object = None, *, step_seconds: object = None, faults: object = None) -> None:
+    """The arguments that a marker takes."""

@@ -100,9 +100,9 @@ def _age(version: str) -> tuple[int, ...]:
     """To compare by: dates came before all numbers, and what has none yet comes after."""
     if version in _UNNUMBERED:
         return (2, _UNNUMBERED.index(version))
-    if re.fullmatch(r"\d{4}-\d\d(-\d\d)?", version):
+    if re.fullmatch(r"\d{4}-\d\d(-\d\d)?", str(version)):  # a marker of a test may say anything
         return (0, *map(int, version.split("-")))
-    if re.fullmatch(r"\d+\.\d+\.\d+", version):
+    if re.fullmatch(r"\d+\.\d+\.\d+", str(version)):
         return (1, *map(int, version.split(".")))
     raise ValueError(
         f"{version!r} is no version of ComfyUI, so nothing is known of it; "

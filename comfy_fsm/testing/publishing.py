@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
-from comfy_fsm.testing.faults import Faults
+from comfy_fsm.testing.faults import FRAMES, Faults
 
 JPEG_FORMAT, PNG_FORMAT = 1, 2
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: no farewell, neither of the WebSocket nor of TCP
@@ -78,6 +78,7 @@ class Publisher:
     def __init__(self, faults: Faults) -> None:
         self.sockets: dict[str, Socket] = {}
         self.flags: dict[str, dict[str, object]] = {}  # what a client said in its first frame (P7)
+        self.open: dict[Socket, str] = {}  # those that are in no table any more, too (P3)
         self._faults = faults
         self._frames: deque[Frame] = deque()
         self._news = asyncio.Event()
@@ -93,7 +94,14 @@ class Publisher:
         """Whether its previews are to name their prompt (P7)."""
         return reader is not None and bool(self.flags.get(reader, {}).get("supports_preview_metadata"))
 
+    def cut(self, client_id: str | None) -> None:
+        """Break the sockets of one client, or of all."""
+        for socket, sid in [*self.open.items()]:
+            if client_id in (None, sid):
+                socket.abort()
+
     def _put(self, frame: Frame) -> None:
+        assert frame.kind in FRAMES, frame.kind
         if frame.kind in self._faults.drop_types:
             return
         self._frames.extend([frame] * (2 if self._faults.double else 1))
@@ -111,7 +119,8 @@ class Publisher:
 
     async def say(self, kind: str, data: Mapping[str, object], reader: str) -> None:
         """Send it at once, past those that wait: what belongs to a connection, and to no prompt."""
-        await self._write(reader, Frame(kind, json.dumps({"type": kind, "data": data}), reader))
+        if kind not in self._faults.drop_types:
+            await self._write(reader, Frame(kind, json.dumps({"type": kind, "data": data}), reader))
 
     async def _write(self, reader: str, frame: Frame) -> None:
         """Into the socket registered under this id at this moment, if there is one (P3)."""

@@ -307,6 +307,6 @@ def test_what_waits_is_hidden_from_the_queue() -> None:
 def test_a_knob_that_is_none_or_of_a_wrong_kind_turns_nothing() -> None:
     faults = Faults()
     for wrong in ({"deaf": 1, "no_such": 1}, {"deaf": "x"}, {"double": True, "html": 3}):
-        with pytest.raises(ValueError, match=r"unknown field|Expected"):
+        with pytest.raises(ValueError, match=r"no knob|Expected"):
             faults.turn(wrong)
     assert faults == Faults()

@@ -18,7 +18,7 @@ from tests.fake.stage import PATIENCE, chain, closed, eventually, play
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 0), (signal.SIGKILL, -9)])
 def test_as_a_process_it_tells_its_address_is_ruled_over_http_and_ends_as_told(how: signal.Signals, code: int) -> None:
     async def story() -> None:
-        words = ["-m", "comfy_fsm.testing", "--version", "0.3.10", "--token", "secret"]
+        words = ["-m", "comfy_fsm.testing", "--comfyui", "0.3.10", "--token", "secret"]
         process = await asyncio.create_subprocess_exec(sys.executable, *words, stdout=asyncio.subprocess.PIPE)
         assert process.stdout is not None
         url = (await process.stdout.readline()).decode().strip()
@@ -49,7 +49,7 @@ def test_a_port_that_is_taken_is_told_in_a_line() -> None:
             return process.returncode, said
 
     code, said = asyncio.run(asyncio.wait_for(story(), PATIENCE))
-    assert code == 1
+    assert code == 69
     assert said.startswith(b"no fake was started:")
     assert len(said.splitlines()) == 1
 

@@ -193,6 +193,7 @@ async def its_pages_load_nothing_from_elsewhere(comfy: FakeComfy, server: Server
     async with server._http.get(f"{server.url}/queue") as answer:
         assert "Content-Security-Policy" not in answer.headers
     comfy.profile = replace(comfy.profile, api_nodes=False)
+    await comfy.restart()
     async with server._http.get(f"{server.url}/queue") as answer:
         return "'self'" in answer.headers.get("Content-Security-Policy", "")
 
