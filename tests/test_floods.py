@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from comfy_fsm.core import wire
+from comfy_fsm.core import pauses, wire
 from comfy_fsm.core.board import Board
 from comfy_fsm.core.figures import Figures
 from comfy_fsm.core.policy import Policy
@@ -118,7 +118,8 @@ def grown(flood: Callable[[int], list[Told]]) -> list[int]:
 
 
 @pytest.mark.parametrize("name", FLOODS)
-def test_a_board_stops_growing(name: str) -> None:
+def test_a_board_stops_growing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pauses, "MOST", SMALL)
     before, after = grown(FLOODS[name])
     assert after <= before + 8
 

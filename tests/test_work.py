@@ -5,16 +5,21 @@ Work is counted in lines of the fold that are run, not in seconds.
 
 from __future__ import annotations
 
+import itertools
 import json
+import random
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from comfy_fsm.core import absence, wire
+from comfy_fsm.core import absence, pauses, silence, wire
 from comfy_fsm.core.board import Board
+from tests.campaigns import growth
 from tests.test_floods import Told, asked, frame
 
 SERVER, WINDOW, OTHER = "http://one:8188", "w", "v"
@@ -89,6 +94,60 @@ def work(name: str, tasks: int, window: str) -> int:
 def test_twice_as_many_of_both_are_twice_the_work(name: str, window: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(absence, "AT_ONCE", FEW // 5)
     assert work(name, MANY, window) < 2.5 * work(name, FEW, window)
+
+
+PAIRS = [*itertools.product(growth.CROWDS, growth.FLOODS, growth.STEPS)]
+
+
+@pytest.mark.parametrize("pair", random.Random(7).sample(PAIRS, 200), ids="/".join)
+def test_what_one_entry_costs_does_not_grow_with_what_there_is(pair: tuple[str, str, str]) -> None:
+    """Some of all pairs; `python -m tests.campaigns.growth --lines` takes each of them."""
+    assert not growth.growth(*pair, 24, 4, count=True)
+
+
+@pytest.mark.parametrize(
+    ("crowd", "flood"),
+    [
+        ("open tasks", "resumes"),
+        ("open tasks", "silences"),
+        ("uncertain tasks", "histories"),
+        ("tasks settled by their record alone", "ticks"),
+        ("tasks at ever new servers", "resumes"),
+        ("servers", "ticks"),
+        ("posted jobs", "rebinds of each"),
+        ("questions", "resumes"),
+        ("settled tasks", "resumes"),
+    ],
+)
+def test_what_once_grew_with_what_there_is_does_so_no_more(crowd: str, flood: str) -> None:
+    assert not growth.growth(crowd, flood, "fast", 24, 4, count=True)
+
+
+def test_no_entry_looks_at_more_quiet_tasks_than_there_is_a_bound_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(silence, "AT_ONCE", 8)
+    board = Board()
+    lines = [UP, *(each for n in range(MANY) for each in post(n)), *[("tick", {})] * (2 * MANY // 8)]
+    found = []
+    for position, (kind, data) in enumerate(lines, 1):
+        at = 1_795_000_000.0 + position * 1e-6 + (100.0 if kind == "tick" else 0.0)
+        line = {"at": at, "kind": kind, "window": WINDOW, "server": SERVER, "data": data}
+        board.fold_observation(position, wire.read(json.dumps(line).encode()))
+        found.append(sum(finding.code == "silence" for finding in board.findings))
+    assert max(after - before for before, after in itertools.pairwise(found)) == 8
+    assert found[-1] == MANY
+
+
+@given(st.lists(st.tuples(st.floats(0, 9), st.floats(0, 9)), max_size=12), st.floats(0, 100), st.integers(0, 12))
+def test_many_pauses_are_skipped_at_once_as_they_would_be_one_by_one(
+    spans: list[tuple[float, float]], since: float, told: int
+) -> None:
+    known, at, expected = pauses.Pauses(), 0.0, since
+    for number, (quiet, silent) in enumerate(spans):
+        begun, at = at + quiet, at + quiet + silent
+        known.add(begun, at)
+        if number >= told and at > expected:
+            expected = at - max(0.0, begun - expected)
+    assert known.skip(since, told) == pytest.approx(expected)
 
 
 def test_each_task_that_had_a_gap_is_named_once_and_again_when_it_was_heard_of() -> None:

@@ -67,6 +67,7 @@ def _note_round(ledger: Ledger, task: Task, question: Question, position: int) -
     task.rounds.append(look)
     server = ledger.server(task.server)
     server.absent[task.number] = task
+    ledger.absent[server.url] = server
     judge_absence(ledger, task)
     if not task.settled:
         kept, _ = _trusted(ledger, task)

@@ -6,31 +6,30 @@ expected shape is unreachable, never absent (P33).
 
 from __future__ import annotations
 
+from itertools import islice
+
 from msgspec import Raw
 
-from comfy_fsm.core import evidence, histories, oddities, queues, routes, wire
+from comfy_fsm.core import evidence, histories, oddities, queues, routes
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.absence import ask_again, note_absent, note_count, note_empty, refute_absence, refute_by_record
+from comfy_fsm.core.acts import fold_act, undo
+from comfy_fsm.core.deafness import moved
 from comfy_fsm.core.fieldwise import Oddity, read
-from comfy_fsm.core.ledger import MAX_WHAT, Act, Ledger, Question, QueueAnswer, Server
+from comfy_fsm.core.ledger import MAX_WHAT, Ledger, Question, QueueAnswer, Server, Window
 from comfy_fsm.core.machine import Signal
 from comfy_fsm.core.oddities import MAX_PATH, note_odd_queue, note_oddities, note_unknown_route, note_unknown_word
 from comfy_fsm.core.seeking import not_shown, shown, sought
-from comfy_fsm.core.settling import ask_history, ask_queue, move, moved, weigh, weigh_job
+from comfy_fsm.core.settling import ask_history, ask_queue, move, weigh, weigh_job
 from comfy_fsm.core.silence import hear_from
 from comfy_fsm.core.sockets import note_gap
 from comfy_fsm.core.submitting import cut_off, doubt, fold_acceptance, fold_submission, is_looked_for, recognise
-from comfy_fsm.core.task import Cause, CauseKind, Task
+from comfy_fsm.core.task import Cause, Task
 
 _ABOUT_TASKS = frozenset({"post", "history", "histories", "queue"})
 """Questions that every ComfyUI has an answer to: without one, it is not there, or is something else (P33)."""
-_ACTS: dict[str, tuple[CauseKind, ...]] = {
-    "act-interrupt": ("interrupt",),
-    "act-queue": ("delete",),
-    "act-cancel": ("interrupt", "delete"),
-    "act-batch": ("interrupt", "delete"),
-    "act-history": ("clear-history",),
-}
+UNANSWERED_AT_ONCE = 256
+"""Tasks of which it is not known whether a server took them, and that one history without them is held against."""
 _CONNECTION_LOST = ("ConnectError", "ConnectionRefused", "ClientConnector", "ECONNREFUSED")
 
 
@@ -42,7 +41,7 @@ def fold_request(ledger: Ledger, position: int, o: seen.Request) -> None:
     server = ledger.server(o.server if o.server is not None else asked.server)
     socket = server.sockets.get(o.window)
     if socket is None:
-        ledger.windows.setdefault(o.window)
+        ledger.see(o.window)
     elif socket.down_position is not None:
         note_gap(ledger, socket, o.at)
     kind, prompt_id = asked.kind if _is_comfy(server, asked) else routes.OTHER, asked.prompt_id
@@ -56,17 +55,15 @@ def fold_request(ledger: Ledger, position: int, o: seen.Request) -> None:
     elif kind in ("history", "job") and prompt_id is not None:
         _bound_here(ledger, server, prompt_id, o.window, position, o.at, "asked")
     elif kind.startswith("act-"):
-        _act(ledger, question, position, o)
+        fold_act(ledger, question, position, o)
 
 
 def _answered(ledger: Ledger, request_id: str, status: int | None, at: float) -> Question | None:
     """The question that this answers; None where nobody asked it, or it was answered before."""
     ledger.order += 1
-    question = ledger.questions.get(request_id)
-    if question is None or question.answered:
-        return None
-    question.answered = True
-    question.server.tally.answer(status, at - question.at)
+    question = ledger.answer(request_id)
+    if question is not None:
+        question.server.tally.answer(status, at - question.at)
     return question
 
 
@@ -80,7 +77,7 @@ def fold_response(ledger: Ledger, position: int, o: seen.Response) -> None:
     elif question.kind == "post":
         fold_acceptance(ledger, question, position, o)
     elif status >= 400 and question.acts:
-        _undo(question)
+        undo(question)
     elif question.kind == "features" and status in (200, 404):
         if status == 404:  # both came with 0.3.45 (P10), but a service may have the one without the other
             question.server.honours_ids = False
@@ -103,7 +100,7 @@ def fold_response(ledger: Ledger, position: int, o: seen.Response) -> None:
     elif question.kind == "stats":
         question.server.version = evidence.version(raw) or question.server.version
     elif question.acts and evidence.did_nothing(raw):
-        _undo(question)
+        undo(question)
 
 
 def fold_no_answer(ledger: Ledger, position: int, o: seen.NoAnswer) -> None:
@@ -112,7 +109,7 @@ def fold_no_answer(ledger: Ledger, position: int, o: seen.NoAnswer) -> None:
         return
     if o.data.error.startswith(_CONNECTION_LOST):  # refused is not slow (P8)
         question.server.go_out(ledger.order, Cause("outage", position, o.at, what=o.data.error[:MAX_WHAT]))
-        _undo(question)
+        undo(question)
     if question.task is not None:
         question.task.undelivered = o.data.error.startswith(_CONNECTION_LOST)
         cut_off(ledger, question.task)
@@ -150,14 +147,14 @@ def _bound_here(
     return task
 
 
-def give_up_questions(ledger: Ledger, window: str | None, position: int, at: float) -> None:
+def give_up_questions(ledger: Ledger, window: Window, position: int, at: float) -> None:
     """Whoever asked for this window is gone: no answer will come."""
-    for question in ledger.questions.values():
-        if question.window == window and not question.answered:
-            question.answered = True
-            if question.task is not None:
-                cut_off(ledger, question.task)
-                doubt(ledger, question.task, position, at, "its process ended")
+    pending, window.pending = window.pending, {}
+    for question in pending.values():
+        question.answered = True
+        if question.task is not None:
+            cut_off(ledger, question.task)
+            doubt(ledger, question.task, position, at, "its process ended")
 
 
 def _unreachable(ledger: Ledger, question: Question, position: int, at: float, what: str) -> None:
@@ -173,38 +170,6 @@ def _unreachable(ledger: Ledger, question: Question, position: int, at: float, w
         ask_history(ledger, task, at)
 
 
-# acts
-
-
-def _act(ledger: Ledger, question: Question, position: int, o: seen.Request) -> None:
-    """Remember who interrupted or removed what: if a task vanishes, it was somebody (P27, P30, P31)."""
-    ids: frozenset[str] | None = None
-    if question.kind == "act-interrupt":
-        interrupt = wire.body(o.data.body, evidence.Interrupt)
-        ids = frozenset({interrupt.prompt_id}) if interrupt and interrupt.prompt_id is not None else None
-    elif question.kind == "act-cancel":
-        ids = frozenset({question.prompt_id or ""})
-    elif question.kind == "act-batch":
-        ids = frozenset((wire.body(o.data.body, evidence.Batch) or evidence.Batch()).job_ids)
-    else:
-        removal = wire.body(o.data.body, evidence.Removal) or evidence.Removal()
-        ids = None if removal.clear else frozenset(removal.delete or ())
-    exact = question.kind in ("act-cancel", "act-batch")
-    acts = (Act(kind, o.window, ids, ledger.order, position, o.at, exact=exact) for kind in _ACTS[question.kind])
-    question.acts = tuple(acts)
-    for act in question.acts:
-        for server in question.server.names():
-            ledger.remember_act(server, act)
-
-
-def _undo(question: Question) -> None:
-    """It was refused, or never sent: it did nothing."""
-    for act in question.acts:
-        for server in question.server.twins:
-            if act in server.acts:
-                server.acts.remove(act)
-
-
 # answers about tasks
 
 
@@ -215,7 +180,7 @@ def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: in
         return _unreachable(ledger, question, position, at, "no JSON of a history")
     records, server = found.records, question.server
     hear_from(server, ledger.now)
-    unanswered = [task for name in server.names() for task in name.unanswered.values()]
+    unanswered = _next_unanswered(server) if question.kind == "histories" else []
     if is_looked_for(server):
         for prompt_id, record in records.items():
             recognise(ledger, server, prompt_id, record.mark(), position, at)
@@ -248,6 +213,18 @@ def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: in
         return _unreachable(ledger, question, position, at, "a record that cannot be read")
     if question.kind == "histories" and not unread:
         _unmarked(ledger, unanswered, question, position, at)
+
+
+def _next_unanswered(server: Server) -> list[Task]:
+    """Of a crowd, some; the next of them the next time: no answer holds the fold for as long as there are tasks."""
+    found: list[Task] = []
+    for name in server.names():
+        some = list(islice(name.unanswered.values(), UNANSWERED_AT_ONCE - len(found)))
+        if len(some) < len(name.unanswered):
+            for task in some:
+                name.unanswered[task.number] = name.unanswered.pop(task.number)
+        found += some
+    return found
 
 
 def _unmarked(ledger: Ledger, tasks: list[Task], question: Question, position: int, at: float) -> None:

@@ -13,7 +13,8 @@ from comfy_fsm.core import wire
 from comfy_fsm.core.absence import judge_absence, judge_all
 from comfy_fsm.core.answers import fold_no_answer, fold_request, fold_response, give_up_questions
 from comfy_fsm.core.backlog import Backlog
-from comfy_fsm.core.effects import AnyEffect, Deliver, LookAtQueue, Output
+from comfy_fsm.core.deafness import judge_ear
+from comfy_fsm.core.effects import AnyEffect, Deliver, Output
 from comfy_fsm.core.findings import CODES, Finding
 from comfy_fsm.core.hearing import fold_binary, fold_message, report_stranger
 from comfy_fsm.core.ledger import MAX_WHAT, Ledger, Server
@@ -22,7 +23,7 @@ from comfy_fsm.core.moving import COMMANDS, fold_job, never_ran, witness_for
 from comfy_fsm.core.observations import AnyObservation, Entry
 from comfy_fsm.core.policy import DEFAULT, Policy, by_header
 from comfy_fsm.core.seeking import adopt, seek
-from comfy_fsm.core.settling import ask_queue, judge_ear, move, reopen, take_outputs, want_look
+from comfy_fsm.core.settling import ask_queue, move, reopen, take_outputs, want_look
 from comfy_fsm.core.silence import give_up, remind
 from comfy_fsm.core.sockets import fold_closed, fold_opened, go_down
 from comfy_fsm.core.task import Cause, Task
@@ -92,8 +93,7 @@ class Board:
         effects = sorted(ledger.effects.values(), key=lambda effect: effect.due)
         ledger.effects.clear()
         for effect in effects:
-            if isinstance(effect, LookAtQueue):
-                ledger.look_at(effect)
+            ledger.hand_over(effect)
         return effects
 
     def discard(self) -> None:
@@ -106,10 +106,9 @@ class Board:
         ledger = self._ledger
         if ledger.overdue:
             return ledger.now
-        ears = (socket for server in ledger.each_server() for socket in server.sockets.values())
-        waiting = [max(t.settled_at or 0.0, t.moved_at or 0.0) for e in ears for t in e.loose]
-        absent = [server.absent_due for server in ledger.each_server() if server.absent]
-        return min(ledger.due, *(at + ledger.policy.settle_seconds for at in waiting), *absent, float("inf"))
+        loose = [socket.loose_due[0][0] for socket in ledger.loose.values() if socket.loose_due]
+        absent = [server.absent_due for server in ledger.absent.values() if server.absent]
+        return min(ledger.due, *loose, *absent, float("inf"))
 
     def task(self, prompt_id: str, server: str) -> Task | None:
         """The task under this id at this server, or the one for which a client chose it in vain (P10)."""
@@ -174,7 +173,7 @@ class Board:
 
     @property
     def findings(self) -> list[Finding]:
-        return self._ledger.findings
+        return list(self._ledger.findings.values())
 
     def findings_of(self, task: Task) -> list[Finding]:
         """Those about this task, in the order of the table of codes; a look-up for each."""
@@ -211,7 +210,7 @@ class Board:
 
     @property
     def windows(self) -> list[str]:
-        return [window for window in self._ledger.windows if window is not None]
+        return [name for name, window in self._ledger.windows.items() if name is not None and window.seen]
 
     @property
     def servers(self) -> list[str]:
@@ -246,34 +245,56 @@ def _unrecognized(ledger: Ledger, position: int, o: seen.Unrecognized) -> None:
 def _ticked(ledger: Ledger, position: int, o: seen.Tick) -> None:
     """Time passed: who was given up in silence, and what is judged when nothing can be on its way any more?"""
     give_up(ledger, position, o.at)
-    for server in ledger.each_server():
+    for server in list(ledger.absent.values()):
         if server.absent:
             judge_all(ledger, server, o.at, ticked=True)
-        for socket in server.sockets.values():
-            if socket.loose:
-                judge_ear(ledger, socket, o.at, closing=False)
+        else:
+            del ledger.absent[server.url]
+    for socket in list(ledger.loose.values()):
+        judge_ear(ledger, socket, o.at, closing=False)
 
 
 def _resumed(ledger: Ledger, position: int, o: seen.Command) -> None:
-    """A process takes this window up from the log of one that is gone: what that one still held is asked for anew."""
+    """A process takes this window up from the log of one that is gone: what that one still held is asked for anew.
+
+    Where nothing changed since the last time, that still stands.
+    """
     ledger.order += 1
-    give_up_questions(ledger, o.window, position, o.at)
-    for server in ledger.each_server():
+    window = ledger.windows.get(o.window)
+    if window is None:
+        return
+    window.resumed_at = max(window.resumed_at, o.at)
+    give_up_questions(ledger, window, position, o.at)
+    stirred, window.stirred = window.stirred, {}
+    for server in stirred.values():
         socket = server.sockets.get(o.window)
         if socket is not None:
             if socket.open:
                 socket.leave(socket.read_to, "resumed")  # when it really ended, nobody was there to see
             go_down(ledger, socket, position, o.at)
-    for task in ledger.tasks.values():
-        if task.window != o.window:
-            continue
-        if not task.settled:
-            # Nobody watched its server: it may have gone down, and a pending task may have run and be forgotten (P27).
-            ledger.server(task.server).go_out(ledger.order, Cause("unwatched", position, o.at))
-            task.asked, task.looks, task.quiet_from = False, 0, max(task.quiet_from, o.at)  # no sign of life
-            want_look(ledger, task, o.at)
-        elif not task.delivered:
-            ledger.want(Deliver(due=o.at, server=task.server, result=task.result()), str(task.number))
+        _resume_at(ledger, server, position, o)
+    undelivered, window.undelivered = window.undelivered, {}
+    for task in sorted(undelivered.values(), key=_number):
+        ledger.want(Deliver(due=o.at, server=task.server, result=task.result()), str(task.number))
+
+
+def _resume_at(ledger: Ledger, server: Server, position: int, o: seen.Command) -> None:
+    """The open tasks of this window at one server. Nobody watched it: it may have gone down, and a pending task may
+    have run and be forgotten (P27)."""
+    own = server.own.get(o.window)
+    if own is None:
+        return
+    unresumed, own.unresumed = own.unresumed, {}
+    tasks = sorted((task for task in unresumed.values() if task.window == o.window), key=_number)
+    if tasks:
+        server.go_out(ledger.order, Cause("unwatched", position, o.at))
+    for task in tasks:
+        task.asked, task.looks = False, 0
+        want_look(ledger, task, o.at)
+
+
+def _number(task: Task) -> int:
+    return task.number
 
 
 def _followed(ledger: Ledger, position: int, o: seen.Command) -> None:
@@ -315,6 +336,7 @@ def _delivered(ledger: Ledger, position: int, o: seen.Delivered) -> None:
         if task.delivered:
             ledger.find("double-delivery", position, o.at, "its result was handed over again", task=task)
         task.delivered = True
+        ledger.relieve(task)
 
 
 def _headed(ledger: Ledger, position: int, o: seen.Header) -> None:

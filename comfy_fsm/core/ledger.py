@@ -11,7 +11,7 @@ from itertools import islice
 from comfy_fsm.core import addresses
 from comfy_fsm.core.backlog import Backlog
 from comfy_fsm.core.clock import Clock
-from comfy_fsm.core.effects import AnyEffect, LookAtQueue, Output
+from comfy_fsm.core.effects import AnyEffect, Deliver, LookAtQueue, OpenSocket, Output
 from comfy_fsm.core.findings import CODES, Finding, Severity
 from comfy_fsm.core.machine import FINAL
 from comfy_fsm.core.policy import Policy
@@ -26,14 +26,19 @@ from comfy_fsm.core.servers import (
     QueueAnswer,
     Server,
     Socket,
+    Window,
+    window_of,
 )
 from comfy_fsm.core.tally import Tally
 from comfy_fsm.core.task import Task
 
 __all__ = [
     "ANY_PROMPT", "INTERRUPTS_BY_ID", "MAX_WHAT", "NAMES_CANCELLED", "OTHER_PROMPT",
-    "Act", "Ledger", "Question", "QueueAnswer", "Server", "Socket",
+    "Act", "Ledger", "Question", "QueueAnswer", "Server", "Socket", "Window",
 ]  # fmt: skip
+
+_MOST_NAMES = 16
+"""Addresses that may be one server; beyond them each is its own, so that to look at all of them is not without end."""
 
 
 class Ledger:
@@ -50,9 +55,13 @@ class Ledger:
         self.tasks: dict[int, Task] = {}
         self._numbers = 0
         self.homes: dict[str, str] = {}
-        self.windows: dict[str | None, None] = {}
+        self.shared: dict[str, dict[str, None]] = {}
+        """Ids under which more than one server has a task, with these servers."""
+        self.chosen: set[str] = set()
+        """Ids that a client chose, and whichever server did not take (P10)."""
+        self.windows: dict[str | None, Window] = {}
         self.questions: dict[str, Question] = {}
-        self.findings: list[Finding] = []
+        self.findings: dict[int, Finding] = {}
         self.unkept = 0
         self.found: dict[tuple[str | None, ...], Finding] = {}
         """By code, window, server and prompt id; and by name, where one code has many things to name."""
@@ -67,7 +76,11 @@ class Ledger:
         """Tasks that were known by frames alone, at first or to this day."""
         self.due = float("inf")
         self._timers: list[tuple[float, int, Task]] = []
-        self.overdue: list[Task] = []
+        self.overdue: dict[int, Task] = {}
+        self.absent: dict[str, Server] = {}
+        """Servers that did not show a task in a round of queue and history."""
+        self.loose: dict[tuple[str, str | None], Socket] = {}
+        """Sockets that may have kept something back."""
         self.backlog = Backlog(policy.jobs, policy.acts)
         self.imaged: tuple[Task, Output] | None = None
         """What the last binary frame was, if it was an image that a task keeps."""
@@ -80,8 +93,9 @@ class Ledger:
             name = addresses.spelled(url or "")
             server = self.servers.get(name)
             if server is None:
-                server = self.servers[name] = Server(name)
-                server.twins = self._machines.setdefault(addresses.machine(name), [])
+                server = self.servers[name] = Server(name, windows=self.windows)
+                twins = self._machines.setdefault(addresses.machine(name), [])
+                server.twins = twins if len(twins) < _MOST_NAMES else []
                 server.twins.append(server)
             elif url is not None and addresses.plain(url) != name:
                 self.join(server, url)
@@ -117,8 +131,11 @@ class Ledger:
         socket = server.sockets.get(window)
         if socket is None:
             socket = server.sockets[window] = Socket(server, window)
-            self.windows.setdefault(window)
+            self.see(window)
         return socket
+
+    def see(self, window: str | None) -> None:
+        window_of(self.windows, window).seen = True
 
     def add(self, task: Task, server: Server, position: int, at: float) -> None:
         """A task seen for the first time; without an id until the server gives it one."""
@@ -135,12 +152,27 @@ class Ledger:
     def bind(self, task: Task, server: Server, prompt_id: str) -> None:
         task.prompt_id = prompt_id
         server.tasks[prompt_id] = task
-        self.homes.setdefault(prompt_id, server.url)
+        home = self.homes.setdefault(prompt_id, server.url)
+        if home != server.url:
+            self.shared.setdefault(prompt_id, {home: None})[server.url] = None
 
     def forget(self, task: Task, server: Server) -> None:
         """The task turned out to be another one (P10): it never was."""
         self.tasks.pop(task.number, None)
+        self.relieve(task)
         server.let(task)
+
+    def owe(self, task: Task) -> None:
+        """Its result is to be handed over, if a process takes up its window before that is done."""
+        if task.settled and not task.delivered:
+            window_of(self.windows, task.window).undelivered[task.number] = task
+            server = self.servers[task.server]
+            server.stir(task.window)
+
+    def relieve(self, task: Task) -> None:
+        window = self.windows.get(task.window)
+        if window is not None:
+            window.undelivered.pop(task.number, None)
 
     def let_go(self, keep: int) -> list[Task]:
         """Drop the final tasks but those that settled last, and what was found about them.
@@ -149,12 +181,13 @@ class Ledger:
         """
         servers = self.each_server()
         ears = [ear for server in servers for ear in server.sockets.values()]
-        held = {id(task) for ear in ears for task in (ear.running, *ear.loose)}
+        held = {id(task) for ear in ears for task in (ear.running, *ear.loose.values())}
         final = [task for task in self.tasks.values() if task.state in FINAL and id(task) not in held]
         final.sort(key=lambda task: (task.settled_position, task.number))
         gone = final[: max(0, len(final) - keep)]
         for task in gone:
             del self.tasks[task.number]
+            self.relieve(task)
             server = self.server(task.server)
             if task.prompt_id is not None and server.tasks.get(task.prompt_id) is task:
                 del server.tasks[task.prompt_id]
@@ -163,13 +196,15 @@ class Ledger:
         self._timers = [timer for timer in self._timers if timer[1] not in numbers]
         heapq.heapify(self._timers)
         self.due = self._timers[0][0] if self._timers else float("inf")
-        self.overdue = [task for task in self.overdue if task.number not in numbers]
+        self.overdue = {number: task for number, task in self.overdue.items() if number not in numbers}
         self._let_findings_go()
         for server in servers:
             server.chosen = {name: task for name, task in server.chosen.items() if task.number not in numbers}
         for prompt_id in list(islice(self.homes, max(0, len(self.homes) - self.policy.homes))):
             if prompt_id not in self.server(self.homes[prompt_id]).tasks:
                 del self.homes[prompt_id]
+        self.chosen = {name for server in servers for name in server.chosen}
+        self.shared = {name: where for name, where in self.shared.items() if name in self.homes}
         return gone
 
     def _let_findings_go(self) -> None:
@@ -177,7 +212,7 @@ class Ledger:
         known = {prompt_id for server in self.each_server() for prompt_id in server.tasks}
         gone = self.homes.keys() - known
         self.tally.strayed -= gone
-        self.findings = [each for each in self.findings if each.prompt_id not in gone]
+        self.findings = {key: each for key, each in self.findings.items() if each.prompt_id not in gone}
         self.found = {key: each for key, each in self.found.items() if key[3] not in gone}
         self.named = {key: each for key, each in self.named.items() if key[3] not in gone}
         for server in self.each_server():
@@ -199,13 +234,25 @@ class Ledger:
 
     def tasks_of(self, prompt_id: str, url: str | None) -> list[Task]:
         """The tasks under this id, at one server or, where none is named, at any."""
-        servers = [self.server(url)] if url is not None else self.each_server()
+        home = self.homes.get(prompt_id)
+        urls = self.shared.get(prompt_id, () if home is None else (home,)) if url is None else (url,)
+        servers = [self.server(each) for each in urls]
         return [s.tasks[prompt_id] for s in servers if prompt_id in s.tasks]
 
     def ask(self, request_id: str, question: Question) -> None:
-        self.questions[request_id] = question
+        self.questions[request_id] = window_of(self.windows, question.window).pending[request_id] = question
         if len(self.questions) > self.policy.questions:
-            del self.questions[next(iter(self.questions))]
+            self.answer(gone := next(iter(self.questions)))
+            del self.questions[gone]
+
+    def answer(self, request_id: str) -> Question | None:
+        """The question that this answers; None where nobody asked it, or it was answered before."""
+        question = self.questions.get(request_id)
+        if question is None or question.answered:
+            return None
+        question.answered = True
+        window_of(self.windows, question.window).pending.pop(request_id, None)
+        return question
 
     def remember_act(self, server: Server, act: Act) -> None:
         server.acts.append(act)
@@ -244,7 +291,7 @@ class Ledger:
                 self.unkept += 1
                 return None
             finding = self.found[key] = Finding(code, severity, at, window, server, prompt_id, text, [position])
-            self.findings.append(finding)
+            self.findings[id(finding)] = finding
             return finding
         finding.count += 1
         if finding.count <= self.policy.lines:
@@ -267,19 +314,27 @@ class Ledger:
     def wants(self, kind: type[AnyEffect], server: str, subject: str | None) -> bool:
         return (kind, server, subject) in self.effects
 
-    def look_at(self, look: LookAtQueue) -> None:
-        """It is handed over: whoever sweeps over all may ask for it anew."""
-        server = self.server(look.server)
-        task = server.tasks.get(look.prompt_id)
-        if task is not None and task.number in server.open_tasks:
-            for window in task.windows:
-                server.own[window].unlooked[task.number] = task
+    def hand_over(self, effect: AnyEffect) -> None:
+        """Somebody performs it: whoever sweeps over all, or takes a window up, may ask for it anew."""
+        server = self.server(effect.server)
+        if isinstance(effect, LookAtQueue):
+            task = server.tasks.get(effect.prompt_id)
+            if task is not None and task.number in server.open_tasks:
+                for window in task.windows:
+                    own = server.own[window]
+                    own.unlooked[task.number] = own.unresumed[task.number] = task
+                    server.stir(window)
+        elif isinstance(effect, OpenSocket):
+            server.stir(effect.window)
+        elif isinstance(effect, Deliver):
+            for task in self.tasks_of(effect.result.prompt_id or "", effect.server):
+                self.owe(task)
 
     def unfind(self, code: str, task: Task) -> None:
         """What was found of this task turned out not to be so."""
         finding = self.found.pop((code, task.window, task.server, task.prompt_id), None)
         if finding is not None:
-            self.findings.remove(finding)
+            del self.findings[id(finding)]
 
     def unwant(self, kind: type[AnyEffect], server: str, subject: str | None) -> None:
         self.effects.pop((kind, server, subject), None)

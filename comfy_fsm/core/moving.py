@@ -7,6 +7,7 @@ anything; so each proof names the fact that makes it one, and what is not proved
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.ledger import Ledger
@@ -17,6 +18,9 @@ from comfy_fsm.core.task import Task
 ELSEWHERE = frozenset({401, 402, 403, 404, 405, 407, 429, 451})
 """Refusals by which a server speaks of us or of itself: another may take the same workflow. 400, 413, 415 and 422 speak
 of the workflow, and would be said again."""
+
+_WITNESSES = 256
+"""Tasks of a server, the last ones, of which one is looked for that it still knows."""
 
 
 def never_ran(ledger: Ledger, task: Task) -> str | None:
@@ -49,7 +53,7 @@ def _is_remembered(ledger: Ledger, task: Task) -> bool:
 
 def _witnesses(ledger: Ledger, task: Task) -> Iterator[Task]:
     """Tasks that the same server had accepted before this one was posted; the last ones first."""
-    for other in reversed(ledger.server(task.server).tasks.values()):
+    for other in islice(reversed(ledger.server(task.server).tasks.values()), _WITNESSES):
         if other.posts and other.accepted and 0 < other.known_order < task.submitted_order:
             yield other
 
@@ -72,7 +76,7 @@ def _enqueued(ledger: Ledger, position: int, o: seen.Command) -> None:
 
 def _is_posted(ledger: Ledger, prompt_id: str) -> bool:
     """Under this id something was posted already: to post it again would be to run it twice."""
-    return any(prompt_id in server.tasks or prompt_id in server.chosen for server in ledger.each_server())
+    return bool(ledger.tasks_of(prompt_id, None)) or prompt_id in ledger.chosen
 
 
 def _withdrawn(ledger: Ledger, position: int, o: seen.Command) -> None:

@@ -152,9 +152,9 @@ class Fetched(Struct, frozen=True):
         return FETCHED[self.name]
 
 
-def needs_recovery(task: Task, now: float, patience: float) -> bool:
+def needs_recovery(task: Task, silence: float, patience: float) -> bool:
     """Given up, or open without getting anywhere: how it ended is to be proved, or it was silent for so long."""
-    stuck = task.state in (State.UNCERTAIN, State.ENDING) or now - max(task.last_sign, task.quiet_from) >= patience
+    stuck = task.state in (State.UNCERTAIN, State.ENDING) or silence >= patience
     return task.prompt_id is not None and task.state not in FINAL and (task.state in RECOVERABLE or stuck)
 
 

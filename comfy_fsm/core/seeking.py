@@ -54,8 +54,9 @@ def adopt(ledger: Ledger, task: Task, url: str | None, position: int, at: float)
     del here.tasks[prompt_id]
     if ledger.homes.get(prompt_id) == here.url:
         del ledger.homes[prompt_id]
-    for ear in here.sockets.values():
-        ear.loose = [other for other in ear.loose if other is not task]
+    for ear in (name.sockets.get(window) for name in here.names() for window in task.windows):
+        if ear is not None:
+            ear.loose.pop(task.number, None)
     ledger.tally.reopened += task.settled
     task.server = there.url
     ledger.bind(task, there, prompt_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import OrderedDict, deque
 from math import inf
 
@@ -9,6 +10,7 @@ from msgspec import Struct, field
 
 from comfy_fsm.core.findings import Finding
 from comfy_fsm.core.observations import Binary, Message
+from comfy_fsm.core.pauses import Pauses
 from comfy_fsm.core.tally import ServerTally
 from comfy_fsm.core.task import Cause, CauseKind, Task
 
@@ -99,11 +101,17 @@ class Socket(Struct, eq=False):
     running: Task | None = None
     overheard: dict[str, Finding] = field(default_factory=dict)
     """What it heard about tasks of other windows, noted once for each."""
-    loose: list[Task] = field(default_factory=list)
+    loose: dict[int, Task] = field(default_factory=dict)
     """Settled or moved over HTTP: whether this ear heard of it is judged when it closes."""
+    loose_due: list[tuple[float, int]] = field(default_factory=list)
+    """When the time of the first of them is over, be the socket open or not: a heap."""
 
     def leave(self, at: float, reason: str) -> None:
         self.gone_at, self.gone_by = at, reason
+
+    def loosen(self, task: Task, due: float) -> None:
+        self.loose[task.number] = task
+        heapq.heappush(self.loose_due, (due, task.number))
 
 
 class Own(Struct, eq=False):
@@ -117,9 +125,33 @@ class Own(Struct, eq=False):
     """Told of since a look at all was last asked for, because the server counted fewer."""
     unlooked: dict[int, Task] = field(default_factory=dict)
     """Told of, or handed over to be looked at, since a look at all was last asked for."""
+    unresumed: dict[int, Task] = field(default_factory=dict)
+    """The same, since a process last took the window up."""
 
     def note(self, task: Task) -> None:
-        self.ungapped[task.number] = self.uncounted[task.number] = self.unlooked[task.number] = task
+        self.ungapped[task.number] = self.uncounted[task.number] = task
+        self.unlooked[task.number] = self.unresumed[task.number] = task
+
+
+class Window(Struct, eq=False):
+    """One client id over all servers: what a process that takes it up has to look after."""
+
+    seen: bool = False
+    """It asked or heard something; else a POST only named it."""
+    resumed_at: float = 0.0
+    stirred: dict[str, Server] = field(default_factory=dict)
+    """Servers at which anything changed for it since the last time, by address."""
+    pending: dict[str, Question] = field(default_factory=dict)
+    """What it asked, and was not answered, by request id."""
+    undelivered: dict[int, Task] = field(default_factory=dict)
+    """Its settled tasks whose result was not handed over, nor is asked to be."""
+
+
+def window_of(windows: dict[str | None, Window], name: str | None) -> Window:
+    window = windows.get(name)
+    if window is None:
+        window = windows[name] = Window()
+    return window
 
 
 class Server(Struct, eq=False):
@@ -185,6 +217,10 @@ class Server(Struct, eq=False):
     """How many those are."""
     missed_at: float | None = None
     """When the first of them went unanswered, until one is answered."""
+    pauses: Pauses = field(default_factory=Pauses)
+    """The times in which they went unanswered, until one was."""
+    windows: dict[str | None, Window] = field(default_factory=dict)
+    """All that there are, at whichever server."""
 
     def take(self, task: Task) -> None:
         """The task is open here from now on."""
@@ -207,12 +243,13 @@ class Server(Struct, eq=False):
             own = self.own.setdefault(window, Own())
             own.open[task.number] = task
             own.note(task)
+            self.stir(window)
 
     def unindex(self, task: Task) -> None:
         """Before its window changes, or it is open no more."""
         for window in task.windows if task.number in self.open_tasks else ():
             own = self.own[window]
-            for each in (own.open, own.ungapped, own.uncounted, own.unlooked):
+            for each in (own.open, own.ungapped, own.uncounted, own.unlooked, own.unresumed):
                 each.pop(task.number, None)
             if not own.open:
                 del self.own[window]
@@ -222,6 +259,17 @@ class Server(Struct, eq=False):
         if task.number in self.open_tasks:
             for window in task.windows:
                 self.own[window].note(task)
+                self.stir(window)
+
+    def stir(self, window: str | None) -> None:
+        """Something changed for this window."""
+        window_of(self.windows, window).stirred[self.url] = self
+
+    def quiet_since(self, task: Task) -> float:
+        """When the silence of a task of this server began, without what is nobody's silence."""
+        window = self.windows.get(task.window)
+        resumed = window.resumed_at if window is not None else 0.0
+        return self.pauses.skip(max(task.last_sign, task.quiet_from, resumed), task.paused)
 
     @property
     def names_cancelled(self) -> bool | None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from msgspec import Raw
 
-from comfy_fsm.core.effects import Deliver, FetchHistory, LookAtQueue, OpenSocket
+from comfy_fsm.core.deafness import await_ear
+from comfy_fsm.core.effects import Deliver, FetchHistory, LookAtQueue
 from comfy_fsm.core.evidence import ENDED, Job, Record, executed_output
 from comfy_fsm.core.images import take_images
-from comfy_fsm.core.ledger import Ledger, Socket
+from comfy_fsm.core.ledger import Ledger
 from comfy_fsm.core.machine import Signal, State
 from comfy_fsm.core.oddities import note_unknown_word
 from comfy_fsm.core.results import produced
@@ -95,12 +96,13 @@ def settle(
     if task.prompt_id is not None:
         ledger.unwant(FetchHistory, task.server, task.prompt_id)
         ledger.unwant(LookAtQueue, task.server, task.prompt_id)
+    ledger.owe(task)
     deliver(ledger, task, at)
     if outcome is State.LOST:
         ledger.find("lost", position, at, "absent from the queue, then from the history of its server", task=task)
     elif outcome is State.CANCELLED and confirmed_by in ("history", "jobs") and not blamed:
         _blame_interrupt(ledger, task, position, at)
-    _await_ear(ledger, task)
+    await_ear(ledger, task)
 
 
 def deliver(ledger: Ledger, task: Task, at: float) -> None:
@@ -290,6 +292,7 @@ def take_back(ledger: Ledger, task: Task, name: str, position: int, at: float) -
 
 def reopen(ledger: Ledger, task: Task, at: float, *, again: bool = True) -> None:
     """What was taken out of its decision, or to another server, is looked for again."""
+    ledger.relieve(task)
     task.reopen(at, again=again)
     ledger.server(task.server).take(task)
     ledger.remind(task, at + ledger.policy.check_seconds)
@@ -342,59 +345,3 @@ def _blame_interrupt(ledger: Ledger, task: Task, position: int, at: float) -> No
     if act.window != task.window:
         text = f"interrupted by window {act.window}" + ("" if act.hits(task.prompt_id) else ", for another id")
         ledger.find("foreign-interrupt", act.position, at, text, task=task)
-
-
-# what the ear missed
-
-
-def _await_ear(ledger: Ledger, task: Task) -> None:
-    """Settled over HTTP, and the socket told no end: judged when that socket is read to its end."""
-    ear = ledger.ear(task)
-    if (
-        ear is not None
-        and ear.seen
-        and not task.heard_end
-        and task.confirmed_by in ("history", "jobs")
-        and task not in ear.loose
-    ):
-        ear.loose.append(task)
-        if ear.open:
-            _suspect(ledger, ear, task, task.settled_at or 0.0)
-
-
-def _suspect(ledger: Ledger, ear: Socket, task: Task, at: float) -> None:
-    """An open socket that should have told something by now: a fresh one is wanted, unless it speaks until then."""
-    due = at + ledger.policy.settle_seconds
-    ledger.want(OpenSocket(due=due, server=task.server, window=ear.window or ""), ear.window)
-
-
-def moved(ledger: Ledger, task: Task, position: int, at: float) -> None:
-    """HTTP shows movement: an open socket that hears nothing of it is deaf (P3)."""
-    ear = ledger.ear(task)
-    if ear is None or task.frames or task.moved_at is not None:
-        return
-    if ear.open and task.submitted_at is not None and ear.opened_order < task.submitted_order:
-        task.moved_at, task.moved_position = at, position
-        ear.loose.append(task)
-        _suspect(ledger, ear, task, at)
-
-
-def judge_ear(ledger: Ledger, socket: Socket, at: float, *, closing: bool) -> None:
-    """The socket was read as far as it goes: did it keep something back?"""
-    kept = []
-    for task in socket.loose:
-        if not closing and at < max(task.settled_at or 0.0, task.moved_at or 0.0) + ledger.policy.settle_seconds:
-            kept.append(task)
-            continue
-        if task.moved_at is not None and not task.frames:
-            text = "it moved, and the open socket of its window heard nothing of it"
-            ledger.find("deaf-socket", task.moved_position, task.moved_at, text, task=task)
-            task.moved_at = None
-        if not task.settled:
-            continue
-        if not task.heard_end:
-            settled_at = task.settled_at or at
-            ledger.find(
-                "missed-end", task.settled_position, settled_at, f"settled by {task.confirmed_by} alone", task=task
-            )
-    socket.loose = kept

@@ -7,6 +7,7 @@ nothing is given up unasked, whatever a clock did; time in which its server coul
 from __future__ import annotations
 
 import math
+from itertools import islice
 
 from comfy_fsm.core.effects import FetchHistory, Warn
 from comfy_fsm.core.ledger import Ledger, Server
@@ -14,6 +15,8 @@ from comfy_fsm.core.machine import State
 from comfy_fsm.core.settling import ask_history, ask_queue, settle
 from comfy_fsm.core.task import Task
 
+AT_ONCE = 64
+"""Quiet tasks that are looked into, or given up, in one turn: the others are due at once, in the next."""
 _CONFIRMED = frozenset({State.PENDING, State.IN_PROGRESS})
 _PACE = (1, 1, 1, 1, 1, 2, 2, 3, 6)
 """Between two of the looks that only confirm, in multiples of the first wait."""
@@ -21,10 +24,13 @@ _PACE = (1, 1, 1, 1, 1, 2, 2, 3, 6)
 
 def remind(ledger: Ledger, position: int, at: float) -> None:
     """What is due about quiet tasks."""
-    while (task := ledger.next_reminder(at)) is not None:
+    for _ in range(AT_ONCE):
+        task = ledger.next_reminder(at)
+        if task is None:
+            return
         server = ledger.server(task.server)
         if _awaits_record(ledger, task, at):
-            ledger.overdue.append(task)
+            ledger.overdue[task.number] = task
         elif server.unreachable is not None:
             _wait_for(ledger, server, task, at)
         else:
@@ -41,7 +47,7 @@ def _wait_for(ledger: Ledger, server: Server, task: Task, at: float) -> None:
     """Nobody can be asked: that is no silence of the task, but it is not waited out for ever."""
     gone = server.missed_at if server.missed_at is not None else at
     if at - gone >= ledger.policy.expire_seconds * ledger.policy.unreachable_times:
-        ledger.overdue.append(task)
+        ledger.overdue[task.number] = task
         return
     ask_queue(ledger, task, at)
     ledger.remind(task, math.nextafter(at + ledger.policy.check_seconds, math.inf))
@@ -49,13 +55,13 @@ def _wait_for(ledger: Ledger, server: Server, task: Task, at: float) -> None:
 
 def _look_into(ledger: Ledger, task: Task, position: int, at: float) -> None:
     policy = ledger.policy
-    since = max(task.last_sign, task.quiet_from)
+    since = _catch_up(ledger.server(task.server), task)
     silence = at - since
     if task.silent_since != since:
         task.silent_since, task.tier, task.confirms = since, 0, 0
     check, warn, expire = policy.check_seconds, policy.warn_seconds, policy.expire_seconds
     if task.tier and silence >= expire and at - task.asked_from >= (expire - check) / 2:
-        ledger.overdue.append(task)
+        ledger.overdue[task.number] = task
         return
     if task.tier == 0 and silence >= check:
         ledger.find("silence", position, at, f"no sign of life for {silence:.0f} s", task=task)
@@ -76,6 +82,16 @@ def _look_into(ledger: Ledger, task: Task, position: int, at: float) -> None:
     verify = math.inf if task.told_at is None else task.told_at + policy.verify_seconds
     then = [when for when in (due, sooner, verify) if when > at]
     ledger.remind(task, min(then, default=math.nextafter(at, math.inf)))
+
+
+def _catch_up(server: Server, task: Task) -> float:
+    """Since when it is silent; a pause of its server begins no other silence."""
+    before, since = max(task.last_sign, task.quiet_from), server.quiet_since(task)
+    window = server.windows.get(task.window)
+    if since != before and task.silent_since == before and (window is None or window.resumed_at <= before):
+        task.silent_since = since
+    task.quiet_from, task.paused = since, len(server.pauses)
+    return since
 
 
 def _reach(ledger: Ledger, task: Task, at: float) -> None:
@@ -102,8 +118,9 @@ def _confirm(ledger: Ledger, task: Task, since: float, at: float) -> None:
 
 def give_up(ledger: Ledger, position: int, at: float) -> None:
     """Only a tick gives a task up: any other entry may be about to tell of it. One whose end was stated stands."""
-    overdue, ledger.overdue = ledger.overdue, []
+    overdue = list(islice(ledger.overdue.values(), AT_ONCE))
     for task in overdue:
+        del ledger.overdue[task.number]
         if task.settled:
             continue
         server = ledger.server(task.server)
@@ -121,19 +138,13 @@ def give_up(ledger: Ledger, position: int, at: float) -> None:
 
 
 def _is_quiet(ledger: Ledger, task: Task, at: float) -> bool:
-    if ledger.server(task.server).unreachable is not None:
-        return True
-    return max(task.last_sign, task.quiet_from) + ledger.policy.expire_seconds <= at
+    server = ledger.server(task.server)
+    return server.unreachable is not None or server.quiet_since(task) + ledger.policy.expire_seconds <= at
 
 
 def hear_from(server: Server, now: float) -> None:
     """It answers: the time in which it did not is nobody's silence."""
     server.answer()
-    gone = server.missed_at
+    if server.missed_at is not None:
+        server.pauses.add(server.missed_at, now)
     server.missed_at = None
-    for task in server.open_tasks.values() if gone is not None else ():
-        since = max(task.last_sign, task.quiet_from)
-        quiet = max(0.0, (gone or now) - since)
-        if task.silent_since == since:
-            task.silent_since = now - quiet
-        task.quiet_from = now - quiet

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.absence import judge_all
+from comfy_fsm.core.deafness import judge_ear
 from comfy_fsm.core.effects import OpenSocket
 from comfy_fsm.core.ledger import Ledger, Socket
 from comfy_fsm.core.servers import Own
-from comfy_fsm.core.settling import judge_ear, want_look
+from comfy_fsm.core.settling import want_look
 from comfy_fsm.core.tally import REASONS
 from comfy_fsm.core.task import Cause
 
@@ -27,6 +28,7 @@ def fold_opened(ledger: Ledger, position: int, o: seen.Opened) -> None:
         _come_back(ledger, socket, o.at)
         note_gap(ledger, socket, o.at)
     socket.open += 1
+    socket.server.stir(o.window)
     socket.down_position = None
     ledger.unwant(OpenSocket, socket.server.url, o.window)
 

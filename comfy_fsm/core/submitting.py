@@ -41,8 +41,10 @@ def fold_submission(ledger: Ledger, question: Question, position: int, o: seen.R
     elif not known.posts:
         binding = ledger.server(known.server)
         binding.unindex(known)
+        ledger.relieve(known)
         _take_submission(ledger, known, submission, position, o)
         binding.index(known)
+        ledger.owe(known)
     known.posts += 1
     known.job = ledger.backlog.take(chosen) or known.job
     question.task = known
@@ -168,6 +170,7 @@ def take_id(ledger: Ledger, task: Task, server: Server, given: str) -> Task:
     if server.tasks.get(chosen) is task:
         del server.tasks[chosen]
         ledger.homes.pop(chosen, None)
+    ledger.chosen.add(chosen)
     bound = server.chosen[chosen] = _rebind(ledger, task, server, given)
     return bound
 
@@ -180,8 +183,10 @@ def _rebind(ledger: Ledger, task: Task, server: Server, given: str) -> Task:
         return task
     home = ledger.server(adopted.server)
     home.unindex(adopted)
+    ledger.relieve(adopted)
     adopted.window, adopted.client_id, adopted.posts = task.window, task.client_id, task.posts
     home.index(adopted)
+    ledger.owe(adopted)
     adopted.submitted_at, adopted.submitted_order = task.submitted_at, task.submitted_order
     adopted.submitted_position = task.submitted_position
     adopted.job, adopted.recalled, adopted.wanted = task.job, task.recalled, task.wanted
@@ -208,7 +213,9 @@ def recognise(ledger: Ledger, server: Server, given: str, mark: str | None, posi
         take_back(ledger, task, "a prompt that bears its mark", position, at)
     elif late:  # frames told of it meanwhile, under the id that it has
         home.unfound.pop(lost.number, None)
+        ledger.relieve(task)
         task.delivered, task.handed = lost.delivered, lost.handed
+        ledger.owe(task)
         text = f"a prompt that bears its mark came after it was concluded to be {lost.state}"
         ledger.find("late-evidence", position, at, text, task=task)
         ledger.tally.reopened += 1

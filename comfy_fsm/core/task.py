@@ -157,6 +157,8 @@ class Task(Struct, eq=False):
     """When the question of the first and of the last of them was asked."""
     quiet_from: float = 0.0
     """From when on its silence counts, if that is later than its last sign: until then nobody could be asked."""
+    paused: int = 0
+    """How many of the pauses of its server that accounts for."""
     confirms: int = 0
     """How often its record was read in this silence, to confirm."""
     confirming: bool = False
@@ -354,7 +356,7 @@ class Task(Struct, eq=False):
     def leave_server(self) -> None:
         """After an adopt command: what its former server told of its run says nothing of the run here."""
         self.heard_null = self.whole = self.stamped = self.bare = False
-        self.phase = 0
+        self.phase = self.paused = 0
         self.moved_at = None
 
     def heard_after(self, at: float) -> bool:

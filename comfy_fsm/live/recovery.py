@@ -64,7 +64,7 @@ class Rescue:
             tasks = self.find(prompt_id)
         else:
             wait = -math.inf if self.abandoned else patience
-            tasks = [task for task in self._board.tasks if needs_recovery(task, now, wait)]
+            tasks = [task for task in self._board.tasks if needs_recovery(task, self._silence(task, now), wait)]
         cases = [_Case(task) for task in tasks]
         wanted = [case for case in cases if not case.name]
         if wanted:
@@ -120,6 +120,9 @@ class Rescue:
         await self._conclude([case.task for case in cases if case.is_denied])
         for case in cases:
             case.name = case.name or _outcome(case)
+
+    def _silence(self, task: Task, now: float) -> float:
+        return now - self._board.place(task.server).quiet_since(task)
 
     def _is_lost(self, task: Task) -> bool:
         """By what the fold made of it: proved absent, and nothing told of its end."""
