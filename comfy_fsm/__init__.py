@@ -29,6 +29,7 @@ from comfy_fsm.core.wire import encode, message_line, read
 from comfy_fsm.errors import (
     BacklogFull,
     BadServerUrl,
+    BadTag,
     BadWorkflow,
     ClientClosed,
     ClientError,
@@ -85,6 +86,7 @@ __all__ = [
     "AnyObservation",
     "BacklogFull",
     "BadServerUrl",
+    "BadTag",
     "BadWorkflow",
     "BlockingClient",
     "BlockingTask",

@@ -16,6 +16,7 @@
     │   ├── BadServerUrl         no http(s) address of a server       (fault: the caller's)
     │   ├── BadWorkflow          no workflow in API format            (fault: the caller's)
     │   ├── UnknownInput         the workflow has no such node, input (fault: the caller's)
+    │   ├── BadTag               no JSON, or too much of it           (fault: the caller's)
     │   ├── SecretInWorkflow     the log may not hold it              (fault: the caller's)
     │   ├── BacklogFull          too many jobs wait                   (fault: the caller's)
     │   ├── ServerUnreachable    no ComfyUI answers there             (fault: the server's, or the network's)
@@ -115,6 +116,10 @@ class BadWorkflow(ClientError):
 
 class UnknownInput(ClientError):
     """A workflow has no such node or input, or several nodes of that name; it was not changed."""
+
+
+class BadTag(ClientError):
+    """A tag is no JSON value, or too long for the log; nothing was sent."""
 
 
 class SecretInWorkflow(ClientError):

@@ -1,4 +1,4 @@
-"""What waits on the client's side: jobs that were enqueued and are not posted yet, and servers that are drained.
+"""What waits on the client's side: jobs that were enqueued and tags of what is posted next; servers that are drained.
 
 Must know no task and no server's state. A job is told by its log entry alone, where its workflow stands whole: here
 are only its id, its turn, and the position to read the workflow from, so that a full backlog weighs little.
@@ -19,6 +19,11 @@ from comfy_fsm.core import observations as seen
 MOST_PRIORITY = 1e6
 """Either way: beyond it, priority times ageing leaves the range in which a float still tells seconds apart."""
 
+MAX_TAG = 8_192
+"""Bytes of the JSON of a tag: a user, a channel and some words; what is longer is the application's to keep."""
+_MOST_TAGS = 10_000
+"""Tags that wait for their POST; it follows at once, or never."""
+
 
 class Job(Struct, frozen=True, gc=False):
     """A workflow that was enqueued: the id under which it is, or will be, posted, and where it stands in the log."""
@@ -28,6 +33,7 @@ class Job(Struct, frozen=True, gc=False):
     graph: str
     at: float
     position: int
+    tag: bytes = b""
 
 
 class Backlog:
@@ -36,6 +42,7 @@ class Backlog:
     def __init__(self, limit: int, servers: int) -> None:
         self.waiting: dict[str, Job] = {}
         self.drained: dict[str, None] = {}
+        self._tags: dict[str, bytes] = {}
         self._limit = limit
         self._servers = servers
 
@@ -47,7 +54,17 @@ class Backlog:
         prompt_id, priority = o.data.prompt_id, o.data.priority
         if prompt_id is None or prompt_id in self.waiting or self.full or not is_priority(priority):
             return
-        self.waiting[prompt_id] = Job(prompt_id, priority, o.data.graph or "", o.at, position)
+        self.waiting[prompt_id] = Job(prompt_id, priority, o.data.graph or "", o.at, position, tag_of(o))
+
+    def tag(self, o: seen.Command) -> None:
+        """What is posted next under this id has this tag."""
+        if o.data.prompt_id is not None and (tag := tag_of(o)):
+            self._tags[o.data.prompt_id] = tag
+            if len(self._tags) > _MOST_TAGS:
+                del self._tags[next(iter(self._tags))]
+
+    def take_tag(self, prompt_id: str | None) -> bytes:
+        return self._tags.pop(prompt_id or "", b"")
 
     def take(self, prompt_id: str | None) -> Job | None:
         """It waits no longer: it was posted, or withdrawn."""
@@ -64,6 +81,12 @@ class Backlog:
 
     def undrain(self, url: str | None) -> None:
         self.drained.pop(url or "", None)
+
+
+def tag_of(o: seen.Command) -> bytes:
+    """The tag that a command gives, as JSON; none where it is longer than any of ours."""
+    raw = bytes(o.data.tag)  # a copy: the raw value keeps its whole line in memory
+    return raw if raw != b"null" and len(raw) <= MAX_TAG else b""
 
 
 def is_priority(priority: float) -> bool:

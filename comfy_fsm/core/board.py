@@ -12,7 +12,7 @@ from comfy_fsm.core import observations as seen
 from comfy_fsm.core import wire
 from comfy_fsm.core.absence import judge_absence, judge_all
 from comfy_fsm.core.answers import fold_no_answer, fold_request, fold_response, give_up_questions
-from comfy_fsm.core.backlog import Backlog
+from comfy_fsm.core.backlog import Backlog, tag_of
 from comfy_fsm.core.deafness import judge_ear
 from comfy_fsm.core.effects import AnyEffect, Deliver, Output
 from comfy_fsm.core.findings import CODES, Finding
@@ -303,7 +303,7 @@ def _followed(ledger: Ledger, position: int, o: seen.Command) -> None:
     if prompt_id is None or prompt_id in server.tasks or ledger.homes.get(prompt_id) == server.url:
         return
     ledger.order += 1
-    task = Task(server=server.url, window=o.window, prompt_id=prompt_id, known_order=ledger.order)
+    task = Task(server=server.url, window=o.window, prompt_id=prompt_id, known_order=ledger.order, tag=tag_of(o))
     ledger.add(task, server, position, o.at)
     move(ledger, task, Signal.DOUBT, "command", position, o.at)
     ask_queue(ledger, task, o.at)

@@ -108,6 +108,8 @@ class Result(Struct, frozen=True, gc=False):
     """Absence or time led to it, and nobody said so: late evidence takes it back, and to run it again is not safe."""
     accepted: bool = True
     """A server showed that it had it; what vanished after that may have run."""
+    tag: object = None
+    """What was given with it when it was submitted, after a restart too; without what may not be written down."""
 
 
 class Effect(Struct, frozen=True, gc=False, tag=True):

@@ -74,6 +74,11 @@ def _enqueued(ledger: Ledger, position: int, o: seen.Command) -> None:
         ledger.backlog.enqueue(position, o)
 
 
+def _submitted(ledger: Ledger, position: int, o: seen.Command) -> None:
+    """What is posted next under this id has a tag."""
+    ledger.backlog.tag(o)
+
+
 def _is_posted(ledger: Ledger, prompt_id: str) -> bool:
     """Under this id something was posted already: to post it again would be to run it twice."""
     return bool(ledger.tasks_of(prompt_id, None)) or prompt_id in ledger.chosen
@@ -117,6 +122,7 @@ def _undrained(ledger: Ledger, position: int, o: seen.Command) -> None:
 
 _FOLDS: dict[str, Callable[[Ledger, int, seen.Command], None]] = {
     "enqueue": _enqueued,
+    "submit": _submitted,
     "withdraw": _withdrawn,
     "rebind": _rebound,
     "recall": _recalled,

@@ -183,6 +183,8 @@ class CommandData(Struct, frozen=True, gc=False, omit_defaults=True):
     workflow: Raw = Raw(b"null")
     withheld: tuple[str, ...] = ()
     """Inputs (`node.input`) that the workflow is without, since a secret stands in them."""
+    tag: Raw = Raw(b"null")
+    """What the application wants to know of its task again: any JSON."""
 
 
 class DeliveredData(Struct, frozen=True, gc=False, omit_defaults=True):

@@ -47,6 +47,7 @@ def fold_submission(ledger: Ledger, question: Question, position: int, o: seen.R
         ledger.owe(known)
     known.posts += 1
     known.job = ledger.backlog.take(chosen) or known.job
+    known.tag = ledger.backlog.take_tag(chosen) or (known.job.tag if known.job is not None else known.tag)
     question.task = known
     replay_waiting(ledger, known)
 
@@ -155,7 +156,7 @@ def _accept(
 def _second(ledger: Ledger, first: Task, server: Server, position: int, at: float) -> Task:
     task = Task(server=server.url, window=first.window, client_id=first.client_id, posts=1)
     task.submitted_at, task.submitted_order = first.submitted_at, first.submitted_order
-    task.submitted_position = first.submitted_position
+    task.submitted_position, task.tag = first.submitted_position, first.tag
     first.posts = 1
     ledger.add(task, server, position, at)
     return task
@@ -190,6 +191,7 @@ def _rebind(ledger: Ledger, task: Task, server: Server, given: str) -> Task:
     adopted.submitted_at, adopted.submitted_order = task.submitted_at, task.submitted_order
     adopted.submitted_position = task.submitted_position
     adopted.job, adopted.recalled, adopted.wanted = task.job, task.recalled, task.wanted
+    adopted.tag = task.tag
     if not adopted.settled:
         reached = adopted.reached
         adopted.sinks, adopted.must, adopted.imaging = task.sinks, task.must - reached, task.imaging

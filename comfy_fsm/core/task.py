@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from msgspec import Struct, field
+from msgspec import Raw, Struct, field
 
+from comfy_fsm.core import wire
 from comfy_fsm.core.backlog import Job
 from comfy_fsm.core.effects import Failure, Output, Result, Text
 from comfy_fsm.core.machine import REASONS, RECOVERABLE, SETTLED, Signal, State, step
@@ -129,6 +130,8 @@ class Task(Struct, eq=False):
     """Its socket was down, deaf, or silent about its end: whether it is settled all the same is a figure."""
     job: Job | None = None
     """What waited in the backlog until this task was posted for it; None again once it was moved to another task."""
+    tag: bytes = b""
+    """The JSON that the application gave with it."""
     wanted: bool = True
     """The application did not cancel it."""
     recalled: bool = False
@@ -378,4 +381,10 @@ class Task(Struct, eq=False):
             confidence=self.confidence,
             concluded=self.concluded,
             accepted=self.accepted,
+            tag=tag_value(self.tag),
         )
+
+
+def tag_value(tag: bytes) -> object:
+    """The value of a tag; None where there is none, or where it is not read."""
+    return wire.body(Raw(tag), object) if tag else None

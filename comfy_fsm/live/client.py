@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from comfy_fsm.core import observations as seen
 from comfy_fsm.core.board import Board
 from comfy_fsm.core.diagnosis import Diagnosis, diagnose
 from comfy_fsm.core.figures import Reading
@@ -35,9 +36,9 @@ from comfy_fsm.live.memory import MemoryLog
 from comfy_fsm.live.recorder import Noted
 from comfy_fsm.live.redact import Redactor
 from comfy_fsm.live.runner import Runner, report
-from comfy_fsm.live.tasks import TaskHandle
+from comfy_fsm.live.tags import checked, tagged
+from comfy_fsm.live.tasks import Attached, TaskHandle
 from comfy_fsm.live.trust import context_of, timeouts
-from comfy_fsm.live.updates import Update
 from comfy_fsm.live.windows import Window
 
 _PATIENCE = 10.0  # seconds that closing waits for completion callbacks
@@ -112,7 +113,7 @@ class Client:
             await self.runner.load()
             for task in self.runner.unfinished:  # before anything is delivered: a handle made later would wait forever
                 if task.prompt_id is not None and task.window is not None:
-                    self.hands.hold(task.prompt_id, task.window, task.server)
+                    self.hands.hold_again(task)
             await self.runner.start()
         except BaseException:
             await self.runner.close(0.0)
@@ -230,13 +231,14 @@ class Client:
         window: Window,
         ask_as: Callable[[str, str], Ask],
         server: str | None,
-        on_progress: Callable[[Update], Any] | None,
-        on_complete: Callable[[TaskHandle], Any] | None,
+        tag: object,
+        callbacks: Attached,
     ) -> TaskHandle:
         """The same task under one id in the log, on the wire and in the hand."""
         if self._closed:
             raise ClientClosed("the client is closed, so nothing was submitted; open another")
         server = self._choose(server)
+        attached = callbacks._replace(tag=checked(tag, self.runner.recorder))
 
         def draw() -> tuple[str, str, Ask]:
             client_id, prompt_id = window.id_at(server), str(uuid.uuid4())
@@ -244,7 +246,7 @@ class Client:
 
         client_id, prompt_id, ask = draw()
         await self.runner.askings[server].meet()
-        handle = self.hands.hold(prompt_id, client_id, server, on_progress, on_complete)
+        handle = self.hands.hold(prompt_id, client_id, server, attached)
         handle.draw, handle.spare = draw, [draw] * self.policy.resubmits
         await self.hands.post(handle, ask)
         if (task := self.hands.task_of(handle)) is not None:
@@ -252,12 +254,14 @@ class Client:
                 companion.submitted(task)
         return handle
 
-    async def _follow(self, window: Window, prompt_id: str, server: str | None) -> TaskHandle:
-        server = self._choose(server)
+    async def _follow(self, window: Window, prompt_id: str, server: str | None, tag: object) -> TaskHandle:
+        server, attached = self._choose(server), Attached(tag=checked(tag, self.runner.recorder))
         client_id = window.id_at(server)
         await self.runner.askings[server].meet()
-        handle = self.hands.hold(prompt_id, client_id, server)
-        await self.runner.command("follow", prompt_id, client_id, server)
+        handle = self.hands.hold(prompt_id, client_id, server, attached)
+        data, at = seen.CommandData("follow", prompt_id), self.runner.clock()
+        command = seen.Command(at=at, window=client_id, server=server, data=data)
+        await self.runner.recorder.write(*tagged(command, attached.tag))
         return handle
 
     def _choose(self, wanted: str | None) -> str:

@@ -16,8 +16,6 @@ import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, NamedTuple, Self
 
-from msgspec.structs import replace
-
 from comfy_fsm.core.backlog import Job
 from comfy_fsm.core.effects import Result
 from comfy_fsm.core.health import Health, Standing
@@ -28,11 +26,13 @@ from comfy_fsm.core.task import Task
 from comfy_fsm.errors import BacklogFull, BadServerUrl, BadWorkflow, ClientClosed, ClientError, SecretInWorkflow
 from comfy_fsm.live import asks
 from comfy_fsm.live.addresses import address_of
+from comfy_fsm.live.capacity import must_be_positive, places_of
 from comfy_fsm.live.client import Client
 from comfy_fsm.live.closing import Closing, finish
 from comfy_fsm.live.holding import Held, written
 from comfy_fsm.live.patrol import Patrol
-from comfy_fsm.live.tasks import TaskHandle
+from comfy_fsm.live.tags import checked, tagged
+from comfy_fsm.live.tasks import Attached, TaskHandle
 from comfy_fsm.live.updates import Update
 
 logger = logging.getLogger(__name__)
@@ -70,12 +70,12 @@ class Dispatcher:
         look_seconds: float = 5.0,
         extra_data: Mapping[str, Any] | None = None,
     ) -> None:
-        _must_be_positive(affinity=affinity, ageing_seconds=ageing_seconds, look_seconds=look_seconds)
+        must_be_positive(affinity=affinity, ageing_seconds=ageing_seconds, look_seconds=look_seconds)
         first, limit = retry_seconds
         still = client.policy.warn_seconds if still_seconds is None else still_seconds
         # Out until it answers a first time: who is away from the beginning should be given nothing.
         health = Health(first_seconds=first, limit_seconds=limit, still_seconds=still, standing=Standing.OUT)
-        places = _places(client, capacity, weights or {}, health)
+        places = places_of(client, capacity, weights or {}, health)
         self._client = client
         self._placement = Placement(
             places, ageing_seconds=ageing_seconds, round_seconds=round_seconds, affinity=affinity
@@ -112,7 +112,7 @@ class Dispatcher:
             if url in self._placement.places:
                 self._placement.places[url].drained = True
         for job in runner.board.backlog.waiting.values():
-            self._client.hands.hold(job.prompt_id)
+            self._client.hands.hold_job(job)
             self._placement.wait(job)
         for task in [task for task in runner.board.tasks if task.job is not None]:
             await self._take_up(task)
@@ -155,26 +155,29 @@ class Dispatcher:
         *,
         priority: float = 0.0,
         extra_data: Mapping[str, Any] | None = None,
+        tag: Any = None,
         on_progress: Callable[[Update], Any] | None = None,
         on_complete: Callable[[TaskHandle], Any] | None = None,
     ) -> TaskHandle:
         """Have it run where and when its turn comes; the higher the priority, the sooner. It is in the log on return.
 
         But for inputs that hold secrets and `extra_data`: no other process can post a job that has any.
-        Raises BadWorkflow, SecretInWorkflow or BacklogFull, and then nothing was enqueued.
+        Raises BadWorkflow, BadTag, SecretInWorkflow or BacklogFull, and then nothing was enqueued.
         """
         runner = self._client.runner
         if self._closed:
             raise ClientClosed("the dispatcher is closed, so nothing was enqueued; open another")
         prompt_id = str(uuid.uuid4())
+        tagging = checked(tag, runner.recorder)
         command = written(workflow, prompt_id, priority, runner.clock(), runner.recorder.hides, bool(extra_data))
         if runner.board.backlog.full:
             limit = runner.policy.jobs
             raise BacklogFull(f"{limit} jobs wait, so this one was not enqueued; await some, or raise Policy(jobs=…)")
-        handle = self._client.hands.hold(prompt_id, on_progress=on_progress, on_complete=on_complete)
+        attached = Attached(on_progress, on_complete, tagging.of_job)
+        handle = self._client.hands.hold(prompt_id, attached=attached)
         self._held.keep(handle, workflow, extra_data or {}, command.data.withheld)
         try:
-            await runner.recorder.write(command)
+            await runner.recorder.write(*tagged(command, tagging))
         finally:
             job = runner.board.backlog.waiting.get(prompt_id)
             if job is None:  # the log refused it, or others filled the backlog meanwhile
@@ -366,32 +369,6 @@ class Dispatcher:
         began = task.started_at or max(task.submitted_at, self._ended_at.get(task.server, 0.0))
         self._ended_at[task.server] = task.ended_at
         self._placement.durations.learn(job.graph, task.server, max(task.ended_at - began, 0.0))
-
-
-def _places(
-    client: Client, capacity: int | Mapping[str, int], weights: Mapping[str, float], fresh: Health
-) -> list[Place]:
-    capacities = dict.fromkeys(client.servers, 2) | _by_server(client, capacity)
-    weighed = dict.fromkeys(client.servers, 1.0) | _by_server(client, weights)
-    _must_be_positive(**{f"the capacity of {url}": value for url, value in capacities.items()})
-    _must_be_positive(**{f"the weight of {url}": value for url, value in weighed.items()})
-    return [Place(url, capacities[url], weighed[url], replace(fresh)) for url in client.servers]
-
-
-def _by_server(client: Client, given: Any) -> dict[str, Any]:
-    """A setting by address, whatever it was given as; raises BadServerUrl for an address that is not the client's."""
-    if not isinstance(given, Mapping):
-        return dict.fromkeys(client.servers, given)
-    named = {address_of(url)[0]: value for url, value in given.items()}
-    if strange := named.keys() - set(client.servers):
-        raise BadServerUrl(f"{min(strange)} is not among the servers of this client ({', '.join(client.servers)})")
-    return named
-
-
-def _must_be_positive(**given: float) -> None:
-    for name, value in given.items():
-        if not value > 0:
-            raise ClientError(f"{name} is {value!r} and must be above 0, so no dispatcher was opened")
 
 
 def _report(ended: asyncio.Task[None]) -> None:

@@ -11,12 +11,12 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Any
 
 from comfy_fsm.core import observations as seen
+from comfy_fsm.core.backlog import Job
 from comfy_fsm.core.effects import Output, Result
 from comfy_fsm.core.machine import State
-from comfy_fsm.core.task import Task
+from comfy_fsm.core.task import Task, tag_value
 from comfy_fsm.errors import ClientError, DownloadFailed
 from comfy_fsm.live import asks
 from comfy_fsm.live.asks import Ask
@@ -24,8 +24,9 @@ from comfy_fsm.live.cancelling import cancel
 from comfy_fsm.live.recorder import Noted
 from comfy_fsm.live.runner import Runner
 from comfy_fsm.live.spool import Spool
-from comfy_fsm.live.tasks import Dispatches, TaskHandle
-from comfy_fsm.live.updates import Update, image_update, prompt_of, update_of
+from comfy_fsm.live.tags import NO_TAG, tagged
+from comfy_fsm.live.tasks import NOTHING, Attached, Dispatches, TaskHandle
+from comfy_fsm.live.updates import image_update, prompt_of, update_of
 
 logger = logging.getLogger(__name__)
 _LATER = frozenset({429, 503})
@@ -57,17 +58,26 @@ class Hands:
         prompt_id: str,
         window: str = "",
         server: str = "",
-        on_progress: Callable[[Update], Any] | None = None,
-        on_complete: Callable[[TaskHandle], Any] | None = None,
+        attached: Attached = NOTHING,
     ) -> TaskHandle:
         """The handle of this task or job; one that is held already stays as it is."""
         if (held := self._handles.get((server, prompt_id))) is not None:
             return held
         handle = self._handles[server, prompt_id] = TaskHandle(
             prompt_id, window, server, state=self._state, cancel=self._cancel, cut=self._cut,
-            fetch=lambda output: self._fetch(handle, output), on_progress=on_progress, on_complete=on_complete,
+            fetch=lambda output: self._fetch(handle, output), attached=attached,
         )  # fmt: skip
         return handle
+
+    def hold_again(self, task: Task) -> TaskHandle:
+        """The handle of a task that nobody here submitted, with what was written down beside it."""
+        value = tag_value(task.tag)
+        attached = Attached(tag=NO_TAG._replace(value=value))
+        return self.hold(task.prompt_id or "", task.window or "", task.server, attached)
+
+    def hold_job(self, job: Job) -> TaskHandle:
+        """The same of a job that waits, and is at no server yet."""
+        return self.hold(job.prompt_id, attached=Attached(tag=NO_TAG._replace(value=tag_value(job.tag))))
 
     def drop(self, handle: TaskHandle) -> None:
         self._handles.pop((handle.server, handle.prompt_id), None)
@@ -92,6 +102,8 @@ class Hands:
     async def post(self, handle: TaskHandle, ask: Ask) -> None:
         handle.posted = asyncio.get_running_loop().create_future()
         answer = None
+        if handle.tagged.whole != NO_TAG.whole:
+            self._tag(handle)
         try:
             answer = await self.runner.post(handle.server, handle.window, handle.prompt_id, ask)
         except BaseException as error:
@@ -103,6 +115,12 @@ class Hands:
         finally:
             handle.posted.set_result(answer)
         self._rename(handle)
+
+    def _tag(self, handle: TaskHandle) -> None:
+        """In the log before the intent to post it is."""
+        data = seen.CommandData("submit", handle.prompt_id)
+        command = seen.Command(at=self.runner.clock(), window=handle.window, server=handle.server, data=data)
+        self.runner.note(*tagged(command, handle.tagged))
 
     async def _post_again(self, handle: TaskHandle) -> bool:
         """It was never accepted, and its absence is proved: now, and only now, it may be posted again (P11, F14)."""
@@ -189,8 +207,13 @@ class Hands:
         here = (command.data.to if command.data.name == "adopt" else None) or server
         task = self.runner.board.task(prompt_id, here)
         if command.data.name in ("recover", "adopt") and task is not None and not task.settled:
-            handle = self._handles.get((server, prompt_id)) or self.hold(prompt_id, task.window or "", here)
+            handle = self._handles.get((server, prompt_id)) or self.hold_again(task)
             self.become(handle, here, handle.window, prompt_id)
+
+    def _holder(self, result: Result) -> TaskHandle:
+        """Whose result it is; nobody's here, if it was taken for lost or expired and was not."""
+        tag = NO_TAG._replace(value=result.tag)
+        return self.hold(result.prompt_id or "", result.window or "", result.server, Attached(tag=tag))
 
     async def deliver(self, result: Result) -> None:
         await self.free.wait()
@@ -200,7 +223,7 @@ class Hands:
                 self._rename(handle)
         if self.dispatcher is not None and await self.dispatcher.moves(result):
             return
-        handle = self.hold(prompt_id, result.window or "", result.server)
+        handle = self._holder(result)
         if result.state == State.LOST and await self._post_again(handle):
             return
         if result.state == State.REJECTED and await self._post_later(handle):

@@ -151,6 +151,10 @@ class Recorder:
         """Whether a secret stands in it that may not be written down."""
         return self._redactor.hides(text)
 
+    def shown(self, value: object) -> object:
+        """Any JSON of the application's own, without what may not be written down."""
+        return self._redactor.value(value)
+
     def _take(self, noted: Noted, extra: int = 0, kept: bytes | None = None) -> None:
         if self._failure is not None:
             raise self._failure

@@ -66,6 +66,10 @@ class Redactor:
         """A text without what may not be written down."""
         return self._scrubber.text(text)
 
+    def value(self, value: object) -> object:
+        """Any JSON without what may not be written down."""
+        return self._scrubber.value(value)
+
     def hides(self, text: str) -> bool:
         """Whether a secret stands in it, in any spelling; what addresses hold is not looked at."""
         return self._scrubber.hides(text)

@@ -186,9 +186,9 @@ class Runner:
         data, at = seen.CommandData(name, prompt_id, to=to), self.clock()
         await self.recorder.write(seen.Command(at=at, window=window, server=server, data=data))
 
-    def note(self, observation: AnyObservation) -> None:
-        """Write down what nobody waits for."""
-        self.recorder.put(wire.encode(observation), observation)
+    def note(self, observation: AnyObservation, logged: AnyObservation | None = None) -> None:
+        """Write down what nobody waits for; `logged` is what the log takes instead."""
+        self.recorder.put(wire.encode(observation if logged is None else logged), observation)
 
     def readings(self) -> list[Reading]:
         """Every metric as it is now."""

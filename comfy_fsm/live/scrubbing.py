@@ -92,7 +92,8 @@ _OUTPUTS = frozenset({"output", "outputs", "preview_output"})
 _ANY = Policy(outputs=1_000_000)
 _COMPONENT = re.compile(r"([^/\\]*?)(?: \[(?:output|input|temp)\])?", re.DOTALL)
 _AS_IT_IS = frozenset({"command", "delivered", "tick", "trace", "ws.open", "ws.close"})
-"""Kinds that only this project writes, and into which no word of a server or an input comes but through `enqueue`."""
+"""Kinds that only this project writes. No word of a server or an input comes into them but through `enqueue`, and what
+that and `submit` say is clean before it is written."""
 
 
 class Scrubber:
@@ -261,6 +262,10 @@ class Scrubber:
             items = value.values() if isinstance(value, dict) else value
             return any(map(self._leads_to_file, items))
         return isinstance(value, str) and self._names_file(value)
+
+    def value(self, value: object) -> object:
+        """Any JSON of the application's own, none of which a fold reads."""
+        return self._clean(value, frozenset())
 
     def hides(self, text: str) -> bool:
         """Whether a secret stands in the text, in any spelling."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from comfy_fsm.core.effects import Output, Result
 from comfy_fsm.core.machine import State
@@ -16,6 +16,7 @@ from comfy_fsm.live.callbacks import Callbacks
 from comfy_fsm.live.inbox import Mailbox
 from comfy_fsm.live.outputs import Fetch, Names, OutputFile
 from comfy_fsm.live.spool import KeptImage
+from comfy_fsm.live.tags import NO_TAG, Tag
 from comfy_fsm.live.updates import Update
 
 ERRORS: dict[str, type[TaskError]] = {
@@ -39,6 +40,17 @@ class Dispatches(Protocol):
         ...
 
 
+class Attached(NamedTuple):
+    """What the application gives with a task: its callbacks, and what it wants to know of it again."""
+
+    on_progress: Callable[[Update], Any] | None = None
+    on_complete: Callable[[TaskHandle], Any] | None = None
+    tag: Tag = NO_TAG
+
+
+NOTHING = Attached()
+
+
 class TaskHandle:
     """`await task` gives its Result, or raises the TaskError that says what became of it."""
 
@@ -52,13 +64,13 @@ class TaskHandle:
         cancel: Callable[[TaskHandle], Awaitable[bool]],
         fetch: Fetch,
         cut: Callable[[TaskHandle], None],
-        on_progress: Callable[[Update], Any] | None = None,
-        on_complete: Callable[[TaskHandle], Any] | None = None,
+        attached: Attached = NOTHING,
     ) -> None:
         self.prompt_id = prompt_id
         self.window = window
         self.server = server
         self.result: Result | None = None
+        self.tagged = attached.tag  # to be written down beside each POST
         self.spare: list[Callable[[], tuple[str, str, Ask]]] = []  # to post it again, as often as the policy allows
         self.job: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
         """Of a job, workflow and extra_data, where secrets in them are not in the log."""
@@ -68,7 +80,7 @@ class TaskHandle:
         self._state = state
         self._cancel = cancel
         self._fetch = fetch
-        self._callbacks = Callbacks(on_progress, on_complete, lambda: cut(self))
+        self._callbacks = Callbacks(attached.on_progress, attached.on_complete, lambda: cut(self))
         self._loop = asyncio.get_running_loop()
         self._settled = asyncio.Event()
         self._error: Exception | None = None
@@ -82,6 +94,11 @@ class TaskHandle:
     def state(self) -> State:
         """Where it stands now, as far as committed entries say; a job that waits counts as `submitting`."""
         return self.result.state if self.result is not None else self._state(self)
+
+    @property
+    def tag(self) -> Any:
+        """What was given with it as `submit(tag=…)`, by an earlier process too."""
+        return self.tagged.value
 
     @property
     def waits(self) -> bool:

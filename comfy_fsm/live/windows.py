@@ -9,7 +9,7 @@ from typing import Any
 from comfy_fsm.core.evidence import MARK
 from comfy_fsm.live import asks
 from comfy_fsm.live.asks import Ask
-from comfy_fsm.live.tasks import TaskHandle
+from comfy_fsm.live.tasks import Attached, TaskHandle
 from comfy_fsm.live.updates import Update
 from comfy_fsm.workflow.shape import snapshot
 
@@ -42,13 +42,16 @@ class Window:
         number: float | None = None,
         front: bool = False,
         partial_execution_targets: Sequence[str] | None = None,
+        tag: Any = None,
         on_progress: Callable[[Update], Any] | None = None,
         on_complete: Callable[[TaskHandle], Any] | None = None,
     ) -> TaskHandle:
         """Queue a workflow in API format; what becomes of it, a refusal included, the task tells when awaited.
 
         It is taken as it is now: to change it afterwards, for the next submit, changes nothing of this one.
-        Raises BadWorkflow, ServerUnreachable or HandshakeRefused, and then nothing was sent.
+        `tag` is a JSON value of yours, such as who asked for it: it is in the log, and with the task and its result
+        after a restart, too. No server gets it.
+        Raises BadWorkflow, BadTag, ServerUnreachable or HandshakeRefused, and then nothing was sent.
         """
         graph = snapshot(workflow)
 
@@ -56,8 +59,8 @@ class Window:
             extra = {**self._extra, **(extra_data or {}), MARK: prompt_id}
             return asks.post(graph, client_id, prompt_id, extra, number, front, partial_execution_targets)
 
-        return await self._submit(self, ask, server, on_progress, on_complete)
+        return await self._submit(self, ask, server, tag, Attached(on_progress, on_complete))
 
-    async def follow(self, prompt_id: str, *, server: str | None = None) -> TaskHandle:
+    async def follow(self, prompt_id: str, *, server: str | None = None, tag: Any = None) -> TaskHandle:
         """Somebody else's prompt: no socket of ours hears of it, so its server is asked until it is settled (F6)."""
-        return await self._follow(self, prompt_id, server)
+        return await self._follow(self, prompt_id, server, tag)
