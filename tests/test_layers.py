@@ -34,6 +34,7 @@ HOUSE = [
         "comfy_fsm.core.addresses",
         "comfy_fsm.core.findings",
         "comfy_fsm.core.machine",
+        "comfy_fsm.core.media",
         "comfy_fsm.core.observations",
         "comfy_fsm.core.policy",
         "comfy_fsm.core.routes",
@@ -175,6 +176,7 @@ DOORS = {
         "replay.__main__",
     },
     "rich": {"comfy_fsm.dashboard", "comfy_fsm.screen", "replay.report.terminal"},
+    "PIL": {"comfy_fsm.live.outputs"},
     "prometheus_client": {"comfy_fsm.live.exporter"},
     "opentelemetry": {"comfy_fsm.live.spans"},
     "zstandard": {"replay.trace"},
@@ -197,7 +199,8 @@ IMPURE_BUILTINS = {"__import__", "breakpoint", "eval", "exec", "input", "open", 
 # would come with any import of `transitions.extensions`, which draws the diagram: import it where it is drawn.
 NOT_LOADED = {
     "asyncio", "selectors", "socket", "sqlite3", "ssl", "subprocess",
-    "aiosqlite", "cyclopts", "httpx", "ijson", "opentelemetry", "prometheus_client", "rich", "websockets", "zstandard",
+    "aiosqlite", "cyclopts", "httpx", "ijson", "opentelemetry", "PIL", "prometheus_client", "rich", "websockets",
+    "zstandard",
 }  # fmt: skip
 
 # A module named like one of the standard library hides it from whoever runs a file of that folder. `trace` is the word
@@ -289,9 +292,13 @@ def test_a_library_comes_in_by_its_door_alone(module: str) -> None:
 def test_what_we_depend_on_is_what_has_a_door() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    optional = [line for name in ("testing", "serve", "prometheus", "otel") for line in extras[name]]
+    optional = [line for name in ("images", "testing", "serve", "prometheus", "otel") for line in extras[name]]
     declared = [*project["dependencies"], *optional, "hypothesis", "pytest"]  # whose plugins we are
-    imported = {"prometheus-client": "prometheus_client", "opentelemetry-api": "opentelemetry"}  # elsewhere as declared
+    imported = {  # elsewhere as declared
+        "opentelemetry-api": "opentelemetry",
+        "pillow": "PIL",
+        "prometheus-client": "prometheus_client",
+    }
     names = {re.split(r"[^\w-]", line)[0] for line in declared}
     assert {imported.get(name, name) for name in names} == set(DOORS) - sys.stdlib_module_names | NO_DOOR
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import io
 import os
 import stat
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from comfy_fsm.core.effects import Output, Text
-from comfy_fsm.errors import DownloadFailed
+from comfy_fsm.core.media import type_in
+from comfy_fsm.errors import ClientError, DownloadFailed, MissingExtra
 from comfy_fsm.live import outputs
 from comfy_fsm.live.names import MAX_NAME, safe_folders, safe_name, same
-from comfy_fsm.live.outputs import Fetch, Names, OutputFile, Saved, save_all
+from comfy_fsm.live.outputs import Fetch, Names, OutputFile, Saved, Source, save_all
 
 SERVER = "http://h:8188"
 PNG = [b"\x89PNG", b"", b"more", b"x" * 100_000]
@@ -42,7 +46,7 @@ def fetching(*chunks: bytes, error: BaseException | None = None) -> Fetch:
 
 def file(name: str, *chunks: bytes, error: BaseException | None = None, folder: str = "") -> OutputFile:
     named = Output(node="9", kind="images", filename=name, subfolder=folder, type="output")
-    return OutputFile(named, SERVER, fetching(*(chunks or PNG), error=error))
+    return OutputFile.at(named, Source(SERVER, fetching(*(chunks or PNG), error=error), Names()))
 
 
 def names(folder: Path) -> list[str]:
@@ -97,7 +101,7 @@ def test_a_name_that_is_taken_during_the_download_is_kept_too(tmp_path: Path) ->
             yield pieces
 
     with pytest.raises(FileExistsError):
-        asyncio.run(OutputFile(file("x").output, SERVER, fetch).save(place))
+        asyncio.run(OutputFile.at(file("x"), Source(SERVER, fetch, Names())).save(place))
     assert place.read_bytes() == b"somebody else's"
     assert names(tmp_path) == ["mine.png"]
 
@@ -128,7 +132,7 @@ def test_of_a_download_that_is_cancelled_nothing_is_left(tmp_path: Path) -> None
         yield pieces()
 
     async def test() -> None:
-        saving = asyncio.ensure_future(OutputFile(file("a.png").output, SERVER, fetch).save_into(tmp_path))
+        saving = asyncio.ensure_future(OutputFile.at(file("a.png"), Source(SERVER, fetch, Names())).save_into(tmp_path))
         await started.wait()
         assert len(names(tmp_path)) == 1
         saving.cancel()
@@ -310,3 +314,44 @@ def test_a_text_may_be_saved_as_a_file_of_its_own(tmp_path: Path) -> None:
     assert {path: (tmp_path / path).read_text("utf-8") for path in everything(tmp_path)} == {
         "9_text.txt": "long \u00e9", "10_3_.._x.txt": "other",
     }  # fmt: skip
+
+
+# what it is
+
+
+def drawn(kind: str) -> bytes:
+    image = pytest.importorskip("PIL.Image")
+    content = io.BytesIO()
+    image.new("RGB", (3, 2), "red").save(content, kind)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_a_picture_is_decoded_and_its_type_is_known(kind: str) -> None:
+    content = drawn(kind)
+    assert file(f"a.{kind}").mime_type == type_in(content) == f"image/{kind}"
+    picture = asyncio.run(file(f"a.{kind}", content).image())
+    assert (picture.size, picture.mode) == ((3, 2), "RGB")
+
+
+@pytest.mark.parametrize("cut", [0, 1, 8, 40])
+def test_what_is_no_picture_is_told_as_that(cut: int) -> None:
+    content = drawn("png")[:cut] or b"nothing"
+    with pytest.raises(ClientError, match="there is no picture; read"):
+        asyncio.run(file("a.png", content).image())
+
+
+def test_without_pillow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(MissingExtra, match=r"comfy-fsm\[images\]"):
+        asyncio.run(file("a.png").image())
+
+
+def test_an_output_says_what_it_is_and_shows_no_bytes() -> None:
+    assert repr(file("m\n.glb", folder="mesh")) == r"<output 'output/mesh/m\n.glb' of node 9: model/gltf-binary>"
+    assert file("a.odd").mime_type == file("").mime_type == "application/octet-stream"
+    assert msgspec.structs.asdict(file("a.png")) == msgspec.structs.asdict(Output("9", "images", "a.png", "", "output"))
+
+
+def test_a_folder_that_is_not_there_is_made(tmp_path: Path) -> None:
+    assert asyncio.run(file("a.png").save_into(tmp_path / "new" / "newer")).read_bytes() == b"".join(PNG)

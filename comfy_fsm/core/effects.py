@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from comfy_fsm.core import media
 from comfy_fsm.core.machine import State
 
 
@@ -33,6 +34,11 @@ class Output(Struct, frozen=True, gc=False):
     def path(self) -> str:
         """Type, folder and name, to be shown: `output/mesh/m.glb`."""
         return "/".join(part for part in (self.type, self.subfolder, self.filename) if part)
+
+    @property
+    def mime_type(self) -> str:
+        """What its name says that it is; `application/octet-stream` where that is not known."""
+        return media.type_of(self.filename)
 
 
 class Text(Struct, frozen=True, gc=False):

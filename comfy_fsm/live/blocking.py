@@ -10,7 +10,6 @@ import os
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import CancelledError, Future, wait
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -18,10 +17,9 @@ from comfy_fsm.core.diagnosis import Diagnosis
 from comfy_fsm.core.effects import Result
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.recovered import Consistency, Fetched, Recovery
-from comfy_fsm.errors import ClientClosed, ClientError, TaskError
+from comfy_fsm.errors import ClientClosed, ClientError
 from comfy_fsm.live.client import Client
 from comfy_fsm.live.companions import Companion
-from comfy_fsm.live.outputs import Names, save_all
 from comfy_fsm.live.tasks import TaskHandle
 from comfy_fsm.live.windows import Window
 
@@ -59,16 +57,7 @@ class BlockingTask:
     def save_outputs(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Every file that it produced, when it has ended, under names that lead nowhere else."""
 
-        async def saved() -> list[Path]:
-            with suppress(TaskError):  # who failed may have produced some all the same
-                await self._handle
-            saved = [one async for one in save_all(self._handle.outputs, (), folder, Names())]
-            for one in saved:
-                if one.error is not None:
-                    raise one.error
-            return [one.path for one in saved if one.path is not None]
-
-        return self._client.call(saved())
+        return self._client.call(self._handle.save_outputs(folder))
 
 
 class BlockingClient:

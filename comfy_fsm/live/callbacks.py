@@ -10,11 +10,13 @@ import asyncio
 import contextvars
 import inspect
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from comfy_fsm.errors import ClientClosed
 from comfy_fsm.live.closing import finish
 from comfy_fsm.live.inbox import Mailbox
 from comfy_fsm.live.runner import Undelivered
@@ -46,6 +48,7 @@ class Callbacks:
         self._calling = asyncio.Lock()
         self._showing = False  # an image that is a result
         self._returned = asyncio.Event()
+        self._resuming: asyncio.Task[None] | None = None
 
     @property
     def listens(self) -> bool:
@@ -62,6 +65,16 @@ class Callbacks:
     def expect(self, on_complete: Callable[..., Any]) -> None:
         """Call this when it is over; whoever gave another one is not heard any more."""
         self._on_complete = on_complete
+
+    def follow(self, on_progress: Callable[[Update], Any]) -> None:
+        """Call this from now on; whoever gave another one is not heard any more."""
+        self._on_progress = on_progress
+
+    def resume(self, on_resume: Callable[..., Any], argument: object) -> None:
+        """Call this beside all else; the task is complete for us when it has returned."""
+        if self._resuming is None:
+            self._resuming = asyncio.create_task(call(on_resume, argument, _left))
+            self._resuming.add_done_callback(_seen)
 
     def recurses(self) -> bool:
         """Whether the caller is, at whatever distance, the progress callback itself; then it is now cut off (R4.2)."""
@@ -92,6 +105,8 @@ class Callbacks:
 
     async def complete(self, argument: object) -> None:
         """Call `on_complete`, once; meanwhile progress is silent, and then restored, whatever was raised (R4.1)."""
+        if self._resuming is not None:
+            await asyncio.shield(self._resuming)
         await self._images_told()
         function, self._on_complete = self._on_complete, None
         if function is None:
@@ -129,9 +144,9 @@ class Callbacks:
     async def close(self) -> None:
         """What waits is dropped; a function that still runs in its thread is left to itself."""
         self._mailbox.end()
-        if self._running is not None:
-            self._running.cancel()
-            await finish(self._running)
+        for running in filter(None, (self._running, self._resuming)):
+            running.cancel()
+            await finish(running)
         if self._raised > 1:
             logger.error("the progress callback %r raised %d times", self._on_progress, self._raised)
         self._raised = 0
@@ -139,6 +154,17 @@ class Callbacks:
 
 def _once(function: Callable[..., Any]) -> None:
     logger.exception("the completion callback %r raised; the result stands, and it is not called again", function)
+
+
+def _left(function: Callable[..., Any]) -> None:
+    if not isinstance(sys.exception(), ClientClosed):  # it waited for a task that the closing of the client left open
+        logger.exception("the callback %r for a task that was left raised; the task goes on", function)
+
+
+def _seen(resuming: asyncio.Task[None]) -> None:
+    """What it raised is for whoever delivers; nobody may."""
+    if not resuming.cancelled():
+        resuming.exception()
 
 
 def _again(function: Callable[..., Any]) -> None:

@@ -51,6 +51,9 @@ class Client:
     `headers` go with every request and handshake, `socket_query` with each handshake, `extra_data` with each prompt:
     where a gateway, Comfy Cloud or partner nodes want a key. None of it is written down. `ca` is a file with the
     certificate of a server of one's own.
+
+    `on_resume` is called with each task that an earlier process left, and each job, once a dispatcher is there: it may
+    give it callbacks, or await it. Its result counts as delivered when that has returned.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Client:
         secrets: Sequence[str] = (),
         keep_inputs: bool = False,
         sockets: Literal["prefer", "require"] = "prefer",
+        on_resume: Callable[[TaskHandle], Any] | None = None,
     ) -> None:
         if sockets not in ("prefer", "require"):
             raise ClientError(f"sockets is {sockets!r}; give 'prefer' or 'require'; no client was opened")
@@ -87,7 +91,7 @@ class Client:
         self._closed = False
         self._closing = Closing(self._close)
         # For the rooms above this one, which dispatch jobs; an application has no use for them.
-        self.hands = Hands()
+        self.hands = Hands(on_resume)
         self.runner: Runner
 
     def _redacting(self, secrets: Sequence[str], keep_inputs: bool) -> Redactor:
@@ -111,13 +115,14 @@ class Client:
         self.hands.runner = self.runner
         try:
             await self.runner.load()
-            for task in self.runner.unfinished:  # before anything is delivered: a handle made later would wait forever
-                if task.prompt_id is not None and task.window is not None:
-                    self.hands.hold_again(task)
+            # Before anything is delivered: a handle made later would wait forever.
+            left = [task for task in self.runner.unfinished if task.prompt_id is not None and task.window is not None]
+            handles = [self.hands.hold_again(task) for task in left]
             await self.runner.start()
         except BaseException:
             await self.runner.close(0.0)
             raise
+        self.hands.resume(*handles)
         self._watching = asyncio.create_task(self._watch())
         asyncio.get_running_loop().call_soon(self.hands.free.set)  # not before whoever opens it could look at `tasks`
         return self

@@ -112,7 +112,7 @@ class Dispatcher:
             if url in self._placement.places:
                 self._placement.places[url].drained = True
         for job in runner.board.backlog.waiting.values():
-            self._client.hands.hold_job(job)
+            self._client.hands.resume(self._client.hands.hold_job(job))
             self._placement.wait(job)
         for task in [task for task in runner.board.tasks if task.job is not None]:
             await self._take_up(task)

@@ -140,7 +140,8 @@ class Errand:
             await task
         except TaskError as error:
             self._complain(name, error)
-        texts = task.result.texts if task.result is not None else ()
+        result = task.peek()
+        texts = result.texts if result is not None else ()
         for text in texts:
             for line in [] if _is_long(text) else text.text.splitlines():
                 self._screen.say(line)
@@ -227,7 +228,7 @@ def _is_long(text: Text) -> bool:
 
 def _lacks(task: TaskHandle) -> Iterator[str]:
     """What its result has not, though it was told or should have come."""
-    result = task.result
+    result = task.peek()
     if result is not None and result.left_out:
         yield (
             f"{result.left_out:,} of its outputs are left out, since more were told than one task may have; "

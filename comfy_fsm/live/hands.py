@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.backlog import Job
@@ -38,9 +39,10 @@ class Hands:
 
     runner: Runner
 
-    def __init__(self) -> None:
+    def __init__(self, on_resume: Callable[[TaskHandle], Any] | None = None) -> None:
         self.dispatcher: Dispatches | None = None
         self.free = asyncio.Event()
+        self._on_resume = on_resume
         self._spool = Spool()
         self._handles: dict[tuple[str, str], TaskHandle] = {}
 
@@ -75,6 +77,12 @@ class Hands:
         attached = Attached(tag=NO_TAG._replace(value=value))
         return self.hold(task.prompt_id or "", task.window or "", task.server, attached)
 
+    def resume(self, *handles: TaskHandle) -> None:
+        """Tell the application of tasks that it did not submit in this process."""
+        for handle in handles:
+            if self._on_resume is not None:
+                handle.resume(self._on_resume)
+
     def hold_job(self, job: Job) -> TaskHandle:
         """The same of a job that waits, and is at no server yet."""
         return self.hold(job.prompt_id, attached=Attached(tag=NO_TAG._replace(value=tag_value(job.tag))))
@@ -102,9 +110,9 @@ class Hands:
     async def post(self, handle: TaskHandle, ask: Ask) -> None:
         handle.posted = asyncio.get_running_loop().create_future()
         answer = None
-        if handle.tagged.whole != NO_TAG.whole:
-            self._tag(handle)
         try:
+            if handle.tagged.whole != NO_TAG.whole:
+                self._tag(handle)
             answer = await self.runner.post(handle.server, handle.window, handle.prompt_id, ask)
         except BaseException as error:
             if self.task_of(handle) is None:  # not even the intent is in the log
@@ -207,13 +215,21 @@ class Hands:
         here = (command.data.to if command.data.name == "adopt" else None) or server
         task = self.runner.board.task(prompt_id, here)
         if command.data.name in ("recover", "adopt") and task is not None and not task.settled:
-            handle = self._handles.get((server, prompt_id)) or self.hold_again(task)
+            handle = self._handles.get((server, prompt_id))
+            if handle is None:
+                handle = self.hold_again(task)
+                self.resume(handle)
             self.become(handle, here, handle.window, prompt_id)
 
     def _holder(self, result: Result) -> TaskHandle:
         """Whose result it is; nobody's here, if it was taken for lost or expired and was not."""
-        tag = NO_TAG._replace(value=result.tag)
-        return self.hold(result.prompt_id or "", result.window or "", result.server, Attached(tag=tag))
+        prompt_id = result.prompt_id or ""
+        if (held := self._handles.get((result.server, prompt_id))) is not None:
+            return held
+        attached = Attached(tag=NO_TAG._replace(value=result.tag))
+        handle = self.hold(prompt_id, result.window or "", result.server, attached)
+        self.resume(handle)
+        return handle
 
     async def deliver(self, result: Result) -> None:
         await self.free.wait()

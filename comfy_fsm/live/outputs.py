@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import io
 import os
 import secrets
 from collections import deque
@@ -15,11 +16,16 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, I
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from itertools import chain, count
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
 
-from comfy_fsm.core.effects import Output, Text
-from comfy_fsm.errors import ClientError, DownloadFailed
+import msgspec
+
+from comfy_fsm.core.effects import Output, Result, Text
+from comfy_fsm.errors import ClientError, DownloadFailed, MissingExtra
 from comfy_fsm.live.names import as_told, numbered, safe_folders, safe_name, same
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 Fetch = Callable[[Output], AbstractAsyncContextManager[AsyncIterator[bytes]]]
 """Opens the stored file; raises DownloadFailed, at once or at any piece of it."""
@@ -54,28 +60,80 @@ class Names:
                 yield folder / place
 
 
-class OutputFile:
-    """One file that a task produced, still at its server; or an image that came over the socket, and is kept here."""
+class Source(NamedTuple):
+    """Where the files of one task are to be had; `names` are those that are taken where it saves them."""
 
-    def __init__(self, output: Output, server: str, fetch: Fetch, names: Names | None = None) -> None:
-        self.output = output
-        self.server = server
-        self._fetch = fetch
-        self._names = names or Names()
+    server: str
+    fetch: Fetch
+    names: Names
+
+
+class OutputFile(Output, frozen=True, dict=True, gc=True):
+    """One output that can be read and saved: a file at its server, or an image that came over the socket."""
+
+    @classmethod
+    def at(cls, output: Output, source: Source) -> Self:
+        """The same output, with the place where it is to be had."""
+        file = cls(*msgspec.structs.astuple(output))
+        file.__dict__["_source"] = source  # beside its fields: a copy in another process has the fields alone
+        return file
+
+    def __repr__(self) -> str:
+        return f"<output {self.path!r:.300} of node {self.node}: {self.mime_type}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Output) and msgspec.structs.astuple(self) == msgspec.structs.astuple(other)
+
+    def __hash__(self) -> int:
+        return hash(Output(*msgspec.structs.astuple(self)))
+
+    @property
+    def source(self) -> Source:
+        source = self.__dict__.get("_source")
+        if not isinstance(source, Source):
+            raise DownloadFailed(
+                f"{self.filename!r:.200} left the process that has its client, so it cannot be fetched here; read or "
+                "save it there",
+                "",
+            )
+        return source
+
+    @property
+    def server(self) -> str:
+        return self.source.server
 
     async def read(self, limit: int = MAX_READ) -> bytes:
         """All of it, in memory; raises DownloadFailed if that is more than `limit` bytes."""
         content = bytearray()
-        async with self._fetch(self.output) as chunks:
+        async with self.source.fetch(self) as chunks:
             async for chunk in chunks:
                 content += chunk
                 if len(content) > limit:
                     raise DownloadFailed(
-                        f"{self.output.filename!r:.200} on {self.server} is longer than {limit} bytes, so it was not "
+                        f"{self.filename!r:.200} on {self.server} is longer than {limit} bytes, so it was not "
                         "read; save it, or read it with a higher limit",
                         self.server,
                     )
         return bytes(content)
+
+    async def image(self) -> PIL.Image.Image:
+        """The picture, decoded; needs the extra `images` (Pillow). Raises ClientError for what is no picture."""
+        try:
+            from PIL import Image
+        except ImportError:
+            raise MissingExtra("images", "no picture was opened; read() gives its bytes") from None
+        content = await self.read()
+
+        def opened() -> PIL.Image.Image:
+            picture = Image.open(io.BytesIO(content))
+            picture.load()
+            return picture
+
+        try:
+            return await asyncio.to_thread(opened)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            why = f"Pillow cannot open {self.filename!r:.200} ({error}), so there is no picture; read() gives its bytes"
+            raise ClientError(why) from None
 
     async def save(self, path: str | os.PathLike[str]) -> Path:
         """Save it under a name of the caller's own; raises FileExistsError rather than overwrite anything."""
@@ -84,15 +142,14 @@ class OutputFile:
 
     async def save_into(self, folder: str | os.PathLike[str]) -> Path:
         """Save it below a folder as the server named it, with its subfolder, both made safe; a number where taken."""
-        return await self.save_among(self._names, Path(folder))
+        return await self.save_among(self.source.names, Path(folder))
 
     async def save_among(self, names: Names, root: Path) -> Path:
         """The same, where others save into that folder, too."""
-        output = self.output
         made: list[Path] = []
         try:
-            place = _descend(root, safe_folders(output.subfolder), made)
-            free = names.free(place, safe_name(output.filename))
+            place = _descend(root, safe_folders(self.subfolder), made)
+            free = names.free(place, safe_name(self.filename))
             return await self._save(place, chain([next(free)], free))  # the first that comes has the best name
         except BaseException:
             for empty in reversed(made):
@@ -106,13 +163,32 @@ class OutputFile:
         file = _private(part)
         try:
             with file:
-                async with self._fetch(self.output) as chunks:
+                async with self.source.fetch(self) as chunks:
                     async for chunk in chunks:
                         await asyncio.to_thread(file.write, chunk)
                 await asyncio.to_thread(_flush, file)
             return _publish(part, places)
         finally:
             _discard(part)
+
+
+class TaskResult(Result, frozen=True, gc=True):
+    """A result in the hands of the application: its outputs can be read and saved."""
+
+    outputs: tuple[OutputFile, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Result) and msgspec.structs.astuple(self) == msgspec.structs.astuple(other)
+
+    def __hash__(self) -> int:
+        return hash(Result(*msgspec.structs.astuple(self)))
+
+
+def at_hand(result: Result, server: str, fetch: Fetch) -> TaskResult:
+    """The same result, with files that can be had."""
+    source = Source(server, fetch, Names())
+    outputs = tuple(OutputFile.at(output, source) for output in result.outputs)
+    return TaskResult(**msgspec.structs.asdict(result) | {"outputs": outputs})
 
 
 class Saved(NamedTuple):
@@ -132,8 +208,8 @@ async def save_all(
 
     A file that several nodes name is saved once. What fails keeps no other from being saved.
     """
-    once = {(f.output.type, f.output.subfolder, f.output.filename, f.output.by_socket): f for f in reversed(files)}
-    wanted = deque([*reversed(once.values()), *(_TextFile(text) for text in texts)])
+    once = {(file.type, file.subfolder, file.filename, file.by_socket): file for file in reversed(files)}
+    wanted: deque[OutputFile | Text] = deque([*reversed(once.values()), *texts])
     under_way: deque[asyncio.Task[Saved]] = deque()
     try:
         while wanted or under_way:
@@ -146,12 +222,10 @@ async def save_all(
         await asyncio.gather(*under_way, return_exceptions=True)
 
 
-class _TextFile(OutputFile):
+def _text_file(text: Text) -> OutputFile:
     """A text that is long enough to be a file of its own."""
-
-    def __init__(self, text: Text) -> None:
-        self.text = text
-        super().__init__(Output(text.node, text.kind, f"{text.node}_{text.kind or 'text'}.txt"), "", _content(text))
+    output = Output(text.node, text.kind, f"{text.node}_{text.kind or 'text'}.txt")
+    return OutputFile.at(output, Source("", _content(text), Names()))
 
 
 def _content(text: Text) -> Fetch:
@@ -165,13 +239,13 @@ def _content(text: Text) -> Fetch:
     return fetch
 
 
-async def _save_one(file: OutputFile, folder: Path, names: Names) -> Saved:
-    output = file.text if isinstance(file, _TextFile) else file.output
+async def _save_one(output: OutputFile | Text, folder: Path, names: Names) -> Saved:
+    file = _text_file(output) if isinstance(output, Text) else output
     try:
         path = await file.save_among(names, folder)
     except (ClientError, OSError) as error:
         return Saved(output, None, error=error)
-    return Saved(output, path, "" if isinstance(file, _TextFile) else _renamed(file.output, path, folder))
+    return Saved(output, path, "" if isinstance(output, Text) else _renamed(output, path, folder))
 
 
 def _renamed(output: Output, path: Path, folder: Path) -> str:
@@ -185,6 +259,7 @@ def _renamed(output: Output, path: Path, folder: Path) -> str:
 
 def _descend(root: Path, folders: Iterable[str], made: list[Path]) -> Path:
     """Folder by folder, made where there is none. One that would lead out by a link, or is a file, is passed by."""
+    root.mkdir(_FOLDER_MODE, parents=True, exist_ok=True)  # the caller's own words, not a server's
     real, here = os.path.realpath(root), root
     for name in folders:
         here = next(place for n in count(1) if _is_ours(place := here / numbered(name, n), real, made))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from comfy_fsm.core.effects import Output, Result
@@ -14,7 +18,7 @@ from comfy_fsm.live.arrivals import Answer
 from comfy_fsm.live.asks import Ask
 from comfy_fsm.live.callbacks import Callbacks
 from comfy_fsm.live.inbox import Mailbox
-from comfy_fsm.live.outputs import Fetch, Names, OutputFile
+from comfy_fsm.live.outputs import Fetch, Names, OutputFile, TaskResult, at_hand, save_all
 from comfy_fsm.live.spool import KeptImage
 from comfy_fsm.live.tags import NO_TAG, Tag
 from comfy_fsm.live.updates import Update
@@ -52,7 +56,11 @@ NOTHING = Attached()
 
 
 class TaskHandle:
-    """`await task` gives its Result, or raises the TaskError that says what became of it."""
+    """`await task` gives its result, or raises the TaskError that says what became of it.
+
+    It can be awaited, waited for and asked as a future can, by any number of tasks and at any time; whoever is
+    cancelled while waiting cancels nothing of it. Where asyncio wants a coroutine, give it `task.wait()`.
+    """
 
     def __init__(
         self,
@@ -69,7 +77,7 @@ class TaskHandle:
         self.prompt_id = prompt_id
         self.window = window
         self.server = server
-        self.result: Result | None = None
+        self._result: TaskResult | None = None
         self.tagged = attached.tag  # to be written down beside each POST
         self.spare: list[Callable[[], tuple[str, str, Ask]]] = []  # to post it again, as often as the policy allows
         self.job: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
@@ -84,6 +92,7 @@ class TaskHandle:
         self._loop = asyncio.get_running_loop()
         self._settled = asyncio.Event()
         self._error: Exception | None = None
+        self._told: list[tuple[Callable[[TaskHandle], object], contextvars.Context]] = []
         self._mailboxes: list[Mailbox] = []
         self._images: dict[str, tuple[Update, KeptImage]] = {}  # results that came over the socket, by name
 
@@ -93,7 +102,7 @@ class TaskHandle:
     @property
     def state(self) -> State:
         """Where it stands now, as far as committed entries say; a job that waits counts as `submitting`."""
-        return self.result.state if self.result is not None else self._state(self)
+        return self._result.state if self._result is not None else self._state(self)
 
     @property
     def tag(self) -> Any:
@@ -103,19 +112,64 @@ class TaskHandle:
     @property
     def waits(self) -> bool:
         """Whether it is a job that no server was given yet."""
-        return not self.server and self.result is None
+        return not self.server and self._result is None
 
-    def __await__(self) -> Generator[Any, None, Result]:
-        return self._wait().__await__()
+    # as a future
 
-    async def _wait(self) -> Result:
+    def __await__(self) -> Generator[Any, None, TaskResult]:
+        return self.wait().__await__()
+
+    async def wait(self) -> TaskResult:
+        """What `await task` does, as a coroutine: for `create_task` and `TaskGroup`."""
         await self._settled.wait()
-        if self._error is not None:
-            raise self._error
-        assert self.result is not None
-        if (error := ERRORS.get(self.result.state)) is not None:
-            raise error(self.result)
-        return self.result
+        return self.result()
+
+    def done(self) -> bool:
+        """Whether it has settled, however, or the client was closed first."""
+        return self._settled.is_set()
+
+    def result(self) -> TaskResult:
+        """Its result, or raise the error that `await task` raises; InvalidStateError while it goes on."""
+        if (error := self.exception()) is not None:
+            raise error
+        assert self._result is not None
+        return self._result
+
+    def exception(self) -> Exception | None:
+        """The error that `await task` raises; None where it completed. Raises InvalidStateError while it goes on."""
+        if not self.done():
+            raise asyncio.InvalidStateError(f"task {self.prompt_id} is {self.state}: await it, or ask once it is done")
+        if self._result is None:
+            return self._error
+        error = ERRORS.get(self._result.state)
+        return error(self._result) if error is not None else None
+
+    def cancelled(self) -> bool:
+        """Whether it was interrupted, or removed before it ran."""
+        return self.done() and self._result is not None and self._result.state is State.CANCELLED
+
+    def peek(self) -> TaskResult | None:
+        """Its result however it ended, without raising; None while it goes on."""
+        return self._result
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    def add_done_callback(
+        self, callback: Callable[[TaskHandle], object], *, context: contextvars.Context | None = None
+    ) -> None:
+        """Call this soon after it is done, in the loop; `when_complete` is for what takes the result."""
+        context = context or contextvars.copy_context()
+        if self.done():
+            self._loop.call_soon(callback, self, context=context)
+        else:
+            self._told.append((callback, context))
+
+    def remove_done_callback(self, callback: Callable[[TaskHandle], object]) -> int:
+        """Take every such callback back; returns how many there were."""
+        before = len(self._told)
+        self._told = [(told, context) for told, context in self._told if told != callback]
+        return before - len(self._told)
 
     async def __aiter__(self) -> AsyncIterator[Update]:
         """Signs of life until it settles; of what the reader was too slow for, the newest of each node.
@@ -144,14 +198,26 @@ class TaskHandle:
     @property
     def outputs(self) -> list[OutputFile]:
         """The files that it produced, to be read or saved; and the images that came over the socket."""
-        names = Names()
-        told = self.result.outputs if self.result is not None else ()
-        return [OutputFile(output, self.server, self._fetch, names) for output in told]
+        return list(self._result.outputs) if self._result is not None else []
 
     @property
     def texts(self) -> list[str]:
         """The texts that its nodes showed; `result.texts` says which node each is of."""
-        return [text.text for text in (self.result.texts if self.result is not None else ())]
+        return [text.text for text in (self._result.texts if self._result is not None else ())]
+
+    async def save_outputs(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Wait for its end, and save every file that it produced into a folder, made if there is none.
+
+        Under the names that the server gave, made safe, with a number where one is taken. Who failed may have
+        produced some all the same. Raises DownloadFailed or OSError for the first that could not be saved.
+        """
+        with suppress(TaskError):
+            await self
+        saved = [one async for one in save_all(self.outputs, (), folder, Names())]
+        for one in saved:
+            if one.error is not None:
+                raise one.error
+        return [one.path for one in saved if one.path is not None]
 
     def report(self, text: str, value: float | None = None, max: float | None = None) -> None:
         """Tell those who follow this task of a stage of the application's own; may be called from any thread."""
@@ -167,7 +233,15 @@ class TaskHandle:
         """
         self._callbacks.expect(callback)
 
+    def when_progress(self, callback: Callable[[Update], Any]) -> None:
+        """Call this with each sign of life from now on; in place of any other."""
+        self._callbacks.follow(callback)
+
     # for the client alone
+
+    def resume(self, callback: Callable[[TaskHandle], Any]) -> None:
+        """Call this with a task that an earlier process left: its result is delivered when that has returned."""
+        self._callbacks.resume(callback, self)
 
     @property
     def listens(self) -> bool:
@@ -189,7 +263,7 @@ class TaskHandle:
         """Its one delivery in this process."""
         if self._settled.is_set():
             return
-        self.result = result
+        self._result = at_hand(result, self.server, self._fetch)
         self.prompt_id = result.prompt_id or self.prompt_id
         self._end()
         await self._callbacks.complete(self)
@@ -202,6 +276,9 @@ class TaskHandle:
 
     def _end(self) -> None:
         self._settled.set()
+        told, self._told = self._told, []
+        for callback, context in told:
+            self._loop.call_soon(callback, self, context=context)
         for mailbox in self._mailboxes:
             mailbox.end()
 

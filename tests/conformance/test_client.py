@@ -74,9 +74,9 @@ async def check(server: Server, prompt_id: str, task: TaskHandle, wanted: State)
     record = (await server.get(f"/history/{prompt_id}")).body.get(prompt_id)
     assert record is not None or wanted not in RECORDED
     stored = [file for output in (record or {"outputs": {}})["outputs"].values() for file in output.get("images", ())]
-    assert task.result is not None
+    assert task.done()
     if wanted is State.COMPLETED:
-        assert sorted(file.filename for file in task.result.outputs) == sorted(file["filename"] for file in stored)
+        assert sorted(file.filename for file in task.outputs) == sorted(file["filename"] for file in stored)
         for file in task.outputs:
             assert await file.read()
 

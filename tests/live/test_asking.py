@@ -174,7 +174,7 @@ def test_whatever_is_answered_of_jobs_the_record_tells_and_nothing_is_lost(
         comfy.faults.drop_types = {"execution_success", "executing", "executed", "progress_state"}
         tasks = [await client.window().submit(graph(n)) for n in range(3)]
         assert [await outcome(task) for task in tasks] == ["completed"] * 3
-        assert all(task.result and task.result.outputs for task in tasks)
+        assert all(task.result().outputs for task in tasks)
         notes = Counter(finding.text for finding in client.board.findings if finding.code == "unrecognized")
         assert not notes or max(notes.values()) <= len(tasks)
 

@@ -216,7 +216,7 @@ async def a_file_name(parrot: Parrot, client: Client, word: str) -> list[object]
     task = await client.window().submit(graph() | {"9": {"class_type": "FakeNamed", "inputs": named}})
     found = await ended(task)
     for output in task.outputs:
-        found.append(output.output)
+        found.append(output)
         try:
             await output.read()
         except DownloadFailed as error:

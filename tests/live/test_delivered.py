@@ -68,8 +68,9 @@ def carried(result: Result | Any) -> tuple[object, ...]:
 
 async def settled(task: TaskHandle) -> Result:
     await outcome(task)
-    assert task.result is not None
-    return task.result
+    result = task.peek()
+    assert result is not None
+    return result
 
 
 def same_again(log: Path, delivered: dict[str, Result]) -> Replay:
