@@ -7,12 +7,14 @@ it, and where its answers come from one server; and it stays a conclusion, which
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from msgspec import Raw
 
 from comfy_fsm.core.evidence import remaining
 from comfy_fsm.core.ledger import Act, Ledger, Question, Server, Socket
 from comfy_fsm.core.machine import State
+from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.settling import ask_history, ask_queue, settle, take_back
 from comfy_fsm.core.task import Cause, Round, Task
 
@@ -70,7 +72,7 @@ def _note_round(ledger: Ledger, task: Task, question: Question, position: int) -
     ledger.absent[server.url] = server
     judge_absence(ledger, task)
     if not task.settled:
-        kept, _ = _trusted(ledger, task)
+        kept = _trusted(ledger, task).rounds
         first = kept[0].at if kept else look.at
         due = first + ledger.policy.settle_seconds
         server.absent_due, server.turn_due = min(server.absent_due, due), min(server.turn_due, due)
@@ -118,7 +120,7 @@ def refute_absence(ledger: Ledger, task: Task, question: Question, name: str, po
         return
     newer = last is None or question.at > last.at
     in_time = last is not None and newer and task.accepted and last.order > task.known_order  # else its POST came late
-    if in_time and _trusted(ledger, task)[0]:  # else its queue hid what was counted all the while
+    if in_time and _trusted(ledger, task).rounds:  # else its queue hid what was counted all the while
         question.server.mixed = True
         ledger.find("mixed-servers", position, at, "in neither queue nor history, and then shown again", task=task)
     if task.concluded and newer:
@@ -133,7 +135,7 @@ def refute_by_record(ledger: Ledger, task: Task, question: Question, position: i
     server writes the record before its queue lets go (P21), so two servers answer."""
     if task.settled or task.stated is not None or not task.accepted:
         return
-    kept, _ = _trusted(ledger, task)
+    kept = _trusted(ledger, task).rounds
     if len(kept) >= ledger.policy.absences and kept[0].order > task.known_order and question.at > kept[-1].at:
         question.server.mixed = True
         ledger.find("mixed-servers", position, at, "in neither queue nor history, and then recorded there", task=task)
@@ -153,7 +155,7 @@ def judge_all(ledger: Ledger, server: Server, now: float, *, ticked: bool = Fals
             continue
         judge_absence(ledger, task, now=now if ticked else None)
         if not task.settled:
-            kept, _ = _trusted(ledger, task)
+            kept = _trusted(ledger, task).rounds
             if kept and kept[0].at + patience > now:
                 server.turn_due = min(server.turn_due, kept[0].at + patience)
     server.absent_due = now if turn else server.turn_due
@@ -166,22 +168,33 @@ def judge_absence(ledger: Ledger, task: Task, *, now: float | None = None, closi
     server = ledger.server(task.server)
     deletion = _deletion(server, task) if task.state is State.PENDING else None
     least = 1 if deletion is not None and task.stated is None else ledger.policy.absences
-    kept, agrees = _trusted(ledger, task)
-    if len(kept) < least:
+    kept = _trusted(ledger, task)
+    if len(kept.rounds) < least or not (closing or _is_read(ledger, task, kept.rounds, now)):
         return
-    if not (closing or _is_read(ledger, task, kept, now)):
-        return
+    last = kept.rounds[-1]
+    forgotten = _forgotten(server, task, kept.rounds[0])
     if task.stated is not None:
-        return _stand(ledger, task, _forgotten(server, task, kept[0]), kept[-1])
-    forgotten = _forgotten(server, task, kept[0])
+        return _stand(ledger, task, forgotten, last)
     explained = task.unsent or deletion is not None or forgotten is not None
-    if explained and (agrees or closing):
-        return _conclude(ledger, task, deletion, forgotten, kept[-1])
-    lone = not (agrees or server.shown_order > kept[0].order)
-    times = DISPUTED if agrees is None else EXPLAINED if explained else LONE if lone else 1
-    span = ledger.policy.absence_seconds * times
-    if kept[-1].at - kept[0].at >= span and (explained or not server.mixed):
-        _conclude(ledger, task, deletion, forgotten, kept[-1])
+    if server.is_mixed and not (task.unsent or (explained and closing)):
+        return  # who denies it may be another server than the one that has it
+    if (explained and (closing or last in kept.agreed)) or _lasts(ledger.policy, kept, explained=explained):
+        _conclude(ledger, task, deletion, forgotten, last)
+
+
+def _lasts(policy: Policy, kept: Kept, *, explained: bool) -> bool:
+    """Whether it was absent for long enough, over all of the rounds or over those that a count agrees with."""
+    span = policy.absence_seconds
+    if kept.disputed:
+        return _spread(kept.rounds) >= DISPUTED * span
+    if len(kept.agreed) >= policy.absences and _spread(kept.agreed) >= span:
+        return True
+    return _spread(kept.rounds) >= span * (EXPLAINED if explained else LONE)
+
+
+def _spread(rounds: list[Round]) -> float:
+    """For how long it was surely absent: an answer may be older than its arrival by as long as it was waited for."""
+    return rounds[-1].asked - rounds[0].at
 
 
 def _stand(ledger: Ledger, task: Task, forgotten: Cause | None, last: Round) -> None:
@@ -209,37 +222,44 @@ def _conclude(ledger: Ledger, task: Task, deletion: Act | None, forgotten: Cause
 # what agrees, and what does not
 
 
-def _trusted(ledger: Ledger, task: Task) -> tuple[list[Round], bool | None]:
-    """The rounds since the last one that a count refutes, and whether a count agrees with the last of them; None where
-    an older one disputes it.
+class Kept(NamedTuple):
+    """What is left of the rounds of a task."""
 
-    A queue that hides rows, or that of another server, lists fewer than the server counts.
-    """
-    kept: list[Round] = []
-    agrees: bool | None = False
-    hidden = 0.0
-    known = any(name.shown_order for name in ledger.server(task.server).names())
+    rounds: list[Round]
+    """Those since the last one that a count refutes."""
+    agreed: list[Round]
+    """Those of them that a count agrees with."""
+    disputed: bool
+    """An older count says otherwise than the last of them."""
+
+
+def _trusted(ledger: Ledger, task: Task) -> Kept:
+    """The rounds that may prove something. A queue that hides rows, or that of another server, lists fewer than the
+    server counts; and a round in which a server that counts left that question unanswered proves nothing."""
+    kept, hidden, server = Kept([], [], False), 0.0, ledger.server(task.server)
+    known = any(name.shown_order for name in server.names())
+    counts = any(name.counts for name in server.names())
     for each in task.rounds:
         heard, answered = _counted(ledger, task, each.asked, each.at)
         told = max((count for count in (heard, answered) if count is not None), default=None)
         fewer = told is not None and each.rows is not None and told > each.rows
         apart = heard is not None and answered is not None and answered < heard
         if fewer and _is_outdated(ledger, task, each):
-            kept.append(each)
-            agrees = None
+            kept = Kept([*kept.rounds, each], kept.agreed, True)
         elif fewer or (apart and each.rows is not None):
-            hidden = hidden or each.at
-            kept, agrees = [], False
+            hidden, kept = hidden or each.at, Kept([], [], False)
             if each.at - hidden >= ledger.policy.absence_seconds:
                 text = f"its queue lists {each.rows}, while {told} are counted: rows are hidden, or two servers answer"
                 if not fewer:
                     text = f"it counts {answered}, while its socket tells of {heard}: two servers answer"
                 ledger.find("mixed-servers", each.position, each.at, text, task=task)
-        elif task.stated is not None or each.asked >= task.last_sign:
-            kept.append(each)
+        elif task.stated is not None:
+            kept.rounds.append(each)
+        elif each.asked >= task.last_sign and not (counts if told is None else told and each.rows is None):
             # Answers agree with each other at a server that never had anything of ours, too: it may be another one.
-            agrees = told is not None and (each.rows is not None or told == 0) and (heard is not None or known)
-    return kept, agrees
+            agrees = told is not None and (heard is not None or known)
+            kept = Kept([*kept.rounds, each], [*kept.agreed, each] if agrees else kept.agreed, False)
+    return kept
 
 
 def _counted(ledger: Ledger, task: Task, since: float, until: float) -> tuple[int | None, int | None]:
@@ -251,8 +271,8 @@ def _counted(ledger: Ledger, task: Task, since: float, until: float) -> tuple[in
     told = _least(ear, since, until) if ear is not None and _hears(ear, task) else None
     if told is None:
         sockets = (socket for name in server.names() for socket in name.counting.values() if socket is not ear)
-        newest = max((each for each in sockets if _hears(each, task)), key=_counted_at, default=None)
-        told = _least(newest, since, until) if newest is not None else None
+        others = ((socket.counted_at, _least(socket, since, until)) for socket in sockets if _hears(socket, task))
+        told = max(((at, count) for at, count in others if count is not None), default=(0.0, None))[1]
     answered = (count for name in server.names() for count in name.counts)
     asked = min((n for begun, at, n in answered if begun <= until and since <= at), default=None)
     return told, asked
@@ -264,7 +284,7 @@ def _is_outdated(ledger: Ledger, task: Task, look: Round) -> bool:
     Only where that server showed the task before, so that it is not another one behind the same address.
     """
     server, ear = ledger.server(task.server), ledger.ear(task)
-    if ear is None or not ear.open or not ear.counts or not task.shown_order or server.mixed:
+    if ear is None or not ear.open or not ear.counts or not task.shown_order or server.is_mixed:
         return False
     last = ear.counts[-1][0]
     answers = (count for name in server.names() for count in name.counts)
@@ -278,10 +298,6 @@ def _hears(ear: Socket, task: Task) -> bool:
     What it is greeted with is told to a deaf one, too (P3).
     """
     return bool(ear.counts) and ear.counted_at >= (task.submitted_at or 0.0)
-
-
-def _counted_at(socket: Socket) -> float:
-    return socket.counted_at
 
 
 def _least(socket: Socket, since: float, until: float) -> int | None:

@@ -94,6 +94,8 @@ class Socket(Struct, eq=False):
     """What its `status` frames said of how many prompts wait or run, and when; None from its end on."""
     counted_at: float = 0.0
     """When it last told so of itself, and not to greet whoever connected."""
+    greeted_at: float = 0.0
+    """When it was last greeted: what a deaf one is told, too (P3), and one that tells nothing at all is not."""
     told_end: bool = False
     """A frame told the end of a task since the last of these: it explains why there are fewer now (P21)."""
     looked_at: float = 0.0
@@ -282,6 +284,11 @@ class Server(Struct, eq=False):
     def interrupts_by_id(self) -> bool:
         """An interrupt that names a prompt hits no other (since 0.3.57, P31)."""
         return self.has_jobs or (self.version is not None and self.version >= INTERRUPTS_BY_ID)
+
+    @property
+    def is_mixed(self) -> bool:
+        """Under any of its names, its answers contradicted each other, as of several servers behind one address."""
+        return any(name.mixed for name in self.names())
 
     def names(self) -> list[Server]:
         """This server under each of its addresses, unless two of them were seen to be of different versions."""

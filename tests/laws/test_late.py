@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
@@ -20,7 +21,7 @@ from comfy_fsm.core.effects import Deliver
 from comfy_fsm.core.observations import AnyObservation, Entry
 from comfy_fsm.core.policy import DEFAULT
 from comfy_fsm.testing.strategies.runs import Source, source_of, true_runs
-from comfy_fsm.testing.strategies.scripted import OLDEST, TrueRun
+from comfy_fsm.testing.strategies.scripted import GRAPHS, OLDEST, PROMPTS, SERVERS, VERSIONS, WINDOWS, Script, TrueRun
 from tests.laws.test_laws import decided
 
 law = settings(max_examples=max(300, settings().max_examples))
@@ -139,3 +140,23 @@ def test_frames_that_come_late_within_the_grace_say_the_same_where_no_record_doe
     assert decided(run, there) == decided(run, here)
     if run.profile is not OLDEST:
         assert after == before
+
+
+@pytest.mark.parametrize("told_last", WINDOWS[:2])
+def test_a_count_that_an_open_socket_told_is_in_force_though_one_that_is_closed_told_later(told_last: str) -> None:
+    """Found once in ten thousand runs: whose `status` came last decided whether anything agreed with an absence."""
+    told_first = next(window for window in WINDOWS[:2] if window != told_last)
+    script, server, prompt = Script(VERSIONS[2]), SERVERS[0], PROMPTS[0]
+    for window in (told_first, told_last):
+        script.open(window, server)
+    accepted = {"prompt_id": prompt, "number": 1, "node_errors": {}}
+    script.ask("POST", "/prompt", WINDOWS[1], server, {"prompt": GRAPHS[0]}, 200, accepted)
+    for window in (told_first, told_last):
+        script.frame("status", {"status": {"exec_info": {"queue_remaining": 0}}}, window, server)
+    script.close(WINDOWS[1], server)
+    for _ in range(LOOKS):
+        script.ask("GET", "/queue", WINDOWS[1], server, None, 200, {"queue_running": [], "queue_pending": []})
+        script.ask("GET", f"/history/{prompt}", WINDOWS[1], server, None, 200, {})
+    board, delivered = live(timed(script.seen, [0.5] * len(script.seen)))
+    assert delivered == [f"{prompt} cancelled"]
+    assert board.tasks[0].concluded
