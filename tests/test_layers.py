@@ -110,6 +110,7 @@ HOUSE = [
         "comfy_fsm.live.watcher",
         "comfy_fsm.live.withholding",
     },
+    {"comfy_fsm.live.confirming"},
     {"comfy_fsm.live.cancelling", "comfy_fsm.live.looking", "comfy_fsm.live.runner"},
     {"comfy_fsm.live.callbacks", "comfy_fsm.live.recovery", "comfy_fsm.live.tags"},
     {"comfy_fsm.live.desk", "comfy_fsm.live.tasks"},

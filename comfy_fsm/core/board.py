@@ -19,7 +19,7 @@ from comfy_fsm.core.findings import CODES, Finding
 from comfy_fsm.core.hearing import fold_binary, fold_message, report_stranger
 from comfy_fsm.core.ledger import MAX_WHAT, Ledger, Server
 from comfy_fsm.core.machine import RECOVERABLE, Signal
-from comfy_fsm.core.moving import COMMANDS, fold_job, never_ran, witness_for
+from comfy_fsm.core.moving import COMMANDS, fold_job, is_still_absent, never_ran, witness_for
 from comfy_fsm.core.observations import AnyObservation, Entry
 from comfy_fsm.core.policy import DEFAULT, Policy, by_header
 from comfy_fsm.core.seeking import adopt, seek
@@ -155,6 +155,10 @@ class Board:
     def may_move(self, task: Task) -> str | None:
         """Why it is certain that its job was not run and will not be, if it is."""
         return never_ran(self._ledger, task)
+
+    def still_absent(self, task: Task, since: float) -> bool:
+        """Whether all that its server told since then denies it, as is asked before it is posted again."""
+        return is_still_absent(self._ledger, task, since)
 
     def witness_for(self, task: Task) -> Task | None:
         """A task by whose record the server of this one could show that it forgot nothing since."""

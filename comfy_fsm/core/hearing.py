@@ -216,6 +216,8 @@ def _about_no_task(ledger: Ledger, socket: Socket, position: int, o: seen.Messag
             _count(ledger, socket, count, o.at)
             if not greets(frame):
                 socket.counted_at = o.at
+        if greets(frame):
+            socket.greeted_at = o.at
     elif isinstance(frame, seen.UnrecognizedFrame) and not ABOUT_NO_PROMPT.match(frame.name):
         text = f"frame of type {frame.name!r:.{MAX_WHAT}}" + (f": {frame.why}" if frame.why else "")
         url, name = socket.server.url, f"frame {frame.name}"

@@ -1,7 +1,8 @@
 """What becomes of jobs: enqueued, withdrawn, and moved to another server where it is proved that they never ran.
 
 A job is posted under one id at one server. To post it again is to run it twice, unless the first POST never came to
-anything; so each proof names the fact that makes it one, and what is not proved is not moved (P11, F14).
+anything; so each proof names the fact that makes it one, and what is not proved is not moved (P11, F14). That it is
+absent is concluded; before it is acted on, it is asked for once more, often, and over a socket that was just opened.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 
 from comfy_fsm.core import observations as seen
-from comfy_fsm.core.ledger import Ledger
+from comfy_fsm.core.ledger import Ledger, QueueAnswer, Server
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.settling import settle
 from comfy_fsm.core.task import Task
@@ -31,7 +32,7 @@ def never_ran(ledger: Ledger, task: Task) -> str | None:
         return "the connection for its POST was refused: nothing was sent"  # P8
     if task.state is State.REJECTED and task.refused in ELSEWHERE:
         return "its POST was refused: nothing was queued"  # P9
-    if not _is_remembered(ledger, task):
+    if not _is_remembered(ledger, task) or ledger.server(task.server).is_mixed:
         return None
     if task.state is State.LOST and not task.accepted:
         return "it was never accepted, and its absence is proved"  # P29
@@ -39,6 +40,44 @@ def never_ran(ledger: Ledger, task: Task) -> str | None:
     if vanished and task.recalled:
         return "it was taken back while it was pending, and its absence is proved"  # P29, P30
     return None
+
+
+LOOKS = 6
+"""How often it is asked for before it is posted again: servers that answer in turn all have their turn."""
+
+
+def is_still_absent(ledger: Ledger, task: Task, since: float) -> bool:
+    """Whether all that was told since then denies it; a socket, or an earlier task, shows that its server was asked.
+
+    Who counts more than the queue lists may have it; so may the server of a socket whose count is another one.
+    """
+    server = ledger.server(task.server)
+    names = server.names()
+    looks = [look for name in names for look in name.queues if look.asked_at >= since]
+    if server.is_mixed or len(looks) < LOOKS or any(task.prompt_id in look.ids for look in looks):
+        return False
+    answered = [(at, count) for name in names for begun, at, count in name.counts if begun >= since]
+    if any(count > max(_rows_at(looks, at)) for at, count in answered):
+        return False
+    sockets = [socket for name in names for socket in name.sockets.values()]
+    heard = [(at, n) for socket in sockets for at, n in socket.counts if at >= since and n is not None]
+    if any(count not in _rows_at(looks, at) for at, count in heard):
+        return False
+    greeted = any(socket.greeted_at >= since for socket in sockets)
+    return greeted or any(other.shown_order > other.known_order for other in _accepted(server))
+
+
+def _rows_at(looks: list[QueueAnswer], at: float) -> list[int]:
+    """What the queue listed just before that moment, and just after."""
+    before = max((look for look in looks if look.at <= at), key=lambda look: look.at, default=looks[0])
+    after = min((look for look in looks if look.asked_at >= at), key=lambda look: look.at, default=looks[-1])
+    return [before.rows, after.rows]
+
+
+def _accepted(server: Server) -> Iterator[Task]:
+    """Tasks that it accepted, the last ones first."""
+    lately = islice(reversed(server.tasks.values()), _WITNESSES)
+    return (task for task in lately if task.posts and task.accepted and task.known_order)
 
 
 def _is_remembered(ledger: Ledger, task: Task) -> bool:
@@ -53,9 +92,8 @@ def _is_remembered(ledger: Ledger, task: Task) -> bool:
 
 def _witnesses(ledger: Ledger, task: Task) -> Iterator[Task]:
     """Tasks that the same server had accepted before this one was posted; the last ones first."""
-    for other in islice(reversed(ledger.server(task.server).tasks.values()), _WITNESSES):
-        if other.posts and other.accepted and 0 < other.known_order < task.submitted_order:
-            yield other
+    accepted = _accepted(ledger.server(task.server))
+    return (other for other in accepted if other.known_order < task.submitted_order)
 
 
 def witness_for(ledger: Ledger, task: Task) -> Task | None:

@@ -342,7 +342,8 @@ class Asking:
     def _may_be_renamed(self, task: Task | None) -> bool:
         """Whether it may be under an id that nobody was told (P10): then only what carries its mark can show it, a
         queue or a record, and no job does."""
-        return task is not None and task.posts > 0 and task.nameless and not self._board.takes_ids(self.server.url)
+        unnamed = task is not None and task.posts > 0 and (task.nameless or task.missed_id)
+        return unnamed and not self._board.takes_ids(self.server.url)
 
     def _open(self, prompt_id: str) -> Task | None:
         task = self._board.task(prompt_id, self.server.url)

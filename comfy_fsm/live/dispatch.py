@@ -340,7 +340,8 @@ class Dispatcher:
             witness = board.witness_for(task)
             if witness is not None and witness.prompt_id is not None:
                 await asking.ask(asks.history(witness.prompt_id), witness.window)
-        return board.may_move(task) is not None
+        concluded = task.state in (State.LOST, State.CANCELLED)
+        return board.may_move(task) is not None and (not concluded or await self._client.runner.confirm(task))
 
     async def _move(self, task: Task) -> bool:
         """Its job waits again, under a new id, in its old turn."""
@@ -351,7 +352,7 @@ class Dispatcher:
         if open_still:
             self._moved.add((task.server, old))
         why = runner.board.may_move(task)
-        handle = self._held.lift(task.server, old, new)
+        handle = self._held.lift(task, new)
         await runner.command("rebind", old, task.window, task.server, to=new)
         self._free(job.prompt_id, task.server)
         if (again := runner.board.backlog.waiting.get(new)) is None:

@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
+from msgspec.structs import replace
+
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.backlog import Job
 from comfy_fsm.core.effects import Output, Result
@@ -131,11 +133,24 @@ class Hands:
         self.runner.note(*tagged(command, handle.tagged))
 
     async def _post_again(self, handle: TaskHandle) -> bool:
-        """It was never accepted, and its absence is proved: now, and only now, it may be posted again (P11, F14)."""
+        """It was never accepted, and its absence is confirmed: now, and only now, it may be posted again (P11, F14)."""
         task = self.task_of(handle)
         if task is None or task.accepted:
             return False
-        return await self._post_as(handle, handle.spare.pop()) if handle.spare else await self._post_later(handle)
+        if not handle.spare:
+            return await self._post_later(handle)
+        if not await self._is_confirmed(handle, task) or not handle.spare:  # none by now, if somebody cancelled it
+            return False
+        return await self._post_as(handle, handle.spare.pop())
+
+    async def _is_confirmed(self, handle: TaskHandle, task: Task) -> bool:
+        if await self.runner.confirm(task):
+            return True
+        logger.warning(
+            "%s: task %s is not posted again: that its server never had it is not certain enough, and it would run "
+            "twice; look there before it is submitted again", handle.server, handle.prompt_id,
+        )  # fmt: skip
+        return False
 
     async def _post_later(self, handle: TaskHandle) -> bool:
         """It was refused for now, and told when to come again.
@@ -157,12 +172,16 @@ class Hands:
             "no sign of it was seen since" if proved else "nothing of it was queued", max(0.0, seconds - passed),
         )  # fmt: skip
         await asyncio.sleep(max(0.0, seconds - passed))
+        task = self.task_of(handle)
+        if proved and (task is None or not await self._is_confirmed(handle, task)):
+            return False
         draw: Callable[[], tuple[str, str, Ask]] | None = handle.draw  # none by now, if somebody cancelled it
         return draw is not None and await self._post_as(handle, draw)
 
     async def _post_as(self, handle: TaskHandle, draw: Callable[[], tuple[str, str, Ask]]) -> bool:
         """Under a new id; False where nothing was sent."""
-        before = handle.window, handle.prompt_id
+        before, task = (handle.window, handle.prompt_id), self.task_of(handle)
+        handle.doubtful = handle.doubtful or (task is not None and task.concluded and not task.unsent)
         window, prompt_id, ask = draw()
         self.become(handle, handle.server, window, prompt_id)
         try:
@@ -244,6 +263,8 @@ class Hands:
             return
         if result.state == State.REJECTED and await self._post_later(handle):
             return
+        if handle.doubtful and result.state == State.REJECTED:  # an earlier POST of it may have run all the same
+            result = replace(result, concluded=True)
         try:
             await handle.settle(result)
         finally:

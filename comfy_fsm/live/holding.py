@@ -20,6 +20,7 @@ from comfy_fsm.core.backlog import MOST_PRIORITY, Job, graph_of, is_priority
 from comfy_fsm.core.effects import Result
 from comfy_fsm.core.evidence import MARK
 from comfy_fsm.core.machine import State
+from comfy_fsm.core.task import Task
 from comfy_fsm.errors import BadWorkflow, ClientError, SecretInWorkflow
 from comfy_fsm.live import asks
 from comfy_fsm.live.asks import Ask
@@ -145,9 +146,10 @@ class Held:
                 hands.become(handle, "", "", prompt_id)
             raise
 
-    def lift(self, server: str, prompt_id: str, new: str) -> TaskHandle:
+    def lift(self, task: Task, new: str) -> TaskHandle:
         """It was posted there in vain, and is held again under a new id."""
-        handle = self._hands.hold(prompt_id, "", server)
+        handle = self._hands.hold(task.prompt_id or "", "", task.server)
+        handle.doubtful = handle.doubtful or (task.concluded and not task.unsent)
         self._hands.become(handle, "", "", new)
         return handle
 

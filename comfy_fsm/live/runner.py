@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any
@@ -31,6 +32,7 @@ from comfy_fsm.live.asks import Ask
 from comfy_fsm.live.clock import Steady
 from comfy_fsm.live.closing import Closing, finish
 from comfy_fsm.live.comfy import Comfy
+from comfy_fsm.live.confirming import is_still_absent
 from comfy_fsm.live.ears import Ear
 from comfy_fsm.live.log import Log
 from comfy_fsm.live.memory import MemoryLog
@@ -171,6 +173,17 @@ class Runner:
             self.askings[server].want(prompt_id, self.clock(), look=True)
             limit = self.policy.look_limit_seconds if ear.is_open else self.policy.http_seconds
             pause = min((2 if ear.is_open else 1.5) * pause, limit)
+
+    async def confirm(self, task: Task) -> bool:
+        """Whether it is certain enough that this task did not run and will not, for its workflow to be posted again."""
+        asking = self.askings.get(task.server)
+        if task.unsent or asking is None:
+            return task.unsent  # nothing was sent at all
+
+        def socket() -> Ear:
+            return Ear(asking.server, uuid.uuid4().hex, self.recorder, self._redactor, self.clock)
+
+        return await is_still_absent(task, self.board, asking, self.policy, socket)
 
     def _ear(self, server: str, client_id: str) -> Ear:
         ear = self._ears.get((server, client_id))

@@ -84,6 +84,7 @@ class TaskHandle:
         """Of a job, workflow and extra_data, where secrets in them are not in the log."""
         self.draw: Callable[[], tuple[str, str, Ask]] | None = None  # the same workflow anew, under another id
         self.waited = 0.0  # seconds, for a server that refused it for now
+        self.doubtful = False  # it was posted before, and that this came to nothing is only concluded
         self.posted: asyncio.Future[Answer | None] | None = None  # what its last POST was answered
         self._state = state
         self._cancel = cancel

@@ -1,6 +1,7 @@
 """Schedules of POSTs that are slow, late, cut, refused or queued, on a clock that only jumps (`live/virtual.py`).
 
-Whatever the schedule and however often the policy posts again: no workflow runs twice, and nobody is left unsaid.
+Whatever the schedule and however often the policy posts again: no workflow runs twice, and nobody is left unsaid. Nor
+where looks are answered by another server than the one that took the POST, and sockets are mute, from whenever on.
 
 python -m tests.faults.schedules --count 100000 --seed 0
 """
@@ -16,6 +17,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -72,6 +74,25 @@ class Schedule:
         self.step = self.dice.choice((0.2, 1.0, 6.0))
         self.lag = self.dice.choice((0.0, 0.0, 0.5, 3.0))
         self.plans: list[Plan] = []
+        self._send_elsewhere(random.Random(-1 - self.seed))
+
+    def _send_elsewhere(self, dice: random.Random) -> None:
+        """Which of two servers answers, by dice of their own: those of the plans fall as they fall without it."""
+        self.sent = dice.choice(("", "", "", "looks apart", "in turn", "by chance"))
+        self.deaf_from = 0.0 if self.deaf else NEVER
+        self.busy_elsewhere = dice.choice((0.0, 0.0, 20.0, 90.0))
+        if self.sent:
+            self.policy = Policy(resubmits=self.policy.resubmits)  # who cannot tell is told so, after a while
+            self.deaf_from = dice.choice((NEVER, 0.0, 0.0, 12.0, 40.0))
+        self._turns = dice
+
+    def chooses(self, what: str, number: int) -> bool:
+        """Whether the other server answers this one: a POST, a look, or a socket."""
+        if self.sent == "looks apart":
+            return what == "look"
+        if self.sent == "in turn":
+            return bool(number % 2)
+        return self.sent == "by chance" and self._turns.random() < 0.5
 
     def plan(self) -> Plan:
         """What becomes of the next POST."""
@@ -108,20 +129,46 @@ class Postal(Virtual):
 
     schedule: Schedule
 
+    def __init__(self, url: str, step_seconds: float) -> None:
+        super().__init__(url, step_seconds)
+        self.other = Virtual(url, step_seconds)
+        self.numbers = count()
+
+    def begin(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        for server, busy in ((self, schedule.busy), (self.other, schedule.busy_elsewhere)):
+            server.lag = schedule.lag
+            if busy:
+                server.execution.submit({"prompt": _sleeping(busy), "client_id": "somebody"})
+        if schedule.deaf_from is not None:
+            self._jobs.append(asyncio.create_task(self._go_deaf(schedule.deaf_from)))
+
+    async def _go_deaf(self, seconds: float) -> None:
+        if seconds:
+            await asyncio.sleep(seconds)
+        self.faults.mute = self.other.faults.mute = True
+
+    def _chosen(self, what: str) -> Virtual:
+        return self.other if self.schedule.chooses(what, next(self.numbers)) else self
+
+    def of_socket(self) -> Virtual:
+        return self._chosen("socket")
+
     async def answer(self, ask: Ask) -> Answer:
         if ask[:2] != ("POST", "/prompt"):
-            return await super().answer(ask)
-        plan, loop = self.schedule.plan(), asyncio.get_running_loop()
+            server = self._chosen("look")
+            return await (super().answer(ask) if server is self else server.answer(ask))
+        plan, loop, server = self.schedule.plan(), asyncio.get_running_loop(), self._chosen("POST")
         arrived: asyncio.Future[Answer] = loop.create_future()
         if plan.arrives is not None:
-            self._jobs.append(asyncio.create_task(self._arrive(plan.arrives, ask, arrived)))
+            self._jobs.append(asyncio.create_task(self._arrive(server, plan.arrives, ask, arrived)))
         return await self._answered(plan, arrived)
 
-    async def _arrive(self, seconds: float, ask: Ask, arrived: asyncio.Future[Answer]) -> None:
+    async def _arrive(self, server: Virtual, seconds: float, ask: Ask, arrived: asyncio.Future[Answer]) -> None:
         await asyncio.sleep(seconds)
         assert isinstance(ask.body, dict)
         try:
-            status, body = self.execution.submit(dict(ask.body))
+            status, body = server.execution.submit(dict(ask.body))
             answer = _json(body, status)
         except Crash:
             answer = Answer(500, b"")
@@ -158,6 +205,8 @@ class Ended:
     runs: Counter[int]
     logged: dict[int, set[str]]
     """By workflow: how the log has its tasks in the end."""
+    sent: bool = False
+    """Which of two servers answers is not for the client to know: that is told, and nothing has to be found out."""
 
 
 def play_one(schedule: Schedule) -> Ended:
@@ -166,24 +215,21 @@ def play_one(schedule: Schedule) -> Ended:
 
     async def story(servers: list[Postal]) -> None:
         (server,) = servers
-        server.schedule, server.lag, server.faults.mute = schedule, schedule.lag, schedule.deaf
-        if schedule.busy:
-            body = {"prompt": _sleeping(schedule.busy), "client_id": "somebody"}
-            server.execution.submit(body)
+        server.begin(schedule)
         async with Client(server.url, policy=schedule.policy) as client:
             window = client.window()
             told = await asyncio.gather(*(_tell(window, number) for number in range(schedule.workflows)))
             await asyncio.sleep(AFTER)
-            colours = dict(_colours(server))
+            colours = dict([*_colours(server), *_colours(server.other)])
             runs = Counter[int]()
-            for prompt, count in server.state.runs.items():
+            for prompt, times in [*server.state.runs.items(), *server.other.state.runs.items()]:
                 if prompt in colours:
-                    runs[colours[prompt]] += count
+                    runs[colours[prompt]] += times
             logged: dict[int, set[str]] = {}
             for task in client.board.tasks:
                 if task.prompt_id in colours:
                     logged.setdefault(colours[task.prompt_id], set()).add(str(task.state))
-            ended.append(Ended(told, runs, logged))
+            ended.append(Ended(told, runs, logged, bool(schedule.sent)))
 
     with mock.patch.object(runner, "_PULSE", 5.0):
         play(story, [schedule.step], Postal)
@@ -197,7 +243,7 @@ def _sleeping(seconds: float) -> dict[str, Any]:
     }
 
 
-def _colours(server: Postal) -> list[tuple[str, int]]:
+def _colours(server: Virtual) -> list[tuple[str, int]]:
     state = server.state
     items = [*((item.prompt_id, item.graph) for item in (*state.queue, *state.running))]
     for record in state.history.values():
@@ -224,13 +270,13 @@ def wrong_with(ended: Ended) -> list[str]:
         runs, logged = ended.runs[number], ended.logged.get(number, set())
         if runs > 1:
             wrong.append(f"workflow {number} ran {runs} times")
-        if told.state in ("unsaid", "expired"):
+        if told.state == "unsaid" or (told.state == "expired" and not ended.sent):
             wrong.append(f"workflow {number} was left {told.state}")
         if told.state == "completed" and not runs:
             wrong.append(f"workflow {number} completed, and never ran")
         if runs and told.safe:
             wrong.append(f"workflow {number} was {told.state}, called safe to submit again, and ran")
-        if runs and "completed" not in logged:
+        if runs and "completed" not in logged and not ended.sent:
             wrong.append(f"workflow {number} ran, and the log says {', '.join(sorted(logged))} in the end")
     return wrong
 
@@ -252,7 +298,11 @@ def main(words: list[str]) -> int:
             bad += 1
             if bad <= given.show:
                 plans = "; ".join(map(str, schedule.plans))
-                print(f"seed {seed}, {schedule.policy.resubmits} resubmits: {'; '.join(found)}: {plans}", flush=True)
+                where = f", {schedule.sent or 'one server'}, deaf from {schedule.deaf_from}"
+                print(
+                    f"seed {seed}, {schedule.policy.resubmits} resubmits{where}: {'; '.join(found)}: {plans}",
+                    flush=True,
+                )
     told = ", ".join(f"{count:,} {state}" for state, count in kinds.most_common())
     seconds = time.monotonic() - began
     print(f"{given.count:,} schedules from seed {given.seed}, {posts:,} POSTs: {bad:,} wrong; {told}; {seconds:,.0f} s")

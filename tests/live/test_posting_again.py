@@ -42,6 +42,37 @@ def test_what_is_posted_again_is_what_was_submitted_whatever_became_of_it_since(
     asyncio.run(story())
 
 
+def test_a_refusal_of_the_second_post_says_nothing_of_the_first_which_was_only_concluded_to_be_lost() -> None:
+    async def story() -> None:
+        policy = changed(QUICK, resubmits=1, refusal_seconds=0.0)
+        async with FakeComfy() as comfy, Client(comfy.url, policy=policy) as client:
+            comfy.faults.drop_post = 1
+            task = await client.window().submit(graph())
+            comfy.faults.turn({"too_many": {"POST /prompt": MANY}})
+            with pytest.raises(TaskRejected, match="may still run") as caught:
+                await task
+            assert not caught.value.safe_to_retry
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("mute", [False, True])
+def test_what_no_socket_confirms_is_not_posted_again_and_that_is_told(
+    mute: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a server that says nothing over any socket, nobody knows whether it is the one that took the POST."""
+
+    async def story() -> None:
+        async with FakeComfy() as comfy, Client(comfy.url, policy=changed(QUICK, resubmits=1)) as client:
+            comfy.faults.mute, comfy.faults.drop_post = mute, 1
+            task = await client.window().submit(graph())
+            assert await outcome(task) == ("lost" if mute else "completed")
+            assert sum(comfy.posts.values()) == (not mute)
+
+    asyncio.run(story())
+    assert ("is not posted again" in caplog.text) == mute
+
+
 @pytest.mark.parametrize(("allowed", "end"), [(120.0, "completed"), (0.0, "lost")])
 def test_who_finds_a_server_busy_comes_again_once_no_sign_of_it_was_seen(
     allowed: float, end: str, tmp_path: Path

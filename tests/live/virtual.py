@@ -92,6 +92,10 @@ class Virtual:
             pipe.put_nowait(None)
         self.pipes.clear()
 
+    def of_socket(self) -> Virtual:
+        """Who answers the next socket that is opened at this address."""
+        return self
+
     async def answer(self, ask: Ask) -> Answer:
         if not self.up:
             raise NoAnswer("ConnectError")
@@ -122,6 +126,8 @@ class Virtual:
         match ask.method, *ask.path.partition("?")[0].strip("/").split("/"):
             case "GET", "queue":
                 return self.execution.queue()
+            case "GET", "prompt":
+                return self.execution.remaining()
             case "POST", "queue":
                 self.execution.remove(ask.body["delete"])  # type: ignore[index]
             case "GET", "history", prompt_id:
@@ -163,11 +169,12 @@ class Door:
                 yield Refused(0, None, "ConnectError", True)
                 await asyncio.sleep(0.5)
                 continue
-            conn += 1
-            pipe = self._server.pipes[client_id] = asyncio.Queue[str | None]()
-            self._server.publisher.sockets[client_id] = _Pipe(pipe)
+            conn, server = conn + 1, self._server.of_socket()
+            pipe = server.pipes[client_id] = asyncio.Queue[str | None]()
+            server.publisher.sockets[client_id] = _Pipe(pipe)
             yield Up(conn)
-            await self._server.publisher.say("status", {"status": {}, "sid": client_id}, client_id)
+            status = {"status": server.execution.remaining(), "sid": client_id}
+            await server.publisher.say("status", status, client_id)
             while (frame := await pipe.get()) is not None:
                 yield frame
             yield Down(1006, "", conn)
