@@ -49,6 +49,12 @@ _SOCKET_OPTIONS = [(sockets.IPPROTO_TCP, _UNSENT, PIECE)] if _UNSENT is not None
 _REFUSED = f"[Errno {errno.ECONNREFUSED}]"  # as asyncio tells it of a name with several addresses: in a text alone
 
 
+def _verifying(tls: ssl.SSLContext) -> ssl.SSLContext:
+    if tls.verify_mode is not ssl.CERT_REQUIRED or not tls.check_hostname:
+        raise ClientError("this ssl_context verifies nothing; load the server's CA into one that does")
+    return tls
+
+
 class Comfy:
     """One server. Its pool of connections lives until `close`; a socket, for as long as `listen` is iterated."""
 
@@ -74,18 +80,8 @@ class Comfy:
 
         `socket_query` goes with each handshake, and a query in the address with all that is sent.
         """
-        tls = ssl_context or trusted()
-        if tls.verify_mode is not ssl.CERT_REQUIRED or not tls.check_hostname:
-            raise ClientError("this ssl_context verifies nothing; load the server's CA into one that does")
-        self.url, login = address_of(url)
-        given = login | clean_headers(headers or {})
-        self._query = query_of(url) | dict(socket_query or {})
-        self._http_query = urlencode(query_of(url))
-        self._key = {"token": given["x-api-key"]} if "x-api-key" in given and "token" not in self._query else {}
-        self.secrets = (*credentials_in(given), *self._query.values())
-        # nothing unpacks here, so nothing is a bomb
-        self._headers = _BARE | given | {"accept-encoding": "identity"}
-        self._ssl = tls
+        self._ssl = _verifying(ssl_context or trusted())
+        self._take_address(url, headers or {}, socket_query or {})
         self._trust_env = trust_env
         self._deadline = deadline_seconds
         self._connect = connect_seconds
@@ -102,6 +98,17 @@ class Comfy:
         self._dead: list[httpx.AsyncClient] = []
         self._closed = False
         self._woken = asyncio.Event()
+
+    def _take_address(self, url: str, headers: Mapping[str, str], socket_query: Mapping[str, str]) -> None:
+        """Tell the address from what is a secret of it, and what goes with each request from what with each socket."""
+        self.url, login = address_of(url)
+        given = login | clean_headers(headers)
+        self._query = query_of(url) | dict(socket_query)
+        self._http_query = urlencode(query_of(url))
+        self._key = {"token": given["x-api-key"]} if "x-api-key" in given and "token" not in self._query else {}
+        self.secrets = (*credentials_in(given), *self._query.values())
+        # nothing unpacks here, so nothing is a bomb
+        self._headers = _BARE | given | {"accept-encoding": "identity"}
 
     def _new_pool(self, ours: bool = True) -> httpx.AsyncClient:
         return httpx.AsyncClient(
