@@ -13,8 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from comfy_fsm.testing import FakeComfy
-from comfy_fsm.testing.plugin import ThreadedFake
+from comfy_fsm.testing import FakeComfy, ThreadedFake
 from tests.lines import fill
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,6 +106,5 @@ NO_LOGS: dict[str, tuple[Callable[[Path], object], str]] = {
 @contextmanager
 def in_a_thread() -> Iterator[FakeComfy]:
     """A server in a loop of its own, all of it within reach."""
-    comfy = FakeComfy()
-    with closing(ThreadedFake(comfy)):
-        yield comfy
+    with ThreadedFake() as fake:
+        yield fake._comfy

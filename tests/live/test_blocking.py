@@ -27,7 +27,7 @@ from comfy_fsm.errors import (
     TaskFailed,
 )
 from comfy_fsm.live.blocking import BlockingClient, BlockingTask
-from comfy_fsm.testing.plugin import ThreadedFake
+from comfy_fsm.testing import ThreadedFake
 from replay import replay
 from tests.live.stage import QUICK, graph
 

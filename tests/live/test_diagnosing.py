@@ -14,8 +14,7 @@ import pytest
 
 from comfy_fsm.live.blocking import BlockingClient
 from comfy_fsm.live.client import Client
-from comfy_fsm.testing import FakeComfy
-from comfy_fsm.testing.plugin import ThreadedFake
+from comfy_fsm.testing import FakeComfy, ThreadedFake
 from replay import replay
 from tests.lines import fill
 from tests.live.processes import BAD_DATA, LOG, NO_INPUT, USAGE, command, of_the_future, said

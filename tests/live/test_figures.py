@@ -39,8 +39,7 @@ from comfy_fsm.live.companions import Companion
 from comfy_fsm.live.exporter import Endpoint, registry_of
 from comfy_fsm.live.log import Log
 from comfy_fsm.live.spans import Spans
-from comfy_fsm.testing import FakeComfy, Faults
-from comfy_fsm.testing.plugin import ThreadedFake
+from comfy_fsm.testing import FakeComfy, Faults, ThreadedFake
 from replay import replay
 from tests.lines import fill
 from tests.live.processes import command, said
