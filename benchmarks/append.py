@@ -22,9 +22,9 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that `python benchmarks/append.py` runs the checkout
 
-from comfy_fsm.live import rows
-from comfy_fsm.live.log import Log
-from comfy_fsm.live.logfile import SCHEMA
+from comfy_fsm.log import reader as rows
+from comfy_fsm.log.log import Log
+from comfy_fsm.log.logfile import SCHEMA
 
 GROUPS = (1, 100, 1000)
 COMMITS = 2000  # per round at most: 20,000 commits of single rows would take most of the time and tell no more

@@ -12,13 +12,13 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable
 
-from comfy_fsm.core.backlog import Job
-from comfy_fsm.core.placement import Place, Placement
-from comfy_fsm.live.client import Client
-from comfy_fsm.live.dispatch import Dispatcher
-from comfy_fsm.live.tasks import TaskHandle
+from comfy_fsm.core.scheduling.backlog import Job
+from comfy_fsm.core.scheduling.scheduler import Place, Placement
+from comfy_fsm.live.client.client import Client
+from comfy_fsm.live.client.task_handle import TaskHandle
+from comfy_fsm.live.dispatch.dispatcher import Dispatcher
 from comfy_fsm.testing import FakeComfy, picture
-from tests.test_placement import brute_force, dispatched, least_queue, round_robin, simple, workload
+from tests.core.scheduling.test_scheduler import brute_force, dispatched, least_queue, round_robin, simple, workload
 
 STEPS = (0.02, 0.04, 0.08, 0.16)  # seconds a node takes at each of the real ones: two nodes a picture
 PICTURES = 60

@@ -22,13 +22,13 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
 
 from comfy_fsm import Policy
-from comfy_fsm.core.board import Board
-from comfy_fsm.live.comfy import Comfy
-from comfy_fsm.live.ears import Ear
-from comfy_fsm.live.log import Log
-from comfy_fsm.live.recorder import Noted, Recorder
-from comfy_fsm.live.redact import Redactor
-from comfy_fsm.live.updates import prompt_of, update_of
+from comfy_fsm.core.fold.board import Board
+from comfy_fsm.core.wire.updates import prompt_of, update_of
+from comfy_fsm.live.engine.listener import Ear
+from comfy_fsm.live.engine.recorder import Noted, Recorder
+from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.live.transport.comfy import Comfy
+from comfy_fsm.log.log import Log
 
 WINDOWS = 4
 RATE = 20_000  # frames a second, in total

@@ -13,10 +13,10 @@ from typing import Any
 
 from comfy_fsm import Policy
 from comfy_fsm.errors import TaskError
-from comfy_fsm.live.arrivals import Answer
-from comfy_fsm.live.asks import Ask
-from comfy_fsm.live.client import Client
-from comfy_fsm.live.comfy import Comfy
+from comfy_fsm.live.client.client import Client
+from comfy_fsm.live.transport.arrivals import Answer
+from comfy_fsm.live.transport.comfy import Comfy
+from comfy_fsm.live.transport.requests import Ask
 from comfy_fsm.testing import FakeComfy, picture
 
 ENDS = {

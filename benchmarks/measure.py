@@ -24,10 +24,10 @@ from pathlib import Path
 import msgspec
 
 from benchmarks import append
-from comfy_fsm.core.board import Board
+from comfy_fsm.core.fold.board import Board
+from comfy_fsm.log.trace import open_packed, read_file
+from comfy_fsm.report import text
 from replay import replay
-from replay.report import terminal
-from replay.trace import open_packed, read_file
 
 
 def timed(work: Callable[[str], None], path: str) -> float:
@@ -47,7 +47,7 @@ def floor(path: str) -> None:
 def whole(path: str) -> None:
     """Decode, fold, findings and the text report: what the command does, which collects no garbage either."""
     gc.disable()
-    terminal.draw(replay(path), io.StringIO(), color=False, story=False)
+    text.draw(replay(path), io.StringIO(), color=False, story=False)
     gc.enable()
 
 

@@ -18,17 +18,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.generate import RECORDING, chunks, stencil
-from comfy_fsm.core import wire
-from comfy_fsm.core.board import Board
-from comfy_fsm.core.figures import Figures
+from comfy_fsm.core.fold.board import Board
+from comfy_fsm.core.metrics.catalogue import Figures
 from comfy_fsm.core.observations import AnyObservation
-from comfy_fsm.core.tally import ServerTally, Tally
+from comfy_fsm.core.registry.counters import ServerTally, Tally
+from comfy_fsm.core.wire import codec
 
 
 def observations(recording: Path, wanted: int) -> list[AnyObservation]:
     source = stencil(recording)
     lines = "".join(chunks(source, source.copies_for(wanted))).encode("utf-8", "surrogateescape").splitlines()
-    return [wire.read(line) for line in lines]
+    return [codec.read(line) for line in lines]
 
 
 def seconds_of(function: object, seen: list[AnyObservation]) -> float:

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.generate import chunks, stencil
-from comfy_fsm.live.log import Log
+from comfy_fsm.log.log import Log
 
 PACE = 0.05  # seconds between two appends
 ROOT = Path(__file__).resolve().parents[1]

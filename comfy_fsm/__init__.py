@@ -5,8 +5,6 @@ The core comes at once, and loads no loop, socket or database. What talks to ser
 
 import typing
 
-from comfy_fsm.core.board import Board
-from comfy_fsm.core.diagnosis import Diagnosis, diagnose
 from comfy_fsm.core.effects import (
     Deliver,
     Failure,
@@ -19,13 +17,15 @@ from comfy_fsm.core.effects import (
     Text,
     Warn,
 )
+from comfy_fsm.core.explain.diagnosis import Diagnosis, diagnose
 from comfy_fsm.core.findings import CODES, Finding, Severity
+from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.machine import TABLE, Signal, State, step
-from comfy_fsm.core.metrics import Metrics, measure
+from comfy_fsm.core.metrics.summary import Metrics, measure
 from comfy_fsm.core.observations import AnyObservation, Command, Delivered, Entry, Tick
 from comfy_fsm.core.policy import Policy
-from comfy_fsm.core.task import Task
-from comfy_fsm.core.wire import encode, message_line, read
+from comfy_fsm.core.registry.task import Task
+from comfy_fsm.core.wire.codec import encode, message_line, read
 from comfy_fsm.errors import (
     BacklogFull,
     BadServerUrl,
@@ -63,19 +63,19 @@ from comfy_fsm.errors import (
 )
 
 if typing.TYPE_CHECKING:
-    from comfy_fsm.live.alerts import Alarm
-    from comfy_fsm.live.blocking import BlockingClient, BlockingTask
-    from comfy_fsm.live.client import Client
-    from comfy_fsm.live.companions import Companion
-    from comfy_fsm.live.dispatch import Dispatcher, Stuck
-    from comfy_fsm.live.exporter import Endpoint
-    from comfy_fsm.live.log import Log
-    from comfy_fsm.live.outputs import OutputFile
-    from comfy_fsm.live.runner import Undelivered
-    from comfy_fsm.live.spans import Spans
-    from comfy_fsm.live.tasks import TaskHandle
-    from comfy_fsm.live.updates import Update
-    from comfy_fsm.live.windows import Window
+    from comfy_fsm.core.wire.updates import Update
+    from comfy_fsm.live.client.blocking import BlockingClient, BlockingTask
+    from comfy_fsm.live.client.client import Client
+    from comfy_fsm.live.client.companion import Companion
+    from comfy_fsm.live.client.outputs import OutputFile
+    from comfy_fsm.live.client.task_handle import TaskHandle
+    from comfy_fsm.live.client.window import Window
+    from comfy_fsm.live.dispatch.dispatcher import Dispatcher, Stuck
+    from comfy_fsm.live.engine.runner import Undelivered
+    from comfy_fsm.live.extras.alarm import Alarm
+    from comfy_fsm.live.extras.prometheus import Endpoint
+    from comfy_fsm.live.extras.tracing import Spans
+    from comfy_fsm.log.log import Log
     from comfy_fsm.workflow.graph import Workflow
 
 __version__ = "0.1.0"
@@ -166,19 +166,19 @@ __all__ = [
 
 def _loaded() -> dict[str, object]:
     """What awaits, or is loaded late for another reason, by its name."""
-    from comfy_fsm.live.alerts import Alarm
-    from comfy_fsm.live.blocking import BlockingClient, BlockingTask
-    from comfy_fsm.live.client import Client
-    from comfy_fsm.live.companions import Companion
-    from comfy_fsm.live.dispatch import Dispatcher, Stuck
-    from comfy_fsm.live.exporter import Endpoint
-    from comfy_fsm.live.log import Log
-    from comfy_fsm.live.outputs import OutputFile
-    from comfy_fsm.live.runner import Undelivered
-    from comfy_fsm.live.spans import Spans
-    from comfy_fsm.live.tasks import TaskHandle
-    from comfy_fsm.live.updates import Update
-    from comfy_fsm.live.windows import Window
+    from comfy_fsm.core.wire.updates import Update
+    from comfy_fsm.live.client.blocking import BlockingClient, BlockingTask
+    from comfy_fsm.live.client.client import Client
+    from comfy_fsm.live.client.companion import Companion
+    from comfy_fsm.live.client.outputs import OutputFile
+    from comfy_fsm.live.client.task_handle import TaskHandle
+    from comfy_fsm.live.client.window import Window
+    from comfy_fsm.live.dispatch.dispatcher import Dispatcher, Stuck
+    from comfy_fsm.live.engine.runner import Undelivered
+    from comfy_fsm.live.extras.alarm import Alarm
+    from comfy_fsm.live.extras.prometheus import Endpoint
+    from comfy_fsm.live.extras.tracing import Spans
+    from comfy_fsm.log.log import Log
     from comfy_fsm.workflow.graph import Workflow
 
     late = (

@@ -12,7 +12,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 import cyclopts
 from cyclopts import App
 
-from comfy_fsm.commands import diagnosing, measuring, options, printing, recovering, submitting, watching
+from comfy_fsm.cli import diagnose, export, metrics, options, recover, run, watch
 from comfy_fsm.errors import BadServerUrl, BadWorkflow, ClientError, InvariantBroken, LogError, UnknownTask
 
 app = App(
@@ -28,14 +28,14 @@ app = App(
 )
 
 for plain in (
-    printing.tail, printing.export, measuring.metrics, recovering.consistency, recovering.history, watching.watch,
-    watching.serve,
+    export.tail, export.export, metrics.metrics, recover.consistency, recover.history, watch.watch,
+    watch.serve,
 ):  # fmt: skip
     app.command(plain)
-app.command(submitting.run, usage="Usage: python -m comfy_fsm run [OPTIONS] --server URL WORKFLOW...")
-app.command(submitting.resume, usage="Usage: python -m comfy_fsm resume [OPTIONS] --server URL")
-app.command(recovering.recover, usage="Usage: python -m comfy_fsm recover [OPTIONS] --server URL ID|--all")
-app.command(diagnosing.diagnose, usage=diagnosing.USAGE, help_epilogue=diagnosing.STATUS)
+app.command(run.run, usage="Usage: python -m comfy_fsm run [OPTIONS] --server URL WORKFLOW...")
+app.command(run.resume, usage="Usage: python -m comfy_fsm resume [OPTIONS] --server URL")
+app.command(recover.recover, usage="Usage: python -m comfy_fsm recover [OPTIONS] --server URL ID|--all")
+app.command(diagnose.diagnose, usage=diagnose.USAGE, help_epilogue=diagnose.STATUS)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _say(status: int, text: str) -> int:
-    from comfy_fsm.screen import complain
+    from comfy_fsm.cli.progress import complain
 
     complain(text)
     return status

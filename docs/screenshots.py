@@ -27,7 +27,7 @@ from rich.text import Text
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-from comfy_fsm.live.log import Log
+from comfy_fsm.log.log import Log
 
 DOCS = Path(__file__).resolve().parent
 RECORDINGS = DOCS.parent / "fixtures" / "recordings" / "0.3.64"

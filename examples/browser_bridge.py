@@ -19,9 +19,9 @@ import aiohttp
 from aiohttp import web
 
 from comfy_fsm import Board, Deliver, message_line, read
-from comfy_fsm.live.log import Log
-from comfy_fsm.live.recorder import Recorder
-from comfy_fsm.live.redact import Redactor
+from comfy_fsm.live.engine.recorder import Recorder
+from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.log.log import Log
 from comfy_fsm.testing import FakeComfy, picture
 
 MOST = 1024 * 1024  # bytes of a message; a longer one ends the tab's connection

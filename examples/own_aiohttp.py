@@ -14,9 +14,9 @@ from contextlib import suppress
 import aiohttp
 
 from comfy_fsm import Board, Deliver, FetchHistory, LookAtQueue, message_line, read
-from comfy_fsm.live.log import Log
-from comfy_fsm.live.recorder import Recorder
-from comfy_fsm.live.redact import Redactor
+from comfy_fsm.live.engine.recorder import Recorder
+from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.log.log import Log
 from comfy_fsm.testing import FakeComfy, picture
 
 

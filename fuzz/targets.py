@@ -12,13 +12,13 @@ from io import BytesIO
 from itertools import islice
 from pathlib import Path
 
-from comfy_fsm.core import wire
-from comfy_fsm.core.board import Board
+from comfy_fsm.core.fold.board import Board
+from comfy_fsm.core.wire import codec
+from comfy_fsm.display import LONGEST, harmless
 from comfy_fsm.errors import LogError, TraceError
-from comfy_fsm.live import names
-from comfy_fsm.live.rows import read as read_log
-from replay.report.harmless import LONGEST, harmless
-from replay.trace import Packed, read_file
+from comfy_fsm.live.client import filenames
+from comfy_fsm.log.reader import read as read_log
+from comfy_fsm.log.trace import Packed, read_file
 
 Target = Callable[[bytes], None]
 PROMPT = "0b7e0a3e-5d9c-4f0a-9d55-3f0f5a1c2b3d"
@@ -42,7 +42,7 @@ def _posted() -> tuple[bytes, ...]:
 def _fold(*lines: bytes) -> None:
     board = Board()
     for position, line in enumerate(lines, 1):
-        board.fold_observation(position, wire.read(line, 0.0))
+        board.fold_observation(position, codec.read(line, 0.0))
     board.drain()
     board.finish()
 
@@ -55,22 +55,22 @@ def line(data: bytes) -> None:
 def text_frame(data: bytes) -> None:
     """A frame of text, as a socket brings it; what is written down reads back as what was seen."""
     text = data.decode("utf-8", "replace")
-    written, observation = wire.message(text, at=1.0, window=WINDOW, server=SERVER)
-    assert type(wire.read(written)) is type(observation)
+    written, observation = codec.message(text, at=1.0, window=WINDOW, server=SERVER)
+    assert type(codec.read(written)) is type(observation)
     _fold(*_posted(), written)
 
 
 def binary_frame(data: bytes) -> None:
     """A binary frame."""
-    wire.image_of(data)
-    _fold(*_posted(), wire.binary_line(data, at=1.0, window=WINDOW, server=SERVER))
+    codec.image_of(data)
+    _fold(*_posted(), codec.binary_line(data, at=1.0, window=WINDOW, server=SERVER))
 
 
 def _answer(path: str, status: int, method: str = "GET") -> Target:
     def target(data: bytes) -> None:
         asked = _entry("http.request", {"id": "q", "method": method, "path": path, "body": {"prompt_id": PROMPT}})
         try:
-            body = wire.loads(data)
+            body = codec.loads(data)
             told = json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass")
         except (ValueError, RecursionError):
             told = json.dumps(data.decode("utf-8", "replace")).encode()
@@ -93,7 +93,7 @@ def trace_file(data: bytes) -> None:
 
 @cache
 def _log() -> bytes:
-    from tests.lines import fill
+    from tests.support.lines import fill
 
     with tempfile.TemporaryDirectory() as scratch:
         return fill(Path(scratch, "a.log"), *[b"line %d" % n for n in range(60)], b"x" * 9000).read_bytes()
@@ -118,7 +118,8 @@ def log_file(data: bytes) -> None:
 def file_name(data: bytes) -> None:
     """A name and a folder that a server gives to a file: what comes of them lies below the folder asked for."""
     text = data.decode("utf-8", "surrogateescape")
-    for name in (names.safe_name(text), names.numbered(names.safe_name(text), 7), *names.safe_folders(text)):
+    safe = filenames.safe_name(text)
+    for name in (safe, filenames.numbered(safe, 7), *filenames.safe_folders(text)):
         assert name not in ("", ".", "..")
         assert not set(name) & set("/\\:\0\n")
         assert len(name.encode()) <= 255

@@ -1,8 +1,8 @@
 """Writes the files of this folder that follow from tables: `python -m ops.render`.
 
-    core/alerts.py  ─► alerts.yml       the rules of Prometheus
-    ops/cases.py    ─► alerts.test.yml  recorded series, each with the alerts that they must raise
-    ops/panels.py   ─► dashboard.json   the dashboard of Grafana
+    core/metrics/alerts.py  ─► alerts.yml       the rules of Prometheus
+    ops/cases.py            ─► alerts.test.yml  recorded series, each with the alerts that they must raise
+    ops/panels.py           ─► dashboard.json   the dashboard of Grafana
 
 A test holds the files against what this writes.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from comfy_fsm.core.alerts import ALERTS, Alert, Sum
+from comfy_fsm.core.metrics.alerts import ALERTS, Alert, Sum
 from ops.cases import CASES, Case
 from ops.panels import PANELS, Panel
 

@@ -1,5 +1,5 @@
 """The second driver: the same fold over a recorded trace or log, to explain an incident."""
 
-from replay.play import Replay, replay
+from comfy_fsm.report.player import Replay, replay
 
 __all__ = ["Replay", "replay"]

@@ -20,7 +20,7 @@ from cyclopts import App, Parameter
 from comfy_fsm.errors import ComfyFsmError, InvariantBroken
 
 if TYPE_CHECKING:
-    from replay.play import Replay
+    from comfy_fsm.report.player import Replay
 
 _STDIN = "standard input"
 _ID = re.compile(r"\w[\w-]*")
@@ -106,10 +106,10 @@ def _refuse_the_same(named: list[str], output: str | None) -> None:
 
 def _replay(traces: list[str], task: str | None, window: str | None, default_policy: bool) -> Replay:
     from comfy_fsm.core.policy import DEFAULT
-    from replay.play import replay  # loaded only once there is something to do: --help need not wait
-    from replay.report import terminal
+    from comfy_fsm.report import text
+    from comfy_fsm.report.player import replay  # loaded only once there is something to do: --help need not wait
 
-    with terminal.progress(sys.stderr) as watch:
+    with text.progress(sys.stderr) as watch:
         found = replay(*traces, policy=DEFAULT if default_policy else None, task=task, window=window, watch=watch)
     if task is not None and not found.tasks:
         raise _Wrong(f"no task's prompt id begins with {task!r}; leave it out to see them all")
@@ -119,21 +119,21 @@ def _replay(traces: list[str], task: str | None, window: str | None, default_pol
 
 
 def _write(found: Replay, file: IO[str], format: str, color: bool | None, story: bool) -> None:
-    from replay.report import document, terminal
+    from comfy_fsm.report import document, text
 
     if format == "json":
         file.write(document.encode(found) + "\n")
     else:
-        terminal.draw(found, file, color=color, story=story)
+        text.draw(found, file, color=color, story=story)
 
 
 def _explain(found: Replay, file: IO[str], format: str, color: bool | None, whole: bool) -> None:
-    from replay.report import diagnosed, document, terminal
+    from comfy_fsm.report import diagnosis, document, text
 
     if format == "json":
         file.write(document.encode_diagnoses(found) + "\n")
     else:
-        terminal.lay_out(found, file, lambda width: diagnosed.lines(found, width, whole=whole), color=color)
+        text.lay_out(found, file, lambda width: diagnosis.lines(found, width, whole=whole), color=color)
 
 
 def _with_id(arguments: list[str]) -> list[str]:
@@ -183,7 +183,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _say(status: int, text: str) -> int:
-    from replay.report.harmless import harmless
+    from comfy_fsm.display import harmless
 
     print(f"replay: {harmless(text, 600)}", file=sys.stderr)
     return status

@@ -9,6 +9,8 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -16,172 +18,154 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# The floors, from the ground up: imports go strictly downwards, never along a floor. A new storey is a new line, and
-# renumbers nothing. Packages that only hold others are empty, hence on the ground.
-HOUSE = [
+# The storeys, from the ground up, each with its folders side by side; within a folder its floors, from the ground up.
+# Imports go strictly downwards: to a lower storey, or within a folder to a lower floor. No folder imports another of
+# its storey, and no module another of its floor. A folder stands on one storey; only one that holds other folders may
+# have modules of its own below and above them. A new storey is a new line, and renumbers nothing.
+HOUSE: list[dict[str, list[str]]] = [
+    {"comfy_fsm": ["errors display media"]},
+    {"comfy_fsm.workflow": ["png shape", "files", "graph"]},
+    {"comfy_fsm.core": ["findings machine observations policy", "effects"]},
     {
-        "comfy_fsm.commands",
-        "comfy_fsm.core",
-        "comfy_fsm.errors",
-        "comfy_fsm.live",
-        "comfy_fsm.workflow",
-        "replay.report",
-    },
-    {"comfy_fsm.workflow.png", "comfy_fsm.workflow.shape"},
-    {"comfy_fsm.workflow.files"},
-    {"comfy_fsm.workflow.graph"},
-    {
-        "comfy_fsm.core.addresses",
-        "comfy_fsm.core.findings",
-        "comfy_fsm.core.machine",
-        "comfy_fsm.core.media",
-        "comfy_fsm.core.observations",
-        "comfy_fsm.core.policy",
-        "comfy_fsm.core.routes",
+        "comfy_fsm.core.wire": [
+            "codec results routes",
+            "fieldwise refusals",
+            "bodies",
+            "histories queues updates",
+        ],
+        "comfy_fsm.core.scheduling": ["assignment backlog breaker", "scheduler"],
     },
     {
-        "comfy_fsm.core.backlog",
-        "comfy_fsm.core.clock",
-        "comfy_fsm.core.effects",
-        "comfy_fsm.core.health",
-        "comfy_fsm.core.planning",
-        "comfy_fsm.core.wire",
-    },
-    {"comfy_fsm.core.placement", "comfy_fsm.core.task"},
-    {"comfy_fsm.core.fieldwise", "comfy_fsm.core.pauses", "comfy_fsm.core.refusals", "comfy_fsm.core.tally"},
-    {"comfy_fsm.core.servers"},
-    {"comfy_fsm.core.evidence", "comfy_fsm.core.ledger", "comfy_fsm.core.results"},
-    {
-        "comfy_fsm.core.acts",
-        "comfy_fsm.core.deafness",
-        "comfy_fsm.core.histories",
-        "comfy_fsm.core.images",
-        "comfy_fsm.core.oddities",
-        "comfy_fsm.core.queues",
-    },
-    {"comfy_fsm.core.settling", "comfy_fsm.core.showing"},
-    {"comfy_fsm.core.absence", "comfy_fsm.core.frames", "comfy_fsm.core.moving", "comfy_fsm.core.seeking"},
-    {"comfy_fsm.core.silence"},
-    {"comfy_fsm.core.sockets"},
-    {"comfy_fsm.core.hearing"},
-    {"comfy_fsm.core.submitting"},
-    {"comfy_fsm.core.answers"},
-    {"comfy_fsm.core.board"},
-    {"comfy_fsm.core.figures", "comfy_fsm.core.metrics", "comfy_fsm.core.recovered", "comfy_fsm.core.surroundings"},
-    {"comfy_fsm.core.case"},
-    {"comfy_fsm.core.alerts", "comfy_fsm.core.explaining"},
-    {"comfy_fsm.core.diagnosis"},
-    {"comfy_fsm.live.spelling", "comfy_fsm.live.updates", "comfy_fsm.live.urls"},
-    {
-        "comfy_fsm.live.addresses",
-        "comfy_fsm.live.closing",
-        "comfy_fsm.live.connecting",
-        "comfy_fsm.live.cookies",
-        "comfy_fsm.live.lock",
-        "comfy_fsm.live.logfile",
-        "comfy_fsm.live.scrubbing",
-        "comfy_fsm.live.trust",
-    },
-    {"comfy_fsm.live.names", "comfy_fsm.live.redirects", "comfy_fsm.live.spool"},
-    {"comfy_fsm.live.inbox", "comfy_fsm.live.redact", "comfy_fsm.live.rows", "replay.trace"},
-    {
-        "comfy_fsm.live.arrivals",
-        "comfy_fsm.live.asks",
-        "comfy_fsm.live.clock",
-        "comfy_fsm.live.companions",
-        "comfy_fsm.live.creating",
-        "comfy_fsm.live.deadlines",
-        "comfy_fsm.live.outputs",
-        "comfy_fsm.live.streaming",
-        "comfy_fsm.live.view",
-    },
-    {"comfy_fsm.live.writer"},
-    {
-        "comfy_fsm.live.comfy",
-        "comfy_fsm.live.log",
-        "comfy_fsm.live.recorder",
-        "comfy_fsm.live.sight",
-        "comfy_fsm.live.unreachable",
+        "comfy_fsm.core.registry": [
+            "addresses clock task",
+            "counters pauses",
+            "servers",
+            "registry",
+            "acts images oddities",
+        ]
     },
     {
-        "comfy_fsm.live.asking",
-        "comfy_fsm.live.ears",
-        "comfy_fsm.live.memory",
-        "comfy_fsm.live.watcher",
-        "comfy_fsm.live.withholding",
+        "comfy_fsm.core.fold": [
+            "deafness",
+            "settlement",
+            "absence adoption frames resubmission",
+            "silence",
+            "sockets",
+            "attribution",
+            "submissions",
+            "responses",
+            "board",
+        ]
     },
-    {"comfy_fsm.live.confirming"},
-    {"comfy_fsm.live.cancelling", "comfy_fsm.live.looking", "comfy_fsm.live.runner"},
-    {"comfy_fsm.live.callbacks", "comfy_fsm.live.recovery", "comfy_fsm.live.tags"},
-    {"comfy_fsm.live.desk", "comfy_fsm.live.tasks"},
-    {"comfy_fsm.live.hands", "comfy_fsm.live.windows"},
-    {"comfy_fsm.live.client"},
-    {"comfy_fsm.live.blocking", "comfy_fsm.live.capacity", "comfy_fsm.live.holding", "comfy_fsm.live.patrol"},
-    {"comfy_fsm.live.dispatch"},
-    {"comfy_fsm.live.alerts", "comfy_fsm.live.errand", "comfy_fsm.live.exporter", "comfy_fsm.live.spans"},
+    {
+        "comfy_fsm.core.explain": ["context", "facts", "rules", "diagnosis"],
+        "comfy_fsm.core.metrics": ["catalogue summary", "alerts"],
+        "comfy_fsm.core.recovery": ["probes", "verdicts"],
+    },
+    {
+        "comfy_fsm.log": ["lock logfile trace", "creation reader", "writer", "log", "memory"],
+        "comfy_fsm.live.redaction": ["spelling urls", "scrubbing", "redact withholding"],
+    },
+    {
+        "comfy_fsm.live.transport": [
+            "addresses arrivals connection cookies deadlines redirects streaming trust",
+            "requests unreachable",
+            "comfy",
+        ],
+        "comfy_fsm.report": ["player", "diagnosis document recovery text"],
+        "comfy_fsm.watch": ["snapshot", "projection terminal", "follower", "page"],
+    },
+    {"comfy_fsm.live.engine": ["clock closing recorder", "exchange listener", "cancellation confirmation", "runner"]},
+    {"comfy_fsm.live.recovery": ["prober", "recovery", "session"]},
+    {
+        "comfy_fsm.live.client": [
+            "companion filenames spool tags",
+            "inbox outputs",
+            "callbacks",
+            "task_handle",
+            "handles window",
+            "client",
+            "blocking",
+        ]
+    },
+    {
+        "comfy_fsm.live.dispatch": ["capacity jobs monitor", "dispatcher"],
+        "comfy_fsm.live.extras": ["alarm prometheus tracing"],
+    },
     # The front door stands above all that it names, though it loads live/ only when that is asked for: what is below
     # cannot come in by it.
-    {"comfy_fsm"},
-    # The fake ComfyUI knows nothing of our client, and our client nothing of it.
-    {"comfy_fsm.testing.faults", "comfy_fsm.testing.pictures", "comfy_fsm.testing.profiles"},
-    {"comfy_fsm.testing.nodes", "comfy_fsm.testing.publishing", "comfy_fsm.testing.strategies.scripted"},
-    {"comfy_fsm.testing.strategies.arbitrary", "comfy_fsm.testing.strategies.runs"},
-    {"comfy_fsm.testing.strategies"},
-    {"comfy_fsm.testing.graphs", "comfy_fsm.testing.house", "comfy_fsm.testing.workflows"},
-    {"comfy_fsm.testing.running"},
-    {"comfy_fsm.testing.execution"},
-    {"comfy_fsm.testing.hurdles", "comfy_fsm.testing.jobs"},
-    {"comfy_fsm.testing.routes"},
-    {"comfy_fsm.testing.server"},
-    {"comfy_fsm.testing.balancer", "comfy_fsm.testing.threaded"},
-    {"comfy_fsm.testing"},
-    {"comfy_fsm.testing.__main__", "comfy_fsm.testing.plugin"},
-    {"replay.play", "replay.report.harmless"},
-    # and the other front door
-    {"replay", "replay.report.diagnosed", "replay.report.document", "replay.report.terminal"},
-    {"replay.__main__"},
-    {"comfy_fsm.dashboard", "comfy_fsm.live.page", "comfy_fsm.recounting", "comfy_fsm.screen"},
-    {"comfy_fsm.commands.options", "comfy_fsm.commands.reading"},
+    {"comfy_fsm": ["__init__"]},
     {
-        "comfy_fsm.commands.diagnosing",
-        "comfy_fsm.commands.measuring",
-        "comfy_fsm.commands.printing",
-        "comfy_fsm.commands.recovering",
-        "comfy_fsm.commands.submitting",
-        "comfy_fsm.commands.watching",
+        "comfy_fsm.cli": [
+            "options progress session workflows",
+            "diagnose export metrics recover run watch",
+        ]
     },
-    {"comfy_fsm.__main__"},
+    # The fake ComfyUI knows nothing of our client, and our client nothing of it.
+    {"comfy_fsm.testing": ["faults profiles", "publishing"]},
+    {"comfy_fsm.testing.strategies": ["scripted", "arbitrary runs", "__init__"]},
+    {"comfy_fsm.testing.execution": ["pictures", "nodes", "graphs house", "running", "worker", "jobs"]},
+    {
+        "comfy_fsm.testing": [
+            "hurdles workflows",
+            "routes",
+            "server",
+            "balancer threaded",
+            "__init__",
+            "__main__ plugin",
+        ]
+    },
+    {"comfy_fsm": ["__main__"], "replay": ["__init__", "__main__"]},
 ]
-FLOORS = {module: floor for floor, rooms in enumerate(HOUSE) for module in rooms}
+
+
+def _floors() -> Iterator[tuple[str, str, tuple[int, int]]]:
+    """Each module that is listed, with its folder, its storey and its floor."""
+    for storey, folders in enumerate(HOUSE):
+        for folder, floors in folders.items():
+            for floor, names in enumerate(floors):
+                for name in names.split():
+                    yield (folder if name == "__init__" else f"{folder}.{name}"), folder, (storey, floor)
+
+
+FLOORS = {module: floor for module, _, floor in _floors()}
+FOLDERS = {module: folder for module, folder, _ in _floors()}
+
+# Where one may await: whole folders, and single modules.
+AWAIT = {
+    "comfy_fsm.live.transport", "comfy_fsm.live.engine", "comfy_fsm.live.recovery", "comfy_fsm.live.client",
+    "comfy_fsm.live.dispatch", "comfy_fsm.live.extras", "comfy_fsm.testing",
+    "comfy_fsm.log.log", "comfy_fsm.log.memory", "comfy_fsm.watch.page", "comfy_fsm.cli.session",
+}  # fmt: skip
 
 # One library, one door: to replace it is to rewrite one file. gzip is here as zstandard's twin.
 DOORS = {
+    "PIL": {"comfy_fsm.live.client.outputs"},
+    "hypothesis": {"comfy_fsm.testing.strategies.arbitrary", "comfy_fsm.testing.strategies.runs"},
     "aiohttp": {
-        "comfy_fsm.live.page",
+        "comfy_fsm.watch.page",
         "comfy_fsm.testing.balancer",
         "comfy_fsm.testing.hurdles",
         "comfy_fsm.testing.routes",
         "comfy_fsm.testing.server",
     },
-    "hypothesis": {"comfy_fsm.testing.strategies.arbitrary", "comfy_fsm.testing.strategies.runs"},
     "pytest": {"comfy_fsm.testing.plugin"},
     "transitions": {"comfy_fsm.core.machine"},
-    "aiosqlite": {"comfy_fsm.live.log"},
-    "httpx": {"comfy_fsm.live.comfy"},
-    "websockets": {"comfy_fsm.live.comfy", "comfy_fsm.live.connecting"},
-    "ijson": {"comfy_fsm.live.streaming"},
+    "aiosqlite": {"comfy_fsm.log.log"},
+    "httpx": {"comfy_fsm.live.transport.comfy"},
+    "websockets": {"comfy_fsm.live.transport.comfy", "comfy_fsm.live.transport.connection"},
+    "ijson": {"comfy_fsm.live.transport.streaming"},
     "cyclopts": {
         "comfy_fsm.__main__",
-        "comfy_fsm.commands.options",
+        "comfy_fsm.cli.options",
         "comfy_fsm.testing.__main__",
         "replay.__main__",
     },
-    "rich": {"comfy_fsm.dashboard", "comfy_fsm.screen", "replay.report.terminal"},
-    "PIL": {"comfy_fsm.live.outputs"},
-    "prometheus_client": {"comfy_fsm.live.exporter"},
-    "opentelemetry": {"comfy_fsm.live.spans"},
-    "zstandard": {"replay.trace"},
-    "gzip": {"replay.trace"},
+    "rich": {"comfy_fsm.watch.terminal", "comfy_fsm.cli.progress", "comfy_fsm.report.text"},
+    "prometheus_client": {"comfy_fsm.live.extras.prometheus"},
+    "opentelemetry": {"comfy_fsm.live.extras.tracing"},
+    "zstandard": {"comfy_fsm.log.trace"},
+    "gzip": {"comfy_fsm.log.trace"},
 }
 NO_DOOR = {"msgspec"}  # the observations are its Structs: it is our vocabulary, not a tool behind a wall
 
@@ -205,10 +189,11 @@ NOT_LOADED = {
 }  # fmt: skip
 
 # A module named like one of the standard library hides it from whoever runs a file of that folder. `trace` is the word
-# of our format, and nobody runs a file of `replay/` by its path.
+# of our format, and nobody runs a file of `log/` by its path.
 NAMED_LIKE_STDLIB = {"trace"}
 NO_ROOM = {"base", "common", "helpers", "manager", "misc", "utils"}  # names that would take in anything
 
+MODULES_PER_FOLDER = 12
 LINES_PER_FILE = 400
 LINES_PER_FUNCTION = 40
 
@@ -266,20 +251,67 @@ def awaits(module: str) -> list[int]:
     return loops + [node.lineno for node in nodes if isinstance(node, kinds)]
 
 
+def functions(node: ast.AST, within: str = "") -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Every function, by its qualified name and the line it begins in: a setter has the name of its getter."""
+    for child in ast.iter_child_nodes(node):
+        name = within
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            name = f"{within}{child.name}:{child.lineno}."
+            yield name, child
+        elif isinstance(child, ast.ClassDef):
+            name = f"{within}{child.name}."
+        yield from functions(child, name)
+
+
 each_module = pytest.mark.parametrize("module", modules())
 each_core_module = pytest.mark.parametrize("module", [name for name in modules() if name.startswith("comfy_fsm.core")])
 
 
+@cache
+def floored() -> set[str]:
+    """All modules but the door plates: what an `__init__` holds that imports and defines nothing."""
+    return {name for name, path in modules().items() if path.name != "__init__.py" or len(tree(name).body) > 1}
+
+
 def test_every_module_has_a_floor_and_every_floor_its_modules() -> None:
-    listed = sorted(module for rooms in HOUSE for module in rooms)  # FLOORS would hide a second listing
-    assert sorted(modules()) == listed, "a new module gets a floor in HOUSE first; one that is gone loses it"
+    listed = sorted(module for module, _, _ in _floors())  # FLOORS would hide a second listing
+    assert sorted(floored()) == listed, "a new module gets a floor in HOUSE first; one that is gone loses it"
+
+
+def test_a_folder_stands_on_one_storey() -> None:
+    storeys = Counter(folder for folders in HOUSE for folder in folders)
+    several = {folder for folder, count in storeys.items() if count > 1}
+    assert {folder for folder in several if not any(other.startswith(f"{folder}.") for other in storeys)} == set()
 
 
 @each_module
 def test_imports_go_strictly_downwards(module: str) -> None:
-    ours = sorted(name for name in imports(module) if name.partition(".")[0] in ("comfy_fsm", "replay"))
-    climbing = {name: FLOORS[name] for name in ours if FLOORS[name] >= FLOORS[module]}
-    assert not climbing, f"{module} is on floor {FLOORS[module]} itself"
+    ours = {name for name in imports(module) if name.partition(".")[0] in ("comfy_fsm", "replay")}
+    if module not in floored():
+        assert not ours, f"{module} is a door plate"
+        return
+    storey, floor = FLOORS[module]
+    beside = {name for name in ours if FOLDERS.get(name) == FOLDERS[module] and FLOORS[name][0] == storey}
+    climbing = {name for name in beside if FLOORS[name][1] >= floor}
+    climbing |= {name for name in ours - beside if name not in FLOORS or FLOORS[name][0] >= storey}
+    assert not climbing, f"{module} is on storey {storey}, floor {floor}"
+
+
+@each_module
+def test_the_fake_and_the_client_know_nothing_of_each_other(module: str) -> None:
+    fake, drawn = "comfy_fsm.testing", "comfy_fsm.testing.strategies"
+    ours = {name for name in imports(module) if name.startswith("comfy_fsm") and not name.startswith(drawn)}
+    assert module.startswith(drawn) or {name.startswith(fake) for name in ours} <= {module.startswith(fake)}
+
+
+@each_module
+def test_comfy_fsm_never_imports_replay(module: str) -> None:
+    assert module.startswith("replay") or "replay" not in libraries(module)
+
+
+def test_no_folder_has_more_than_a_dozen_modules() -> None:
+    folders = Counter(path.parent.relative_to(ROOT) for path in modules().values() if path.name != "__init__.py")
+    assert {str(folder): count for folder, count in folders.items() if count > MODULES_PER_FOLDER} == {}
 
 
 @each_module
@@ -311,8 +343,14 @@ def test_nothing_is_imported_behind_the_back_of_these_tests(module: str) -> None
 
 
 @each_module
-def test_only_live_awaits(module: str) -> None:
-    assert module.startswith(("comfy_fsm.live.", "comfy_fsm.testing")) or not awaits(module)
+def test_one_awaits_only_where_it_is_allowed(module: str) -> None:
+    allowed = any(f"{module}.".startswith(f"{room}.") for room in AWAIT)
+    assert allowed or not awaits(module)
+
+
+def test_where_awaiting_is_allowed_somebody_awaits() -> None:
+    awaiting = [f"{name}." for name in modules() if awaits(name)]
+    assert {room for room in AWAIT if not any(name.startswith(f"{room}.") for name in awaiting)} == set()
 
 
 @each_core_module
@@ -341,8 +379,7 @@ def test_importing_comfy_fsm_loads_no_loop_socket_or_disk() -> None:
 def test_a_room_is_small(module: str) -> None:
     lines = modules()[module].read_text(encoding="utf-8").count("\n")
     assert lines <= LINES_PER_FILE, "a file over 400 lines holds two rooms"
-    functions = [node for node in ast.walk(tree(module)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    sizes = {node.name: (node.end_lineno or node.lineno) - node.lineno + 1 for node in functions}
+    sizes = {name: (node.end_lineno or node.lineno) - node.lineno + 1 for name, node in functions(tree(module))}
     assert not {name: size for name, size in sizes.items() if size > LINES_PER_FUNCTION}
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from comfy_fsm.core.alerts import ALERTS, Alert, Watch
-from comfy_fsm.core.board import Board
-from comfy_fsm.core.figures import METRICS, Figures, Reading
-from comfy_fsm.core.tally import WAITS, Histogram
+from comfy_fsm.core.fold.board import Board
+from comfy_fsm.core.metrics.alerts import ALERTS, Alert, Watch
+from comfy_fsm.core.metrics.catalogue import METRICS, Figures, Reading
+from comfy_fsm.core.registry.counters import WAITS, Histogram
 from ops import render
 from ops.cases import CASES, WELL, Case
 from ops.panels import PANELS
@@ -127,7 +127,7 @@ def test_the_table_of_alerts_is_that_of_the_code(page: str) -> None:
 
 
 def test_the_page_names_every_attribute_of_a_span(page: str) -> None:
-    source = (ROOT / "comfy_fsm" / "live" / "spans.py").read_text(encoding="utf-8")
+    source = (ROOT / "comfy_fsm" / "live" / "extras" / "tracing.py").read_text(encoding="utf-8")
     attributes = re.findall(r'"(comfyui\.\w+)"', source)
     assert len(attributes) > 5
     assert [name for name in attributes if f"`{name}`" not in page] == []
@@ -182,7 +182,7 @@ def test_promtool_finds_each_alert_to_fire_when_it_must_and_no_other() -> None:
 
 
 def test_promtool_takes_what_the_exporter_writes(tmp_path: Path) -> None:
-    from comfy_fsm.live.exporter import exposition
+    from comfy_fsm.live.extras.prometheus import exposition
 
     text = exposition(Figures(Board(), ["http://a"]).read(0.0))
     found = subprocess.run([needs_promtool(), "check", "metrics"], input=text, capture_output=True, text=True)

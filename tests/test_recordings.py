@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from comfy_fsm.core import wire
 from comfy_fsm.core.observations import AnyObservation, Command, Damaged, Entry, Header, Message
+from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import TraceError
+from comfy_fsm.log.trace import Packed, read_file, read_lines
+from comfy_fsm.report.document import compose
 from comfy_fsm.testing.strategies.runs import interleave, source_of, sources_of
 from replay import replay
-from replay.report.document import compose
-from replay.trace import Packed, read_file, read_lines
-from tests.folding import fold_all, outcomes
+from tests.support.folding import fold_all, outcomes
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 RECORDINGS = sorted((FIXTURES / "recordings").glob("*/*.jsonl.gz"))
@@ -188,7 +188,7 @@ def test_the_header_may_be_missing(path: Path) -> None:
     seen = [entry.observation for entry in entries_of(path)]
     headless = [o for o in seen if not isinstance(o, Header)]
     assert outcomes(fold_all(headless)) == outcomes(fold_all(seen))
-    replay([wire.encode(o) for o in headless])
+    replay([codec.encode(o) for o in headless])
 
 
 def codes_and_outcomes(lines: list[bytes]) -> tuple[list[tuple[str, int]], dict]:
@@ -214,8 +214,8 @@ def test_the_last_line_may_be_cut_off_at_every_byte(path: Path) -> None:
 
 def is_damaged(line: bytes) -> bool:
     try:
-        wire.parse(line)
-    except wire.Unreadable:
+        codec.parse(line)
+    except codec.Unreadable:
         return True
     return False
 

@@ -1,1 +1,1 @@
-"""The half that computes: no await, clock, disk, socket or logging below this folder."""
+"""Computes: no await, clock, disk, socket or logging below this folder. Read its five files first."""

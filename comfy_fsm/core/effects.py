@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from comfy_fsm.core import media
+from comfy_fsm import media
 from comfy_fsm.core.machine import State
 
 

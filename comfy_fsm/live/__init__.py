@@ -1,1 +1,1 @@
-"""The half of the house that awaits."""
+"""Awaits: a client of real servers, from the sockets up to the dispatcher."""

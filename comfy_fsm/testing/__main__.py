@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
-from comfy_fsm.testing.execution import BrokenFake
+from comfy_fsm.testing.execution.worker import BrokenFake
 from comfy_fsm.testing.faults import Faults, Knob, knobs
 from comfy_fsm.testing.profiles import NEWEST, PROFILES
 

@@ -10,8 +10,8 @@ from contextlib import suppress
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from comfy_fsm.testing.execution.graphs import Crash
 from comfy_fsm.testing.faults import Faults, route_of, seconds_at
-from comfy_fsm.testing.graphs import Crash
 from comfy_fsm.testing.profiles import Profile, headers, refuses
 from comfy_fsm.testing.publishing import reset
 

@@ -11,13 +11,13 @@ from collections.abc import Callable
 import msgspec
 from aiohttp import WSMsgType, web
 
-from comfy_fsm.testing.execution import Answer, Execution
+from comfy_fsm.testing.execution.graphs import Crash
+from comfy_fsm.testing.execution.jobs import Jobs
+from comfy_fsm.testing.execution.nodes import CLASSES, info
+from comfy_fsm.testing.execution.pictures import Place, is_inside
+from comfy_fsm.testing.execution.worker import Answer, Execution
 from comfy_fsm.testing.faults import ROUTES
-from comfy_fsm.testing.graphs import Crash
 from comfy_fsm.testing.hurdles import PAGE, Handler, hang_up
-from comfy_fsm.testing.jobs import Jobs
-from comfy_fsm.testing.nodes import CLASSES, info
-from comfy_fsm.testing.pictures import Place, is_inside
 from comfy_fsm.testing.profiles import features, system_stats
 from comfy_fsm.testing.publishing import Pipe, flags_in
 

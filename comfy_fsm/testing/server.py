@@ -9,10 +9,10 @@ from typing import Self
 import msgspec
 from aiohttp import web
 
-from comfy_fsm.testing.execution import Execution, State
+from comfy_fsm.testing.execution.jobs import Jobs
+from comfy_fsm.testing.execution.worker import Execution, State
 from comfy_fsm.testing.faults import Faults
 from comfy_fsm.testing.hurdles import Hurdles
-from comfy_fsm.testing.jobs import Jobs
 from comfy_fsm.testing.profiles import MAX_BODY, NEWEST, Profile, profile_of
 from comfy_fsm.testing.publishing import Publisher, reset
 from comfy_fsm.testing.routes import Routes

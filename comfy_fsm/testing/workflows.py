@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from comfy_fsm.testing.nodes import Graph
+from comfy_fsm.testing.execution.nodes import Graph
 
 
 def picture(color: int = 0) -> Graph:

@@ -15,8 +15,8 @@ from itertools import islice
 from pathlib import Path
 
 from comfy_fsm.errors import LogError
-from comfy_fsm.live.log import Log
-from comfy_fsm.live.rows import Record, read
+from comfy_fsm.log.log import Log
+from comfy_fsm.log.reader import Record, read
 from tests.campaigns.writing import write
 
 

@@ -22,10 +22,12 @@ from unittest.mock import patch
 
 from msgspec.structs import replace
 
-from comfy_fsm.core import absence, answers, silence, wire
-from comfy_fsm.core.board import Board
+from comfy_fsm.core.fold import absence, silence
+from comfy_fsm.core.fold import responses as answers
+from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.policy import Policy
+from comfy_fsm.core.wire import codec
 
 HERE, THERE, WINDOW, OTHER = "http://one:8188", "http://two:8188", "w", "v"
 GONE: dict[str, list[str]] = {"running": [], "pending": []}
@@ -239,7 +241,7 @@ def observed(lines: Iterator[Line], at: float, step: float) -> tuple[list[AnyObs
     for kind, data, window, server in lines:
         at += step
         told = {"at": at, "kind": kind, "window": window, "server": server, "data": data}
-        made.append(wire.read(json.dumps(told).encode()))
+        made.append(codec.read(json.dumps(told).encode()))
     return made, at
 
 

@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from comfy_fsm.live.client import Client
+from comfy_fsm.live.client.client import Client
 
 KEY = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 STATUS = b'{"type":"status","data":{"status":{"exec_info":{"queue_remaining":1}}}}'

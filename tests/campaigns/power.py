@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from comfy_fsm.errors import LogError
-from comfy_fsm.live.log import Log
+from comfy_fsm.log.log import Log
 from tests.campaigns.writing import judged
 
 SECTOR = 512

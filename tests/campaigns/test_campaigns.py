@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from comfy_fsm.live import lock
+from comfy_fsm.log import lock
 from tests.campaigns import damage, hostile, kills, power, refusals
 from tests.campaigns.writing import judged, lines
-from tests.lines import fill
+from tests.support.lines import fill
 
 strace = pytest.mark.skipif(shutil.which("strace") is None, reason="asks strace")
 unix = pytest.mark.skipif(sys.platform == "win32", reason="forks")

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from comfy_fsm.errors import LogError, LogWriteFailed
-from comfy_fsm.live.log import Log
-from comfy_fsm.live.rows import Record, read
+from comfy_fsm.log.log import Log
+from comfy_fsm.log.reader import Record, read
 
 
 def lines(name: str, n: int) -> list[bytes]:

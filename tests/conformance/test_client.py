@@ -13,9 +13,9 @@ import pytest
 
 from comfy_fsm import Result, State
 from comfy_fsm.errors import TaskError
-from comfy_fsm.live.client import Client
-from comfy_fsm.live.rows import read
-from comfy_fsm.live.tasks import TaskHandle
+from comfy_fsm.live.client.client import Client
+from comfy_fsm.live.client.task_handle import TaskHandle
+from comfy_fsm.log.reader import read
 from comfy_fsm.testing import PROFILES
 from replay import Replay, replay
 from tests.conformance.protocol import Server

@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import Any
 
-from comfy_fsm.live import rows
+from comfy_fsm.log import reader
 from replay import replay
 from tests.faults.proxy import Exchange
 from tests.faults.rig import Rig, scenario
@@ -234,7 +234,7 @@ async def times_in_milliseconds(rig: Rig) -> None:
     await rig.client.close()
     trace = rig.folder / "milliseconds.jsonl"
     with trace.open("wb") as file:
-        for line in [json.loads(record.line or b"{}") for record in rows.read(str(rig.log))]:
+        for line in [json.loads(record.line or b"{}") for record in reader.read(str(rig.log))]:
             file.write(json.dumps(line | {"at": line["at"] * 1000.0}).encode() + b"\n")
     again = replay(trace)
     if [str(task.state) for task in again.tasks] != ["completed"]:

@@ -26,11 +26,11 @@ import msgspec
 
 from comfy_fsm import Policy
 from comfy_fsm.errors import ComfyFsmError, TaskError
-from comfy_fsm.live import client as client_room
-from comfy_fsm.live import comfy as transport
-from comfy_fsm.live import runner
-from comfy_fsm.live.client import Client
-from comfy_fsm.live.tasks import TaskHandle
+from comfy_fsm.live.client import client as client_room
+from comfy_fsm.live.client.client import Client
+from comfy_fsm.live.client.task_handle import TaskHandle
+from comfy_fsm.live.engine import runner
+from comfy_fsm.live.transport import comfy as transport
 from replay import replay
 from tests.faults.proxy import Exchange, Proxy
 from tests.faults.servers import LINK_SECONDS, Backend, Fake, Real, Truth

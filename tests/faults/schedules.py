@@ -1,4 +1,4 @@
-"""Schedules of POSTs that are slow, late, cut, refused or queued, on a clock that only jumps (`live/virtual.py`).
+"""Schedules of POSTs that are slow, late, cut, refused or queued, on a clock that only jumps (`support/virtual.py`).
 
 Whatever the schedule and however often the policy posts again: no workflow runs twice, and nobody is left unsaid. Nor
 where looks are answered by another server than the one that took the POST, and sockets are mute, from whenever on.
@@ -23,13 +23,13 @@ from unittest import mock
 
 from comfy_fsm import Policy
 from comfy_fsm.errors import TaskError
-from comfy_fsm.live import runner
-from comfy_fsm.live.asks import Ask
-from comfy_fsm.live.client import Client
-from comfy_fsm.live.comfy import Answer, NoAnswer
+from comfy_fsm.live.client.client import Client
+from comfy_fsm.live.engine import runner
+from comfy_fsm.live.transport.comfy import Answer, NoAnswer
+from comfy_fsm.live.transport.requests import Ask
 from comfy_fsm.testing import picture
-from comfy_fsm.testing.graphs import Crash
-from tests.live.virtual import Virtual, _json, play
+from comfy_fsm.testing.execution.graphs import Crash
+from tests.support.virtual import Virtual, _json, play
 
 GRACE: float = getattr(Policy(), "post_seconds", 30.0)
 """After a POST was cut off: how long its server may still take it up."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from comfy_fsm import Policy
 from comfy_fsm.errors import TaskError
-from comfy_fsm.live.client import Client
+from comfy_fsm.live.client.client import Client
 from tests.faults.rig import quickened, scaled
 
 

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comfy_fsm.core.board import Board
 from comfy_fsm.core.effects import Deliver
+from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.machine import FINAL, SETTLED, State
 from comfy_fsm.core.observations import Entry
 from comfy_fsm.core.policy import Policy

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from comfy_fsm.core.machine import State
-from comfy_fsm.core.task import Task
+from comfy_fsm.core.registry.task import Task
 from comfy_fsm.testing.strategies.scripted import GRAPHS, OLDEST, PROMPTS, SERVERS, WINDOWS, Script
-from tests.folding import fold_all
+from tests.support.folding import fold_all
 
 PROMPT, SERVER, WINDOW, OTHER = PROMPTS[0], SERVERS[0], WINDOWS[0], WINDOWS[1]
 POSTED = {"prompt": GRAPHS[0], "client_id": WINDOW}

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from comfy_fsm.core import observations as seen
-from comfy_fsm.core.board import Board
 from comfy_fsm.core.effects import Deliver
+from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.observations import AnyObservation, Entry
 from comfy_fsm.core.policy import DEFAULT
 from comfy_fsm.testing.strategies.runs import Source, source_of, true_runs

@@ -15,22 +15,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfy_fsm.core import observations as seen
-from comfy_fsm.core import wire
-from comfy_fsm.core.board import Board
 from comfy_fsm.core.effects import Deliver
+from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.machine import CONCLUDABLE, MOVES, SETTLED, Signal, State, declare
-from comfy_fsm.core.metrics import measure
+from comfy_fsm.core.metrics.summary import measure
 from comfy_fsm.core.observations import AnyObservation, Entry
-from comfy_fsm.live.log import Log
-from comfy_fsm.live.memory import MemoryLog
+from comfy_fsm.core.wire import codec
+from comfy_fsm.log.log import Log
+from comfy_fsm.log.memory import MemoryLog
+from comfy_fsm.report import document
 from comfy_fsm.testing.strategies import TrueRun, mixtures, observations, true_runs
 from comfy_fsm.testing.strategies import arbitrary as draws
 from comfy_fsm.testing.strategies.arbitrary import said_by_our_reader, sayable
 from comfy_fsm.testing.strategies.scripted import WINDOWS
 from replay import replay
-from replay.report import document
-from tests.folding import entries, fold_all, outcomes
-from tests.reference import judge
+from tests.support.folding import entries, fold_all, outcomes
+from tests.support.reference import judge
 
 # Four times as many as elsewhere: what these laws still found came after the first hundred. `--long` asks for more yet.
 law = settings(max_examples=max(400, settings().max_examples))
@@ -138,8 +138,8 @@ def test_to_fold_the_rest_after_a_prefix_is_to_fold_it_all(
 def test_a_log_refolds_to_the_same_board(line: list[AnyObservation]) -> None:
     async def fill(log: Log | MemoryLog) -> list[Entry]:
         async with log:
-            await log.append(*map(wire.encode, line))
-            return [Entry(position, wire.read(raw)) for position, raw, _ in log.read() if raw is not None]
+            await log.append(*map(codec.encode, line))
+            return [Entry(position, codec.read(raw)) for position, raw, _ in log.read() if raw is not None]
 
     async def both() -> tuple[list[Entry], list[Entry]]:
         with tempfile.TemporaryDirectory() as folder:
@@ -213,13 +213,13 @@ def use(board: Board) -> None:
 @given(st.lists(observations(), max_size=60))
 def test_no_observation_in_any_state_raises(line: list[AnyObservation]) -> None:
     use(fold_all(line))
-    document.encode(replay([wire.encode(seen.Tick(at=0.0)), *map(wire.encode, line)]))
+    document.encode(replay([codec.encode(seen.Tick(at=0.0)), *map(codec.encode, line)]))
 
 
 @st.composite
 def spoiled_lines(draw: st.DrawFn) -> bytes:
     """A good line with some of its bytes, or one of its values, replaced by something else."""
-    line = wire.encode(draw(observations()))
+    line = codec.encode(draw(observations()))
     if draw(st.booleans()):
         at = draw(st.integers(0, len(line)))
         return line[:at] + draw(st.binary(max_size=4)) + line[draw(st.integers(at, len(line))) :]
@@ -234,10 +234,10 @@ def spoiled_lines(draw: st.DrawFn) -> bytes:
     return json.dumps(value).encode("utf-8", "surrogatepass")
 
 
-@given(st.lists(spoiled_lines() | st.binary(max_size=40) | observations().map(wire.encode), max_size=30))
+@given(st.lists(spoiled_lines() | st.binary(max_size=40) | observations().map(codec.encode), max_size=30))
 def test_no_line_whatever_its_bytes_raises(lines: list[bytes]) -> None:
-    use(fold_all(wire.read(line) for line in lines))
-    document.encode(replay([wire.encode(seen.Tick(at=0.0)), *lines]))
+    use(fold_all(codec.read(line) for line in lines))
+    document.encode(replay([codec.encode(seen.Tick(at=0.0)), *lines]))
 
 
 # law 6
@@ -304,14 +304,14 @@ def test_what_another_window_observes_never_changes_a_task_of_ours(
 
 @given(sayable)
 def test_what_is_encoded_decodes_to_itself(o: AnyObservation) -> None:
-    assert wire.read(wire.encode(o)) == o
-    assert type(wire.read(wire.encode(o))) is type(o)
+    assert codec.read(codec.encode(o)) == o
+    assert type(codec.read(codec.encode(o))) is type(o)
 
 
 @given(said_by_our_reader)
 def test_no_line_can_say_what_only_our_reader_says(o: AnyObservation) -> None:
     """Whatever bears its kind is a line of an unknown kind, and says nothing else."""
-    read = wire.read(wire.encode(o))
+    read = codec.read(codec.encode(o))
     if isinstance(o, seen.Message):
         assert isinstance(read, seen.Message)
         assert read.data == seen.UnrecognizedFrame(str(seen.UnrecognizedFrame.__struct_config__.tag))

@@ -14,10 +14,10 @@ import msgspec
 import pytest
 
 from comfy_fsm.errors import ServerUnreachable
-from comfy_fsm.live.client import Client
-from comfy_fsm.live.comfy import Comfy, Down
+from comfy_fsm.live.client.client import Client
+from comfy_fsm.live.transport.comfy import Comfy, Down
 from comfy_fsm.testing import Balancer, FakeComfy
-from tests.live.stage import QUICK, codes, graph, outcome, play, with_node
+from tests.support.stage import QUICK, codes, graph, outcome, play, with_node
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from comfy_fsm.core import wire
 from comfy_fsm.core.observations import AnyObservation
+from comfy_fsm.core.wire import codec
 from comfy_fsm.testing.profiles import Profile, profile_of
 
 SERVERS = ("http://one:8188", "http://two:8188")
@@ -82,7 +82,7 @@ class Script:
     def add(self, kind: str, window: str | None, server: str | None, data: object) -> None:
         at = START + next(self._clock) / 128  # exact in binary, so that no decoder rounds it
         line = {"at": at, "kind": kind, "window": window, "server": server, "data": data}
-        self.seen.append(wire.parse(json.dumps(line).encode()))
+        self.seen.append(codec.parse(json.dumps(line).encode()))
 
     def open(self, window: str, server: str) -> None:
         self.ears.add((window, server))
@@ -234,12 +234,12 @@ class TrueRun:
     @property
     def lines(self) -> list[bytes]:
         """The same as lines of a trace, to be replayed, written to a file, or played by a fake."""
-        return [wire.encode(o) for o in self.observations]
+        return [codec.encode(o) for o in self.observations]
 
     def told_ended(self) -> set[str]:
         """The prompts of which the server said that they ended, by `executing` null or by a record."""
         found: set[str] = set()
-        for value in (json.loads(wire.encode(o)) for o in self.observations):
+        for value in (json.loads(codec.encode(o)) for o in self.observations):
             data = value.get("data", {})
             if data.get("type") == "executing" and data["data"].get("node") is None:
                 found.add(data["data"]["prompt_id"])
@@ -248,4 +248,4 @@ class TrueRun:
         return found
 
     def __repr__(self) -> str:
-        return f"TrueRun {self.profile.version}\n" + "\n".join(wire.encode(o).decode() for o in self.observations)
+        return f"TrueRun {self.profile.version}\n" + "\n".join(codec.encode(o).decode() for o in self.observations)

@@ -1,0 +1,58 @@
+"""`tail` and `export`: a log as the lines of a trace."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from comfy_fsm.cli.options import Log, must_be_readable
+
+
+def tail(log: Log) -> int:
+    """Print the entries of a log as lines of a trace, and each new one as it is written; ended by Ctrl-C.
+
+    Parameters
+    ----------
+    log
+        The log, which another process may be writing.
+    """
+    import time
+
+    must_be_readable(log)
+    after = 0
+    while True:
+        after = _print_lines(log, after)
+        time.sleep(0.2)
+
+
+def export(log: Log) -> int:
+    """Print a log as a trace (JSON Lines): `export LOG > trace.jsonl`.
+
+    Parameters
+    ----------
+    log
+        The log, which another process may be writing.
+    """
+    must_be_readable(log)
+    _print_lines(log, 0)
+    return 0
+
+
+def _print_lines(log: str, after: int) -> int:
+    from comfy_fsm.log import reader
+
+    for record in reader.read(log, after):
+        after = record.position
+        if record.damage is not None:
+            print(_spelled_out(f"# position {record.position}: {record.damage}"))
+        if record.line is not None:
+            print(_spelled_out(record.line.decode("utf-8", "backslashreplace")))
+    sys.stdout.flush()
+    return after
+
+
+def _spelled_out(line: str) -> str:
+    """The same JSON, which drives no terminal: JSON allows U+007F to U+009F and the bidirectional ones as they are."""
+    if line.isprintable():
+        return line
+    return "".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in line)

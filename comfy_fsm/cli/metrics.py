@@ -1,0 +1,46 @@
+"""`metrics`: the figures of a log, once, in the text format of Prometheus."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from comfy_fsm.cli.options import Log, Servers, Unavailable, must_be_readable
+
+if TYPE_CHECKING:
+    from comfy_fsm.core.metrics.catalogue import Figures
+
+
+def metrics(log: Log, *, server: Servers = None) -> int:
+    """Print the figures of a log as Prometheus would scrape them, as they were at its last entry.
+
+    Parameters
+    ----------
+    log
+        The log, which another process may be writing.
+    server
+        Address of a server that may be named in the labels; may be given several times. All others are `other`.
+    """
+    must_be_readable(log)
+    from comfy_fsm.errors import MissingExtra
+    from comfy_fsm.live.extras import prometheus
+    from comfy_fsm.live.transport.addresses import address_of
+
+    figures = refolded(log, [address_of(url)[0] for url in server or ()])
+    try:
+        sys.stdout.write(prometheus.exposition(figures.read(figures.board.now)))
+    except MissingExtra as error:
+        raise Unavailable(str(error)) from None
+    return 0
+
+
+def refolded(log: str, servers: list[str]) -> Figures:
+    """What a client that took up this log now would tell: the trace goes on, so nothing is judged by its end."""
+    from comfy_fsm.core.fold.board import Board
+    from comfy_fsm.core.metrics.catalogue import Figures
+    from comfy_fsm.live.engine.recorder import refold
+    from comfy_fsm.log import reader
+
+    figures = Figures(Board(), servers)
+    refold(reader.read(log), figures.board, log, figures.count)
+    return figures

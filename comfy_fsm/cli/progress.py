@@ -1,0 +1,104 @@
+"""What `run` and `resume` draw on a terminal: a bar for each task, and afterwards a line for each.
+
+Nothing is parsed as markup, and whatever a server said has passed `harmless`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from comfy_fsm.core.wire.updates import Update
+from comfy_fsm.display import harmless
+from comfy_fsm.errors import LogError
+
+
+class Bars:
+    """On standard error, so that standard output has only what was asked for; silent where that is no terminal."""
+
+    def __init__(self) -> None:
+        console = _console()
+        name, state = (TextColumn("{task.fields[" + field + "]}", markup=False) for field in ("name", "state"))
+        self._progress = Progress(
+            name, BarColumn(), state, TimeElapsedColumn(), console=console, disable=not console.is_interactive,
+            redirect_stdout=False, redirect_stderr=False,
+        )  # fmt: skip
+        self.status = 0
+        """The exit status of an errand that went well: another one if its reader left."""
+
+    def __enter__(self) -> Self:
+        complain_of_warnings(self.complain)  # for good: what nobody retrieved is told when it is collected
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def begin(self, name: str, state: str) -> TaskID:
+        return self._progress.add_task("", total=None, name=harmless(name, 40), state=state)
+
+    def move(self, bar: TaskID, state: str, update: Update) -> None:
+        total, done = _share(update)
+        told = f"{state} node {update.node}" if update.node else state
+        self._progress.update(bar, state=harmless(told, 60), total=total, completed=done)
+
+    def end(self, bar: TaskID, state: str) -> None:
+        self._progress.update(bar, state=state, total=1.0, completed=1.0)
+
+    def say(self, text: str) -> None:
+        """A line on standard output; where that is the terminal of the bars, too, it goes above them."""
+        if not self._progress.disable and sys.stdout.isatty():
+            return self._progress.console.print(Text(harmless(text, 2_000)), soft_wrap=True)
+        try:
+            print(harmless(text, 2_000), flush=True)
+        except BrokenPipeError:  # as of `| head`: no fault of what is told, which goes on, and is saved
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self.status = 128 + signal.SIGINT
+
+    def complain(self, text: str) -> None:
+        _complain(self._progress.console, text)
+
+
+class _Told(logging.Handler):
+    """What is logged, a line each; but that the log failed is told once, as the end of the errand, and not by all."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not (record.exc_info and isinstance(record.exc_info[1], LogError)):
+            self._tell(record.getMessage())
+
+
+def _share(update: Update) -> tuple[float | None, float]:
+    """How much, and of how much: odd numbers (P18) make a bar that only moves."""
+    if update.name != "progress" or not update.max or update.max <= 0:
+        return None, 0.0
+    return update.max, max(0.0, min(update.value or 0.0, update.max))
+
+
+def complain_of_warnings(tell: Callable[[str], None]) -> None:
+    """From here on, what is logged is told."""
+    logging.getLogger().addHandler(_Told(tell))
+
+
+def complain(text: str) -> None:
+    """A line on standard error."""
+    _complain(_console(), text)
+
+
+def _complain(console: Console, text: str) -> None:
+    console.print(Text(f"comfy_fsm: {harmless(text, 2_000)}"), soft_wrap=True)
+
+
+def _console() -> Console:
+    return Console(file=sys.stderr, highlight=False, markup=False, emoji=False)

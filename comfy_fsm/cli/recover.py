@@ -1,0 +1,166 @@
+"""`recover` brings tasks to a decision, `consistency` tells who has one, `history` fetches a record and checks it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from comfy_fsm.cli.options import (
+    NO_ACCESS,
+    UNREACHABLE,
+    Access,
+    All,
+    Attempts,
+    DryRun,
+    Id,
+    LogFile,
+    MaybeLog,
+    Servers,
+    Wrong,
+    Yes,
+    must_be_readable,
+)
+
+if TYPE_CHECKING:
+    from comfy_fsm.core.recovery.probes import Showing
+    from comfy_fsm.live.transport.comfy import Comfy
+
+LOG = "comfy-fsm.log"
+PROVED, OPEN = 0, 1
+MANY = 8
+"""Servers of a log that are told to who named none."""
+
+
+def recover(
+    prompt_id: Id | None = None,
+    /,
+    *,
+    all: All = False,
+    server: Servers = None,
+    log: LogFile = LOG,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    access: Access = NO_ACCESS,
+) -> int:
+    """Ask the servers what became of a task that was given up or is stuck, and adopt what they prove.
+
+    Parameters
+    ----------
+    prompt_id
+        The prompt id of the task, or how it begins.
+    all
+        Every task that is lost, expired, uncertain, ending, or silent; or open, if no process writes the log.
+    server
+        Address of a server that may be asked; name all that the log knows.
+    log
+        The log that knows the task; without --yes it is only read, also while another process writes it.
+    yes
+        Write down what is done, and let it count; nothing is ever posted.
+    dry_run
+        Only tell what would be; so it is without --yes, too.
+    access
+        What a server wants before it answers.
+    """
+    if all == (prompt_id is not None):
+        raise Wrong("name one task by its id, or give --all for all that need it; --help tells more")
+    if yes and dry_run:
+        raise Wrong("--yes acts and --dry-run does not; give one of them; without either nothing is written")
+    open_servers = _asked(server, log, access)
+    from comfy_fsm.live.recovery import session
+    from comfy_fsm.report import recovery
+
+    found = session.run(log, open_servers, lambda rescue: rescue.recover(prompt_id, act=yes, takes_over=True), act=yes)
+    return _tell(recovery.recovery(found), found.decided, found.unreachable, found.silent)
+
+
+def consistency(prompt_id: Id, /, *, server: Servers = None, log: LogFile = LOG, access: Access = NO_ACCESS) -> int:
+    """Tell which server has a task, which should, and what to do if they differ. The log is only read.
+
+    Parameters
+    ----------
+    prompt_id
+        The prompt id of the task, or how it begins.
+    server
+        Address of a server to ask; name all that the log knows.
+    log
+        The log that knows the task, also one that another process writes.
+    access
+        What a server wants before it answers.
+    """
+    open_servers = _asked(server, log, access)
+    from comfy_fsm.live.recovery import session
+    from comfy_fsm.report import recovery
+
+    found = session.run(log, open_servers, lambda rescue: rescue.consistency(prompt_id))
+    return _tell(recovery.consistency(found), found.case.well, found.unreachable, found.silent)
+
+
+def history(
+    prompt_id: Id,
+    /,
+    *,
+    server: Servers = None,
+    log: MaybeLog = None,
+    attempts: Attempts = 3,
+    access: Access = NO_ACCESS,
+) -> int:
+    """Fetch the record of a prompt until it validates, and tell what it says and what it lacks. Nothing is written.
+
+    Parameters
+    ----------
+    prompt_id
+        The prompt id, also of a prompt that no log knows; or how that of a task begins.
+    server
+        Address of a server to ask; of a task, that to which it is bound.
+    log
+        The log that knows the task; comfy-fsm.log if there is one.
+    attempts
+        How often to ask; each time the wait is twice as long.
+    access
+        What a server wants before it answers.
+    """
+    if attempts < 1:
+        raise Wrong(f"{attempts} attempts ask nothing; give --attempts at least 1")
+    known = log if log is not None else LOG if os.path.exists(LOG) else None
+    open_servers = _asked(server, known, access)
+    from comfy_fsm.live.recovery import session
+    from comfy_fsm.report import recovery
+
+    found = session.run(known, open_servers, lambda rescue: rescue.history(prompt_id, attempts=attempts))
+    return _tell(recovery.history(found), found.case.well, found.name == "unreachable", [found.showing])
+
+
+def _asked(servers: list[str] | None, log: str | None, access: Access) -> Callable[[], list[Comfy]]:
+    """The servers that may be asked: those that were named, and no other that a log may name."""
+    if log is not None:
+        must_be_readable(log)
+    from comfy_fsm.cli.progress import complain, complain_of_warnings
+
+    complain_of_warnings(complain)
+    if not servers:
+        raise Wrong(f"name each server that may be asked by --server{_known(log)}")
+    return access.asking(servers)
+
+
+def _known(log: str | None) -> str:
+    if log is None:
+        return ""
+    from comfy_fsm.live.recovery import session
+
+    urls = session.servers_of(log)
+    told = ", ".join(urls[:MANY]) + (f" and {len(urls) - MANY} more" if len(urls) > MANY else "")
+    return f"; the log names {told}" if urls else "; the log names none"
+
+
+def _tell(lines: Iterable[str], well: bool, unreachable: bool, silent: Iterable[Showing]) -> int:
+    """The report; where nobody answered there is none, but a line of complaint for each server."""
+    if not unreachable:
+        print("\n".join(lines), flush=True)
+        return PROVED if well else OPEN
+    from comfy_fsm.cli.progress import complain
+    from comfy_fsm.report import recovery
+
+    for showing in silent:
+        complain(recovery.silence(showing))
+    return UNREACHABLE

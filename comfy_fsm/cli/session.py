@@ -1,0 +1,259 @@
+"""One errand of the command: open a client, follow its tasks to their end, save their files, and close in order.
+
+What is shown of it is the business of the screen that it is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from comfy_fsm.core.effects import Text
+from comfy_fsm.core.wire.updates import Update
+from comfy_fsm.errors import ClientError, DownloadFailed, TaskError
+from comfy_fsm.live.client.client import Client
+from comfy_fsm.live.client.outputs import Names, save_all
+from comfy_fsm.live.client.task_handle import TaskHandle
+from comfy_fsm.live.dispatch.dispatcher import Dispatcher
+from comfy_fsm.live.engine.runner import Undelivered
+
+COMPLETED, NOT_COMPLETED, BY_SIGNAL = 0, 1, 128
+_AT_ONCE = 8  # tasks that are saved at a time: of two hundred that end together, the first are soon there
+LONG, LINES = 2_000, 40
+"""Characters and lines of a text beyond which it is saved as a file, not printed."""
+
+
+class Screen(Protocol):
+    """Where an errand is watched."""
+
+    def begin(self, name: str, state: str) -> Any: ...
+    def move(self, bar: Any, state: str, update: Update) -> None: ...
+    def end(self, bar: Any, state: str) -> None: ...
+    def say(self, text: str) -> None: ...
+    def complain(self, text: str) -> None: ...
+
+
+class Order(Protocol):
+    """A workflow file that was read."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def workflow(self) -> Mapping[str, Any]: ...
+    @property
+    def extra_data(self) -> Mapping[str, Any]: ...
+
+
+def submit(
+    orders: Sequence[Order],
+    folder: str,
+    open_client: Callable[[], Client],
+    screen: Screen,
+    capacity: int | None = None,
+    again: str = "",
+) -> int:
+    """Submit workflows, at once or so many at a server; returns the exit status. `again` is how to resume."""
+
+    async def begin(errand: Errand, dispatcher: Dispatcher | None) -> None:
+        submit = dispatcher.enqueue if dispatcher is not None else errand.client.window().submit
+        for order in orders:
+            name = Path(order.name).name
+            task = await submit(order.workflow, extra_data=order.extra_data, on_complete=errand.taker(name))
+            errand.watch(name, task)
+
+    return asyncio.run(_errand(begin, folder, open_client, screen, capacity, again))
+
+
+def resume(
+    folder: str, open_client: Callable[[], Client], screen: Screen, capacity: int | None = None, again: str = ""
+) -> int:
+    """Take up what the log holds, what waits to be placed too; returns the exit status."""
+
+    async def begin(errand: Errand, _: Dispatcher | None) -> None:
+        for task in errand.client.tasks:
+            if not task.server or task.server in errand.client.servers:
+                errand.watch(task.prompt_id, task)
+                continue
+            screen.complain(f"{task.prompt_id}: left alone, since {task.server} is not named; give it as --server")
+            errand.status = NOT_COMPLETED
+
+    return asyncio.run(_errand(begin, folder, open_client, screen, capacity, again))
+
+
+class Errand:
+    """The tasks of one call of the command: each is saved and told when it has ended, and is delivered by that."""
+
+    def __init__(self, client: Client, folder: str, screen: Screen) -> None:
+        self.client = client
+        self.status = COMPLETED
+        self._folder = folder
+        self._screen = screen
+        self._names = Names()
+        self._at_once = asyncio.Semaphore(_AT_ONCE)
+        self._taken: defaultdict[TaskHandle, asyncio.Event] = defaultdict(asyncio.Event)
+        self._watching: list[asyncio.Task[None]] = []
+
+    def taker(self, name: str) -> Callable[[TaskHandle], Coroutine[Any, Any, None]]:
+        """What takes the result of a task: delivered is what it saved, and what it could not save another time."""
+
+        async def take(task: TaskHandle) -> None:
+            try:
+                async with self._at_once:
+                    await self._take(name, task)
+            finally:
+                self._taken[task].set()
+
+        return take
+
+    def expect_all(self) -> None:
+        """Before anything is delivered: what an earlier process left is taken as what is submitted now."""
+        for task in self.client.tasks:
+            task.when_complete(self.taker(task.prompt_id))
+
+    def watch(self, name: str, task: TaskHandle) -> None:
+        self._watching.append(asyncio.create_task(self._watch(name, task)))
+
+    async def over(self) -> None:
+        """When each has ended and was taken."""
+        await asyncio.gather(*self._watching)
+
+    async def _watch(self, name: str, task: TaskHandle) -> None:
+        bar = self._screen.begin(name, _shown(task))
+        async for update in task:
+            self._screen.move(bar, _shown(task), update)
+        self._screen.end(bar, task.state)
+        try:
+            with suppress(TaskError):  # which is told by who takes it
+                await task
+            await self._taken[task].wait()
+        except ClientError as error:
+            self._complain(name, error)
+
+    async def _take(self, name: str, task: TaskHandle) -> None:
+        """What it produced, on the disk and told of; anything that is not there makes the status."""
+        try:
+            await task
+        except TaskError as error:
+            self._complain(name, error)
+        result = task.peek()
+        texts = result.texts if result is not None else ()
+        for text in texts:
+            for line in [] if _is_long(text) else text.text.splitlines():
+                self._screen.say(line)
+        passing = False
+        async for saved in save_all(task.outputs, filter(_is_long, texts), self._folder, self._names):
+            if saved.path is not None:
+                self._screen.say(str(saved.path))
+            if saved.renamed:
+                self._screen.complain(f"{name}: {saved.renamed}")
+            if saved.error is not None:
+                passing = passing or _may_pass(saved.error)
+                self._complain(name, saved.error)
+        for lack in _lacks(task):
+            self._complain(name, lack)
+        if passing:
+            self._screen.complain(f"{name}: not all of it is saved, so `resume` saves it again")
+            raise Undelivered
+
+    def _complain(self, name: str, why: object) -> None:
+        self._screen.complain(f"{name}: {why}")
+        self.status = NOT_COMPLETED
+
+    def tell_what_goes_on(self, again: str) -> None:
+        """Whoever ends the command ends no task."""
+        for watching in self._watching:
+            watching.cancel()
+        tasks = sum(1 for task in self.client.tasks if task.server)
+        jobs = len(self.client.tasks) - tasks
+        told = [f"{tasks} task{'s' * (tasks > 1)} at the server"] * (tasks > 0)
+        told += [f"{jobs} job{'s' * (jobs > 1)} in the log"] * (jobs > 0)
+        if told:
+            how = f"; to take up what goes on: {again}" if again else ""
+            self._screen.complain(f"ended before {' and '.join(told)} had ended{how}")
+
+
+async def _errand(
+    begin: Callable[[Errand, Dispatcher | None], Coroutine[Any, Any, None]],
+    folder: str,
+    open_client: Callable[[], Client],
+    screen: Screen,
+    capacity: int | None,
+    again: str,
+) -> int:
+    async def work() -> int:
+        await begin(errand, dispatcher)
+        await errand.over()
+        return errand.status
+
+    async with open_client() as client:
+        errand = Errand(client, folder, screen)
+        errand.expect_all()
+        async with _dispatching(client, capacity) as dispatcher:
+            errand.expect_all()  # what waits is in a hand by now
+            try:
+                status = await _until_signal(work())
+            except ClientError:
+                errand.tell_what_goes_on(again)
+                raise
+            if status >= BY_SIGNAL:
+                errand.tell_what_goes_on(again)
+            return status
+
+
+def _dispatching(client: Client, capacity: int | None) -> AbstractAsyncContextManager[Dispatcher | None]:
+    """Where it is wanted, and where the log holds what only a dispatcher can place."""
+    if capacity is None and not client.board.backlog.waiting:
+        return nullcontext()
+    return Dispatcher(client, capacity=capacity) if capacity is not None else Dispatcher(client)
+
+
+def _shown(task: TaskHandle) -> str:
+    return "waiting" if task.waits else task.state
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether what could not be saved may be another time: a disk that is full, a server that is away."""
+    gone = isinstance(error, DownloadFailed) and (error.gone or 400 <= (error.status or 0) < 500)
+    return isinstance(error, OSError | DownloadFailed) and not gone
+
+
+def _is_long(text: Text) -> bool:
+    return len(text.text) > LONG or text.text.count("\n") > LINES
+
+
+def _lacks(task: TaskHandle) -> Iterator[str]:
+    """What its result has not, though it was told or should have come."""
+    result = task.peek()
+    if result is not None and result.left_out:
+        yield (
+            f"{result.left_out:,} of its outputs are left out, since more were told than one task may have; "
+            "fetch them from the server by hand, or split the workflow"
+        )
+    if result is not None and result.missed:
+        yield (
+            f"images of node {', '.join(result.missed[:5])} may be missing: they come over the socket alone, which "
+            "was not heard from start to end; run it again, or save them by SaveImage"
+        )
+
+
+async def _until_signal(work: Coroutine[Any, Any, int]) -> int:
+    """SIGTERM and SIGINT cancel the work, once; the closing in order that comes after it, no signal cuts short."""
+    loop, working, got = asyncio.get_running_loop(), asyncio.ensure_future(work), list[int]()
+
+    def end(number: int, _: object) -> None:
+        if not got and not working.done():
+            got.append(number)
+            loop.call_soon_threadsafe(working.cancel)
+
+    # Not by the loop, which would take its handlers back when it closes, and there are none of those on Windows.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    try:
+        return await working
+    except asyncio.CancelledError:
+        return BY_SIGNAL + got[0]

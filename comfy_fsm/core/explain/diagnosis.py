@@ -1,0 +1,224 @@
+"""A task, explained: what is so, on what evidence, what is missing, which finding explains it, and what to do next.
+
+Works on any board, at any moment: live, of a log, of a trace, before and after its end. It changes nothing there. The
+sentences are in `explaining`, the facts they ask for in `case`.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterable
+
+from msgspec import Struct
+
+from comfy_fsm.core.explain.facts import Case
+from comfy_fsm.core.explain.rules import MISSING, NEXT, SAYS, StepRow, applies, worded
+from comfy_fsm.core.findings import CODES, Finding, Severity
+from comfy_fsm.core.fold.board import Board
+from comfy_fsm.core.machine import State
+from comfy_fsm.core.registry.task import Confidence, Task
+
+COMMAND = "python -m comfy_fsm"
+_ID = re.compile(r"\w[\w-]{0,63}", re.ASCII)
+_ADDRESS = re.compile(r"https?://(\w[\w.-]{0,252}|\[[\da-fA-F:.]{2,45}\])(:\d{1,5})?(/[\w./-]{0,100})?", re.ASCII)
+"""An id and an address that a person may paste into a shell: both come from servers and traces."""
+MANY = 8
+"""Servers named in one command."""
+CONCERNS = ("error", "undecided", "unsuccessful", "warning", "none")
+_HURT = frozenset({"deaf-socket", "missed-end", "unresolved", "silence"})
+"""Findings of a task that one about its socket may explain: a frame was not heard."""
+
+
+class Remark(Struct, frozen=True):
+    """A sentence, and the positions that show it."""
+
+    text: str
+    positions: tuple[int, ...] = ()
+
+
+class Evidence(Struct, frozen=True):
+    """A signal that mattered: where and when it was seen, the move it made, and the reason of the table."""
+
+    position: int
+    at: float
+    signal: str
+    before: State
+    after: State
+    why: str
+
+
+class Explanation(Struct, frozen=True):
+    """A finding, with what its code means and advises."""
+
+    code: str
+    severity: Severity
+    text: str
+    positions: tuple[int, ...]
+    count: int
+    window: str | None
+    server: str | None
+    prompt_id: str | None
+
+    @property
+    def meaning(self) -> str:
+        return CODES[self.code].meaning
+
+    @property
+    def advice(self) -> str:
+        return CODES[self.code].advice
+
+
+class Step(Struct, frozen=True):
+    """Something to do, and the command that does it, where there is one."""
+
+    text: str
+    command: str | None = None
+
+
+class Diagnosis(Struct, frozen=True):
+    """One task, explained."""
+
+    prompt_id: str | None
+    window: str | None
+    server: str
+    state: State
+    outcome: State | None
+    confidence: Confidence | None
+    says: Remark
+    """What is so, in one sentence."""
+    evidence: tuple[Evidence, ...]
+    missing: tuple[Remark, ...]
+    findings: tuple[Explanation, ...]
+    steps: tuple[Step, ...]
+    """What to do next, first things first; nothing where nothing needs to be done."""
+    concern: int
+    """How much it needs a look: the lower, the more. The index of its word in `CONCERNS`."""
+
+
+def diagnose(board: Board, prompt_id: str | None = None, log: str | None = None) -> list[Diagnosis]:
+    """The tasks whose prompt id begins so, or all; what needs a look comes first. Commands name `log`, if given."""
+    wanted = (task for task in board.tasks if prompt_id is None or (task.prompt_id or "").startswith(prompt_id))
+    return explain(board, wanted, log)
+
+
+def explain(board: Board, tasks: Iterable[Task], log: str | None = None) -> list[Diagnosis]:
+    """These tasks of the board, which is of that log; what needs a look comes first, then as they were seen."""
+    found, paste = _Findings(board), _Paste(board.servers, log)
+    return sorted((_diagnose(board, task, found, paste) for task in tasks), key=lambda diagnosis: diagnosis.concern)
+
+
+def loose(board: Board, wanted: Callable[[Finding], bool] = lambda finding: True) -> list[Explanation]:
+    """What is found about no task of the board, gravest first."""
+    return _explained(filter(wanted, _Findings(board).loose))
+
+
+def concern(task: Task, codes: Iterable[str]) -> int:
+    """What needs a look comes first: errors, the undecided, what did not succeed, warnings; then all is well."""
+    severities = {CODES[code].severity for code in codes}
+    concerns = (
+        Severity.ERROR in severities, not task.settled, task.state != State.COMPLETED, Severity.WARNING in severities
+    )  # fmt: skip
+    return next((rank for rank, is_so in enumerate(concerns) if is_so), len(concerns))
+
+
+class _Findings:
+    """The findings of a board, by what they are about."""
+
+    def __init__(self, board: Board) -> None:
+        self._of_tasks: dict[str, list[Finding]] = {}
+        self._of_sockets: dict[tuple[str | None, str | None], list[Finding]] = {}
+        self.loose: list[Finding] = []
+        self.unread: list[Finding] = []
+        ids = {task.prompt_id for task in board.tasks}
+        for finding in board.findings:
+            if finding.prompt_id in ids and finding.prompt_id is not None:
+                self._of_tasks.setdefault(finding.prompt_id, []).append(finding)
+                continue
+            self.loose.append(finding)
+            if finding.prompt_id is None and finding.severity is not Severity.NOTE:
+                unread = finding.code in ("damaged", "undecodable") and finding.server is None
+                (self.unread if unread else self._of_sockets.setdefault((finding.window, finding.server), [])).append(
+                    finding
+                )
+
+    def about(self, board: Board, task: Task) -> list[Finding]:
+        """Its own; of one id at two servers, each has those of its server, and both what is of neither."""
+        own = self._of_tasks.get(task.prompt_id or "", [])
+        return [
+            finding
+            for finding in own
+            if finding.server == task.server
+            or finding.server is None
+            or board.task(finding.prompt_id or "", finding.server) is None
+        ]
+
+    def around(self, task: Task) -> list[Finding]:
+        """What is found about its socket alone."""
+        return self._of_sockets.get((task.client_id or task.window, task.server), [])
+
+
+class _Paste:
+    """Commands that run as they are printed: each names the servers that it may ask, and the log if that is known."""
+
+    def __init__(self, servers: Iterable[str], log: str | None) -> None:
+        self._servers = [url for url in servers if _ADDRESS.fullmatch(url)]
+        self._log = [] if log is None else ["--log", log]
+
+    def command(self, row: StepRow, task: Task) -> str | None:
+        """None where a part of it could mean something else to a shell, or nothing to the command."""
+        words = (task.prompt_id or "", *self._log)
+        if not row.command or not _ID.fullmatch(words[0]) or not "".join(words).isprintable():
+            return None
+        if not _ADDRESS.fullmatch(task.server):
+            return None
+        others = self._servers if row.command == "consistency" else []
+        servers = list(dict.fromkeys([task.server, *others]))[:MANY]
+        given = [word for url in servers for word in ("--server", url)]
+        return f"{COMMAND} {shlex.join([row.command, words[0], *given, *self._log])}"
+
+
+def _diagnose(board: Board, task: Task, found: _Findings, paste: _Paste) -> Diagnosis:
+    own = found.about(board, task)
+    codes = {finding.code for finding in own}
+    around = found.around(task) if not task.settled or codes & _HURT else []
+    unread = [] if task.settled else [*found.unread, *(each for each in around if each.code == "undecodable")]
+    case = Case(board.ledger, task, own, unread)
+    told = [*own, *around, *(each for each in unread if each not in around)]
+    return Diagnosis(
+        prompt_id=task.prompt_id,
+        window=task.window,
+        server=task.server,
+        state=task.state,
+        outcome=task.outcome,
+        confidence=task.confidence,
+        says=next(Remark(worded(row, case), row.where(case)) for row in SAYS if applies(row, case)),
+        evidence=tuple(_evidence(task)),
+        missing=tuple(Remark(worded(row, case), row.where(case)) for row in MISSING if applies(row, case)),
+        findings=tuple(_explained(told)),
+        steps=tuple(Step(worded(row, case), paste.command(row, task)) for row in NEXT if applies(row, case)),
+        concern=concern(task, codes),
+    )
+
+
+def _evidence(task: Task) -> list[Evidence]:
+    """As it was told; the POST stands where it was sent."""
+    found = [Evidence(t.position, t.at, t.signal, t.before, t.after, t.why) for t in task.signals]
+    if task.submitted_at is not None:
+        start = State.SUBMITTING
+        post = Evidence(
+            task.submitted_position, task.submitted_at, "POST /prompt", start, start, "the window posted it"
+        )
+        found.insert(sum(each.position < post.position for each in found), post)
+    return found
+
+
+def _explained(findings: Iterable[Finding]) -> list[Explanation]:
+    order = list(Severity)
+    return sorted(
+        (
+            Explanation(f.code, f.severity, f.text, tuple(f.positions), f.count, f.window, f.server, f.prompt_id)
+            for f in findings
+        ),
+        key=lambda told: order.index(told.severity),
+    )

@@ -1,0 +1,400 @@
+"""One task with all that surrounds it: the facts that a diagnosis asks, each by a name.
+
+Three kinds: words, which the sentences name as `{c.word}`; questions, which say whether a rule applies; places, which
+say where it is seen. Nothing here changes anything: a case is looked into, never folded.
+"""
+
+from __future__ import annotations
+
+from comfy_fsm.core.explain.context import Surroundings
+from comfy_fsm.core.machine import RECOVERABLE, Signal, State
+from comfy_fsm.core.registry.registry import ANY_PROMPT, OTHER_PROMPT
+from comfy_fsm.core.registry.task import CauseKind
+
+MAX_TOLD = 200
+"""Characters that a sentence repeats of a server's own words."""
+MAX_NAME = 60
+"""Characters of a name: of a node, a class, another prompt."""
+MAX_NODES = 5
+"""Nodes that a sentence names."""
+_SAID = {State.COMPLETED: "succeeded", State.FAILED: "failed", State.CANCELLED: "was interrupted"}
+
+Places = tuple[int, ...]
+
+
+class Case(Surroundings):
+    """What the rules of a diagnosis may ask about one task."""
+
+    # words
+
+    @property
+    def server(self) -> str:
+        return self.task.server or "its server"
+
+    @property
+    def window(self) -> str:
+        return f"window {self.task.window}" if self.task.window else "its window"
+
+    @property
+    def who(self) -> str:
+        """The window that caused it."""
+        cause = self.task.cause
+        return f"window {cause.window}" if cause is not None and cause.window else "a client without an id"
+
+    @property
+    def threat(self) -> str:
+        """Who asked for what may have removed or stopped it."""
+        act = self._threat()
+        return f"window {act.window}" if act is not None and act.window else "a client without an id"
+
+    @property
+    def how(self) -> str:
+        """How it was caused, in a word of whoever noted it."""
+        cause = self.task.cause
+        return cause.what if cause is not None and cause.what else "no answer"
+
+    @property
+    def source(self) -> str:
+        """The signal that tells most of its end: what stated it, else what only told that it ended."""
+        told = self._ended()
+        return told.signal if told is not None else self.task.completion_source or "a signal"
+
+    @property
+    def told(self) -> str:
+        """How far that signal goes: no success is stated by `executing` null, only concluded from it (P22)."""
+        if self.task.confidence == "inferred":
+            return f"as far as {self.source} lets conclude"
+        return f"as {self.source} {'stated' if self.task.state is State.ENDING else 'told'}"
+
+    @property
+    def heir(self) -> str:
+        """The id under which its job went on."""
+        return cut(self.task.heir or "")
+
+    @property
+    def said(self) -> str:
+        return _SAID.get(self.task.outcome or State.COMPLETED, "ended")
+
+    @property
+    def record(self) -> str:
+        return "job record" if self.task.confirmed_by == "jobs" else "history"
+
+    @property
+    def dispute(self) -> str:
+        return self._text("contradiction")
+
+    @property
+    def flaw(self) -> str:
+        return self._text("history-incomplete")
+
+    @property
+    def node(self) -> str:
+        error = self.task.error
+        if error is None or error.node_id is None:
+            return ""
+        return f"node {cut(error.node_id)}" + (f" ({cut(error.node_type)})" if error.node_type else "")
+
+    @property
+    def complaint(self) -> str:
+        """The server's own words about a failure, on one line."""
+        error = self.task.error
+        parts = (error.type, error.message) if error is not None else ()
+        words = ": ".join(cut(part, 4 * MAX_TOLD) for part in parts if part)
+        return cut(" ".join(words.split()), MAX_TOLD) or "it gave no reason"
+
+    @property
+    def outage(self) -> str:
+        return self._home.outage.what if self._home.outage is not None else ""
+
+    @property
+    def trouble(self) -> str:
+        return self._home.unreachable.what if self._home.unreachable is not None else ""
+
+    @property
+    def failures(self) -> str:
+        return "the last request" if self._home.failures == 1 else f"the last {self._home.failures:,} requests"
+
+    @property
+    def denials(self) -> str:
+        return "once" if self.task.denied == 1 else f"{self.task.denied:,} times"
+
+    @property
+    def listing(self) -> str:
+        look = self._looked()
+        return "listed it" if look is not None and self.task.prompt_id in look.ids else "did not list it"
+
+    @property
+    def left(self) -> str:
+        """The output nodes that were not told to be done."""
+        found = sorted(self.task.sinks or ())
+        more = f" and {len(found) - MAX_NODES:,} more" if len(found) > MAX_NODES else ""
+        return ", ".join(cut(node) for node in found[:MAX_NODES]) + more
+
+    @property
+    def silence(self) -> str:
+        return lasting(self._now - self.task.last_sign)
+
+    @property
+    def patience(self) -> str:
+        """How long it was silent when it was given up."""
+        return lasting((self.task.settled_at or self._now) - self.task.last_sign)
+
+    @property
+    def blocker(self) -> str:
+        return cut(self._stuck[0]) if self._stuck is not None else ""
+
+    @property
+    def standstill(self) -> str:
+        return lasting(self._stuck[2].at - self._stuck[1].at) if self._stuck is not None else ""
+
+    # questions
+
+    def always(self) -> bool:
+        return True
+
+    def posted(self) -> bool:
+        return self.task.submitted_at is not None
+
+    def overheard(self) -> bool:
+        """Its frames alone tell of it: nobody here posted it, and nobody follows it."""
+        return not self.posted() and not self.followed()
+
+    def reopened(self) -> bool:
+        return any(told.signalled is Signal.RECOVER and told.before in RECOVERABLE for told in self.task.signals)
+
+    def inferred(self) -> bool:
+        """Nobody said that it ended so."""
+        return self.task.concluded
+
+    def adopted(self) -> bool:
+        """A recovery bound it to a server that showed it."""
+        return self._told(Signal.ADOPT) is not None
+
+    def moved_on(self) -> bool:
+        """It is proved that it never ran, and its job went on under another id."""
+        return self.task.heir is not None
+
+    def unsent(self) -> bool:
+        return self.task.unsent
+
+    def nameless(self) -> bool:
+        """It was posted, and whether it was taken is not known."""
+        return self.posted() and self.task.nameless and not self.task.unsent
+
+    def followed(self) -> bool:
+        """It is somebody else's, and a follow command made it of interest (F6)."""
+        first = self.task.signals[0] if self.task.signals else None
+        return first is not None and (first.signal, first.signalled) == ("command", Signal.DOUBT)
+
+    def addressed_to_nobody(self) -> bool:
+        return self.posted() and self.task.client_id is None
+
+    def unheard(self) -> bool:
+        """It has an address, and no socket was ever seen there."""
+        return self.task.client_id is not None and self._ear is None
+
+    def down(self) -> bool:
+        return self._ear is not None and not self._ear.open
+
+    def dropped(self) -> bool:
+        """It is down since a moment when the task ran already."""
+        gone = self._ear.gone_at if self._ear is not None and not self._ear.open else None
+        return gone is not None and gone >= (self.task.started_at or gone)
+
+    def deaf(self) -> bool:
+        return self.found("deaf-socket") or (self.task.moved_at is not None and not self.task.frames)
+
+    def out(self) -> bool:
+        """Its server was not there, after it was posted (P8)."""
+        return self._away() == "outage"
+
+    def hung_up(self) -> bool:
+        """A socket to its server broke off, after it was posted: the server may have gone down, too."""
+        return self._away() == "hang-up"
+
+    def unwatched(self) -> bool:
+        return self._away() == "unwatched"
+
+    def unreachable(self) -> bool:
+        return self._home.unreachable is not None
+
+    def unread(self) -> bool:
+        """A part of the trace could not be read, and may have told of it."""
+        return bool(self._unread)
+
+    def looked(self) -> bool:
+        return self._looked() is not None
+
+    def looked_since(self) -> bool:
+        """The queue was looked at after its last sign of life."""
+        look = self._looked()
+        return look is not None and look.at > self.task.last_sign
+
+    def vanished(self) -> bool:
+        """The last look at the queue, later than all else that is known of it, did not list it."""
+        look = self._looked()
+        return self.looked_since() and look is not None and self.task.prompt_id not in look.ids
+
+    def unasked(self) -> bool:
+        return not (self.task.denied or self.task.bare or self.invalid())
+
+    def behind(self) -> bool:
+        """Something else has been listed as running for long: a long run, or a dead worker (P34)."""
+        return self._stuck is not None and self._stuck[0] != self.task.prompt_id
+
+    def standing(self) -> bool:
+        return self._stuck is not None and self._stuck[0] == self.task.prompt_id
+
+    def quiet(self) -> bool:
+        return self._now - self.task.last_sign >= self._patience
+
+    def healthy(self) -> bool:
+        """It goes on, was heard of not long ago, and its socket is there to hear more."""
+        if self.task.unanswered or self._ear is None or not self._ear.open or self.found("unresolved"):
+            return False
+        amiss = (
+            self.quiet, self.deaf, self.out, self.hung_up, self.unreachable, self.denied, self.threatened, self.vanished
+        )  # fmt: skip
+        return self._stuck is None and not any(ask() for ask in amiss)
+
+    def threatened(self) -> bool:
+        """An act that may have removed or stopped it was asked for, and what came of that is not told."""
+        return self._threat() is not None
+
+    def stated(self) -> bool:
+        return self.task.stated is not None and self.task.confidence == "stated"
+
+    def concluded(self) -> bool:
+        return self.task.stated is not None and self.task.confidence == "inferred"
+
+    def ended(self) -> bool:
+        return self.task.heard_null or self._told(Signal.END) is not None
+
+    def invalid(self) -> bool:
+        return self.found("history-incomplete") and not self.task.settled
+
+    def complained(self) -> bool:
+        return self.task.error is not None and bool(self.task.error.type or self.task.error.message)
+
+    def starved(self) -> bool:
+        words = self.complaint.lower()
+        return "outofmemory" in words or "out of memory" in words
+
+    def ran(self) -> bool:
+        return self.task.started_at is not None or self.task.confirmed_by in ("history", "jobs") or self.ended()
+
+    def begun(self) -> bool:
+        return self.task.started_at is not None
+
+    def accepted(self) -> bool:
+        return self.task.accepted
+
+    def aimed_at_all(self) -> bool:
+        return self.task.cause is not None and self.task.cause.what == ANY_PROMPT
+
+    def aimed_elsewhere(self) -> bool:
+        return self.task.cause is not None and self.task.cause.what == OTHER_PROMPT
+
+    def denied(self) -> bool:
+        return self.task.denied > 0
+
+    def bare(self) -> bool:
+        return self.task.bare
+
+    def open_ended(self) -> bool:
+        return self.task.stated is None
+
+    def verified(self) -> bool:
+        return self.task.confidence == "verified"
+
+    def recorded(self) -> bool:
+        """A record settled it, be it one without a status."""
+        return self.task.confirmed_by in ("history", "jobs")
+
+    def placed(self) -> bool:
+        return bool(self.node)
+
+    def unfinished(self) -> bool:
+        return bool(self.task.sinks)
+
+    def caused_by(self, kind: CauseKind, *, own: bool = False) -> bool:
+        cause = self.task.cause
+        return cause is not None and cause.kind == kind and not (own and cause.window != self.task.window)
+
+    def found(self, code: str) -> bool:
+        return any(finding.code == code for finding in self.findings)
+
+    # places
+
+    def nowhere(self) -> Places:
+        return ()
+
+    def at_post(self) -> Places:
+        return (self.task.submitted_position,) if self.posted() else ()
+
+    def at_cause(self) -> Places:
+        return (self.task.cause.position,) if self.task.cause is not None else ()
+
+    def at_doubt(self) -> Places:
+        return self.at_post() + self.at_cause()
+
+    def at_first(self) -> Places:
+        return (self.task.first_position,)
+
+    def at_last(self) -> Places:
+        return (self.task.signals[-1].position,) if self.task.signals else self.at_first()
+
+    def at_end(self) -> Places:
+        told = self._ended()
+        return (told.position,) if told is not None else ()
+
+    def at_settling(self) -> Places:
+        return (self.task.settled_position,) if self.task.settled_position else ()
+
+    def at_outage(self) -> Places:
+        return (self._home.outage.position,) if self._home.outage is not None else ()
+
+    def at_trouble(self) -> Places:
+        return (self._home.unreachable.position,) if self._home.unreachable is not None else ()
+
+    def at_look(self) -> Places:
+        look = self._looked()
+        return (look.position,) if look is not None else ()
+
+    def at_denial(self) -> Places:
+        return (self.task.denied_position,)
+
+    def at_absence(self) -> Places:
+        return (self.task.absent_position,) if self.task.absent_position else ()
+
+    def at_closing(self) -> Places:
+        """Where its socket closed while it was needed."""
+        down = self._ear.down_position if self._ear is not None else None
+        return tuple(dict.fromkeys(self.at("socket-gap") + ((down,) if down is not None else ())))
+
+    def at(self, code: str) -> Places:
+        return tuple(position for finding in self.findings if finding.code == code for position in finding.positions)
+
+    def at_threat(self) -> Places:
+        act = self._threat()
+        return (act.position,) if act is not None else ()
+
+    def at_standstill(self) -> Places:
+        return (self._stuck[1].position, self._stuck[2].position) if self._stuck is not None else ()
+
+    def at_gaps(self) -> Places:
+        return tuple(position for finding in self._unread for position in finding.positions)
+
+
+def cut(text: str, longest: int = MAX_NAME) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def lasting(seconds: float) -> str:
+    """A span of time, as a person says it."""
+    whole = round(max(0.0, seconds))
+    if whole < 10:
+        return f"{seconds:.1f} s" if seconds >= 0.05 else "0 s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

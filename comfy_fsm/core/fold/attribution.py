@@ -1,0 +1,224 @@
+"""Whose frame is it? Attribution by server, window and prompt id, with a waiting room for ids not yet known (R3).
+
+A frame acts on a task only where all three agree; what a window overhears is noted, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+
+from comfy_fsm.core import observations as seen
+from comfy_fsm.core.fold.absence import judge_all
+from comfy_fsm.core.fold.frames import SAYS, run
+from comfy_fsm.core.fold.settlement import take_back, want_look
+from comfy_fsm.core.machine import State
+from comfy_fsm.core.registry.images import image_in
+from comfy_fsm.core.registry.registry import MAX_WHAT, Ledger, Socket
+from comfy_fsm.core.registry.servers import COUNTING
+from comfy_fsm.core.registry.task import Task
+from comfy_fsm.core.wire.bodies import BLOCKED, greets, remaining
+
+_LOOKED_FOR = frozenset({State.PENDING, State.IN_PROGRESS})
+ABOUT_NO_PROMPT = re.compile(r"assets\.|(logs|notification)\Z")
+"""Frames about the scan of a server's files (P54), its terminal and its service: known, and about no prompt."""
+
+
+def fold_message(ledger: Ledger, position: int, o: seen.Message) -> None:
+    server = ledger.servers.get(o.server)  # the ledger's own look-up, without its calls: most entries are frames
+    window, at, frame = o.window, o.at, o.data
+    socket = server.sockets.get(window) if server is not None else None
+    if socket is None or server is None:
+        socket = ledger.socket(o.server, window)
+        server = socket.server
+    if at < socket.read_to:
+        _step_back(ledger, socket, position, o)
+    socket.read_to = at
+    kind = type(frame)
+    says = SAYS.get(kind)
+    if says is not None:
+        data = frame.data  # type: ignore[union-attr]
+        prompt_id = data.prompt_id  # type: ignore[union-attr]
+        task = server.tasks.get(prompt_id or "")
+        if task is not None and window == task.window:  # most frames: what _whose does, without its call
+            task.frames += 1
+            task.last_sign = at
+        elif prompt_id is None:
+            _nobody(ledger, socket, position, o)
+        else:
+            task = _whose(ledger, socket, position, o, prompt_id)
+        if task is not None:
+            if task.concluded and _takes_back(task, frame, at):
+                take_back(ledger, task, frame.__struct_config__.tag, position, at)  # type: ignore[arg-type]
+            says(ledger, socket, task, position, at, data)
+    else:
+        _about_no_task(ledger, socket, position, o)
+    if server.absent and (kind is seen.Status or at >= server.absent_due):
+        judge_all(ledger, server, at)
+
+
+def _count(ledger: Ledger, socket: Socket, count: int, at: float) -> None:
+    """The server has fewer prompts than it had, and told of no end of ours: which one was it?"""
+    before = socket.counts[-1][1] if socket.counts else None
+    socket.counts.append((at, count))
+    _count_on(socket)
+    told, socket.told_end = socket.told_end, False
+    if before is None or count >= before or told or at < socket.looked_at:
+        return
+    socket.looked_at = at + ledger.policy.look_seconds
+    own = socket.server.own.get(socket.window)
+    if own is None:
+        return
+    news, own.uncounted, own.unlooked = own.uncounted | own.unlooked, {}, {}
+    for task in news.values():
+        if task.state in _LOOKED_FOR:
+            task.looks = 0
+            want_look(ledger, task, at)
+
+
+def _count_on(socket: Socket) -> None:
+    """Remember that this socket counts; the one that did longest ago makes room."""
+    counting = socket.server.counting
+    counting[socket.window] = socket
+    counting.move_to_end(socket.window)
+    if len(counting) > COUNTING:
+        counting.popitem(last=False)
+
+
+def _takes_back(task: Task, frame: seen.Frame, at: float) -> bool:
+    """What states an end does, however late; news of the run only where it is younger than the conclusion."""
+    if isinstance(frame, seen.ExecutionInterrupted) and task.state is State.CANCELLED:
+        return False
+    ended = isinstance(frame, seen.ExecutionSuccess | seen.ExecutionInterrupted) or (
+        isinstance(frame, seen.ExecutionError) and frame.data.exception_type != BLOCKED
+    )
+    null = isinstance(frame, seen.Executing) and frame.data.node is None
+    return ended or null or at > (task.settled_at or at)
+
+
+def _step_back(ledger: Ledger, socket: Socket, position: int, o: seen.Message) -> None:
+    if position == ledger.position and o.conn == socket.conn:  # what waited is told late, and is not late
+        text = "earlier than the frame before it"
+        ledger.find("clock-step", position, o.at, text, window=o.window, server=socket.server.url)
+
+
+def fold_binary(ledger: Ledger, position: int, o: seen.Binary) -> None:
+    """A preview with metadata names its prompt; one without is nobody's (P7), be it the result of what runs."""
+    socket = ledger.socket(o.server, o.window)
+    socket.read_to = o.at
+    metadata, task = o.data.metadata, socket.running
+    if metadata is not None and metadata.prompt_id is not None:
+        task = _whose(ledger, socket, position, o, metadata.prompt_id)
+        if task is not None:
+            run(ledger, task, "preview", position, o.at)
+    ledger.imaged = None
+    if task is not None and task.imaging is not None and not task.settled:
+        image = image_in(task.imaging, o.data, ledger.policy)
+        ledger.imaged = (task, image) if image is not None else None
+
+
+def replay_waiting(ledger: Ledger, task: Task) -> None:
+    """The owner of these frames is known now (P12)."""
+    for position, o in ledger.server(task.server).waiting.pop(task.prompt_id or "", ()):
+        ledger.strangers -= 1
+        if isinstance(o, seen.Message):
+            fold_message(ledger, position, o)
+        else:
+            fold_binary(ledger, position, o)
+
+
+def report_stranger(
+    ledger: Ledger, server: str, prompt_id: str, frames: list[tuple[int, seen.Message | seen.Binary]]
+) -> None:
+    for position, o in frames:
+        text = "nobody in the trace submitted this prompt"
+        ledger.find("unknown-prompt", position, o.at, text, window=o.window, server=server, prompt_id=prompt_id)
+
+
+def _whose(ledger: Ledger, socket: Socket, position: int, o: seen.Message | seen.Binary, prompt_id: str) -> Task | None:
+    """The window's own task that this frame is about, or None."""
+    task = ledger.task_at(socket.server, prompt_id)
+    if task is None:
+        return _stranger(ledger, socket, position, o, prompt_id)
+    window = o.window
+    ledger.join(socket.server, task.server)
+    if window == task.window or window == task.client_id:
+        task.frames += 1
+        task.last_sign = o.at
+        return task
+    foreign = socket.overheard.get(prompt_id)
+    if foreign is not None:  # from 0.3.45 to 0.3.57 most frames are (P2)
+        foreign.count += 1
+        ledger.tally.found["foreign-message"] += 1
+        if foreign.count <= ledger.policy.lines:
+            foreign.positions.append(position)
+        return None
+    text = "heard about a task of another window"
+    note = ledger.find(
+        "foreign-message", position, o.at, text, window=window, server=socket.server.url, prompt_id=prompt_id
+    )
+    if note is not None:
+        socket.overheard[prompt_id] = note
+    return None
+
+
+def _stranger(
+    ledger: Ledger, socket: Socket, position: int, o: seen.Message | seen.Binary, prompt_id: str
+) -> Task | None:
+    server = socket.server
+    home = ledger.homes.get(prompt_id)
+    if home is not None:  # bound to another server; or to this one, and its task was let go
+        if home != server.url:
+            text = f"told about by {server.url}, while it is bound to {home}"
+            ledger.find("wrong-server", position, o.at, text, window=o.window, server=server.url, prompt_id=prompt_id)
+        return None
+    if isinstance(o, seen.Message) and _addressed(o.data) and ledger.unposted < ledger.policy.unposted:
+        ledger.unposted += 1  # it is this window's, until a POST says more
+        task = Task(server=server.url, window=o.window, client_id=o.window, frames=1)
+        task.prompt_id = prompt_id
+        ledger.add(task, server, position, o.at)
+        replay_waiting(ledger, task)
+        return task
+    ledger.strangers += 1
+    ledger.tally.strange += 1
+    frames = server.waiting.setdefault(prompt_id, [])
+    if len(frames) < ledger.policy.waiting_frames:
+        frames.append((position, o))
+    if len(server.waiting) > ledger.policy.waiting_prompts:
+        gone, frames = server.waiting.popitem(last=False)
+        report_stranger(ledger, server.url, gone, frames)
+    return None
+
+
+def _addressed(frame: seen.Frame) -> bool:
+    """Whether only the socket under the client_id of the POST hears this (P1), or perhaps everybody (P2, P19)."""
+    if isinstance(frame, seen.ExecutionError):
+        return frame.data.exception_type != BLOCKED
+    return not isinstance(frame, seen.Progress | seen.ProgressState | seen.ExecutionInterrupted)
+
+
+def _nobody(ledger: Ledger, socket: Socket, position: int, o: seen.Message) -> None:
+    """A frame without an id is attributed to nobody (P4), whatever seems likely."""
+    running = socket.running
+    alive = running is not None and running.whole and running.state is State.IN_PROGRESS
+    if running is not None and alive and isinstance(o.data, seen.Progress):
+        running.last_sign = o.at  # before January 2024 it never names one; a server runs one prompt at a time
+        return
+    text = f"{o.data.__struct_config__.tag} without a prompt id"
+    ledger.find("unattributed", position, o.at, text, window=o.window, server=socket.server.url)
+
+
+def _about_no_task(ledger: Ledger, socket: Socket, position: int, o: seen.Message) -> None:
+    """What a server says about itself, and what nobody knows."""
+    frame = o.data
+    if isinstance(frame, seen.Status):
+        count = remaining(frame.data)
+        if count is not None:
+            _count(ledger, socket, count, o.at)
+            if not greets(frame):
+                socket.counted_at = o.at
+        if greets(frame):
+            socket.greeted_at = o.at
+    elif isinstance(frame, seen.UnrecognizedFrame) and not ABOUT_NO_PROMPT.match(frame.name):
+        text = f"frame of type {frame.name!r:.{MAX_WHAT}}" + (f": {frame.why}" if frame.why else "")
+        url, name = socket.server.url, f"frame {frame.name}"
+        ledger.find("unrecognized", position, o.at, text, window=o.window, server=url, name=name)

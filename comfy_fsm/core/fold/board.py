@@ -1,0 +1,368 @@
+"""Many tasks on one board: entries in, effects and findings out.
+
+The same code live and in replay: append, then fold, then perform. Time is a field of the entry; the board says in
+`due` when it next wants a tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from comfy_fsm.core import observations as seen
+from comfy_fsm.core.effects import AnyEffect, Deliver, Output
+from comfy_fsm.core.findings import CODES, Finding
+from comfy_fsm.core.fold.absence import judge_absence, judge_all
+from comfy_fsm.core.fold.adoption import adopt, seek
+from comfy_fsm.core.fold.attribution import fold_binary, fold_message, report_stranger
+from comfy_fsm.core.fold.deafness import judge_ear
+from comfy_fsm.core.fold.responses import fold_no_answer, fold_request, fold_response, give_up_questions
+from comfy_fsm.core.fold.resubmission import COMMANDS, fold_job, is_still_absent, never_ran, witness_for
+from comfy_fsm.core.fold.settlement import ask_queue, move, reopen, take_outputs, want_look
+from comfy_fsm.core.fold.silence import give_up, remind
+from comfy_fsm.core.fold.sockets import fold_closed, fold_opened, go_down
+from comfy_fsm.core.machine import RECOVERABLE, Signal
+from comfy_fsm.core.observations import AnyObservation, Entry
+from comfy_fsm.core.policy import DEFAULT, Policy, by_header
+from comfy_fsm.core.registry.registry import MAX_WHAT, Ledger, Server
+from comfy_fsm.core.registry.task import Cause, Task
+from comfy_fsm.core.scheduling.backlog import Backlog, tag_of
+from comfy_fsm.core.wire import codec
+
+
+class Board:
+    """All tasks, windows and servers folded."""
+
+    def __init__(self, policy: Policy = DEFAULT, *, fixed: bool = False) -> None:
+        """`fixed`: the policy stands, whatever a header says of the one by which the log was written."""
+        self._ledger = Ledger(policy)
+        self._ledger.fixed_policy = fixed
+
+    # in
+
+    def fold(self, entry: Entry) -> None:
+        """Take one entry; an entry at or before the last position was folded already, and changes nothing."""
+        self.fold_observation(entry.position, entry.observation)
+
+    def fold_observation(self, position: int, o: AnyObservation) -> None:
+        """The same without the entry around it, for those who fold a million."""
+        ledger = self._ledger
+        if position <= ledger.position:
+            if type(o) is seen.Damaged:  # told of a place whose entry was read all the same
+                _damaged(ledger, position, o)
+            return
+        ledger.position = position
+        if o.mono is not None:
+            o = ledger.clock.steady(o, o.mono)
+        ledger.now = at = o.at
+        if at >= ledger.due:
+            remind(ledger, position, at)
+        if o.redacted:
+            _redacted(ledger, position, o)
+        _FOLDS[type(o)](ledger, position, o)
+
+    def finish(self) -> None:
+        """The trace ends: whatever waited for a later entry is judged by what is there."""
+        ledger = self._ledger
+        position, at = ledger.position, ledger.now
+        for server in ledger.each_server():
+            for task in list(server.open_tasks.values()):
+                judge_absence(ledger, task, closing=True)
+            for socket in server.sockets.values():
+                judge_ear(ledger, socket, at, closing=True)
+            for prompt_id, frames in server.waiting.items():
+                report_stranger(ledger, server.url, prompt_id, frames)
+            for task in server.open_tasks.values():
+                if task.bare_outputs is not None:
+                    take_outputs(ledger, task, task.bare_outputs)
+                text = f"still {task.state} where the trace ends"
+                ledger.find("unresolved", position, at, text, task=task)
+
+    def forget(self, keep: int) -> list[Task]:
+        """Let go of the settled tasks but the last `keep`, and of their findings; what is told late changes nothing.
+
+        For those who only look, and look for long. `lost` and `expired` tasks stay, since they can be reopened. Figures
+        are then about what is left, and a POST of a forgotten id is a new task.
+        """
+        return self._ledger.let_go(keep)
+
+    # out
+
+    def drain(self) -> list[AnyEffect]:
+        """What is asked of the world since the last call, earliest first; handed over once."""
+        ledger = self._ledger
+        effects = sorted(ledger.effects.values(), key=lambda effect: effect.due)
+        ledger.effects.clear()
+        for effect in effects:
+            ledger.hand_over(effect)
+        return effects
+
+    def discard(self) -> None:
+        """Let go of what is asked, where nobody performs it."""
+        self._ledger.effects.clear()
+
+    @property
+    def due(self) -> float:
+        """When the board wants the next tick, in seconds since the epoch; infinite while it waits for nothing."""
+        ledger = self._ledger
+        if ledger.overdue:
+            return ledger.now
+        loose = [socket.loose_due[0][0] for socket in ledger.loose.values() if socket.loose_due]
+        absent = [server.absent_due for server in ledger.absent.values() if server.absent]
+        return min(ledger.due, *loose, *absent, float("inf"))
+
+    def task(self, prompt_id: str, server: str) -> Task | None:
+        """The task under this id at this server, or the one for which a client chose it in vain (P10)."""
+        known = self._ledger.place(server)
+        return known.tasks.get(prompt_id) or known.chosen.get(prompt_id)
+
+    def takes_ids(self, server: str) -> bool:
+        """Whether this server showed that it honours the prompt id of a client's choice (since 0.3.45, P10)."""
+        return self._ledger.place(server).honours_ids is True
+
+    def place(self, server: str | None) -> Server:
+        """What is known of this server, however its address is spelled: to be looked at only."""
+        return self._ledger.place(server)
+
+    @property
+    def places(self) -> list[Server]:
+        """All of them, in order of first sight."""
+        return self._ledger.each_server()
+
+    @property
+    def imaged(self) -> tuple[Task, Output] | None:
+        """The task that keeps the image of the last binary frame, and as what; None where it was a preview."""
+        return self._ledger.imaged
+
+    @property
+    def position(self) -> int:
+        """The position of the last entry."""
+        return self._ledger.position
+
+    @property
+    def backlog(self) -> Backlog:
+        """What waits to be posted; read only."""
+        return self._ledger.backlog
+
+    def listed(self, server: str) -> frozenset[str] | None:
+        """The ids that the queue of this server listed last, whoever's they are; None while it listed nothing."""
+        queues = self._ledger.place(server).queues
+        return queues[-1].ids if queues else None
+
+    def open_at(self, server: str) -> list[Task]:
+        """The tasks at this server that are not settled."""
+        return list(self._ledger.place(server).open_tasks.values())
+
+    def may_move(self, task: Task) -> str | None:
+        """Why it is certain that its job was not run and will not be, if it is."""
+        return never_ran(self._ledger, task)
+
+    def still_absent(self, task: Task, since: float) -> bool:
+        """Whether all that its server told since then denies it, as is asked before it is posted again."""
+        return is_still_absent(self._ledger, task, since)
+
+    def witness_for(self, task: Task) -> Task | None:
+        """A task by whose record the server of this one could show that it forgot nothing since."""
+        return witness_for(self._ledger, task)
+
+    @property
+    def tasks(self) -> list[Task]:
+        """In order of first sight."""
+        return list(self._ledger.tasks.values())
+
+    @property
+    def size(self) -> int:
+        """How many tasks, windows and servers it knows: what its memory grows with."""
+        ledger = self._ledger
+        return len(ledger.tasks) + len(ledger.windows) + len(ledger.servers)
+
+    @property
+    def findings(self) -> list[Finding]:
+        return list(self._ledger.findings.values())
+
+    def findings_of(self, task: Task) -> list[Finding]:
+        """Those about this task, in the order of the table of codes; a look-up for each."""
+        ledger = self._ledger
+        keys = [(code, task.window, task.server, task.prompt_id) for code in CODES]
+        every = [each for key in keys for each in (key, *((*key, name) for name in ledger.named.get(key, ())))]
+        return [found for key in every if (found := ledger.found.get(key)) is not None]
+
+    @property
+    def unkept_findings(self) -> int:
+        return self._ledger.unkept
+
+    @property
+    def ledger(self) -> Ledger:
+        """All that was noted, for the rooms above that explain it; read only."""
+        return self._ledger
+
+    @property
+    def policy(self) -> Policy:
+        """By which is folded now: as given, or as the last header told."""
+        return self._ledger.policy
+
+    @property
+    def now(self) -> float:
+        """The time of the last entry."""
+        return self._ledger.now
+
+    @property
+    def frames(self) -> tuple[int, int]:
+        """Frames that named a prompt, and those of them whose prompt was known."""
+        heard = sum(task.frames for task in self._ledger.tasks.values())
+        overheard = sum(finding.count for finding in self.findings if finding.code == "foreign-message")
+        return heard + overheard + self._ledger.strangers, heard + overheard
+
+    @property
+    def windows(self) -> list[str]:
+        return [name for name, window in self._ledger.windows.items() if name is not None and window.seen]
+
+    @property
+    def servers(self) -> list[str]:
+        return list(dict.fromkeys(server.url for server in self._ledger.servers.values() if server.url))
+
+
+def _undecodable(ledger: Ledger, position: int, o: seen.Undecodable) -> None:
+    ledger.find("undecodable", position, o.at, o.data.error, window=o.window, server=o.server)
+
+
+def _damaged(ledger: Ledger, position: int, o: seen.Damaged) -> None:
+    """What follows is folded all the same."""
+    ledger.find(o.data.code, position, o.at, o.data.why)
+
+
+def _redacted(ledger: Ledger, position: int, o: AnyObservation) -> None:
+    ledger.find("redacted", position, o.at, f"in a line of kind {_kind(o)}", window=o.window, server=o.server)
+
+
+def _kind(o: AnyObservation) -> str:
+    return str(type(o).__struct_config__.tag)
+
+
+def _unrecognized(ledger: Ledger, position: int, o: seen.Unrecognized) -> None:
+    text = f"line of kind {o.name!r:.{MAX_WHAT}}" + (f": {o.why}" if o.why else "")
+    ledger.find("unrecognized", position, o.at, text, window=o.window, server=o.server, name=f"line {o.name}")
+
+
+# time and commands
+
+
+def _ticked(ledger: Ledger, position: int, o: seen.Tick) -> None:
+    """Time passed: who was given up in silence, and what is judged when nothing can be on its way any more?"""
+    give_up(ledger, position, o.at)
+    for server in list(ledger.absent.values()):
+        if server.absent:
+            judge_all(ledger, server, o.at, ticked=True)
+        else:
+            del ledger.absent[server.url]
+    for socket in list(ledger.loose.values()):
+        judge_ear(ledger, socket, o.at, closing=False)
+
+
+def _resumed(ledger: Ledger, position: int, o: seen.Command) -> None:
+    """A process takes this window up from the log of one that is gone: what that one still held is asked for anew.
+
+    Where nothing changed since the last time, that still stands.
+    """
+    ledger.order += 1
+    window = ledger.windows.get(o.window)
+    if window is None:
+        return
+    window.resumed_at = max(window.resumed_at, o.at)
+    give_up_questions(ledger, window, position, o.at)
+    stirred, window.stirred = window.stirred, {}
+    for server in stirred.values():
+        socket = server.sockets.get(o.window)
+        if socket is not None:
+            if socket.open:
+                socket.leave(socket.read_to, "resumed")  # when it really ended, nobody was there to see
+            go_down(ledger, socket, position, o.at)
+        _resume_at(ledger, server, position, o)
+    undelivered, window.undelivered = window.undelivered, {}
+    for task in sorted(undelivered.values(), key=_number):
+        ledger.want(Deliver(due=o.at, server=task.server, result=task.result()), str(task.number))
+
+
+def _resume_at(ledger: Ledger, server: Server, position: int, o: seen.Command) -> None:
+    """The open tasks of this window at one server. Nobody watched it: it may have gone down, and a pending task may
+    have run and be forgotten (P27)."""
+    own = server.own.get(o.window)
+    if own is None:
+        return
+    unresumed, own.unresumed = own.unresumed, {}
+    tasks = sorted((task for task in unresumed.values() if task.window == o.window), key=_number)
+    if tasks:
+        server.go_out(ledger.order, Cause("unwatched", position, o.at))
+    for task in tasks:
+        task.asked, task.looks = False, 0
+        want_look(ledger, task, o.at)
+
+
+def _number(task: Task) -> int:
+    return task.number
+
+
+def _followed(ledger: Ledger, position: int, o: seen.Command) -> None:
+    """A prompt of somebody else: no socket of ours is told of it (P1), so it is asked for (F6)."""
+    server, prompt_id = ledger.server(o.server), o.data.prompt_id
+    if prompt_id is None or prompt_id in server.tasks or ledger.homes.get(prompt_id) == server.url:
+        return
+    ledger.order += 1
+    task = Task(server=server.url, window=o.window, prompt_id=prompt_id, known_order=ledger.order, tag=tag_of(o))
+    ledger.add(task, server, position, o.at)
+    move(ledger, task, Signal.DOUBT, "command", position, o.at)
+    ask_queue(ledger, task, o.at)
+
+
+def _commanded(ledger: Ledger, position: int, o: seen.Command) -> None:
+    if o.data.name == "resume":
+        return _resumed(ledger, position, o)
+    if o.data.name == "follow":
+        return _followed(ledger, position, o)
+    if o.data.name in COMMANDS:
+        return fold_job(ledger, position, o)
+    for task in ledger.tasks_of(o.data.prompt_id or "", o.server):
+        if o.data.name == "recover":
+            signal = Signal.RECOVER if task.state in RECOVERABLE or not task.concluded else Signal.REOPEN
+            if move(ledger, task, signal, "command", position, o.at):
+                ledger.tally.reopened += 1
+                reopen(ledger, task, o.at)
+        elif o.data.name == "seek":
+            seek(ledger, task, o.data.to)
+        elif o.data.name == "adopt":
+            adopt(ledger, task, o.data.to, position, o.at)
+        elif o.data.name == "callback-cut":
+            text = "a progress callback caused its own call and was cut off"
+            ledger.find("callback-recursion", position, o.at, text, task=task)
+
+
+def _delivered(ledger: Ledger, position: int, o: seen.Delivered) -> None:
+    for task in ledger.tasks_of(o.data.prompt_id, o.server):
+        if task.delivered:
+            ledger.find("double-delivery", position, o.at, "its result was handed over again", task=task)
+        task.delivered = True
+        ledger.relieve(task)
+
+
+def _headed(ledger: Ledger, position: int, o: seen.Header) -> None:
+    """A header says how the trace was made, and by which policy; nothing about any task."""
+    told = None if ledger.fixed_policy else codec.body(o.data.policy, dict[str, object])
+    if told:
+        ledger.policy, ledger.told_policy = by_header(ledger.policy, told), True
+
+
+_FOLDS: dict[type[AnyObservation], Callable[..., None]] = {
+    seen.Header: _headed,
+    seen.Opened: fold_opened,
+    seen.Closed: fold_closed,
+    seen.Message: fold_message,
+    seen.Binary: fold_binary,
+    seen.Undecodable: _undecodable,
+    seen.Request: fold_request,
+    seen.Response: fold_response,
+    seen.NoAnswer: fold_no_answer,
+    seen.Tick: _ticked,
+    seen.Command: _commanded,
+    seen.Delivered: _delivered,
+    seen.Unrecognized: _unrecognized,
+    seen.Damaged: _damaged,
+}

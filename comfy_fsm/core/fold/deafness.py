@@ -1,0 +1,84 @@
+"""What an open socket kept back: an end that it did not tell, movement of which it heard nothing (P3).
+
+Whether a socket is deaf is judged once it was read as far as it goes, or its time is over.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+from comfy_fsm.core.effects import OpenSocket
+from comfy_fsm.core.registry.registry import Ledger, Socket
+from comfy_fsm.core.registry.task import Task
+
+
+def await_ear(ledger: Ledger, task: Task) -> None:
+    """Settled over HTTP, and the socket told no end: judged when that socket is read to its end."""
+    ear = ledger.ear(task)
+    if (
+        ear is not None
+        and ear.seen
+        and not task.heard_end
+        and task.confirmed_by in ("history", "jobs")
+        and task.number not in ear.loose
+    ):
+        _loosen(ledger, ear, task, task.settled_at or 0.0)
+        if ear.open:
+            _suspect(ledger, ear, task, task.settled_at or 0.0)
+
+
+def _loosen(ledger: Ledger, ear: Socket, task: Task, at: float) -> None:
+    ear.loosen(task, at + ledger.policy.settle_seconds)
+    ledger.loose[ear.server.url, ear.window] = ear
+    ear.server.stir(ear.window)
+
+
+def _suspect(ledger: Ledger, ear: Socket, task: Task, at: float) -> None:
+    """An open socket that should have told something by now: a fresh one is wanted, unless it speaks until then."""
+    due = at + ledger.policy.settle_seconds
+    ledger.want(OpenSocket(due=due, server=task.server, window=ear.window or ""), ear.window)
+
+
+def moved(ledger: Ledger, task: Task, position: int, at: float) -> None:
+    """HTTP shows movement: an open socket that hears nothing of it is deaf (P3)."""
+    ear = ledger.ear(task)
+    if ear is None or task.frames or task.moved_at is not None:
+        return
+    if ear.open and task.submitted_at is not None and ear.opened_order < task.submitted_order:
+        task.moved_at, task.moved_position = at, position
+        _loosen(ledger, ear, task, at)
+        _suspect(ledger, ear, task, at)
+
+
+def judge_ear(ledger: Ledger, socket: Socket, at: float, *, closing: bool) -> None:
+    """The socket was read as far as it goes: did it keep something back?"""
+    for task in _told_enough(socket, at, None if closing else ledger.policy.settle_seconds):
+        if task.moved_at is not None and not task.frames:
+            text = "it moved, and the open socket of its window heard nothing of it"
+            ledger.find("deaf-socket", task.moved_position, task.moved_at, text, task=task)
+            task.moved_at = None
+        if not task.settled:
+            continue
+        if not task.heard_end:
+            settled_at = task.settled_at or at
+            ledger.find(
+                "missed-end", task.settled_position, settled_at, f"settled by {task.confirmed_by} alone", task=task
+            )
+    if not socket.loose:
+        ledger.loose.pop((socket.server.url, socket.window), None)
+
+
+def _told_enough(socket: Socket, at: float, patience: float | None) -> list[Task]:
+    """Of what is loose, that whose time is over; all of it, where there is no patience."""
+    over: list[Task] = []
+    while socket.loose_due and (patience is None or socket.loose_due[0][0] <= at):
+        _, number = heapq.heappop(socket.loose_due)
+        task = socket.loose.get(number)
+        if task is None:
+            continue
+        due = max(task.settled_at or 0.0, task.moved_at or 0.0) + (patience or 0.0)
+        if patience is not None and due > at:
+            heapq.heappush(socket.loose_due, (due, number))
+            continue
+        over.append(socket.loose.pop(number))
+    return over

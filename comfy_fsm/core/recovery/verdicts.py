@@ -1,0 +1,195 @@
+"""What a recovery found and did, as values: of a task, of where it is, of its record. Each case has its sentence here.
+
+Must know what servers showed, and no server: nothing is asked here, and nothing is moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from comfy_fsm.core.effects import Output, Text
+from comfy_fsm.core.machine import FINAL, RECOVERABLE, Signal, State
+from comfy_fsm.core.recovery.probes import Showing
+from comfy_fsm.core.registry.task import Task
+
+
+class Case(NamedTuple):
+    """Whether that is the end of the matter, what is so, and what to do next."""
+
+    well: bool
+    so: str
+    next: str = ""
+
+
+SAVE = "resume hands it over and saves its files"
+RECOVERED = {
+    "final": Case(True, "it is decided already: nothing to do"),
+    "settled": Case(True, "its server knows how it ended", SAVE),
+    "unverified": Case(True, "its server has no record any more; what was told of its end stands"),
+    "adopted": Case(True, "its server denies it, and another one knows how it ended: it is bound there", SAVE),
+    "moved": Case(False, "its server denies it, and another one has it: it is bound there", "resume follows it"),
+    "open": Case(False, "its server has it, and it is not over", "resume follows it to its end"),
+    "lost": Case(
+        True, "no server asked has it: it is lost, though it may have run", "look for its files; submit it again"
+    ),
+    "denied": Case(False, "its server denies it, and not every other one answered", "recover again when they answer"),
+    "twofold": Case(False, "its server denies it, and more than one other has it: none is believed", "look at both"),
+    "taken": Case(False, "its server denies it; one that has it is known to the log as another task", "look at both"),
+    "unreachable": Case(False, "its server gave no answer, which proves nothing", "recover again when it answers"),
+    "doubtful": Case(False, "its server denies it, and the record of another does not validate", "recover again"),
+    "unclear": Case(False, "what its server says does not decide it", "history tells what is missing"),
+    "unnamed": Case(False, "its server is not among those named, and no other can decide", "name its server"),
+}
+CONSISTENT = {
+    "bound": Case(True, "the server that it is bound to has it, and no other that was asked"),
+    "ended": Case(True, "its server has its record, of which the log does not know yet", "recover decides it"),
+    "forgotten": Case(True, "it is decided, and no server asked has it any more: a history is trimmed, or lost"),
+    "lost": Case(True, "it is lost, and no server asked has it", "look for its files; submit it again"),
+    "found": Case(False, "the log has given it up, and its server has it", "recover --yes reopens it"),
+    "contradicted": Case(False, "the log and its server say different things of its end", "look at its outputs"),
+    "vanished": Case(False, "no server asked has it, and it is not decided", "recover --yes decides it"),
+    "elsewhere": Case(False, "another server has it, and its own denies it", "recover --yes binds it there"),
+    "strayed": Case(False, "it was decided here, and another server has it too", "look whether it was posted twice"),
+    "twofold": Case(False, "more than one server has it: it may have run twice", "look at both"),
+    "unreachable": Case(False, "its server gave no answer, which proves nothing", "ask again when it answers"),
+    "unsure": Case(False, "its server denies it, and not every other one answered", "ask again when they answer"),
+    "unnamed": Case(False, "its server is not among those named", "name it as --server"),
+}
+FETCHED = {
+    "complete": Case(True, "the record is valid"),
+    "incomplete": Case(False, "the record is there, and does not validate", "fetch it again; some is written late"),
+    "absent": Case(False, "the history has no record of it", "name other servers; consistency asks all at once"),
+    "astray": Case(False, "an answer came, and it says nothing of this prompt", "ask the server by its own address"),
+    "unreachable": Case(False, "no answer came that says anything", "ask again when it answers"),
+}
+
+
+class Recovered(Struct, frozen=True):
+    """One task: where it stood, where it stands now, or would, and what the servers showed."""
+
+    prompt_id: str
+    window: str | None
+    bound: str
+    """The server that it was bound to."""
+    server: str
+    before: State
+    state: State
+    name: str
+    """Which of the cases it is."""
+    showings: tuple[Showing, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    texts: tuple[Text, ...] = ()
+
+    @property
+    def case(self) -> Case:
+        return RECOVERED[self.name]
+
+
+class Recovery(Struct, frozen=True):
+    """What was done about tasks, or, where nothing was to be written, would be."""
+
+    acted: bool
+    tasks: tuple[Recovered, ...] = ()
+    silent: tuple[Showing, ...] = ()
+    """Servers that gave no answer."""
+    asked: tuple[str, ...] = ()
+    """All servers that were called."""
+
+    @property
+    def decided(self) -> bool:
+        return all(task.case.well for task in self.tasks)
+
+    @property
+    def unreachable(self) -> bool:
+        """Nobody answered: nothing could be found out."""
+        return bool(self.asked) and len(self.asked) == len(self.silent)
+
+
+class Consistency(Struct, frozen=True):
+    """Which server has a task, which should, and why."""
+
+    prompt_id: str
+    state: State
+    server: str
+    reason: str
+    position: int
+    showings: tuple[Showing, ...]
+    name: str
+
+    @property
+    def case(self) -> Case:
+        return CONSISTENT[self.name]
+
+    @property
+    def unreachable(self) -> bool:
+        return all(showing.has == "unreachable" for showing in self.showings)
+
+    @property
+    def silent(self) -> tuple[Showing, ...]:
+        return tuple(showing for showing in self.showings if showing.has == "unreachable")
+
+
+class Fetched(Struct, frozen=True):
+    """The record of a prompt, as far as it came, after so many attempts."""
+
+    prompt_id: str
+    attempts: int
+    servers: tuple[str, ...]
+    """Who was asked: the one that it is bound to, or all where nobody knows."""
+    showing: Showing
+
+    @property
+    def name(self) -> str:
+        if self.showing.has == "recorded":
+            return "incomplete" if self.showing.missing else "complete"
+        return "absent" if self.showing.has == "denied" else self.showing.has
+
+    @property
+    def case(self) -> Case:
+        return FETCHED[self.name]
+
+
+def needs_recovery(task: Task, silence: float, patience: float) -> bool:
+    """Given up, or open without getting anywhere: how it ended is to be proved, or it was silent for so long."""
+    stuck = task.state in (State.UNCERTAIN, State.ENDING) or silence >= patience
+    return task.prompt_id is not None and task.state not in FINAL and (task.state in RECOVERABLE or stuck)
+
+
+def binding(task: Task) -> tuple[str, int]:
+    """Why the task is bound where it is, and the position that says so."""
+    for told in reversed(task.signals):
+        if told.signalled is Signal.ADOPT:
+            return "a recovery found it there", told.position
+    for told in task.signals:
+        if told.signalled is Signal.ACCEPT:
+            return "it accepted the POST", told.position
+    return ("its POST went there" if task.posts else "it was first seen there"), task.first_position
+
+
+def compare(state: State, server: str, showings: Iterable[Showing]) -> str:
+    """The case of CONSISTENT that a task of this server, in this state, and what the servers show of it make."""
+    shown = {showing.server: showing for showing in showings}
+    own = shown.pop(server, None)
+    others = [showing for showing in shown.values() if showing.held]
+    if own is None or own.says_nothing:
+        return "unnamed" if own is None else "unreachable"
+    if own.held:
+        return "twofold" if others else _at_home(state, own)
+    if others:
+        return "strayed" if state in FINAL else "elsewhere"
+    if state in FINAL:
+        return "forgotten"
+    if any(showing.says_nothing for showing in shown.values()):
+        return "unsure"
+    return "lost" if state is State.LOST else "vanished"
+
+
+def _at_home(state: State, own: Showing) -> str:
+    if state in RECOVERABLE:
+        return "found"
+    if state not in FINAL:
+        return "ended" if own.has == "recorded" else "bound"
+    return "bound" if own.has == "recorded" and own.outcome in (state, None) else "contradicted"

@@ -1,0 +1,45 @@
+"""What windows did to each other: interrupts and removals, remembered to say whose they were."""
+
+from __future__ import annotations
+
+from comfy_fsm.core import observations as seen
+from comfy_fsm.core.registry.registry import Act, Ledger, Question
+from comfy_fsm.core.registry.task import CauseKind
+from comfy_fsm.core.wire import bodies, codec
+
+_ACTS: dict[str, tuple[CauseKind, ...]] = {
+    "act-interrupt": ("interrupt",),
+    "act-queue": ("delete",),
+    "act-cancel": ("interrupt", "delete"),
+    "act-batch": ("interrupt", "delete"),
+    "act-history": ("clear-history",),
+}
+
+
+def fold_act(ledger: Ledger, question: Question, position: int, o: seen.Request) -> None:
+    """Remember who interrupted or removed what: if a task vanishes, it was somebody (P27, P30, P31)."""
+    ids: frozenset[str] | None = None
+    if question.kind == "act-interrupt":
+        interrupt = codec.body(o.data.body, bodies.Interrupt)
+        ids = frozenset({interrupt.prompt_id}) if interrupt and interrupt.prompt_id is not None else None
+    elif question.kind == "act-cancel":
+        ids = frozenset({question.prompt_id or ""})
+    elif question.kind == "act-batch":
+        ids = frozenset((codec.body(o.data.body, bodies.Batch) or bodies.Batch()).job_ids)
+    else:
+        removal = codec.body(o.data.body, bodies.Removal) or bodies.Removal()
+        ids = None if removal.clear else frozenset(removal.delete or ())
+    exact = question.kind in ("act-cancel", "act-batch")
+    acts = (Act(kind, o.window, ids, ledger.order, position, o.at, exact=exact) for kind in _ACTS[question.kind])
+    question.acts = tuple(acts)
+    for act in question.acts:
+        for server in question.server.names():
+            ledger.remember_act(server, act)
+
+
+def undo(question: Question) -> None:
+    """It was refused, or never sent: it did nothing."""
+    for act in question.acts:
+        for server in question.server.twins:
+            if act in server.acts:
+                server.acts.remove(act)

@@ -1,0 +1,64 @@
+"""Images that come over the socket and are results, not previews: who keeps them, and whether all of them came.
+
+Both are frames of one kind (P7). What tells them apart is the class of the node that executes meanwhile, which stands
+in the graph as it was posted: a sampler shows previews, SaveImageWebsocket sends what would else be its files.
+"""
+
+from __future__ import annotations
+
+from comfy_fsm.core import observations as seen
+from comfy_fsm.core.effects import Output
+from comfy_fsm.core.machine import State
+from comfy_fsm.core.policy import Policy
+from comfy_fsm.core.registry.registry import Ledger
+from comfy_fsm.core.registry.task import Imaging, Task
+
+TYPE = "websocket"
+"""Stands in place of the folder of the server in which a file would be."""
+_UNNAMED, _NAMED = 1, 4  # the events that carry an image (P7)
+_SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
+
+
+def image_in(imaging: Imaging, data: seen.BinaryData, policy: Policy) -> Output | None:
+    """Keep the image of this frame, and return it as an output; None where it is a preview, or beyond the bounds."""
+    if data.event == _NAMED and data.metadata is not None:
+        node, kind = data.metadata.node_id, data.metadata.image_type
+    elif data.event == _UNNAMED and not imaging.named:
+        node, kind = imaging.node, data.format
+    else:
+        return None
+    if not isinstance(node, str) or node not in imaging.nodes:
+        return None
+    imaging.named = data.event == _NAMED
+    size = next((size for size in (data.size, data.bytes) if isinstance(size, int) and size >= 0), 0)
+    if len(imaging.images) >= policy.outputs or imaging.weight + size > policy.image_bytes:
+        imaging.left_out += 1
+        return None
+    imaging.weight += size
+    number = len(imaging.images) + 1
+    suffix = _SUFFIXES.get(kind, "") if isinstance(kind, str) else ""
+    exact = data.size if isinstance(data.size, int) else None
+    digest = data.digest if isinstance(data.digest, str) else ""
+    image = Output(node, "images", f"{TYPE}_{number:05}_{suffix}", type=TYPE, by_socket=True, size=exact, digest=digest)
+    imaging.images.append(image)
+    return image
+
+
+def take_images(ledger: Ledger, task: Task, outcome: State, position: int, at: float) -> None:
+    """It settles: its images are among its outputs now, and of those that did not come nobody will ever have more."""
+    imaging = task.imaging
+    if imaging is None:
+        return
+    task.outputs = (*(output for output in task.outputs if not output.by_socket), *imaging.images)
+    task.left_out += imaging.left_out
+    if (
+        outcome is not State.COMPLETED or task.client_id is None
+    ):  # posted for no socket, they were meant for nobody (P2)
+        return
+    came = {image.node for image in imaging.images}
+    heard = task.whole and task.heard_end
+    task.missed = tuple(sorted(node for node in imaging.nodes if node not in came or not heard))
+    if task.missed:
+        nodes = ", ".join(task.missed[:5])
+        why = "none came" if heard else "the socket did not hear the whole run"
+        ledger.find("images-missed", position, at, f"node {nodes} sends its images over it, and {why}", task=task)

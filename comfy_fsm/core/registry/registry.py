@@ -1,0 +1,356 @@
+"""All that is known: servers, sockets, tasks by id, findings, effects, and who is still to be asked.
+
+Holds and finds; decides nothing. Whatever a server or a trace can make grow has its bound here, from Policy.
+"""
+
+from __future__ import annotations
+
+import heapq
+from itertools import islice
+
+from comfy_fsm.core.effects import AnyEffect, Deliver, LookAtQueue, OpenSocket, Output
+from comfy_fsm.core.findings import CODES, Finding, Severity
+from comfy_fsm.core.machine import FINAL
+from comfy_fsm.core.policy import Policy
+from comfy_fsm.core.registry import addresses
+from comfy_fsm.core.registry.clock import Clock
+from comfy_fsm.core.registry.counters import Tally
+from comfy_fsm.core.registry.servers import (
+    ANY_PROMPT,
+    INTERRUPTS_BY_ID,
+    MAX_WHAT,
+    NAMES_CANCELLED,
+    OTHER_PROMPT,
+    Act,
+    Question,
+    QueueAnswer,
+    Server,
+    Socket,
+    Window,
+    window_of,
+)
+from comfy_fsm.core.registry.task import Task
+from comfy_fsm.core.scheduling.backlog import Backlog
+
+__all__ = [
+    "ANY_PROMPT", "INTERRUPTS_BY_ID", "MAX_WHAT", "NAMES_CANCELLED", "OTHER_PROMPT",
+    "Act", "Ledger", "Question", "QueueAnswer", "Server", "Socket", "Window",
+]  # fmt: skip
+
+_MOST_NAMES = 16
+"""Addresses that may be one server; beyond them each is its own, so that to look at all of them is not without end."""
+
+
+class Ledger:
+    """The mutable heart of a board; one fold at a time."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.fixed_policy = self.told_policy = False
+        """A header told the policy of whoever recorded this, and it was taken."""
+        self.clock = Clock()
+        self.tally = Tally()
+        self.servers: dict[str | None, Server] = {}
+        self._machines: dict[str, list[Server]] = {}
+        self.tasks: dict[int, Task] = {}
+        self._numbers = 0
+        self.homes: dict[str, str] = {}
+        self.shared: dict[str, dict[str, None]] = {}
+        """Ids under which more than one server has a task, with these servers."""
+        self.chosen: set[str] = set()
+        """Ids that a client chose, and whichever server did not take (P10)."""
+        self.windows: dict[str | None, Window] = {}
+        self.questions: dict[str, Question] = {}
+        self.findings: dict[int, Finding] = {}
+        self.unkept = 0
+        self.found: dict[tuple[str | None, ...], Finding] = {}
+        """By code, window, server and prompt id; and by name, where one code has many things to name."""
+        self.named: dict[tuple[str | None, ...], list[str]] = {}
+        """Those names, without them in the key."""
+        self.effects: dict[tuple[type[AnyEffect], str, str | None], AnyEffect] = {}
+        self.position = 0
+        self.now = 0.0
+        self.order = 0
+        self.strangers = 0
+        self.unposted = 0
+        """Tasks that were known by frames alone, at first or to this day."""
+        self.due = float("inf")
+        self._timers: list[tuple[float, int, Task]] = []
+        self.overdue: dict[int, Task] = {}
+        self.absent: dict[str, Server] = {}
+        """Servers that did not show a task in a round of queue and history."""
+        self.loose: dict[tuple[str, str | None], Socket] = {}
+        """Sockets that may have kept something back."""
+        self.backlog = Backlog(policy.jobs, policy.acts)
+        self.imaged: tuple[Task, Output] | None = None
+        """What the last binary frame was, if it was an image that a task keeps."""
+
+    # servers, sockets, tasks
+
+    def server(self, url: str | None) -> Server:
+        server = self.servers.get(url)
+        if server is None:
+            name = addresses.spelled(url or "")
+            server = self.servers.get(name)
+            if server is None:
+                server = self.servers[name] = Server(name, windows=self.windows)
+                twins = self._machines.setdefault(addresses.machine(name), [])
+                server.twins = twins if len(twins) < _MOST_NAMES else []
+                server.twins.append(server)
+            elif url is not None and addresses.plain(url) != name:
+                self.join(server, url)
+            self.servers[url] = server
+        return server
+
+    def place(self, url: str | None) -> Server:
+        """The same for those who only look: nothing is remembered or found by it."""
+        name = addresses.spelled(url or "")
+        return self.servers.get(url) or self.servers.get(name) or Server(name)
+
+    def task_at(self, server: Server, prompt_id: str | None) -> Task | None:
+        """The task under this id at this server, under whichever of its addresses it was posted."""
+        task = server.tasks.get(prompt_id or "")
+        if task is None and len(server.twins) > 1:
+            found = (twin.tasks.get(prompt_id or "") for twin in server.names())
+            task = next((each for each in found if each is not None and server.url not in each.sought), None)
+        return task
+
+    def join(self, server: Server, other: str) -> None:
+        """What is told under either address counts for both; that they are taken for one is said once."""
+        if other != server.url and other not in server.joined:
+            server.joined.add(other)
+            text = f"{server.url} and {other} are taken for one server"
+            self.find("same-server", self.position, self.now, text, server=server.url, name=other)
+
+    def each_server(self) -> list[Server]:
+        """Each once, though it may be known under several spellings."""
+        return list({id(server): server for server in self.servers.values()}.values())
+
+    def socket(self, url: str | None, window: str | None) -> Socket:
+        server = self.server(url)
+        socket = server.sockets.get(window)
+        if socket is None:
+            socket = server.sockets[window] = Socket(server, window)
+            self.see(window)
+        return socket
+
+    def see(self, window: str | None) -> None:
+        window_of(self.windows, window).seen = True
+
+    def add(self, task: Task, server: Server, position: int, at: float) -> None:
+        """A task seen for the first time; without an id until the server gives it one."""
+        self._numbers += 1
+        task.number = self._numbers
+        task.first_position = position
+        task.last_sign = at
+        self.tasks[task.number] = task
+        server.take(task)
+        if task.prompt_id is not None:
+            self.bind(task, server, task.prompt_id)
+        self.remind(task, at + min(self.policy.check_seconds, self.policy.confirm_seconds))
+
+    def bind(self, task: Task, server: Server, prompt_id: str) -> None:
+        task.prompt_id = prompt_id
+        server.tasks[prompt_id] = task
+        home = self.homes.setdefault(prompt_id, server.url)
+        if home != server.url:
+            self.shared.setdefault(prompt_id, {home: None})[server.url] = None
+
+    def forget(self, task: Task, server: Server) -> None:
+        """The task turned out to be another one (P10): it never was."""
+        self.tasks.pop(task.number, None)
+        self.relieve(task)
+        server.let(task)
+
+    def owe(self, task: Task) -> None:
+        """Its result is to be handed over, if a process takes up its window before that is done."""
+        if task.settled and not task.delivered:
+            window_of(self.windows, task.window).undelivered[task.number] = task
+            server = self.servers[task.server]
+            server.stir(task.window)
+
+    def relieve(self, task: Task) -> None:
+        window = self.windows.get(task.window)
+        if window is not None:
+            window.undelivered.pop(task.number, None)
+
+    def let_go(self, keep: int) -> list[Task]:
+        """Drop the final tasks but those that settled last, and what was found about them.
+
+        Their ids stay in `homes`, for a while: a frame that comes late is then not taken for a prompt of somebody else.
+        """
+        servers = self.each_server()
+        ears = [ear for server in servers for ear in server.sockets.values()]
+        held = {id(task) for ear in ears for task in (ear.running, *ear.loose.values())}
+        final = [task for task in self.tasks.values() if task.state in FINAL and id(task) not in held]
+        final.sort(key=lambda task: (task.settled_position, task.number))
+        gone = final[: max(0, len(final) - keep)]
+        for task in gone:
+            del self.tasks[task.number]
+            self.relieve(task)
+            server = self.server(task.server)
+            if task.prompt_id is not None and server.tasks.get(task.prompt_id) is task:
+                del server.tasks[task.prompt_id]
+        numbers = {task.number for task in gone}
+        self.unposted = sum(not task.posts for task in self.tasks.values())
+        self._timers = [timer for timer in self._timers if timer[1] not in numbers]
+        heapq.heapify(self._timers)
+        self.due = self._timers[0][0] if self._timers else float("inf")
+        self.overdue = {number: task for number, task in self.overdue.items() if number not in numbers}
+        self._let_findings_go()
+        for server in servers:
+            server.chosen = {name: task for name, task in server.chosen.items() if task.number not in numbers}
+        for prompt_id in list(islice(self.homes, max(0, len(self.homes) - self.policy.homes))):
+            if prompt_id not in self.server(self.homes[prompt_id]).tasks:
+                del self.homes[prompt_id]
+        self.chosen = {name for server in servers for name in server.chosen}
+        self.shared = {name: where for name, where in self.shared.items() if name in self.homes}
+        return gone
+
+    def _let_findings_go(self) -> None:
+        """What was found about a prompt that had a task, at whichever server, and has none any more."""
+        known = {prompt_id for server in self.each_server() for prompt_id in server.tasks}
+        gone = self.homes.keys() - known
+        self.tally.strayed -= gone
+        self.findings = {key: each for key, each in self.findings.items() if each.prompt_id not in gone}
+        self.found = {key: each for key, each in self.found.items() if key[3] not in gone}
+        self.named = {key: each for key, each in self.named.items() if key[3] not in gone}
+        for server in self.each_server():
+            for ear in server.sockets.values():
+                ear.overheard = {name: note for name, note in ear.overheard.items() if name not in gone}
+
+    def ear(self, task: Task) -> Socket | None:
+        """The socket to which the server addresses this task; None where it addresses nobody (P2)."""
+        if task.client_id is None:
+            return None
+        server = self.server(task.server)
+        socket = server.sockets.get(task.client_id)
+        if socket is None or not socket.seen:
+            others = (twin.sockets.get(task.client_id) for twin in server.names())
+            socket = next((other for other in others if other is not None and other.seen), socket)
+        if socket is None:
+            socket = server.sockets[task.client_id] = Socket(server, task.client_id)
+        return socket
+
+    def tasks_of(self, prompt_id: str, url: str | None) -> list[Task]:
+        """The tasks under this id, at one server or, where none is named, at any."""
+        home = self.homes.get(prompt_id)
+        urls = self.shared.get(prompt_id, () if home is None else (home,)) if url is None else (url,)
+        servers = [self.server(each) for each in urls]
+        return [s.tasks[prompt_id] for s in servers if prompt_id in s.tasks]
+
+    def ask(self, request_id: str, question: Question) -> None:
+        self.questions[request_id] = window_of(self.windows, question.window).pending[request_id] = question
+        if len(self.questions) > self.policy.questions:
+            self.answer(gone := next(iter(self.questions)))
+            del self.questions[gone]
+
+    def answer(self, request_id: str) -> Question | None:
+        """The question that this answers; None where nobody asked it, or it was answered before."""
+        question = self.questions.get(request_id)
+        if question is None or question.answered:
+            return None
+        question.answered = True
+        window_of(self.windows, question.window).pending.pop(request_id, None)
+        return question
+
+    def remember_act(self, server: Server, act: Act) -> None:
+        server.acts.append(act)
+        if len(server.acts) > self.policy.acts:
+            server.acts.popleft()
+
+    # findings and effects
+
+    def find(
+        self,
+        code: str,
+        position: int,
+        at: float,
+        text: str,
+        *,
+        task: Task | None = None,
+        window: str | None = None,
+        server: str | None = None,
+        prompt_id: str | None = None,
+        name: str | None = None,
+    ) -> Finding | None:
+        """Note a finding; the same code about the same subject again is counted, not repeated.
+
+        With a `name`, each of the first names has a finding of its own, and all others have one together.
+        """
+        if task is not None:
+            window, server, prompt_id = window or task.window, server or task.server, task.prompt_id
+        self.tally.find(code, task, prompt_id)
+        key: tuple[str | None, ...] = (code, window, server, prompt_id)
+        if name is not None:
+            key, text = self._name(key, name, text)
+        finding = self.found.get(key)
+        if finding is None:
+            severity = CODES[code].severity
+            if severity is Severity.NOTE and len(self.findings) >= self.policy.findings:
+                self.unkept += 1
+                return None
+            finding = self.found[key] = Finding(code, severity, at, window, server, prompt_id, text, [position])
+            self.findings[id(finding)] = finding
+            return finding
+        finding.count += 1
+        if finding.count <= self.policy.lines:
+            finding.positions.append(position)
+        return finding
+
+    def _name(self, key: tuple[str | None, ...], name: str, text: str) -> tuple[tuple[str | None, ...], str]:
+        name = name[:MAX_WHAT]
+        names = self.named.setdefault(key, [])
+        if name in names:
+            return (*key, name), text
+        if len(names) <= self.policy.names:
+            names.append(name if len(names) < self.policy.names else "")
+        return (*key, names[-1]), text if names[-1] else f"{text}; and all others, after {len(names) - 1} of them"
+
+    def want(self, effect: AnyEffect, subject: str | None) -> None:
+        """Ask something of the world; a newer wish about the same subject replaces the older."""
+        self.effects[type(effect), effect.server, subject] = effect
+
+    def wants(self, kind: type[AnyEffect], server: str, subject: str | None) -> bool:
+        return (kind, server, subject) in self.effects
+
+    def hand_over(self, effect: AnyEffect) -> None:
+        """Somebody performs it: whoever sweeps over all, or takes a window up, may ask for it anew."""
+        server = self.server(effect.server)
+        if isinstance(effect, LookAtQueue):
+            task = server.tasks.get(effect.prompt_id)
+            if task is not None and task.number in server.open_tasks:
+                for window in task.windows:
+                    own = server.own[window]
+                    own.unlooked[task.number] = own.unresumed[task.number] = task
+                    server.stir(window)
+        elif isinstance(effect, OpenSocket):
+            server.stir(effect.window)
+        elif isinstance(effect, Deliver):
+            for task in self.tasks_of(effect.result.prompt_id or "", effect.server):
+                self.owe(task)
+
+    def unfind(self, code: str, task: Task) -> None:
+        """What was found of this task turned out not to be so."""
+        finding = self.found.pop((code, task.window, task.server, task.prompt_id), None)
+        if finding is not None:
+            del self.findings[id(finding)]
+
+    def unwant(self, kind: type[AnyEffect], server: str, subject: str | None) -> None:
+        self.effects.pop((kind, server, subject), None)
+
+    # time
+
+    def remind(self, task: Task, due: float) -> None:
+        heapq.heappush(self._timers, (due, task.number, task))
+        self.due = self._timers[0][0]
+
+    def next_reminder(self, now: float) -> Task | None:
+        """The next unsettled task whose time has come, or None."""
+        timers = self._timers
+        while timers and timers[0][0] <= now:
+            task = heapq.heappop(timers)[2]
+            if not task.settled:
+                return task
+        self.due = timers[0][0] if timers else float("inf")
+        return None

@@ -1,0 +1,1 @@
+"""Decides which job goes next, and to which server."""

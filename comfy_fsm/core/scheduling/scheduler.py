@@ -1,0 +1,269 @@
+"""Which job next, and on which server: list scheduling over what the servers showed of their speed.
+
+    wait ─► turns by level and length ─► next: the head, and the server that would end it first ─► end: what it took
+                                             └─► nothing: no server has room, or a full one will be faster
+
+Must know no clock, no socket and no workflow. The longest job of a level goes first, since what is long and late is
+what everybody waits for; a level is priority with age, so nothing starves.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+
+from msgspec import Struct, field
+
+from comfy_fsm.core.scheduling.assignment import assign
+from comfy_fsm.core.scheduling.backlog import Job
+from comfy_fsm.core.scheduling.breaker import Health
+
+_FEW = 12  # jobs whose sharing out is planned, not only begun
+_LANES = 32  # graphs that have a line of their own; further ones share one, so that a choice costs the same
+_SHARED = ""
+_REMEMBERED = 4_096  # pairs of graph and server whose durations are known; the oldest makes room
+_RECENT = 7  # runs of a pair whose median is believed: an odd one out (a cold start, all from the cache) says little
+_WARM = 4  # graphs placed last at a server whose models may still be loaded there
+_STEP = 0.3  # how much of a surprise is believed of a graph's size and of a server's pace
+_LEAST = 0.001  # seconds: what is cached takes none, and has no logarithm
+
+
+class Place(Struct, eq=False):
+    """A server, as far as placing needs to know it."""
+
+    url: str
+    capacity: int = 2
+    weight: float = 1.0
+    health: Health = field(default_factory=Health)
+    drained: bool = False
+    others: int = 0
+    """Prompts in its queue that are not of our jobs."""
+    jobs: dict[str, float] = field(default_factory=dict)
+    """Jobs of ours that are there, in order, with the seconds that each should take."""
+    work: float = 0.0
+    since: float = 0.0
+    warm: deque[str] = field(default_factory=lambda: deque(maxlen=_WARM))
+
+    @property
+    def usable(self) -> bool:
+        return not self.drained and self.health.room(self.capacity) > 0
+
+    @property
+    def has_room(self) -> bool:
+        return not self.drained and len(self.jobs) < self.health.room(self.capacity)
+
+    def load(self, now: float) -> float:
+        """Seconds until it has done what we gave it; what is overdue counts as half done, so it grows with time."""
+        if not self.jobs:
+            return 0.0
+        first = next(iter(self.jobs.values()))
+        passed = max(now - self.since, 0.0)
+        return self.work - passed if passed <= first else self.work - 2 * first + passed
+
+    def begin(self, prompt_id: str, seconds: float, graph: str, now: float) -> None:
+        if not self.jobs:
+            self.since, self.work = now, 0.0
+        self.jobs[prompt_id] = seconds
+        self.work += seconds
+        if graph not in self.warm:
+            self.warm.append(graph)
+
+    def end(self, prompt_id: str, now: float) -> None:
+        if prompt_id in self.jobs:
+            self.work -= self.jobs.pop(prompt_id)
+            self.since = now
+
+
+class Durations:
+    """How long a run should take: of a pair of graph and server that is known, the median; else size times pace.
+
+    Nobody says beforehand. The logarithms of size and pace are learned from each run, a part of the surprise each.
+    """
+
+    def __init__(self) -> None:
+        self._pairs: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
+        self._medians: dict[tuple[str, str], float] = {}
+        self._sizes: OrderedDict[str, float] = OrderedDict()
+        self._paces: dict[str, float] = {}
+        self._usual = 0.0
+
+    def learn(self, graph: str, url: str, seconds: float) -> None:
+        told = math.log(max(seconds, _LEAST))
+        size, pace = self._sizes.get(graph), self._paces.get(url)
+        if size is None or pace is None:  # whichever is new takes what the other leaves
+            known = self._usual_pace() if pace is None and size is None else pace or 0.0
+            size = told - known if size is None else size
+            pace = told - size if pace is None else pace
+        surprise = told - size - pace
+        self._sizes[graph] = size + _STEP * surprise / 2
+        self._paces[url] = pace + _STEP * surprise / 2
+        self._usual += _STEP * (self._sizes[graph] - self._usual) if len(self._sizes) > 1 else size - self._usual
+        runs = self._pairs.setdefault((graph, url), deque(maxlen=_RECENT))
+        runs.append(max(seconds, _LEAST))
+        self._medians[graph, url] = sorted(runs)[len(runs) // 2]
+        self._forget(graph, url)
+
+    def _forget(self, graph: str, url: str) -> None:
+        self._pairs.move_to_end((graph, url))
+        self._sizes.move_to_end(graph)
+        if len(self._pairs) > _REMEMBERED:
+            del self._medians[self._pairs.popitem(last=False)[0]]
+        if len(self._sizes) > _REMEMBERED:
+            self._sizes.popitem(last=False)
+
+    def _usual_pace(self) -> float:
+        return sum(self._paces.values()) / len(self._paces) if self._paces else 0.0
+
+    def size(self, graph: str) -> float:
+        """Seconds on a server of pace 1; of an unknown graph, what is usual."""
+        return math.exp(self._sizes.get(graph, self._usual))
+
+    def pace(self, url: str) -> float:
+        """Seconds for one of size; of an unknown server, what is usual."""
+        known = self._paces.get(url)
+        return math.exp(self._usual_pace() if known is None else known)
+
+    def expected(self, graph: str, url: str) -> float:
+        known = self._medians.get((graph, url))
+        return known if known is not None else self.size(graph) * self.pace(url)
+
+
+class Placement:
+    """Jobs in their turns, servers with their loads."""
+
+    def __init__(
+        self,
+        places: Iterable[Place],
+        *,
+        ageing_seconds: float = 60.0,
+        round_seconds: float = 10.0,
+        affinity: float = 1.25,
+    ) -> None:
+        self.places = {place.url: place for place in places}
+        self.durations = Durations()
+        self._ageing = ageing_seconds
+        self._round = round_seconds
+        self._affinity = affinity
+        self._lanes: dict[str, list[tuple[float, int, int, Job]]] = {}
+        self._waiting: dict[str, tuple[str, int]] = {}
+        self._numbers = 0
+        self._counts: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def wait(self, job: Job) -> None:
+        """Take a job in; it may be one that was taken out before, and comes into its old turn."""
+        lane = job.graph if job.graph in self._lanes or len(self._lanes) < _LANES else _SHARED
+        self._numbers += 1  # it may be there once before, or have been moved: no two entries are alike
+        heapq.heappush(self._lanes.setdefault(lane, []), (self.level(job), job.position, self._numbers, job))
+        self._waiting[job.prompt_id] = lane, self._numbers
+        self._counts[lane] = self._counts.get(lane, 0) + 1
+
+    def withdraw(self, prompt_id: str) -> None:
+        """Its place in the heap stays until its turn comes."""
+        waits = self._waiting.pop(prompt_id, None)
+        if waits is not None:
+            self._counts[waits[0]] -= 1
+
+    def level(self, job: Job) -> float:
+        """The lower, the sooner: one of priority.p counts as enqueued p × ageing seconds earlier.
+
+        All age alike, so the order of two jobs never changes. Nobody is overtaken by a job that was enqueued more than
+        the difference of their priorities × ageing, and a round, after it.
+        """
+        due = job.at - job.priority * self._ageing
+        return due // self._round if self._round else due
+
+    def head(self) -> Job | None:
+        """Whose turn it is: the lowest level, there the longest, of those the first."""
+        best, turn = None, (math.inf, 0.0, 0)
+        for lane, heap in list(self._lanes.items()):
+            while heap and self._waiting.get(heap[0][3].prompt_id) != (lane, heap[0][2]):
+                heapq.heappop(heap)
+            if not heap:
+                del self._lanes[lane], self._counts[lane]
+                continue
+            level, position, _, job = heap[0]
+            if best is None or level <= turn[0]:
+                this = (level, -self.durations.size(job.graph), position)
+                if this < turn:
+                    best, turn = job, this
+        return best
+
+    def _turn(self, job: Job) -> tuple[float, float, int]:
+        return self.level(job), -self.durations.size(job.graph), job.position
+
+    def _left(self) -> list[Job]:
+        """What waits, in no order: only where that is little."""
+        entries = ((name, number, job) for name, lane in self._lanes.items() for _, _, number, job in lane)
+        return [job for name, number, job in entries if self._waiting.get(job.prompt_id) == (name, number)]
+
+    def next(self, now: float) -> tuple[Job, Place] | None:
+        """The next job and its server, which counts it from now on; None while nothing should be placed."""
+        if not any(place.has_room for place in self.places.values()) or (head := self.head()) is None:
+            return None
+        chosen = self._planned(head, now) if len(self) <= _FEW else self._greedy(head, now)
+        if chosen is None:
+            return None
+        job, place = chosen
+        self.withdraw(job.prompt_id)
+        place.begin(job.prompt_id, self.durations.expected(job.graph, place.url), job.graph, now)
+        return job, place
+
+    def end(self, prompt_id: str, url: str, now: float) -> None:
+        """It is not there any more, whatever became of it."""
+        if url in self.places:
+            self.places[url].end(prompt_id, now)
+
+    def _planned(self, head: Job, now: float) -> tuple[Job, Place] | None:
+        """The end of a batch: of the best plan for all that waits, the first that can begin now.
+
+        A server that would be given to one of a later level is given to the head: nobody of it may wait for that one.
+        """
+        jobs = sorted(self._left(), key=self._turn)
+        usable = [place for place in self.places.values() if place.usable]
+        longest = sorted(jobs, key=lambda job: -self.durations.size(job.graph))
+        seconds = [[self._takes(job, place) for place in usable] for job in longest]
+        plan = assign(seconds, [self._waits(place, now) for place in usable])
+        planned = {job.prompt_id: usable[server] for job, server in zip(longest, plan, strict=True)}
+        for job in jobs:
+            place = planned[job.prompt_id]
+            if place.has_room:
+                return (job if self.level(job) == self.level(head) else head), place
+        return None
+
+    def _greedy(self, head: Job, now: float) -> tuple[Job, Place] | None:
+        """The free server that ends it first, if that is before a full one would, or before all can be done at best.
+
+        Else the slow one would be what everybody waits for in the end. A full server that is late looks worse with
+        each second, and one that is taken out does not count, so nobody waits for ever.
+        """
+        usable = [place for place in self.places.values() if place.usable]
+        ends = {place.url: self._waits(place, now) + self._takes(head, place) for place in usable}
+        place = min((place for place in usable if place.has_room), key=lambda place: ends[place.url])
+        if ends[place.url] <= min(ends.values()) or ends[place.url] <= self._fluid(usable, now):
+            return head, place
+        return None
+
+    def _fluid(self, usable: Iterable[Place], now: float) -> float:
+        """Seconds until all that waits would be done, could it be poured: no plan is faster."""
+        speed = work = 0.0
+        for place in usable:
+            pace = self.durations.pace(place.url) / place.weight
+            speed += 1 / pace
+            work += self._waits(place, now) / pace
+        work += sum(count * self.durations.size(lane) for lane, count in self._counts.items())
+        return work / speed
+
+    def _takes(self, job: Job, place: Place) -> float:
+        """Seconds there; a server that must load its models first, or is of less weight, counts as slower."""
+        cold = 1.0 if job.graph in place.warm else self._affinity
+        return cold * self.durations.expected(job.graph, place.url) / place.weight
+
+    def _waits(self, place: Place, now: float) -> float:
+        """Seconds until it has done what it has, of ours and of others."""
+        others = place.others * self.durations.size(_SHARED) * self.durations.pace(place.url)
+        return (place.load(now) + others) / place.weight

@@ -1,0 +1,378 @@
+"""What the body of a request or an answer says: submissions, records, queues, jobs. No state, no time.
+
+Every type here reads the forms of every version, and the shortened forms that a recorder may keep.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from msgspec import Raw, Struct
+
+from comfy_fsm.core.effects import Failure
+from comfy_fsm.core.machine import Signal, State
+from comfy_fsm.core.observations import FailureData, FeatureFlags, Status
+from comfy_fsm.core.wire import codec, refusals
+from comfy_fsm.core.wire.fieldwise import Oddity
+
+BLOCKED = "ExecutionBlocked"
+"""The `exception_type` that is no end (P19)."""
+FINISHED = b'"finished"'
+"""As often in a progress_state as nodes are: a look at the bytes, since thousands of these frames come (P18)."""
+TERMINAL = {
+    "execution_success": State.COMPLETED,
+    "execution_error": State.FAILED,
+    "execution_interrupted": State.CANCELLED,
+}
+_ENDED = {
+    State.COMPLETED: "success succeeded successful completed complete done finished",
+    State.FAILED: "error failed failure errored non_retryable_error timed_out timeout",
+    State.CANCELLED: "cancelled canceled interrupted aborted",
+}
+_GOING = {
+    Signal.QUEUE: "pending queued in_queue waiting waiting_to_dispatch dispatched submitted created scheduled",
+    Signal.RUN: "in_progress running executing processing started",
+}
+ENDED = {word: outcome for outcome, words in _ENDED.items() for word in words.split()}
+"""How a job or a record ended, in every spelling in use: ComfyUI's own (P37), Comfy Cloud's, wrappers'."""
+LISTED = {word: signal for signal, words in _GOING.items() for word in words.split()}
+"""What a job that did not end yet says of its prompt."""
+
+
+def word(status: str | None) -> str:
+    """A status as it stands in the tables above."""
+    return (status or "")[:80].strip().lower().replace("-", "_").replace(" ", "_")
+
+
+class Node(Struct, frozen=True):
+    """One node of a graph; an input that is a list of two is a link: [node, slot]."""
+
+    inputs: dict[str, object] = {}
+    class_type: object = None
+
+
+_BY_SOCKET = re.compile(r"(?!.*load)(?=.*image).*web_?socket", re.IGNORECASE)
+"""Classes of nodes that send images over the socket, as SaveImageWebsocket does, in the same frames as previews."""
+MARK = "comfy_fsm"
+"""Where in `extra_data` our clients leave the prompt id of their choice: every version keeps it there (P10)."""
+
+
+class Extra(Struct, frozen=True, rename={"mark": MARK}):
+    """The `extra_data` of a prompt, as far as it is ours."""
+
+    mark: str | None = None
+
+
+def mark_of(item: list[Raw]) -> str | None:
+    """The mark on `[number, prompt_id, prompt, extra_data, outputs]`, as queue and history show it."""
+    extra = codec.body(item[3], Extra) if len(item) > 3 else None
+    return extra.mark if extra is not None else None
+
+
+class Submission(Struct, frozen=True):
+    """The body of `POST /prompt` (P9)."""
+
+    prompt: dict[str, Node] = {}
+    prompt_id: str | None = None
+    client_id: str | None = None
+    partial_execution_targets: list[str] | None = None
+
+    def sinks(self) -> set[str]:
+        """The nodes that nothing else reads: each output node among them must run."""
+        if self.partial_execution_targets:
+            return set(self.partial_execution_targets)
+        links = (value for node in self.prompt.values() for value in node.inputs.values() if type(value) is list)
+        return self.prompt.keys() - {str(link[0]) for link in links if len(link) == 2}
+
+    def image_nodes(self) -> set[str]:
+        """The nodes whose images come over the socket, and from nowhere else."""
+        classes = ((name, node.class_type) for name, node in self.prompt.items())
+        found = {name for name, kind in classes if isinstance(kind, str) and _BY_SOCKET.match(kind[:200])}
+        return found & set(self.partial_execution_targets) if self.partial_execution_targets else found
+
+    def must_run(self) -> set[str]:
+        """Each node leads to a sink, so all must run; not so where only some outputs are wanted."""
+        return set() if self.partial_execution_targets else set(self.prompt)
+
+
+class RecordStatus(Struct, frozen=True):
+    status_str: str | None = None
+    completed: bool | None = None
+    messages: list[tuple[str, FailureData]] | None = None
+
+    def said(self) -> State | None:
+        """What it says beside its messages; only where that is no word that is known, `completed` counts."""
+        outcome = ENDED.get(word(self.status_str))
+        return State.COMPLETED if outcome is None and self.completed is True else outcome
+
+    def told(self) -> tuple[State, FailureData] | None:
+        """The end that its messages tell, and what they tell of it."""
+        for name, data in reversed(self.messages or ()):
+            if name in TERMINAL and data.exception_type != BLOCKED:
+                return TERMINAL[name], data
+        return None
+
+
+def odd_outputs(outputs: object) -> list[Oddity]:
+    """Where outputs are not `{node: {kind: […]}}`; what they name all the same is read."""
+    if outputs is None:
+        return []
+    if not isinstance(outputs, dict):
+        return [Oddity("outputs", "are no object of nodes")]
+    odd = (node for node, kinds in outputs.items() if kinds is not None and not isinstance(kinds, dict))
+    return [Oddity(f"outputs of node {node!r:.40}", "are no object of kinds") for node in odd]
+
+
+class Verdict(NamedTuple):
+    """How a record says that it ended; `stale` where its status says otherwise than its messages."""
+
+    outcome: State | None = None
+    stale: bool = False
+    failure: Failure | None = None
+
+
+_NO_VERDICT = Verdict()
+
+
+class Record(Struct, frozen=True):
+    """One entry of the history; `status` is absent before January 2024."""
+
+    prompt: Raw = Raw(b"null")
+    outputs: object = None
+    status: RecordStatus | None = None
+
+    def verdict(self) -> Verdict:
+        """By the messages first, then by `status_str`, which may be stale (P23, P24)."""
+        status = self.status
+        if status is None:
+            return _NO_VERDICT
+        told, said = status.told(), ENDED.get(word(status.status_str))
+        if told is None:
+            return Verdict(status.said())
+        outcome, data = told
+        stale = said is not None and (said is State.COMPLETED) is not (outcome is State.COMPLETED)
+        return Verdict(outcome, stale, failure_of(data) if outcome is State.FAILED else None)
+
+    @property
+    def word(self) -> str:
+        return word(self.status.status_str) if self.status is not None else ""
+
+    def names(self, prompt_id: str) -> bool:
+        """Whether the entry is about this prompt, as far as it says."""
+        parts = codec.body(self.prompt, list[Raw])
+        if parts is None:
+            entry = codec.body(self.prompt, Entry)  # Comfy Cloud's is an object
+            return entry is None or entry.prompt_id == prompt_id
+        return len(parts) < 2 or codec.body(parts[1], str) in (None, prompt_id)
+
+    def mark(self) -> str | None:
+        return mark_of(codec.body(self.prompt, list[Raw]) or [])
+
+    def ordered(self) -> set[str] | None:
+        """The outputs that were asked for, where the entry says so."""
+        parts = codec.body(self.prompt, list[Raw])
+        outputs = codec.body(parts[4], list[str]) if parts is not None and len(parts) > 4 else None
+        return None if outputs is None else set(outputs)
+
+    def has(self, nodes: Iterable[str]) -> bool:
+        kept = self.outputs if isinstance(self.outputs, dict) else {}
+        return all(kept.get(node) for node in nodes)
+
+    def lacks(self, nodes: Iterable[str]) -> list[str]:
+        """Those of these nodes whose outputs it should have, and has not; what is no object says nothing of them."""
+        if self.outputs is not None and not isinstance(self.outputs, dict):
+            return []
+        return [node for node in nodes if node not in (self.outputs or {})]
+
+
+class Entry(Struct, frozen=True):
+    """What names its prompt by itself."""
+
+    prompt_id: str
+
+
+class _ExecInfo(Struct, frozen=True):
+    queue_remaining: int | None = None
+
+
+class _Info(Struct, frozen=True):
+    exec_info: _ExecInfo = _ExecInfo()
+
+
+class _Status(Struct, frozen=True):
+    status: _Info = _Info()
+
+
+def remaining(raw: Raw) -> int | None:
+    """How many prompts wait or run, as a `status` frame or the answer to `GET /prompt` counts: hidden ones, too."""
+    told = codec.body(raw, _Status)
+    count = told.status.exec_info.queue_remaining if told is not None else None
+    if count is None:
+        info = codec.body(raw, _Info)
+        count = info.exec_info.queue_remaining if info is not None else None
+    return count if count is not None and count >= 0 else None
+
+
+def greets(frame: object) -> bool:
+    """Whether a server says this to whoever connects: its flags, and the first `status`, which alone has a `sid` (P1).
+
+    A socket that brings no more than that was never addressed (P3).
+    """
+    return isinstance(frame, FeatureFlags) or (isinstance(frame, Status) and b'"sid"' in bytes(frame.data))
+
+
+class Job(Struct, frozen=True):
+    """One job, by its id or of the list; only by its id it has outputs and `execution_status` (P36, P38)."""
+
+    id: str | None = None
+    status: str | None = None
+    outputs: object = None
+    outputs_count: int | None = None
+    preview_output: object = None
+    execution_error: FailureData | str | None = None
+    error: object = None
+    error_message: object = None
+    execution_status: RecordStatus | None = None
+
+    def named(self) -> object:
+        """The outputs that it names: all of them by its id, one of them in a list (P36)."""
+        preview = self.preview_output
+        if self.outputs is not None or not isinstance(preview, dict):
+            return self.outputs
+        return {str(preview.get("nodeId") or ""): {str(preview.get("mediaType") or "outputs"): [preview]}}
+
+    @property
+    def signal(self) -> Signal | None:
+        """That it waits or runs, if it says so."""
+        return LISTED.get(word(self.status))
+
+    def verdict(self, names_cancelled: bool | None) -> Verdict:
+        """By the messages first, then by the error, then by the status, which repeats the lie of a record (P24, P40).
+
+        Where jobs are never `cancelled`, one that failed without an error is: it was interrupted (P37). Of a server
+        that showed neither, such a job of the list says that it ended, and not how.
+        """
+        record = self.execution_status
+        said = ENDED.get(word(self.status))
+        told = record.told() if record is not None else None
+        if told is not None:
+            outcome, data = told
+            others = {said, ENDED.get(word(record.status_str if record else None))} - {None}
+            stale = any((other is State.COMPLETED) is not (outcome is State.COMPLETED) for other in others)
+            return Verdict(outcome, stale, failure_of(data) if outcome is State.FAILED else None)
+        error = self.execution_error
+        if error is not None:
+            failure = Failure(message=error) if isinstance(error, str) else failure_of(error)
+            return Verdict(State.FAILED, said is State.COMPLETED, failure)
+        kind, message = refusals.words_of(self.error_message or self.error)
+        if message is not None and said in (State.FAILED, None):  # as wrappers and Comfy Cloud tell it
+            return Verdict(State.FAILED, False, Failure(type=kind, message=message))
+        if self.status == "failed" and not names_cancelled and (record is None or not record.messages):
+            return Verdict(State.CANCELLED if names_cancelled is False else None)
+        return Verdict(said)
+
+
+class Pagination(Struct, frozen=True):
+    has_more: bool | None = None
+
+
+class Jobs(Struct, frozen=True):
+    """A page of the list of jobs (P36)."""
+
+    jobs: list[Raw]
+    pagination: Pagination | None = None
+
+
+class Missing(Struct, frozen=True):
+    error: str
+
+
+def is_missing_job(raw: Raw) -> bool:
+    """The 404 of a job that is in neither queue nor history (P38); any other 404 is of something else (P33)."""
+    missing = codec.body(raw, Missing)
+    return missing is not None and missing.error.strip(" .").lower() == "job not found"
+
+
+def knows_no_cancelled(raw: Raw) -> bool:
+    """The 400 of a list that was asked for a wrong status, by a server whose jobs are never `cancelled` (P37)."""
+    refused = codec.body(raw, Missing)
+    _, found, valid = refused.error.partition("Valid values:") if refused is not None else ("", "", "")
+    return bool(found) and "failed" in valid and "cancelled" not in valid
+
+
+class Batch(Struct, frozen=True):
+    """The body of `POST /api/jobs/cancel` (P42)."""
+
+    job_ids: list[str] = []
+
+
+class Cancelled(Struct, frozen=True):
+    """The answer to either cancel: false where there was nothing to cancel (P42)."""
+
+    cancelled: bool
+
+
+def did_nothing(raw: Raw) -> bool:
+    answer = codec.body(raw, Cancelled)
+    return answer is not None and not answer.cancelled
+
+
+class System(Struct, frozen=True):
+    comfyui_version: str = ""
+
+
+class Stats(Struct, frozen=True):
+    system: System = System()
+
+
+def version(raw: Raw) -> tuple[int, ...] | None:
+    """The version in `/system_stats`; absent or "unknown" before January 2025."""
+    stats = codec.body(raw, Stats)
+    try:
+        text = stats.system.comfyui_version if stats is not None else ""
+        return tuple(int(part) for part in text.lstrip("v").split("+")[0].split("-")[0].split("."))
+    except ValueError:
+        return None
+
+
+class Removal(Struct, frozen=True):
+    """The body of `POST /queue`: named ids, or everything pending (P30)."""
+
+    delete: list[str] | None = None
+    clear: bool = False
+
+
+class Interrupt(Struct, frozen=True):
+    """The body of `POST /interrupt` (P31)."""
+
+    prompt_id: str | None = None
+
+
+def failure_of(data: FailureData) -> Failure:
+    lines = codec.body(data.traceback, list[str]) or [codec.body(data.traceback, str) or ""]
+    return Failure(
+        type=data.exception_type,
+        message=data.exception_message,
+        node_id=data.node_id,
+        node_type=data.node_type,
+        traceback=tuple(filter(None, lines)),
+    )
+
+
+def executed_output(raw: Raw) -> object:
+    try:
+        return codec.loads(bytes(raw))
+    except codec.Unreadable:
+        return None
+
+
+class NodeProgress(Struct, frozen=True):
+    state: str | None = None
+
+
+def progress(raw: Raw) -> dict[str, str | None]:
+    """The state of each node that has begun (P16)."""
+    nodes = codec.body(raw, dict[str, NodeProgress])
+    return {node: p.state for node, p in (nodes or {}).items()}

@@ -1,0 +1,82 @@
+"""What `GET /history` lists, record by record, also where a wrapper has it in another shape. No state, no time."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from comfy_fsm.core.wire import codec
+from comfy_fsm.core.wire.bodies import Entry, Record
+from comfy_fsm.core.wire.fieldwise import Oddity, read
+
+
+class Records(NamedTuple):
+    """The history, entry by entry: those that can be read, and what of each cannot."""
+
+    records: dict[str, Record]
+    odd: dict[str, tuple[Oddity, ...]]
+
+
+def records(raw: Raw) -> Records | None:
+    """None where this is no history at all (P33): no object, or one none of whose entries is one."""
+    whole = codec.body(raw, dict[str, Record])
+    if whole is not None and _WRAPPING.isdisjoint(whole):
+        return Records(whole, {})
+    entries = codec.body(unwrapped(raw), dict[str, Raw])
+    if entries is None:
+        return None
+    found = Records({}, {})
+    for prompt_id, entry in entries.items():
+        record, odd = read(entry, Record)
+        if record is not None:
+            found.records[prompt_id] = record
+        if odd:
+            found.odd[prompt_id] = odd
+    return found if found.records else None
+
+
+_WRAPPERS = ("data", "result", "results", "history", "records", "response", "body")
+"""Names under which wrappers and Comfy Cloud have a history."""
+_WRAPPING = frozenset({*_WRAPPERS, "outputs"})
+"""And what says that this is a record by itself: a prompt is called by none of these."""
+_LAYERS = 4
+
+
+def unwrapped(raw: Raw) -> Raw:
+    """The history as `{prompt_id: record}`, if it stands in another object, in a text, in a list, or is one record."""
+    for _ in range(_LAYERS):
+        entries = codec.body(raw, dict[str, Raw])
+        if entries is None:
+            listed, text = codec.body(raw, list[Raw]), codec.body(raw, str)
+            if text is None or not text.lstrip().startswith(("{", "[")):
+                return raw if listed is None else _by_id(listed)
+            raw = Raw(text.encode("utf-8", "replace"))
+        elif "outputs" in entries and not entries.keys().isdisjoint(("status", "prompt")):
+            return _by_id([raw])
+        else:
+            inner = next((entries[name] for name in _WRAPPERS if name in entries), None)
+            if inner is None or bytes(inner) == b"null":
+                return raw
+            raw = inner
+    return raw
+
+
+def _by_id(entries: list[Raw]) -> Raw:
+    """Of records, those that name their prompt."""
+    found: dict[str, Raw] = {}
+    for entry in entries:
+        prompt_id = _named(entry)
+        if prompt_id is not None:
+            found[prompt_id] = entry
+    return Raw(msgspec.json.encode(found)) if found or not entries else Raw(b"null")
+
+
+def _named(entry: Raw) -> str | None:
+    """By itself, as Comfy Cloud's, or in its prompt, as everybody's."""
+    name, record = codec.body(entry, Entry), codec.body(entry, Record)
+    parts = codec.body(record.prompt, list[Raw]) if record is not None else None
+    if name is None and parts is not None and len(parts) > 1:
+        return codec.body(parts[1], str)
+    return name.prompt_id if name is not None else None

@@ -1,0 +1,91 @@
+"""What `GET /queue` lists, item by item, in the form of every version and in the short one of a recorder. No state."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from msgspec import Raw, Struct
+
+from comfy_fsm.core.wire import codec
+from comfy_fsm.core.wire.bodies import Entry, mark_of
+from comfy_fsm.core.wire.fieldwise import Oddity, read
+
+
+class ShortQueue(Struct, frozen=True, forbid_unknown_fields=True):
+    """The queue as a recorder shortens it: ids only, never the bodies (P28)."""
+
+    running: list[str]
+    pending: list[str]
+
+
+class FullQueue(Struct, frozen=True):
+    """The queue as a server answers it; of each item only its id is read (P28)."""
+
+    queue_running: list[Raw] | None = None
+    queue_pending: list[Raw] | None = None
+
+
+class Listing(NamedTuple):
+    """What a queue lists; an item that cannot be read may be anything that it names, so that is not absent."""
+
+    running: list[str]
+    pending: list[str]
+    named: frozenset[str] = frozenset()
+    odd: tuple[Oddity, ...] = ()
+    whole: bool = True
+    """Both of its parts were there."""
+    unread: int = 0
+    """Items that cannot be read."""
+
+
+_UUID = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_MAX_ITEM = 64 * 1024
+
+
+def listing(raw: Raw) -> Listing | None:
+    """The queue, item by item, or None where this is none (P33)."""
+    short = codec.body(raw, ShortQueue)
+    if short is not None:
+        return Listing(short.running, short.pending)
+    full, odd = read(raw, FullQueue)
+    if full is None or (full.queue_running is None and full.queue_pending is None):
+        return None
+    strange, named = list(odd), set[str]()
+    parts: list[list[str]] = []
+    for part, items in (("queue_running", full.queue_running), ("queue_pending", full.queue_pending)):
+        parts.append([])
+        for n, item in enumerate(items or ()):
+            prompt_id = _id_of(item)
+            if prompt_id is not None:
+                parts[-1].append(prompt_id)
+                continue
+            strange.append(Oddity(f"{part}[{n}]", "has no prompt id"))
+            named.update(found.decode() for found in _UUID.findall(bytes(item)[:_MAX_ITEM]))
+    whole = full.queue_running is not None and full.queue_pending is not None
+    running, pending = parts
+    return Listing(running, pending, frozenset(named), tuple(strange), whole, len(strange) - len(odd))
+
+
+def _id_of(item: Raw) -> str | None:
+    """Of `[number, prompt_id, …]`; some gateways give objects."""
+    parts = codec.body(item, list[Raw])
+    if parts is not None:
+        return codec.body(parts[1], str) if len(parts) > 1 else None
+    entry = codec.body(item, Entry)
+    return entry.prompt_id if entry is not None else None
+
+
+def queue(raw: Raw) -> tuple[list[str], list[str]] | None:
+    """The running and the pending prompt ids, or None where this is no queue (P33)."""
+    listed = listing(raw)
+    return (listed.running, listed.pending) if listed is not None else None
+
+
+def marks(raw: Raw) -> dict[str, str]:
+    """The marks in a queue, by prompt id."""
+    full, _ = read(raw, FullQueue)
+    items = [*(full.queue_running or ()), *(full.queue_pending or ())] if full is not None else []
+    parts = [part for item in items if (part := codec.body(item, list[Raw])) is not None and len(part) > 1]
+    marked = [(codec.body(part[1], str), mark_of(part)) for part in parts]
+    return {prompt_id: mark for prompt_id, mark in marked if prompt_id is not None and mark is not None}

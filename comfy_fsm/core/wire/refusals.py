@@ -1,0 +1,156 @@
+"""What a server says when it takes a prompt, in part or whole, and when it does not: its words, whoever it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated
+
+from msgspec import Meta, Raw, Struct
+
+from comfy_fsm.core.effects import Failure, NodeFault
+from comfy_fsm.core.wire import codec
+
+MAX_EXCERPT = 500
+"""Characters kept of an answer that is no JSON, or of no known shape."""
+MAX_CAME = 120
+"""The same of what came instead of a prompt_id."""
+_STILL_OPEN = frozenset({408, 409, 499})
+"""Of 4xx those that do not say that nothing was queued: timeouts, and an id that exists already (P58)."""
+SHORT = ("message", "error_message", "msg", "reason", "title")
+MESSAGES = (*SHORT, "detail", "description")
+"""Names under which servers and gateways give their words."""
+OF_WRAPPERS = ("id", "job_id", "task_id", "run_id", "status", "state", "success", "images", "output", "url", "webhook")
+"""Names in what servers around a ComfyUI answer: they say what came, and nothing of a prompt."""
+TYPES = ("type", "code", "error_code", "name")
+_TAGS = re.compile(r"<(?:head|style|script)\b.*?</(?:head|style|script)>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.DOTALL | re.IGNORECASE)
+
+
+def is_refusal(status: int) -> bool:
+    """Whether this answer to a POST says that nothing was queued; 5xx do not (P11, P33)."""
+    return 400 <= status < 500 and status not in _STILL_OPEN
+
+
+class NodeError(Struct, frozen=True):
+    dependent_outputs: list[str] = []
+
+
+class Accepted(Struct, frozen=True):
+    """The 200 answer to a POST; nodes in `node_errors` and the outputs behind them were dropped (P9)."""
+
+    prompt_id: Annotated[str, Meta(min_length=1)]
+    node_errors: dict[str, NodeError] | list[object] | None = None
+
+    def dropped(self) -> set[str]:
+        if not isinstance(self.node_errors, dict):
+            return set()
+        return set(self.node_errors).union(*(error.dependent_outputs for error in self.node_errors.values()))
+
+
+def excerpt(text: str) -> str:
+    """The beginning of what somebody says, on one line; of a page, what it shows."""
+    text = text[: 16 * MAX_EXCERPT]  # a pattern may look at each part of it for each other
+    if "<" in text:
+        title = _TITLE.search(text)
+        text = " ".join(filter(None, (title[1] if title else "", _TAGS.sub(" ", text))))
+    return " ".join(text.split())[:MAX_EXCERPT]
+
+
+def refusal(raw: Raw, status: int) -> Failure:
+    """Why it was refused: the server's `error` and `node_errors` whole, and read as far as they can be (P9)."""
+    value = _value(raw)
+    error = value.get("error") if isinstance(value, Mapping) else value
+    kind, message = words_of(error)
+    if message is None and isinstance(value, Mapping):
+        kind, message = (kind or (error if isinstance(error, str) else None), words_of(value)[1])
+    node_errors = value.get("node_errors") if isinstance(value, Mapping) else None
+    faults = tuple(_faults(node_errors))
+    first = next((fault for fault in faults if fault.message or fault.type), None)
+    if first is not None:
+        message = ": ".join(filter(None, (message, first.message)))
+    return Failure(
+        type=kind,
+        message=message,
+        node_id=first.node_id if first is not None else None,
+        node_type=first.node_type if first is not None else None,
+        status=status,
+        faults=faults,
+        error=error,
+        node_errors=node_errors,
+    )
+
+
+def misfit(raw: Raw, status: int) -> Failure:
+    """A 2xx without the id that ComfyUI gives: whatever took the prompt, it is something else."""
+    value = _value(raw)
+    if isinstance(value, Mapping) and words_of(value.get("error"))[1]:
+        return refusal(raw, status)
+    came = "nothing" if value is None else "a list or number"
+    if isinstance(value, str):
+        came = f"a page or text ({excerpt(value)[:MAX_CAME]})" if value.strip() else "nothing"
+    if isinstance(value, Mapping):
+        came = "an object with " + (", ".join(sorted(map(str, value))[:5])[:100] or "nothing in it")
+        said = words_of(value)[1]
+        came += f" ({said[:MAX_CAME]})" if said else ""
+    message = f"{came} came instead of a prompt_id, so this is no ComfyUI; give the address of ComfyUI itself"
+    return Failure(type=None, message=message, status=status)
+
+
+def words(body: bytes) -> str:
+    """What an answer says, in few words, whatever it is."""
+    try:
+        value = codec.loads(body)
+    except (codec.Unreadable, RecursionError):
+        return excerpt(body[: 64 * MAX_EXCERPT].decode("utf-8", "replace"))
+    error = value.get("error") if isinstance(value, Mapping) else None
+    return words_of(error)[1] or words_of(value)[1] or ""
+
+
+def _value(raw: Raw) -> object:
+    try:
+        return codec.loads(bytes(raw))
+    except codec.Unreadable:
+        return None
+
+
+def words_of(value: object) -> tuple[str | None, str | None]:
+    """Type and message, by the names that servers and gateways give them."""
+    if isinstance(value, str):
+        return None, excerpt(value) or None
+    if isinstance(value, list):
+        several = [words for item in value[:3] if (words := words_of(item)[1])]
+        return None, "; ".join(several) or None
+    if not isinstance(value, Mapping):
+        return None, None
+    kind = next((str(value[name]) for name in TYPES if isinstance(value.get(name), str | int)), None)
+    said = next((words for name in MESSAGES if (words := words_of(value.get(name))[1])), None)
+    details = value.get("details")
+    if said and isinstance(details, str) and details and details not in said:
+        said = f"{said}: {excerpt(details)}"
+    return kind, said
+
+
+def _faults(node_errors: object) -> Iterator[NodeFault]:
+    for node_id, node in node_errors.items() if isinstance(node_errors, Mapping) else ():
+        errors = node.get("errors") if isinstance(node, Mapping) else node
+        node_type = _text(node.get("class_type")) if isinstance(node, Mapping) else None
+        for error in errors if isinstance(errors, list) else [errors]:
+            yield _fault(str(node_id), node_type, error)
+
+
+def _fault(node_id: str, node_type: str | None, error: object) -> NodeFault:
+    if not isinstance(error, Mapping):
+        return NodeFault(node_id, node_type, message=words_of(error)[1])
+    told = error.get("extra_info")
+    extra: Mapping[str, object] = told if isinstance(told, Mapping) else {}
+    return NodeFault(
+        node_id, node_type, _text(error.get("type")), _text(error.get("message")), _text(error.get("details")),
+        _text(extra.get("input_name")), extra.get("received_value"), extra.get("input_config"),
+    )  # fmt: skip
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) else None

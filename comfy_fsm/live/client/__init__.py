@@ -1,0 +1,1 @@
+"""Gives applications their client: windows, task handles, callbacks, outputs."""

@@ -1,0 +1,215 @@
+"""The application's callbacks for one task, kept from blocking, nesting and recursing (R4).
+
+Coroutines are awaited, functions get a thread: neither ever holds up a socket. A callback that raises is told to
+`logging`; one that hangs delays only its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from comfy_fsm.core.wire.updates import Update
+from comfy_fsm.errors import ClientClosed
+from comfy_fsm.live.client.inbox import Mailbox
+from comfy_fsm.live.client.spool import KeptImage
+from comfy_fsm.live.engine.closing import finish
+from comfy_fsm.live.engine.runner import Undelivered
+
+logger = logging.getLogger(__name__)
+_INSIDE: contextvars.ContextVar[frozenset[int]] = contextvars.ContextVar("inside", default=frozenset())
+Raised = Callable[[Callable[..., Any]], None]
+_PATIENCE = 5.0  # seconds that a completion waits for a progress callback to return; then it goes ahead of it
+
+
+class Callbacks:
+    """`cut` is called once, if the progress callback causes its own call."""
+
+    def __init__(
+        self,
+        on_progress: Callable[[Update], Any] | None,
+        on_complete: Callable[..., Any] | None,
+        cut: Callable[[], None],
+    ) -> None:
+        self._on_progress = on_progress
+        self._on_complete = on_complete
+        self._cut = cut
+        self._silent = False
+        self._raised = 0  # how often `on_progress` did: of many alike, one is told whole
+        self._mailbox = Mailbox()
+        self._running: asyncio.Task[None] | None = None
+        self._calling = asyncio.Lock()
+        self._showing = False  # an image that is a result
+        self._returned = asyncio.Event()
+        self._resuming: asyncio.Task[None] | None = None
+
+    @property
+    def listens(self) -> bool:
+        return self._on_progress is not None and not self._silent
+
+    def put(self, update: Update, kept: KeptImage | None = None) -> None:
+        """Call `on_progress` with it, when the calls before have returned."""
+        if not self.listens:
+            return
+        if self._running is None:
+            self._running = asyncio.create_task(self._progress())
+        self._mailbox.put(update, kept)
+
+    def expect(self, on_complete: Callable[..., Any]) -> None:
+        """Call this when it is over; whoever gave another one is not heard any more."""
+        self._on_complete = on_complete
+
+    def follow(self, on_progress: Callable[[Update], Any]) -> None:
+        """Call this from now on; whoever gave another one is not heard any more."""
+        self._on_progress = on_progress
+
+    def resume(self, on_resume: Callable[..., Any], argument: object) -> None:
+        """Call this beside all else; the task is complete for us when it has returned."""
+        if self._resuming is None:
+            self._resuming = asyncio.create_task(call(on_resume, argument, _left))
+            self._resuming.add_done_callback(_seen)
+
+    def recurses(self) -> bool:
+        """Whether the caller is, at whatever distance, the progress callback itself; then it is now cut off (R4.2)."""
+        if self._on_progress is None or id(self) not in _INSIDE.get():
+            return False
+        self._on_progress = None
+        self._mailbox.empty()
+        self._cut()
+        return True
+
+    async def _progress(self) -> None:
+        async for update in self._mailbox:
+            function = self._on_progress
+            if function is not None and not self._silent:
+                self._showing = update.name == "image"
+                async with self._calling:
+                    await self._call(function, update, self._stumbled)
+                self._showing = False
+                self._returned.set()
+
+    def _stumbled(self, function: Callable[..., Any]) -> None:
+        self._raised += 1
+        if self._raised == 1:
+            logger.exception(
+                "the progress callback %r raised; the task goes on, the callback is called with what comes next, and "
+                "if it raises again that is counted, and told when the task is over", function,
+            )  # fmt: skip
+
+    async def complete(self, argument: object) -> None:
+        """Call `on_complete`, once; meanwhile progress is silent, and then restored, whatever was raised (R4.1)."""
+        if self._resuming is not None:
+            await asyncio.shield(self._resuming)
+        await self._images_told()
+        function, self._on_complete = self._on_complete, None
+        if function is None:
+            return
+        self._silent = True
+        self._mailbox.empty()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PATIENCE):
+                    await self._calling.acquire()
+                self._calling.release()
+            await self._call(function, argument, _once)
+        finally:
+            self._silent = False
+
+    async def _images_told(self) -> None:
+        """Each image that is a result reaches the application before the end does, unless its callback hangs."""
+        while self.listens and (self._showing or self._mailbox.images):
+            self._returned.clear()
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    await self._returned.wait()
+            except TimeoutError:
+                left = self._mailbox.images
+                logger.warning("the callback %r hangs, so %d images wait for it in vain", self._on_progress, left)
+                return
+
+    async def _call(self, function: Callable[..., Any], argument: object, raised: Raised) -> None:
+        token = _INSIDE.set(_INSIDE.get() | {id(self)})
+        try:
+            await call(function, argument, raised)
+        finally:
+            _INSIDE.reset(token)
+
+    async def close(self) -> None:
+        """What waits is dropped; a function that still runs in its thread is left to itself."""
+        self._mailbox.end()
+        for running in filter(None, (self._running, self._resuming)):
+            running.cancel()
+            await finish(running)
+        if self._raised > 1:
+            logger.error("the progress callback %r raised %d times", self._on_progress, self._raised)
+        self._raised = 0
+
+
+def _once(function: Callable[..., Any]) -> None:
+    logger.exception("the completion callback %r raised; the result stands, and it is not called again", function)
+
+
+def _left(function: Callable[..., Any]) -> None:
+    if not isinstance(sys.exception(), ClientClosed):  # it waited for a task that the closing of the client left open
+        logger.exception("the callback %r for a task that was left raised; the task goes on", function)
+
+
+def _seen(resuming: asyncio.Task[None]) -> None:
+    """What it raised is for whoever delivers; nobody may."""
+    if not resuming.cancelled():
+        resuming.exception()
+
+
+def _again(function: Callable[..., Any]) -> None:
+    logger.exception(
+        "the callback %r raised; what it was told of goes on, and it is called again for the next", function
+    )
+
+
+async def call(function: Callable[..., Any], argument: object, raised: Raised = _again) -> None:
+    """Call a function or a coroutine function of the application; what it raises is told, and held against nobody."""
+    try:
+        answer = function(argument) if _is_coroutine(function) else await _in_thread(function, argument)
+        if inspect.isawaitable(answer):
+            await answer
+    except Undelivered:
+        raise
+    except Exception:
+        raised(function)
+
+
+def _is_coroutine(function: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+async def _in_thread(function: Callable[..., Any], argument: object) -> object:
+    """In a thread of its own and not of a pool: hung callbacks would fill a pool, and hold up the exit."""
+    loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+    answered: asyncio.Future[object] = loop.create_future()
+
+    def tell(outcome: object, error: BaseException | None) -> None:
+        if answered.done():
+            return
+        if error is None:
+            answered.set_result(outcome)
+        else:
+            answered.set_exception(error)
+
+    def work() -> None:
+        outcome, failure = None, None
+        try:
+            outcome = context.run(function, argument)
+        except BaseException as error:
+            failure = error if isinstance(error, Exception) else RuntimeError(f"the callback ended with {error!r}")
+        with suppress(RuntimeError):  # the loop is gone, and with it everyone who waited
+            loop.call_soon_threadsafe(tell, outcome, failure)
+
+    threading.Thread(target=work, name="callback", daemon=True).start()
+    return await answered

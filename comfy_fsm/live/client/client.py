@@ -1,0 +1,292 @@
+"""The face: a client of one or many servers, its windows, and the tasks they submit.
+
+async with Client("http://127.0.0.1:8188", log="tasks.log") as client:
+    task = await client.window().submit(workflow)
+    print(await task)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from comfy_fsm.core import observations as seen
+from comfy_fsm.core.explain.diagnosis import Diagnosis, diagnose
+from comfy_fsm.core.fold.board import Board
+from comfy_fsm.core.metrics.catalogue import Reading
+from comfy_fsm.core.policy import DEFAULT, Policy
+from comfy_fsm.core.recovery.verdicts import Consistency, Fetched, Recovery
+from comfy_fsm.errors import BadServerUrl, ClientClosed, ClientError
+from comfy_fsm.live.client.companion import Companion
+from comfy_fsm.live.client.handles import Hands
+from comfy_fsm.live.client.tags import checked, tagged
+from comfy_fsm.live.client.task_handle import Attached, TaskHandle
+from comfy_fsm.live.client.window import Window
+from comfy_fsm.live.engine.clock import Steady
+from comfy_fsm.live.engine.closing import Closing, finish
+from comfy_fsm.live.engine.recorder import Noted
+from comfy_fsm.live.engine.runner import Runner, report
+from comfy_fsm.live.recovery import session
+from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.live.transport import requests
+from comfy_fsm.live.transport.addresses import address_of
+from comfy_fsm.live.transport.comfy import Comfy
+from comfy_fsm.live.transport.requests import Ask
+from comfy_fsm.live.transport.trust import context_of, timeouts
+from comfy_fsm.log.log import Log
+from comfy_fsm.log.memory import MemoryLog
+
+_PATIENCE = 10.0  # seconds that closing waits for completion callbacks
+
+
+class Client:
+    """`log` is the file in which everything is written down; None keeps it in memory, and nothing survives a crash.
+
+    With `sockets="require"`, a server that refuses sockets gets nothing; else it is followed by HTTP alone.
+    `headers` go with every request and handshake, `socket_query` with each handshake, `extra_data` with each prompt:
+    where a gateway, Comfy Cloud or partner nodes want a key. None of it is written down. `ca` is a file with the
+    certificate of a server of one's own.
+
+    `on_resume` is called with each task that an earlier process left, and each job, once a dispatcher is there: it may
+    give it callbacks, or await it. Its result counts as delivered when that has returned.
+    """
+
+    def __init__(
+        self,
+        servers: str | Iterable[str],
+        *,
+        log: str | os.PathLike[str] | None = None,
+        policy: Policy = DEFAULT,
+        headers: Mapping[str, str] | None = None,
+        socket_query: Mapping[str, str] | None = None,
+        extra_data: Mapping[str, Any] | None = None,
+        ca: str | os.PathLike[str] | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        trust_env: bool = False,
+        secrets: Sequence[str] = (),
+        keep_inputs: bool = False,
+        sockets: Literal["prefer", "require"] = "prefer",
+        on_resume: Callable[[TaskHandle], Any] | None = None,
+    ) -> None:
+        if sockets not in ("prefer", "require"):
+            raise ClientError(f"sockets is {sockets!r}; give 'prefer' or 'require'; no client was opened")
+        urls = [servers] if isinstance(servers, str) else list(servers)
+        if not urls:
+            raise BadServerUrl("no server was named, so nothing can be submitted; give at least one address")
+        how = {"headers": headers, "socket_query": socket_query, "trust_env": trust_env} | timeouts(policy)
+        self._comfies = [Comfy(url, ssl_context=context_of(ca, ssl_context), **how) for url in urls]
+        self.extra_data = dict(extra_data or {})
+        self._redactor = self._redacting(secrets, keep_inputs)
+        self._path = log
+        self._needs_sockets = sockets == "require"
+        self.policy = policy
+        self._windows: list[Window] = []
+        self._companions: dict[Companion, asyncio.Task[None]] = {}
+        self._watching: asyncio.Task[None] | None = None
+        self._closed = False
+        self._closing = Closing(self._close)
+        # For the rooms above this one, which dispatch jobs; an application has no use for them.
+        self.hands = Hands(on_resume)
+        self.runner: Runner
+
+    def _redacting(self, secrets: Sequence[str], keep_inputs: bool) -> Redactor:
+        """What is to be taken out of the log: registered secrets, and what the headers hold."""
+        redactor = Redactor(secrets, keep_inputs=keep_inputs)
+        redactor.keep(secret for server in self._comfies for secret in server.secrets)
+        if exposed := [url for url in self.servers if any(secret in url for secret in secrets)]:
+            raise ClientError(
+                f"a registered secret is a part of the address of server {self.servers.index(exposed[0]) + 1}, which "
+                "every entry of the log names, so no client was opened; send it as a header instead"
+            )
+        return redactor
+
+    async def __aenter__(self) -> Self:
+        log = MemoryLog() if self._path is None else await Log.open(self._path)
+        self.runner = Runner(
+            self._comfies, log, self.policy, self._redactor, Steady(time.time),
+            hear=self._hear, deliver=self.hands.deliver, retire=self._retire,
+            needs_sockets=self._needs_sockets,
+        )  # fmt: skip
+        self.hands.runner = self.runner
+        try:
+            await self.runner.load()
+            # Before anything is delivered: a handle made later would wait forever.
+            left = [task for task in self.runner.unfinished if task.prompt_id is not None and task.window is not None]
+            handles = [self.hands.hold_again(task) for task in left]
+            await self.runner.start()
+        except BaseException:
+            await self.runner.close(0.0)
+            raise
+        self.hands.resume(*handles)
+        self._watching = asyncio.create_task(self._watch())
+        asyncio.get_running_loop().call_soon(self.hands.free.set)  # not before whoever opens it could look at `tasks`
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def servers(self) -> list[str]:
+        return [server.url for server in self._comfies]
+
+    @property
+    def board(self) -> Board:
+        """All that is known, folded from what is committed; read only."""
+        return self.runner.board
+
+    def readings(self) -> list[Reading]:
+        """Every metric as it is now: what is counted begins with the log, the times of commits with this process."""
+        return self.runner.readings()
+
+    def accompany(self, companion: Companion) -> None:
+        """Let it hear what is written down and run beside the client, until that is closed: alerts, spans, metrics."""
+        if self._closed:
+            raise ClientClosed("the client is closed, so nothing can run beside it; open another")
+        self._companions[companion] = running = asyncio.create_task(companion.run())
+        running.add_done_callback(report)
+
+    @property
+    def tasks(self) -> list[TaskHandle]:
+        """The tasks that are not delivered yet; right after opening, those that an earlier process left."""
+        return self.hands.all
+
+    def diagnose(self, prompt_id: str | None = None) -> list[Diagnosis]:
+        """The tasks whose prompt id begins so, or all, explained; what needs a look comes first."""
+        return diagnose(self.board, prompt_id, None if self._path is None else os.fspath(self._path))
+
+    def window(self) -> Window:
+        """A window of its own, with an id of its own (F5)."""
+        window = Window(self._submit, self._follow, self.extra_data)
+        self._windows.append(window)
+        return window
+
+    async def upload(
+        self,
+        file: str | os.PathLike[str] | bytes,
+        name: str | None = None,
+        *,
+        server: str | None = None,
+        subfolder: str = "",
+        overwrite: bool = False,
+    ) -> str:
+        """Put an input image on a server, and return what a LoadImage there must be given; raises UploadFailed.
+
+        With several servers, name the one that the workflow is submitted to: an input is on that one alone.
+        """
+        if server is None and len(self._comfies) > 1:
+            raise BadServerUrl(f"an upload goes to one server: name it ({', '.join(self.servers)}); nothing was sent")
+        content = file if isinstance(file, bytes) else await asyncio.to_thread(Path(file).read_bytes)
+        url = self._choose(server)
+        given = name or (uuid.uuid4().hex if isinstance(file, bytes) else Path(file).name)
+        asking = self.runner.askings[url]
+        answer = await asking.upload(given, content, subfolder, overwrite)
+        if answer is None:
+            return requests.uploaded(None, b"", given, url, asking.trouble)
+        return requests.uploaded(answer.status, answer.body, given, url)
+
+    async def recover(self, prompt_id: str | None = None, *, act: bool = False) -> Recovery:
+        """What the servers prove about this task, or about all that are given up or stuck; done only if `act`."""
+        async with session.of_client(self.runner, self._redactor, act=act) as rescue:
+            return await rescue.recover(prompt_id, act=act)
+
+    async def consistency(self, prompt_id: str) -> Consistency:
+        """Which server has this task, and which should."""
+        async with session.of_client(self.runner, self._redactor, act=False) as rescue:
+            return await rescue.consistency(prompt_id)
+
+    async def history(self, prompt_id: str, *, attempts: int = 3) -> Fetched:
+        """The record of this prompt, ours or not, fetched until it validates, and what it lacks."""
+        async with session.of_client(self.runner, self._redactor, act=False) as rescue:
+            return await rescue.history(prompt_id, attempts=attempts)
+
+    async def close(self) -> None:
+        """End in order; what is open goes on at its server, and is taken up by the next client on the same log.
+
+        If this is cancelled, the closing goes on; whoever calls it again waits for its end.
+        """
+        self._closed = True
+        await self._closing()
+
+    async def _close(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+        await finish(self.runner.close(_PATIENCE))
+        for running in self._companions.values():
+            running.cancel()
+        await finish(*self._companions.values())
+        where = "" if self._path is None else f"; open a client on {self._path} to take it up again"
+        closed = ClientClosed(f"the client was closed before this task settled; it goes on{where}")
+        await finish(self.hands.abandon(closed))
+
+    async def _watch(self) -> None:
+        """If the log fails, nobody waits for what can no longer be written down."""
+        failure = await self.runner.recorder.failed()
+        if failure is not None:
+            await self.hands.abandon(failure)
+
+    # for windows
+
+    async def _submit(
+        self,
+        window: Window,
+        ask_as: Callable[[str, str], Ask],
+        server: str | None,
+        tag: object,
+        callbacks: Attached,
+    ) -> TaskHandle:
+        """The same task under one id in the log, on the wire and in the hand."""
+        if self._closed:
+            raise ClientClosed("the client is closed, so nothing was submitted; open another")
+        server = self._choose(server)
+        attached = callbacks._replace(tag=checked(tag, self.runner.recorder))
+
+        def draw() -> tuple[str, str, Ask]:
+            client_id, prompt_id = window.id_at(server), str(uuid.uuid4())
+            return client_id, prompt_id, ask_as(client_id, prompt_id)
+
+        client_id, prompt_id, ask = draw()
+        await self.runner.askings[server].meet()
+        handle = self.hands.hold(prompt_id, client_id, server, attached)
+        handle.draw, handle.spare = draw, [draw] * self.policy.resubmits
+        await self.hands.post(handle, ask)
+        if (task := self.hands.task_of(handle)) is not None:
+            for companion in self._companions:
+                companion.submitted(task)
+        return handle
+
+    async def _follow(self, window: Window, prompt_id: str, server: str | None, tag: object) -> TaskHandle:
+        server, attached = self._choose(server), Attached(tag=checked(tag, self.runner.recorder))
+        client_id = window.id_at(server)
+        await self.runner.askings[server].meet()
+        handle = self.hands.hold(prompt_id, client_id, server, attached)
+        data, at = seen.CommandData("follow", prompt_id), self.runner.clock()
+        command = seen.Command(at=at, window=client_id, server=server, data=data)
+        await self.runner.recorder.write(*tagged(command, attached.tag))
+        return handle
+
+    def _choose(self, wanted: str | None) -> str:
+        """The one that is wanted, else the one with the fewest open tasks of ours."""
+        if wanted is not None:
+            wanted, _ = address_of(wanted)
+            if wanted not in self.runner.askings:
+                raise BadServerUrl(f"{wanted} is not among the servers of this client ({', '.join(self.servers)})")
+            return wanted
+        loads = self.hands.loads
+        return min(self.servers, key=lambda url: loads[url])
+
+    # from the runner
+
+    def _hear(self, noted: Noted) -> None:
+        for companion in self._companions:
+            companion.hear(noted.observation)
+        self.hands.hear(noted)
+
+    def _retire(self, server: str, client_id: str) -> None:
+        for window in self._windows:
+            window.forget_id(server, client_id)

@@ -1,0 +1,335 @@
+"""The tasks in the application's hands: each handle under its server and prompt id, posted, heard, renamed, delivered.
+
+A handle outlives what it stands for: a server may give its prompt another id (P10), a prompt may be posted again, a
+recovery may find it elsewhere. Whoever awaits it notices nothing. A job that waits has no server yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any
+
+from msgspec.structs import replace
+
+from comfy_fsm.core import observations as seen
+from comfy_fsm.core.effects import Output, Result
+from comfy_fsm.core.machine import State
+from comfy_fsm.core.registry.task import Task, tag_value
+from comfy_fsm.core.scheduling.backlog import Job
+from comfy_fsm.core.wire.updates import image_update, prompt_of, update_of
+from comfy_fsm.errors import ClientError, DownloadFailed
+from comfy_fsm.live.client.spool import Spool
+from comfy_fsm.live.client.tags import NO_TAG, tagged
+from comfy_fsm.live.client.task_handle import NOTHING, Attached, Dispatches, TaskHandle
+from comfy_fsm.live.engine.cancellation import cancel
+from comfy_fsm.live.engine.recorder import Noted
+from comfy_fsm.live.engine.runner import Runner
+from comfy_fsm.live.transport import requests
+from comfy_fsm.live.transport.requests import Ask
+
+logger = logging.getLogger(__name__)
+_LATER = frozenset({429, 503})
+"""Refusals that pass, where they say when."""
+
+
+class Hands:
+    """All handles; `runner` is given as soon as there is one, and `free` is set when deliveries may begin."""
+
+    runner: Runner
+
+    def __init__(self, on_resume: Callable[[TaskHandle], Any] | None = None) -> None:
+        self.dispatcher: Dispatches | None = None
+        self.free = asyncio.Event()
+        self._on_resume = on_resume
+        self._spool = Spool()
+        self._handles: dict[tuple[str, str], TaskHandle] = {}
+
+    @property
+    def all(self) -> list[TaskHandle]:
+        return list(self._handles.values())
+
+    @property
+    def loads(self) -> Counter[str]:
+        """How many are at each server."""
+        return Counter(server for server, _ in self._handles)
+
+    def hold(
+        self,
+        prompt_id: str,
+        window: str = "",
+        server: str = "",
+        attached: Attached = NOTHING,
+    ) -> TaskHandle:
+        """The handle of this task or job; one that is held already stays as it is."""
+        if (held := self._handles.get((server, prompt_id))) is not None:
+            return held
+        handle = self._handles[server, prompt_id] = TaskHandle(
+            prompt_id, window, server, state=self._state, cancel=self._cancel, cut=self._cut,
+            fetch=lambda output: self._fetch(handle, output), attached=attached,
+        )  # fmt: skip
+        return handle
+
+    def hold_again(self, task: Task) -> TaskHandle:
+        """The handle of a task that nobody here submitted, with what was written down beside it."""
+        value = tag_value(task.tag)
+        attached = Attached(tag=NO_TAG._replace(value=value))
+        return self.hold(task.prompt_id or "", task.window or "", task.server, attached)
+
+    def resume(self, *handles: TaskHandle) -> None:
+        """Tell the application of tasks that it did not submit in this process."""
+        for handle in handles:
+            if self._on_resume is not None:
+                handle.resume(self._on_resume)
+
+    def hold_job(self, job: Job) -> TaskHandle:
+        """The same of a job that waits, and is at no server yet."""
+        return self.hold(job.prompt_id, attached=Attached(tag=NO_TAG._replace(value=tag_value(job.tag))))
+
+    def drop(self, handle: TaskHandle) -> None:
+        self._handles.pop((handle.server, handle.prompt_id), None)
+
+    def become(self, handle: TaskHandle, server: str, window: str, prompt_id: str) -> None:
+        """The same handle stands for another task, or for a job again."""
+        self.drop(handle)
+        handle.server, handle.window, handle.prompt_id = server, window, prompt_id
+        self._handles[server, prompt_id] = handle
+
+    def task_of(self, handle: TaskHandle) -> Task | None:
+        return self.runner.board.task(handle.prompt_id, handle.server)
+
+    async def abandon(self, error: Exception) -> None:
+        """The client ends before they do."""
+        for handle in self.all:
+            handle.abandon(error)
+            await handle.close()
+
+    # posting
+
+    async def post(self, handle: TaskHandle, ask: Ask) -> None:
+        handle.posted = asyncio.get_running_loop().create_future()
+        answer = None
+        try:
+            if handle.tagged.whole != NO_TAG.whole:
+                self._tag(handle)
+            answer = await self.runner.post(handle.server, handle.window, handle.prompt_id, ask)
+        except BaseException as error:
+            if self.task_of(handle) is None:  # not even the intent is in the log
+                self.drop(handle)
+            elif isinstance(error, Exception):
+                handle.abandon(error)
+            raise
+        finally:
+            handle.posted.set_result(answer)
+        self._rename(handle)
+
+    def _tag(self, handle: TaskHandle) -> None:
+        """In the log before the intent to post it is."""
+        data = seen.CommandData("submit", handle.prompt_id)
+        command = seen.Command(at=self.runner.clock(), window=handle.window, server=handle.server, data=data)
+        self.runner.note(*tagged(command, handle.tagged))
+
+    async def _post_again(self, handle: TaskHandle) -> bool:
+        """It was never accepted, and its absence is confirmed: now, and only now, it may be posted again (P11, F14)."""
+        task = self.task_of(handle)
+        if task is None or task.accepted:
+            return False
+        if not handle.spare:
+            return await self._post_later(handle)
+        if not await self._is_confirmed(handle, task) or not handle.spare:  # none by now, if somebody cancelled it
+            return False
+        return await self._post_as(handle, handle.spare.pop())
+
+    async def _is_confirmed(self, handle: TaskHandle, task: Task) -> bool:
+        if await self.runner.confirm(task):
+            return True
+        logger.warning(
+            "%s: task %s is not posted again: that its server never had it is not certain enough, and it would run "
+            "twice; look there before it is submitted again", handle.server, handle.prompt_id,
+        )  # fmt: skip
+        return False
+
+    async def _post_later(self, handle: TaskHandle) -> bool:
+        """It was refused for now, and told when to come again.
+
+        A 429 says that nothing was queued. A 503 only says that nobody had the time, so by now its absence was proved.
+        """
+        answer = await handle.posted if handle.posted is not None else None
+        if handle.draw is None or answer is None or answer.status not in _LATER or answer.retry_after is None:
+            return False
+        policy, proved = self.runner.policy, answer.status != 429
+        seconds = max(answer.retry_after, policy.look_seconds)
+        passed = policy.post_seconds if proved else 0.0  # at least: before that, no absence is believed
+        if handle.waited + max(seconds, passed) > policy.refusal_seconds:
+            return False
+        handle.waited += max(seconds, passed)
+        logger.warning(
+            "%s: refused task %s for now (HTTP %d), and %s: it is posted again in %g s",
+            handle.server, handle.prompt_id, answer.status,
+            "no sign of it was seen since" if proved else "nothing of it was queued", max(0.0, seconds - passed),
+        )  # fmt: skip
+        await asyncio.sleep(max(0.0, seconds - passed))
+        task = self.task_of(handle)
+        if proved and (task is None or not await self._is_confirmed(handle, task)):
+            return False
+        draw: Callable[[], tuple[str, str, Ask]] | None = handle.draw  # none by now, if somebody cancelled it
+        return draw is not None and await self._post_as(handle, draw)
+
+    async def _post_as(self, handle: TaskHandle, draw: Callable[[], tuple[str, str, Ask]]) -> bool:
+        """Under a new id; False where nothing was sent."""
+        before, task = (handle.window, handle.prompt_id), self.task_of(handle)
+        handle.doubtful = handle.doubtful or (task is not None and task.concluded and not task.unsent)
+        window, prompt_id, ask = draw()
+        self.become(handle, handle.server, window, prompt_id)
+        try:
+            await self.post(handle, ask)
+        except ClientError:  # nothing was sent
+            self.become(handle, handle.server, *before)
+            return False
+        return True
+
+    def _rename(self, handle: TaskHandle) -> None:
+        """The server may know it under an id of its own (P10)."""
+        task = self.task_of(handle)
+        if task is not None and task.prompt_id not in (None, handle.prompt_id) and self._holds(handle):
+            self.become(handle, handle.server, handle.window, task.prompt_id or "")
+
+    def _holds(self, handle: TaskHandle) -> bool:
+        return self._handles.get((handle.server, handle.prompt_id)) is handle
+
+    # from the runner
+
+    def hear(self, noted: Noted) -> None:
+        observation = noted.observation
+        if type(observation) is seen.Binary and (imaged := self.runner.board.imaged) is not None:
+            return self._keep_image(*imaged, noted)
+        if type(observation) is seen.Command:
+            self._take_up(observation)
+        prompt_id = prompt_of(observation)
+        if prompt_id is None:
+            return
+        handle = self._handles.get((observation.server or "", prompt_id))
+        if handle is None or not handle.listens or observation.window != handle.window:  # not ours (P2, R3.1)
+            return
+        update = update_of(prompt_id, observation, noted.line, noted.image)
+        if update is not None:
+            handle.hear(update)
+
+    def _keep_image(self, task: Task, output: Output, noted: Noted) -> None:
+        """A result that came over the socket, and will never come again; whoever follows the task is given each."""
+        place = task.server, task.prompt_id or ""
+        if place not in self._handles:
+            for handle in self.all:
+                self._rename(handle)
+        held = self._handles.get(place)
+        if held is not None and noted.image:
+            held.hear(image_update(place[1], output, noted.observation.at), self._spool.keep(noted.image))
+
+    def _take_up(self, command: seen.Command) -> None:
+        """What a recovery reopened is in a hand again until it is delivered, under the server that has it now."""
+        server, prompt_id = command.server or "", command.data.prompt_id or ""
+        here = (command.data.to if command.data.name == "adopt" else None) or server
+        task = self.runner.board.task(prompt_id, here)
+        if command.data.name in ("recover", "adopt") and task is not None and not task.settled:
+            handle = self._handles.get((server, prompt_id))
+            if handle is None:
+                handle = self.hold_again(task)
+                self.resume(handle)
+            self.become(handle, here, handle.window, prompt_id)
+
+    def _holder(self, result: Result) -> TaskHandle:
+        """Whose result it is; nobody's here, if it was taken for lost or expired and was not."""
+        prompt_id = result.prompt_id or ""
+        if (held := self._handles.get((result.server, prompt_id))) is not None:
+            return held
+        attached = Attached(tag=NO_TAG._replace(value=result.tag))
+        handle = self.hold(prompt_id, result.window or "", result.server, attached)
+        self.resume(handle)
+        return handle
+
+    async def deliver(self, result: Result) -> None:
+        await self.free.wait()
+        prompt_id = result.prompt_id or ""
+        if (result.server, prompt_id) not in self._handles:
+            for handle in self.all:
+                self._rename(handle)
+        if self.dispatcher is not None and await self.dispatcher.moves(result):
+            return
+        handle = self._holder(result)
+        if result.state == State.LOST and await self._post_again(handle):
+            return
+        if result.state == State.REJECTED and await self._post_later(handle):
+            return
+        if handle.doubtful and result.state == State.REJECTED:  # an earlier POST of it may have run all the same
+            result = replace(result, concluded=True)
+        try:
+            await handle.settle(result)
+        finally:
+            self._handles.pop((result.server, prompt_id), None)
+            await handle.close()
+
+    # what a handle asks for
+
+    def _state(self, handle: TaskHandle) -> State:
+        task = self.task_of(handle)
+        return task.state if task is not None else State.SUBMITTING
+
+    async def _cancel(self, handle: TaskHandle) -> bool:
+        """By id only, and then look: the server's word for it is not yet its end."""
+        handle.draw = None
+        handle.spare.clear()  # nobody wants it posted again
+        if not handle.server:
+            return self.dispatcher is not None and await self.dispatcher.withdraw(handle)
+        asking, prompt_id, window = self.runner.askings[handle.server], handle.prompt_id, handle.window
+        await self.runner.command("cancel", prompt_id, window, handle.server)
+        done = await cancel(asking, prompt_id, window)
+        if not asking.hits_one and self._state(handle) is State.IN_PROGRESS:
+            done = False
+        asking.want(prompt_id, self.runner.clock(), look=True)
+        return done
+
+    def _cut(self, handle: TaskHandle) -> None:
+        data, now = seen.CommandData("callback-cut", handle.prompt_id), self.runner.clock()
+        self.runner.note(seen.Command(at=now, window=handle.window, server=handle.server, data=data))
+
+    @contextlib.asynccontextmanager
+    async def _fetch(self, handle: TaskHandle, output: Output) -> AsyncGenerator[AsyncIterator[bytes], None]:
+        if output.by_socket:
+            yield _one_piece(handle, output)
+            return
+        asking, found = self.runner.askings[handle.server], contextlib.AsyncExitStack()
+        async with found:
+            try:
+                folder = output.type or "output"  # "" is no folder of a server
+                ask = requests.view(output.filename, output.subfolder, folder)
+                stream = await found.enter_async_context(asking.stream(ask, handle.window))
+            except DownloadFailed as error:
+                if not output.id or error.status not in (400, 403, 404):
+                    raise
+                stream = await found.enter_async_context(asking.stream(requests.asset(output.id), handle.window))
+            yield stream.chunks
+
+
+async def _one_piece(handle: TaskHandle, output: Output) -> AsyncIterator[bytes]:
+    """An image that came over the socket: from where this process keeps it, or from nowhere."""
+    name = f"{handle.server}: the image {output.filename!r:.200} came over the socket"
+    kept = handle.image(output)
+    if kept is None:
+        raise DownloadFailed(
+            f"{name} to a process that is gone, so it cannot be fetched again, and the log has its size and digest "
+            "alone; submit the workflow again",
+            handle.server,
+            gone=True,
+        )
+    content = b""
+    try:
+        content = await asyncio.to_thread(kept.read)
+    except OSError as error:
+        kept.lost = f"the disk took it away: {error.strerror or error}"
+    if kept.lost:
+        said = f"{name}, and {kept.lost}; make room, and submit the workflow again"
+        raise DownloadFailed(said, handle.server, gone=True)
+    yield content

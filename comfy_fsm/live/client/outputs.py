@@ -1,0 +1,328 @@
+"""The outputs of a task: read, or saved below a folder under safe names. A name from a server never decides a path.
+
+Must know how a file gets onto this disk whole or not at all; must not know how it gets off the server's: for that it
+is given a `Fetch`, so that whoever asks the server can write the question down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import io
+import os
+import secrets
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from itertools import chain, count
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
+
+import msgspec
+
+from comfy_fsm.core.effects import Output, Result, Text
+from comfy_fsm.errors import ClientError, DownloadFailed, MissingExtra
+from comfy_fsm.live.client.filenames import as_told, numbered, safe_folders, safe_name, same
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+Fetch = Callable[[Output], AbstractAsyncContextManager[AsyncIterator[bytes]]]
+"""Opens the stored file; raises DownloadFailed, at once or at any piece of it."""
+
+MAX_READ = 256 * 1024 * 1024
+"""Bytes that `read` takes into memory unless told otherwise; a longer file is better saved."""
+_AT_ONCE = 4  # files of one task that are fetched at a time
+_MODE = 0o600  # for its owner alone, as the log is: what is in a picture is nobody else's business
+_FOLDER_MODE = 0o700
+
+
+class Names:
+    """The names that are taken in each folder: those that were there, and those that were given since.
+
+    Shared by those who save into one folder, so that it is listed once.
+    """
+
+    def __init__(self) -> None:
+        self._taken: dict[Path, set[str]] = {}
+        self._numbers: dict[tuple[Path, str], int] = {}
+
+    def free(self, folder: Path, name: str) -> Iterator[Path]:
+        """The places for a file of this name, best first; a name in another case is taken, too."""
+        if folder not in self._taken:
+            self._taken[folder] = {same(there) for there in os.listdir(folder)}
+        taken, key = self._taken[folder], (folder, same(name))
+        for number in count(self._numbers.get(key, 1)):
+            self._numbers[key] = number  # the lower ones are taken: ten thousand of one name are no square of that
+            place = numbered(name, number)
+            if same(place) not in taken:
+                taken.add(same(place))
+                yield folder / place
+
+
+class Source(NamedTuple):
+    """Where the files of one task are to be had; `names` are those that are taken where it saves them."""
+
+    server: str
+    fetch: Fetch
+    names: Names
+
+
+class OutputFile(Output, frozen=True, dict=True, gc=True):
+    """One output that can be read and saved: a file at its server, or an image that came over the socket."""
+
+    @classmethod
+    def at(cls, output: Output, source: Source) -> Self:
+        """The same output, with the place where it is to be had."""
+        file = cls(*msgspec.structs.astuple(output))
+        file.__dict__["_source"] = source  # beside its fields: a copy in another process has the fields alone
+        return file
+
+    def __repr__(self) -> str:
+        return f"<output {self.path!r:.300} of node {self.node}: {self.mime_type}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Output) and msgspec.structs.astuple(self) == msgspec.structs.astuple(other)
+
+    def __hash__(self) -> int:
+        return hash(Output(*msgspec.structs.astuple(self)))
+
+    @property
+    def source(self) -> Source:
+        source = self.__dict__.get("_source")
+        if not isinstance(source, Source):
+            raise DownloadFailed(
+                f"{self.filename!r:.200} left the process that has its client, so it cannot be fetched here; read or "
+                "save it there",
+                "",
+            )
+        return source
+
+    @property
+    def server(self) -> str:
+        return self.source.server
+
+    async def read(self, limit: int = MAX_READ) -> bytes:
+        """All of it, in memory; raises DownloadFailed if that is more than `limit` bytes."""
+        content = bytearray()
+        async with self.source.fetch(self) as chunks:
+            async for chunk in chunks:
+                content += chunk
+                if len(content) > limit:
+                    raise DownloadFailed(
+                        f"{self.filename!r:.200} on {self.server} is longer than {limit} bytes, so it was not "
+                        "read; save it, or read it with a higher limit",
+                        self.server,
+                    )
+        return bytes(content)
+
+    async def image(self) -> PIL.Image.Image:
+        """The picture, decoded; needs the extra `images` (Pillow). Raises ClientError for what is no picture."""
+        try:
+            from PIL import Image
+        except ImportError:
+            raise MissingExtra("images", "no picture was opened; read() gives its bytes") from None
+        content = await self.read()
+
+        def opened() -> PIL.Image.Image:
+            picture = Image.open(io.BytesIO(content))
+            picture.load()
+            return picture
+
+        try:
+            return await asyncio.to_thread(opened)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            why = f"Pillow cannot open {self.filename!r:.200} ({error}), so there is no picture; read() gives its bytes"
+            raise ClientError(why) from None
+
+    async def save(self, path: str | os.PathLike[str]) -> Path:
+        """Save it under a name of the caller's own; raises FileExistsError rather than overwrite anything."""
+        place = _vacant(Path(path))
+        return await self._save(place.parent, [place])
+
+    async def save_into(self, folder: str | os.PathLike[str]) -> Path:
+        """Save it below a folder as the server named it, with its subfolder, both made safe; a number where taken."""
+        return await self.save_among(self.source.names, Path(folder))
+
+    async def save_among(self, names: Names, root: Path) -> Path:
+        """The same, where others save into that folder, too."""
+        made: list[Path] = []
+        try:
+            place = _descend(root, safe_folders(self.subfolder), made)
+            free = names.free(place, safe_name(self.filename))
+            return await self._save(place, chain([next(free)], free))  # the first that comes has the best name
+        except BaseException:
+            for empty in reversed(made):
+                with suppress(OSError):  # others saved into it meanwhile
+                    empty.rmdir()
+            raise
+
+    async def _save(self, folder: Path, places: Iterable[Path]) -> Path:
+        """Onto the disk whole or not at all: it gets its name when its last byte is there."""
+        part = folder / f".{secrets.token_hex(8)}.part"
+        file = _private(part)
+        try:
+            with file:
+                async with self.source.fetch(self) as chunks:
+                    async for chunk in chunks:
+                        await asyncio.to_thread(file.write, chunk)
+                await asyncio.to_thread(_flush, file)
+            return _publish(part, places)
+        finally:
+            _discard(part)
+
+
+class TaskResult(Result, frozen=True, gc=True):
+    """A result in the hands of the application: its outputs can be read and saved."""
+
+    outputs: tuple[OutputFile, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Result) and msgspec.structs.astuple(self) == msgspec.structs.astuple(other)
+
+    def __hash__(self) -> int:
+        return hash(Result(*msgspec.structs.astuple(self)))
+
+
+def at_hand(result: Result, server: str, fetch: Fetch) -> TaskResult:
+    """The same result, with files that can be had."""
+    source = Source(server, fetch, Names())
+    outputs = tuple(OutputFile.at(output, source) for output in result.outputs)
+    return TaskResult(**msgspec.structs.asdict(result) | {"outputs": outputs})
+
+
+class Saved(NamedTuple):
+    """What became of one output: where it is now, and what a user should know of that; or why it is nowhere."""
+
+    output: Output | Text
+    path: Path | None
+    renamed: str = ""
+    """How its path differs from what the server named, and why; empty where it does not."""
+    error: Exception | None = None
+
+
+async def save_all(
+    files: Sequence[OutputFile], texts: Iterable[Text], folder: str | os.PathLike[str], names: Names
+) -> AsyncGenerator[Saved, None]:
+    """Save the files and the texts of one task, each on the disk when it is told of; several tasks share `names`.
+
+    A file that several nodes name is saved once. What fails keeps no other from being saved.
+    """
+    once = {(file.type, file.subfolder, file.filename, file.by_socket): file for file in reversed(files)}
+    wanted: deque[OutputFile | Text] = deque([*reversed(once.values()), *texts])
+    under_way: deque[asyncio.Task[Saved]] = deque()
+    try:
+        while wanted or under_way:
+            while wanted and len(under_way) < _AT_ONCE:
+                under_way.append(asyncio.create_task(_save_one(wanted.popleft(), Path(folder), names)))
+            yield await under_way.popleft()
+    finally:
+        for saving in under_way:
+            saving.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+
+
+def _text_file(text: Text) -> OutputFile:
+    """A text that is long enough to be a file of its own."""
+    output = Output(text.node, text.kind, f"{text.node}_{text.kind or 'text'}.txt")
+    return OutputFile.at(output, Source("", _content(text), Names()))
+
+
+def _content(text: Text) -> Fetch:
+    @asynccontextmanager
+    async def fetch(_: Output) -> AsyncIterator[AsyncIterator[bytes]]:
+        async def pieces() -> AsyncIterator[bytes]:
+            yield text.text.encode("utf-8", "replace")
+
+        yield pieces()
+
+    return fetch
+
+
+async def _save_one(output: OutputFile | Text, folder: Path, names: Names) -> Saved:
+    file = _text_file(output) if isinstance(output, Text) else output
+    try:
+        path = await file.save_among(names, folder)
+    except (ClientError, OSError) as error:
+        return Saved(output, None, error=error)
+    return Saved(output, path, "" if isinstance(output, Text) else _renamed(output, path, folder))
+
+
+def _renamed(output: Output, path: Path, folder: Path) -> str:
+    got, told = path.relative_to(folder).as_posix(), as_told(output.subfolder, output.filename)
+    if got == told or output.by_socket:
+        return ""
+    safe = "/".join((*safe_folders(output.subfolder), safe_name(output.filename)))
+    why = "which is not safe on every system" if safe != told else "and that name was taken"
+    return f"saved as {got!r:.300}: the server named it {told!r:.300}, {why}"
+
+
+def _descend(root: Path, folders: Iterable[str], made: list[Path]) -> Path:
+    """Folder by folder, made where there is none. One that would lead out by a link, or is a file, is passed by."""
+    root.mkdir(_FOLDER_MODE, parents=True, exist_ok=True)  # the caller's own words, not a server's
+    real, here = os.path.realpath(root), root
+    for name in folders:
+        here = next(place for n in count(1) if _is_ours(place := here / numbered(name, n), real, made))
+    return here
+
+
+def _is_ours(place: Path, root: str, made: list[Path]) -> bool:
+    with suppress(FileExistsError):
+        os.mkdir(place, _FOLDER_MODE)
+        made.append(place)
+        _flush_folder(place.parent)
+    if not os.path.isdir(place):
+        return False
+    there = os.path.realpath(place)
+    return there != root and os.path.commonpath((there, root)) == root
+
+
+def _vacant(place: Path) -> Path:
+    """The place, if nothing is there yet: found out before the download, and again by `_publish`."""
+    if os.path.lexists(place):
+        raise FileExistsError(errno.EEXIST, "there already, so nothing was written; choose another name", str(place))
+    return place
+
+
+def _private(part: Path) -> BinaryIO:
+    def opener(path: str, flags: int) -> int:
+        return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), _MODE)
+
+    return open(part, "xb", opener=opener)
+
+
+def _flush(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _publish(part: Path, places: Iterable[Path]) -> Path:
+    """Give it the first name that is free; what has the name already, be it a dangling link, keeps it."""
+    place = None
+    for place in places:
+        with suppress(FileExistsError):
+            try:
+                os.link(part, place)
+            except FileExistsError:
+                raise
+            except OSError:  # no hard links here: the name is taken first, and then what it stands for
+                _private(place).close()
+                os.replace(part, place)
+            _flush_folder(place.parent)
+            return place
+    raise FileExistsError(errno.EEXIST, "taken by now, so nothing was written; choose another name", str(place))
+
+
+def _flush_folder(folder: Path) -> None:
+    """A name is on the disk when its folder is; not every system can be asked for that."""
+    with suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+
+
+def _discard(part: Path) -> None:
+    with suppress(FileNotFoundError):
+        part.unlink()

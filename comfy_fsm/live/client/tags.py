@@ -1,0 +1,82 @@
+"""Tags: a JSON value of the application's own, written down with its task, and given back with it after a restart."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from comfy_fsm.core import observations as seen
+from comfy_fsm.core.scheduling.backlog import MAX_TAG
+from comfy_fsm.core.wire import codec
+from comfy_fsm.errors import BadTag
+from comfy_fsm.live.engine.recorder import Recorder
+
+logger = logging.getLogger(__name__)
+
+
+class Tag(NamedTuple):
+    """A tag as it was given, and as the log takes it: the same, but for what may not be written down."""
+
+    value: object
+    whole: Raw
+    kept: Raw
+
+    @property
+    def of_job(self) -> Tag:
+        """The same where it is written down with a job that waits, and not beside each POST."""
+        return NO_TAG._replace(value=self.value)
+
+
+NO_TAG = Tag(None, Raw(b"null"), Raw(b"null"))
+
+
+def checked(tag: object, recorder: Recorder) -> Tag:
+    """Raises BadTag for what would not come back from the log as it was given."""
+    if tag is None:
+        return NO_TAG
+    try:
+        raw = json.dumps(tag).encode()
+        value = codec.loads(raw)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadTag(f"a tag is a JSON value, and this one is none ({error}); nothing was sent") from None
+    if len(raw) > MAX_TAG:
+        raise BadTag(
+            f"this tag has {len(raw):,} bytes as JSON, and {MAX_TAG:,} are what it may have, so nothing was sent; keep "
+            "what is long yourself, and give the key of it as the tag"
+        )
+    if value != _listed(tag):
+        raise BadTag(
+            "this tag would come back from JSON as another value, so nothing was sent; give keys as texts, and no NaN "
+            "or lone surrogates"
+        )
+    shown = recorder.shown(value)
+    if shown != value:
+        logger.warning(
+            "a secret, or what stands in an address like one, is in a tag: the log has %r instead, and so has the task "
+            "after a restart", shown
+        )  # fmt: skip
+    return Tag(value, Raw(raw), Raw(raw if shown == value else json.dumps(shown).encode()))
+
+
+def tagged(command: seen.Command, tag: Tag) -> tuple[seen.Command, seen.Command]:
+    """The command with its tag, as it is folded and as it is logged."""
+    if tag.kept == tag.whole:
+        whole = _with(command, tag.whole, False)
+        return whole, whole
+    return _with(command, tag.whole, command.redacted), _with(command, tag.kept, True)
+
+
+def _with(command: seen.Command, tag: Raw, redacted: bool) -> seen.Command:
+    data = msgspec.structs.replace(command.data, tag=tag)
+    return msgspec.structs.replace(command, data=data, redacted=redacted or command.redacted)
+
+
+def _listed(value: object) -> object:
+    """The value with lists for tuples, which JSON has not."""
+    if isinstance(value, dict):
+        return {key: _listed(item) for key, item in value.items()}
+    return [_listed(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,66 @@
+"""A window: one voice at each server, through which workflows are submitted and prompts of others followed."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from comfy_fsm.core.wire.bodies import MARK
+from comfy_fsm.core.wire.updates import Update
+from comfy_fsm.live.client.task_handle import Attached, TaskHandle
+from comfy_fsm.live.transport import requests
+from comfy_fsm.live.transport.requests import Ask
+from comfy_fsm.workflow.shape import snapshot
+
+_Begin = Callable[..., Awaitable[TaskHandle]]
+
+
+class Window:
+    """One voice at each server: the tasks that it submits are told to it alone (P1)."""
+
+    def __init__(self, submit: _Begin, follow: _Begin, extra_data: Mapping[str, Any] | None = None) -> None:
+        self._extra = extra_data or {}
+        self._submit = submit
+        self._follow = follow
+        self._ids: dict[str, str] = {}
+
+    def id_at(self, server: str) -> str:
+        """Its client id at this server: a new one after a socket under the old one went deaf (P3)."""
+        return self._ids.setdefault(server, uuid.uuid4().hex)
+
+    def forget_id(self, server: str, client_id: str) -> None:
+        if self._ids.get(server) == client_id:
+            del self._ids[server]
+
+    async def submit(
+        self,
+        workflow: Mapping[str, Any],
+        *,
+        server: str | None = None,
+        extra_data: Mapping[str, Any] | None = None,
+        number: float | None = None,
+        front: bool = False,
+        partial_execution_targets: Sequence[str] | None = None,
+        tag: Any = None,
+        on_progress: Callable[[Update], Any] | None = None,
+        on_complete: Callable[[TaskHandle], Any] | None = None,
+    ) -> TaskHandle:
+        """Queue a workflow in API format; what becomes of it, a refusal included, the task tells when awaited.
+
+        It is taken as it is now: to change it afterwards, for the next submit, changes nothing of this one.
+        `tag` is a JSON value of yours, such as who asked for it: it is in the log, and with the task and its result
+        after a restart, too. No server gets it.
+        Raises BadWorkflow, BadTag, ServerUnreachable or HandshakeRefused, and then nothing was sent.
+        """
+        graph = snapshot(workflow)
+
+        def ask(client_id: str, prompt_id: str) -> Ask:
+            extra = {**self._extra, **(extra_data or {}), MARK: prompt_id}
+            return requests.post(graph, client_id, prompt_id, extra, number, front, partial_execution_targets)
+
+        return await self._submit(self, ask, server, tag, Attached(on_progress, on_complete))
+
+    async def follow(self, prompt_id: str, *, server: str | None = None, tag: Any = None) -> TaskHandle:
+        """Somebody else's prompt: no socket of ours hears of it, so its server is asked until it is settled (F6)."""
+        return await self._follow(self, prompt_id, server, tag)

@@ -1,0 +1,1 @@
+"""Queues jobs on the client's side, and gives them to servers."""

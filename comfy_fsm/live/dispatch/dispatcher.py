@@ -1,0 +1,377 @@
+"""A priority queue on the client's side that survives a crash, and the placing of its jobs on servers.
+
+    enqueue ─► log ─► backlog ─► placement ─► POST ─► a task like any other ─► its result
+                         ▲                     └─► proved not to have run: rebind ─┐
+                         └─────────────────────────────────────────────────────────┘
+
+What waits is what the log says; what is posted is what was written. Which job goes where is decided in
+`core/scheduling/scheduler.py`, what may be moved in `core/fold/resubmission.py`; here it is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, NamedTuple, Self
+
+from comfy_fsm.core.effects import Result
+from comfy_fsm.core.fold.resubmission import ELSEWHERE
+from comfy_fsm.core.machine import State
+from comfy_fsm.core.registry.task import Task
+from comfy_fsm.core.scheduling.backlog import Job
+from comfy_fsm.core.scheduling.breaker import Health, Standing
+from comfy_fsm.core.scheduling.scheduler import Place, Placement
+from comfy_fsm.core.wire.updates import Update
+from comfy_fsm.errors import BacklogFull, BadServerUrl, BadWorkflow, ClientClosed, ClientError, SecretInWorkflow
+from comfy_fsm.live.client.client import Client
+from comfy_fsm.live.client.tags import checked, tagged
+from comfy_fsm.live.client.task_handle import Attached, TaskHandle
+from comfy_fsm.live.dispatch.capacity import must_be_positive, places_of
+from comfy_fsm.live.dispatch.jobs import Held, written
+from comfy_fsm.live.dispatch.monitor import Patrol
+from comfy_fsm.live.engine.closing import Closing, finish
+from comfy_fsm.live.transport import requests
+from comfy_fsm.live.transport.addresses import address_of
+
+logger = logging.getLogger(__name__)
+_PULSE = 1.0  # seconds after which placing is thought over without any news: a server that is late looks worse
+
+
+class Stuck(NamedTuple):
+    """A task that is bound to a server which does not answer, or where nothing moves."""
+
+    prompt_id: str
+    server: str
+    state: State
+    why: str
+
+
+class Dispatcher:
+    """`async with Client(urls, log=…) as client, Dispatcher(client) as dispatcher:`, one for a client.
+
+    `capacity` is how many tasks of ours a server may hold, for all or by address; of a server with a weight of 2 it is
+    thought that it works twice as fast as it shows. `affinity` is what a job may take longer at a server that has its
+    models already: 1.0 takes no account of it. `extra_data` goes with every POST and is never written down.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        capacity: int | Mapping[str, int] = 2,
+        weights: Mapping[str, float] | None = None,
+        affinity: float = 1.1,
+        ageing_seconds: float = 60.0,
+        round_seconds: float = 10.0,
+        retry_seconds: tuple[float, float] = (1.0, 60.0),
+        still_seconds: float | None = None,
+        look_seconds: float = 5.0,
+        extra_data: Mapping[str, Any] | None = None,
+    ) -> None:
+        must_be_positive(affinity=affinity, ageing_seconds=ageing_seconds, look_seconds=look_seconds)
+        first, limit = retry_seconds
+        still = client.policy.warn_seconds if still_seconds is None else still_seconds
+        # Out until it answers a first time: who is away from the beginning should be given nothing.
+        health = Health(first_seconds=first, limit_seconds=limit, still_seconds=still, standing=Standing.OUT)
+        places = places_of(client, capacity, weights or {}, health)
+        self._client = client
+        self._placement = Placement(
+            places, ageing_seconds=ageing_seconds, round_seconds=round_seconds, affinity=affinity
+        )
+        self._extra = client.extra_data | dict(extra_data or {})
+        self._look = look_seconds
+        self._held = Held(client.hands)
+        self._window = client.window()
+        self._patrols: list[Patrol] = []
+        self._ended_at: dict[str, float] = {}
+        self._moved: set[tuple[str, str | None]] = set()
+        self._news = asyncio.Event()
+        self._loops: list[asyncio.Task[None]] = []
+        self._posting: set[asyncio.Task[None]] = set()
+        self._closing = Closing(self._close)
+        self._closed = True
+
+    async def __aenter__(self) -> Self:
+        """Take up what the log holds: what waited waits again in its old turn, what was placed is followed."""
+        client = self._client
+        if client.hands.dispatcher is not None:
+            raise ClientError("this client has a dispatcher already, so none was opened; use that one, or close it")
+        client.hands.dispatcher, self._closed, self._closing = self, False, Closing(self._close)
+        try:
+            await self._begin()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def _begin(self) -> None:
+        runner = self._client.runner
+        for url in runner.board.backlog.drained:
+            if url in self._placement.places:
+                self._placement.places[url].drained = True
+        for job in runner.board.backlog.waiting.values():
+            self._client.hands.resume(self._client.hands.hold_job(job))
+            self._placement.wait(job)
+        for task in [task for task in runner.board.tasks if task.job is not None]:
+            await self._take_up(task)
+        self._patrols = [
+            Patrol(runner, place, self._look, self._is_idle(place), self._has_other(place), self._news.set)
+            for place in self._placement.places.values()
+        ]
+        self._loops = [asyncio.create_task(patrol.run()) for patrol in self._patrols]
+        self._loops.append(asyncio.create_task(self._place()))
+        for loop in self._loops:
+            loop.add_done_callback(_report)
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Place nothing more. What waits stays in the log, what was placed goes on, and is followed by the client.
+
+        If this is cancelled, the closing goes on; whoever calls it again waits for its end.
+        """
+        self._closed = True
+        if self._client.hands.dispatcher is self:
+            await self._closing()
+
+    async def _close(self) -> None:
+        for loop in self._loops:
+            loop.cancel()
+        await finish(*self._loops, *self._posting)  # a POST in flight gets its answer
+        self._client.hands.dispatcher = None
+        for handle in self.waiting:
+            handle.abandon(ClientClosed("the dispatcher was closed before this job was placed; it waits in the log"))
+            self._client.hands.drop(handle)
+            await finish(handle.close())
+
+    # what an application asks for
+
+    async def enqueue(
+        self,
+        workflow: Mapping[str, Any],
+        *,
+        priority: float = 0.0,
+        extra_data: Mapping[str, Any] | None = None,
+        tag: Any = None,
+        on_progress: Callable[[Update], Any] | None = None,
+        on_complete: Callable[[TaskHandle], Any] | None = None,
+    ) -> TaskHandle:
+        """Have it run where and when its turn comes; the higher the priority, the sooner. It is in the log on return.
+
+        But for inputs that hold secrets and `extra_data`: no other process can post a job that has any.
+        Raises BadWorkflow, BadTag, SecretInWorkflow or BacklogFull, and then nothing was enqueued.
+        """
+        runner = self._client.runner
+        if self._closed:
+            raise ClientClosed("the dispatcher is closed, so nothing was enqueued; open another")
+        prompt_id = str(uuid.uuid4())
+        tagging = checked(tag, runner.recorder)
+        command = written(workflow, prompt_id, priority, runner.clock(), runner.recorder.hides, bool(extra_data))
+        if runner.board.backlog.full:
+            limit = runner.policy.jobs
+            raise BacklogFull(f"{limit} jobs wait, so this one was not enqueued; await some, or raise Policy(jobs=…)")
+        attached = Attached(on_progress, on_complete, tagging.of_job)
+        handle = self._client.hands.hold(prompt_id, attached=attached)
+        self._held.keep(handle, workflow, extra_data or {}, command.data.withheld)
+        try:
+            await runner.recorder.write(*tagged(command, tagging))
+        finally:
+            job = runner.board.backlog.waiting.get(prompt_id)
+            if job is None:  # the log refused it, or others filled the backlog meanwhile
+                self._client.hands.drop(handle)
+            else:
+                self._placement.wait(job)
+                self._news.set()
+        if job is None:
+            raise BacklogFull("as many jobs wait as may, so this one was not enqueued; await some first")
+        return handle
+
+    async def drain(self, server: str) -> None:
+        """Give this server nothing more, and take back what it has not begun if another one can take it."""
+        await self._turn("drain", server)
+
+    async def undrain(self, server: str) -> None:
+        await self._turn("undrain", server)
+
+    async def _turn(self, name: str, server: str) -> None:
+        url, _ = address_of(server)
+        if url not in self._placement.places:
+            raise BadServerUrl(f"{url} is not among the servers of this client ({', '.join(self._client.servers)})")
+        runner = self._client.runner
+        await runner.command(name, None, None, url)
+        self._placement.places[url].drained = url in runner.board.backlog.drained
+        for patrol in self._patrols:
+            patrol.hurry()
+        self._news.set()
+
+    async def withdraw(self, handle: TaskHandle) -> bool:
+        """What `cancel` does to a job that waits: it is nobody's any more, whatever becomes of this process."""
+        withdrawn = await self._held.withdraw(handle)
+        self._placement.withdraw(handle.prompt_id)
+        return withdrawn
+
+    @property
+    def waiting(self) -> list[TaskHandle]:
+        """What is not placed yet, in the order of its enqueuing; after a crash, what an earlier process left."""
+        return [self._client.hands.hold(prompt_id) for prompt_id in self._client.board.backlog.waiting]
+
+    @property
+    def stuck(self) -> list[Stuck]:
+        """Tasks at servers that do not answer, or where nothing moves: they may have run, so they are not moved."""
+        whys = {Standing.OUT: "its server does not answer", Standing.STILL: "nothing moves at its server"}  # P34
+        return [
+            Stuck(task.prompt_id or "", task.server, task.state, whys[patrol.place.health.standing])
+            for patrol in self._patrols
+            if patrol.place.health.standing in whys
+            for task in patrol.tasks
+        ]
+
+    @property
+    def standings(self) -> dict[str, str]:
+        """How each server stands: `up`, `trial`, `out` or `still`."""
+        return {url: str(place.health.standing) for url, place in self._placement.places.items()}
+
+    # placing
+
+    async def _place(self) -> None:
+        """Whenever something changed, and now and then: what should be placed now is posted, each by itself."""
+        while True:
+            self._news.clear()
+            while (chosen := self._placement.next(self._client.runner.clock())) is not None:
+                self._spawn(self._post(*chosen))
+            try:
+                async with asyncio.timeout(_PULSE):
+                    await self._news.wait()
+            except TimeoutError:
+                continue
+
+    async def _post(self, job: Job, place: Place) -> None:
+        if (prompt_id := job.prompt_id) not in self._client.board.backlog.waiting:  # withdrawn in this moment
+            return self._free(prompt_id, place.url)
+        client_id = self._window.id_at(place.url)
+        try:
+            ask = await self._held.ask_for(job, client_id, self._extra)
+            await self._held.release(prompt_id, place.url, client_id, ask)
+        except ClientError as error:
+            await self._failed(job, place, error)
+        else:
+            await self._posted(prompt_id, place)
+        self._news.set()
+
+    async def _failed(self, job: Job, place: Place, error: ClientError) -> None:
+        """Nothing was sent: it waits on, unless it never could be sent at all."""
+        self._free(job.prompt_id, place.url)
+        if isinstance(error, BadWorkflow | SecretInWorkflow):
+            await self._held.give_up(job.prompt_id, error)
+        elif job.prompt_id in self._client.board.backlog.waiting:
+            place.health.fail(self._client.runner.clock())
+            self._placement.wait(job)
+
+    async def _posted(self, prompt_id: str, place: Place) -> None:
+        """What the answer to the POST says of its server; what it says of the task, the fold knows."""
+        task = self._client.board.task(prompt_id, place.url)
+        if task is None:
+            return
+        if task.unanswered or task.refused in ELSEWHERE:
+            place.health.fail(self._client.runner.clock())
+        else:
+            place.health.accept()
+        if task.job is None:  # withdrawn while it was posted, and cancelled since
+            self._free(prompt_id, place.url)
+        elif task.undelivered and not task.settled:
+            await self._move(task)
+
+    def _free(self, prompt_id: str, url: str) -> None:
+        self._placement.end(prompt_id, url, self._client.runner.clock())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        posting = asyncio.create_task(work)
+        self._posting.add(posting)
+        posting.add_done_callback(self._posting.discard)
+        posting.add_done_callback(_report)
+
+    def _is_idle(self, place: Place) -> Callable[[], bool]:
+        return lambda: not place.jobs and not len(self._placement)
+
+    def _has_other(self, place: Place) -> Callable[[], bool]:
+        return lambda: any(other.usable for other in self._placement.places.values() if other is not place)
+
+    # what becomes of it
+
+    async def _take_up(self, task: Task) -> None:
+        """A task that an earlier process placed: it is there, it taught something, or it is to be moved."""
+        job, place = task.job, self._placement.places.get(task.server)
+        if job is None:
+            return
+        if await self._may_move(task):
+            await self._move(task)
+        elif place is not None and not task.settled:
+            seconds = self._placement.durations.expected(job.graph, task.server)
+            place.begin(job.prompt_id, seconds, job.graph, task.submitted_at or job.at)
+        elif task.state is State.COMPLETED:
+            self._learn(task, job)
+
+    async def moves(self, result: Result) -> bool:
+        """A task settled. True where its job goes on as another task: then nobody is told of the end of this one."""
+        if (result.server, result.prompt_id) in self._moved:
+            self._moved.discard((result.server, result.prompt_id))
+            return True
+        task = self._client.board.task(result.prompt_id or "", result.server)
+        if task is None or (job := task.job) is None:
+            return False
+        self._free(job.prompt_id, task.server)
+        if task.started_at is not None and task.state in (State.COMPLETED, State.FAILED):
+            self._placement.places[task.server].health.complete()
+        if task.state is State.COMPLETED:
+            self._learn(task, job)
+        moved = await self._may_move(task) and await self._move(task)
+        if not moved and task.state is State.LOST:
+            logger.warning("%s forgot task %s, which may have run: it is not moved", task.server, task.prompt_id)
+        self._news.set()
+        return moved
+
+    async def _may_move(self, task: Task) -> bool:
+        """Whether it is proved that it never ran; where the server may have forgotten, a witness is asked for."""
+        board, asking = self._client.board, self._client.runner.askings.get(task.server)
+        if board.may_move(task) is None and task.state in (State.LOST, State.CANCELLED) and asking is not None:
+            witness = board.witness_for(task)
+            if witness is not None and witness.prompt_id is not None:
+                await asking.ask(requests.history(witness.prompt_id), witness.window)
+        concluded = task.state in (State.LOST, State.CANCELLED)
+        return board.may_move(task) is not None and (not concluded or await self._client.runner.confirm(task))
+
+    async def _move(self, task: Task) -> bool:
+        """Its job waits again, under a new id, in its old turn."""
+        runner, job, old = self._client.runner, task.job, task.prompt_id
+        if job is None or old is None:
+            return False
+        new, open_still = str(uuid.uuid4()), not task.settled
+        if open_still:
+            self._moved.add((task.server, old))
+        why = runner.board.may_move(task)
+        handle = self._held.lift(task, new)
+        await runner.command("rebind", old, task.window, task.server, to=new)
+        self._free(job.prompt_id, task.server)
+        if (again := runner.board.backlog.waiting.get(new)) is None:
+            self._client.hands.become(handle, task.server, task.window or "", old)
+            return False
+        logger.info("%s: the job of task %s waits again as %s: %s", task.server, old, new, why)
+        self._placement.wait(again)
+        self._news.set()
+        return True
+
+    def _learn(self, task: Task, job: Job) -> None:
+        """How long it ran: from its start where that was heard, else from when its server was free for it."""
+        if task.ended_at is None or task.submitted_at is None:
+            return
+        began = task.started_at or max(task.submitted_at, self._ended_at.get(task.server, 0.0))
+        self._ended_at[task.server] = task.ended_at
+        self._placement.durations.learn(job.graph, task.server, max(task.ended_at - began, 0.0))
+
+
+def _report(ended: asyncio.Task[None]) -> None:
+    if not ended.cancelled() and (error := ended.exception()) is not None:
+        logger.error("the dispatcher stumbled: %s", error, exc_info=error)

@@ -1,0 +1,119 @@
+"""The rounds of a dispatcher: each server asked for its queue now and then, taken out, tried again, relieved.
+
+Whatever is asked is in the log like any question, so the fold learns from it, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from msgspec import Raw
+
+from comfy_fsm.core.machine import State
+from comfy_fsm.core.registry.task import Task
+from comfy_fsm.core.scheduling.breaker import Standing
+from comfy_fsm.core.scheduling.scheduler import Place
+from comfy_fsm.core.wire import queues
+from comfy_fsm.live.engine.runner import Runner
+from comfy_fsm.live.transport import requests
+
+logger = logging.getLogger(__name__)
+_AWAY = frozenset({Standing.OUT, Standing.STILL})
+_BREATH = 0.05  # seconds at least between two questions to one server
+
+
+class Patrol:
+    """Of one server; `relieved` says whether another one could take its jobs, `told` is called after each round."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        place: Place,
+        look_seconds: float,
+        idle: Callable[[], bool],
+        relieved: Callable[[], bool],
+        told: Callable[[], None],
+    ) -> None:
+        self.place = place
+        self._runner = runner
+        self._asking = runner.askings[place.url]
+        self._look = look_seconds
+        self._idle = idle
+        self._relieved = relieved
+        self._told = told
+        self._warned: Standing | None = None
+        self._removed: set[str] = set()
+        self._wanted = asyncio.Event()
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The open tasks there that were placed by a dispatcher."""
+        return [task for task in self._runner.board.open_at(self.place.url) if task.job is not None]
+
+    def hurry(self) -> None:
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """One round after another, until cancelled."""
+        while True:
+            if not (self._idle() and self.place.health.standing is Standing.UP):
+                await self.round()
+            health, now = self.place.health, self._runner.clock()
+            wait = health.again_at - now if health.standing in _AWAY else self._look
+            self._wanted.clear()
+            try:
+                async with asyncio.timeout(max(wait, _BREATH)):
+                    await self._wanted.wait()
+            except TimeoutError:
+                continue
+
+    async def round(self) -> None:
+        """Ask for the queue, and judge the server by the answer or its absence."""
+        place, clock = self.place, self._runner.clock
+        answer = await self._asking.ask(requests.queue())
+        parts = queues.queue(Raw(answer.body)) if answer is not None and answer.status == 200 else None
+        if parts is None:
+            place.health.fail(clock())
+        else:
+            listed, tasks = frozenset(parts[0] + parts[1]), self.tasks
+            place.health.answer(clock())
+            place.health.see(listed, sum(task.frames for task in tasks), clock(), frozenset(self._removed))
+            self._removed &= listed
+            place.others = len(listed - {task.prompt_id for task in tasks})
+            if (place.drained or place.health.standing is Standing.STILL) and self._relieved():
+                await self._recall([task for task in tasks if task.state is State.PENDING])
+        self._warn()
+        self._told()
+
+    async def _recall(self, tasks: list[Task]) -> None:
+        """Take back what it has not begun (P30), never what runs; what became of it, the looks find out."""
+        for task in tasks:
+            if task.prompt_id is None:
+                continue
+            if not task.recalled:
+                await self._runner.command("recall", task.prompt_id, task.window, task.server)
+            self._removed.add(task.prompt_id)
+            await self._asking.ask(requests.delete([task.prompt_id]), task.window)
+            self._asking.want(task.prompt_id, self._runner.clock(), look=True)
+
+    def _warn(self) -> None:
+        """Once for each time that it is taken out: what waits may wait for it alone, what is there is bound to it."""
+        standing = self.place.health.standing
+        if standing is self._warned:
+            return
+        self._warned = standing
+        if standing not in _AWAY:
+            return
+        tasks = self.tasks
+        why = "refuses or does not answer" if standing is Standing.OUT else "answers, and nothing moves there"  # P34
+        ids = ", ".join(str(task.prompt_id)[:8] for task in tasks[:5])
+        if not tasks:
+            logger.warning("%s %s: it gets no jobs until that changes", self.place.url, why)
+        else:
+            logger.warning(
+                "%s %s: it gets no further jobs, and %d of ours stay bound to it (%s), since they may have run; "
+                "they go on when it does",
+                self.place.url, why, len(tasks), ids,
+            )  # fmt: skip

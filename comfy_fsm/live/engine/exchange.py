@@ -1,0 +1,370 @@
+"""What is asked of one server over HTTP: each question logged before it is sent, and the looks that the fold wants.
+
+A look is the queue and then the history, in this order (P29), or where there are jobs, a list of them and then the job
+(P38); many looks share one queue or list, and one prompt alone needs none. What is unreachable is
+asked again later, by the fold where it was about one prompt, by us where it was the queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
+from itertools import count
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+from msgspec.structs import replace
+
+from comfy_fsm.core import observations as seen
+from comfy_fsm.core.fold.board import Board
+from comfy_fsm.core.policy import Policy
+from comfy_fsm.core.registry.task import Task
+from comfy_fsm.core.wire import bodies, codec, queues
+from comfy_fsm.errors import ClientError, DownloadFailed, LogError
+from comfy_fsm.live.engine.recorder import Recorder
+from comfy_fsm.live.redaction.redact import NOTHING, Kept, Redactor
+from comfy_fsm.live.transport import requests
+from comfy_fsm.live.transport.arrivals import Answer, NoAnswer, Stream
+from comfy_fsm.live.transport.comfy import Comfy
+from comfy_fsm.live.transport.redirects import Misled, Trail, is_page
+from comfy_fsm.live.transport.requests import Ask
+
+_RUN = uuid.uuid4().hex[:12]  # a request id is unique in a log, and a log outlives its processes
+_NUMBERS = count(1)
+_AT_ONCE = 4  # questions to one server at a time: it answers them one after another anyway
+_SHARE = 2.0  # a queue that takes long to be told is looked at for a third of the time at most
+_RECENT = 200  # entries of the history among which an unanswered POST is looked for (F23: never the whole)
+
+
+class Asking:
+    """The questions to one server, and what it showed to understand."""
+
+    def __init__(
+        self,
+        server: Comfy,
+        recorder: Recorder,
+        board: Board,
+        redactor: Redactor,
+        policy: Policy,
+        clock: Callable[[], float],
+    ) -> None:
+        self.server = server
+        self.version: tuple[int, ...] | None = None
+        self.has_jobs = False
+        self._cancels: bool | None = None
+        self._jobs_answer = True
+        self.trouble = ""
+        """Why the last answer that did not come did not come."""
+        self._recorder = recorder
+        self._board = board
+        self._redactor = redactor
+        self._policy = policy
+        self._clock = clock
+        self._wishes: dict[tuple[str, bool], float] = {}  # by the loop's clock, as all waits are
+        self._looking = False
+        self._look_again = 0.0
+        self._fetching: set[str] = set()
+        self._at_work: set[asyncio.Task[None]] = set()
+        self._trouble: BaseException | None = None
+        self._news = asyncio.Event()
+        self._failed = 0
+        self._not_before = 0.0
+        self._at_once = asyncio.Semaphore(_AT_ONCE)
+        self._met = asyncio.Lock()
+        self._known = self._answers = False
+
+    async def ask(self, ask: Ask, window: str | None = None) -> Answer | None:
+        """Log the question, send it, log the answer; None where none came."""
+        return await self._ask(ask, self.server.send(ask), window)
+
+    async def upload(self, name: str, content: bytes, subfolder: str, overwrite: bool) -> Answer | None:
+        """The same for a file, of which the log gets no byte."""
+        sending = self.server.upload(name, content, subfolder=subfolder, overwrite=overwrite)
+        return await self._ask(Ask("POST", "/upload/image"), sending, None)
+
+    async def _ask(self, ask: Ask, sending: Coroutine[Any, Any, Answer], window: str | None) -> Answer | None:
+        with closing(sending):  # where the log refuses the question, it is not sent
+            request_id = await self._begin(ask, window)
+            try:
+                answer = await sending
+            except NoAnswer as error:
+                await self._missing(request_id, error, window)
+                return None
+            except asyncio.CancelledError:
+                self._given_up(request_id, window)
+                raise
+        if answer.retry_after is not None:
+            now = asyncio.get_running_loop().time()
+            self._not_before = now + min(answer.retry_after, self._policy.look_limit_seconds)
+        kept = self._redactor.response(ask.method, ask.path, answer.status, answer.body)
+        await self._told(request_id, answer.status, kept, window)
+        return answer
+
+    @asynccontextmanager
+    async def stream(self, ask: Ask, window: str | None = None) -> AsyncGenerator[Stream, None]:
+        """The same for a file, wherever it is led to: its bytes go past the log. Raises DownloadFailed."""
+        request_id, trail = await self._begin(ask, window), Trail(self.server.url, ask.path)
+        try:
+            async with AsyncExitStack() as opened:
+                stream = await opened.enter_async_context(self.server.download(ask))
+                while (hop := trail.follow(stream.status, stream.location)) is not None:
+                    await opened.aclose()
+                    stream = await opened.enter_async_context(self.server.download(ask._replace(hop=hop)))
+                await self._told(request_id, stream.status, NOTHING, window)
+                if stream.status != 200:
+                    raise self._failed_download(f"HTTP {stream.status}{trail.led_to}", stream.status)
+                if is_page(stream.content_type, ask.path):
+                    raise self._failed_download(f"a page came instead{trail.led_to}, of a login perhaps", 200)
+                yield stream
+        except NoAnswer as error:
+            await self._missing(request_id, error, window)
+            raise self._failed_download(f"{error.name}{trail.led_to}") from error
+        except Misled as error:
+            await self._told(request_id, trail.status, NOTHING, window)
+            raise self._failed_download(f"HTTP {trail.status}, {error}", trail.status) from error
+
+    def _failed_download(self, why: str, status: int | None = None) -> DownloadFailed:
+        url, words = self.server.url, f"the file could not be fetched ({why}), so nothing was saved; try again"
+        return DownloadFailed(f"{url}: {words}", url, status)
+
+    async def _begin(self, ask: Ask, window: str | None) -> str:
+        request_id = f"{_RUN}-{next(_NUMBERS)}"
+        path, body = self._redactor.request(ask.method, ask.path, ask.body)
+        data = seen.RequestData(request_id, ask.method, path, Raw(msgspec.json.encode(body)))
+        await self._recorder.write(seen.Request(at=self._clock(), window=window, server=self.server.url, data=data))
+        return request_id
+
+    async def _missing(self, request_id: str, error: NoAnswer, window: str | None) -> None:
+        self.trouble = error.name
+        data = seen.NoAnswerData(request_id, error.name)
+        await self._recorder.write(seen.NoAnswer(at=self._clock(), window=window, server=self.server.url, data=data))
+
+    def _given_up(self, request_id: str, window: str | None) -> None:
+        """Nobody waits any more, and what was asked may be under way: every question has an end in the log."""
+        data = seen.NoAnswerData(request_id, "Cancelled")
+        ended = seen.NoAnswer(at=self._clock(), window=window, server=self.server.url, data=data)
+        with suppress(ClientError, LogError):  # closed, or failed: that is told by others
+            self._recorder.put(codec.encode(ended), ended)
+
+    async def _told(self, request_id: str, status: int, body: Kept, window: str | None) -> None:
+        whole = seen.Response(
+            at=self._clock(), window=window, server=self.server.url,
+            data=seen.ResponseData(request_id, status, body.whole),
+        )  # fmt: skip
+        if body.whole is body.logged:
+            await self._recorder.write(whole)
+            return
+        logged = replace(whole, data=seen.ResponseData(request_id, status, body.logged), redacted=True)
+        await self._recorder.write(whole, logged, extra=len(bytes(body.whole)))
+
+    async def meet(self) -> None:
+        """What this server can do, asked once: own ids, jobs, interrupts by id are younger than many a server."""
+        async with self._met:
+            if self._known:
+                return
+            stats = await self.ask(requests.system_stats())
+            features = await self.ask(requests.features()) if stats is not None else None  # who is away, is away
+            self._known = stats is not None and features is not None
+            self._answers = any(a is not None and a.status == 200 and _is_object(a.body) for a in (stats, features))
+            if stats is not None and stats.status == 200:
+                self.version = bodies.version(Raw(stats.body))
+            if features is not None and features.status == 200:
+                jobs = await self.ask(requests.jobs())
+                self.has_jobs = jobs is not None and _shows_jobs(jobs)
+
+    async def is_comfy(self) -> bool:
+        """Whether what is there answers over HTTP as a ComfyUI does."""
+        await self.meet()
+        if not self._answers:
+            answer = await self.ask(requests.queue())
+            return answer is not None and answer.status == 200 and queues.queue(Raw(answer.body)) is not None
+        return True
+
+    async def cancels_jobs(self) -> bool:
+        """Whether it can cancel a job: asked of none at all, which is harmless, since nothing else tells it (P43)."""
+        if self._cancels is None:
+            answer = await self.ask(requests.cancel_jobs([]))
+            if answer is not None and answer.status == 200:
+                self._cancels = codec.body(Raw(answer.body), bodies.Cancelled) is not None
+            elif answer is not None and answer.status in (404, 405):
+                self._cancels = False
+        return bool(self._cancels)
+
+    @property
+    def interrupts_by_id(self) -> bool:
+        """Since 0.3.57; before, an interrupt hits whatever runs, whoever owns it (P31)."""
+        return self.has_jobs or (self.version is not None and self.version >= (0, 3, 57))
+
+    @property
+    def hits_one(self) -> bool:
+        """What runs can be cancelled without hitting another prompt (P31, P42)."""
+        return bool(self._cancels) or self.interrupts_by_id
+
+    def want(self, prompt_id: str, due: float, *, look: bool) -> None:
+        """Look for this prompt, or fetch its record, from `due` on; an earlier wish for the same stands.
+
+        From here on the wait is one of the loop's clock: whoever sets the other one hurries and stops nothing.
+        """
+        at = asyncio.get_running_loop().time() + max(due - self._clock(), 0.0)
+        self._wishes[prompt_id, look] = min(at, self._wishes.get((prompt_id, look), at))
+        self._news.set()
+
+    async def run(self) -> None:
+        """Do what is wanted, when it is due, until cancelled; an answer that does not come holds up no other."""
+        try:
+            while self._trouble is None:
+                self._news.clear()
+                wait = self._begin_what_is_due(asyncio.get_running_loop().time())
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait):  # wait_for can swallow the cancel at the end
+                        await self._news.wait()
+            raise self._trouble
+        finally:
+            for work in self._at_work:
+                work.cancel()
+            await asyncio.gather(*self._at_work, return_exceptions=True)
+
+    def _begin_what_is_due(self, now: float) -> float | None:
+        """Returns how long to wait for the next; None is until somebody says so."""
+        if now < self._not_before:
+            return self._not_before - now
+        looks, rest = list[str](), float("inf")
+        for (prompt_id, look), at in list(self._wishes.items()):
+            if (look and self._looking) or (not look and prompt_id in self._fetching):
+                continue  # it is begun when that one has ended
+            due = max(at, self._look_again) if look else at
+            if due > now:
+                rest = min(rest, due)
+                continue
+            del self._wishes[prompt_id, look]
+            if look:
+                looks.append(prompt_id)
+            else:
+                self._fetching.add(prompt_id)
+                self._work(self._fetch_alone(prompt_id))
+        if looks:
+            self._looking = True
+            self._work(self._look(looks))
+        return None if rest == float("inf") else rest - now
+
+    def _work(self, work: Coroutine[Any, Any, None]) -> None:
+        working = asyncio.create_task(work)
+        self._at_work.add(working)
+        working.add_done_callback(self._worked)
+
+    def _worked(self, working: asyncio.Task[None]) -> None:
+        self._at_work.discard(working)
+        if not working.cancelled() and (error := working.exception()) is not None:
+            self._trouble = error
+        self._news.set()
+
+    async def _look(self, prompt_ids: list[str]) -> None:
+        """One queue for all of them, then the record of each that it does not list (P29)."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            listed = await self._list(prompt_ids)
+        finally:
+            self._looking = False
+            self._look_again = loop.time() + min(_SHARE * (loop.time() - began), self._policy.look_limit_seconds)
+            self._news.set()
+        if listed is not None:
+            await asyncio.gather(*(self._fetch(prompt_id) for prompt_id in prompt_ids if prompt_id not in listed))
+
+    async def _list(self, prompt_ids: Iterable[str]) -> frozenset[str] | None:
+        """The ids that the queue lists now; None where it did not answer, and all is wanted again later."""
+        open_ones = [prompt_id for prompt_id in prompt_ids if self._open(prompt_id) is not None]
+        by_jobs = self.has_jobs and not any(map(self._may_be_renamed, map(self._open, open_ones)))
+        if not open_ones or (by_jobs and self._told_by_its_job(open_ones)):
+            return frozenset()
+        if by_jobs and (listed := await self._list_jobs()) is not None:
+            return await self._counted(listed, open_ones)
+        answer = await self.ask(requests.queue())
+        parts = queues.queue(Raw(answer.body)) if answer is not None and answer.status == 200 else None
+        if parts is not None:
+            self._failed = 0
+            return await self._counted(frozenset(parts[0] + parts[1]), open_ones)
+        self._failed += 1
+        pause = self._policy.pause(self._failed)
+        for prompt_id in open_ones:
+            self.want(prompt_id, self._clock() + pause, look=True)
+        return None
+
+    async def _counted(self, listed: frozenset[str], open_ones: Iterable[str]) -> frozenset[str]:
+        if not listed.issuperset(open_ones):  # a queue may hide what it counts
+            await self.ask(requests.remaining())
+        return listed
+
+    def _told_by_its_job(self, prompt_ids: list[str]) -> bool:
+        """One question tells all of one prompt (P38); one that was denied, or whose job was no answer the last time, is
+        looked for in the list, too: an empty record without a look at the queue before it proves nothing (P29)."""
+        task = self._open(prompt_ids[0])
+        return len(prompt_ids) == 1 and self._jobs_answer and task is not None and not task.rounds
+
+    async def _list_jobs(self) -> frozenset[str] | None:
+        """The ids of all that wait or run, in one answer; None where an odd prompt breaks it for everybody (P41)."""
+        answer = await self.ask(requests.open_jobs())
+        page = codec.body(Raw(answer.body), bodies.Jobs) if answer is not None and answer.status == 200 else None
+        if page is None:
+            return None
+        self._failed = 0
+        jobs = (codec.body(item, bodies.Job) for item in page.jobs)
+        return frozenset(job.id for job in jobs if job is not None and job.id is not None)
+
+    async def _fetch_alone(self, prompt_id: str) -> None:
+        try:
+            await self._fetch(prompt_id)
+        finally:
+            self._fetching.discard(prompt_id)
+
+    async def _fetch(self, prompt_id: str) -> None:
+        """What became of this prompt: by its job, where there are jobs and it tells (P38), else by its record."""
+        task = self._open(prompt_id)
+        if task is None:
+            return
+        await self.meet()  # a process that resumes has met nobody yet, and a job can speak where a record lies
+        async with self._at_once:
+            if self.has_jobs and not self._may_be_renamed(task):
+                job = await self.ask(requests.job(prompt_id), task.window)
+                self._jobs_answer = job is not None and (job.status == 200 or _tells(job))
+                if _tells(job):
+                    return
+            if self._open(prompt_id) is task and task.prompt_id is not None:
+                await self.ask(self.record_of(task.prompt_id, task), task.window)
+
+    def record_of(self, prompt_id: str, task: Task) -> Ask:
+        """How to ask for its record: by its id, or among the last ones where it may be under another (P10)."""
+        return requests.histories(_RECENT) if self._may_be_renamed(task) else requests.history(prompt_id)
+
+    def _may_be_renamed(self, task: Task | None) -> bool:
+        """Whether it may be under an id that nobody was told (P10): then only what carries its mark can show it, a
+        queue or a record, and no job does."""
+        unnamed = task is not None and task.posts > 0 and (task.nameless or task.missed_id)
+        return unnamed and not self._board.takes_ids(self.server.url)
+
+    def _open(self, prompt_id: str) -> Task | None:
+        task = self._board.task(prompt_id, self.server.url)
+        return task if task is not None and (task.owed or not task.settled) else None
+
+
+def _tells(answer: Answer | None) -> bool:
+    """Whether a job says where its prompt is; one that ended and does not say how leaves it to the record."""
+    if answer is None or answer.status != 200:
+        return answer is not None and answer.status == 404 and bodies.is_missing_job(Raw(answer.body))
+    job = codec.body(Raw(answer.body), bodies.Job)
+    return job is not None and job.status in bodies.LISTED
+
+
+def _shows_jobs(answer: Answer) -> bool:
+    """One odd prompt makes the list 500 for everybody: that is no "there are no jobs" (P41)."""
+    return answer.status == 500 or (answer.status == 200 and codec.body(Raw(answer.body), bodies.Jobs) is not None)
+
+
+def _is_object(body: bytes) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(body), dict)
+    except msgspec.DecodeError:
+        return False

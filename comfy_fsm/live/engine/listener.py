@@ -1,0 +1,142 @@
+"""One socket of one window at one server: every frame becomes a line, whatever anyone does with it.
+
+It is read for as long as it is open. That it is open proves nothing (P3): `heard` counts the frames but those that
+greet whoever connects, and whoever finds that it should have grown replaces the ear.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from comfy_fsm.core import observations as seen
+from comfy_fsm.core.observations import AnyObservation
+from comfy_fsm.core.wire import codec
+from comfy_fsm.core.wire.bodies import greets
+from comfy_fsm.live.engine.closing import finish
+from comfy_fsm.live.engine.recorder import Recorder
+from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.live.transport import unreachable
+from comfy_fsm.live.transport.arrivals import Down, Refused, Up
+from comfy_fsm.live.transport.comfy import Comfy
+from comfy_fsm.log.reader import MAX_LINE
+
+_FRAMES_AT_ONCE = 50  # while frames wait, reading the next one gives no turn to anybody else
+_LONG = 1024 * 1024  # characters of a frame from which on it is not read in the application's loop
+_NAMES = 512  # bytes of a line beside the frame in it
+
+
+class Ear:
+    """Listens from `open` until `close`; reconnects by itself in between."""
+
+    def __init__(
+        self, server: Comfy, client_id: str, recorder: Recorder, redactor: Redactor, clock: Callable[[], float]
+    ) -> None:
+        self.server = server
+        self.client_id = client_id
+        self.heard = 0
+        self.is_open = False
+        self._recorder = recorder
+        self._redactor = redactor
+        self._clock = clock
+        self.refused: Refused | None = None
+        """Why the last handshake opened no socket."""
+        self._refusals = 0
+        self._changed = asyncio.Event()
+        self._listening: asyncio.Task[None] | None = None
+
+    async def ready(self, patience: float) -> None:
+        """Wait until the socket is open; raises HandshakeRefused or ServerUnreachable where it is not, or never."""
+        self.open()
+        assert self._listening is not None
+        self._refusals = 0
+        self.server.wake()
+        try:
+            async with asyncio.timeout(patience):
+                while not self.is_open:
+                    if self._tried_enough():
+                        raise unreachable.error_of(self.server.url, self.refused, patience)
+                    if self._listening.done():
+                        self._listening.result()
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            raise unreachable.error_of(self.server.url, self.refused, patience) from None
+
+    def _tried_enough(self) -> bool:
+        """What no trying can change is told at once, and that nobody takes the connection after a few tries."""
+        refused = self.refused
+        if refused is None:
+            return False
+        nobody = unreachable.is_nobody(refused) and self._refusals >= unreachable.TRIES
+        return unreachable.for_good(refused) or nobody
+
+    def open(self) -> None:
+        """Begin to listen, without waiting for it."""
+        if self._listening is None:
+            self._listening = asyncio.create_task(self._listen(), name=f"ear {self.client_id} {self.server.url}")
+            self._listening.add_done_callback(lambda _: self._changed.set())  # a log that fails is no deaf socket
+
+    async def _listen(self) -> None:
+        url, window, conn = self.server.url, self.client_id, None
+        clock, put = self._clock, self._recorder.put
+        frames, read = self.server.listen(window), 0
+        try:
+            async for frame in frames:
+                if type(frame) is str:
+                    if len(frame) < _LONG:
+                        line, observation = self._read(frame, clock(), conn)
+                    else:
+                        line, observation = await asyncio.to_thread(self._read, frame, clock(), conn)
+                    self.heard += not greets(getattr(observation, "data", None))
+                    read += 1
+                    if not put(line, observation, kept=await self._recorder.clean(line)):
+                        await self._recorder.room()
+                    elif not read % _FRAMES_AT_ONCE:
+                        await asyncio.sleep(0)
+                elif type(frame) is bytes:
+                    line = codec.binary_line(frame, at=clock(), window=window, server=url, conn=conn)
+                    self.heard += 1
+                    read += 1
+                    if not put(line, codec.read(line), codec.image_of(frame) or b""):
+                        await self._recorder.room()
+                    elif not read % _FRAMES_AT_ONCE:
+                        await asyncio.sleep(0)
+                elif type(frame) is Up:
+                    conn = frame.conn
+                    await self._recorder.write(seen.Opened(at=clock(), window=window, server=url, conn=conn))
+                    self._turn(True, None)
+                elif type(frame) is Down:
+                    self._turn(False, None)
+                    await self._closed(frame.code, frame.reason, conn)
+                elif type(frame) is Refused:
+                    self._turn(False, frame)
+        finally:
+            await frames.aclose()
+            if self.is_open:
+                self._turn(False, None)
+                await self._closed(1000, "closed by us", conn)
+
+    def _read(self, frame: str, at: float, conn: int | None) -> tuple[bytes, AnyObservation]:
+        text = self._redactor.frame(frame)
+        line, observation = codec.message(text, at=at, window=self.client_id, server=self.server.url, conn=conn)
+        if len(line) > MAX_LINE - _NAMES:
+            observation = codec.undecodable(line, at, "longer than a log takes")
+            line = codec.encode(observation)
+        return line, observation
+
+    def _turn(self, is_open: bool, refused: Refused | None) -> None:
+        self.is_open, self.refused = is_open, refused
+        self._refusals += refused is not None
+        self._changed.set()
+
+    async def _closed(self, code: int, reason: str, conn: int | None) -> None:
+        data = seen.CloseData(code)
+        closed = seen.Closed(at=self._clock(), window=self.client_id, server=self.server.url, conn=conn, data=data)
+        await self._recorder.write(closed)
+
+    async def close(self) -> None:
+        """End the connection properly, so that the server forgets the right one (P3)."""
+        if self._listening is not None:
+            self._listening.cancel()
+            await finish(self._listening)  # what ended it was told by whoever waited

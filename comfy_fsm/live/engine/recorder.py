@@ -1,0 +1,237 @@
+"""Append, then fold: the one way into log and board, for frames, questions, answers and the clock alike.
+
+    put, write ─► what waits ─► one append ─► committed ─► folded, in the order of the positions ─► the effects are due
+
+What has not been committed has not happened. If the log refuses, nothing more is folded: what is in the log is what
+is known, the servers still have the rest, and the next process resumes from both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from comfy_fsm.core import observations as seen
+from comfy_fsm.core.fold.board import Board
+from comfy_fsm.core.metrics.catalogue import Disk
+from comfy_fsm.core.observations import AnyObservation
+from comfy_fsm.core.registry.counters import WAITS, Histogram
+from comfy_fsm.core.wire import codec
+from comfy_fsm.errors import ClientClosed, LogError
+from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.log.reader import Record
+
+logger = logging.getLogger(__name__)
+_TOLD = 3  # damaged places that are told one by one
+ROOM = 8 * 1024 * 1024
+"""Bytes of lines that may wait for the disk before the sockets wait too: below the log's own limit, so that it never
+is the log that makes a reader wait."""
+_LINE_COST = 1024  # what a line that waits takes beside its bytes: so ROOM is 8,000 lines of tiny frames as well
+_LONG = 64 * 1024  # bytes of a line from which on it is not scrubbed in the application's loop
+_SLICE = 0.01  # seconds of folding in one turn of the loop, which is the application's loop, too
+
+
+def refold(
+    records: Iterable[Record], board: Board, path: str, folded: Callable[[int, AnyObservation], object] | None = None
+) -> int:
+    """Fold what a log holds, and want nothing of the world yet; returns the position of the last row."""
+    at, position, damaged = 0.0, 0, 0
+    for record in records:
+        position = max(position, record.position)
+        told: list[AnyObservation] = []
+        if record.line is not None:
+            told.append(codec.read(record.line, at))
+            at = told[0].at
+        if record.damage is not None:
+            damaged += 1
+            if damaged <= _TOLD:
+                logger.warning("%s, position %d: %s", path, record.position, record.damage)
+            told.append(seen.Damaged(at=at, data=seen.DamageData("damaged", record.damage)))
+        for observation in told:
+            board.fold_observation(record.position, observation)
+            if folded is not None:
+                folded(record.position, observation)
+    if damaged > _TOLD:
+        logger.warning("%s: %d more places are damaged; a replay names them all", path, damaged - _TOLD)
+    board.drain()  # wanted by a process that is gone; `resume` wants it anew
+    return position
+
+
+def _stamped(noted: Noted, kept: bytes) -> tuple[Noted, bytes]:
+    """Both with the time of a clock that nobody sets, by which silence is measured."""
+    mono = int(asyncio.get_running_loop().time() * 1e9)
+    msgspec.structs.force_setattr(noted.observation, "mono", mono)
+    stamped = b"".join((b'{"mono":%d,' % mono, memoryview(kept)[1:]))
+    return (noted._replace(line=stamped) if kept is noted.line else noted), stamped
+
+
+class Appends(Protocol):
+    """What a recorder needs of a log, in a file or in memory."""
+
+    async def append(self, *lines: bytes) -> int: ...
+
+
+class Noted(NamedTuple):
+    """What was seen, as it came: it is folded and delivered whole. `kept` is its line as the log takes it."""
+
+    line: bytes
+    observation: AnyObservation
+    image: bytes = b""
+    folded: asyncio.Future[int] | None = None
+    kept: bytes = b""
+
+
+class Recorder:
+    """`folded` is called with each entry after the board took it, `performed` once after each commit."""
+
+    def __init__(
+        self,
+        log: Appends,
+        board: Board,
+        redactor: Redactor,
+        folded: Callable[[int, Noted], None],
+        committed: Callable[[], None],
+    ) -> None:
+        self._log = log
+        self._board = board
+        self._redactor = redactor
+        self._folded = folded
+        self._committed = committed
+        self._waiting: list[Noted] = []
+        self._taken: list[Noted] = []  # of the commit that runs
+        self._weight = 0
+        self._work = asyncio.Event()
+        self._freed = asyncio.Event()
+        self._failure: Exception | None = None
+        self._closing = False
+        self.commits = Histogram(WAITS)
+        self._writer = asyncio.create_task(self._write(), name="recorder")
+        self._writer.add_done_callback(self._ended)
+
+    def put(self, line: bytes, observation: AnyObservation, image: bytes = b"", kept: bytes | None = None) -> bool:
+        """Take a frame, at once; False where there is no room left, and `room` should be awaited before the next.
+
+        `kept` is what `clean` made of its line.
+        """
+        self._take(Noted(line, observation, image), len(image), kept)
+        return self._weight < ROOM
+
+    async def clean(self, line: bytes) -> bytes | None:
+        """A long line as the log takes it: who writes it may let that take half a second a megabyte, so another thread
+        is at it. None of a short one, with which that is done when it is taken."""
+        return await asyncio.to_thread(self._redactor.aside(), line) if len(line) > _LONG else None
+
+    async def room(self) -> None:
+        while self._weight >= ROOM and self._failure is None:
+            self._freed.clear()
+            await self._freed.wait()
+
+    async def write(self, observation: AnyObservation, logged: AnyObservation | None = None, extra: int = 0) -> int:
+        """Take an observation of ours, and return its position when it is committed and folded.
+
+        `logged` is what the log takes instead, and `extra` how many bytes the whole weighs more.
+        """
+        folded: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        line = codec.encode(observation if logged is None else logged)
+        noted = Noted(line, observation, folded=folded)
+        try:
+            kept = await self.clean(line)
+        except asyncio.CancelledError:
+            self._take(noted, extra)
+            raise
+        self._take(noted, extra, kept)
+        return await folded
+
+    def hides(self, text: str) -> bool:
+        """Whether a secret stands in it that may not be written down."""
+        return self._redactor.hides(text)
+
+    def shown(self, value: object) -> object:
+        """Any JSON of the application's own, without what may not be written down."""
+        return self._redactor.value(value)
+
+    def _take(self, noted: Noted, extra: int = 0, kept: bytes | None = None) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self._closing:
+            raise ClientClosed("the client was closed, so this was not written; open another on the same log")
+        if kept is None:
+            kept = self._redactor.scrub(noted.line)
+        if kept is not noted.line:
+            read = codec.read(kept, noted.observation.at)
+            if type(read) is not type(noted.observation):  # nothing of it could be kept, so a replay could not fold it
+                noted = noted._replace(observation=read)
+        noted, kept = _stamped(noted, kept)
+        # Texts are folded whole and logged without what may not be written down: no decision is made by them.
+        self._waiting.append(noted._replace(kept=kept))
+        self._weight += _LINE_COST + len(kept) + extra + (len(noted.line) if kept is not noted.line else 0)
+        self._work.set()
+
+    async def _write(self) -> None:
+        while self._waiting or not self._closing:
+            if not self._waiting:
+                self._work.clear()
+                await self._work.wait()
+                continue
+            self._taken, self._waiting, self._weight = self._waiting, [], 0
+            self._freed.set()
+            try:
+                began = time.perf_counter()
+                position = await self._log.append(*[noted.kept for noted in self._taken]) - len(self._taken)
+                self.commits.observe(time.perf_counter() - began)
+                await self._fold(position)
+            except Exception as error:
+                return self._fail(error)
+
+    async def _fold(self, position: int) -> None:
+        """What was committed, in order, with a pause whenever it takes long; what it wants is due after each part."""
+        began = time.perf_counter()
+        for noted in self._taken:
+            position += 1
+            self._board.fold_observation(position, noted.observation)
+            self._folded(position, noted)
+            if noted.folded is not None and not noted.folded.done():
+                noted.folded.set_result(position)
+            if time.perf_counter() - began > _SLICE:
+                self._committed()
+                await asyncio.sleep(0)
+                began = time.perf_counter()
+        self._committed()
+
+    def _ended(self, writer: asyncio.Task[None]) -> None:
+        if writer.cancelled():  # by whoever ends the whole loop: what still comes must not wait for it
+            self._fail(ClientClosed("the client was ended, so this was not written; open another on its log"))
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = error
+        self._freed.set()
+        for noted in self._taken + self._waiting:
+            if noted.folded is not None and not noted.folded.done():
+                noted.folded.set_exception(error)
+        self._waiting = []
+
+    @property
+    def disk(self) -> Disk:
+        """How the writing goes; that we were ended by our own is no failure of it."""
+        failed = self._failure is not None and not isinstance(self._failure, ClientClosed)
+        return Disk(self.commits, len(self._waiting), self._weight, failed)
+
+    @property
+    def failure(self) -> Exception | None:
+        return self._failure
+
+    async def failed(self) -> LogError | Exception | None:
+        """Wait for the end of it: None where it was closed, else what went wrong."""
+        await asyncio.wait([self._writer])
+        return self._failure
+
+    async def close(self) -> None:
+        """Write and fold what was taken; take nothing more."""
+        self._closing = True
+        self._work.set()
+        await asyncio.wait([self._writer])  # if this is cancelled, it goes on and ends all the same

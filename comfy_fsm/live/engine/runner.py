@@ -1,0 +1,325 @@
+"""Receive, append, fold, perform: the second driver of the core, and the only clock.
+
+What the fold wants of the world is done here: sockets opened and replaced, queues looked at, records fetched, results
+delivered. Nothing is decided here; a runner that does everything twice, or late, changes no outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from comfy_fsm.core import observations as seen
+from comfy_fsm.core.effects import AnyEffect, Deliver, FetchHistory, LookAtQueue, OpenSocket, Result, Warn
+from comfy_fsm.core.fold.board import Board
+from comfy_fsm.core.metrics.catalogue import Figures, Reading
+from comfy_fsm.core.observations import AnyObservation
+from comfy_fsm.core.policy import Policy, told
+from comfy_fsm.core.registry.task import Task
+from comfy_fsm.core.wire import codec
+from comfy_fsm.errors import HandshakeRefused, ServerUnreachable
+from comfy_fsm.live.engine.clock import Steady
+from comfy_fsm.live.engine.closing import Closing, finish
+from comfy_fsm.live.engine.confirmation import is_still_absent
+from comfy_fsm.live.engine.exchange import Asking
+from comfy_fsm.live.engine.listener import Ear
+from comfy_fsm.live.engine.recorder import Noted, Recorder, refold
+from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.live.transport import unreachable
+from comfy_fsm.live.transport.arrivals import Answer
+from comfy_fsm.live.transport.comfy import Comfy
+from comfy_fsm.live.transport.requests import Ask
+from comfy_fsm.log.log import Log
+from comfy_fsm.log.memory import MemoryLog
+
+logger = logging.getLogger(__name__)
+_PULSE = 1.0  # seconds at most between two looks at the board's clock: what is due can move while we sleep
+_BREATH = 0.05  # and at least: a tick is a commit
+
+
+class Undelivered(Exception):
+    """Raised by a completion callback that could not take the result, and may be able to another time.
+
+    The task stays settled and is not delivered: whoever opens the log next is given its result again.
+    """
+
+
+class Runner:
+    """`hear` gets each entry after it was folded, `deliver` each result, `retire` each window id that went deaf."""
+
+    def __init__(
+        self,
+        servers: Iterable[Comfy],
+        log: Log | MemoryLog,
+        policy: Policy,
+        redactor: Redactor,
+        clock: Steady,
+        *,
+        hear: Callable[[Noted], None],
+        deliver: Callable[[Result], Awaitable[None]],
+        retire: Callable[[str, str], None],
+        needs_sockets: bool = False,
+    ) -> None:
+        self.board = Board(policy)
+        self.log = log
+        self.policy = policy
+        self.clock = clock
+        self._redactor = redactor
+        self._hear = hear
+        self._deliver = deliver
+        self._retire = retire
+        self._needs_sockets = needs_sockets
+        servers = list(servers)
+        self.figures = Figures(self.board, (server.url for server in servers))
+        self.recorder = Recorder(log, self.board, redactor, self._folded, self._perform)
+        self.askings = {
+            server.url: Asking(server, self.recorder, self.board, redactor, policy, clock) for server in servers
+        }
+        self._ears: dict[tuple[str, str], Ear] = {}
+        self._deaf: set[tuple[str, str]] = set()
+        self._by_http: set[str] = set()  # servers that refuse every socket and answer all the same
+        self._beyond: set[str] = set()  # servers that the log names and we were not given
+        self._running: set[asyncio.Task[None]] = set()
+        self._delivering: set[asyncio.Task[None]] = set()
+        self._on_their_way: set[tuple[str, str | None]] = set()
+        self._patience = 0.0
+        self._closing = Closing(self._close)
+
+    async def load(self) -> None:
+        """Fold what the log holds, and want nothing of the world yet."""
+        await asyncio.to_thread(refold, self.log.read(), self.board, self.log.path, self.figures.count)
+
+    @property
+    def unfinished(self) -> list[Task]:
+        """What is still open, or was not delivered by a process that wrote it down."""
+        return [task for task in self.board.tasks if not (task.settled and task.delivered)]
+
+    async def start(self) -> None:
+        """Take up what the log holds: what was open is asked for anew, what was not delivered is delivered."""
+        header = seen.HeaderData(1, "comfy_fsm", Raw(msgspec.json.encode(told(self.policy))))
+        await self.recorder.write(seen.Header(at=self.clock(), data=header))
+        windows = dict.fromkeys(task.window for task in self.unfinished if task.window is not None)
+        resume, at = seen.CommandData("resume"), self.clock()
+        # All in one commit, before anything is asked: what is settled in between would be delivered for both reasons.
+        await asyncio.gather(
+            *(self.recorder.write(seen.Command(at=at, window=window, data=resume)) for window in windows)
+        )
+        for asking in self.askings.values():
+            self._spawn(asking.run())
+        for task in self.unfinished:
+            if task.posts and not task.settled and task.server in self.askings:
+                self._spawn(self._attend_again(task))
+        self._spawn(self._tick())
+
+    # submitting
+
+    async def post(self, server: str, client_id: str, prompt_id: str, ask: Ask) -> Answer | None:
+        """The socket first, then the intent in the log, then the POST; then the proof that the socket hears."""
+        ear = self._ear(server, client_id)
+        await self._hear_or_do_without(ear)
+        heard = ear.heard
+        answer = await self.askings[server].ask(ask, client_id)
+        self._spawn(self._attend(ear, heard, server, prompt_id))
+        return answer
+
+    async def _hear_or_do_without(self, ear: Ear) -> None:
+        """Where sockets do not pass and HTTP does, HTTP alone tells of every task: that is told once."""
+        url = ear.server.url
+        if url in self._by_http and not ear.is_open:
+            return ear.open()  # which goes on trying
+        try:
+            await ear.ready(self.policy.open_seconds)
+            self._by_http.discard(url)
+        except (HandshakeRefused, ServerUnreachable):
+            alone = unreachable.sockets_alone(ear.refused)
+            if self._needs_sockets or not alone or not await self.askings[url].is_comfy():
+                raise
+            self._by_http.add(url)
+            logger.warning(
+                "%s: opens no socket (%s) and answers over HTTP, so its tasks are followed by HTTP alone: later, "
+                "and without previews; to refuse that, require sockets",
+                url, ear.refused.reason if ear.refused is not None else "no answer",
+            )  # fmt: skip
+
+    async def _attend_again(self, task: Task) -> None:
+        """The same for a task that an earlier process left."""
+        if not task.window or task.prompt_id is None:
+            return
+        ear = self._ear(task.server, task.window)
+        with suppress(HandshakeRefused, ServerUnreachable):  # the socket is tried on and on
+            await self._hear_or_do_without(ear)
+        if not ear.is_open:
+            await self._attend(ear, ear.heard, task.server, task.prompt_id)
+
+    async def _attend(self, ear: Ear, heard: int, server: str, prompt_id: str) -> None:
+        """Look for a prompt of which no socket tells.
+
+        An accepted POST changes the queue, of which every socket is told: one that says nothing may be deaf (P3). And
+        where there is no socket, nothing tells but a look.
+        """
+        pause = self.policy.prove_seconds if ear.is_open else self.policy.look_seconds
+        while True:
+            await asyncio.sleep(pause)
+            task = self.board.task(prompt_id, server)
+            if task is None or task.settled or (ear.heard != heard if ear.is_open else server not in self._by_http):
+                return
+            self.askings[server].want(prompt_id, self.clock(), look=True)
+            limit = self.policy.look_limit_seconds if ear.is_open else self.policy.http_seconds
+            pause = min((2 if ear.is_open else 1.5) * pause, limit)
+
+    async def confirm(self, task: Task) -> bool:
+        """Whether it is certain enough that this task did not run and will not, for its workflow to be posted again."""
+        asking = self.askings.get(task.server)
+        if task.unsent or asking is None:
+            return task.unsent  # nothing was sent at all
+
+        def socket() -> Ear:
+            return Ear(asking.server, uuid.uuid4().hex, self.recorder, self._redactor, self.clock)
+
+        return await is_still_absent(task, self.board, asking, self.policy, socket)
+
+    def _ear(self, server: str, client_id: str) -> Ear:
+        ear = self._ears.get((server, client_id))
+        if ear is None:
+            comfy = self.askings[server].server
+            ear = self._ears[server, client_id] = Ear(comfy, client_id, self.recorder, self._redactor, self.clock)
+        return ear
+
+    async def command(
+        self, name: str, prompt_id: str | None, window: str | None, server: str | None, to: str | None = None
+    ) -> None:
+        """Write down what the application, or its operator, asks for; on return it is folded."""
+        data, at = seen.CommandData(name, prompt_id, to=to), self.clock()
+        await self.recorder.write(seen.Command(at=at, window=window, server=server, data=data))
+
+    def note(self, observation: AnyObservation, logged: AnyObservation | None = None) -> None:
+        """Write down what nobody waits for; `logged` is what the log takes instead."""
+        self.recorder.put(codec.encode(observation if logged is None else logged), observation)
+
+    def readings(self) -> list[Reading]:
+        """Every metric as it is now."""
+        self.figures.disk = self.recorder.disk
+        return self.figures.read(self.clock())
+
+    # performing
+
+    def _folded(self, position: int, noted: Noted) -> None:
+        self.figures.count(position, noted.observation)
+        self._hear(noted)
+
+    def _perform(self) -> None:
+        """What the entries just committed want of the world."""
+        for effect in self.board.drain():
+            if effect.server not in self.askings and effect.server not in self._beyond:
+                self._beyond.add(effect.server)
+                logger.warning("%s is not among the servers of this client: it cannot be asked", effect.server)
+            self._perform_one(effect)
+
+    def _perform_one(self, effect: AnyEffect) -> None:
+        asking = self.askings.get(effect.server)
+        if isinstance(effect, Deliver):
+            self._spawn(self._deliver_one(effect.result), self._delivering)
+        elif asking is None:
+            return
+        elif isinstance(effect, LookAtQueue | FetchHistory):
+            asking.want(effect.prompt_id, effect.due, look=isinstance(effect, LookAtQueue))
+        elif isinstance(effect, OpenSocket):
+            self._reopen(effect)
+        elif isinstance(effect, Warn):
+            logger.warning("%s: task %s gave no sign of life for a while", effect.server, effect.prompt_id)
+
+    def _reopen(self, effect: OpenSocket) -> None:
+        key = (effect.server, effect.window)
+        if key in self._deaf or not effect.window:
+            return
+        ear = self._ears.get(key)
+        if ear is None:  # of a process that is gone
+            self._ear(*key).open()
+        elif ear.is_open:
+            self._spawn(self._replace_if_deaf(ear, ear.heard, effect))
+
+    async def _replace_if_deaf(self, ear: Ear, heard: int, effect: OpenSocket) -> None:
+        """It should have spoken: if it does not even now, its id is given up (P3), its tasks go on by HTTP."""
+        await asyncio.sleep(max(0.0, effect.due - self.clock()))
+        key = (effect.server, effect.window)
+        if ear.heard == heard and ear.is_open and self._ears.get(key) is ear:
+            self._deaf.add(key)
+            del self._ears[key]
+            self._retire(*key)
+            await ear.close()
+
+    async def _deliver_one(self, result: Result) -> None:
+        """Once: whatever wants it again while it is on its way, or was handed over and is not yet written down."""
+        key, task = (result.server, result.prompt_id), self.board.task(result.prompt_id or "", result.server)
+        if key in self._on_their_way or (task is not None and task.delivered):
+            return
+        self._on_their_way.add(key)
+        try:
+            with suppress(Undelivered):  # it was told why
+                await self._hand_over(result)
+        finally:
+            self._on_their_way.discard(key)
+
+    async def _hand_over(self, result: Result) -> None:
+        await self._deliver(result)
+        if result.prompt_id is not None:
+            data = seen.DeliveredData(result.prompt_id, result.state)
+            delivered = seen.Delivered(at=self.clock(), window=result.window, server=result.server, data=data)
+            await self.recorder.write(delivered)
+
+    # time
+
+    async def _tick(self) -> None:
+        while True:
+            wait = self.board.due - self.clock()
+            await asyncio.sleep(min(max(wait, _BREATH), _PULSE))
+            if (ahead := self.clock.step()) is not None:
+                logger.warning(
+                    "the clock of this machine was set: it is %.0f s %s of this client's, which goes on as it was and "
+                    "stamps the log so; open the client again to follow the other",
+                    abs(ahead), "ahead" if ahead > 0 else "behind",
+                )  # fmt: skip
+            if self.board.due <= self.clock():
+                await self.recorder.write(seen.Tick(at=self.clock()))
+
+    def _spawn(self, work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]] | None = None) -> None:
+        running = self._running if among is None else among
+        spawned = asyncio.create_task(work)
+        running.add(spawned)
+        spawned.add_done_callback(running.discard)
+        spawned.add_done_callback(report)
+
+    # the end
+
+    async def close(self, patience: float) -> None:
+        """Intake, log, sockets, HTTP, database, in this order; what is not settled can be resumed from the log.
+
+        If this is cancelled, the closing goes on.
+        """
+        self._patience = patience
+        await self._closing()
+
+    async def _close(self) -> None:
+        if self._delivering:
+            with suppress(asyncio.CancelledError):  # then we do not wait for them
+                await asyncio.wait(self._delivering, timeout=self._patience)
+        unfinished = [*self._running, *self._delivering]
+        for running in unfinished:
+            running.cancel()
+        await finish(*unfinished)
+        await finish(*(ear.close() for ear in self._ears.values()))
+        await finish(self.recorder.close())
+        await finish(*(asking.server.close() for asking in self.askings.values()))
+        await finish(self.log.close())
+
+
+def report(ended: asyncio.Task[None]) -> None:
+    if not ended.cancelled() and (error := ended.exception()) is not None:
+        logger.error("the client stumbled: %s", error, exc_info=error)

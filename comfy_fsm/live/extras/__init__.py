@@ -1,0 +1,1 @@
+"""Runs beside a client: alerts as a callback, Prometheus, OpenTelemetry."""

@@ -1,0 +1,116 @@
+"""Where a recovery is written down: in the log of its client, in a log of its own, or nowhere.
+
+A rehearsal is the act itself, on a board of its own and with a log that keeps nothing: what it says would be done is
+what would be done, and the log is read only, which works while another process writes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from comfy_fsm.core.fold.board import Board
+from comfy_fsm.core.policy import DEFAULT, Policy
+from comfy_fsm.live.engine.closing import finish
+from comfy_fsm.live.engine.exchange import Asking
+from comfy_fsm.live.engine.recorder import Appends, Recorder, refold
+from comfy_fsm.live.engine.runner import Runner
+from comfy_fsm.live.recovery.prober import Looking
+from comfy_fsm.live.recovery.recovery import Rescue
+from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.live.transport.comfy import Comfy
+from comfy_fsm.log import reader
+from comfy_fsm.log.lock import is_written
+from comfy_fsm.log.log import Log
+from comfy_fsm.log.reader import Record
+
+_T = TypeVar("_T")
+
+
+class Scratch:
+    """A log that keeps nothing; what is folded from it goes on after the last position of the real one."""
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+
+    async def append(self, *lines: bytes) -> int:
+        self.position += len(lines)
+        return self.position
+
+
+@asynccontextmanager
+async def of_client(runner: Runner, redactor: Redactor, *, act: bool) -> AsyncGenerator[Rescue]:
+    """With what a client has: its log and its board, or, for a rehearsal, a copy of what was committed."""
+    if act:
+        yield Rescue(runner.board, runner.recorder, Looking(runner.askings, runner.policy), runner.policy, runner.clock)
+        return
+    servers = [asking.server for asking in runner.askings.values()]
+    board = Board(runner.policy)
+    position = await asyncio.to_thread(refold, runner.log.read(), board, runner.log.path)
+    async with _at(Scratch(position), board, servers, redactor, runner.policy) as rescue:
+        yield rescue
+
+
+@asynccontextmanager
+async def on_log(
+    path: str | None, servers: Iterable[Comfy], *, act: bool, policy: Policy = DEFAULT
+) -> AsyncGenerator[Rescue]:
+    """Without a client: for an act this process becomes the writer of the log, else it reads; None is no log at all."""
+    servers = list(servers)
+    redactor = Redactor()
+    redactor.keep(secret for server in servers for secret in server.secrets)
+    board = Board(policy)
+    try:
+        if act and path is not None:
+            async with await Log.open(path) as log:
+                await asyncio.to_thread(refold, log.read(), board, path)
+                async with _at(log, board, servers, redactor, board.policy) as rescue:
+                    rescue.abandoned = True
+                    yield rescue
+            return
+        records: Iterable[Record] = reader.read(path) if path is not None else ()
+        position = await asyncio.to_thread(refold, records, board, path or "")
+        async with _at(Scratch(position), board, servers, redactor, board.policy) as rescue:
+            rescue.abandoned = path is not None and is_written(path) is False
+            yield rescue
+    finally:
+        await finish(*(server.close() for server in servers))
+
+
+def run(
+    path: str | None, servers: Callable[[], list[Comfy]], ask: Callable[[Rescue], Awaitable[_T]], *, act: bool = False
+) -> _T:
+    """One question of the command, from opening to closing, in a loop of its own."""
+
+    async def asked() -> _T:
+        async with on_log(path, servers(), act=act) as rescue:
+            return await ask(rescue)
+
+    return asyncio.run(asked())
+
+
+def servers_of(path: str) -> list[str]:
+    """The servers that a log names."""
+    board = Board()
+    refold(reader.read(path), board, path)
+    return board.servers
+
+
+@asynccontextmanager
+async def _at(
+    log: Appends, board: Board, servers: Iterable[Comfy], redactor: Redactor, policy: Policy
+) -> AsyncGenerator[Rescue]:
+    """What the fold wants of the world is passed over: nothing is delivered here, that is left to who resumes."""
+
+    def pass_over() -> None:
+        board.drain()
+
+    recorder = Recorder(log, board, redactor, lambda *_: None, pass_over)
+    askings = {server.url: Asking(server, recorder, board, redactor, policy, time.time) for server in servers}
+    try:
+        yield Rescue(board, recorder, Looking(askings, policy), policy, time.time)
+    finally:
+        await finish(recorder.close())

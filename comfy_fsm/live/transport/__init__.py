@@ -1,0 +1,1 @@
+"""Speaks HTTP and WebSocket to one ComfyUI; nothing is logged or decided here."""

@@ -1,0 +1,68 @@
+"""The address of a server and what goes with all that is sent to it: which part may be shown, and which is a secret."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from comfy_fsm.errors import BadServerUrl, ClientError
+from comfy_fsm.live.redaction.spelling import MIN_SECRET
+
+_HARMLESS = frozenset({"accept", "accept-language", "user-agent", "referer", "origin", "cache-control", "host"})
+"""Headers whose values are no secret."""
+_PORTS = {"http": 80, "https": 443}
+_BARE = re.compile(r"(?:[^\s/@?#]+@)?(?:\[[0-9a-f:.]+\]|[\w.-]+):\d+(?=[/?]|$)", re.IGNORECASE)
+"""`host:port`, as people write it."""
+
+
+def address_of(url: str) -> tuple[str, dict[str, str]]:
+    """The address as it may be shown, and the login that was in it as a header; a query is left out."""
+    shown = re.sub(r"[?#].*", "?…", re.sub(r"^([a-z]+:/*|/*).*@", r"\1…@", url, flags=re.IGNORECASE | re.DOTALL))
+    wanted = f"{shown!r} is no address of a server"
+    cure = "write http://host:8188 or https://host/prefix; nothing was sent"
+    try:
+        parts = urlsplit(_with_scheme(url))
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise BadServerUrl(f"{wanted} ({error}): {cure}") from None
+    if parts.scheme not in _PORTS:
+        raise BadServerUrl(f"{wanted} (its scheme is {parts.scheme!r}, and sockets come by http too): {cure}")
+    if not host or parts.fragment or not shown.isprintable() or " " in shown.strip():
+        raise BadServerUrl(f"{wanted} (it must have a host, and no fragment or blank): {cure}")
+    name = f"[{host}]" if ":" in host else host
+    where = f"{name}:{port}" if port not in (None, _PORTS[parts.scheme]) else name
+    login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+    basic = {"authorization": "Basic " + base64.b64encode(login.encode()).decode()} if login != ":" else {}
+    return f"{parts.scheme}://{where}{parts.path.rstrip('/')}", basic
+
+
+def query_of(url: str) -> dict[str, str]:
+    """The query that was in the address: it goes with every request and handshake."""
+    return dict(parse_qsl(urlsplit(_with_scheme(url)).query, keep_blank_values=True))
+
+
+def _with_scheme(url: str) -> str:
+    url = url.strip()
+    return f"http://{url}" if _BARE.match(url) else url
+
+
+def clean_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """By names in lower case; raises ClientError for what cannot be sent."""
+    for name, value in headers.items():
+        if not (name.isascii() and value.isascii() and f"{name}{value}".isprintable()):
+            raise ClientError(f"the header {name!r} holds what no header may hold: only printable ASCII can be sent")
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def credentials_in(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """The values of headers, whole and in pieces, and the password in a login: what must never be written down."""
+    values = [value for name, value in headers.items() if name not in _HARMLESS]
+    found = [piece for value in values for piece in (value, *re.split(r'[\s;,="]+', value))]
+    for piece in list(found):
+        with suppress(ValueError):  # a login, whose padding went with the split
+            name, _, password = base64.b64decode(piece + "=" * (-len(piece) % 4), validate=True).decode().partition(":")
+            found.append(password or name)
+    return tuple(dict.fromkeys(piece for piece in found if len(piece) >= MIN_SECRET))

@@ -1,0 +1,154 @@
+"""What a client may ask of a ComfyUI, as values: they can be written down before they are sent. Nothing is sent here.
+
+Plain routes, not those under `/api`, which servers before June 2024 lack; only the jobs have no other (P32).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from comfy_fsm.core.wire import refusals, routes
+from comfy_fsm.errors import BadWorkflow, UploadFailed
+from comfy_fsm.live.transport.redirects import Hop
+from comfy_fsm.workflow.shape import checked
+
+OPEN_JOBS = "pending,in_progress"
+
+
+class Ask(NamedTuple):
+    """What is to be asked, as a value: it can be written down before it is sent."""
+
+    method: str
+    path: str
+    body: object = None
+    hop: Hop | None = None
+    """Where a redirect of it led: that address is asked, while the path is what the log has."""
+
+
+def post(
+    workflow: Mapping[str, object],
+    client_id: str | None = None,
+    prompt_id: str | None = None,
+    extra_data: Mapping[str, object] | None = None,
+    number: float | None = None,
+    front: bool = False,
+    partial_execution_targets: Sequence[str] | None = None,
+) -> Ask:
+    """Queue a workflow (P9); raises BadWorkflow for what is none."""
+    body: dict[str, object] = {"prompt": checked(workflow)}
+    optional = {
+        "client_id": client_id,
+        "prompt_id": prompt_id,
+        "extra_data": dict(extra_data) if extra_data else None,
+        "number": number,
+        "front": front or None,
+        "partial_execution_targets": list(partial_execution_targets) if partial_execution_targets else None,
+    }
+    body |= {name: value for name, value in optional.items() if value is not None}
+    try:
+        json.dumps(body)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadWorkflow(f"what is to be posted cannot be written as JSON ({error}); nothing was sent") from None
+    return Ask(*routes.build("post"), body)
+
+
+def history(prompt_id: str) -> Ask:
+    return Ask(*routes.build("history", prompt_id))
+
+
+def histories(max_items: int) -> Ask:
+    return Ask(*routes.build("histories", query={"max_items": max_items}))
+
+
+def queue() -> Ask:
+    return Ask(*routes.build("queue"))
+
+
+def remaining() -> Ask:
+    """How many prompts are in the queue: the least that every version answers, and it names none."""
+    return Ask(*routes.build("remaining"))
+
+
+def job(prompt_id: str) -> Ask:
+    return Ask(*routes.build("job", prompt_id))
+
+
+def jobs() -> Ask:
+    """Whether there are jobs at all: one is enough to see, of those that wait or run (P41)."""
+    return Ask(*routes.build("jobs", query={"status": OPEN_JOBS, "limit": 1}))
+
+
+def open_jobs() -> Ask:
+    """All that wait or run, without their graphs: what is not listed is asked by its id (P36)."""
+    return Ask(*routes.build("jobs", query={"status": OPEN_JOBS}))
+
+
+def cancel_job(prompt_id: str) -> Ask:
+    return Ask(*routes.build("act-cancel", prompt_id))
+
+
+def cancel_jobs(prompt_ids: Sequence[str]) -> Ask:
+    return Ask(*routes.build("act-batch"), {"job_ids": list(prompt_ids)})
+
+
+def interrupt(prompt_id: str) -> Ask:
+    """Never without an id: that would hit whatever runs, whoever owns it (P31)."""
+    return Ask(*routes.build("act-interrupt"), {"prompt_id": prompt_id})
+
+
+def delete(prompt_ids: Sequence[str]) -> Ask:
+    """Never `clear`: that would remove everybody's pending prompts (P30)."""
+    return Ask(*routes.build("act-queue"), {"delete": list(prompt_ids)})
+
+
+def features() -> Ask:
+    return Ask(*routes.build("features"))
+
+
+def system_stats() -> Ask:
+    return Ask(*routes.build("stats"))
+
+
+def asset(asset_id: str) -> Ask:
+    """A file by the id that its output carries (P53)."""
+    return Ask(*routes.build("asset", asset_id))
+
+
+def view(filename: str, subfolder: str = "", type: str = "output") -> Ask:
+    named = {"filename": filename, "subfolder": subfolder, "type": type}
+    return Ask(*routes.build("view", query=named))
+
+
+class _Uploaded(Struct, frozen=True):
+    name: str
+    subfolder: str = ""
+
+
+def uploaded(status: int | None, body: bytes, name: str, server: str, trouble: str = "") -> str:
+    """Where the server says that it put an upload, as a node wants it: it may have chosen another name."""
+    if status == 200:
+        with suppress(msgspec.DecodeError):
+            place = msgspec.json.decode(body, type=_Uploaded)
+            return f"{place.subfolder}/{place.name}" if place.subfolder else place.name
+    answered = f"HTTP {status}" if status is not None else f"no answer: {trouble or 'it did not come'}"
+    why = ": ".join(filter(None, (answered, refusals.words(body))))
+    raise UploadFailed(
+        f"{server}: did not take {name!r:.200} ({why!r:.{refusals.MAX_EXCERPT}}), so no workflow can use it there; "
+        f"{_UPLOAD_CURES.get(status, _UPLOAD_CURE)}; to send it again is safe",
+        server,
+    )
+
+
+_UPLOAD_CURE = "check its size and its name, and that this is a ComfyUI"
+_UPLOAD_CURES: dict[int | None, str] = {
+    None: "check that ComfyUI runs there, and how long an answer may take",
+    401: "check the credentials",
+    403: "check the credentials",
+    413: "it is too large for this server, or for a proxy before it (--max-upload-size)",
+}

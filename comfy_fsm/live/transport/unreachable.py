@@ -1,0 +1,99 @@
+"""Why a server opens no socket, in words: the cause, what follows from it, the cure, and what no trying can change."""
+
+from __future__ import annotations
+
+import re
+
+from comfy_fsm.errors import MAX_TOLD, ClientError, HandshakeRefused, ServerUnreachable
+from comfy_fsm.live.transport.arrivals import Refused
+
+TRIES = 3
+"""How often a connection that nobody takes is tried before that is told: a server that starts may take a moment."""
+_NOBODY = frozenset({"ConnectError", "gaierror"})
+_UNTOLD = "so nothing was submitted"
+
+
+def for_good(refused: Refused) -> bool:
+    """Whether the next handshake will be refused as this one was: by a gateway, a login, a certificate."""
+    return not refused.passing
+
+
+def is_nobody(refused: Refused) -> bool:
+    """Whether nobody takes the connection: no port, no host."""
+    return refused.reason in _NOBODY
+
+
+def sockets_alone(refused: Refused | None) -> bool:
+    """Whether it may be sockets alone that do not pass: by what refused them, or because nothing came of it."""
+    if refused is None or refused.status:
+        return refused is None or for_good(refused)
+    return refused.passing and not is_nobody(refused)
+
+
+def error_of(url: str, refused: Refused | None, patience: float) -> ClientError:
+    """What to raise where no socket could be opened within so many seconds, or never will be."""
+    if refused is None:
+        return _unreachable(url, f"no socket could be opened in {patience:g} s (no answer)")
+    status = refused.status
+    if 300 <= status < 400:
+        return _redirected(url, refused)
+    if status in (401, 403):
+        return HandshakeRefused(
+            f"{url}: refused the socket with {status}, {_UNTOLD}; "
+            "give the headers or the token that this server wants; trying again without them is of no use",
+            url,
+            status,
+        )
+    if status and for_good(refused):
+        return HandshakeRefused(
+            f"{url}: refused the socket with HTTP {status}, and what answers there is no ComfyUI that can do without, "
+            f"{_UNTOLD}; check the address and its path; trying again is of no use before that",
+            url,
+            status,
+        )
+    if status:
+        return _unreachable(url, f"no socket could be opened in {patience:g} s (HTTP {status})")
+    return _unanswered(url, refused, patience)
+
+
+def _unanswered(url: str, refused: Refused, patience: float) -> ServerUnreachable:
+    detail = f": {refused.detail[:MAX_TOLD]}" if refused.detail else ""
+    match refused.reason:
+        case "ConnectError":
+            cure = "start ComfyUI there, or check host and port; trying again is safe"
+            return _unreachable(url, "nothing listens there (connection refused)", cure)
+        case "gaierror":
+            return _unreachable(url, f"the name of the host is not known{detail}", "check how it is spelled")
+        case "SSLCertVerificationError" if "ostname mismatch" in refused.detail:
+            return _unreachable(url, f"its certificate is for another name{detail}", "give the name that it is for")
+        case "SSLCertVerificationError":
+            cure = (
+                "if it is your own, give a file with the certificate or its CA: --ca FILE of the command, ca=FILE of "
+                "the client, or SSL_CERT_FILE=FILE in the environment; trying again without that is of no use"
+            )
+            return _unreachable(url, f"its certificate is not trusted{detail}", cure)
+        case "SSLError" if "WRONG_VERSION_NUMBER" in refused.detail:
+            return _unreachable(url, "no TLS is spoken there", "write http:// instead of https://")
+    return _unreachable(url, f"no socket could be opened in {patience:g} s ({refused.reason}{detail})")
+
+
+def _redirected(url: str, refused: Refused) -> ServerUnreachable:
+    place = place_of(refused.location)
+    return _unreachable(
+        url,
+        f"every request is redirected to {place} (HTTP {refused.status})",
+        "give that address if ComfyUI is there; if it is a login, give the token or the header that it wants; "
+        "trying again without that is of no use",
+    )
+
+
+def place_of(location: str) -> str:
+    """Where a redirect points to, without what may be secret in it."""
+    nameless = re.sub(r"^([a-z]+:/*|/*)[^/]*@", r"\1…@", location, flags=re.IGNORECASE)
+    return re.sub(r"[?#].*", "?…", nameless, flags=re.DOTALL)[:MAX_TOLD] or "no address at all"
+
+
+def _unreachable(
+    url: str, why: str, cure: str = "check address and port, and that ComfyUI runs there; trying again is safe"
+) -> ServerUnreachable:
+    return ServerUnreachable(f"{url}: {why}, {_UNTOLD}; {cure}", url)

@@ -1,0 +1,291 @@
+"""The log as a file: its schema, its chain of checksums, and how a row is judged. Plain sqlite3, read-only, no await.
+
+The rows come back in order, each with what is wrong with it. Damage is told, not raised, since whoever opens a damaged
+log wants the rest of it: a row that is not what was written, a row that is gone, a page that SQLite cannot read, a tail
+that was acknowledged (`lock.py`) and is lost with a damaged `-wal`.
+"""
+
+import os
+import sqlite3
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from hashlib import blake2b
+from typing import NamedTuple
+
+from comfy_fsm.errors import LogError
+from comfy_fsm.log.lock import Mark, read_mark
+from comfy_fsm.log.logfile import held, uri
+
+MAX_LINE = 128 * 1024 * 1024  # a reader holds one; ComfyUI takes uploads up to 100 MiB, SQLite rows up to 1 GB
+
+_SCAN = "SELECT position, line, checksum FROM log WHERE position >= ? ORDER BY position LIMIT ?"
+_PATIENCE = 1000  # rows tried one by one beyond an unreadable one; a page of 4 KiB holds a dozen, and then we stride
+_REFUSED = "its commit was refused: whoever appended it was told that it is not in the log"
+_LOST = "the log's own count is higher; its -wal file may be damaged, or may have been taken away: keep a copy of it"
+_END = 2**62  # a position beyond every position
+
+# A flipped bit can make SQLite quote the schema in an error message, and the quotation need not be UTF-8.
+DAMAGE = (sqlite3.Error, UnicodeDecodeError)
+_NOT_DAMAGE = {
+    sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR,
+}  # fmt: skip
+
+
+def digest(before: bytes, position: int, line: bytes) -> bytes:
+    """The checksum of a row, which holds that of the row before: a row that was changed, moved or taken out shows."""
+    return blake2b(b"%b%b%b" % (before, position.to_bytes(8, "big", signed=True), line), digest_size=16).digest()
+
+
+GENESIS = digest(b"comfy-fsm log", 0, b"")
+
+
+class Record(NamedTuple):
+    """A row as it was found: proved to be what was written, or with what is wrong with it.
+
+    `line` is None where nothing could be read; position 0 is the file itself.
+    """
+
+    position: int
+    line: bytes | None
+    damage: str | None
+
+
+class Verification(NamedTuple):
+    """What a whole log was found to be: `damaged` counts the places, `reason` is that of the first."""
+
+    rows: int
+    damaged: int
+    first_damaged: int | None
+    reason: str | None
+
+
+def read(path: str | os.PathLike[str], after: int = 0) -> Generator[Record, None, None]:
+    """Every row after a position, up to the last one committed when reading began; a writer may write meanwhile.
+
+    Raises NotALog, LogVersionError or OSError at once, and LogError when reading begins, if the file cannot be read.
+    Close it if you stop early: until then a snapshot is held, and the writer's `-wal` file grows.
+    """
+    where = os.path.realpath(path)  # what belongs to a log lies beside the file, not beside a link to it
+    with held(where):
+        return _read(where, after)
+
+
+def _read(path: str, after: int) -> Generator[Record, None, None]:
+    with held(path), closing(_Reading(path, after)) as reading:
+        yield from reading.records()
+
+
+def verify(path: str | os.PathLike[str]) -> Verification:
+    """Read the whole log and name its first damaged row; raises as `read` does."""
+    rows = damaged = 0
+    first: Record | None = None
+    for record in read(path):
+        rows += record.line is not None
+        if record.damage is not None:
+            damaged += 1
+            first = first or record
+    return Verification(rows, damaged, first.position if first else None, first.damage if first else None)
+
+
+class _Moved(Exception):
+    """A writer came while we read without locks."""
+
+
+class _Reading:
+    """One pass over a log: the position that must come next, and the checksums that its row may build on."""
+
+    def __init__(self, path: str, after: int) -> None:
+        self._path = path
+        self._next = max(after, 0) + 1
+        self._anchors: tuple[bytes, ...] | None = None  # two where the row before is damaged, none where it is gone
+        self._last: int | None = None  # the highest position ever given, by SQLite's own counter
+        self._refused = _END  # rows from here on were refused, and are in the file all the same
+        self._strays = 0
+        # Readers of a WAL file leave `-shm` and `-wal` files beside it, and fail where they may not. A log that no
+        # writer has open needs neither, so we read it as immutable. Should a writer come after all, no damage is
+        # believed before a second look with locks; what is sound is proved by its checksum either way.
+        self._seen = self._state()
+        self._mark = read_mark(path) or Mark()  # before the snapshot, which then holds all that was acknowledged
+        self._immutable = not self._seen[0]
+        self._db: sqlite3.Connection | None = None
+
+    def _state(self) -> tuple[bool, int, int]:
+        found = os.stat(self._path)
+        return os.path.exists(self._path + "-wal"), found.st_mtime_ns, found.st_size
+
+    def _connect(self) -> None:
+        self.close()
+        query = "mode=ro&immutable=1" if self._immutable else "mode=ro"
+        # A generator may be handed from thread to thread, and SQLite is built to allow it.
+        self._db = sqlite3.connect(uri(self._path, query), uri=True, isolation_level=None, check_same_thread=False)
+        self._db.text_factory = bytearray  # text where bytes were written betrays itself by its type
+        self._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_LINE + 1024)
+        self._db.execute("PRAGMA cell_size_check=ON")
+        self._db.execute("BEGIN")
+
+    def close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+
+    def _ask(self, sql: str, *values: int) -> sqlite3.Cursor:
+        assert self._db is not None
+        return self._db.execute(sql, values)
+
+    def _doubt(self) -> None:
+        """Before damage is told: if a writer came meanwhile, look again with locks."""
+        if self._immutable and self._state() != self._seen:
+            raise _Moved
+
+    def records(self) -> Iterator[Record]:
+        while True:
+            try:
+                yield from self._pass()
+                return
+            except _Moved:
+                self._immutable = False
+
+    def _pass(self) -> Iterator[Record]:
+        complaint = self._begin()
+        if complaint is not None:
+            self._doubt()
+            yield Record(0, None, complaint)
+            return
+        while self._next < _END:
+            failure: Exception
+            try:
+                yield from self._rows()
+                break
+            except DAMAGE as error:
+                failure = error
+            self._doubt()
+            here = self._next
+            try:
+                yield from self._rows(1)  # Python's sqlite3 looks a row ahead, and loses the good one before the bad
+            except DAMAGE as error:
+                failure = error
+            if self._next == here:
+                yield self._leap(failure)
+        if self._last is not None and self._next <= self._last:
+            self._doubt()
+            yield Record(self._next, None, f"{_span(self._next, self._last)} missing: {_LOST}")
+
+    def _begin(self) -> str | None:
+        """Fix the snapshot, and find where the chain stands; returns what is wrong with the file as a whole."""
+        try:
+            self._connect()
+            kinds = self._ask("SELECT type FROM sqlite_master WHERE name = 'log'").fetchall()
+        except DAMAGE as error:
+            if isinstance(error, sqlite3.Error) and error.sqlite_errorcode & 0xFF in _NOT_DAMAGE:
+                raise LogError(
+                    f"{self._path} cannot be read: {error}; nothing was read; "
+                    "if its directory is read-only, copy the file together with its -wal file and read the copy"
+                ) from error
+            return f"the file's structure is damaged and no row can be read: {error}"
+        if kinds != [(b"table",)]:  # a view under our name could compute for ever
+            return "the table of rows is gone"
+        last = self._one("SELECT seq FROM sqlite_sequence WHERE name = 'log'")
+        self._last = last if isinstance(last, int) else None
+        self._heed(self._mark)
+        if self._anchors is None:
+            before = self._next - 1
+            anchor = self._one(f"SELECT checksum FROM log WHERE position = {before}") if before else GENESIS
+            self._anchors = (anchor,) if isinstance(anchor, bytes) else ()
+        return None
+
+    def _heed(self, mark: Mark) -> None:
+        """What the writer wrote down beside the log counts as well, where it is about this log."""
+        if mark.is_about(self._one("SELECT checksum FROM log WHERE position = 1")):
+            self._last = max(self._last or 0, mark.position)
+        there = self._one(f"SELECT checksum FROM log WHERE position = {mark.refused}") if mark.refused else None
+        if there is not None and there == mark.refused_checksum:
+            self._refused = mark.refused
+
+    def _one(self, sql: str) -> object:
+        try:
+            row = self._ask(sql).fetchone()
+        except DAMAGE:
+            return None
+        return row[0] if row else None
+
+    def _rows(self, limit: int = -1) -> Iterator[Record]:
+        for position, line, checksum in self._ask(_SCAN, self._next, limit):
+            known = position == self._next and type(line) is bytes and self._anchors
+            if known and checksum == digest(known[0], position, line):
+                self._next, self._anchors = position + 1, (checksum,)
+                yield Record(position, line, None) if position < self._refused else Record(position, None, _REFUSED)
+                continue
+            if self._strays == _PATIENCE:
+                # A made file can send SQLite round its pages for longer than anybody lives.
+                yield Record(self._next, None, f"{_PATIENCE} rows are out of order; reading stopped")
+                self._next = _END
+                return
+            self._doubt()
+            yield from self._judge(position, line, checksum)
+
+    def _judge(self, position: object, line: object, checksum: object) -> Iterator[Record]:
+        """A row that is not simply right: say what is wrong with it, and let the chain hold on to what is left."""
+        here, anchors = self._next, self._anchors or ()
+        body = bytes(line) if isinstance(line, bytes | bytearray) else None
+        if type(position) is not int or type(line) is not bytes or type(checksum) is not bytes:
+            stored = checksum if isinstance(checksum, bytes) else b""  # as a writer that goes on from this row has it
+            self._next, self._anchors = (
+                here + 1,
+                (stored, *(digest(anchor, here, body or b"") for anchor in anchors[:1])),
+            )
+            yield Record(here, body, "its columns are not of the types that were written")
+            return
+        if position != here:
+            if any(digest(anchor, here, line) == checksum for anchor in anchors):
+                self._next, self._anchors = here + 1, (checksum,)
+                yield Record(here, line, f"it stands under position {position}")
+                return
+            if position < here:
+                self._strays += 1
+                yield Record(position, line, f"it comes after position {here - 1}, out of order")
+                return
+            if self._last is not None and position > self._last:
+                self._next, self._anchors = here + 1, (checksum,)
+                yield Record(here, line, f"it stands under position {position}, which was never given")
+                return
+            yield Record(here, None, f"{_span(here, position - 1)} missing")
+        self._next, self._anchors = position + 1, (checksum,)
+        if any(digest(anchor, position, line) == checksum for anchor in anchors):
+            yield Record(position, line, None)
+            return
+        if position != here or not anchors:
+            yield Record(position, line, "it cannot be proved, since the row before it is gone")
+            return
+        # Its line was changed, or its checksum was. The next row was built on what its checksum had been: that is the
+        # stored one in the first case, the computed one in the second.
+        self._anchors = (checksum, *(digest(anchor, position, line) for anchor in anchors[:1]))
+        yield Record(position, line, "its checksum does not fit it and the row before")
+
+    def _leap(self, error: Exception) -> Record:
+        """Past what SQLite cannot read: row by row at first, then in doubling strides, and back to where it ends."""
+        first = self._next
+        bad = first
+        step = 1
+        while not self._readable(bad + step):
+            bad += step
+            if bad - first >= _PATIENCE:
+                step *= 2
+            if bad + step >= _END:
+                self._next = _END
+                return Record(first, None, f"no row from {first} on can be read: {error}")
+        good = bad + step
+        while good - bad > 1:
+            middle = (good + bad) // 2
+            bad, good = (bad, middle) if self._readable(middle) else (middle, good)
+        self._next, self._anchors = good, ()
+        return Record(first, None, f"{_span(first, good - 1)} unreadable: {error}")
+
+    def _readable(self, position: int) -> bool:
+        try:
+            self._ask(_SCAN, position, 1).fetchone()  # the very question of `_rows`, else we would part and never end
+        except DAMAGE:
+            return False
+        return True
+
+
+def _span(first: int, last: int) -> str:
+    return f"row {first} is" if first == last else f"rows {first} to {last} are"

@@ -1,0 +1,352 @@
+"""The one connection that may write a log: its lock, its settings, its transaction. Plain sqlite3; awaits nothing.
+
+One, because SQLite before 3.51.3 can lose commits when two connections write and checkpoint one WAL file.
+"""
+
+import logging
+import os
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
+from typing import Any
+
+from comfy_fsm.errors import LogDamaged, LogError, LogLocked, LogMoved
+from comfy_fsm.log.creation import check_length, create, keep_aside
+from comfy_fsm.log.lock import Lock, belongs_to_us
+from comfy_fsm.log.logfile import SCHEMA_VERSION, close_later, held, is_blank, uri
+from comfy_fsm.log.reader import DAMAGE, GENESIS, digest
+
+logger = logging.getLogger(__name__)
+BUSY = 5.0  # seconds until we complain of a stranger who writes to our file, which nobody should: the sqlite3 shell
+BUSY_TURNS = 12  # as often we complain; then the append fails
+WAL_LIMIT = 16 * 1024 * 1024  # bytes that a `-wal` file is cut back to, once the reader that let it grow is gone
+
+# Each INSERT pays for SQLite's counter of positions, so rows are a quarter cheaper by the block; past 25 little is won.
+_BLOCK = 25
+_INSERT = "INSERT INTO log (position, line, checksum) VALUES (?, ?, ?)"
+_INSERT_BLOCK = _INSERT + ", (?, ?, ?)" * (_BLOCK - 1)
+_NEITHER = "no log was opened"
+
+
+def _claim_file(path: str, stack: ExitStack) -> int:
+    """A descriptor of the file that another writer cannot get, by whatever name it opens the file.
+
+    The lock file has a name only. flock, since that does not end with any other descriptor of the file; on Linux, where
+    it is a thing apart from SQLite's own locks.
+    """
+    descriptor = os.open(path, os.O_RDWR)
+    stack.callback(close_later, descriptor)
+    if sys.platform.startswith("linux"):
+        import fcntl
+
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LogLocked(
+                f"{path} is being written under another name, so nothing was written; close that log"
+            ) from None
+        stack.callback(fcntl.flock, descriptor, fcntl.LOCK_UN)
+    return descriptor
+
+
+def _check_file(path: str, found: os.stat_result) -> None:
+    """Raise LogError where somebody else could read or write it."""
+    if not belongs_to_us(found):
+        raise LogError(
+            f"{path} cannot be opened for writing: it belongs to user {found.st_uid} and not to us, who could read all "
+            f"that is written down; {_NEITHER}; give it to user {os.geteuid()} (chown), or write to another file"
+        )
+    if found.st_nlink > 1:
+        raise LogError(
+            f"{path} cannot be opened for writing: it has {found.st_nlink} names (hard links), and by another one a "
+            f"second process could write to it; {_NEITHER}; remove the other names, or make a copy and open that"
+        )
+
+
+class _Place:
+    """Where the files of an open log are, to see whether they are still there."""
+
+    def __init__(self, path: str, descriptor: int) -> None:
+        self._path = path
+        self._wal = path + "-wal"
+        self._descriptor = descriptor
+        found, wal = os.stat(path), os.stat(self._wal)
+        self._file, self._log = (found.st_ino, found.st_dev), (wal.st_ino, wal.st_dev)
+
+    def check(self) -> None:
+        """Raise LogMoved where what is committed would go into files that have no name any more."""
+        with suppress(OSError):
+            found, wal = os.stat(self._path), os.stat(self._wal)
+            if (found.st_ino, found.st_dev) == self._file and (wal.st_ino, wal.st_dev) == self._log:
+                return
+        raise LogMoved("")
+
+    def is_deleted(self) -> bool:
+        return os.fstat(self._descriptor).st_nlink == 0
+
+
+class Chain:
+    """Where a log ends, and how its opening went: the connection's thread writes it, the loop reads it afterwards."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.position = 0
+        self.checksum = GENESIS
+        self.commits = 0
+        self.closing = False  # nobody who writes to our file is waited for any longer
+        self.failure: Exception | None = None
+        self._began = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._writer: Writer | None = None
+
+    def open(self, *_: object, **__: object) -> sqlite3.Connection:
+        """What aiosqlite calls, in its thread, to make the connection.
+
+        It answers a failure with an empty connection, to be closed like any other: where this raises, aiosqlite does
+        not wait for its thread, which then calls a loop that may be gone.
+        """
+        self._thread = threading.current_thread()
+        self._began.set()
+        try:
+            self._writer = Writer(self)
+        except Exception as error:
+            self.failure = error
+        return self._writer or sqlite3.connect(":memory:", check_same_thread=False)
+
+    def outlast(self) -> None:
+        """Let an opening that nobody waits for any more come to its end, in its thread, and take it back."""
+        self._began.wait()
+        assert self._thread is not None
+        self._thread.join()
+        if self._writer is not None:
+            self._writer.close()
+
+
+class Writer(sqlite3.Connection):
+    """The owning connection, made for aiosqlite to run in its thread: `executemany` is one whole transaction.
+
+    aiosqlite crosses threads once a call, which costs about as much as a small commit; to begin, insert and commit in
+    three calls would cost three crossings. A connection class of one's own is how sqlite3 lets one make them one.
+    """
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+        self._stale = self._doubtful = self._gone = False
+        self._first: bytes | None = None
+        path = chain.path
+        with ExitStack() as stack:
+            try:
+                check_length(path)
+                self._lock, descriptor = self._claim(path, stack)
+                # Used by its thread alone, but for `outlast`, which waits for that to end.
+                super().__init__(
+                    uri(path, "mode=rw"), uri=True, isolation_level=None, timeout=BUSY, check_same_thread=False
+                )
+                stack.callback(super().close)
+                self._prepare(path)
+                self._place = _Place(path, descriptor)
+            except (OSError, ValueError, sqlite3.OperationalError) as error:
+                raise LogError(f"{path} cannot be opened for writing: {error}; {_NEITHER}") from error
+            except DAMAGE as error:
+                raise LogDamaged(
+                    f"{path} is damaged: {error}; {_NEITHER}; read what is left, and write to another file", 0
+                ) from error
+            self._opened = stack.pop_all()
+
+    def _claim(self, path: str, stack: ExitStack) -> tuple[Lock, int]:
+        """The lock, and the file, which is made where there is none."""
+        if not is_blank(path):
+            with held(path) as found:  # a file that is no log is not touched, nor anything put beside it
+                _check_file(path, found)
+        lock = Lock(path)
+        stack.callback(lock.close)
+        if is_blank(path):
+            if lock.mark.position and os.path.exists(path):
+                logger.warning("%s was emptied: rows 1 to %d were acknowledged and are lost", path, lock.mark.position)
+            lock.reset()
+            create(path)
+        _check_file(path, stack.enter_context(held(path)))
+        return lock, _claim_file(path, stack)
+
+    def _prepare(self, path: str) -> None:
+        self.execute("PRAGMA synchronous=FULL")
+        self.execute("PRAGMA fullfsync=ON")  # without it, FULL on macOS reaches the drive's cache and not the drive
+        self.execute(f"PRAGMA journal_size_limit={WAL_LIMIT}")
+        journal, synchronous = (
+            self.execute(f"PRAGMA {pragma}").fetchone()[0] for pragma in ("journal_mode=WAL", "synchronous")
+        )
+        if (journal, synchronous) != ("wal", 2):
+            raise LogError(
+                f"{path}: SQLite answers journal_mode={journal}, synchronous={synchronous} and not wal, 2 (FULL); "
+                f"no commit would be safe, so {_NEITHER}; use a file on a local disk"
+            )
+        # A file that may not be written is refused now, not at the first append. To begin is no trial: SQLite makes of
+        # it a reading transaction where it may not write.
+        self._begin()
+        try:
+            self.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            self._resume()
+            self._heed(path)
+            self.execute("COMMIT")
+        except BaseException:
+            if self.in_transaction:
+                self.execute("ROLLBACK")
+            raise
+        self._lock.acknowledge(self._chain.position, self._chain.checksum, self._first or GENESIS)
+
+    def _heed(self, path: str) -> None:
+        """What was written down beside the file: rows that must be in it, and rows that must not."""
+        mark, chain = self._lock.mark, self._chain
+        if mark.refused and mark.refused_checksum == self._checksum(mark.refused):
+            self.execute("DELETE FROM log WHERE position >= ?", (mark.refused,))
+            self.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'log'", (mark.refused - 1,))
+            logger.warning(
+                "%s: %d rows, from position %d on, were found whose commit had been refused; they were taken out",
+                path, chain.position - mark.refused + 1, mark.refused,
+            )  # fmt: skip
+            self._resume()
+        if mark.is_about(self._first) and mark.position > chain.position:
+            kept = keep_aside(path + "-wal", copy=True) if os.path.exists(path + "-wal") else ""
+            logger.warning(
+                "%s: rows %d to %d were acknowledged and are lost; %s", path, chain.position + 1, mark.position,
+                f"what is left of them is in {kept}" if kept else "there is no -wal file beside it",
+            )  # fmt: skip
+            chain.position = mark.position  # not given again, and so the hole shows for ever
+
+    def _checksum(self, position: int) -> bytes | None:
+        row = self.execute("SELECT checksum FROM log WHERE position = ?", (position,)).fetchone()
+        return row[0] if row and isinstance(row[0], bytes) else None
+
+    def _begin(self) -> None:
+        """Begin to write. A stranger who writes is waited for, and told of: to refuse an append is worse."""
+        for turn in range(1, BUSY_TURNS + 1):
+            began = time.monotonic()
+            try:
+                self.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+                if not busy or turn == BUSY_TURNS or self._chain.closing:
+                    raise
+                time.sleep(max(0.0, min(BUSY, 0.1) - (time.monotonic() - began)))  # where SQLite itself did not wait
+                logger.warning(
+                    "%s: another program writes to this log, which must have one writer; end it (a sqlite3 shell?): "
+                    "what is appended waits for it", self._chain.path,
+                )  # fmt: skip
+
+    def _resume(self) -> None:
+        """Take up the chain where the file leaves it: at opening, and after a commit whose end nobody knows."""
+        row = self.execute("SELECT position, checksum FROM log ORDER BY position DESC LIMIT 1").fetchone()
+        count = self.execute("SELECT seq FROM sqlite_sequence WHERE name = 'log'").fetchone()
+        position, checksum = row or (0, GENESIS)
+        # Rows may have been taken off the end. Their positions are not given again, and so the hole shows for ever.
+        self._chain.position = max(position, count[0] if count else 0)
+        self._chain.checksum = checksum if isinstance(checksum, bytes) else b""
+        self._first = self._checksum(1)
+        self._stale = False
+
+    def executemany(self, _sql: str, lines: Iterable[Any], /) -> sqlite3.Cursor:
+        """Commit the lines, as the next rows of the chain, or none of them."""
+        chain, attempted = self._chain, False
+        rows: list[Any] = []
+        try:
+            if self._doubtful:
+                self._settle()
+            if self._gone:  # before anything is written; mostly it is there, and one look after the commit is enough
+                self._place.check()
+            self._begin()
+            if self._stale:
+                self._resume()
+            rows, checksum = self._rows(lines)
+            whole = len(rows) // (3 * _BLOCK) * 3 * _BLOCK
+            if whole:
+                super().executemany(_INSERT_BLOCK, (rows[at : at + 3 * _BLOCK] for at in range(0, whole, 3 * _BLOCK)))
+            super().executemany(_INSERT, (rows[at : at + 3] for at in range(whole, len(rows), 3)))
+            attempted = True
+            cursor = self.execute("COMMIT")
+            self._place.check()
+        except BaseException as error:
+            self._stale, self._gone = True, isinstance(error, LogMoved)
+            if self.in_transaction:
+                self.execute("ROLLBACK")
+            if attempted:
+                self._refuse(rows[0], rows[2])
+            if isinstance(error, LogMoved):
+                raise self._moved() from None
+            raise
+        chain.position, chain.checksum = rows[-3], checksum
+        chain.commits += 1
+        self._first = self._first or rows[2]
+        self._lock.acknowledge(chain.position, checksum, self._first)
+        return cursor
+
+    def _rows(self, lines: Iterable[Any]) -> tuple[list[Any], bytes]:
+        position, checksum = self._chain.position, self._chain.checksum
+        rows: list[Any] = []
+        for line in lines:
+            position += 1
+            checksum = digest(checksum, position, line)
+            rows += (position, line, checksum)
+        return rows, checksum
+
+    def _refuse(self, position: int, checksum: bytes) -> None:
+        """The commit failed, but its pages may stand in the `-wal` file, where the next process would find them."""
+        self._doubtful = True
+        self._lock.refuse(position, checksum)
+        with suppress(sqlite3.Error, OSError, LogError):
+            self._settle()
+
+    def _settle(self) -> None:
+        """After a commit that failed: read back what is there, and overwrite what should not be, before anything else.
+
+        A commit of nothing takes the place of the refused pages in the `-wal` file. Raises where that fails, too.
+        """
+        refused = self._lock.mark.refused
+        self._begin()
+        try:
+            self._resume()
+            if self._chain.position >= refused:  # it failed in word only
+                self.execute("DELETE FROM log WHERE position >= ?", (refused,))
+                self.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'log'", (refused - 1,))
+                self._resume()
+            self.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            self.execute("COMMIT")
+        except BaseException:
+            if self.in_transaction:
+                self.execute("ROLLBACK")
+            raise
+        self._lock.forgive()
+        self._doubtful = False
+
+    def _moved(self) -> LogMoved:
+        """What to tell of it; and what was acknowledged is put into the file, wherever that is now."""
+        path, position = self._chain.path, self._lock.mark.position
+        if self._place.is_deleted():
+            kept = f"what was acknowledged, to position {position}, went with it, but for what is still in {path}-wal"
+        else:
+            with suppress(sqlite3.Error):
+                self._gather()
+            kept = f"all that was acknowledged, to position {position}, is in the file that was moved"
+        return LogMoved(
+            f"{path} or its -wal file was removed, renamed or replaced while it was open, so these lines are not in "
+            f"the log, and no more is written; {kept}; a log cannot be rotated while it is written: leave it out of "
+            "logrotate, or close the client before and open it again after"
+        )
+
+    def close(self) -> None:
+        # aiosqlite's thread would never end if this raised; and nothing is lost, since every commit is in the file.
+        with suppress(sqlite3.Error, OSError):
+            self._gather()
+        with suppress(sqlite3.Error, OSError):
+            self._opened.close()
+
+    def _gather(self) -> None:
+        """Of a log that was moved SQLite touches nothing when it closes, not even another writer's `-wal` at its old
+        place: and so its own, which may have got a name that nobody looks for, must hold nothing any more."""
+        try:
+            self._place.check()
+        except LogMoved:
+            self.execute("PRAGMA wal_checkpoint(TRUNCATE)")

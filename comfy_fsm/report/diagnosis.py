@@ -1,0 +1,176 @@
+"""Diagnoses as lines for a person who was woken up: what needs a look first, what is so, and what to do.
+
+Only words and where they break; text.py draws them. Whatever a trace said has passed `harmless`.
+"""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from comfy_fsm.core.explain.diagnosis import Diagnosis, Evidence, Explanation, Remark, Step
+from comfy_fsm.display import harmless
+from comfy_fsm.report.player import Replay
+
+SHEETS = 20
+"""Tasks told in full; those that need a look come first, and the JSON document has them all."""
+CALM = 12
+"""Lines for the tasks with which all is well."""
+CHAIN = 8
+"""Signals named where a task is not told move by move: the first and the last ones."""
+PLACES = 6
+MARGIN = 9
+"""Letters on the left for the titles."""
+WIDTH = 100
+"""Letters of a line: prose wider than this is hard to read, on any terminal."""
+_WELL = 4
+_LONG = 600
+_PASTED = 4_000
+"""Letters of a command: it is not to be cut, and in one line, since it is there to be pasted."""
+_TAIL = 40
+_GLUE = "\u00a0"
+
+Line = list[tuple[str, str]]
+"""Pieces of text, each with its style."""
+
+
+def lines(replay: Replay, width: int, *, whole: bool) -> Iterator[Line]:
+    """The diagnoses of a replay; `whole` tells each task move by move, however well it is."""
+    diagnoses, loose = replay.diagnose()
+    sheet = _Sheet(replay, min(width, WIDTH), whole)
+    told = [each for each in diagnoses if whole or each.concern < _WELL]
+    for diagnosis in told[:SHEETS]:
+        yield []
+        yield from sheet.task(diagnosis)
+    if len(told) > SHEETS:
+        yield []
+        yield [(f"and {len(told) - SHEETS:,} more tasks that need a look; name one, or see --format json", "dim")]
+    yield from sheet.calm([each for each in diagnoses if each not in told])
+    shown = [finding for each in told[:SHEETS] for finding in each.findings]
+    yield from sheet.loose([finding for finding in loose if finding not in shown])
+
+
+class _Sheet:
+    """How one replay is written down: its width, and how it cites."""
+
+    def __init__(self, replay: Replay, width: int, whole: bool) -> None:
+        self._place = replay.origins.place
+        files = replay.trace.files
+        self._many = len(files) > 1
+        short = {file: os.path.basename(file) for file in files}
+        self._names = short if len(set(short.values())) == len(files) else {file: file[-_TAIL:] for file in files}
+        self._width = max(width, 40)
+        self._whole = whole
+
+    def task(self, told: Diagnosis) -> Iterator[Line]:
+        yield [(told.state.upper(), told.state), ("  " + _id(told.prompt_id), "bold")]
+        yield from self._prose(self._remark(told.says), margin=0)
+        owner = harmless(told.window, 60) if told.window is not None else "not known"
+        yield from self._section(
+            "window", self._prose(f"{owner}, at {harmless(told.server, 100) or 'no known server'}")
+        )
+        evidence = self._moves(told.evidence) if self._whole else self._chain(told.evidence)
+        yield from self._section("evidence", evidence)
+        missing = (self._prose(self._remark(remark), "- ") for remark in told.missing)
+        yield from self._section("missing", chain.from_iterable(missing))
+        graver = (each for each in told.findings if self._whole or each.severity != "note")
+        yield from self._section("findings", chain.from_iterable(map(self._finding, graver)))
+        yield from self._section("next", self._steps(told.steps))
+
+    def calm(self, diagnoses: list[Diagnosis]) -> Iterator[Line]:
+        if not diagnoses:
+            return
+        yield []
+        count = len(diagnoses)
+        yield [(f"All is well with {count:,} {'task' if count == 1 else 'tasks'}.", "bold")]
+        for told in diagnoses[:CALM]:
+            yield from self._prose(f"{_id(told.prompt_id)[:8]}  {self._remark(told.says)}", later=" " * 10, margin=0)
+        if count > CALM:
+            yield [(f"and {count - CALM:,} more; name one, or see --format json", "dim")]
+
+    def loose(self, findings: list[Explanation]) -> Iterator[Line]:
+        graver = [each for each in findings if each.severity != "note"]
+        if not graver:
+            return
+        yield []
+        yield [("Found about no task in particular.", "bold")]
+        for finding in graver[:SHEETS]:
+            about = (("window", finding.window), ("server", finding.server), ("task", finding.prompt_id))
+            subject = ", ".join(f"{word} {harmless(name, 60)}" for word, name in about if name is not None)
+            yield from self._finding(finding, f"{subject}: " if subject else "")
+        if len(graver) > SHEETS:
+            yield [(f"and {len(graver) - SHEETS:,} more; see --format json", "dim")]
+
+    def _section(self, title: str, body: Iterable[Line]) -> Iterator[Line]:
+        """What belongs together, its title on the left."""
+        for number, line in enumerate(body):
+            yield [(f"{'' if number else title:{MARGIN}}", "dim"), *line]
+
+    def _chain(self, evidence: tuple[Evidence, ...]) -> Iterator[Line]:
+        links = [self._glue(f"{self._place_of(each.position)} {each.signal}") for each in evidence]
+        if links and not self._many:
+            links[0] = self._glue("line ") + links[0]
+        if len(links) > CHAIN:
+            links = [*links[:3], self._glue(f"{len(links) - CHAIN + 1:,} more"), *links[4 - CHAIN :]]
+        yield from self._prose(" · ".join(links))
+
+    def _moves(self, evidence: tuple[Evidence, ...]) -> Iterator[Line]:
+        """Each signal with its move, and below it the reason that the table has for it."""
+        begun = min((each.at for each in evidence), default=0.0)
+        cites = [self._place_of(each.position) for each in evidence]
+        signals = [harmless(each.signal, 24) for each in evidence]
+        broad, wide = max(map(len, cites), default=0), max(map(len, signals), default=0)
+        for each, cite, signal in zip(evidence, cites, signals, strict=True):
+            move = str(each.after) if each.after is each.before else f"{each.before} → {each.after}"
+            yield [(f"{cite:>{broad}}  {f'+{each.at - begun:.3f}':>9}  {signal:{wide}}  ", ""), (move, str(each.after))]
+            yield from self._prose(each.why, " " * (broad + 13), style="dim")
+
+    def _finding(self, finding: Explanation, subject: str = "") -> Iterator[Line]:
+        begin = f"{finding.severity} {finding.code}: "
+        more = finding.count - min(len(finding.positions), PLACES)
+        counted = f"({self._cited(finding.positions)}{self._glue(f' and {more:,} more') if more > 0 else ''})"
+        prose = self._prose(f"{subject}{harmless(finding.text, _LONG)} {counted}", begin, later="  ")
+        for number, line in enumerate(prose):
+            words = line[0][0]
+            yield [(begin, finding.severity), (words[len(begin) :], "")] if number == 0 else line
+        yield from self._prose(finding.advice, "  ", style="advice")
+
+    def _steps(self, steps: tuple[Step, ...]) -> Iterator[Line]:
+        for number, step in enumerate(steps, start=1):
+            yield from self._prose(harmless(step.text, _LONG), f"{number}. ")
+            if step.command is not None:
+                yield [("   " + harmless(step.command, _PASTED), "command")]
+        if not steps:
+            yield [("nothing needs to be done", "")]
+
+    def _remark(self, remark: Remark) -> str:
+        cited = f" ({self._cited(remark.positions)})" if remark.positions else ""
+        return harmless(remark.text, _LONG) + cited
+
+    def _cited(self, positions: tuple[int, ...]) -> str:
+        shown = [self._place_of(position) for position in dict.fromkeys(positions[:PLACES])]
+        word = "" if self._many else "line " if len(shown) == 1 else "lines "
+        return self._glue(word + ", ".join(shown))
+
+    def _place_of(self, position: int) -> str:
+        place = self._place(position)
+        return f"{harmless(self._names[place.file], _TAIL)}:{place.line}" if self._many else str(place.line)
+
+    def _glue(self, text: str) -> str:
+        """The text, which is not to be broken over lines."""
+        return harmless(text).replace(" ", _GLUE)
+
+    def _prose(
+        self, text: str, first: str = "", *, later: str | None = None, style: str = "", margin: int = MARGIN
+    ) -> Iterator[Line]:
+        rest = " " * len(first) if later is None else later
+        for line in textwrap.wrap(
+            text, self._width - margin, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
+        ):
+            yield [(line.replace(_GLUE, " "), style)]
+
+
+def _id(prompt_id: str | None) -> str:
+    return "(no id)" if prompt_id is None else harmless(prompt_id, 60)

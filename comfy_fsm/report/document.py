@@ -1,0 +1,124 @@
+"""A Replay as the JSON report, and as the JSON diagnosis: the contracts, field by field, and nothing else."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from comfy_fsm.core.effects import Failure, NodeFault
+from comfy_fsm.core.explain.diagnosis import CONCERNS, Diagnosis, Explanation, Remark
+from comfy_fsm.core.findings import Finding
+from comfy_fsm.core.registry.task import Task
+from comfy_fsm.report.player import Place, Replay
+
+REPORT = 1
+DIAGNOSIS = 1
+_TASK = (
+    "prompt_id", "window", "server", "state", "outcome", "confidence", "completion_source", "confirmed_by",
+    "concluded", "submitted_at", "started_at", "ended_at", "settled_at", "outputs", "texts", "left_out", "missed",
+    "error",
+)  # fmt: skip
+_DIAGNOSIS = ("prompt_id", "window", "server", "state", "outcome", "confidence")
+_EVIDENCE = ("signal", "at", "before", "after", "why")
+_EXPLANATION = ("code", "severity", "count", "window", "server", "prompt_id", "text", "meaning", "advice")
+_FINDING = ("code", "severity", "line", "at", "window", "server", "prompt_id", "text")
+_RISKY = re.compile(r"[^\x0a\x20-\x7e]")
+
+
+class _Error(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What failed; the server's answer as a whole is for the program that submitted, not for a report."""
+
+    type: str | None
+    message: str | None
+    node_id: str | None
+    node_type: str | None
+    status: int | None = None
+    faults: tuple[NodeFault, ...] = ()
+    traceback: tuple[str, ...] = ()
+
+
+def compose(replay: Replay) -> dict[str, object]:
+    """The report as plain values."""
+    return {
+        "report": REPORT,
+        "trace": replay.trace,
+        "verdict": replay.verdict,
+        "tasks": [_task(replay, task) for task in replay.tasks],
+        "findings": [_finding(replay, finding) for finding in replay.findings],
+        "metrics": replay.metrics,
+    }
+
+
+def compose_diagnoses(replay: Replay) -> dict[str, object]:
+    """The diagnoses as plain values."""
+    diagnoses, loose = replay.diagnose()
+    return {
+        "diagnosis": DIAGNOSIS,
+        "trace": replay.trace,
+        "verdict": replay.verdict,
+        "tasks": [_diagnosis(replay, diagnosis) for diagnosis in diagnoses],
+        "loose": [_explanation(replay, finding) for finding in loose],
+    }
+
+
+def encode(replay: Replay) -> str:
+    return _encode(compose(replay))
+
+
+def encode_diagnoses(replay: Replay) -> str:
+    return _encode(compose_diagnoses(replay))
+
+
+def _encode(document: dict[str, object]) -> str:
+    """As ASCII text: a terminal that shows it is driven by nothing that a server sent."""
+    text = msgspec.json.encode(document).decode()
+    return text if text.isascii() and "\x7f" not in text else _RISKY.sub(_escape, text)
+
+
+def _task(replay: Replay, task: Task) -> dict[str, object]:
+    line = replay.origins.line
+    fields: dict[str, object] = {name: getattr(task, name) for name in _TASK}
+    fields["error"] = None if task.error is None else _error(task.error)
+    fields["signals"] = [{"signal": t.signal, "line": line(t.position), "at": t.at} for t in task.signals]
+    fields["findings"] = replay.codes_of(task)
+    return fields
+
+
+def _error(error: Failure) -> _Error:
+    return _Error(*(getattr(error, name) for name in _Error.__struct_fields__))
+
+
+def _finding(replay: Replay, finding: Finding) -> dict[str, object]:
+    return {name: replay.line_of(finding) if name == "line" else getattr(finding, name) for name in _FINDING}
+
+
+def _diagnosis(replay: Replay, told: Diagnosis) -> dict[str, object]:
+    fields: dict[str, object] = {name: getattr(told, name) for name in _DIAGNOSIS}
+    fields["concern"] = CONCERNS[told.concern]
+    fields["says"] = _remark(replay, told.says)
+    fields["evidence"] = [
+        {name: getattr(each, name) for name in _EVIDENCE} | {"seen": _seen(replay, (each.position,))}
+        for each in told.evidence
+    ]
+    fields["missing"] = [_remark(replay, remark) for remark in told.missing]
+    fields["findings"] = [_explanation(replay, finding) for finding in told.findings]
+    fields["next"] = told.steps
+    return fields
+
+
+def _remark(replay: Replay, remark: Remark) -> dict[str, object]:
+    return {"text": remark.text, "seen": _seen(replay, remark.positions)}
+
+
+def _explanation(replay: Replay, finding: Explanation) -> dict[str, object]:
+    return {name: getattr(finding, name) for name in _EXPLANATION} | {"seen": _seen(replay, finding.positions)}
+
+
+def _seen(replay: Replay, positions: tuple[int, ...]) -> list[Place]:
+    return [replay.origins.place(position) for position in positions]
+
+
+def _escape(match: re.Match[str]) -> str:
+    units = match.group().encode("utf-16-be")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))

@@ -1,0 +1,273 @@
+"""Entries through the board, into a Replay: what happened, per task, on what evidence, and what went wrong."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+
+from msgspec import Struct
+
+from comfy_fsm.core.explain.diagnosis import Diagnosis, Explanation, explain, loose
+from comfy_fsm.core.findings import Finding, Severity
+from comfy_fsm.core.fold.board import Board
+from comfy_fsm.core.metrics.summary import Metrics, measure
+from comfy_fsm.core.observations import AnyObservation, Damaged
+from comfy_fsm.core.policy import DEFAULT, Policy, differing
+from comfy_fsm.core.registry.task import Task
+from comfy_fsm.core.wire import codec
+from comfy_fsm.errors import NotALog, TraceError
+from comfy_fsm.log import logfile, reader
+from comfy_fsm.log.trace import Block, Packed, damage, most_known, open_packed, read_file, read_lines
+
+Source = str | os.PathLike[str]
+Watcher = Callable[[int, int], None]
+"""Called now and then with the bytes read so far, and of how many (0 where that is not known)."""
+_PACE = 4096
+
+
+class Place(Struct, frozen=True):
+    """Where something was seen: the line counts from 1 in its file, or is the position in a log."""
+
+    line: int
+    file: str
+
+
+class Origins:
+    """The way back from positions in the merged order to lines in their files."""
+
+    def __init__(self, names: list[str]) -> None:
+        self._names = names
+        self._packed = array("Q")
+
+    def add(self, line: int, index: int) -> int:
+        """The position of this line of that file in the merged order."""
+        self._packed.append(line * len(self._names) + index)
+        return len(self._packed)
+
+    def line(self, position: int) -> int:
+        return position if len(self._names) == 1 else self.place(position).line
+
+    def place(self, position: int) -> Place:
+        if len(self._names) == 1:
+            return Place(position, self._names[0])
+        if not 0 < position <= len(self._packed):
+            return Place(0, self._names[0] if self._names else "")
+        line, index = divmod(self._packed[position - 1], len(self._names))
+        return Place(line, self._names[index])
+
+
+class TraceFacts(Struct):
+    files: list[str]
+    observations: int = 0
+    first_at: float | None = None
+    last_at: float | None = None
+    windows: list[str] = []
+    servers: list[str] = []
+    policy: dict[str, float] | None = None
+    """What the policy by which this was judged has that is not as by default, where a header told it."""
+
+
+class Replay(Struct, frozen=True, kw_only=True):
+    """What a replay found, as an object; `document.py` writes the same as JSON.
+
+    Tasks are in order of first sight, findings in line order; their positions become lines through `origins`.
+    """
+
+    verdict: str
+    trace: TraceFacts
+    tasks: list[Task]
+    findings: list[Finding]
+    metrics: Metrics
+    unkept_findings: int
+    codes: dict[str | None, list[str]]
+    origins: Origins
+    board: Board
+    log: str | None = None
+    """Where it was a single log: its path."""
+
+    @property
+    def exit_status(self) -> int:
+        return EXIT[self.verdict]
+
+    def codes_of(self, task: Task) -> list[str]:
+        """The codes of the findings about this task."""
+        return self.codes.get(task.prompt_id, []) if task.prompt_id is not None else []
+
+    def diagnose(self) -> tuple[list[Diagnosis], list[Explanation]]:
+        """Its tasks, explained; and what of its findings is about none of the board's tasks."""
+        told = {id(finding) for finding in self.findings}
+        return explain(self.board, self.tasks, self.log), loose(self.board, lambda finding: id(finding) in told)
+
+    def line_of(self, finding: Finding) -> int:
+        return self.origins.line(finding.positions[0])
+
+
+EXIT = {"pass": 0, "fail": 1, "unknown": 2, "incomplete": 3}
+
+
+def replay(
+    *sources: Source | Iterable[bytes | str],
+    policy: Policy | None = None,
+    task: str | None = None,
+    window: str | None = None,
+    watch: Watcher | None = None,
+) -> Replay:
+    """Replay traces or logs, merged by time; a source is a path, `-` for standard input, or lines in memory.
+
+    `policy` stands in for the one that the log tells, or the default.
+    `task` and `window` narrow the report to what begins with them; everything is folded all the same.
+    Raises TraceError or LogError where a source cannot be read at all, OSError where there is none.
+    """
+    play = _Play(list(sources), policy, watch)
+    play.run()
+    return play.report(task, window)
+
+
+class _Play:
+    """One run: sources, board, and the way back from positions to lines."""
+
+    def __init__(
+        self, sources: list[Source | Iterable[bytes | str]], policy: Policy | None, watch: Watcher | None
+    ) -> None:
+        self.board = Board(policy or DEFAULT, fixed=policy is not None)
+        self.names = [_name(source, index) for index, source in enumerate(sources)]
+        self._sources = sources
+        self._watch = watch
+        self._packed: list[Packed] = []
+        self._size = 0
+        self._logs: list[str] = []
+        self.origins = Origins(self.names)
+        self.facts = TraceFacts(files=self.names)
+
+    def run(self) -> None:
+        try:
+            opened = [self._open(source, name) for source, name in zip(self._sources, self.names, strict=True)]
+            self._fold(opened[0] if len(opened) == 1 else self._merge(opened))
+        finally:
+            for packed in self._packed:
+                packed.close()
+        self.board.finish()
+
+    def _open(self, source: Source | Iterable[bytes | str], name: str) -> Iterator[Block]:
+        if not isinstance(source, str | os.PathLike):
+            return read_lines(source, name)
+        path = os.fspath(source)
+        if path != "-":
+            self._size += os.path.getsize(path)
+            if not os.path.isdir(path) and logfile.is_sqlite(path):
+                self._logs.append(path)
+                return _read_log(path)
+        packed = open_packed(path)
+        self._packed.append(packed)
+        return read_file(packed, name)
+
+    def _merge(self, sources: list[Iterator[Block]]) -> Iterator[Block]:
+        """By time, each source in its own order; the line number becomes the position in the merged order."""
+        flat = [
+            ((p, o) for block in source for p, o in zip(block.positions, block.observations, strict=True))
+            for source in sources
+        ]
+        heads = {index: head for index, source in enumerate(flat) if (head := next(source, None)) is not None}
+        while heads:
+            index = min(heads, key=lambda i: (heads[i][1].at, i))
+            line, observation = heads.pop(index)
+            damaged = int(isinstance(observation, Damaged))
+            yield Block((self.origins.add(line, index),), (observation,), damaged)
+            following = next(flat[index], None)
+            if following is not None:
+                heads[index] = following
+
+    def _fold(self, blocks: Iterator[Block]) -> None:
+        board, facts = self.board, self.facts
+        for positions, observations, damaged in blocks:
+            deque(map(board.fold_observation, positions, observations), maxlen=0)
+            facts.observations += len(observations) - damaged
+            facts.first_at = observations[0].at if facts.first_at is None else facts.first_at
+            facts.last_at = observations[-1].at
+            board.discard()  # nobody performs anything here
+            self._check_size()
+            if self._watch is not None:
+                self._watch(sum(packed.count for packed in self._packed), self._size)
+        facts.windows, facts.servers = board.windows, board.servers
+        facts.policy = differing(board.policy) if board.ledger.told_policy else None
+
+    def _check_size(self) -> None:
+        """Raise TraceError where a compressed file names more than one of its size can have seen."""
+        compressed = [packed for packed in self._packed if packed.is_compressed]
+        if not compressed or len(compressed) < len(self.names):
+            return
+        most = most_known(sum(packed.count for packed in compressed))
+        if self.board.size > most:
+            raise TraceError(
+                f"{', '.join(self.names)}: names more than {most} tasks, windows and servers, which no recording of "
+                "this size does, and was not read further; unpack it first if you trust it"
+            )
+
+    def report(self, task: str | None, window: str | None) -> Replay:
+        """What was found, narrowed to tasks and windows whose ids begin so."""
+        tasks, found = self.board.tasks, list(self.board.findings)
+        if task is not None or window is not None:
+            tasks = [each for each in tasks if _begins(each.prompt_id, task) and _begins(each.window, window)]
+            ears = {(each.window, each.server) for each in tasks}
+            found = [
+                each
+                for each in found
+                if _begins(each.window, window)
+                and (_begins(each.prompt_id, task) or (each.prompt_id is None and (each.window, each.server) in ears))
+            ]
+        found.sort(key=lambda finding: self.origins.line(finding.positions[0]))
+        codes: dict[str | None, list[str]] = {}
+        for finding in found:
+            told = codes.setdefault(finding.prompt_id, [])
+            if finding.code not in told:
+                told.append(finding.code)
+        return Replay(
+            verdict=_verdict(tasks, found),
+            trace=self.facts,
+            tasks=tasks,
+            findings=found,
+            metrics=measure(self.board),
+            unkept_findings=self.board.unkept_findings,
+            codes=codes,
+            origins=self.origins,
+            board=self.board,
+            log=self._logs[0] if self._logs and len(self.names) == 1 else None,
+        )
+
+
+def _begins(name: str | None, wanted: str | None) -> bool:
+    return wanted is None or (name is not None and name.startswith(wanted))
+
+
+def _read_log(path: str) -> Iterator[Block]:
+    """The entries of a log, its lines as they came; whether another process writes it meanwhile does not matter."""
+    if not logfile.is_log(path):
+        raise NotALog(f"{path}: an SQLite file, but no log of this project; name a trace or a log")
+    at = 0.0
+    records = reader.read(path)
+    while some := list(itertools.islice(records, _PACE)):
+        positions: list[int] = []
+        observations: list[AnyObservation] = []
+        for record in some:
+            if record.line is not None:
+                observation = codec.read(record.line, at)
+                at = observation.at
+                positions.append(record.position)
+                observations.append(observation)
+            if record.damage is not None:
+                positions.append(record.position)
+                observations.append(damage("damaged", record.damage, at))
+        yield Block(positions, observations, sum(isinstance(o, Damaged) for o in observations))
+
+
+def _name(source: Source | Iterable[bytes | str], index: int) -> str:
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else f"lines {index + 1}"
+
+
+def _verdict(tasks: list[Task], findings: list[Finding]) -> str:
+    if any(finding.severity is Severity.ERROR for finding in findings):
+        return "fail"
+    return "pass" if all(task.settled for task in tasks) else "incomplete"

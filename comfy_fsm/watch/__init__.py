@@ -1,0 +1,1 @@
+"""Shows a log while another process writes it: on a terminal or as a page. Only reads."""

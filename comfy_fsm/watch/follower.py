@@ -1,0 +1,133 @@
+"""Follows a log that another process may be writing, and says what is to be seen of it. Reads only; never awaits.
+
+The log may be damaged, grow, be replaced or go away meanwhile. What was seen stays on show, with what is wrong now.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Generator
+from contextlib import closing
+from hashlib import blake2b
+
+from comfy_fsm.core.observations import Damaged, DamageData
+from comfy_fsm.core.wire import codec
+from comfy_fsm.errors import LogDamaged, LogError
+from comfy_fsm.log import reader
+from comfy_fsm.log.lock import is_written
+from comfy_fsm.log.reader import Record
+from comfy_fsm.watch.projection import Sight
+from comfy_fsm.watch.snapshot import Scene
+
+ASKING = 0.5
+"""Seconds between two looks whether somebody writes the log."""
+PORTION = 500
+"""Rows between two looks at the clock: some milliseconds of folding."""
+
+
+class Watcher:
+    """One log, followed from its beginning; every round reads on where the one before stopped."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.trouble: str | None = None
+        """Why the log cannot be read now; None while it can."""
+        self.behind = False
+        """There is more to read than the last round had time for."""
+        self.written: bool | None = None
+        """Whether a process writes the log; None where that cannot be told."""
+        self.beginnings = 0
+        """How often it began at the first row: a log that was replaced is another log."""
+        self._asked = -ASKING
+        self._begin()
+
+    def _begin(self) -> None:
+        self.beginnings += 1
+        self._sight = Sight()
+        self._after, self._mark = 0, b""
+        self._told = 0  # rows that are gone are told of under a position, too, and not told again
+        self._at = 0.0
+
+    def scene(self, now: float | None = None) -> Scene:
+        """What is to be seen of what was read, by somebody whose time is `now`."""
+        view, name = self._sight.view(), os.path.basename(self.path)
+        view = view.at_rest() if self.written is False else view
+        return Scene(name, view, now, self.trouble, self.behind, self.written)
+
+    def open(self, seconds: float) -> None:
+        """The first round. Raises LogError or OSError where there is nothing to watch: at the start that is no news."""
+        self._ask()
+        self._round(seconds)
+
+    def _ask(self) -> None:
+        """Before the rows are read, so that what a writer wrote last is not taken for the word of one who is gone."""
+        if time.monotonic() - self._asked >= ASKING:
+            self.written, self._asked = is_written(self.path), time.monotonic()
+
+    def advance(self, seconds: float) -> bool:
+        """Read and fold what is new, for about so long; returns whether anything is new, trouble included."""
+        before = self.trouble, self._told, self.beginnings, self.written
+        self._ask()
+        try:
+            self._round(seconds)
+            self.trouble = None
+        except (LogError, OSError) as error:
+            self.trouble, self.behind = _say(error), False
+        return before != (self.trouble, self._told, self.beginnings, self.written)
+
+    def _round(self, seconds: float) -> None:
+        """From the last row on: if that is no longer what it was, the log was replaced, and is read as another one."""
+        until = time.monotonic() + seconds
+        with closing(reader.read(self.path, max(self._after - 1, 0))) as records:
+            if not self._after or self._is_last(next(records, None)):
+                self._read(records, until)
+                return
+        self._begin()
+        with closing(reader.read(self.path)) as records:
+            self._read(records, until)
+
+    def _is_last(self, record: Record | None) -> bool:
+        return record is not None and record.position == self._after and _mark(record.line) == self._mark
+
+    def _read(self, records: Generator[Record, None, None], until: float) -> None:
+        told, line, number = self._told, None, 0
+        self.behind = False
+        try:
+            for number, record in enumerate(records, 1):
+                if record.position > told or not record.position:
+                    line = self._take(record) or line
+                if not number % PORTION:
+                    self._sight.rest()
+                    if time.monotonic() > until:
+                        self.behind = True
+                        return
+        finally:
+            self._sight.rest()
+            if line is not None:
+                self._mark = _mark(line)
+
+    def _take(self, record: Record) -> bytes | None:
+        """Fold one row, and what is wrong with it, as a replay does; returns its line."""
+        position, line, damage = record
+        if not position:
+            raise LogDamaged(f"{self.path} is damaged as a whole, and no row of it was read: {damage}", 0)
+        if line is not None:
+            observation = codec.read(line, self._at)
+            self._at = observation.at
+            self._sight.take(position, observation, line)
+            self._after = max(self._after, position)
+        if damage is not None:
+            self._sight.take(position, Damaged(at=self._at, data=DamageData("damaged", damage)))
+        self._told = max(self._told, position)
+        return line
+
+
+def _mark(line: bytes | None) -> bytes:
+    return blake2b(line or b"", digest_size=16).digest()
+
+
+def _say(error: LogError | OSError) -> str:
+    if isinstance(error, OSError):
+        return f"{error.filename or 'the log'}: {error.strerror or 'cannot be read'}"
+    return str(error)

@@ -1,0 +1,325 @@
+"""What `serve` answers: one page, fed by server-sent messages, of a log that is only read.
+
+Whoever reads a page in a browser lets other pages speak to this address, too. So nothing is answered under a foreign
+name (DNS rebinding) or to a foreign page, there is nothing that could be changed, and the page may load nothing but its
+own three files. A reader who is slow or gone holds nothing up: each is sent what changed since what it last took.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from aiohttp import web
+from msgspec import Raw
+
+from comfy_fsm.core.findings import CODES
+from comfy_fsm.display import harmless
+from comfy_fsm.watch.follower import Watcher
+from comfy_fsm.watch.snapshot import QUIET, Scene
+
+PACE = 0.25
+"""Seconds between two looks at the log: soon enough for an eye, and calm."""
+SHARE = 10
+"""A look that was dear is not repeated before this many times as long: of the time, looking takes no more."""
+READERS = 16
+"""Readers at once; a browser opens six at most to one address. One more takes the place of the oldest, whose page comes
+back by itself: nobody is kept out by readers who are idle."""
+CONNECTIONS = 64
+"""Connections at once; one more takes the place of the oldest."""
+HEAD_PATIENCE = 10.0
+"""Seconds in which a new connection must have sent its first request."""
+BEAT = 5.0
+"""Seconds after which a reader is told that nothing is new."""
+PATIENCE = 30.0
+"""Seconds that a reader may take nothing before it is let go."""
+LONGEST = 240
+BY_SIGNAL = 128
+
+_FILES = {
+    "/": ("index.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+    "Server": "comfy-fsm",
+}
+_encode = msgspec.json.Encoder().encode
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Rows = dict[int, Raw]
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The socket to serve on; raises OSError where the port is taken or the host is not this machine."""
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    return socket.create_server(address[:2], family=family)
+
+
+def is_loopback(listening: socket.socket) -> bool:
+    """Whether only this machine can reach it."""
+    return ipaddress.ip_address(listening.getsockname()[0]).is_loopback
+
+
+def serve(watcher: Watcher, listening: socket.socket, host: str) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit status."""
+    return asyncio.run(_Page(watcher, names_of(listening, host)).run(listening))
+
+
+def names_of(listening: socket.socket, host: str) -> Callable[[str], bool]:
+    """Which names in a Host header are ours. A name is what DNS rebinding needs: a number cannot be bound anew."""
+    local = is_loopback(listening)
+
+    def ours(header: str) -> bool:
+        name = header.lower()
+        name = name[1 : name.find("]")] if name.startswith("[") else name.partition(":")[0]
+        try:
+            number = ipaddress.ip_address(name)
+        except ValueError:
+            return name in (host.lower(), "localhost")
+        return number.is_loopback or not local
+
+    return ours
+
+
+class Frame(NamedTuple):
+    """A scene as it is sent: each row by its number, encoded once for all readers."""
+
+    beginnings: int
+    position: int
+    head: dict[str, object]
+    tables: dict[str, Rows]
+
+
+def frame_of(scene: Scene, beginnings: int) -> Frame:
+    """Everything from a log is made harmless here; the page shows texts as texts besides."""
+    view = scene.view
+    head: dict[str, object] = {
+        "log": harmless(scene.name, LONGEST),
+        "trouble": None if scene.trouble is None else harmless(scene.trouble, LONGEST),
+        "behind": scene.behind,
+        "written": scene.written,
+        "position": view.position,
+        "observations": view.observations,
+        "at": view.at,
+        "rate": view.rate,
+        "rates": view.rates,
+        "states": view.states,
+        "severities": view.severities,
+        "codes": view.codes,
+        "servers": view.all_servers,
+        "windows": view.all_windows,
+        "tasks": view.all_open + view.settled,
+        "findings": sum(view.codes.values()) + view.unkept,
+    }
+    tables: dict[str, Rows] = {
+        "servers": dict(enumerate(map(_row, view.servers))),
+        "windows": dict(enumerate(map(_row, view.windows))),
+        "tasks": {task.number: _row(task) for task in view.tasks},
+        "findings": {finding.number: _row(finding) for finding in view.findings},
+    }
+    return Frame(beginnings, view.position, head, tables)
+
+
+def _row(row: msgspec.Struct) -> Raw:
+    fields = msgspec.structs.asdict(row).items()
+    return Raw(_encode({name: harmless(value, LONGEST) if isinstance(value, str) else value for name, value in fields}))
+
+
+def message(frame: Frame, sent: Frame | None, now: float) -> bytes:
+    """What a reader must be told that was last told `sent`: all of it, or what changed."""
+    told: dict[str, object] = {"now": now, "quiet": QUIET, "head": frame.head}
+    if sent is None or sent.beginnings != frame.beginnings:
+        kind = "view"
+        told["codes"] = {row.code: (row.severity, row.meaning, row.advice) for row in CODES.values()}
+        told["tables"] = {name: _change(rows, {}) for name, rows in frame.tables.items()}
+    else:
+        kind = "change"
+        told["tables"] = {
+            name: _change(rows, sent.tables[name]) for name, rows in frame.tables.items() if rows != sent.tables[name]
+        }
+    return b"id: %d-%d\nevent: %b\ndata: %b\n\n" % (
+        frame.beginnings, frame.position, kind.encode(), _encode(told),
+    )  # fmt: skip
+
+
+def _change(rows: Rows, before: Rows) -> dict[str, object]:
+    return {"order": list(rows), "rows": {number: row for number, row in rows.items() if before.get(number) != row}}
+
+
+class _Page:
+    """The page, its readers, and the one who looks at the log for all of them."""
+
+    def __init__(self, watcher: Watcher, ours: Callable[[str], bool]) -> None:
+        self._watcher = watcher
+        self._ours = ours
+        folder = Path(__file__).parent / "static"
+        self._files = {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in _FILES.items()}
+        self._frame: Frame | None = None
+        self._news = asyncio.Event()
+        self._readers: dict[asyncio.BaseTransport, None] = {}
+        self._connections: dict[web.RequestHandler, bool] = {}  # and whether it sent a request
+        self._cost = 0.0
+        self._ending = asyncio.Event()
+
+    async def run(self, listening: socket.socket) -> int:
+        loop, got = asyncio.get_running_loop(), list[int]()
+
+        def end(number: int, _: object) -> None:
+            got.append(number)
+            loop.call_soon_threadsafe(self._ending.set)
+
+        for number in (signal.SIGTERM, signal.SIGINT):  # as in cli/session.py
+            signal.signal(number, end)
+        app = web.Application(middlewares=[self._guard])
+        app.on_response_prepare.append(_dress)
+        app.router.add_get("/feed", self._feed)
+        for path in self._files:
+            app.router.add_get(path, self._file)
+        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2.0)
+        await runner.setup()
+        server = await loop.create_server(lambda: self._admit(runner), sock=listening)
+        try:
+            await self._look()
+        finally:
+            server.close()
+            self._ending.set()
+            self._tell()
+            await runner.cleanup()
+        return BY_SIGNAL + got[0]
+
+    def _admit(self, runner: web.AppRunner) -> web.RequestHandler:
+        """A connection more; who sends half a request, or none, holds no place for long."""
+        assert runner.server is not None
+        handler = runner.server()
+        self._connections = {each: asked for each, asked in self._connections.items() if each.transport is not None}
+        while len(self._connections) >= CONNECTIONS:
+            self._drop(next(iter(self._connections)))
+        self._connections[handler] = False
+        asyncio.get_running_loop().call_later(HEAD_PATIENCE, self._check, handler)
+        return handler
+
+    def _check(self, handler: web.RequestHandler) -> None:
+        if not self._connections.get(handler):
+            self._drop(handler)
+
+    def _drop(self, handler: web.RequestHandler) -> None:
+        self._connections.pop(handler, None)
+        if isinstance(handler.transport, asyncio.Transport):
+            handler.transport.abort()
+
+    async def _look(self) -> None:
+        """Follow the log in a thread, so that nobody who asks for the page waits for it."""
+        pace = PACE
+        while not self._ending.is_set():
+            frame = await asyncio.to_thread(self._advance, pace)
+            if frame is not None:
+                self._frame = frame
+                self._tell()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), 0.0 if self._watcher.behind else pace)
+            pace = max(PACE, SHARE * self._cost)
+
+    def _advance(self, seconds: float) -> Frame | None:
+        """A new frame, where there is news and somebody to tell."""
+        news = self._watcher.advance(seconds)
+        if not self._readers:
+            self._frame = None
+            return None
+        if not news and self._frame is not None:
+            return None
+        begun = time.monotonic()
+        frame = frame_of(self._watcher.scene(), self._watcher.beginnings)
+        self._cost = time.monotonic() - begun
+        return frame
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """What is refused before anything is looked up."""
+        if request.protocol in self._connections:
+            self._connections[request.protocol] = True
+        host, origin = request.headers.getall("Host", []), request.headers.get("Origin")
+        if len(host) != 1 or not self._ours(host[0]):
+            return _refuse(421, "this is not the address of this page; open the one that `serve` printed")
+        if request.method not in ("GET", "HEAD"):
+            return _refuse(405, "this page only reads: GET and HEAD alone", Allow="GET, HEAD")
+        if origin is not None and origin.lower() != f"http://{host[0]}".lower():
+            return _refuse(403, "this page answers to no other page")
+        visit = request.headers.get("Sec-Fetch-Mode") == "navigate" and request.path == "/"
+        if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin") and not visit:
+            return _refuse(403, "this page answers to no other page")
+        try:
+            return await handler(request)
+        except web.HTTPNotFound:
+            return _refuse(404, "there is nothing here")
+
+    async def _file(self, request: web.Request) -> web.StreamResponse:
+        body, kind = self._files[request.path]
+        return web.Response(body=body, content_type=kind, charset="utf-8")
+
+    async def _feed(self, request: web.Request) -> web.StreamResponse:
+        """All there is to see, then what changes; whoever comes back is told all again."""
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError
+        while len(self._readers) >= READERS:
+            oldest = next(iter(self._readers))
+            del self._readers[oldest]
+            oldest.close()
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+        self._readers[transport] = None
+        try:
+            await response.prepare(request)
+            if request.method == "GET":
+                await self._stream(response, transport)
+        except (ConnectionError, TimeoutError):
+            if isinstance(transport, asyncio.Transport):  # gone, or takes nothing
+                transport.abort()
+        finally:
+            self._readers.pop(transport, None)
+        return response
+
+    async def _stream(self, response: web.StreamResponse, transport: asyncio.BaseTransport) -> None:
+        sent: Frame | None = None
+        await response.write(b"retry: 1000\n\n")
+        while not self._ending.is_set() and transport in self._readers:
+            news, frame = self._news, self._frame
+            if frame is not None:
+                async with asyncio.timeout(PATIENCE):
+                    await response.write(message(frame, sent, time.time()))
+                sent = frame
+            if self._news is news:  # else there was news while it was written
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(news.wait(), BEAT)
+
+
+def _refuse(status: int, why: str, **headers: str) -> web.Response:
+    return web.Response(status=status, text=f"{why}\n", headers=headers)
+
+
+async def _dress(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(_HEADERS)

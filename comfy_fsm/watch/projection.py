@@ -1,0 +1,345 @@
+"""A board, and beside it what a board has no use for: how far a node is, what a server last said of its queue, how much
+was seen in which second.
+
+Pure: it opens nothing and asks no clock, so the same entries give the same view, in whatever portions they came.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from itertools import islice
+from operator import attrgetter
+from typing import overload
+
+import msgspec
+from msgspec import Struct
+
+from comfy_fsm.core import observations as seen
+from comfy_fsm.core.findings import Finding, Severity
+from comfy_fsm.core.fold.board import Board
+from comfy_fsm.core.machine import State
+from comfy_fsm.core.observations import AnyObservation
+from comfy_fsm.core.registry.registry import Server, Socket
+from comfy_fsm.core.registry.task import Task
+from comfy_fsm.core.wire.updates import Update, prompt_of, update_of
+from comfy_fsm.watch.snapshot import FindingRow, ServerRow, TaskRow, View, WindowRow
+
+SERVERS, WINDOWS, GONE, OPEN, SETTLED = 40, 60, 6, 100, 50
+"""Rows of a view. What is left out is counted: a person reads none of the rest, and a page must not grow with it.
+GONE is for windows that neither listen nor wait for anything."""
+GRAVE, NOTES = 40, 10
+"""Findings told: notes have room of their own, so that a flood of them hides no error."""
+LONGEST = 200
+"""Characters of a name; real ids have 36."""
+REMEMBERED, FORGETTING = 2_000, 20_000
+"""Settled tasks that the board keeps, and after how many observations it lets go of the others."""
+SECONDS = 60
+"""How long back it is told how much was seen."""
+_NEVER = 1e12
+"""Seconds since the epoch at which nothing was seen: a time like that is a lie, or milliseconds."""
+_LONGEST_LINE = 65_536
+"""Bytes of a line that is kept for what it says; a `progress` has 300."""
+_MOVING: frozenset[type] = frozenset({seen.Progress, seen.Executing})
+_ORDER = (State.IN_PROGRESS, State.ENDING, State.UNCERTAIN, State.SUBMITTING, State.PENDING)
+_RANK = {state: rank for rank, state in enumerate(_ORDER)}
+_HEARD: frozenset[type] = frozenset({seen.Message, seen.Binary, seen.Response, seen.Opened})
+
+
+class _Said(Struct):
+    """What was last heard of a server, beside what the board knows."""
+
+    at: float | None = None
+    trouble: str | None = None
+    status: bytes = b""
+
+
+class _Moved(Struct, gc=False):
+    """The last word about the progress of a task, not yet decoded: of a thousand, one is looked at."""
+
+    position: int
+    observation: seen.Message
+    line: bytes
+
+
+class _ExecInfo(Struct, frozen=True):
+    queue_remaining: int
+
+
+class _Status(Struct, frozen=True):
+    exec_info: _ExecInfo
+
+
+class _StatusData(Struct, frozen=True):
+    status: _Status
+
+
+class _StatusFrame(Struct, frozen=True):
+    data: _StatusData
+
+
+class _StatusLine(Struct, frozen=True):
+    data: _StatusFrame
+
+
+_status = msgspec.json.Decoder(_StatusLine).decode
+
+
+class _Rates:
+    """How much was seen in which second of the log's own time; where that jumps about, the newest seconds."""
+
+    def __init__(self) -> None:
+        self._counts: dict[int, int] = {}
+
+    def add(self, at: float) -> None:
+        if not -_NEVER < at < _NEVER:
+            return
+        counts, second = self._counts, int(at)
+        if second in counts:
+            counts[second] += 1
+            return
+        counts[second] = 1
+        if len(counts) > 4 * SECONDS:  # forgets what no view can tell any more, whatever the order
+            newest = sorted(counts)[-2 * SECONDS :]
+            self._counts = {second: counts[second] for second in newest}
+
+    def until(self, at: float | None) -> tuple[int, ...]:
+        last = int(at) if at is not None and -_NEVER < at < _NEVER else 0
+        return tuple(self._counts.get(second, 0) for second in range(last - SECONDS + 1, last + 1))
+
+
+class Sight:
+    """A board, and what is to be seen of it."""
+
+    def __init__(self) -> None:
+        self.board = Board()
+        self._observations = 0
+        self._first_at: float | None = None
+        self._rates = _Rates()
+        self._said: dict[str | None, _Said] = {}
+        self._moved: dict[int, _Moved] = {}
+        self._most_moved = 1_000
+        self._gone = dict.fromkeys(State, 0)
+        self._counted = self._found = 0
+        self._codes: dict[str, int] = {}
+        self._grave: deque[tuple[int, Finding]] = deque(maxlen=GRAVE)
+        self._notes: deque[tuple[int, Finding]] = deque(maxlen=NOTES)
+
+    def take(self, position: int, observation: AnyObservation, line: bytes = b"") -> None:
+        """Fold one entry, and remember what it shows."""
+        self.board.fold_observation(position, observation)
+        kind = type(observation)
+        if kind is seen.Damaged:
+            return
+        self._observations += 1
+        if self._first_at is None:
+            self._first_at = observation.at
+        self._rates.add(observation.at)
+        if kind in _HEARD:
+            self._hear(observation, line)
+        elif type(observation) is seen.NoAnswer:
+            self._of(observation.server).trouble = observation.data.error
+        if type(observation) is seen.Message and type(observation.data) in _MOVING:
+            self._move(position, observation, line)
+        if not self._observations % FORGETTING:  # by what came, not by when: the same entries give the same view
+            self._forget()
+
+    def _forget(self) -> None:
+        """What settled long ago is counted, and let go."""
+        self.rest()
+        for task in self.board.forget(REMEMBERED):
+            self._gone[task.state] += 1
+        self._counted = len(self.board.findings)
+
+    def rest(self) -> None:
+        """Between two batches: what the board asks of the world is not for us, and new findings are counted."""
+        self.board.drain()
+        findings = self.board.findings
+        for finding in islice(findings, self._counted, None):
+            self._codes[finding.code] = self._codes.get(finding.code, 0) + 1
+            (self._notes if finding.severity is Severity.NOTE else self._grave).append((self._found, finding))
+            self._found += 1
+        self._counted = len(findings)
+
+    def _of(self, server: str | None) -> _Said:
+        said = self._said.get(server)
+        if said is None:  # one server may be known under several spellings
+            said = self._said[server] = self._said.setdefault(self.board.place(server).url, _Said())
+        return said
+
+    def _hear(self, observation: AnyObservation, line: bytes) -> None:
+        said = self._of(observation.server)
+        said.at, said.trouble = observation.at, None
+        if type(observation) is seen.Message and type(observation.data) is seen.Status and len(line) < _LONGEST_LINE:
+            said.status = line
+
+    def _move(self, position: int, observation: seen.Message, line: bytes) -> None:
+        """Whose progress it is: as the fold has it, that of no other window's task."""
+        prompt_id = prompt_of(observation)
+        place = self.board.place(observation.server)
+        if prompt_id is not None:
+            task = place.tasks.get(prompt_id)
+        else:  # before January 2024 `progress` never names one; a server runs one prompt at a time
+            socket = place.sockets.get(observation.window)
+            task = None if socket is None else socket.running
+        if task is None or task.settled or observation.window not in (task.window, task.client_id):
+            return
+        if len(line) < _LONGEST_LINE:
+            self._moved[task.number] = _Moved(position, observation, line)
+        if len(self._moved) > self._most_moved:
+            still = {task.number for server in self.board.places for task in server.open_tasks.values()}
+            self._moved = {number: moved for number, moved in self._moved.items() if number in still}
+            self._most_moved = 1_000 + 2 * len(self._moved)
+
+    # out
+
+    def view(self) -> View:
+        """What is to be seen now."""
+        self.rest()
+        board, places = self.board, self.board.places
+        at = board.now if self._observations else None
+        return View(
+            position=board.position,
+            observations=self._observations,
+            first_at=self._first_at,
+            at=at,
+            rates=self._rates.until(at),
+            states=_count(board.tasks, self._gone),
+            codes=dict(sorted(self._codes.items())),
+            unkept=board.unkept_findings,
+            servers=tuple(self._server(place) for place in _liveliest(places)),
+            windows=tuple(_windows(places)),
+            tasks=tuple(self._tasks(places)),
+            findings=tuple(_finding(*found) for found in self._newest()),
+            all_servers=len(places),
+            all_windows=sum(len(place.sockets) for place in places),
+            all_open=sum(len(place.open_tasks) for place in places),
+        )
+
+    def _newest(self) -> list[tuple[int, Finding]]:
+        return sorted([*self._grave, *self._notes], key=lambda found: -found[0])
+
+    def _server(self, place: Server) -> ServerRow:
+        said = self._of(place.url)
+        queue = _queue(said.status)
+        if queue is None and place.queues:
+            queue = len(place.queues[-1].ids)
+        return ServerRow(
+            url=_cut(place.url),
+            queue=queue,
+            open=len(place.open_tasks),
+            sockets=sum(bool(socket.open) for socket in place.sockets.values()),
+            seen_at=said.at,
+            trouble=_cut(said.trouble) if said.trouble is not None else None,
+            lamp="answering" if said.trouble is None else "not answering",
+        )
+
+    def _tasks(self, places: list[Server]) -> list[TaskRow]:
+        each = (task for place in places for task in place.open_tasks.values())
+        ahead = heapq.nsmallest(OPEN, each, key=lambda task: (_RANK[task.state], task.number))
+        # A settled task that was reopened still says where it settled first.
+        ended = (task for task in self.board.tasks if task.settled)
+        latest = heapq.nlargest(SETTLED, ended, key=attrgetter("settled_position", "number"))
+        return [self._task(task) for task in (*ahead, *latest)]
+
+    def _task(self, task: Task) -> TaskRow:
+        moved = None if task.settled else self._moved.get(task.number)
+        update = Update("", "", 0.0)
+        if moved is not None and moved.position > task.settled_position:
+            update = update_of("", moved.observation, moved.line) or update
+        begun = task.submitted_at if task.submitted_at is not None else task.started_at
+        error = task.error
+        return TaskRow(
+            number=task.number,
+            prompt_id=_cut(task.prompt_id),
+            window=_cut(task.window),
+            server=_cut(task.server),
+            state=task.state,
+            node=_cut(update.node),
+            value=update.value,
+            max=update.max,
+            share=_share(update),
+            begun_at=begun,
+            ended_at=task.ended_at if task.ended_at is not None else task.settled_at,
+            confidence=task.confidence,
+            error=None if error is None else _cut(": ".join(filter(None, (error.type, (error.message or "").strip())))),
+        )
+
+
+def _count(tasks: list[Task], gone: dict[State, int]) -> dict[State, int]:
+    counts = dict(gone)
+    for task in tasks:
+        counts[task.state] += 1
+    return {state: count for state, count in counts.items() if count}
+
+
+def _liveliest(places: list[Server]) -> list[Server]:
+    """In order of first sight, so that rows stay where they are; of very many, those that have tasks."""
+    indices = heapq.nlargest(SERVERS, range(len(places)), key=lambda index: (len(places[index].open_tasks), -index))
+    return [places[index] for index in sorted(indices)]
+
+
+def _windows(places: list[Server]) -> list[WindowRow]:
+    """Who waits for something first, then who listens, each in order of first sight; then who was heard last."""
+    ranked: list[tuple[float, float, int, str, int, Socket]] = []
+    for place in places:
+        owned: dict[str | None, int] = {}
+        for task in place.open_tasks.values():
+            owned[task.window] = owned.get(task.window, 0) + 1
+        for window, socket in place.sockets.items():
+            state, tasks = _socket(socket), owned.get(window, 0)
+            rank = 0 if state == "down" else 1 if tasks else 2 if socket.open else 3
+            ranked.append((rank, -socket.read_to if rank == 3 else 0.0, len(ranked), state, tasks, socket))
+    shown = heapq.nsmallest(WINDOWS, ranked, key=lambda row: row[:3])
+    alive = sum(rank < 3 for rank, *_ in shown)
+    return [
+        WindowRow(_cut(socket.window or ""), _cut(socket.server.url), state, tasks, socket.read_to or None)
+        for _, _, _, state, tasks, socket in shown[: alive + GONE]
+    ]
+
+
+def _socket(socket: Socket) -> str:
+    if socket.open:
+        return "open" if socket.open == 1 else "shared"
+    if socket.down_position is not None:
+        return "down"
+    return "closed" if socket.seen else "none"
+
+
+def _finding(number: int, finding: Finding) -> FindingRow:
+    return FindingRow(
+        number=number,
+        code=finding.code,
+        severity=finding.severity,
+        at=finding.at,
+        position=finding.positions[0],
+        count=finding.count,
+        prompt_id=_cut(finding.prompt_id),
+        window=_cut(finding.window),
+        server=_cut(finding.server),
+        text=_cut(finding.text),
+    )
+
+
+def _queue(line: bytes) -> int | None:
+    try:
+        return _status(line).data.data.status.exec_info.queue_remaining
+    except (msgspec.DecodeError, UnicodeDecodeError):  # it says so in another way, or not at all
+        return None
+
+
+def _share(update: Update) -> float | None:
+    """How much of the node is done; odd numbers (P18) say nothing."""
+    if update.value is None or not update.max or update.max <= 0:
+        return None
+    share = update.value / update.max
+    return max(0.0, min(share, 1.0)) if math.isfinite(share) else None
+
+
+@overload
+def _cut(name: str) -> str: ...
+@overload
+def _cut(name: str | None) -> str | None: ...
+def _cut(name: str | None) -> str | None:
+    return name if name is None or len(name) <= LONGEST else name[: LONGEST - 1] + "…"

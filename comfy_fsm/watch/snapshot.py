@@ -1,0 +1,145 @@
+"""What an operator sees of a log, as values: frozen, and bounded, whatever the log holds. Made by `projection.py`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from comfy_fsm.core.findings import CODES, GRAVITY, Severity
+from comfy_fsm.core.machine import SETTLED, State
+
+QUIET = 600.0
+"""Seconds after which a log is history, and ages are counted to its end: a client with tasks writes far more often."""
+
+
+class ServerRow(Struct, frozen=True):
+    """One server; `queue` is what it last said that it still has to do, running ones included."""
+
+    url: str
+    queue: int | None
+    open: int
+    sockets: int
+    seen_at: float | None
+    trouble: str | None
+    """Why the last question was not answered, if nothing was heard since."""
+    lamp: str = "answering"
+    """Or `not answering`, or `not asked`, where no process writes the log any more."""
+
+
+class WindowRow(Struct, frozen=True):
+    """One window at one server. Its socket is open, closed, down (a task of its is in flight), shared, or none."""
+
+    window: str
+    server: str
+    socket: str
+    open: int
+    heard_at: float | None
+
+
+class TaskRow(Struct, frozen=True):
+    """One task; `share` is that of the node that runs, not of the whole, since nobody knows the whole (P16)."""
+
+    number: int
+    prompt_id: str | None
+    window: str | None
+    server: str
+    state: State
+    node: str | None
+    value: float | None
+    max: float | None
+    share: float | None
+    begun_at: float | None
+    ended_at: float | None
+    confidence: str | None
+    error: str | None
+
+
+class FindingRow(Struct, frozen=True):
+    """One finding; `number` counts them in the order in which they were found."""
+
+    number: int
+    code: str
+    severity: Severity
+    at: float
+    position: int
+    count: int
+    prompt_id: str | None
+    window: str | None
+    server: str | None
+    text: str
+
+
+class View(Struct, frozen=True):
+    """All that is shown at once. Times are seconds since the epoch; `at` is that of the last entry."""
+
+    position: int
+    observations: int
+    first_at: float | None
+    at: float | None
+    rates: tuple[int, ...]
+    """Observations in each of the last seconds, the newest last."""
+    states: dict[State, int]
+    codes: dict[str, int]
+    unkept: int
+    servers: tuple[ServerRow, ...]
+    windows: tuple[WindowRow, ...]
+    tasks: tuple[TaskRow, ...]
+    """The open ones, then those that settled last."""
+    findings: tuple[FindingRow, ...]
+    """The newest first."""
+    all_servers: int
+    all_windows: int
+    all_open: int
+
+    def at_rest(self) -> View:
+        """The same when nobody writes the log any more: no server is asked, no socket is open, nothing comes."""
+        return replace(
+            self,
+            rates=(0,) * len(self.rates),
+            servers=tuple(replace(server, lamp="not asked", trouble=None, sockets=0) for server in self.servers),
+            windows=tuple(
+                window if window.socket == "none" else replace(window, socket="closed") for window in self.windows
+            ),
+        )
+
+    @property
+    def rate(self) -> float:
+        """Observations a second, over the last ten that are whole: the newest has only begun."""
+        return sum(self.rates[-11:-1]) / 10
+
+    @property
+    def settled(self) -> int:
+        return sum(count for state, count in self.states.items() if state in SETTLED)
+
+    @property
+    def severities(self) -> dict[Severity, int]:
+        """How many findings of each, the gravest first."""
+        counts = dict.fromkeys(sorted(Severity, key=GRAVITY.__getitem__), 0)
+        for code, count in self.codes.items():
+            counts[CODES[code].severity] += count
+        return {severity: count for severity, count in counts.items() if count}
+
+
+class Scene(NamedTuple):
+    """A view, with what is true of the moment at which it is shown."""
+
+    name: str
+    view: View
+    now: float | None = None
+    """The time of whoever looks; None: the log speaks for itself, and its end is now."""
+    trouble: str | None = None
+    behind: bool = False
+    written: bool | None = None
+    """Whether a process writes the log; None where that cannot be told."""
+
+    @property
+    def end(self) -> float:
+        return self.view.at or 0.0
+
+    @property
+    def at(self) -> float:
+        """What ages are counted to."""
+        told = self.now is not None and self.written is not False and 0.0 <= self.now - self.end <= QUIET
+        return self.now if told and self.now is not None else self.end

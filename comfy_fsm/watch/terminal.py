@@ -1,0 +1,310 @@
+"""What `watch` draws on a terminal: totals, servers, windows, tasks with their progress, findings with what to do.
+
+Nothing is parsed as markup, and whatever a server or a log said has passed `harmless`. It fits any terminal: each
+section gets its share of the lines, and says how many rows it had no room for.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Literal, NamedTuple, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from comfy_fsm.core.findings import CODES, GRAVITY
+from comfy_fsm.core.machine import SETTLED
+from comfy_fsm.display import harmless
+from comfy_fsm.watch.snapshot import QUIET, FindingRow, Scene, ServerRow, TaskRow, View, WindowRow
+
+UNWRAPPED = 4_000
+NARROW, WIDE = 110, 150
+"""Columns of a terminal below which a row leaves out whose it is, and from which on it also says what to do."""
+BAR = 16
+_STYLES = {
+    "in_progress": "bold cyan", "ending": "cyan", "uncertain": "yellow", "completed": "green", "failed": "red",
+    "rejected": "red", "cancelled": "magenta", "lost": "bold red", "expired": "bold red", "error": "bold red",
+    "warning": "yellow", "note": "dim", "open": "green", "down": "bold red", "shared": "yellow", "closed": "dim",
+    "none": "dim", "answering": "green", "not answering": "bold red", "not asked": "dim",
+}  # fmt: skip
+_SPARKS = "▁▂▃▄▅▆▇█"
+_UNITS = ((1, "s"), (60, "min"), (3_600, "h"), (86_400, "d"))
+
+
+class Terminal:
+    """The alternate screen of a terminal, for as long as it is entered."""
+
+    def __init__(self, *, color: bool) -> None:
+        self._console = _console(color)
+        self._live = Live(console=self._console, screen=True, auto_refresh=False)
+
+    def __enter__(self) -> Self:
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.__exit__(kind, error, trace)
+
+    def draw(self, scene: Scene) -> None:
+        """As large as the terminal is by now."""
+        self._live.update(picture(scene, *self._console.size), refresh=True)
+
+
+def show(scene: Scene, *, color: bool) -> None:
+    """Print it once, whole: as wide as a terminal, or with no line cut where it is none."""
+    width = _console(color).width if sys.stdout.isatty() else UNWRAPPED
+    console = _console(color, width)
+    with console.capture() as captured:
+        console.print(picture(scene, width, None))
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def _console(color: bool, width: int | None = None) -> Console:
+    plain = not color or bool(os.environ.get("NO_COLOR"))
+    system: Literal["auto"] | None = None if plain else "auto"
+    return Console(color_system=system, highlight=False, markup=False, emoji=False, width=width)
+
+
+def picture(scene: Scene, width: int, height: int | None) -> RenderableType:
+    """All of it in so many lines; as long as it is, where there is no height."""
+    names = _Names(scene.view)
+    sections = [section for make in (_servers, _windows, _tasks, _findings) if (section := make(scene, names, width))]
+    head = _head(scene, width)
+    if height is None:
+        return Group(*head, *(part for section in sections for part in (Text(), section.draw(None))))
+    spare = height - len(head) - 1
+    blank = spare >= 6 * len(sections)  # a blank line above each is the first to go
+    given = allot(spare - (1 + blank) * len(sections), [len(section.rows) for section in sections])
+    parts: list[RenderableType] = [*head]
+    used = len(head)
+    for section, lines in zip(sections, given, strict=True):
+        if lines:
+            parts += [Text()] * blank + [section.draw(lines)]
+            used += blank + 1 + lines
+    if used >= height:
+        return Group(*parts[:height])
+    return Group(*parts, *[Text()] * (height - 1 - used), _foot(scene.view, width))
+
+
+def _foot(view: View, width: int) -> Text:
+    """How to leave; and what to do about the newest of the gravest findings, where its row has no room for that."""
+    foot = Text("q quits", "dim", no_wrap=True, overflow="ellipsis")
+    if view.findings and width < WIDE:
+        finding = min(view.findings, key=lambda finding: GRAVITY[finding.severity])
+        foot.append(f"   {finding.code}: ", _STYLES[finding.severity]).append(CODES[finding.code].advice, "default")
+    return foot
+
+
+def allot(lines: int, wanted: Sequence[int]) -> list[int]:
+    """Lines for each section: what it wants, or what is fair where there are too few; never more than there are."""
+    given, left = [0] * len(wanted), max(0, lines)
+    while left and (hungry := [index for index, want in enumerate(wanted) if given[index] < want]):
+        share = max(1, left // len(hungry))
+        for index in hungry:
+            more = min(share, wanted[index] - given[index], left)
+            given[index] += more
+            left -= more
+    return given
+
+
+def _ago(scene: Scene, at: float | None) -> str:
+    return "" if at is None else span(scene.at - at)
+
+
+def span(seconds: float) -> str:
+    """A length of time, as short as it can be told."""
+    seconds = max(0.0, seconds)
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    size, unit = max(each for each in _UNITS if each[0] == 1 or seconds >= 2 * each[0])
+    return f"{seconds // size:,.0f} {unit}"
+
+
+# the head
+
+
+def _head(scene: Scene, width: int) -> list[Text]:
+    view = scene.view
+    first = Text.assemble(
+        (harmless(scene.name, 60), "bold"), f"  {view.observations:,} observations", f"  {view.rate:,.0f} a second  "
+    )
+    first.append(_sparks(view.rates[-1 - max(0, width - 90) : -1]), "cyan")
+    first.append_text(_standing(scene))
+    lines = [first, _tally(view.states.items(), "no task yet"), _tally(view.severities.items(), "no finding", "s")]
+    for line in lines:
+        line.no_wrap, line.overflow = True, "ellipsis"
+    return lines
+
+
+def _standing(scene: Scene) -> Text:
+    if scene.trouble is not None:
+        return Text(f"  {harmless(scene.trouble, 200)}", "bold red")
+    if scene.behind:
+        return Text("  reading on", "yellow")
+    if scene.written is False:
+        age = f"; its last entry is {span(scene.now - scene.end)} old" if scene.now and scene.view.observations else ""
+        return Text(f"  no process writes this log{age}", "yellow")
+    if scene.now is not None and scene.now - scene.end > QUIET and scene.view.observations:
+        return Text(f"  nothing new for {span(scene.now - scene.end)}", "yellow")
+    return Text()
+
+
+def _sparks(rates: Sequence[int]) -> str:
+    most = max(rates, default=0)
+    return "".join(_SPARKS[-(-rate * (len(_SPARKS) - 1) // most)] for rate in rates) if most else ""
+
+
+def _tally(counts: Iterable[tuple[str, int]], nothing: str, plural: str = "") -> Text:
+    """`3 in progress · 12 completed`, in the order of the words' own table."""
+    line = Text()
+    for word, count in counts:
+        line.append(" · " if line else "", "dim")
+        line.append(f"{count:,} {word}{plural if count != 1 else ''}", _STYLES.get(word, ""))
+    return line or Text(nothing, "dim")
+
+
+# the sections
+
+
+class _Section(NamedTuple):
+    """Rows of cells under titles; one column gives way where the terminal is narrow."""
+
+    titles: tuple[str, ...]
+    rows: list[tuple[Text, ...]]
+    total: int
+
+    def __bool__(self) -> bool:
+        return bool(self.rows)
+
+    def draw(self, lines: int | None) -> Table:
+        """So many rows; where they are not all, the title says how many more there are."""
+        shown = self.rows if lines is None else self.rows[:lines]
+        left = self.total - len(shown)
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        wide = [max((row[index].cell_len for row in shown), default=0) for index in range(len(self.titles))]
+        for index, title in enumerate(self.titles):
+            more = f" ({left:,} more)" if left and not index else ""
+            gives_way = index and wide[index] == max(wide[1:])  # ids, states and ages stay whole beside it
+            table.add_column(title + more, no_wrap=not gives_way, overflow="ellipsis")
+        for row in shown:
+            for cell in row:
+                cell.no_wrap = True
+            table.add_row(*row)
+        return table
+
+
+def _servers(scene: Scene, names: _Names, width: int) -> _Section:
+    def row(server: ServerRow) -> tuple[Text, ...]:
+        return (
+            Text(names.server(server.url)),
+            Text(server.lamp, _STYLES[server.lamp]),
+            Text("" if server.queue is None else f"{server.queue:,}"),
+            Text(f"{server.open:,}"),
+            Text(f"{server.sockets:,}"),
+            Text(_ago(scene, server.seen_at)),
+            Text(harmless(server.trouble or "", 60), "red"),
+        )
+
+    titles = ("server", "", "queue", "open tasks", "sockets", "heard", "")
+    return _Section(titles, [row(server) for server in scene.view.servers], scene.view.all_servers)
+
+
+def _windows(scene: Scene, names: _Names, width: int) -> _Section:
+    def row(window: WindowRow) -> tuple[Text, ...]:
+        return (
+            Text(names.window(window.window)),
+            Text(names.server(window.server)),
+            Text(window.socket, _STYLES[window.socket]),
+            Text(f"{window.open:,}"),
+            Text(_ago(scene, window.heard_at)),
+        )
+
+    titles = ("window", "server", "socket", "open tasks", "heard")
+    return _Section(titles, [row(window) for window in scene.view.windows], scene.view.all_windows)
+
+
+def _tasks(scene: Scene, names: _Names, width: int) -> _Section:
+    def row(task: TaskRow) -> tuple[Text, ...]:
+        begun, settled = task.begun_at, task.state in SETTLED
+        until = task.ended_at if settled else scene.at
+        return (
+            Text(task.state, _STYLES.get(task.state, "")),
+            Text(names.task(task.prompt_id)),
+            *([] if width < NARROW else [Text(names.window(task.window)), Text(names.server(task.server))]),
+            _bar(task),
+            Text("" if begun is None or until is None else span(until - begun)),
+            Text(_ago(scene, task.ended_at) if settled else ""),
+            Text(harmless(task.error, 120), "red") if task.error else Text(task.confidence or "", "dim"),
+        )
+
+    whose = () if width < NARROW else ("window", "server")
+    titles = ("task", "", *whose, "progress", "took", "ended", "")
+    all_tasks = scene.view.all_open + scene.view.settled
+    return _Section(titles, [row(task) for task in scene.view.tasks], all_tasks)
+
+
+def _bar(task: TaskRow) -> Text:
+    node = f" node {harmless(task.node, 20)}" if task.node is not None else ""
+    if task.share is None:
+        return Text(node.lstrip())
+    done = round(task.share * BAR)
+    return Text.assemble(("━" * done, "cyan"), ("─" * (BAR - done), "dim"), f" {task.share:4.0%}{node}")
+
+
+def _findings(scene: Scene, names: _Names, width: int) -> _Section:
+    def row(finding: FindingRow) -> tuple[Text, ...]:
+        times = f" ({finding.count:,} times)" if finding.count > 1 else ""
+        advice = [Text(CODES[finding.code].advice, "italic")] if width >= WIDE else []
+        return (
+            Text(finding.code, _STYLES[finding.severity]),
+            Text(_ago(scene, finding.at)),
+            Text(names.subject(finding)),
+            Text(harmless(finding.text) + times),
+            *advice,
+        )
+
+    titles = ("finding", "seen", "about", "", *(("what to do",) if width >= WIDE else ()))
+    total = sum(scene.view.codes.values()) + scene.view.unkept
+    return _Section(titles, [row(finding) for finding in scene.view.findings], total)
+
+
+class _Names:
+    """Ids cut as short as they stay apart on this picture: a person compares them by eye."""
+
+    def __init__(self, view: View) -> None:
+        self._tasks = _shortest(task.prompt_id for task in view.tasks)
+        self._windows = _shortest(window.window for window in view.windows)
+
+    def task(self, prompt_id: str | None) -> str:
+        return "(no id)" if prompt_id is None else harmless(prompt_id[: self._tasks], 40)
+
+    def window(self, window: str | None) -> str:
+        return "" if window is None else harmless(window[: self._windows], 40)
+
+    def server(self, url: str) -> str:
+        return harmless(url.removeprefix("http://").removeprefix("https://"), 40)
+
+    def subject(self, finding: FindingRow) -> str:
+        return ", ".join(self._subjects(finding))
+
+    def _subjects(self, finding: FindingRow) -> Iterator[str]:
+        if finding.prompt_id is not None:
+            yield f"task {self.task(finding.prompt_id)}"
+        elif finding.window is not None:
+            yield f"window {self.window(finding.window)}"
+        elif finding.server is not None:
+            yield self.server(finding.server)
+
+
+def _shortest(names: Iterable[str | None]) -> int:
+    ids, length = {name for name in names if name is not None}, 8
+    while length < 40 and len({each[:length] for each in ids}) < len(ids):
+        length += 4
+    return length

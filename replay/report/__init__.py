@@ -1,1 +1,0 @@
-"""A Replay as text or JSON, one file each."""

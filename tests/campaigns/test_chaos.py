@@ -1,0 +1,18 @@
+"""A bad day in the normal test run; longer ones by `python -m tests.campaigns.chaos`."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.campaigns.chaos import judge, live_through
+
+TASKS = 250
+
+
+@pytest.mark.parametrize("steps", [False, True], ids=["", "clock-steps"])
+@pytest.mark.parametrize("seed", [1])
+def test_after_a_bad_day_every_task_is_settled_and_none_was_run_or_delivered_twice(
+    seed: int, steps: bool, tmp_path: Path
+) -> None:
+    judge(asyncio.run(live_through(TASKS, seed, tmp_path / "chaos.log", steps=steps)), TASKS, steps=steps)

@@ -1,0 +1,375 @@
+"""No lie shorter than the grace makes a verdict, nor does a step of the clock; late evidence takes conclusions back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comfy_fsm import Board, Deliver, Entry, Policy, State, read
+from comfy_fsm.core.fold.absence import DISPUTED, LONE
+from comfy_fsm.core.observations import Tick
+
+SERVER, WINDOW, PROMPT = "http://s", "w", "c0000000-0000-4000-8000-000000000000"
+POLICY = Policy()
+RECORD = {PROMPT: {"prompt": [1, PROMPT, {}, {}, []], "outputs": {},
+                   "status": {"status_str": "success", "completed": True, "messages": []}}}  # fmt: skip
+
+
+class Story:
+    """A prompt at a server, and what its client is told; time is in seconds, and passes only where it is said."""
+
+    def __init__(self, *, mono: bool = False) -> None:
+        self.board = Board(POLICY)
+        self.at, self.wall, self.position, self.asked = 1_000.0, 1_000.0, 0, 0
+        self.mono = mono
+        self.delivered: list[str] = []
+
+    def tell(self, kind: str, data: Any) -> None:
+        self.position += 1
+        line = {"at": self.wall, "kind": kind, "data": data, "server": SERVER, "window": WINDOW}
+        if self.mono:
+            line["mono"] = int(self.at * 1e9)
+        self.board.fold(Entry(self.position, read(json.dumps(line).encode())))
+        self.delivered += [e.result.state for e in self.board.drain() if isinstance(e, Deliver)]
+
+    def wait(self, seconds: float) -> Story:
+        self.at, self.wall = self.at + seconds, self.wall + seconds
+        self.tell("tick", {})
+        return self
+
+    def ask(self, method: str, path: str, answer: Any, body: Any = None) -> Story:
+        self.asked += 1
+        self.tell("http.request", {"id": f"r{self.asked}", "method": method, "path": path, "body": body})
+        if isinstance(answer, str):
+            self.tell("http.error", {"id": f"r{self.asked}", "error": answer})
+        else:
+            self.tell("http.response", {"id": f"r{self.asked}", "status": 200, "body": answer})
+        return self
+
+    def frame(self, kind: str, **data: Any) -> Story:
+        self.tell("ws.message", {"type": kind, "data": data})
+        return self
+
+    def count(self, remaining: int) -> Story:
+        return self.frame("status", status={"exec_info": {"queue_remaining": remaining}})
+
+    def open(self) -> Story:
+        self.tell("ws.open", {})
+        return self.frame("status", status={"exec_info": {"queue_remaining": 0}}, sid=WINDOW)
+
+    def post(self, answer: Any = None) -> Story:
+        body = {"prompt": {"1": {"class_type": "A", "inputs": {}}}, "prompt_id": PROMPT, "client_id": WINDOW}
+        return self.ask("POST", "/prompt", answer or {"prompt_id": PROMPT, "number": 1, "node_errors": {}}, body)
+
+    def look(self, *, listed: bool = False, record: bool = False) -> Story:
+        rows = [[1, PROMPT, {}, {}, []]] if listed else []
+        self.ask("GET", "/queue", {"queue_running": [], "queue_pending": rows})
+        return self if listed else self.ask("GET", f"/history/{PROMPT}", RECORD if record else {})
+
+    @property
+    def state(self) -> State:
+        (task,) = self.board.tasks
+        return task.state
+
+    @property
+    def codes(self) -> set[str]:
+        return {finding.code for finding in self.board.findings}
+
+
+def vanished() -> Story:
+    """Concluded to be cancelled: pending, and then absent for long enough, as the server counts."""
+    story = Story().open().post().count(1).count(0).look().wait(POLICY.absence_seconds / 2).look()
+    return story.wait(POLICY.absence_seconds / 2).look().wait(POLICY.settle_seconds)
+
+
+@pytest.mark.parametrize("command", ["resume", None])
+def test_a_process_that_takes_over_takes_no_absence_back_and_explains_none_from_before_it(command: str | None) -> None:
+    """What was absent before nobody watched was not forgotten while nobody did."""
+    story = Story().open().post().count(1).count(0).look().wait(POLICY.absence_seconds / 2)
+    if command is not None:
+        story.tell("command", {"name": command})
+        story.open()
+    story.look().wait(POLICY.absence_seconds / 2).look().wait(POLICY.settle_seconds)
+    assert story.state is State.CANCELLED
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_an_outage_explains_an_absence_whichever_of_two_sources_is_told_first(late: bool) -> None:
+    story = Story().open()
+    begun, fallen = story.wall, story.wall + 5
+    if late:  # all of the socket first, and what was asked after it
+        story.count(1).frame("execution_start", prompt_id=PROMPT)
+        story.wall = fallen
+        story.tell("ws.close", {"code": 1006, "reason": ""})
+    story.wall = begun
+    story.post()
+    if not late:
+        story.count(1).frame("execution_start", prompt_id=PROMPT)
+        story.wall = fallen
+        story.tell("ws.close", {"code": 1006, "reason": ""})
+    story.at = story.wall = fallen + 1
+    story.look().wait(POLICY.absence_seconds).look().wait(POLICY.settle_seconds)
+    (task,) = story.board.tasks
+    assert (task.state, task.cause.kind if task.cause else None) == (State.LOST, "hang-up")
+
+
+def test_an_absence_that_lasts_and_that_a_count_agrees_with_is_believed_and_marked_as_concluded() -> None:
+    story = vanished()
+    (task,) = story.board.tasks
+    assert (task.state, task.confidence, task.concluded) == (State.CANCELLED, "inferred", True)
+    assert task.result().concluded
+
+
+def test_each_tick_that_a_board_asks_for_moves_what_it_asks_for_next() -> None:
+    """A client ticks when its board wants it: a time that stands still would be a tick, and a commit, for ever."""
+    story = Story().open().post().count(1).look().look(record=True)
+    assert story.state is State.COMPLETED
+    for _ in range(20):
+        due = story.board.due
+        if due == float("inf"):
+            return
+        story.position += 1
+        story.board.fold(Entry(story.position, Tick(at=due)))
+        assert story.board.due > due
+    raise AssertionError("a board whose only task is settled goes on asking for ticks")
+
+
+@given(
+    st.lists(st.floats(0.01, 1.0), min_size=1, max_size=12), st.booleans(),
+    st.sampled_from(("hidden", "restarted", "deleted")),
+)  # fmt: skip
+def test_no_lie_of_queue_and_history_shorter_than_the_grace_makes_a_verdict(
+    pauses: list[float], socket: bool, known: str
+) -> None:
+    """It waits all the while: the count of the server says so, where it is heard."""
+    story = Story()
+    story = (story.open() if socket else story).post()
+    story = story.count(1) if socket else story
+    if known == "deleted":
+        story.ask("POST", "/queue", None, {"delete": [PROMPT]})
+    lied = 0.0
+    grace = POLICY.absence_seconds / 3 if known == "restarted" else POLICY.absence_seconds
+    if known == "restarted":
+        story.ask("GET", "/queue", "ConnectError")
+    story.look()
+    for pause in pauses:
+        if lied + pause >= grace or (known == "deleted" and not socket):
+            break
+        lied += pause
+        story.wait(pause).look()
+    assert story.state is State.PENDING
+    story.look(listed=True)
+    assert (story.state, story.delivered) == (State.PENDING, [])
+
+
+@given(st.lists(st.floats(0.1, 20.0), min_size=1, max_size=12))
+def test_a_queue_that_hides_what_the_server_counts_proves_nothing_however_long(pauses: list[float]) -> None:
+    story = Story().open().post().count(1)
+    for pause in pauses:
+        story.wait(pause).look()
+    assert story.state is State.PENDING
+    assert not story.delivered
+
+
+def test_a_look_that_was_asked_while_the_post_was_under_way_or_could_arrive_counts_for_nothing() -> None:
+    story = Story().open()
+    body = {"prompt": {}, "prompt_id": PROMPT, "client_id": WINDOW}
+    story.tell("http.request", {"id": "p", "method": "POST", "path": "/prompt", "body": body})
+    story.look().wait(20).look().wait(20).look()
+    (task,) = story.board.tasks
+    assert not task.rounds
+    story.tell("http.error", {"id": "p", "error": "ReadTimeout"})
+    story.look().wait(POLICY.post_seconds - 1).look()
+    assert not task.rounds
+
+
+def test_answers_that_contradict_each_other_are_named_and_nothing_is_concluded_there() -> None:
+    story = Story().post().look().wait(2).look(listed=True).wait(2)
+    for _ in range(20):
+        story.look().wait(4)
+    assert story.state is State.PENDING
+    assert "mixed-servers" in story.codes
+
+
+LATE = {
+    "a statement": lambda story: story.frame("execution_success", prompt_id=PROMPT),
+    "a record": lambda story: story.look(record=True),
+    "a listing": lambda story: story.look(listed=True),
+    "a frame of the run": lambda story: story.frame("executing", node="1", prompt_id=PROMPT),
+}
+
+
+@pytest.mark.parametrize("evidence", LATE)
+def test_late_evidence_reopens_a_conclusion_with_one_finding_and_no_second_delivery(evidence: str) -> None:
+    story = vanished()
+    assert story.delivered == ["cancelled"]
+    LATE[evidence](story.wait(10))
+    assert story.state in (State.ENDING, State.COMPLETED, State.PENDING, State.IN_PROGRESS)
+    assert "late-evidence" in story.codes
+    story.wait(1).look(record=True)
+    assert (story.state, story.delivered) == (State.COMPLETED, ["cancelled"])
+    assert [finding.count for finding in story.board.findings if finding.code == "late-evidence"] == [1]
+
+
+@pytest.mark.parametrize("evidence", LATE)
+def test_late_evidence_reopens_no_proof(evidence: str) -> None:
+    story = Story().open().post().count(1).frame("execution_success", prompt_id=PROMPT).look(record=True)
+    before = story.state
+    LATE[evidence](story.wait(10))
+    assert (before, story.state, story.delivered) == (State.COMPLETED, State.COMPLETED, ["completed"])
+    assert "late-evidence" not in story.codes
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=6))
+def test_no_step_of_the_clock_makes_a_verdict_or_stops_one(steps: list[float]) -> None:
+    story = Story(mono=True).open().post().count(1)
+    for step in steps:
+        story.wall += step
+        story.wait(1)
+        assert story.state is State.PENDING
+    story.count(0).look().wait(2).look().wait(2).look().wait(2)
+    assert story.state is State.CANCELLED
+
+
+def test_a_sleep_of_an_hour_gives_nothing_up_unasked() -> None:
+    story = Story().open().post().count(1).wait(3_600)
+    assert story.state is State.PENDING
+    assert story.wait(200).wait(200).state is State.EXPIRED
+
+
+def test_an_outage_of_five_minutes_is_no_silence_of_the_task() -> None:
+    story = Story().open().post().count(1).wait(20)
+    for _ in range(30):
+        story.ask("GET", "/queue", "ConnectError").wait(10)
+    assert story.state is State.PENDING
+    assert story.look(listed=True).wait(20).look(record=True).state is State.COMPLETED
+
+
+def test_a_stated_end_never_expires_and_its_record_is_read_later() -> None:
+    story = Story().open().post().count(1).frame("execution_success", prompt_id=PROMPT)
+    for _ in range(8):
+        story.ask("GET", f"/history/{PROMPT}", "ReadTimeout").wait(10)
+    (task,) = story.board.tasks
+    assert (task.state, task.confidence, story.delivered) == (State.COMPLETED, "stated", ["completed"])
+    assert "unverified" in story.codes
+    story.ask("GET", f"/history/{PROMPT}", RECORD)
+    assert (task.confidence, story.delivered) == ("verified", ["completed"])
+    assert "unverified" not in story.codes
+
+
+def counted(story: Story, remaining: int) -> Story:
+    return story.ask("GET", "/prompt", {"exec_info": {"queue_remaining": remaining}})
+
+
+def looked_for(story: Story, seconds: float, *, rows: int = 0) -> Story:
+    """Absent, and as the answers count, for so long; the last `status` that was heard says otherwise."""
+    for _ in range(int(seconds / 2)):
+        counted(story.look(), rows).wait(2)
+    return story
+
+
+def test_a_last_status_frame_that_is_lost_does_not_block_what_fresher_answers_say() -> None:
+    story = Story().open().post().count(1).wait(1).look(listed=True).wait(1)
+    looked_for(story, DISPUTED * POLICY.absence_seconds - 4)
+    assert story.state is State.PENDING
+    looked_for(story, 10)
+    (task,) = story.board.tasks
+    assert (task.state, task.concluded) == (State.CANCELLED, True)
+
+
+@pytest.mark.parametrize("known", ["never shown", "counted again since", "shown again"])
+def test_an_older_count_stands_where_the_answers_may_be_of_another_server(known: str) -> None:
+    story = Story().open().post().count(1).wait(1)
+    if known != "never shown":
+        story.look(listed=True).wait(1)
+    for _ in range(12):
+        looked_for(story, 20)
+        if known == "counted again since":
+            story.count(1)
+        elif known == "shown again":
+            story.look(listed=True)
+    assert story.state is State.PENDING
+
+
+def never_answered() -> Story:
+    """Its POST brought no answer, and it was called lost: absent for long, under the id of our choice."""
+    story = Story().open()
+    body = {"prompt": {"1": {"class_type": "A", "inputs": {}}}, "prompt_id": PROMPT, "client_id": WINDOW}
+    story.ask("POST", "/prompt", "ReadTimeout", body).wait(POLICY.post_seconds + 1)
+    for _ in range(10):
+        queue: dict[str, list[Any]] = {"queue_running": [], "queue_pending": []}
+        story.ask("GET", "/queue", queue).ask("GET", "/history?max_items=200", {}).wait(3)
+    return story
+
+
+@pytest.mark.parametrize("framed", [False, True])
+@pytest.mark.parametrize("shown_by", ["queue", "history"])
+def test_a_prompt_that_bears_the_mark_of_a_lost_one_takes_it_up_whatever_its_id(shown_by: str, framed: bool) -> None:
+    other = "d0000000-0000-4000-8000-000000000000"
+    story = never_answered()
+    assert (story.state, story.delivered) == (State.LOST, ["lost"])
+    extra = {"client_id": WINDOW, "comfy_fsm": PROMPT}
+    item = [1, other, {}, extra, []]
+    if framed:
+        story.frame("execution_start", prompt_id=other, timestamp=1)
+    if shown_by == "queue":
+        story.ask("GET", "/queue", {"queue_running": [item], "queue_pending": []})
+        assert story.state in (State.PENDING, State.IN_PROGRESS)
+    record = {other: RECORD[PROMPT] | {"prompt": item}}
+    story.frame("execution_success", prompt_id=other).ask("GET", f"/history/{other}", record).wait(1)
+    (task,) = story.board.tasks
+    assert (task.state, task.prompt_id, story.delivered) == (State.COMPLETED, other, ["lost"])
+    assert "late-evidence" in story.codes
+    assert "lost" not in story.codes
+
+
+def test_a_queue_that_hid_what_was_counted_is_believed_again_when_it_lists_as_many() -> None:
+    """It hid rows for a while, which is no sign of a second server: what is deleted there later is concluded."""
+    story = Story().open().post().count(1)
+    for _ in range(3):
+        counted(story.look(), 1).wait(1)
+    story.look(listed=True).wait(1).count(0)
+    looked_for(story, POLICY.absence_seconds + 4)
+    (task,) = story.board.tasks
+    assert (task.state, task.concluded) == (State.CANCELLED, True)
+
+
+def test_a_socket_and_answers_that_count_differently_for_long_are_of_two_servers() -> None:
+    """The queue agrees with the socket, by chance; the count that was asked for does not: the prompt may be there."""
+    story = Story().open().post().count(2)
+    for _ in range(10):
+        rows = [[n, f"d{n}000000-0000-4000-8000-000000000000", {}, {}, []] for n in (1, 2)]
+        story.ask("GET", "/queue", {"queue_running": rows[:1], "queue_pending": rows[1:]})
+        counted(story, 1).ask("GET", f"/history/{PROMPT}", {}).wait(2)
+    assert story.state is State.PENDING
+    assert "mixed-servers" in story.codes
+
+
+def test_a_record_that_comes_after_a_lasting_absence_is_of_another_server_and_nothing_is_concluded_there() -> None:
+    """Two tasks at a balancer whose queue is always of the other server: what became of the one warns of the other."""
+    story = Story().open().post()
+    other = "e0000000-0000-4000-8000-000000000000"
+    body = {"prompt": {"1": {"class_type": "A", "inputs": {}}}, "prompt_id": other, "client_id": WINDOW}
+    story.ask("POST", "/prompt", {"prompt_id": other, "number": 2, "node_errors": {}}, body)
+    for _ in range(4):
+        story.look().ask("GET", f"/history/{other}", {}).wait(2)
+    record = {other: RECORD[PROMPT] | {"prompt": [1, other, {}, {}, []]}}
+    story.ask("GET", f"/history/{other}", record)
+    for _ in range(20):
+        counted(story.look(), 0).wait(4)
+    assert [str(task.state) for task in story.board.tasks] == ["pending", "completed"]
+    assert "mixed-servers" in story.codes
+
+
+def test_what_a_socket_is_greeted_with_counts_nothing_that_was_posted_since() -> None:
+    """A deaf one is greeted, too (P3): its count is older than the POST, however late it comes."""
+    story = Story().post().open()
+    story.look().wait(POLICY.absence_seconds).look().wait(POLICY.absence_seconds).look().wait(2)
+    assert story.state is State.PENDING
+    for _ in range(int(LONE)):
+        story.look().wait(POLICY.absence_seconds)
+    assert story.state is State.CANCELLED

@@ -1,0 +1,299 @@
+"""Placing, in numbers alone: how near the best plan, whose turn it is, how many at once, what a duration should be."""
+
+from __future__ import annotations
+
+import heapq
+import random
+import statistics
+from collections.abc import Callable, Sequence
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comfy_fsm.core.scheduling.assignment import assign
+from comfy_fsm.core.scheduling.backlog import Job, graph_of
+from comfy_fsm.core.scheduling.breaker import Health, Standing
+from comfy_fsm.core.scheduling.scheduler import Durations, Place, Placement
+from comfy_fsm.testing import picture
+
+SEEDS = range(60)
+Choose = Callable[[list[int], int], int]
+
+
+def workload(seed: int, jobs: tuple[int, int]) -> tuple[list[float], list[float]]:
+    """Sizes of jobs, of a few graphs, and the paces of four servers."""
+    dice = random.Random(seed)
+    graphs = [round(dice.uniform(1, 10), 2) for _ in range(4)]
+    return [dice.choice(graphs) for _ in range(dice.randint(*jobs))], [round(dice.uniform(0.5, 3), 2) for _ in range(4)]
+
+
+def dispatched(sizes: Sequence[float], paces: Sequence[float], *, known: bool, affinity: float = 1.1) -> float:
+    """The makespan on servers that work off their queues; durations known beforehand, or learned by and by."""
+    placement = Placement([Place(str(number)) for number in range(len(paces))], affinity=affinity)
+    for size, (number, pace) in product(sorted(set(sizes)) if known else (), enumerate(paces)):
+        placement.durations.learn(f"graph {size}", str(number), size * pace)
+    for number, size in enumerate(sizes, 1):
+        placement.wait(Job(str(number), 0.0, f"graph {size}", 0.0, number))
+    now, free, running = 0.0, [0.0] * len(paces), list[tuple[float, str, int, float]]()
+    while True:
+        while (chosen := placement.next(now)) is not None:
+            job, server = chosen[0], int(chosen[1].url)
+            took = sizes[int(job.prompt_id) - 1] * paces[server]
+            free[server] = max(free[server], now) + took
+            heapq.heappush(running, (free[server], job.prompt_id, server, took))
+        if not running:
+            assert not len(placement)
+            return now
+        now, prompt_id, server, took = heapq.heappop(running)
+        placement.end(prompt_id, str(server), now)
+        placement.durations.learn(f"graph {sizes[int(prompt_id) - 1]}", str(server), took)
+
+
+def simple(sizes: Sequence[float], paces: Sequence[float], choose: Choose) -> float:
+    """The makespan of a client that posts everything at once, each to the server that `choose` names."""
+    counts, loads = [0] * len(paces), [0.0] * len(paces)
+    for number, size in enumerate(sizes):
+        server = choose(counts, number)
+        counts[server] += 1
+        loads[server] += size * paces[server]
+    return max(loads)
+
+
+def round_robin(counts: list[int], number: int) -> int:
+    return number % len(counts)
+
+
+def least_queue(sizes: Sequence[float], paces: Sequence[float]) -> float:
+    """The fewest open tasks, looked at anew whenever a task ends: two at a server, like ours."""
+    now, open_ones, free, left = 0.0, [0] * len(paces), [0.0] * len(paces), list(sizes)
+    running: list[tuple[float, int]] = []
+    while left or running:
+        while left and min(open_ones) < 2:
+            server = open_ones.index(min(open_ones))
+            open_ones[server] += 1
+            free[server] = max(free[server], now) + left.pop(0) * paces[server]
+            heapq.heappush(running, (free[server], server))
+        now, server = heapq.heappop(running)
+        open_ones[server] -= 1
+    return now
+
+
+def brute_force(sizes: Sequence[float], paces: Sequence[float]) -> float:
+    """The best static assignment: every one of them that is not worse half-way already."""
+    best, order = sum(sizes) * max(paces), sorted(sizes, reverse=True)
+
+    def place(job: int, loads: list[float]) -> None:
+        nonlocal best
+        if job == len(order):
+            best = min(best, max(loads))
+            return
+        for server, pace in enumerate(paces):
+            after = loads[server] + order[job] * pace
+            if after < best:
+                place(job + 1, [*loads[:server], after, *loads[server + 1 :]])
+
+    place(0, [0.0] * len(paces))
+    return best
+
+
+# how good
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_with_known_durations_it_is_within_a_tenth_of_the_best_static_assignment(seed: int) -> None:
+    sizes, paces = workload(seed, (4, 9))
+    assert dispatched(sizes, paces, known=True) <= 1.1 * brute_force(sizes, paces) + 1e-9
+
+
+def test_while_it_learns_it_is_ahead_of_round_robin_and_of_least_queue_on_the_same_workloads() -> None:
+    days = [workload(seed, (40, 200)) for seed in SEEDS]
+    ours = [dispatched(sizes, paces, known=False) for sizes, paces in days]
+    turns = [simple(sizes, paces, round_robin) for sizes, paces in days]
+    fewest = [least_queue(sizes, paces) for sizes, paces in days]
+    assert statistics.mean(a / b for a, b in zip(ours, turns, strict=True)) < 0.8
+    assert statistics.mean(a / b for a, b in zip(ours, fewest, strict=True)) < 1.0
+    assert sum(a <= b for a, b in zip(ours, turns, strict=True)) == len(days)
+
+
+def test_once_it_has_learned_it_is_ahead_of_least_queue_on_every_workload_or_as_good() -> None:
+    for sizes, paces in (workload(seed, (40, 200)) for seed in SEEDS):
+        assert dispatched(sizes, paces, known=True) <= least_queue(sizes, paces) * 1.01
+
+
+@given(st.lists(st.lists(st.floats(0.1, 9), min_size=3, max_size=3), min_size=1, max_size=6))
+def test_a_plan_is_the_best_of_all(seconds: list[list[float]]) -> None:
+    def ends(plan: Sequence[int]) -> float:
+        loads = [0.5, 0.0, 2.0]
+        for job, server in enumerate(plan):
+            loads[server] += seconds[job][server]
+        return max(loads)
+
+    best = min(ends(plan) for plan in product(range(3), repeat=len(seconds)))
+    assert ends(assign(seconds, [0.5, 0.0, 2.0])) == pytest.approx(best)
+
+
+# whose turn
+
+
+JOBS = st.lists(st.tuples(st.floats(-5, 5), st.floats(0, 1000), st.sampled_from("abc")), min_size=1, max_size=30)
+
+
+@given(JOBS, st.sampled_from([0.0, 10.0]))
+def test_the_order_is_of_priority_and_age_and_nobody_is_overtaken_beyond_the_bound(
+    drawn: list[tuple[float, float, str]], length: float
+) -> None:
+    placement = Placement([Place("one", capacity=100)], ageing_seconds=60, round_seconds=length)
+    jobs = [Job(str(n), priority, graph, at, n) for n, (priority, at, graph) in enumerate(drawn, 1)]
+    for job in jobs:
+        placement.wait(job)
+    order = []
+    while (chosen := placement.next(1000.0)) is not None:
+        order.append(chosen[0])
+    assert len(order) == len(jobs)
+    levels = [placement.level(job) for job in order]
+    assert levels == sorted(levels)
+    for earlier, later in ((order[a], order[b]) for a in range(len(order)) for b in range(a)):
+        # `later` was placed first: it must not have come too much later, however high it is.
+        assert later.at - earlier.at <= (later.priority - earlier.priority) * 60 + length + 1e-6
+
+
+@given(st.lists(st.sampled_from(["next", "end", "fail", "answer", "accept", "drain"]), max_size=60))
+def test_a_server_never_holds_more_than_it_may(acts: list[str]) -> None:
+    place = Place("one", capacity=2)
+    placement = Placement([place])
+    for number in range(60):
+        placement.wait(Job(str(number), 0.0, "", 0.0, number))
+    for now, act in enumerate(acts):
+        if act == "next":
+            may, held = place.health.room(2) if not place.drained else 0, len(place.jobs)
+            assert (placement.next(now) is not None) is (held < may)
+        elif act == "end" and place.jobs:
+            placement.end(next(iter(place.jobs)), "one", now)
+        elif act == "drain":
+            place.drained = not place.drained
+        elif act in ("fail", "answer"):
+            getattr(place.health, act)(now)
+        elif act == "accept":
+            place.health.accept()
+        assert len(place.jobs) <= 2
+
+
+def test_a_job_that_comes_back_has_its_old_turn_and_one_that_is_withdrawn_has_none() -> None:
+    placement = Placement([Place("one", capacity=9)])
+    for number in range(4):
+        placement.wait(Job(str(number), 0.0, "", 0.0, number))
+    job, _ = placement.next(0.0) or pytest.fail("nothing was placed")
+    placement.end(job.prompt_id, "one", 0.0)
+    placement.wait(job)
+    placement.withdraw("2")
+    order = []
+    while (chosen := placement.next(0.0)) is not None:
+        order.append(chosen[0].prompt_id)
+    assert order == ["0", "1", "3"]
+
+
+def test_it_does_not_wait_for_ever_for_a_faster_server_that_never_ends() -> None:
+    placement = Placement([Place("fast", capacity=1), Place("slow", capacity=1)])
+    placement.durations.learn("g", "fast", 1.0)
+    placement.durations.learn("g", "slow", 10.0)
+    for number in range(2):
+        placement.wait(Job(str(number), 0.0, "g", 0.0, number))
+    assert placement.next(0.0) is not None
+    assert placement.next(0.0) is None  # the fast one will be done with both long before
+    waits = next(now for now in range(100) if placement.next(float(now)) is not None)
+    assert waits <= 15
+
+
+def test_a_server_that_has_the_models_is_preferred_unless_it_costs_more_than_the_factor() -> None:
+    for busy, chosen in ((0.0, "warm"), (3.0, "cold")):
+        warm, cold = Place("warm"), Place("cold")
+        placement = Placement([cold, warm], affinity=1.25)
+        for url in ("warm", "cold"):
+            placement.durations.learn("g", url, 4.0)
+        warm.warm.append("g")
+        if busy:
+            warm.begin("other", busy, "h", 0.0)
+        placement.wait(Job("1", 0.0, "g", 0.0, 1))
+        assert (placement.next(0.0) or pytest.fail("nothing"))[1].url == chosen
+
+
+# what is learned
+
+
+def test_a_duration_is_expected_of_a_pair_that_was_never_seen() -> None:
+    known = Durations()
+    for _ in range(20):
+        known.learn("small", "fast", 1.0)
+        known.learn("small", "slow", 4.0)
+        known.learn("large", "fast", 10.0)
+    assert known.expected("large", "slow") == pytest.approx(40.0, rel=0.2)
+
+
+def test_graphs_without_number_do_not_fill_the_memory() -> None:
+    known = Durations()
+    for number in range(20_000):
+        known.learn(f"graph {number}", "one", 1.0)
+    assert len(known._pairs) <= 4_096
+    assert len(known._sizes) <= 4_096
+    assert len(known._medians) <= 4_096
+
+
+def test_workflows_of_one_shape_have_one_name_whatever_is_drawn_with_them() -> None:
+    other = picture(1)
+    other["2"]["inputs"]["images"] = ["1", 1]
+    assert graph_of(picture(1)) == graph_of(picture(2)) != graph_of(other)
+    loads = [{"1": {"class_type": "Load", "inputs": {"ckpt_name": name}}} for name in ("a", "b")]
+    assert graph_of(loads[0]) != graph_of(loads[1])
+
+
+# health
+
+
+def test_a_server_that_fails_is_left_alone_for_twice_as_long_each_time_and_tried_with_one_task() -> None:
+    health, now, waits = Health(first_seconds=1.0, limit_seconds=8.0), 0.0, []
+    for _ in range(6):
+        health.fail(now)
+        assert health.room(5) == 0
+        waits.append(health.again_at - now)
+        health.answer(health.again_at - 0.01)
+        assert health.room(5) == 0
+        now = health.again_at
+        health.answer(now)
+        assert health.room(5) == 1
+    assert waits == [1, 2, 4, 8, 8, 8]
+    health.accept()
+    assert (health.room(5), health.failures) == (5, 6)
+    health.complete()
+    assert health.failures == 0
+
+
+def test_a_server_where_nothing_moves_is_out_until_something_does() -> None:
+    health = Health(still_seconds=100)
+    health.see(frozenset("ab"), 3, 0.0)
+    health.see(frozenset("abc"), 3, 99.0)  # more in its queue is no movement
+    assert health.standing is Standing.UP
+    health.see(frozenset("abcd"), 3, 100.0)
+    assert health.standing is Standing.STILL
+    health.answer(1e9)
+    assert health.room(5) == 0  # that it answers was never in doubt
+    health.see(frozenset("bcd"), 3, 200.0)
+    assert health.room(5) == 1
+    health.accept()
+    assert health.room(5) == 1  # it accepted before, too
+    health.complete()
+    assert health.room(5) == 5
+
+
+def test_a_queue_that_we_emptied_ourselves_is_no_movement_and_each_trial_comes_later() -> None:
+    health, now, waits = Health(still_seconds=10, limit_seconds=60), 0.0, []
+    for trial in "abcde":
+        health.see(frozenset(trial), 0, now)
+        health.see(frozenset(trial), 0, now := now + 10)
+        assert health.standing is Standing.STILL
+        began = now
+        while health.standing is Standing.STILL:
+            health.see(frozenset(), 0, now := now + 1, frozenset(trial))
+        waits.append(now - began)
+    assert waits == [10, 20, 40, 60, 60]

@@ -1,0 +1,217 @@
+"""Sockets that do not pass where HTTP does, and servers that nothing reaches: followed, or told at once."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from comfy_fsm.core.policy import Policy
+from comfy_fsm.errors import ClientError, HandshakeRefused, ServerUnreachable
+from comfy_fsm.live.client.client import Client
+from comfy_fsm.live.transport.arrivals import Refused
+from comfy_fsm.live.transport.unreachable import error_of, place_of, sockets_alone
+from comfy_fsm.testing import FakeComfy
+from tests.live.transport.test_comfy import raw_serving, serving
+from tests.support.stage import QUICK, graph, outcome, until, with_node
+
+FOR_GOOD = [200, 302, 400, 401, 403, 404, 405, 410, 426, 501, 505]
+PASSING = [429, 500, 502, 503, 504]
+FOREVER = 1_000_000
+SHUT = "http://127.0.0.1:1"
+
+
+@asynccontextmanager
+async def blocked(status: int = 400, **faults: object) -> AsyncIterator[FakeComfy]:
+    """A server that answers over HTTP, and refuses each handshake so."""
+    async with FakeComfy() as comfy:
+        comfy.faults.turn({"refuse_sockets": [FOREVER, status]} | faults)
+        yield comfy
+
+
+@pytest.mark.parametrize("status", FOR_GOOD)
+def test_where_sockets_are_refused_for_good_and_http_answers_http_alone_decides(
+    status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> list[str]:
+        async with blocked(status) as comfy, Client(comfy.url, policy=QUICK) as client:
+            window = client.window()
+            tasks = [await window.submit(graph(n, seconds=0.2)) for n in range(2)]
+            tasks.append(await window.submit(with_node("FakeFail", 7)))
+            assert not any(task.state in ("expired", "lost") for task in tasks)
+            return [await outcome(task) for task in tasks]
+
+    with caplog.at_level(logging.WARNING):
+        assert asyncio.run(test()) == ["completed", "completed", "failed"]
+    assert [record.getMessage().count("HTTP alone") for record in caplog.records] == [1]
+
+
+def test_a_task_that_was_cancelled_where_no_socket_tells_of_it_is_cancelled() -> None:
+    async def test() -> str:
+        async with blocked(400) as comfy, Client(comfy.url, policy=QUICK) as client:
+            task = await client.window().submit(graph(seconds=60))
+            await until(lambda: task.state == "in_progress")
+            await task.cancel()
+            return await outcome(task)
+
+    assert asyncio.run(test()) == "cancelled"
+
+
+def test_what_was_left_where_sockets_do_not_pass_is_taken_up_by_http(tmp_path: Path) -> None:
+    async def test() -> str:
+        async with blocked(404) as comfy:
+            async with Client(comfy.url, policy=QUICK, log=tmp_path / "a.log") as client:
+                await client.window().submit(graph(seconds=1.0))
+            async with Client(comfy.url, policy=QUICK, log=tmp_path / "a.log") as client:
+                (task,) = client.tasks
+                return await outcome(task)
+
+    assert asyncio.run(test()) == "completed"
+
+
+def test_a_handshake_that_is_never_answered_is_a_socket_that_does_not_pass() -> None:
+    async def test() -> str:
+        async with blocked(delay={"GET /ws": 1000.0}) as comfy:
+            policy = Policy(open_seconds=0.3, look_seconds=0.05, http_seconds=0.1)
+            async with Client(comfy.url, policy=policy) as client:
+                return await outcome(await client.window().submit(graph()))
+
+    assert asyncio.run(test()) == "completed"
+
+
+@pytest.mark.parametrize("status", [*FOR_GOOD, *PASSING])
+def test_who_requires_sockets_gets_none_submitted_without(status: int) -> None:
+    async def test() -> None:
+        policy = Policy(open_seconds=0.3, reopen_seconds=0.02)
+        async with blocked(status) as comfy:
+            async with Client(comfy.url, policy=policy, sockets="require") as client:
+                with pytest.raises(ClientError, match="nothing was submitted"):
+                    await client.window().submit(graph())
+            assert not comfy.posts
+
+    asyncio.run(test())
+
+
+def test_sockets_are_preferred_or_required() -> None:
+    with pytest.raises(ClientError, match="'prefer' or 'require'"):
+        Client(SHUT, sockets="never")  # type: ignore[arg-type]
+
+
+Answers = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def always(status: int, **headers: str) -> Answers:
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(status=status, headers=headers, text="<html>")
+
+    return handler
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "told"),
+    [(301, ServerUnreachable, "https://comfy.example/ws"), (302, ServerUnreachable, "https://comfy.example/ws"),
+     (307, ServerUnreachable, "https://comfy.example/ws"), (308, ServerUnreachable, "https://comfy.example/ws"),
+     (401, HandshakeRefused, "the token"), (403, HandshakeRefused, "the token"), (404, HandshakeRefused, "HTTP 404"),
+     (405, HandshakeRefused, "HTTP 405"), (200, HandshakeRefused, "no ComfyUI"), (501, HandshakeRefused, "HTTP 501")],
+)  # fmt: skip
+def test_what_no_trying_can_change_is_told_at_once(status: int, error: type[ClientError], told: str) -> None:
+    """With the default policy: whoever waited for another try would wait for longer than this test may take."""
+    location = {"Location": "https://user:pass@comfy.example/ws?token=abc"} if 300 <= status < 400 else {}
+
+    async def test() -> str:
+        async with serving(always(status, **location)) as url, Client(url) as client, asyncio.timeout(10):
+            with pytest.raises(error, match="nothing was submitted") as caught:
+                await client.window().submit(graph())
+            return str(caught.value)
+
+    said = asyncio.run(test())
+    assert told.replace("https://", "https://…@") in said or told in said
+    assert "pass" not in said
+    assert "abc" not in said
+
+
+@pytest.mark.parametrize("url", [SHUT, "http://localhost:1"])
+def test_a_closed_port_is_told_after_a_few_tries(url: str) -> None:
+    async def test() -> str:
+        async with Client(url) as client, asyncio.timeout(10):
+            with pytest.raises(ServerUnreachable) as caught:
+                await client.window().submit(graph())
+            return str(caught.value)
+
+    said = asyncio.run(test())
+    assert url in said
+    assert "nothing listens there" in said
+
+
+def test_a_server_that_comes_up_between_two_tries_is_no_closed_port() -> None:
+    async def test() -> str:
+        async with FakeComfy() as comfy, Client(comfy.url, policy=QUICK) as client:
+            await comfy.kill()
+
+            async def later() -> None:
+                await asyncio.sleep(0.01)
+                await comfy.start()
+
+            starting = asyncio.create_task(later())
+            task = await client.window().submit(graph())
+            await starting
+            return await outcome(task)
+
+    assert asyncio.run(test()) == "completed"
+
+
+CERTIFICATE = Refused(0, None, "SSLCertVerificationError", False, "", "self-signed certificate (_ssl.c:1)")
+
+
+@pytest.mark.parametrize(
+    ("refused", "words"),
+    [(None, "no answer"), (CERTIFICATE, "SSL_CERT_FILE"),
+     (CERTIFICATE._replace(detail="Hostname mismatch, certificate is not valid for 'a'."), "another name"),
+     (Refused(0, None, "SSLError", False, "", "[SSL: WRONG_VERSION_NUMBER]"), "http://"),
+     (Refused(0, None, "gaierror", True, "", "Name or service not known"), "how it is spelled"),
+     (Refused(0, None, "ConnectError", True), "start ComfyUI"),
+     (Refused(0, None, "TimeoutError", True), "TimeoutError"), (Refused(503, 1.0, "HTTP 503", True), "HTTP 503")],
+)  # fmt: skip
+def test_every_cause_is_told_with_its_cure(refused: Refused | None, words: str) -> None:
+    said = str(error_of("http://a", refused, 15.0))
+    assert words in said
+    assert "nothing was submitted" in said
+    assert said.startswith("http://a: ")
+
+
+def test_what_is_not_about_sockets_alone_is_no_reason_to_do_without() -> None:
+    assert not sockets_alone(CERTIFICATE)
+    assert not sockets_alone(Refused(0, None, "ConnectError", True))
+    assert not sockets_alone(Refused(503, None, "HTTP 503", True))
+    assert sockets_alone(None)
+
+
+@pytest.mark.parametrize(
+    ("location", "shown"),
+    [("https://a/b?c=d#e", "https://a/b?…"), ("https://u:p@a/b", "https://…@a/b"), ("//u@a/b", "//…@a/b"),
+     ("/login", "/login"), ("", "no address at all"), ("https://a/\n?x\ny", "https://a/\n?…")],
+)  # fmt: skip
+def test_of_a_redirect_the_place_is_shown_and_no_secret_in_it(location: str, shown: str) -> None:
+    assert place_of(location) == shown
+
+
+def test_what_speaks_no_http_is_told_too() -> None:
+    async def test() -> None:
+        policy = Policy(open_seconds=0.5, reopen_seconds=0.05)
+        async with raw_serving(b"SSH-2.0-x\r\n") as url, Client(url, policy=policy) as client:
+            with pytest.raises(ServerUnreachable, match="nothing was submitted"):
+                await client.window().submit(graph())
+
+    asyncio.run(test())
+
+
+def test_tls_where_there_is_none_is_told_as_such() -> None:
+    async def test() -> None:
+        async with serving(always(200)) as url, Client(url.replace("http:", "https:")) as client:
+            with pytest.raises(ServerUnreachable, match="write http://"):
+                await client.window().submit(graph())
+
+    asyncio.run(test())

@@ -1,0 +1,234 @@
+"""A server that says too much, or never reads: neither our memory nor the application's loop is its to take."""
+
+import asyncio
+import base64
+import hashlib
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from comfy_fsm.core.fold.board import Board
+from comfy_fsm.live.client.client import Client
+from comfy_fsm.live.engine import recorder
+from comfy_fsm.live.engine.recorder import Noted, Recorder
+from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.live.transport import connection
+from comfy_fsm.live.transport.arrivals import Down
+from comfy_fsm.live.transport.comfy import Comfy
+from tests.support.lines import frame
+
+KEY = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+TINY = b'{"type":"x","data":{}}'
+
+
+class Server:
+    """It accepts every socket, then sends the same bytes again and again, and reads nothing."""
+
+    def __init__(self, blob: bytes) -> None:
+        self.blob = blob
+        self.url = ""
+        self.sent = 0
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self._send(reader, writer)
+        except (OSError, asyncio.IncompleteReadError):
+            pass  # the client has gone
+        finally:
+            writer.transport.abort()  # else the garbage collector finds it open, in the middle of another test
+
+    async def _send(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        keys = [line.split(b":", 1)[1].strip() for line in head.split(b"\r\n") if b"websocket-key" in line.lower()]
+        if not keys:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+            writer.close()
+            await writer.wait_closed()
+            return
+        accept = base64.b64encode(hashlib.sha1(keys[0] + KEY).digest())
+        writer.write(
+            b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+            + accept + b"\r\n\r\n"
+        )  # fmt: skip
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        while True:
+            writer.write(self.blob)
+            await writer.drain()
+            self.sent += len(self.blob)
+
+
+@asynccontextmanager
+async def serving(blob: bytes) -> AsyncIterator[Server]:
+    made = Server(blob)
+    server = await asyncio.start_server(made.talk, "127.0.0.1", 0)
+    made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield made
+    finally:
+        server.close()
+
+
+def test_a_server_that_pings_and_never_reads_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "UNREAD_SIZE", 100_000)
+    ping = bytes([0x89, 125]) + b"p" * 125
+
+    async def story() -> None:
+        async with serving(ping * 1000) as server:
+            comfy = Comfy(server.url, ping_seconds=1000.0)
+            async for heard in comfy.listen("w"):
+                if isinstance(heard, Down):
+                    break
+            await comfy.close()
+
+    asyncio.run(asyncio.wait_for(story(), 60))
+
+
+class Slow(Board):
+    """A board on which each entry takes a millisecond, and which knows how long it was at it without a pause."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.longest = 0.0
+        self.turn = 0.0
+        self.count = 0
+
+    def fold_observation(self, position: int, o: object) -> None:
+        self.count += 1
+        time.sleep(0.001)
+        self.turn += 0.001
+        self.longest = max(self.longest, self.turn)
+
+
+def test_what_was_committed_is_folded_in_slices() -> None:
+    async def story() -> None:
+        board, committed = Slow(), []
+
+        class Instant:
+            async def append(self, *lines: bytes) -> int:
+                return len(lines)
+
+        made = Recorder(Instant(), board, Redactor(), lambda *_: None, lambda: committed.append(board.count))
+
+        async def others() -> None:
+            while True:
+                await asyncio.sleep(0)
+                board.turn = 0.0
+
+        turning = asyncio.create_task(others())
+        from comfy_fsm.core.wire import codec
+
+        for n in range(200):
+            line = frame(f"x{n}")
+            made.put(line, codec.read(line))
+        await made.close()
+        turning.cancel()
+        assert board.count == 200
+        assert board.longest <= 2 * recorder._SLICE + 0.005
+        assert len(committed) > 5
+        assert committed[-1] == 200
+
+    asyncio.run(story())
+
+
+def test_a_recorder_that_is_ended_while_it_folds_leaves_nobody_waiting() -> None:
+    from comfy_fsm.core import observations as seen
+    from comfy_fsm.errors import ClientClosed
+
+    async def story() -> None:
+        class Instant:
+            async def append(self, *lines: bytes) -> int:
+                return len(lines)
+
+        def folded(position: int, noted: Noted) -> None:
+            time.sleep(recorder._SLICE)
+
+        made = Recorder(Instant(), Board(), Redactor(), folded, lambda: None)
+        waiting = [asyncio.ensure_future(made.write(seen.Tick(at=float(n)))) for n in range(5)]
+        await waiting[0]
+        made._writer.cancel()
+        ended = await asyncio.gather(*waiting, return_exceptions=True)
+        assert any(isinstance(each, ClientClosed) for each in ended)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("how", ["put", "write"])
+def test_a_long_line_is_scrubbed_while_the_loop_goes_on(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from comfy_fsm.core import observations as seen
+    from comfy_fsm.core.wire import codec
+
+    turned = threading.Event()
+
+    def aside(_: Redactor) -> Callable[[bytes], bytes]:
+        def scrub(line: bytes) -> bytes:
+            assert turned.wait(60), "the loop stood still"
+            return line.replace(b"secret", b"[---]")
+
+        return scrub
+
+    monkeypatch.setattr(Redactor, "aside", aside)
+
+    async def story() -> list[bytes]:
+        kept: list[bytes] = []
+
+        class Instant:
+            async def append(self, *lines: bytes) -> int:
+                kept.extend(lines)
+                return len(kept)
+
+        made = Recorder(Instant(), Board(), Redactor(), lambda *_: None, lambda: None)
+        asyncio.get_running_loop().call_later(0, turned.set)
+        if how == "write":
+            await made.write(seen.Undecodable(at=1.0, data=seen.UndecodableData("secret" * 20_000, "")))
+        else:
+            line = frame("secret" * 20_000)
+            assert made.put(line, codec.read(line), kept=await made.clean(line))
+        await made.close()
+        return kept
+
+    [kept] = asyncio.run(asyncio.wait_for(story(), 60))
+    assert b"[---]" in kept
+    assert b"secret" not in kept
+
+
+def test_lines_that_wait_are_bounded_by_count_too() -> None:
+    async def story() -> None:
+        class Never:
+            async def append(self, *lines: bytes) -> int:
+                await asyncio.Event().wait()
+                return 0
+
+        from comfy_fsm.core.wire import codec
+
+        made = Recorder(Never(), Board(), Redactor(), lambda *_: None, lambda: None)
+        taken = 0
+        line = frame("x")
+        while made.put(line, codec.read(line)):
+            taken += 1
+            assert taken < 10_000
+        made._writer.cancel()
+
+    asyncio.run(story())
+
+
+def test_a_flood_of_tiny_frames_gives_every_task_its_turn(tmp_path: Path) -> None:
+    """Turns are counted, not seconds: between two of the application, few frames are taken and few are folded."""
+
+    async def story() -> None:
+        blob = (bytes([0x81, len(TINY)]) + TINY) * 20_000
+        async with serving(blob) as server, Client(server.url, log=tmp_path / "a.log") as client:
+            most = before = 0
+            submitting = asyncio.create_task(client.window().submit({"1": {"class_type": "X", "inputs": {}}}))
+            while client.board.position < 15_000:
+                await asyncio.sleep(0)
+                now = sum(ear.heard for ear in client.runner._ears.values())
+                most, before = max(most, now - before), now
+            submitting.cancel()
+            await asyncio.gather(submitting, return_exceptions=True)
+            assert most <= 100
+
+    asyncio.run(story())

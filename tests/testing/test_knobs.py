@@ -1,0 +1,245 @@
+"""The knobs of the fake: what they refuse, where they are shown; and a fake on a thread, and one that is as new."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+import subprocess
+import sys
+from typing import Any
+
+import aiohttp
+import pytest
+
+from comfy_fsm.testing import FakeComfy, Faults, ThreadedFake, picture
+from comfy_fsm.testing.faults import FRAMES, ROUTES, Knob, knobs, route_of
+from comfy_fsm.testing.profiles import profile_of
+from tests.conformance.protocol import Server
+from tests.conftest import ROOT
+from tests.support.fake_stage import chain, play
+
+BY_ROUTE = [knob.name for knob in knobs() if isinstance(knob.default, dict)]
+COUNTS = [knob.name for knob in knobs() if type(knob.default) in (int, float)]
+REFUSED = {
+    "GET /history/abc": "write 'GET /history', which counts for all that begins so",
+    "get /queue": "write 'GET /queue'",
+    "POST /api/prompt": "write 'POST /prompt'",
+    "GET /histroy": r"did you mean 'GET /history'",
+    "/queue": "the fake has no route '/queue'",
+    "": "it has .*GET /queue",
+}
+
+
+@pytest.mark.parametrize("name", BY_ROUTE)
+@pytest.mark.parametrize("route", REFUSED)
+def test_a_route_that_never_matches_is_refused_however_it_is_set(name: str, route: str) -> None:
+    faults = Faults()
+    for attempt in (
+        lambda: Faults(**{name: {route: 1}}),
+        lambda: setattr(faults, name, {"GET /queue": 1, route: 1}),
+        lambda: getattr(faults, name).update({route: 1}),
+        lambda: getattr(faults, name).__setitem__(route, 1),
+        lambda: getattr(faults, name).setdefault(route, 1),
+        lambda: faults.turn({"deaf": 1, name: {route: 1}}),
+    ):
+        with pytest.raises(ValueError, match=REFUSED[route]):
+            attempt()
+    assert faults == Faults()
+
+
+@pytest.mark.parametrize("name", BY_ROUTE)
+@pytest.mark.parametrize("route", ROUTES)
+def test_every_route_of_the_fake_may_be_named(name: str, route: str) -> None:
+    assert getattr(Faults(**{name: {route: 1}}), name) == {route: 1}
+
+
+def test_the_routes_that_may_be_named_are_those_of_the_fake() -> None:
+    async def story(comfy: FakeComfy, _: Server) -> None:
+        app: Any = comfy._runner.app  # type: ignore[union-attr]
+        there = {route_of(each.method, each.resource.canonical) for each in app.router.routes()}
+        assert {route for route in there if not route.startswith("HEAD ")} == {*ROUTES} - {"*"}
+
+    play(story, profile_of("latest"))
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/api", "/api/", "//", "/queue", "/api/queue", "/apis/queue", "/api/jobs/x/cancel", "/history/x/y"]
+)
+def test_every_path_has_a_route(path: str) -> None:
+    first = [part for part in path.split("/") if part]
+    wanted = first[1:2] if first[:1] == ["api"] else first[:1]
+    assert route_of("GET", path) == f"GET /{''.join(wanted)}"
+
+
+def test_a_type_of_frame_that_is_never_sent_is_refused_however_it_is_set() -> None:
+    faults = Faults()
+    for attempt in (
+        lambda: Faults(drop_types={"execution_sucess"}),
+        lambda: setattr(faults, "drop_types", ["execution_sucess"]),
+        lambda: faults.drop_types.add("execution_sucess"),
+        lambda: faults.drop_types.update({"execution_sucess"}),
+        lambda: faults.turn({"drop_types": ["execution_sucess"]}),
+    ):
+        with pytest.raises(ValueError, match="did you mean 'execution_success'"):
+            attempt()
+    assert faults == Faults()
+    assert Faults(drop_types={*FRAMES}).drop_types == {*FRAMES}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_number_below_nothing_and_what_is_no_number_are_refused(name: str) -> None:
+    for value in (-1, "1", None, True):
+        with pytest.raises(ValueError, match=f"the knob {name} cannot be"):
+            setattr(Faults(), name, value)
+
+
+def test_a_knob_that_is_not_there_is_refused_and_the_one_that_was_meant_is_named() -> None:
+    with pytest.raises(AttributeError, match="did you mean 'empty_history'"):
+        Faults().emty_history = 1  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="did you mean 'empty_history'"):
+        Faults().turn({"emty_history": 1})
+
+
+def test_over_http_nothing_is_turned_where_one_knob_is_wrong() -> None:
+    async def story(comfy: FakeComfy, server: Server) -> None:
+        for body in ({"deaf": 1, "html": {"GET /nope": 1}}, {"deaf": 1, "nope": 1}, ["deaf"], "deaf"):
+            answer = await server.post("/fake/faults", body)
+            assert (answer.status, comfy.faults) == (400, Faults())
+            assert "no knob was turned" in answer.body["error"]
+
+    play(story, control=True)
+
+
+def test_the_front_page_says_what_it_is() -> None:
+    async def story(_: FakeComfy, server: Server) -> None:
+        told = (await server.get("/")).body.decode()
+        assert "This is no ComfyUI" in told
+        assert "0.3.64" in told
+        assert "GET /queue" in told
+
+    play(story)
+
+
+# where they are shown
+
+
+def test_the_help_shows_every_knob_with_its_default() -> None:
+    words = [sys.executable, "-m", "comfy_fsm.testing", "--help"]
+    told = subprocess.run(words, capture_output=True, text=True, check=True, env={"COLUMNS": "400"}).stdout
+    for knob in knobs():
+        (row,) = re.findall(rf"^│ --{knob.name.replace('_', '-')} (.*)│$", told, re.MULTILINE)
+        assert knob.description.replace("`", "") in row
+        if not isinstance(knob.default, dict | set) and knob.default is not None:
+            assert f"[default: {knob.default}]" in row
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--html", "foo"], "write ROUTE=NUMBER"),
+        (["--html", "GET /nope=1"], "the fake has no route 'GET /nope'"),
+        (["--drop-types", "nope"], "no frame is of the type 'nope'"),
+        (["--deaf", "-1"], "the knob deaf cannot be -1"),
+        (["--comfyui", "nope"], "'nope' is no version of ComfyUI"),
+        (["--empty-histroy", "1"], "Did you mean --empty-history"),
+    ],
+)
+def test_what_the_command_cannot_mean_is_a_line_and_status_64(words: list[str], said: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "comfy_fsm.testing", *words], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (64, "", 1)
+    assert said in done.stderr
+
+
+def test_the_command_begins_with_the_faults_that_it_was_given() -> None:
+    async def story() -> None:
+        words = ["--html", "GET /queue=1", "--html", "*=0", "--drop-types", "executing", "--refuse-sockets", "1", "500"]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "comfy_fsm.testing", *words, "--mute", stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdout is not None
+        url = (await process.stdout.readline()).decode().strip()
+        async with aiohttp.ClientSession() as http:
+            faults = (await Server(url, http).get("/fake/state")).body["faults"]
+        process.terminate()
+        assert await process.wait() == 0
+        assert (faults["html"], faults["drop_types"]) == ({"GET /queue": 1, "*": 0}, ["executing"])
+        assert (faults["refuse_sockets"], faults["mute"]) == ([1, 500], True)
+
+    asyncio.run(asyncio.wait_for(story(), 60))
+
+
+def table() -> str:
+    """The knobs as a page shows them: what each takes, and what it does."""
+    rows = "".join(
+        f"| {knob.group} | `{knob.name}` | {_takes(knob)} | `{_shown(knob.default)}` | {knob.description} |\n"
+        for knob in knobs()
+    )
+    return f"| about | knob | takes | default | what goes wrong |\n|---|---|---|---|---|\n{rows}"
+
+
+def _shown(default: object) -> str:
+    return "set()" if default == set() else repr(default)
+
+
+def _takes(knob: Knob) -> str:
+    if isinstance(knob.default, dict):
+        return "seconds by route" if "Seconds" in knob.description else "counts by route"
+    kinds = {
+        bool: "true or false",
+        int: "a count",
+        float: "seconds",
+        set: "types of frames",
+        tuple: "a count, a status",
+    }
+    return kinds.get(type(knob.default), "text")
+
+
+def test_the_table_of_the_page_is_that_of_the_code() -> None:
+    page = (ROOT / "docs" / "reference" / "testing.md").read_text(encoding="utf-8")
+    assert page.partition("<!-- knobs -->\n")[2].partition("<!-- /knobs -->")[0] == table()
+
+
+# on a thread, and as new
+
+INTERNALS = {"state", "execution", "publisher", "jobs"}
+"""What other modules of the fake, and our own tests, reach into."""
+OF_A_LOOP = {"start"}
+"""A fake on a thread is started when it is made, and ended by `close`."""
+
+
+def public(thing: object) -> set[str]:
+    return {name for name in dir(thing) if not name.startswith("_")}
+
+
+def test_a_fake_on_a_thread_has_all_that_a_fake_has() -> None:
+    async def names() -> set[str]:
+        async with FakeComfy() as comfy:
+            return public(comfy)
+
+    with ThreadedFake() as fake:
+        assert public(fake) == asyncio.run(names()) - INTERNALS - OF_A_LOOP | {"close"}
+    for name in public(ThreadedFake) & public(FakeComfy):
+        one, other = getattr(ThreadedFake, name), getattr(FakeComfy, name)
+        assert isinstance(one, property) is isinstance(other, property), name
+        if not isinstance(one, property):
+            assert [*inspect.signature(one).parameters] == [*inspect.signature(other).parameters], name
+    ours = inspect.signature(ThreadedFake).parameters
+    assert {*ours} == {*inspect.signature(FakeComfy).parameters} - {"state", "control"}
+
+
+def test_reset_makes_it_as_new_on_the_same_port_with_these_faults_alone() -> None:
+    async def story(comfy: FakeComfy, server: Server) -> None:
+        url, faults = comfy.url, Faults(deaf=1, html={"GET /queue": 2})
+        comfy.faults.mute = True
+        await server.submit(chain(("FakeSleep", {"seconds": 3600})))
+        await server.submit(picture())
+        await comfy.reset(faults)
+        assert (comfy.url, comfy.faults) == (url, faults)
+        assert [*comfy.runs, *comfy.posts, *comfy.records, *comfy.requests, *comfy.sockets] == []
+        assert (await server.get("/queue")).status == 502
+        assert faults == Faults(deaf=1, html={"GET /queue": 2}), "what was given is not used up"
+        await comfy.reset()
+        assert (await server.get("/queue")).body == {"queue_running": [], "queue_pending": []}
+
+    play(story)
