@@ -8,6 +8,7 @@ all proves nothing, and neither do answers that do not come.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
@@ -31,35 +32,36 @@ async def is_still_absent(task: Task, board: Board, asking: Asking, policy: Poli
     limit = loop.time() + policy.expire_seconds * policy.unreachable_times
     fell_short = 0
     for tried in count(1):
-        since = board.now
         answered = await _look_often(task, asking, policy, socket())
         if task.state is not state or board.task(prompt_id, task.server) is not task:
             return False
-        if answered and board.still_absent(task, since):
+        if answered is not None and board.still_absent(task, answered):
             return True
-        fell_short += answered
+        fell_short += answered is not None
         if fell_short >= _TRIES or loop.time() >= limit:
             return False
         await asyncio.sleep(policy.pause(tried + 3))
     return False
 
 
-async def _look_often(task: Task, asking: Asking, policy: Policy, socket: Ear) -> bool:
-    """Whether all was answered; the socket is open meanwhile."""
-    state, prompt_id = task.state, task.prompt_id or ""
+async def _look_often(task: Task, asking: Asking, policy: Policy, socket: Ear) -> float | None:
+    """Since when it was asked for, if all was answered; the socket is open meanwhile."""
+    state, prompt_id, since = task.state, task.prompt_id or "", asking.now
     record = asking.record_of(prompt_id, task)
     try:
         with suppress(HandshakeRefused, ServerUnreachable):
             await socket.ready(policy.open_seconds)
         for _ in range(LOOKS):
             await asyncio.sleep(policy.pause(1))
-            # Five questions: of an even number, servers that answer in turn would be asked the same ones each time.
-            answers = [await asking.ask(ask, task.window) for ask in (record, requests.queue(), record, record)]
-            await asking.ask(requests.remaining())
+            # One after the other, and not as many each time: of servers that answer in turn, each is asked for each.
+            records = [record] * random.randint(2, 3)
+            async with asking.at_length:
+                answers = [await asking.ask(ask, task.window) for ask in (*records, requests.queue())]
+                await asking.ask(requests.remaining())
             if any(answer is None or answer.status != 200 for answer in answers):
-                return False
+                return None
             if task.state is not state:
                 break
-        return True
+        return since
     finally:
         await socket.close()

@@ -73,6 +73,8 @@ class Asking:
         self._failed = 0
         self._not_before = 0.0
         self._at_once = asyncio.Semaphore(_AT_ONCE)
+        self.at_length = asyncio.Lock()
+        """Held by whoever asks several questions about one prompt, among which no other of these is to come."""
         self._met = asyncio.Lock()
         self._known = self._answers = False
 
@@ -174,6 +176,10 @@ class Asking:
             if features is not None and features.status == 200:
                 jobs = await self.ask(requests.jobs())
                 self.has_jobs = jobs is not None and _shows_jobs(jobs)
+
+    @property
+    def now(self) -> float:
+        return self._clock()
 
     async def is_comfy(self) -> bool:
         """Whether what is there answers over HTTP as a ComfyUI does."""
