@@ -64,10 +64,11 @@ from comfy_fsm.errors import (
 
 if typing.TYPE_CHECKING:
     from comfy_fsm.core.wire.updates import Update
-    from comfy_fsm.live.client.blocking import BlockingClient, BlockingTask
+    from comfy_fsm.live.blocking.client import BlockingClient, BlockingTask
     from comfy_fsm.live.client.client import Client
     from comfy_fsm.live.client.companion import Companion
-    from comfy_fsm.live.client.outputs import OutputFile
+    from comfy_fsm.live.client.outputs import OutputFile, TaskResult
+    from comfy_fsm.live.client.progress import Progress
     from comfy_fsm.live.client.task_handle import TaskHandle
     from comfy_fsm.live.client.window import Window
     from comfy_fsm.live.dispatch.dispatcher import Dispatcher, Stuck
@@ -127,6 +128,7 @@ __all__ = [
     "Output",
     "OutputFile",
     "Policy",
+    "Progress",
     "Result",
     "SecretInWorkflow",
     "ServerUnreachable",
@@ -143,6 +145,7 @@ __all__ = [
     "TaskHandle",
     "TaskLost",
     "TaskRejected",
+    "TaskResult",
     "Text",
     "Tick",
     "TraceError",
@@ -167,10 +170,11 @@ __all__ = [
 def _loaded() -> dict[str, object]:
     """What awaits, or is loaded late for another reason, by its name."""
     from comfy_fsm.core.wire.updates import Update
-    from comfy_fsm.live.client.blocking import BlockingClient, BlockingTask
+    from comfy_fsm.live.blocking.client import BlockingClient, BlockingTask
     from comfy_fsm.live.client.client import Client
     from comfy_fsm.live.client.companion import Companion
-    from comfy_fsm.live.client.outputs import OutputFile
+    from comfy_fsm.live.client.outputs import OutputFile, TaskResult
+    from comfy_fsm.live.client.progress import Progress
     from comfy_fsm.live.client.task_handle import TaskHandle
     from comfy_fsm.live.client.window import Window
     from comfy_fsm.live.dispatch.dispatcher import Dispatcher, Stuck
@@ -182,8 +186,8 @@ def _loaded() -> dict[str, object]:
     from comfy_fsm.workflow.graph import Workflow
 
     late = (
-        Alarm, BlockingClient, BlockingTask, Client, Companion, Dispatcher, Endpoint, Log, OutputFile, Spans, Stuck,
-        TaskHandle, Undelivered, Update, Window, Workflow,
+        Alarm, BlockingClient, BlockingTask, Client, Companion, Dispatcher, Endpoint, Log, OutputFile, Progress, Spans,
+        Stuck, TaskHandle, TaskResult, Undelivered, Update, Window, Workflow,
     )  # fmt: skip
     return {each.__name__: each for each in late}
 

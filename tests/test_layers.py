@@ -79,19 +79,19 @@ HOUSE: list[dict[str, list[str]]] = [
     {"comfy_fsm.live.recovery": ["prober", "recovery", "session"]},
     {
         "comfy_fsm.live.client": [
-            "companion filenames spool tags",
+            "companion filenames progress spool tags",
             "inbox outputs",
             "callbacks",
             "task_handle",
             "handles window",
             "client",
-            "blocking",
         ]
     },
     {
         "comfy_fsm.live.dispatch": ["capacity jobs monitor", "dispatcher"],
         "comfy_fsm.live.extras": ["alarm prometheus tracing"],
     },
+    {"comfy_fsm.live.blocking": ["client"]},
     # The front door stands above all that it names, though it loads live/ only when that is asked for: what is below
     # cannot come in by it.
     {"comfy_fsm": ["__init__"]},
@@ -134,7 +134,7 @@ FOLDERS = {module: folder for module, folder, _ in _floors()}
 # Where one may await: whole folders, and single modules.
 AWAIT = {
     "comfy_fsm.live.transport", "comfy_fsm.live.engine", "comfy_fsm.live.recovery", "comfy_fsm.live.client",
-    "comfy_fsm.live.dispatch", "comfy_fsm.live.extras", "comfy_fsm.testing",
+    "comfy_fsm.live.blocking", "comfy_fsm.live.dispatch", "comfy_fsm.live.extras", "comfy_fsm.testing",
     "comfy_fsm.log.log", "comfy_fsm.log.memory", "comfy_fsm.watch.page", "comfy_fsm.cli.session",
 }  # fmt: skip
 

@@ -46,9 +46,10 @@ class Bars:
         return self._progress.add_task("", total=None, name=harmless(name, 40), state=state)
 
     def move(self, bar: TaskID, state: str, update: Update) -> None:
-        total, done = _share(update)
-        told = f"{state} node {update.node}" if update.node else state
-        self._progress.update(bar, state=harmless(told, 60), total=total, completed=done)
+        total = None if update.share is None else 1.0
+        node = update.title or (f"node {update.node}" if update.node else "")
+        told = ", ".join(filter(None, (f"{state}: {node}" if node else state, _left(update.seconds_left))))
+        self._progress.update(bar, state=harmless(told, 60), total=total, completed=update.share or 0.0)
 
     def end(self, bar: TaskID, state: str) -> None:
         self._progress.update(bar, state=state, total=1.0, completed=1.0)
@@ -79,11 +80,11 @@ class _Told(logging.Handler):
             self._tell(record.getMessage())
 
 
-def _share(update: Update) -> tuple[float | None, float]:
-    """How much, and of how much: odd numbers (P18) make a bar that only moves."""
-    if update.name != "progress" or not update.max or update.max <= 0:
-        return None, 0.0
-    return update.max, max(0.0, min(update.value or 0.0, update.max))
+def _left(seconds: float | None) -> str:
+    """What is left, as a guess: nobody needs it to the second."""
+    if seconds is None:
+        return ""
+    return f"perhaps {max(seconds, 1.0):.0f} s" if seconds < 90 else f"perhaps {seconds / 60:.0f} min"
 
 
 def complain_of_warnings(tell: Callable[[str], None]) -> None:

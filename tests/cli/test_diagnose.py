@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from comfy_fsm.live.client.blocking import BlockingClient
+from comfy_fsm.live.blocking.client import BlockingClient
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.testing import FakeComfy, ThreadedFake
 from replay import replay

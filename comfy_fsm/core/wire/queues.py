@@ -89,3 +89,25 @@ def marks(raw: Raw) -> dict[str, str]:
     parts = [part for item in items if (part := codec.body(item, list[Raw])) is not None and len(part) > 1]
     marked = [(codec.body(part[1], str), mark_of(part)) for part in parts]
     return {prompt_id: mark for prompt_id, mark in marked if prompt_id is not None and mark is not None}
+
+
+def place_of(raw: Raw, prompt_id: str) -> int | None:
+    """How many prompts run or wait before this one, by the numbers that the server gave; None where it is not listed.
+
+    A server lists what waits as its heap has it, which is not the order in which that will run.
+    """
+    full, _ = read(raw, FullQueue)
+    if full is None:
+        return None
+    running = [_id_of(item) for item in full.queue_running or ()]
+    if prompt_id in running:
+        return 0
+    waiting = sorted((_number_of(item), n, _id_of(item)) for n, item in enumerate(full.queue_pending or ()))
+    ids = [name for _, _, name in waiting]
+    return len(running) + ids.index(prompt_id) if prompt_id in ids else None
+
+
+def _number_of(item: Raw) -> float:
+    parts = codec.body(item, list[Raw])
+    number = codec.body(parts[0], float) if parts else None
+    return number if number is not None else float("inf")

@@ -8,6 +8,7 @@ from msgspec import Struct
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.effects import Output
 from comfy_fsm.core.observations import AnyObservation
+from comfy_fsm.media import type_in
 
 
 class Update(Struct, frozen=True, gc=False):
@@ -21,6 +22,21 @@ class Update(Struct, frozen=True, gc=False):
     max: float | None = None
     text: str = ""
     image: bytes = b""
+    format: str = ""
+    """MIME type of the image."""
+    title: str = ""
+    """What the canvas calls the node."""
+    class_type: str = ""
+    share: float | None = None
+    """Of the whole run, from 0 to 1, never falling; None where its workflow is not known."""
+    seconds_left: float | None = None
+    """A guess, from earlier runs of workflows of this shape; None where there were none."""
+
+    def __repr__(self) -> str:
+        said = {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) not in (None, "", b"")}
+        if self.image:
+            said["image"] = f"<{len(self.image):,} bytes>"
+        return f"Update({', '.join(f'{name}={value!r:.200}' for name, value in said.items())})"
 
 
 class _ProgressData(Struct, frozen=True, gc=False):
@@ -40,6 +56,15 @@ class _ProgressLine(Struct, frozen=True, gc=False):
 _progress = msgspec.json.Decoder(_ProgressLine, strict=False).decode
 
 
+def steps_of(line: bytes) -> tuple[float | None, float | None]:
+    """Value and maximum in the line of a `progress` frame; None where they are odd (P18, P20)."""
+    try:
+        data = _progress(line).data.data
+    except msgspec.DecodeError:
+        return None, None
+    return data.value, data.max
+
+
 def prompt_of(observation: AnyObservation) -> str | None:
     """The prompt that a frame names, or None."""
     if type(observation) is seen.Message:
@@ -52,7 +77,9 @@ def prompt_of(observation: AnyObservation) -> str | None:
 def update_of(prompt_id: str, observation: AnyObservation, line: bytes, image: bytes = b"") -> Update | None:
     """What this frame tells a listener; None where it tells nothing that others do not tell better."""
     if type(observation) is seen.Binary:
-        return Update(prompt_id, "preview", observation.at, image=image) if image else None
+        told = observation.data.metadata
+        node = told.node_id if told is not None and isinstance(told.node_id, str) else None
+        return Update(prompt_id, "preview", observation.at, node, image=image, format=type_in(image)) if image else None
     if type(observation) is not seen.Message or isinstance(observation.data, seen.ProgressState):
         return None  # progress_state repeats, for all nodes, what `progress` says of one
     frame, name = observation.data, str(observation.data.__struct_config__.tag)
@@ -62,7 +89,10 @@ def update_of(prompt_id: str, observation: AnyObservation, line: bytes, image: b
         except msgspec.DecodeError:  # odd numbers (P18, P20): there was progress all the same
             data = _ProgressData()
         return Update(prompt_id, name, observation.at, data.node, data.value, data.max)
-    return Update(prompt_id, name, observation.at, getattr(getattr(frame, "data", None), "node", None))
+    node = getattr(getattr(frame, "data", None), "node", None)
+    if node is None and isinstance(frame, seen.Executing):
+        return None  # the end, which the result tells
+    return Update(prompt_id, name, observation.at, node)
 
 
 def image_update(prompt_id: str, output: Output, at: float) -> Update:

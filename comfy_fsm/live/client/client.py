@@ -89,6 +89,7 @@ class Client:
         self._windows: list[Window] = []
         self._companions: dict[Companion, asyncio.Task[None]] = {}
         self._watching: asyncio.Task[None] | None = None
+        self._recalling: asyncio.Task[None] | None = None
         self._closed = False
         self._closing = Closing(self._close)
         # For the rooms above this one, which dispatch jobs; an application has no use for them.
@@ -124,6 +125,7 @@ class Client:
             await self.runner.close(0.0)
             raise
         self.hands.resume(*handles)
+        self._recalling = asyncio.create_task(self.hands.recall())
         self._watching = asyncio.create_task(self._watch())
         asyncio.get_running_loop().call_soon(self.hands.free.set)  # not before whoever opens it could look at `tasks`
         return self
@@ -214,8 +216,9 @@ class Client:
         await self._closing()
 
     async def _close(self) -> None:
-        if self._watching is not None:
-            self._watching.cancel()
+        for running in filter(None, (self._watching, self._recalling)):
+            running.cancel()
+            await finish(running)
         await finish(self.runner.close(_PATIENCE))
         for running in self._companions.values():
             running.cancel()

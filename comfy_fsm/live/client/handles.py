@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
+from msgspec import Raw
 from msgspec.structs import replace
 
 from comfy_fsm.core import observations as seen
@@ -20,8 +21,11 @@ from comfy_fsm.core.effects import Output, Result
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.registry.task import Task, tag_value
 from comfy_fsm.core.scheduling.backlog import Job
+from comfy_fsm.core.wire import codec, queues
+from comfy_fsm.core.wire.bodies import Submission
 from comfy_fsm.core.wire.updates import image_update, prompt_of, update_of
 from comfy_fsm.errors import ClientError, DownloadFailed
+from comfy_fsm.live.client.progress import Paces, Track
 from comfy_fsm.live.client.spool import Spool
 from comfy_fsm.live.client.tags import NO_TAG, tagged
 from comfy_fsm.live.client.task_handle import NOTHING, Attached, Dispatches, TaskHandle
@@ -30,6 +34,8 @@ from comfy_fsm.live.engine.recorder import Noted
 from comfy_fsm.live.engine.runner import Runner
 from comfy_fsm.live.transport import requests
 from comfy_fsm.live.transport.requests import Ask
+from comfy_fsm.log.log import Log
+from comfy_fsm.log.memory import MemoryLog
 
 logger = logging.getLogger(__name__)
 _LATER = frozenset({429, 503})
@@ -46,6 +52,7 @@ class Hands:
         self.free = asyncio.Event()
         self._on_resume = on_resume
         self._spool = Spool()
+        self._paces = Paces()
         self._handles: dict[tuple[str, str], TaskHandle] = {}
 
     @property
@@ -69,7 +76,8 @@ class Hands:
             return held
         handle = self._handles[server, prompt_id] = TaskHandle(
             prompt_id, window, server, state=self._state, cancel=self._cancel, cut=self._cut,
-            fetch=lambda output: self._fetch(handle, output), attached=attached,
+            fetch=lambda output: self._fetch(handle, output), attached=attached, place=self._place,
+            track=Track(self._paces, attached.workflow),
         )  # fmt: skip
         return handle
 
@@ -84,6 +92,14 @@ class Hands:
         for handle in handles:
             if self._on_resume is not None:
                 handle.resume(self._on_resume)
+
+    async def recall(self) -> None:
+        """What the tasks of an earlier process run, as their POSTs in the log say: nodes and classes, no inputs."""
+        for handle in self.all:
+            task = self.task_of(handle)
+            if task is not None and task.submitted_position:
+                graph = await asyncio.to_thread(_posted, self.runner.log, task.submitted_position)
+                handle.track.know(graph, task.must)
 
     def hold_job(self, job: Job) -> TaskHandle:
         """The same of a job that waits, and is at no server yet."""
@@ -212,11 +228,12 @@ class Hands:
         if prompt_id is None:
             return
         handle = self._handles.get((observation.server or "", prompt_id))
-        if handle is None or not handle.listens or observation.window != handle.window:  # not ours (P2, R3.1)
+        if handle is None or observation.window != handle.window:  # not ours (P2, R3.1)
             return
-        update = update_of(prompt_id, observation, noted.line, noted.image)
+        handle.track.take(observation, noted.line)
+        update = update_of(prompt_id, observation, noted.line, noted.image) if handle.listens else None
         if update is not None:
-            handle.hear(update)
+            handle.hear(handle.track.described(update))
 
     def _keep_image(self, task: Task, output: Output, noted: Noted) -> None:
         """A result that came over the socket, and will never come again; whoever follows the task is given each."""
@@ -265,6 +282,8 @@ class Hands:
             return
         if handle.doubtful and result.state == State.REJECTED:  # an earlier POST of it may have run all the same
             result = replace(result, concluded=True)
+        if result.state is State.COMPLETED:
+            handle.track.learn()
         try:
             await handle.settle(result)
         finally:
@@ -276,6 +295,15 @@ class Hands:
     def _state(self, handle: TaskHandle) -> State:
         task = self.task_of(handle)
         return task.state if task is not None else State.SUBMITTING
+
+    async def _place(self, handle: TaskHandle) -> int | None:
+        """Asked anew each time: what is told of a queue is out of date when the next prompt ends."""
+        if not handle.server:
+            return None
+        answer = await self.runner.askings[handle.server].ask(requests.queue(), handle.window)
+        if answer is None or answer.status != 200:
+            return None
+        return queues.place_of(Raw(answer.body), handle.prompt_id)
 
     async def _cancel(self, handle: TaskHandle) -> bool:
         """By id only, and then look: the server's word for it is not yet its end."""
@@ -311,6 +339,15 @@ class Hands:
                     raise
                 stream = await found.enter_async_context(asking.stream(requests.asset(output.id), handle.window))
             yield stream.chunks
+
+
+def _posted(log: Log | MemoryLog, position: int) -> dict[str, Any]:
+    """The graph in the POST at this position of the log."""
+    with contextlib.closing(log.read(position - 1)) as records:
+        record = next(records, None)
+    o = codec.read(record.line) if record is not None and record.line is not None else None
+    body = codec.body(o.data.body, Submission) if isinstance(o, seen.Request) else None
+    return {name: {"class_type": node.class_type} for name, node in body.prompt.items()} if body is not None else {}
 
 
 async def _one_piece(handle: TaskHandle, output: Output) -> AsyncIterator[bytes]:

@@ -13,6 +13,7 @@ import msgspec
 
 from comfy_fsm.core.wire.updates import Update
 from comfy_fsm.live.client.spool import KeptImage
+from comfy_fsm.media import type_in
 
 WAITING = 1_000
 """Updates that wait in one mailbox; beyond, the oldest makes room."""
@@ -58,7 +59,8 @@ class Mailbox:
                 if kept is not None:
                     self._images -= 1
                     with suppress(OSError):  # it is gone: whoever saves the outputs is told why
-                        update = msgspec.structs.replace(update, image=kept.read())
+                        image = kept.read()
+                        update = msgspec.structs.replace(update, image=image, format=type_in(image))
                 yield update
             if self._ended:
                 return

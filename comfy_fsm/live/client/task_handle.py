@@ -18,6 +18,7 @@ from comfy_fsm.errors import TaskCancelled, TaskError, TaskExpired, TaskFailed, 
 from comfy_fsm.live.client.callbacks import Callbacks
 from comfy_fsm.live.client.inbox import Mailbox
 from comfy_fsm.live.client.outputs import Fetch, Names, OutputFile, TaskResult, at_hand, save_all
+from comfy_fsm.live.client.progress import Progress, Track
 from comfy_fsm.live.client.spool import KeptImage
 from comfy_fsm.live.client.tags import NO_TAG, Tag
 from comfy_fsm.live.transport.arrivals import Answer
@@ -50,6 +51,7 @@ class Attached(NamedTuple):
     on_progress: Callable[[Update], Any] | None = None
     on_complete: Callable[[TaskHandle], Any] | None = None
     tag: Tag = NO_TAG
+    workflow: Mapping[str, Any] | None = None
 
 
 NOTHING = Attached()
@@ -72,6 +74,8 @@ class TaskHandle:
         cancel: Callable[[TaskHandle], Awaitable[bool]],
         fetch: Fetch,
         cut: Callable[[TaskHandle], None],
+        place: Callable[[TaskHandle], Awaitable[int | None]],
+        track: Track,
         attached: Attached = NOTHING,
     ) -> None:
         self.prompt_id = prompt_id
@@ -88,6 +92,8 @@ class TaskHandle:
         self.posted: asyncio.Future[Answer | None] | None = None  # what its last POST was answered
         self._state = state
         self._cancel = cancel
+        self._place = place
+        self.track = track
         self._fetch = fetch
         self._callbacks = Callbacks(attached.on_progress, attached.on_complete, lambda: cut(self))
         self._loop = asyncio.get_running_loop()
@@ -188,6 +194,19 @@ class TaskHandle:
                 yield update
         finally:
             self._mailboxes.remove(mailbox)
+
+    @property
+    def progress(self) -> Progress:
+        """How far it is now, as far as its frames tell: the share of the whole, the node that runs, and a guess."""
+        now = self.track.now(time.time())
+        return now._replace(share=1.0) if self.state is State.COMPLETED else now
+
+    async def place(self) -> int | None:
+        """How many prompts run or wait before it at its server, which is asked for that: 0 while it runs itself.
+
+        None where its queue does not show it: it ended, it is a job that waits here, or its server does not answer.
+        """
+        return await self._place(self)
 
     async def cancel(self) -> bool:
         """Ask the server to drop or interrupt it; False where it had nothing to cancel. Then await it.

@@ -59,7 +59,7 @@ class Window:
             extra = {**self._extra, **(extra_data or {}), MARK: prompt_id}
             return requests.post(graph, client_id, prompt_id, extra, number, front, partial_execution_targets)
 
-        return await self._submit(self, ask, server, tag, Attached(on_progress, on_complete))
+        return await self._submit(self, ask, server, tag, Attached(on_progress, on_complete, workflow=graph))
 
     async def follow(self, prompt_id: str, *, server: str | None = None, tag: Any = None) -> TaskHandle:
         """Somebody else's prompt: no socket of ours hears of it, so its server is asked until it is settled (F6)."""

@@ -121,9 +121,11 @@ class Held:
 
     async def ask_for(self, job: Job, client_id: str, extra_data: Mapping[str, Any]) -> Ask:
         """How to post it: with what is in memory, else as the log has it. Raises BadWorkflow or SecretInWorkflow."""
-        workflow, extra = self._hands.hold(job.prompt_id).job or (
+        handle = self._hands.hold(job.prompt_id)
+        workflow, extra = handle.job or (
             await asyncio.to_thread(read_back, self._hands.runner.log, job.position), {}
         )  # fmt: skip
+        handle.track.know(workflow)
         return requests.post(workflow, client_id, job.prompt_id, {**extra_data, **extra, MARK: job.prompt_id})
 
     async def give_up(self, prompt_id: str, error: ClientError) -> None:

@@ -32,7 +32,7 @@ from comfy_fsm.core.metrics.alerts import ALERTS, Alert, Change, Sum
 from comfy_fsm.core.metrics.catalogue import METRICS, Reading
 from comfy_fsm.core.metrics.summary import measure
 from comfy_fsm.errors import ClientClosed, ClientError, LogWriteFailed, MissingExtra
-from comfy_fsm.live.client.blocking import BlockingClient
+from comfy_fsm.live.blocking.client import BlockingClient
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.client.companion import Companion
 from comfy_fsm.live.extras.alarm import Alarm

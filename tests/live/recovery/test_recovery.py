@@ -22,7 +22,7 @@ from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.recovery.probes import Has, Showing
 from comfy_fsm.core.recovery.verdicts import CONSISTENT, FETCHED, RECOVERED, Recovered, Recovery, compare
 from comfy_fsm.errors import ClientClosed, UnknownTask
-from comfy_fsm.live.client.blocking import BlockingClient
+from comfy_fsm.live.blocking.client import BlockingClient
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.client.task_handle import TaskHandle
 from comfy_fsm.live.recovery import session

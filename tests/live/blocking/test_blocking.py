@@ -26,7 +26,7 @@ from comfy_fsm.errors import (
     TaskCancelled,
     TaskFailed,
 )
-from comfy_fsm.live.client.blocking import BlockingClient, BlockingTask
+from comfy_fsm.live.blocking.client import BlockingClient, BlockingTask
 from comfy_fsm.testing import ThreadedFake
 from replay import replay
 from tests.support.stage import QUICK, graph
@@ -328,7 +328,7 @@ def test_ctrl_c_while_it_is_left_hurries_nothing_and_the_thread_ends(
 
 PROGRAM = """
 import signal, sys, threading
-from comfy_fsm.live.client.blocking import BlockingClient
+from comfy_fsm.live.blocking.client import BlockingClient
 url, log, at = sys.argv[1:]
 nodes = {"1": {"class_type": "FakeSleep", "inputs": {"seconds": 60}},
          "2": {"class_type": "FakeText", "inputs": {"text": "x", "source": ["1", 0]}}}
