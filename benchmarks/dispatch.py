@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from comfy_fsm.core.scheduling.backlog import Job
-from comfy_fsm.core.scheduling.scheduler import Place, Placement
+from comfy_fsm.core.scheduling.scheduler import Place, Scheduler
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.client.task_handle import TaskHandle
 from comfy_fsm.live.dispatch.dispatcher import Dispatcher
@@ -26,18 +26,18 @@ PICTURES = 60
 
 def placing(jobs: int, graphs: int) -> float:
     """Microseconds from `next` to `end` for each job, while all of them wait."""
-    placement = Placement([Place(str(number)) for number in range(4)])
+    scheduler = Scheduler([Place(str(number)) for number in range(4)])
     for number in range(jobs):
-        placement.wait(Job(f"job {number}", float(number % 3), f"graph {number % graphs}", float(number), number))
+        scheduler.wait(Job(f"job {number}", float(number % 3), f"graph {number % graphs}", float(number), number))
     ended: list[tuple[Job, Place]] = []
     began, now = time.perf_counter(), 0.0
-    while len(placement):
-        while (chosen := placement.next(now)) is not None:
+    while len(scheduler):
+        while (chosen := scheduler.next(now)) is not None:
             ended.append(chosen)
         now += 1.0
         for job, place in ended:
-            placement.end(job.prompt_id, place.url, now)
-            placement.durations.learn(job.graph, place.url, 1.0 + int(place.url))
+            scheduler.end(job.prompt_id, place.url, now)
+            scheduler.durations.learn(job.graph, place.url, 1.0 + int(place.url))
         ended.clear()
     return (time.perf_counter() - began) / jobs * 1e6
 

@@ -24,7 +24,7 @@ from websockets.asyncio.server import serve
 from comfy_fsm import Policy
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.wire.updates import prompt_of, update_of
-from comfy_fsm.live.engine.listener import Ear
+from comfy_fsm.live.engine.listener import Listener
 from comfy_fsm.live.engine.recorder import Noted, Recorder
 from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.live.transport.comfy import Comfy
@@ -100,7 +100,7 @@ async def _ours(port: int, frames: int, folder: str) -> tuple[float, list[float]
     async with await Log.open(Path(folder) / "live.log") as log:
         recorder = Recorder(log, board, redactor, hear, lambda: board.drain() and None)
         server = Comfy(f"http://127.0.0.1:{port}")
-        ears = [Ear(server, f"ours-{number}", recorder, redactor, time.time) for number in range(WINDOWS)]
+        ears = [Listener(server, f"ours-{number}", recorder, redactor, time.time) for number in range(WINDOWS)]
         before = _cpu()
         for ear in ears:
             ear.open()

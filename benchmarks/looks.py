@@ -16,7 +16,7 @@ from comfy_fsm.errors import TaskError
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.transport.arrivals import Answer
 from comfy_fsm.live.transport.comfy import Comfy
-from comfy_fsm.live.transport.requests import Ask
+from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.testing import FakeComfy, picture
 
 ENDS = {
@@ -46,7 +46,7 @@ def weigh(server: Comfy) -> list[int]:
     """The size of each answer from now on."""
     sizes, send = list[int](), server.send
 
-    async def weighed(ask: Ask, **settings: Any) -> Answer:
+    async def weighed(ask: HttpRequest, **settings: Any) -> Answer:
         answer = await send(ask, **settings)
         sizes.append(len(answer.body))
         return answer
@@ -64,7 +64,7 @@ async def measure(version: str, tasks: int, seconds: float) -> None:
         blocker, window = comfy.stranger(seconds=3600), client.window()
         waiting = [await window.submit(graph(n)) for n in range(tasks)]
         comfy.faults.drop_types = ENDS
-        sizes = weigh(client.runner.askings[comfy.url].server)
+        sizes = weigh(client.runner.exchanges[comfy.url].server)
         comfy.requests.clear()
         await asyncio.sleep(seconds)
         print(f"{version}: {tasks} tasks wait: {asked(comfy, seconds)}, {told(sizes)}", flush=True)

@@ -21,7 +21,7 @@ from benchmarks.generate import RECORDING, chunks, stencil
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.metrics.catalogue import Figures
 from comfy_fsm.core.observations import AnyObservation
-from comfy_fsm.core.registry.counters import ServerTally, Tally
+from comfy_fsm.core.registry.counters import Counters, ServerCounters
 from comfy_fsm.core.wire import codec
 
 
@@ -44,7 +44,7 @@ def seconds_of(function: object, seen: list[AnyObservation]) -> float:
 @contextmanager
 def without_tally() -> Iterator[None]:
     kept = {(kind, name): getattr(kind, name) for kind, name in
-            ((Tally, "settle"), (Tally, "find"), (ServerTally, "answer"))}  # fmt: skip
+            ((Counters, "settle"), (Counters, "find"), (ServerCounters, "answer"))}  # fmt: skip
     for kind, name in kept:
         setattr(kind, name, lambda *_: None)
     yield
@@ -73,7 +73,7 @@ def main() -> None:
     each = 1e6 / len(seen)
     counting = statistics.median(count for _, _, count, _ in rounds) * each
     folding = statistics.median(fold for _, fold, _, _ in rounds) * each
-    tally = statistics.median(fold - bare for bare, fold, _, _ in rounds) * each
+    counters = statistics.median(fold - bare for bare, fold, _, _ in rounds) * each
     share = statistics.median((count + max(0.0, fold - bare)) / fold for bare, fold, count, _ in rounds)
     figures = rounds[-1][3]
     start = time.perf_counter()
@@ -82,7 +82,7 @@ def main() -> None:
     print(f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}")
     print(f"{given.recording.name}: {len(seen):,} observations of {len(figures.board.tasks):,} tasks")
     print(f"count          {counting:6.3f} us an observation")
-    print(f"tally          {tally:6.3f} us an observation, within the fold")
+    print(f"tally          {counters:6.3f} us an observation, within the fold")
     print(f"fold           {folding:6.3f} us an observation; the figures are {share:.0%} of it")
     print(f"one scrape     {reading * 1e3:6.2f} ms for {sum(len(one.rows) for one in readings)} series")
 

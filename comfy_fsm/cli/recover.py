@@ -23,7 +23,7 @@ from comfy_fsm.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from comfy_fsm.core.recovery.probes import Showing
+    from comfy_fsm.core.recovery.probes import ProbeResult
     from comfy_fsm.live.transport.comfy import Comfy
 
 LOG = "comfy-fsm.log"
@@ -70,7 +70,9 @@ def recover(
     from comfy_fsm.live.recovery import session
     from comfy_fsm.report import recovery
 
-    found = session.run(log, open_servers, lambda rescue: rescue.recover(prompt_id, act=yes, takes_over=True), act=yes)
+    found = session.run(
+        log, open_servers, lambda recoverer: recoverer.recover(prompt_id, act=yes, takes_over=True), act=yes
+    )
     return _tell(recovery.recovery(found), found.decided, found.unreachable, found.silent)
 
 
@@ -92,7 +94,7 @@ def consistency(prompt_id: Id, /, *, server: Servers = None, log: LogFile = LOG,
     from comfy_fsm.live.recovery import session
     from comfy_fsm.report import recovery
 
-    found = session.run(log, open_servers, lambda rescue: rescue.consistency(prompt_id))
+    found = session.run(log, open_servers, lambda recoverer: recoverer.consistency(prompt_id))
     return _tell(recovery.consistency(found), found.case.well, found.unreachable, found.silent)
 
 
@@ -127,7 +129,7 @@ def history(
     from comfy_fsm.live.recovery import session
     from comfy_fsm.report import recovery
 
-    found = session.run(known, open_servers, lambda rescue: rescue.history(prompt_id, attempts=attempts))
+    found = session.run(known, open_servers, lambda recoverer: recoverer.history(prompt_id, attempts=attempts))
     return _tell(recovery.history(found), found.case.well, found.name == "unreachable", [found.showing])
 
 
@@ -153,7 +155,7 @@ def _known(log: str | None) -> str:
     return f"; the log names {told}" if urls else "; the log names none"
 
 
-def _tell(lines: Iterable[str], well: bool, unreachable: bool, silent: Iterable[Showing]) -> int:
+def _tell(lines: Iterable[str], well: bool, unreachable: bool, silent: Iterable[ProbeResult]) -> int:
     """The report; where nobody answered there is none, but a line of complaint for each server."""
     if not unreachable:
         print("\n".join(lines), flush=True)

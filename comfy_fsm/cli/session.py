@@ -59,12 +59,12 @@ def submit(
 ) -> int:
     """Submit workflows, at once or so many at a server; returns the exit status. `again` is how to resume."""
 
-    async def begin(errand: Errand, dispatcher: Dispatcher | None) -> None:
-        submit = dispatcher.enqueue if dispatcher is not None else errand.client.window().submit
+    async def begin(session: Session, dispatcher: Dispatcher | None) -> None:
+        submit = dispatcher.enqueue if dispatcher is not None else session.client.window().submit
         for order in orders:
             name = Path(order.name).name
-            task = await submit(order.workflow, extra_data=order.extra_data, on_complete=errand.taker(name))
-            errand.watch(name, task)
+            task = await submit(order.workflow, extra_data=order.extra_data, on_complete=session.taker(name))
+            session.watch(name, task)
 
     return asyncio.run(_errand(begin, folder, open_client, screen, capacity, again))
 
@@ -74,18 +74,18 @@ def resume(
 ) -> int:
     """Take up what the log holds, what waits to be placed too; returns the exit status."""
 
-    async def begin(errand: Errand, _: Dispatcher | None) -> None:
-        for task in errand.client.tasks:
-            if not task.server or task.server in errand.client.servers:
-                errand.watch(task.prompt_id, task)
+    async def begin(session: Session, _: Dispatcher | None) -> None:
+        for task in session.client.tasks:
+            if not task.server or task.server in session.client.servers:
+                session.watch(task.prompt_id, task)
                 continue
             screen.complain(f"{task.prompt_id}: left alone, since {task.server} is not named; give it as --server")
-            errand.status = NOT_COMPLETED
+            session.status = NOT_COMPLETED
 
     return asyncio.run(_errand(begin, folder, open_client, screen, capacity, again))
 
 
-class Errand:
+class Session:
     """The tasks of one call of the command: each is saved and told when it has ended, and is delivered by that."""
 
     def __init__(self, client: Client, folder: str, screen: Screen) -> None:
@@ -178,7 +178,7 @@ class Errand:
 
 
 async def _errand(
-    begin: Callable[[Errand, Dispatcher | None], Coroutine[Any, Any, None]],
+    begin: Callable[[Session, Dispatcher | None], Coroutine[Any, Any, None]],
     folder: str,
     open_client: Callable[[], Client],
     screen: Screen,
@@ -186,22 +186,22 @@ async def _errand(
     again: str,
 ) -> int:
     async def work() -> int:
-        await begin(errand, dispatcher)
-        await errand.over()
-        return errand.status
+        await begin(session, dispatcher)
+        await session.over()
+        return session.status
 
     async with open_client() as client:
-        errand = Errand(client, folder, screen)
-        errand.expect_all()
+        session = Session(client, folder, screen)
+        session.expect_all()
         async with _dispatching(client, capacity) as dispatcher:
-            errand.expect_all()  # what waits is in a hand by now
+            session.expect_all()  # what waits is in a hand by now
             try:
                 status = await _until_signal(work())
             except ClientError:
-                errand.tell_what_goes_on(again)
+                session.tell_what_goes_on(again)
                 raise
             if status >= BY_SIGNAL:
-                errand.tell_what_goes_on(again)
+                session.tell_what_goes_on(again)
             return status
 
 

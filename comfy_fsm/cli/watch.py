@@ -40,25 +40,25 @@ def watch(log: Log, *, once: Once = False, no_color: NoColor = False) -> int:
     no_color
         Use no colours; the environment variable NO_COLOR does the same.
     """
-    from comfy_fsm.watch.follower import Watcher
+    from comfy_fsm.watch.follower import Follower
     from comfy_fsm.watch.terminal import Terminal, show
 
     must_be_readable(log)
-    watcher = Watcher(log)
+    follower = Follower(log)
     if once or not sys.stdout.isatty():
-        watcher.open(float("inf"))
-        show(watcher.scene(), color=not no_color)
+        follower.open(float("inf"))
+        show(follower.scene(), color=not no_color)
         return 0
-    watcher.open(PACE)
+    follower.open(PACE)
     signal.signal(signal.SIGTERM, _end)  # else the terminal would be left on its other screen
     with Terminal(color=not no_color) as terminal, _keys() as pressed:
         while True:
             begun = time.monotonic()
-            terminal.draw(watcher.scene(time.time()))
+            terminal.draw(follower.scene(time.time()))
             pause = max(PACE, SHARE * (time.monotonic() - begun))
-            if pressed(0.0 if watcher.behind else pause):
+            if pressed(0.0 if follower.behind else pause):
                 return 0
-            watcher.advance(pause)
+            follower.advance(pause)
 
 
 def serve(log: Log, *, port: Port = 8199, host: Host = "127.0.0.1") -> int:
@@ -78,13 +78,13 @@ def serve(log: Log, *, port: Port = 8199, host: Host = "127.0.0.1") -> int:
     except ModuleNotFoundError as error:
         raise Unavailable(f"`serve` needs {error.name}; install it: pip install 'comfy-fsm[serve]'") from None
     from comfy_fsm.cli.progress import complain
-    from comfy_fsm.watch.follower import Watcher
+    from comfy_fsm.watch.follower import Follower
 
     must_be_readable(log)
     if not 0 <= port <= 65_535:
         raise Wrong(f"there is no port {port}; name one from 1 to 65535, or 0 for any that is free")
-    watcher = Watcher(log)
-    watcher.open(PACE)
+    follower = Follower(log)
+    follower.open(PACE)
     try:
         listening = page.listen(host, port)
     except (OSError, UnicodeError) as error:
@@ -95,7 +95,7 @@ def serve(log: Log, *, port: Port = 8199, host: Host = "127.0.0.1") -> int:
     print(f"http://{f'[{name}]' if ':' in name else name}:{port}/", flush=True)
     if not page.is_loopback(listening):
         complain("whoever reaches this address can read the page: it has no password, and is not encrypted")
-    return page.serve(watcher, listening, host)
+    return page.serve(follower, listening, host)
 
 
 def _end(number: int, _: object) -> NoReturn:

@@ -18,7 +18,7 @@ from typing import NamedTuple, Self
 import aiosqlite
 
 from comfy_fsm.errors import LogClosed, LogDamaged, LogError, LogMoved, LogWriteFailed
-from comfy_fsm.log.reader import MAX_LINE, Record, read
+from comfy_fsm.log.reader import MAX_LINE, LogRow, read
 from comfy_fsm.log.writer import Chain
 
 LIMIT = 16 * 1024 * 1024  # bytes that may wait: a second of a slow disk, and little beside an image
@@ -184,7 +184,7 @@ class Log:
                 break
         return self._chain.commits > before, failure
 
-    def read(self, after: int = 0) -> Generator[Record, None, None]:
+    def read(self, after: int = 0) -> Generator[LogRow, None, None]:
         """Every committed row after a position, with what is wrong with it; blocks, as `rows.read` does."""
         return read(self.path, after)
 
@@ -214,9 +214,9 @@ class Log:
             await asyncio.wait([self._writer])  # if this is cancelled, the writer goes on and closes all the same
 
 
-def _some(path: str, after: int) -> list[Record]:
+def _some(path: str, after: int) -> list[LogRow]:
     """The next rows, a few: no snapshot is held while whoever follows does something else."""
-    records: list[Record] = []
+    records: list[LogRow] = []
     size = 0
     with closing(read(path, after)) as reading:
         for record in reading:
@@ -224,4 +224,4 @@ def _some(path: str, after: int) -> list[Record]:
             size += len(record.line or b"")
             if len(records) == 500 or size > 1024 * 1024:
                 break
-    return records or [Record(after + 1, None, "it was committed, and is gone")]
+    return records or [LogRow(after + 1, None, "it was committed, and is gone")]

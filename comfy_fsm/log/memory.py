@@ -6,7 +6,7 @@ from typing import Self
 
 from comfy_fsm.errors import LogClosed
 from comfy_fsm.log.log import weigh
-from comfy_fsm.log.reader import Record
+from comfy_fsm.log.reader import LogRow
 
 
 class MemoryLog:
@@ -37,9 +37,9 @@ class MemoryLog:
         self._news.set()
         return self.position
 
-    def read(self, after: int = 0) -> Generator[Record, None, None]:
+    def read(self, after: int = 0) -> Generator[LogRow, None, None]:
         for position in range(max(after, 0) + 1, self.position + 1):
-            yield Record(position, self._lines[position - 1], None)
+            yield LogRow(position, self._lines[position - 1], None)
 
     async def follow(self, after: int = 0) -> AsyncIterator[tuple[int, bytes]]:
         while True:

@@ -39,7 +39,7 @@ def digest(before: bytes, position: int, line: bytes) -> bytes:
 GENESIS = digest(b"comfy-fsm log", 0, b"")
 
 
-class Record(NamedTuple):
+class LogRow(NamedTuple):
     """A row as it was found: proved to be what was written, or with what is wrong with it.
 
     `line` is None where nothing could be read; position 0 is the file itself.
@@ -59,7 +59,7 @@ class Verification(NamedTuple):
     reason: str | None
 
 
-def read(path: str | os.PathLike[str], after: int = 0) -> Generator[Record, None, None]:
+def read(path: str | os.PathLike[str], after: int = 0) -> Generator[LogRow, None, None]:
     """Every row after a position, up to the last one committed when reading began; a writer may write meanwhile.
 
     Raises NotALog, LogVersionError or OSError at once, and LogError when reading begins, if the file cannot be read.
@@ -70,7 +70,7 @@ def read(path: str | os.PathLike[str], after: int = 0) -> Generator[Record, None
         return _read(where, after)
 
 
-def _read(path: str, after: int) -> Generator[Record, None, None]:
+def _read(path: str, after: int) -> Generator[LogRow, None, None]:
     with held(path), closing(_Reading(path, after)) as reading:
         yield from reading.records()
 
@@ -78,7 +78,7 @@ def _read(path: str, after: int) -> Generator[Record, None, None]:
 def verify(path: str | os.PathLike[str]) -> Verification:
     """Read the whole log and name its first damaged row; raises as `read` does."""
     rows = damaged = 0
-    first: Record | None = None
+    first: LogRow | None = None
     for record in read(path):
         rows += record.line is not None
         if record.damage is not None:
@@ -136,7 +136,7 @@ class _Reading:
         if self._immutable and self._state() != self._seen:
             raise _Moved
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[LogRow]:
         while True:
             try:
                 yield from self._pass()
@@ -144,11 +144,11 @@ class _Reading:
             except _Moved:
                 self._immutable = False
 
-    def _pass(self) -> Iterator[Record]:
+    def _pass(self) -> Iterator[LogRow]:
         complaint = self._begin()
         if complaint is not None:
             self._doubt()
-            yield Record(0, None, complaint)
+            yield LogRow(0, None, complaint)
             return
         while self._next < _END:
             failure: Exception
@@ -167,7 +167,7 @@ class _Reading:
                 yield self._leap(failure)
         if self._last is not None and self._next <= self._last:
             self._doubt()
-            yield Record(self._next, None, f"{_span(self._next, self._last)} missing: {_LOST}")
+            yield LogRow(self._next, None, f"{_span(self._next, self._last)} missing: {_LOST}")
 
     def _begin(self) -> str | None:
         """Fix the snapshot, and find where the chain stands; returns what is wrong with the file as a whole."""
@@ -207,22 +207,22 @@ class _Reading:
             return None
         return row[0] if row else None
 
-    def _rows(self, limit: int = -1) -> Iterator[Record]:
+    def _rows(self, limit: int = -1) -> Iterator[LogRow]:
         for position, line, checksum in self._ask(_SCAN, self._next, limit):
             known = position == self._next and type(line) is bytes and self._anchors
             if known and checksum == digest(known[0], position, line):
                 self._next, self._anchors = position + 1, (checksum,)
-                yield Record(position, line, None) if position < self._refused else Record(position, None, _REFUSED)
+                yield LogRow(position, line, None) if position < self._refused else LogRow(position, None, _REFUSED)
                 continue
             if self._strays == _PATIENCE:
                 # A made file can send SQLite round its pages for longer than anybody lives.
-                yield Record(self._next, None, f"{_PATIENCE} rows are out of order; reading stopped")
+                yield LogRow(self._next, None, f"{_PATIENCE} rows are out of order; reading stopped")
                 self._next = _END
                 return
             self._doubt()
             yield from self._judge(position, line, checksum)
 
-    def _judge(self, position: object, line: object, checksum: object) -> Iterator[Record]:
+    def _judge(self, position: object, line: object, checksum: object) -> Iterator[LogRow]:
         """A row that is not simply right: say what is wrong with it, and let the chain hold on to what is left."""
         here, anchors = self._next, self._anchors or ()
         body = bytes(line) if isinstance(line, bytes | bytearray) else None
@@ -232,35 +232,35 @@ class _Reading:
                 here + 1,
                 (stored, *(digest(anchor, here, body or b"") for anchor in anchors[:1])),
             )
-            yield Record(here, body, "its columns are not of the types that were written")
+            yield LogRow(here, body, "its columns are not of the types that were written")
             return
         if position != here:
             if any(digest(anchor, here, line) == checksum for anchor in anchors):
                 self._next, self._anchors = here + 1, (checksum,)
-                yield Record(here, line, f"it stands under position {position}")
+                yield LogRow(here, line, f"it stands under position {position}")
                 return
             if position < here:
                 self._strays += 1
-                yield Record(position, line, f"it comes after position {here - 1}, out of order")
+                yield LogRow(position, line, f"it comes after position {here - 1}, out of order")
                 return
             if self._last is not None and position > self._last:
                 self._next, self._anchors = here + 1, (checksum,)
-                yield Record(here, line, f"it stands under position {position}, which was never given")
+                yield LogRow(here, line, f"it stands under position {position}, which was never given")
                 return
-            yield Record(here, None, f"{_span(here, position - 1)} missing")
+            yield LogRow(here, None, f"{_span(here, position - 1)} missing")
         self._next, self._anchors = position + 1, (checksum,)
         if any(digest(anchor, position, line) == checksum for anchor in anchors):
-            yield Record(position, line, None)
+            yield LogRow(position, line, None)
             return
         if position != here or not anchors:
-            yield Record(position, line, "it cannot be proved, since the row before it is gone")
+            yield LogRow(position, line, "it cannot be proved, since the row before it is gone")
             return
         # Its line was changed, or its checksum was. The next row was built on what its checksum had been: that is the
         # stored one in the first case, the computed one in the second.
         self._anchors = (checksum, *(digest(anchor, position, line) for anchor in anchors[:1]))
-        yield Record(position, line, "its checksum does not fit it and the row before")
+        yield LogRow(position, line, "its checksum does not fit it and the row before")
 
-    def _leap(self, error: Exception) -> Record:
+    def _leap(self, error: Exception) -> LogRow:
         """Past what SQLite cannot read: row by row at first, then in doubling strides, and back to where it ends."""
         first = self._next
         bad = first
@@ -271,13 +271,13 @@ class _Reading:
                 step *= 2
             if bad + step >= _END:
                 self._next = _END
-                return Record(first, None, f"no row from {first} on can be read: {error}")
+                return LogRow(first, None, f"no row from {first} on can be read: {error}")
         good = bad + step
         while good - bad > 1:
             middle = (good + bad) // 2
             bad, good = (bad, middle) if self._readable(middle) else (middle, good)
         self._next, self._anchors = good, ()
-        return Record(first, None, f"{_span(first, good - 1)} unreadable: {error}")
+        return LogRow(first, None, f"{_span(first, good - 1)} unreadable: {error}")
 
     def _readable(self, position: int) -> bool:
         try:

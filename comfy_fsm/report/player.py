@@ -23,7 +23,7 @@ from comfy_fsm.log import logfile, reader
 from comfy_fsm.log.trace import Block, Packed, damage, most_known, open_packed, read_file, read_lines
 
 Source = str | os.PathLike[str]
-Watcher = Callable[[int, int], None]
+Follower = Callable[[int, int], None]
 """Called now and then with the bytes read so far, and of how many (0 where that is not known)."""
 _PACE = 4096
 
@@ -113,7 +113,7 @@ def replay(
     policy: Policy | None = None,
     task: str | None = None,
     window: str | None = None,
-    watch: Watcher | None = None,
+    watch: Follower | None = None,
 ) -> Replay:
     """Replay traces or logs, merged by time; a source is a path, `-` for standard input, or lines in memory.
 
@@ -130,7 +130,7 @@ class _Play:
     """One run: sources, board, and the way back from positions to lines."""
 
     def __init__(
-        self, sources: list[Source | Iterable[bytes | str]], policy: Policy | None, watch: Watcher | None
+        self, sources: list[Source | Iterable[bytes | str]], policy: Policy | None, watch: Follower | None
     ) -> None:
         self.board = Board(policy or DEFAULT, fixed=policy is not None)
         self.names = [_name(source, index) for index, source in enumerate(sources)]
@@ -192,7 +192,7 @@ class _Play:
             if self._watch is not None:
                 self._watch(sum(packed.count for packed in self._packed), self._size)
         facts.windows, facts.servers = board.windows, board.servers
-        facts.policy = differing(board.policy) if board.ledger.told_policy else None
+        facts.policy = differing(board.policy) if board.registry.told_policy else None
 
     def _check_size(self) -> None:
         """Raise TraceError where a compressed file names more than one of its size can have seen."""

@@ -9,8 +9,8 @@ import textwrap
 from collections.abc import Iterable, Iterator
 
 from comfy_fsm.core.effects import Output, Text
-from comfy_fsm.core.recovery.probes import Has, Showing
-from comfy_fsm.core.recovery.verdicts import Case, Consistency, Fetched, Recovered, Recovery
+from comfy_fsm.core.recovery.probes import Has, ProbeResult
+from comfy_fsm.core.recovery.verdicts import Consistency, Fetched, Recovered, Recovery, RecoveryCase
 from comfy_fsm.display import harmless
 
 WIDTH = 80
@@ -81,13 +81,13 @@ def history(found: Fetched) -> Iterator[str]:
     yield from _next(found.case)
 
 
-def silence(showing: Showing) -> str:
+def silence(showing: ProbeResult) -> str:
     """One line of complaint about a server."""
     why = f" ({showing.why})" if showing.why else ""
     return f"{showing.server}: no answer that counts{why}, so nothing was concluded; check address, port and token"
 
 
-def _servers(showings: Iterable[Showing], bound: str) -> Iterator[str]:
+def _servers(showings: Iterable[ProbeResult], bound: str) -> Iterator[str]:
     shown = list(showings)
     wide = max((len(_place(showing.server)) for showing in shown), default=0)
     for showing in shown:
@@ -99,7 +99,7 @@ def _place(server: str) -> str:
     return harmless(server.partition("://")[2] or server, 48)
 
 
-def _what(showing: Showing) -> str:
+def _what(showing: ProbeResult) -> str:
     if showing.has == "recorded":
         files = len(showing.outputs) + len(showing.texts)
         outputs = f", {files} output{'s' * (files != 1)}" if files else ""
@@ -108,7 +108,7 @@ def _what(showing: Showing) -> str:
     return f"{said} ({harmless(showing.why, 60)})" if showing.has == "unreachable" and showing.why else said
 
 
-def _next(case: Case) -> list[str]:
+def _next(case: RecoveryCase) -> list[str]:
     return _wrapped(f"next: {case.next}") if case.next else []
 
 

@@ -16,8 +16,8 @@ from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import LogDamaged, LogError
 from comfy_fsm.log import reader
 from comfy_fsm.log.lock import is_written
-from comfy_fsm.log.reader import Record
-from comfy_fsm.watch.projection import Sight
+from comfy_fsm.log.reader import LogRow
+from comfy_fsm.watch.projection import Projection
 from comfy_fsm.watch.snapshot import Scene
 
 ASKING = 0.5
@@ -26,7 +26,7 @@ PORTION = 500
 """Rows between two looks at the clock: some milliseconds of folding."""
 
 
-class Watcher:
+class Follower:
     """One log, followed from its beginning; every round reads on where the one before stopped."""
 
     def __init__(self, path: str) -> None:
@@ -44,7 +44,7 @@ class Watcher:
 
     def _begin(self) -> None:
         self.beginnings += 1
-        self._sight = Sight()
+        self._sight = Projection()
         self._after, self._mark = 0, b""
         self._told = 0  # rows that are gone are told of under a position, too, and not told again
         self._at = 0.0
@@ -87,10 +87,10 @@ class Watcher:
         with closing(reader.read(self.path)) as records:
             self._read(records, until)
 
-    def _is_last(self, record: Record | None) -> bool:
+    def _is_last(self, record: LogRow | None) -> bool:
         return record is not None and record.position == self._after and _mark(record.line) == self._mark
 
-    def _read(self, records: Generator[Record, None, None], until: float) -> None:
+    def _read(self, records: Generator[LogRow, None, None], until: float) -> None:
         told, line, number = self._told, None, 0
         self.behind = False
         try:
@@ -107,7 +107,7 @@ class Watcher:
             if line is not None:
                 self._mark = _mark(line)
 
-    def _take(self, record: Record) -> bytes | None:
+    def _take(self, record: LogRow) -> bytes | None:
         """Fold one row, and what is wrong with it, as a replay does; returns its line."""
         position, line, damage = record
         if not position:

@@ -23,7 +23,7 @@ from msgspec import Raw
 
 from comfy_fsm.core.findings import CODES
 from comfy_fsm.display import harmless
-from comfy_fsm.watch.follower import Watcher
+from comfy_fsm.watch.follower import Follower
 from comfy_fsm.watch.snapshot import QUIET, Scene
 
 PACE = 0.25
@@ -81,9 +81,9 @@ def is_loopback(listening: socket.socket) -> bool:
     return ipaddress.ip_address(listening.getsockname()[0]).is_loopback
 
 
-def serve(watcher: Watcher, listening: socket.socket, host: str) -> int:
+def serve(follower: Follower, listening: socket.socket, host: str) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status."""
-    return asyncio.run(_Page(watcher, names_of(listening, host)).run(listening))
+    return asyncio.run(_Page(follower, names_of(listening, host)).run(listening))
 
 
 def names_of(listening: socket.socket, host: str) -> Callable[[str], bool]:
@@ -170,8 +170,8 @@ def _change(rows: Rows, before: Rows) -> dict[str, object]:
 class _Page:
     """The page, its readers, and the one who looks at the log for all of them."""
 
-    def __init__(self, watcher: Watcher, ours: Callable[[str], bool]) -> None:
-        self._watcher = watcher
+    def __init__(self, follower: Follower, ours: Callable[[str], bool]) -> None:
+        self._watcher = follower
         self._ours = ours
         folder = Path(__file__).parent / "static"
         self._files = {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in _FILES.items()}

@@ -24,7 +24,7 @@ from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.registry.registry import Server, Socket
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire.updates import Update, prompt_of, update_of
-from comfy_fsm.watch.snapshot import FindingRow, ServerRow, TaskRow, View, WindowRow
+from comfy_fsm.watch.snapshot import FindingRow, ServerRow, Snapshot, TaskRow, WindowRow
 
 SERVERS, WINDOWS, GONE, OPEN, SETTLED = 40, 60, 6, 100, 50
 """Rows of a view. What is left out is counted: a person reads none of the rest, and a page must not grow with it.
@@ -109,7 +109,7 @@ class _Rates:
         return tuple(self._counts.get(second, 0) for second in range(last - SECONDS + 1, last + 1))
 
 
-class Sight:
+class Projection:
     """A board, and what is to be seen of it."""
 
     def __init__(self) -> None:
@@ -194,12 +194,12 @@ class Sight:
 
     # out
 
-    def view(self) -> View:
+    def view(self) -> Snapshot:
         """What is to be seen now."""
         self.rest()
         board, places = self.board, self.board.places
         at = board.now if self._observations else None
-        return View(
+        return Snapshot(
             position=board.position,
             observations=self._observations,
             first_at=self._first_at,

@@ -71,7 +71,7 @@ class FindingRow(Struct, frozen=True):
     text: str
 
 
-class View(Struct, frozen=True):
+class Snapshot(Struct, frozen=True):
     """All that is shown at once. Times are seconds since the epoch; `at` is that of the last entry."""
 
     position: int
@@ -93,7 +93,7 @@ class View(Struct, frozen=True):
     all_windows: int
     all_open: int
 
-    def at_rest(self) -> View:
+    def at_rest(self) -> Snapshot:
         """The same when nobody writes the log any more: no server is asked, no socket is open, nothing comes."""
         return replace(
             self,
@@ -126,7 +126,7 @@ class Scene(NamedTuple):
     """A view, with what is true of the moment at which it is shown."""
 
     name: str
-    view: View
+    view: Snapshot
     now: float | None = None
     """The time of whoever looks; None: the log speaks for itself, and its end is now."""
     trouble: str | None = None

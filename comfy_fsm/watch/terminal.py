@@ -20,7 +20,7 @@ from rich.text import Text
 from comfy_fsm.core.findings import CODES, GRAVITY
 from comfy_fsm.core.machine import SETTLED
 from comfy_fsm.display import harmless
-from comfy_fsm.watch.snapshot import QUIET, FindingRow, Scene, ServerRow, TaskRow, View, WindowRow
+from comfy_fsm.watch.snapshot import QUIET, FindingRow, Scene, ServerRow, Snapshot, TaskRow, WindowRow
 
 UNWRAPPED = 4_000
 NARROW, WIDE = 110, 150
@@ -93,7 +93,7 @@ def picture(scene: Scene, width: int, height: int | None) -> RenderableType:
     return Group(*parts, *[Text()] * (height - 1 - used), _foot(scene.view, width))
 
 
-def _foot(view: View, width: int) -> Text:
+def _foot(view: Snapshot, width: int) -> Text:
     """How to leave; and what to do about the newest of the gravest findings, where its row has no room for that."""
     foot = Text("q quits", "dim", no_wrap=True, overflow="ellipsis")
     if view.findings and width < WIDE:
@@ -278,7 +278,7 @@ def _findings(scene: Scene, names: _Names, width: int) -> _Section:
 class _Names:
     """Ids cut as short as they stay apart on this picture: a person compares them by eye."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: Snapshot) -> None:
         self._tasks = _shortest(task.prompt_id for task in view.tasks)
         self._windows = _shortest(window.window for window in view.windows)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from comfy_fsm.errors import LogError
 from comfy_fsm.log.log import Log
-from comfy_fsm.log.reader import Record, read
+from comfy_fsm.log.reader import LogRow, read
 from tests.campaigns.writing import write
 
 
@@ -48,7 +48,7 @@ def hurt(content: bytes, dice: random.Random) -> bytes:
     return bytes(flipped)
 
 
-def found(path: Path, most: int) -> list[Record] | str:
+def found(path: Path, most: int) -> list[LogRow] | str:
     try:
         return list(islice(read(path), 2 * most + 1000))
     except (LogError, OSError) as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from comfy_fsm.errors import LogError, LogWriteFailed
 from comfy_fsm.log.log import Log
-from comfy_fsm.log.reader import Record, read
+from comfy_fsm.log.reader import LogRow, read
 
 
 def lines(name: str, n: int) -> list[bytes]:
@@ -48,7 +48,7 @@ def judged(path: Path, told: str) -> list[str]:
     for _, name, n, position in kept:
         these = lines(name, int(n))
         first = int(position) - len(these) + 1
-        found = [records.get(at, Record(at, None, "gone")) for at in range(first, int(position) + 1)]
+        found = [records.get(at, LogRow(at, None, "gone")) for at in range(first, int(position) + 1)]
         if [record.line for record in found] != these or any(record.damage for record in found):
             wrong.append(f"acknowledged, and not there: {name} {n} at {position}")
     there = {record.line for record in records.values()}

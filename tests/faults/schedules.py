@@ -26,7 +26,7 @@ from comfy_fsm.errors import TaskError
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.engine import runner
 from comfy_fsm.live.transport.comfy import Answer, NoAnswer
-from comfy_fsm.live.transport.requests import Ask
+from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.testing import picture
 from comfy_fsm.testing.execution.graphs import Crash
 from tests.support.virtual import Virtual, _json, play
@@ -154,7 +154,7 @@ class Postal(Virtual):
     def of_socket(self) -> Virtual:
         return self._chosen("socket")
 
-    async def answer(self, ask: Ask) -> Answer:
+    async def answer(self, ask: HttpRequest) -> Answer:
         if ask[:2] != ("POST", "/prompt"):
             server = self._chosen("look")
             return await (super().answer(ask) if server is self else server.answer(ask))
@@ -164,7 +164,7 @@ class Postal(Virtual):
             self._jobs.append(asyncio.create_task(self._arrive(server, plan.arrives, ask, arrived)))
         return await self._answered(plan, arrived)
 
-    async def _arrive(self, server: Virtual, seconds: float, ask: Ask, arrived: asyncio.Future[Answer]) -> None:
+    async def _arrive(self, server: Virtual, seconds: float, ask: HttpRequest, arrived: asyncio.Future[Answer]) -> None:
         await asyncio.sleep(seconds)
         assert isinstance(ask.body, dict)
         try:

@@ -87,15 +87,15 @@ def test_who_only_looks_whether_a_log_is_written_keeps_no_writer_out(path: Path)
         while not ending.is_set():
             is_written(str(path))
 
-    looking = [threading.Thread(target=look) for _ in range(2)]
-    for each in looking:
+    prober = [threading.Thread(target=look) for _ in range(2)]
+    for each in prober:
         each.start()
     try:
         for _ in range(20):
             Lock(str(path)).close()
     finally:
         ending.set()
-        for each in looking:
+        for each in prober:
             each.join()
 
 
@@ -348,11 +348,11 @@ def test_whoever_asks_whether_a_log_is_written_keeps_no_writer_out(path: Path) -
         while not done.is_set():
             is_written(str(path))
 
-    asking = threading.Thread(target=ask)
-    asking.start()
+    exchange = threading.Thread(target=ask)
+    exchange.start()
     try:
         for _ in range(20):
             fill(path)
     finally:
         done.set()
-        asking.join()
+        exchange.join()

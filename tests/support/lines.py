@@ -6,8 +6,8 @@ from pathlib import Path
 
 from comfy_fsm.core.wire import codec
 from comfy_fsm.log.log import Log
-from comfy_fsm.watch.projection import Sight
-from comfy_fsm.watch.snapshot import View
+from comfy_fsm.watch.projection import Projection
+from comfy_fsm.watch.snapshot import Snapshot
 
 START = 1_700_000_000.0
 WINDOW, SERVER = "w", "http://one:8188"
@@ -22,8 +22,8 @@ def frame(kind: str, at: float = START, window: str = WINDOW, **data: object) ->
     return line("ws.message", {"type": kind, "data": data}, at, window=window)
 
 
-def seen(*lines: bytes) -> View:
-    made = Sight()
+def seen(*lines: bytes) -> Snapshot:
+    made = Projection()
     for position, each in enumerate(lines, 1):
         made.take(position, codec.read(each, START), each)
     return made.view()

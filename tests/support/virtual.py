@@ -17,7 +17,7 @@ from unittest import mock
 
 from comfy_fsm.live.client import client as client_room
 from comfy_fsm.live.transport.comfy import Answer, Down, Heard, NoAnswer, Refused, Up
-from comfy_fsm.live.transport.requests import Ask
+from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.testing import Faults
 from comfy_fsm.testing.execution import house
 from comfy_fsm.testing.execution.graphs import Crash
@@ -97,7 +97,7 @@ class Virtual:
         """Who answers the next socket that is opened at this address."""
         return self
 
-    async def answer(self, ask: Ask) -> Answer:
+    async def answer(self, ask: HttpRequest) -> Answer:
         if not self.up:
             raise NoAnswer("ConnectError")
         await asyncio.sleep(self.lag)
@@ -123,7 +123,7 @@ class Virtual:
             raise NoAnswer("ReadError")
         return _json(answer, status)
 
-    def _told(self, ask: Ask) -> object:
+    def _told(self, ask: HttpRequest) -> object:
         match ask.method, *ask.path.partition("?")[0].strip("/").split("/"):
             case "GET", "queue":
                 return self.execution.queue()
@@ -156,7 +156,7 @@ class Door:
         self._server = server
         self._deadline = deadline
 
-    async def send(self, ask: Ask, *, deadline: float | None = None) -> Answer:
+    async def send(self, ask: HttpRequest, *, deadline: float | None = None) -> Answer:
         try:
             async with asyncio.timeout(self._deadline):
                 return await self._server.answer(ask)

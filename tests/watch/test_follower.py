@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfy_fsm.errors import LogDamaged, LogError
-from comfy_fsm.watch.follower import PORTION, Watcher
-from comfy_fsm.watch.snapshot import View
+from comfy_fsm.watch.follower import PORTION, Follower
+from comfy_fsm.watch.snapshot import Snapshot
 from tests.support.lines import START, fill, frame, line, seen
 
 LONG = 60.0  # seconds that no round here needs
@@ -22,13 +22,13 @@ def ticks(count: int, first: int = 0) -> list[bytes]:
     return [line("tick", {}, START + n) for n in range(first, first + count)]
 
 
-def opened(path: Path) -> Watcher:
-    watcher = Watcher(os.fspath(path))
-    watcher.open(LONG)
-    return watcher
+def opened(path: Path) -> Follower:
+    follower = Follower(os.fspath(path))
+    follower.open(LONG)
+    return follower
 
 
-def whole(path: Path) -> View:
+def whole(path: Path) -> Snapshot:
     return opened(path).scene().view
 
 
@@ -57,36 +57,36 @@ def test_what_is_read_while_it_is_written_is_what_is_read_afterwards(
 ) -> None:
     path = tmp_path_factory.mktemp("log") / "x.log"
     fill(path, STORY[0])
-    watcher, left = opened(path), STORY[1:]
+    follower, left = opened(path), STORY[1:]
     for cut in [*cuts, len(STORY)]:
         now, left = left[:cut], left[cut:]
         fill(path, *now)
-        assert watcher.advance(LONG) == bool(now)
-        watcher.scene()
-    assert watcher.scene().view == whole(path) == seen(*STORY).at_rest()  # for `fill` is over
+        assert follower.advance(LONG) == bool(now)
+        follower.scene()
+    assert follower.scene().view == whole(path) == seen(*STORY).at_rest()  # for `fill` is over
 
 
 def test_a_long_log_is_read_in_rounds_and_no_row_twice(path: Path) -> None:
     fill(path, *ticks(4 * PORTION + 7))
-    watcher = Watcher(os.fspath(path))
+    follower = Follower(os.fspath(path))
     rounds = 0
-    watcher.open(0.0)
-    while watcher.behind:
+    follower.open(0.0)
+    while follower.behind:
         rounds += 1
-        assert watcher.scene().view.observations == rounds * PORTION
-        assert watcher.advance(0.0)
+        assert follower.scene().view.observations == rounds * PORTION
+        assert follower.advance(0.0)
     assert rounds == 4
-    assert watcher.scene().view == whole(path)
-    assert not watcher.advance(0.0), "nothing is new"
+    assert follower.scene().view == whole(path)
+    assert not follower.advance(0.0), "nothing is new"
 
 
 def test_following_writes_nothing_and_holds_no_writer_up(path: Path) -> None:
     fill(path, *STORY)
     before = path.read_bytes(), sorted(os.listdir(path.parent))
-    watcher = opened(path)
+    follower = opened(path)
     assert (path.read_bytes(), sorted(os.listdir(path.parent))) == before
     fill(path, *ticks(1))
-    assert watcher.advance(LONG)
+    assert follower.advance(LONG)
 
 
 # damage
@@ -106,20 +106,20 @@ DAMAGE: dict[str, str] = {
 def test_a_damaged_log_is_followed_and_its_damage_told_once(path: Path, sql: str) -> None:
     fill(path, *STORY, *ticks(4))
     alter(path, sql)
-    watcher = opened(path)
-    first = watcher.scene().view
+    follower = opened(path)
+    first = follower.scene().view
     assert first.codes["damaged"] == 1
     for _ in range(3):
-        assert not watcher.advance(LONG)
-    assert watcher.scene().view == first
+        assert not follower.advance(LONG)
+    assert follower.scene().view == first
     fill(path, *ticks(3, 10))
-    assert watcher.advance(LONG)
-    after = watcher.scene().view
+    assert follower.advance(LONG)
+    after = follower.scene().view
     assert after.observations == first.observations + 3
     assert [row.count for row in after.findings if row.code == "damaged"] == [
         row.count for row in first.findings if row.code == "damaged"
     ]
-    assert watcher.beginnings == 1
+    assert follower.beginnings == 1
 
 
 def test_a_log_that_is_damaged_as_a_whole_is_refused_at_the_start(path: Path) -> None:
@@ -143,23 +143,23 @@ def replaced(path: Path, *lines: bytes) -> None:
 @pytest.mark.parametrize("rows", [1, 6, 30], ids=["shorter", "as long", "longer"])
 def test_a_log_that_was_replaced_is_watched_from_its_beginning(path: Path, rows: int) -> None:
     fill(path, *STORY)
-    watcher = opened(path)
+    follower = opened(path)
     replaced(path, *ticks(rows, 100))
-    assert watcher.advance(LONG)
-    assert watcher.scene().view == whole(path)
-    assert watcher.beginnings == 2
-    assert watcher.scene().view.states == {}
+    assert follower.advance(LONG)
+    assert follower.scene().view == whole(path)
+    assert follower.beginnings == 2
+    assert follower.scene().view.states == {}
 
 
 def test_a_copy_of_the_log_that_goes_on_is_the_same_log(path: Path) -> None:
     fill(path, *STORY)
-    watcher = opened(path)
+    follower = opened(path)
     content = path.read_bytes()
     path.unlink()
     path.write_bytes(content)
     fill(path, *ticks(1))
-    assert watcher.advance(LONG)
-    assert (watcher.beginnings, watcher.scene().view.observations) == (1, len(STORY) + 1)
+    assert follower.advance(LONG)
+    assert (follower.beginnings, follower.scene().view.observations) == (1, len(STORY) + 1)
 
 
 GONE: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -177,18 +177,18 @@ def test_what_was_seen_stays_on_show_while_the_log_cannot_be_read(
     fill(path, *STORY)
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA journal_mode = DELETE")  # so that a version is written where readers look for it
-    watcher = opened(path)
-    before = watcher.scene().view
+    follower = opened(path)
+    before = follower.scene().view
     harm(path)
-    assert watcher.advance(LONG)
-    assert watcher.trouble is not None
-    assert why in watcher.trouble
-    assert watcher.scene().view == before
-    assert not watcher.advance(LONG), "trouble is told once"
+    assert follower.advance(LONG)
+    assert follower.trouble is not None
+    assert why in follower.trouble
+    assert follower.scene().view == before
+    assert not follower.advance(LONG), "trouble is told once"
     path.unlink(missing_ok=True)
     replaced(path, *ticks(2))
-    assert watcher.advance(LONG)
-    assert (watcher.trouble, watcher.scene().view.observations) == (None, 2)
+    assert follower.advance(LONG)
+    assert (follower.trouble, follower.scene().view.observations) == (None, 2)
 
 
 def test_what_is_no_log_at_the_start_is_an_error(path: Path) -> None:

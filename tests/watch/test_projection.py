@@ -16,8 +16,8 @@ from comfy_fsm.core.machine import SETTLED
 from comfy_fsm.core.wire import codec
 from comfy_fsm.testing.strategies import observations
 from comfy_fsm.watch import projection
-from comfy_fsm.watch.projection import Sight
-from comfy_fsm.watch.snapshot import QUIET, Scene, TaskRow, View
+from comfy_fsm.watch.projection import Projection
+from comfy_fsm.watch.snapshot import QUIET, Scene, Snapshot, TaskRow
 from replay import replay
 from tests.support.lines import SERVER, START, WINDOW, frame, line, seen
 
@@ -31,7 +31,7 @@ def lines_of(path: Path) -> list[bytes]:
 
 @given(st.lists(st.tuples(observations(), st.booleans()), max_size=60))
 def test_a_view_is_the_same_in_whatever_portions_the_entries_came(drawn: list[tuple[Any, bool]]) -> None:
-    whole, portions = Sight(), Sight()
+    whole, portions = Projection(), Projection()
     for position, (observation, look) in enumerate(drawn, 1):
         try:
             text = codec.encode(observation)
@@ -66,7 +66,7 @@ def test_every_settled_task_of_a_recording_is_settled_in_its_view(recording: Any
 # bounded whatever came
 
 
-def sizes(view: View) -> dict[str, int]:
+def sizes(view: Snapshot) -> dict[str, int]:
     return {name: len(getattr(view, name)) for name in ("servers", "windows", "tasks", "findings", "rates")}
 
 
@@ -78,7 +78,7 @@ BOUNDS = {
 
 @given(st.lists(observations(), max_size=80))
 def test_a_view_is_bounded_whatever_was_seen(drawn: list[Any]) -> None:
-    made = Sight()
+    made = Projection()
     for position, observation in enumerate(drawn, 1):
         made.take(position, observation)
     view = made.view()
@@ -110,7 +110,7 @@ def test_a_view_of_a_flood_is_bounded_and_counts_what_it_leaves_out() -> None:
 
 
 def test_the_progress_of_tasks_that_are_over_is_forgotten() -> None:
-    made, lines = Sight(), []
+    made, lines = Projection(), []
     for n in range(3_000):
         status = {"status_str": "success", "completed": True, "messages": [["execution_success", {}]]}
         record = {"prompt": [1, f"{n}", {}, {}, []], "outputs": {}, "status": status}

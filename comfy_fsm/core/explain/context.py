@@ -9,22 +9,22 @@ from collections.abc import Sequence
 
 from comfy_fsm.core.findings import Finding
 from comfy_fsm.core.machine import Signal, State
-from comfy_fsm.core.registry.registry import Act, Ledger, QueueAnswer, Server
-from comfy_fsm.core.registry.task import CauseKind, Task, Told
+from comfy_fsm.core.registry.registry import Act, QueueSnapshot, Registry, Server
+from comfy_fsm.core.registry.task import CauseKind, Task, Transition
 
 
-class Surroundings:
+class Context:
     """One task, and where to look for what concerns it."""
 
-    def __init__(self, ledger: Ledger, task: Task, findings: Sequence[Finding], unread: Sequence[Finding]) -> None:
+    def __init__(self, registry: Registry, task: Task, findings: Sequence[Finding], unread: Sequence[Finding]) -> None:
         self.task = task
         self.findings = findings
         self._unread = unread
-        self._now = ledger.now
-        self._patience = ledger.policy.check_seconds
-        self._home = ledger.servers[task.server]
-        ear = self._home.sockets.get(task.client_id) if task.client_id is not None else None
-        self._ear = ear if ear is not None and ear.seen else None
+        self._now = registry.now
+        self._patience = registry.policy.check_seconds
+        self._home = registry.servers[task.server]
+        socket = self._home.sockets.get(task.client_id) if task.client_id is not None else None
+        self._listener = socket if socket is not None and socket.seen else None
         """The socket on which its server would tell of it, if one was ever seen."""
         self._stuck = _standstill(self._home, self._patience)
 
@@ -41,25 +41,25 @@ class Surroundings:
         return act.order > task.shown_order if act.kind == "delete" else act.at >= (task.started_at or act.at)
 
     def _away(self) -> CauseKind | None:
-        outage = self._home.away(self.task)
+        outage = self._home.outage_since(self.task)
         return outage.kind if outage is not None else None
 
     def _text(self, code: str) -> str:
         return next((finding.text for finding in self.findings if finding.code == code), "")
 
-    def _told(self, *signals: Signal) -> Told | None:
+    def _told(self, *signals: Signal) -> Transition | None:
         return next((told for told in reversed(self.task.signals) if told.signalled in signals), None)
 
-    def _ended(self) -> Told | None:
+    def _ended(self) -> Transition | None:
         return self._told(Signal.TELL) or self._told(Signal.END) or self._told(Signal.EXHAUST)
 
-    def _looked(self) -> QueueAnswer | None:
+    def _looked(self) -> QueueSnapshot | None:
         """The last look at the queue since it was posted."""
         last = self._home.queues[-1] if self._home.queues else None
         return last if last is not None and last.asked > self.task.submitted_order else None
 
 
-def _standstill(server: Server, seconds: float) -> tuple[str, QueueAnswer, QueueAnswer] | None:
+def _standstill(server: Server, seconds: float) -> tuple[str, QueueSnapshot, QueueSnapshot] | None:
     """What all looks showed as running, one after the other and for longer than this."""
     lasting = ((name, first, last) for name, (first, last) in sorted(server.running.items()))
     return next(((name, first, last) for name, first, last in lasting if last.at - first.at > seconds), None)

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
-from comfy_fsm.core.explain.facts import Case
-from comfy_fsm.core.explain.rules import MISSING, NEXT, SAYS, StepRow, applies, worded
+from comfy_fsm.core.explain.facts import Facts
+from comfy_fsm.core.explain.rules import MISSING, NEXT, SAYS, StepRule, applies, worded
 from comfy_fsm.core.findings import CODES, Finding, Severity
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.machine import State
@@ -165,7 +165,7 @@ class _Paste:
         self._servers = [url for url in servers if _ADDRESS.fullmatch(url)]
         self._log = [] if log is None else ["--log", log]
 
-    def command(self, row: StepRow, task: Task) -> str | None:
+    def command(self, row: StepRule, task: Task) -> str | None:
         """None where a part of it could mean something else to a shell, or nothing to the command."""
         words = (task.prompt_id or "", *self._log)
         if not row.command or not _ID.fullmatch(words[0]) or not "".join(words).isprintable():
@@ -183,7 +183,7 @@ def _diagnose(board: Board, task: Task, found: _Findings, paste: _Paste) -> Diag
     codes = {finding.code for finding in own}
     around = found.around(task) if not task.settled or codes & _HURT else []
     unread = [] if task.settled else [*found.unread, *(each for each in around if each.code == "undecodable")]
-    case = Case(board.ledger, task, own, unread)
+    case = Facts(board.registry, task, own, unread)
     told = [*own, *around, *(each for each in unread if each not in around)]
     return Diagnosis(
         prompt_id=task.prompt_id,

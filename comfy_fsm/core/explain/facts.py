@@ -6,7 +6,7 @@ say where it is seen. Nothing here changes anything: a case is looked into, neve
 
 from __future__ import annotations
 
-from comfy_fsm.core.explain.context import Surroundings
+from comfy_fsm.core.explain.context import Context
 from comfy_fsm.core.machine import RECOVERABLE, Signal, State
 from comfy_fsm.core.registry.registry import ANY_PROMPT, OTHER_PROMPT
 from comfy_fsm.core.registry.task import CauseKind
@@ -22,7 +22,7 @@ _SAID = {State.COMPLETED: "succeeded", State.FAILED: "failed", State.CANCELLED: 
 Places = tuple[int, ...]
 
 
-class Case(Surroundings):
+class Facts(Context):
     """What the rules of a diagnosis may ask about one task."""
 
     # words
@@ -67,9 +67,9 @@ class Case(Surroundings):
         return f"as {self.source} {'stated' if self.task.state is State.ENDING else 'told'}"
 
     @property
-    def heir(self) -> str:
+    def successor(self) -> str:
         """The id under which its job went on."""
-        return cut(self.task.heir or "")
+        return cut(self.task.successor or "")
 
     @property
     def said(self) -> str:
@@ -116,7 +116,7 @@ class Case(Surroundings):
 
     @property
     def denials(self) -> str:
-        return "once" if self.task.denied == 1 else f"{self.task.denied:,} times"
+        return "once" if self.task.denials == 1 else f"{self.task.denials:,} times"
 
     @property
     def listing(self) -> str:
@@ -172,7 +172,7 @@ class Case(Surroundings):
 
     def moved_on(self) -> bool:
         """It is proved that it never ran, and its job went on under another id."""
-        return self.task.heir is not None
+        return self.task.successor is not None
 
     def unsent(self) -> bool:
         return self.task.unsent
@@ -191,14 +191,14 @@ class Case(Surroundings):
 
     def unheard(self) -> bool:
         """It has an address, and no socket was ever seen there."""
-        return self.task.client_id is not None and self._ear is None
+        return self.task.client_id is not None and self._listener is None
 
     def down(self) -> bool:
-        return self._ear is not None and not self._ear.open
+        return self._listener is not None and not self._listener.open
 
     def dropped(self) -> bool:
         """It is down since a moment when the task ran already."""
-        gone = self._ear.gone_at if self._ear is not None and not self._ear.open else None
+        gone = self._listener.gone_at if self._listener is not None and not self._listener.open else None
         return gone is not None and gone >= (self.task.started_at or gone)
 
     def deaf(self) -> bool:
@@ -236,7 +236,7 @@ class Case(Surroundings):
         return self.looked_since() and look is not None and self.task.prompt_id not in look.ids
 
     def unasked(self) -> bool:
-        return not (self.task.denied or self.task.bare or self.invalid())
+        return not (self.task.denials or self.task.statusless or self.invalid())
 
     def behind(self) -> bool:
         """Something else has been listed as running for long: a long run, or a dead worker (P34)."""
@@ -250,7 +250,7 @@ class Case(Surroundings):
 
     def healthy(self) -> bool:
         """It goes on, was heard of not long ago, and its socket is there to hear more."""
-        if self.task.unanswered or self._ear is None or not self._ear.open or self.found("unresolved"):
+        if self.task.unanswered or self._listener is None or not self._listener.open or self.found("unresolved"):
             return False
         amiss = (
             self.quiet, self.deaf, self.out, self.hung_up, self.unreachable, self.denied, self.threatened, self.vanished
@@ -268,7 +268,7 @@ class Case(Surroundings):
         return self.task.stated is not None and self.task.confidence == "inferred"
 
     def ended(self) -> bool:
-        return self.task.heard_null or self._told(Signal.END) is not None
+        return self.task.null_received or self._told(Signal.END) is not None
 
     def invalid(self) -> bool:
         return self.found("history-incomplete") and not self.task.settled
@@ -296,10 +296,10 @@ class Case(Surroundings):
         return self.task.cause is not None and self.task.cause.what == OTHER_PROMPT
 
     def denied(self) -> bool:
-        return self.task.denied > 0
+        return self.task.denials > 0
 
     def bare(self) -> bool:
-        return self.task.bare
+        return self.task.statusless
 
     def open_ended(self) -> bool:
         return self.task.stated is None
@@ -369,7 +369,7 @@ class Case(Surroundings):
 
     def at_closing(self) -> Places:
         """Where its socket closed while it was needed."""
-        down = self._ear.down_position if self._ear is not None else None
+        down = self._listener.down_position if self._listener is not None else None
         return tuple(dict.fromkeys(self.at("socket-gap") + ((down,) if down is not None else ())))
 
     def at(self, code: str) -> Places:

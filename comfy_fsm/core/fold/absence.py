@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 from msgspec import Raw
 
-from comfy_fsm.core.fold.settlement import ask_history, ask_queue, settle, take_back
+from comfy_fsm.core.fold.settlement import reopen_conclusion, request_queue, request_record, settle
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.policy import Policy
-from comfy_fsm.core.registry.registry import Act, Ledger, Question, Server, Socket
-from comfy_fsm.core.registry.task import Cause, Round, Task
+from comfy_fsm.core.registry.registry import Act, Question, Registry, Server, Socket
+from comfy_fsm.core.registry.task import AbsenceRound, Cause, Task
 from comfy_fsm.core.wire.bodies import remaining
 
 LONE, EXPLAINED, DISPUTED = 5.0, 1 / 3, 10.0
@@ -29,56 +29,56 @@ _MOST = 16
 """Rounds remembered of one task."""
 
 
-def note_empty(ledger: Ledger, task: Task, question: Question, position: int, at: float) -> None:
+def note_empty(registry: Registry, task: Task, question: Question, position: int, at: float) -> None:
     """`{}` alone says nothing (P26); after a queue without it, it is one proof of absence (P29). So is the 404 of a
     job alone, for which the server reads both, in this order (P38)."""
     confirming, task.confirming = task.confirming, False
     if confirming and question.kind != "job" and not _is_looked_for(task, question):
         return  # asked by itself, an empty answer says nothing (P26), and nothing more is asked for it
-    task.asked, task.looks = False, task.looks + 1
-    ledger.tally.looks["absent"] += 1
-    task.denied, task.denied_position = task.denied + 1, position
-    if task.confidence == "stated" and not task.heard_null and task.client_id is not None:
-        ledger.find("history-early", position, at, "the record is written after the end is told", task=task)
+    task.record_requested, task.fruitless_looks = False, task.fruitless_looks + 1
+    registry.counters.looks["absent"] += 1
+    task.denials, task.denied_position = task.denials + 1, position
+    if task.confidence == "stated" and not task.null_received and task.client_id is not None:
+        registry.report("history-early", position, at, "the record is written after the end is told", task=task)
     chosen = task.nameless and task.posts and not task.unsent
     if chosen and not (task.known_order and question.server.honours_ids):
-        return ask_queue(ledger, task, at)  # a prompt accepted under another id would be absent too (P10)
-    note_absent(ledger, task, question, position, at)
+        return request_queue(registry, task, at)  # a prompt accepted under another id would be absent too (P10)
+    note_absent(registry, task, question, position, at)
 
 
-def note_absent(ledger: Ledger, task: Task, question: Question, position: int, at: float) -> None:
-    _note_round(ledger, task, question, position)
+def note_absent(registry: Registry, task: Task, question: Question, position: int, at: float) -> None:
+    _note_round(registry, task, question, position)
     if not task.settled:
-        ask_queue(ledger, task, at)
+        request_queue(registry, task, at)
 
 
-def ask_again(ledger: Ledger, task: Task, at: float) -> None:
+def ask_again(registry: Registry, task: Task, at: float) -> None:
     """It was settled as stated, and its record may still be written."""
-    task.asked, task.looks = False, task.looks + 1
-    task.owed = task.looks < _OWED
-    ask_history(ledger, task, at)
+    task.record_requested, task.fruitless_looks = False, task.fruitless_looks + 1
+    task.record_owed = task.fruitless_looks < _OWED
+    request_record(registry, task, at)
 
 
-def _note_round(ledger: Ledger, task: Task, question: Question, position: int) -> None:
+def _note_round(registry: Registry, task: Task, question: Question, position: int) -> None:
     """The history has no record: with a look at the queue before it, that is one round."""
-    look = _round(ledger, task, question, position)
+    look = _round(registry, task, question, position)
     if look is None:
         return
     if len(task.rounds) >= _MOST:
         del task.rounds[_MOST // 2]
     task.rounds.append(look)
-    server = ledger.server(task.server)
+    server = registry.server(task.server)
     server.absent[task.number] = task
-    ledger.absent[server.url] = server
-    judge_absence(ledger, task)
+    registry.absent[server.url] = server
+    judge_absence(registry, task)
     if not task.settled:
-        kept = _trusted(ledger, task).rounds
+        kept = _trusted(registry, task).rounds
         first = kept[0].at if kept else look.at
-        due = first + ledger.policy.settle_seconds
+        due = first + registry.policy.settle_seconds
         server.absent_due, server.turn_due = min(server.absent_due, due), min(server.turn_due, due)
 
 
-def _round(ledger: Ledger, task: Task, question: Question, position: int) -> Round | None:
+def _round(registry: Registry, task: Task, question: Question, position: int) -> AbsenceRound | None:
     """Only a look counts that was asked when the POST was over, and the server had had its time to take it up."""
     if task.posts and not task.known_order:
         return None
@@ -91,9 +91,9 @@ def _round(ledger: Ledger, task: Task, question: Question, position: int) -> Rou
         if question.kind != "job" or question.order <= since:
             return None
         asked, rows = question.at, None  # a missing job is in neither, by one answer (P38)
-    if task.over_at is not None and asked < task.over_at + ledger.policy.post_seconds and not task.accepted:
+    if task.over_at is not None and asked < task.over_at + registry.policy.post_seconds and not task.accepted:
         return None
-    return Round(ledger.order, asked, ledger.now, position, rows)
+    return AbsenceRound(registry.order, asked, registry.now, position, rows)
 
 
 def _is_looked_for(task: Task, question: Question) -> bool:
@@ -110,41 +110,43 @@ def note_count(question: Question, raw: Raw, now: float) -> None:
         question.server.counts.append((question.at, now, count))
 
 
-def refute_absence(ledger: Ledger, task: Task, question: Question, name: str, position: int, at: float) -> None:
+def refute_absence(registry: Registry, task: Task, question: Question, name: str, position: int, at: float) -> None:
     """It is listed: what did not show it before proves nothing, and takes a conclusion back.
 
     Unless the answer is older than that: another window's may be told late.
     """
     last = task.rounds[-1] if task.rounds else None
-    if last is not None and ledger.now < last.at:
+    if last is not None and registry.now < last.at:
         return
     newer = last is None or question.at > last.at
     in_time = last is not None and newer and task.accepted and last.order > task.known_order  # else its POST came late
-    if in_time and _trusted(ledger, task).rounds:  # else its queue hid what was counted all the while
+    if in_time and _trusted(registry, task).rounds:  # else its queue hid what was counted all the while
         question.server.mixed = True
-        ledger.find("mixed-servers", position, at, "in neither queue nor history, and then shown again", task=task)
+        registry.report("mixed-servers", position, at, "in neither queue nor history, and then shown again", task=task)
     if task.concluded and newer:
-        take_back(ledger, task, f"a listing by the {name}", position, at)
+        reopen_conclusion(registry, task, f"a listing by the {name}", position, at)
     if not task.settled:
         task.rounds.clear()
-        ledger.server(task.server).absent.pop(task.number, None)
+        registry.server(task.server).absent.pop(task.number, None)
 
 
-def refute_by_record(ledger: Ledger, task: Task, question: Question, position: int, at: float) -> None:
+def refute_by_record(registry: Registry, task: Task, question: Question, position: int, at: float) -> None:
     """Its record is there, and of a run that nobody heard the end of, neither it nor the queue was, time and again: a
     server writes the record before its queue lets go (P21), so two servers answer."""
     if task.settled or task.stated is not None or not task.accepted:
         return
-    kept = _trusted(ledger, task).rounds
-    if len(kept) >= ledger.policy.absences and kept[0].order > task.known_order and question.at > kept[-1].at:
+    kept = _trusted(registry, task).rounds
+    if len(kept) >= registry.policy.absences and kept[0].order > task.known_order and question.at > kept[-1].at:
         question.server.mixed = True
-        ledger.find("mixed-servers", position, at, "in neither queue nor history, and then recorded there", task=task)
+        registry.report(
+            "mixed-servers", position, at, "in neither queue nor history, and then recorded there", task=task
+        )
 
 
-def judge_all(ledger: Ledger, server: Server, now: float, *, ticked: bool = False) -> None:
+def judge_all(registry: Registry, server: Server, now: float, *, ticked: bool = False) -> None:
     """A socket was read further, or time passed: whose absence may be judged now? Of many, the next are looked at in
     each turn, and those that are left are due at once: no entry holds the fold for as long as there are tasks."""
-    patience = ledger.policy.settle_seconds
+    patience = registry.policy.settle_seconds
     absent, turn = server.absent, server.turn
     if not turn:
         turn.extend(reversed(absent.values()))
@@ -153,33 +155,33 @@ def judge_all(ledger: Ledger, server: Server, now: float, *, ticked: bool = Fals
         task = turn.pop()
         if task.number not in absent:
             continue
-        judge_absence(ledger, task, now=now if ticked else None)
+        judge_absence(registry, task, now=now if ticked else None)
         if not task.settled:
-            kept = _trusted(ledger, task).rounds
+            kept = _trusted(registry, task).rounds
             if kept and kept[0].at + patience > now:
                 server.turn_due = min(server.turn_due, kept[0].at + patience)
     server.absent_due = now if turn else server.turn_due
 
 
-def judge_absence(ledger: Ledger, task: Task, *, now: float | None = None, closing: bool = False) -> None:
+def judge_absence(registry: Registry, task: Task, *, now: float | None = None, closing: bool = False) -> None:
     """Conclude what the rounds allow. `now` says that time passed; `closing` that no further look will come."""
     if task.settled or not task.rounds:
         return
-    server = ledger.server(task.server)
+    server = registry.server(task.server)
     deletion = _deletion(server, task) if task.state is State.PENDING else None
-    least = 1 if deletion is not None and task.stated is None else ledger.policy.absences
-    kept = _trusted(ledger, task)
-    if len(kept.rounds) < least or not (closing or _is_read(ledger, task, kept.rounds, now)):
+    least = 1 if deletion is not None and task.stated is None else registry.policy.absences
+    kept = _trusted(registry, task)
+    if len(kept.rounds) < least or not (closing or _is_read(registry, task, kept.rounds, now)):
         return
     last = kept.rounds[-1]
     forgotten = _forgotten(server, task, kept.rounds[0])
     if task.stated is not None:
-        return _stand(ledger, task, forgotten, last)
+        return _stand(registry, task, forgotten, last)
     explained = task.unsent or deletion is not None or forgotten is not None
     if server.is_mixed and not (task.unsent or (explained and closing)):
         return  # who denies it may be another server than the one that has it
-    if (explained and (closing or last in kept.agreed)) or _lasts(ledger.policy, kept, explained=explained):
-        _conclude(ledger, task, deletion, forgotten, last)
+    if (explained and (closing or last in kept.agreed)) or _lasts(registry.policy, kept, explained=explained):
+        _conclude(registry, task, deletion, forgotten, last)
 
 
 def _lasts(policy: Policy, kept: Kept, *, explained: bool) -> bool:
@@ -192,31 +194,33 @@ def _lasts(policy: Policy, kept: Kept, *, explained: bool) -> bool:
     return _spread(kept.rounds) >= span * (EXPLAINED if explained else LONE)
 
 
-def _spread(rounds: list[Round]) -> float:
+def _spread(rounds: list[AbsenceRound]) -> float:
     """For how long it was surely absent: an answer may be older than its arrival by as long as it was waited for."""
     return rounds[-1].asked - rounds[0].at
 
 
-def _stand(ledger: Ledger, task: Task, forgotten: Cause | None, last: Round) -> None:
+def _stand(registry: Registry, task: Task, forgotten: Cause | None, last: AbsenceRound) -> None:
     """How it ended was told: that stands, though no record confirms it."""
     outcome = task.stated or State.COMPLETED
     task.cause = task.cause if outcome is State.CANCELLED else forgotten
-    settle(ledger, task, outcome, task.confidence or "stated", None, last.position, last.at)
+    settle(registry, task, outcome, task.confidence or "stated", None, last.position, last.at)
     text = "absent from queue and history: nothing confirms what was told"
-    ledger.find("unverified", last.position, last.at, text, task=task)
+    registry.report("unverified", last.position, last.at, text, task=task)
 
 
-def _conclude(ledger: Ledger, task: Task, deletion: Act | None, forgotten: Cause | None, last: Round) -> None:
+def _conclude(
+    registry: Registry, task: Task, deletion: Act | None, forgotten: Cause | None, last: AbsenceRound
+) -> None:
     """Nobody told how it ended: what is likeliest is concluded, and marked as concluded (P27, P30)."""
     if task.state is State.PENDING and (deletion is not None or forgotten is None):
         task.cause = deletion.cause(task.prompt_id) if deletion is not None else None
-        settle(ledger, task, State.CANCELLED, "inferred", "queue", last.position, last.at)
+        settle(registry, task, State.CANCELLED, "inferred", "queue", last.position, last.at)
         if deletion is not None and deletion.window != task.window:
             text = f"removed from the queue by window {deletion.window}"
-            ledger.find("foreign-delete", deletion.position, deletion.at, text, task=task)
+            registry.report("foreign-delete", deletion.position, deletion.at, text, task=task)
     else:
         task.cause = task.cause if task.unsent else forgotten or task.cause
-        settle(ledger, task, State.LOST, "inferred", "queue", last.position, last.at)
+        settle(registry, task, State.LOST, "inferred", "queue", last.position, last.at)
 
 
 # what agrees, and what does not
@@ -225,34 +229,34 @@ def _conclude(ledger: Ledger, task: Task, deletion: Act | None, forgotten: Cause
 class Kept(NamedTuple):
     """What is left of the rounds of a task."""
 
-    rounds: list[Round]
+    rounds: list[AbsenceRound]
     """Those since the last one that a count refutes."""
-    agreed: list[Round]
+    agreed: list[AbsenceRound]
     """Those of them that a count agrees with."""
     disputed: bool
     """An older count says otherwise than the last of them."""
 
 
-def _trusted(ledger: Ledger, task: Task) -> Kept:
+def _trusted(registry: Registry, task: Task) -> Kept:
     """The rounds that may prove something. A queue that hides rows, or that of another server, lists fewer than the
     server counts; and a round in which a server that counts left that question unanswered proves nothing."""
-    kept, hidden, server = Kept([], [], False), 0.0, ledger.server(task.server)
+    kept, hidden, server = Kept([], [], False), 0.0, registry.server(task.server)
     known = any(name.shown_order for name in server.names())
     counts = any(name.counts for name in server.names())
     for each in task.rounds:
-        heard, answered = _counted(ledger, task, each.asked, each.at)
+        heard, answered = _counted(registry, task, each.asked, each.at)
         told = max((count for count in (heard, answered) if count is not None), default=None)
         fewer = told is not None and each.rows is not None and told > each.rows
         apart = heard is not None and answered is not None and answered < heard
-        if fewer and _is_outdated(ledger, task, each):
+        if fewer and _is_outdated(registry, task, each):
             kept = Kept([*kept.rounds, each], kept.agreed, True)
         elif fewer or (apart and each.rows is not None):
             hidden, kept = hidden or each.at, Kept([], [], False)
-            if each.at - hidden >= ledger.policy.absence_seconds:
+            if each.at - hidden >= registry.policy.absence_seconds:
                 text = f"its queue lists {each.rows}, while {told} are counted: rows are hidden, or two servers answer"
                 if not fewer:
                     text = f"it counts {answered}, while its socket tells of {heard}: two servers answer"
-                ledger.find("mixed-servers", each.position, each.at, text, task=task)
+                registry.report("mixed-servers", each.position, each.at, text, task=task)
         elif task.stated is not None:
             kept.rounds.append(each)
         elif each.asked >= task.last_sign and not (counts if told is None else told and each.rows is None):
@@ -262,15 +266,15 @@ def _trusted(ledger: Ledger, task: Task) -> Kept:
     return kept
 
 
-def _counted(ledger: Ledger, task: Task, since: float, until: float) -> tuple[int | None, int | None]:
+def _counted(registry: Registry, task: Task, since: float, until: float) -> tuple[int | None, int | None]:
     """How many wait or run, by what its own socket told and by what `GET /prompt` answered while the look was made.
 
     Where both say, the larger counts: a socket may have gone deaf, and an answer may be of another server.
     """
-    server, ear = ledger.server(task.server), ledger.ear(task)
-    told = _least(ear, since, until) if ear is not None and _hears(ear, task) else None
+    server, own_socket = registry.server(task.server), registry.socket_of(task)
+    told = _least(own_socket, since, until) if own_socket is not None and _hears(own_socket, task) else None
     if told is None:
-        sockets = (socket for name in server.names() for socket in name.counting.values() if socket is not ear)
+        sockets = (socket for name in server.names() for socket in name.counting.values() if socket is not own_socket)
         others = ((socket.counted_at, _least(socket, since, until)) for socket in sockets if _hears(socket, task))
         told = max(((at, count) for at, count in others if count is not None), default=(0.0, None))[1]
     answered = (count for name in server.names() for count in name.counts)
@@ -278,26 +282,26 @@ def _counted(ledger: Ledger, task: Task, since: float, until: float) -> tuple[in
     return told, asked
 
 
-def _is_outdated(ledger: Ledger, task: Task, look: Round) -> bool:
+def _is_outdated(registry: Registry, task: Task, look: AbsenceRound) -> bool:
     """Whether what the socket told last is older than an answer that agrees with this look: a `status` may be lost.
 
     Only where that server showed the task before, so that it is not another one behind the same address.
     """
-    server, ear = ledger.server(task.server), ledger.ear(task)
-    if ear is None or not ear.open or not ear.counts or not task.shown_order or server.is_mixed:
+    server, own_socket = registry.server(task.server), registry.socket_of(task)
+    if own_socket is None or not own_socket.open or not own_socket.counts or not task.shown_order or server.is_mixed:
         return False
-    last = ear.counts[-1][0]
+    last = own_socket.counts[-1][0]
     answers = (count for name in server.names() for count in name.counts)
     within = [n for begun, at, n in answers if last < begun <= look.at and look.asked <= at]
     return bool(within) and look.rows is not None and max(within) <= look.rows
 
 
-def _hears(ear: Socket, task: Task) -> bool:
+def _hears(own_socket: Socket, task: Task) -> bool:
     """A POST changes the queue, of which every socket is told: one that told nothing since is deaf, or of elsewhere.
 
     What it is greeted with is told to a deaf one, too (P3).
     """
-    return bool(ear.counts) and ear.counted_at >= (task.submitted_at or 0.0)
+    return bool(own_socket.counts) and own_socket.counted_at >= (task.submitted_at or 0.0)
 
 
 def _least(socket: Socket, since: float, until: float) -> int | None:
@@ -312,15 +316,17 @@ def _least(socket: Socket, since: float, until: float) -> int | None:
     return min((count for count in (before, *within) if count is not None), default=None)
 
 
-def _is_read(ledger: Ledger, task: Task, kept: list[Round], now: float | None) -> bool:
+def _is_read(registry: Registry, task: Task, kept: list[AbsenceRound], now: float | None) -> bool:
     """Whether no frame can be on its way that was sent before it vanished: what is read later may be sent earlier."""
-    ear = ledger.ear(task)
-    over = kept[0].at + ledger.policy.settle_seconds
-    if ear is None or ear.read_to >= max(over, kept[-1].at) or (now is not None and now >= over):
+    own_socket = registry.socket_of(task)
+    over = kept[0].at + registry.policy.settle_seconds
+    if own_socket is None or own_socket.read_to >= max(over, kept[-1].at) or (now is not None and now >= over):
         return True
-    told = _least(ear, kept[-1].asked, kept[-1].at)  # in the order of its frames: what it left came before that count
-    most = max(_since(ear.counts, task.submitted_at or 0.0), default=0)
-    return ear.read_to >= kept[-1].at and told is not None and told < most
+    told = _least(
+        own_socket, kept[-1].asked, kept[-1].at
+    )  # in the order of its frames: what it left came before that count
+    most = max(_since(own_socket.counts, task.submitted_at or 0.0), default=0)
+    return own_socket.read_to >= kept[-1].at and told is not None and told < most
 
 
 def _since(counts: Iterable[tuple[float, int | None]], begun: float) -> Iterable[int]:
@@ -342,11 +348,11 @@ def _is_later(act: Act, task: Task) -> bool:
     return act.order > task.submitted_order or act.at > (task.submitted_at or act.at)
 
 
-def _forgotten(server: Server, task: Task, first: Round) -> Cause | None:
+def _forgotten(server: Server, task: Task, first: AbsenceRound) -> Cause | None:
     """The server went down, or its history was cleared: it may have run, and be forgotten (P27).
 
     What came after it was first absent explains nothing, in whichever order the two were told.
     """
     since = max(task.submitted_order, task.shown_order)  # what was listed since was not forgotten by it
     clears = (act for act in server.acts if act.kind == "clear-history" and act.order > since)
-    return server.away(task, first.at) or next((act.cause(task.prompt_id) for act in clears), None)
+    return server.outage_since(task, first.at) or next((act.cause(task.prompt_id) for act in clears), None)

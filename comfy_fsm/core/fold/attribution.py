@@ -9,11 +9,11 @@ import re
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.fold.absence import judge_all
-from comfy_fsm.core.fold.frames import SAYS, run
-from comfy_fsm.core.fold.settlement import take_back, want_look
+from comfy_fsm.core.fold.frames import HANDLERS, apply_run_frame
+from comfy_fsm.core.fold.settlement import reopen_conclusion, request_look
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.registry.images import image_in
-from comfy_fsm.core.registry.registry import MAX_WHAT, Ledger, Socket
+from comfy_fsm.core.registry.registry import MAX_WHAT, Registry, Socket
 from comfy_fsm.core.registry.servers import COUNTING
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire.bodies import BLOCKED, greets, remaining
@@ -23,18 +23,18 @@ ABOUT_NO_PROMPT = re.compile(r"assets\.|(logs|notification)\Z")
 """Frames about the scan of a server's files (P54), its terminal and its service: known, and about no prompt."""
 
 
-def fold_message(ledger: Ledger, position: int, o: seen.Message) -> None:
-    server = ledger.servers.get(o.server)  # the ledger's own look-up, without its calls: most entries are frames
+def fold_message(registry: Registry, position: int, o: seen.Message) -> None:
+    server = registry.servers.get(o.server)  # the ledger's own look-up, without its calls: most entries are frames
     window, at, frame = o.window, o.at, o.data
     socket = server.sockets.get(window) if server is not None else None
     if socket is None or server is None:
-        socket = ledger.socket(o.server, window)
+        socket = registry.socket(o.server, window)
         server = socket.server
     if at < socket.read_to:
-        _step_back(ledger, socket, position, o)
+        _step_back(registry, socket, position, o)
     socket.read_to = at
     kind = type(frame)
-    says = SAYS.get(kind)
+    says = HANDLERS.get(kind)
     if says is not None:
         data = frame.data  # type: ignore[union-attr]
         prompt_id = data.prompt_id  # type: ignore[union-attr]
@@ -43,36 +43,36 @@ def fold_message(ledger: Ledger, position: int, o: seen.Message) -> None:
             task.frames += 1
             task.last_sign = at
         elif prompt_id is None:
-            _nobody(ledger, socket, position, o)
+            _nobody(registry, socket, position, o)
         else:
-            task = _whose(ledger, socket, position, o, prompt_id)
+            task = _whose(registry, socket, position, o, prompt_id)
         if task is not None:
             if task.concluded and _takes_back(task, frame, at):
-                take_back(ledger, task, frame.__struct_config__.tag, position, at)  # type: ignore[arg-type]
-            says(ledger, socket, task, position, at, data)
+                reopen_conclusion(registry, task, frame.__struct_config__.tag, position, at)  # type: ignore[arg-type]
+            says(registry, socket, task, position, at, data)
     else:
-        _about_no_task(ledger, socket, position, o)
+        _about_no_task(registry, socket, position, o)
     if server.absent and (kind is seen.Status or at >= server.absent_due):
-        judge_all(ledger, server, at)
+        judge_all(registry, server, at)
 
 
-def _count(ledger: Ledger, socket: Socket, count: int, at: float) -> None:
+def _count(registry: Registry, socket: Socket, count: int, at: float) -> None:
     """The server has fewer prompts than it had, and told of no end of ours: which one was it?"""
     before = socket.counts[-1][1] if socket.counts else None
     socket.counts.append((at, count))
     _count_on(socket)
-    told, socket.told_end = socket.told_end, False
+    told, socket.end_told = socket.end_told, False
     if before is None or count >= before or told or at < socket.looked_at:
         return
-    socket.looked_at = at + ledger.policy.look_seconds
+    socket.looked_at = at + registry.policy.look_seconds
     own = socket.server.own.get(socket.window)
     if own is None:
         return
     news, own.uncounted, own.unlooked = own.uncounted | own.unlooked, {}, {}
     for task in news.values():
         if task.state in _LOOKED_FOR:
-            task.looks = 0
-            want_look(ledger, task, at)
+            task.fruitless_looks = 0
+            request_look(registry, task, at)
 
 
 def _count_on(socket: Socket) -> None:
@@ -95,52 +95,54 @@ def _takes_back(task: Task, frame: seen.Frame, at: float) -> bool:
     return ended or null or at > (task.settled_at or at)
 
 
-def _step_back(ledger: Ledger, socket: Socket, position: int, o: seen.Message) -> None:
-    if position == ledger.position and o.conn == socket.conn:  # what waited is told late, and is not late
+def _step_back(registry: Registry, socket: Socket, position: int, o: seen.Message) -> None:
+    if position == registry.position and o.conn == socket.conn:  # what waited is told late, and is not late
         text = "earlier than the frame before it"
-        ledger.find("clock-step", position, o.at, text, window=o.window, server=socket.server.url)
+        registry.report("clock-step", position, o.at, text, window=o.window, server=socket.server.url)
 
 
-def fold_binary(ledger: Ledger, position: int, o: seen.Binary) -> None:
+def fold_binary(registry: Registry, position: int, o: seen.Binary) -> None:
     """A preview with metadata names its prompt; one without is nobody's (P7), be it the result of what runs."""
-    socket = ledger.socket(o.server, o.window)
+    socket = registry.socket(o.server, o.window)
     socket.read_to = o.at
     metadata, task = o.data.metadata, socket.running
     if metadata is not None and metadata.prompt_id is not None:
-        task = _whose(ledger, socket, position, o, metadata.prompt_id)
+        task = _whose(registry, socket, position, o, metadata.prompt_id)
         if task is not None:
-            run(ledger, task, "preview", position, o.at)
-    ledger.imaged = None
+            apply_run_frame(registry, task, "preview", position, o.at)
+    registry.imaged = None
     if task is not None and task.imaging is not None and not task.settled:
-        image = image_in(task.imaging, o.data, ledger.policy)
-        ledger.imaged = (task, image) if image is not None else None
+        image = image_in(task.imaging, o.data, registry.policy)
+        registry.imaged = (task, image) if image is not None else None
 
 
-def replay_waiting(ledger: Ledger, task: Task) -> None:
+def replay_waiting(registry: Registry, task: Task) -> None:
     """The owner of these frames is known now (P12)."""
-    for position, o in ledger.server(task.server).waiting.pop(task.prompt_id or "", ()):
-        ledger.strangers -= 1
+    for position, o in registry.server(task.server).waiting.pop(task.prompt_id or "", ()):
+        registry.strangers -= 1
         if isinstance(o, seen.Message):
-            fold_message(ledger, position, o)
+            fold_message(registry, position, o)
         else:
-            fold_binary(ledger, position, o)
+            fold_binary(registry, position, o)
 
 
-def report_stranger(
-    ledger: Ledger, server: str, prompt_id: str, frames: list[tuple[int, seen.Message | seen.Binary]]
+def report_unknown_prompt(
+    registry: Registry, server: str, prompt_id: str, frames: list[tuple[int, seen.Message | seen.Binary]]
 ) -> None:
     for position, o in frames:
         text = "nobody in the trace submitted this prompt"
-        ledger.find("unknown-prompt", position, o.at, text, window=o.window, server=server, prompt_id=prompt_id)
+        registry.report("unknown-prompt", position, o.at, text, window=o.window, server=server, prompt_id=prompt_id)
 
 
-def _whose(ledger: Ledger, socket: Socket, position: int, o: seen.Message | seen.Binary, prompt_id: str) -> Task | None:
+def _whose(
+    registry: Registry, socket: Socket, position: int, o: seen.Message | seen.Binary, prompt_id: str
+) -> Task | None:
     """The window's own task that this frame is about, or None."""
-    task = ledger.task_at(socket.server, prompt_id)
+    task = registry.task_at(socket.server, prompt_id)
     if task is None:
-        return _stranger(ledger, socket, position, o, prompt_id)
+        return _stranger(registry, socket, position, o, prompt_id)
     window = o.window
-    ledger.join(socket.server, task.server)
+    registry.join(socket.server, task.server)
     if window == task.window or window == task.client_id:
         task.frames += 1
         task.last_sign = o.at
@@ -148,12 +150,12 @@ def _whose(ledger: Ledger, socket: Socket, position: int, o: seen.Message | seen
     foreign = socket.overheard.get(prompt_id)
     if foreign is not None:  # from 0.3.45 to 0.3.57 most frames are (P2)
         foreign.count += 1
-        ledger.tally.found["foreign-message"] += 1
-        if foreign.count <= ledger.policy.lines:
+        registry.counters.found["foreign-message"] += 1
+        if foreign.count <= registry.policy.lines:
             foreign.positions.append(position)
         return None
     text = "heard about a task of another window"
-    note = ledger.find(
+    note = registry.report(
         "foreign-message", position, o.at, text, window=window, server=socket.server.url, prompt_id=prompt_id
     )
     if note is not None:
@@ -162,30 +164,32 @@ def _whose(ledger: Ledger, socket: Socket, position: int, o: seen.Message | seen
 
 
 def _stranger(
-    ledger: Ledger, socket: Socket, position: int, o: seen.Message | seen.Binary, prompt_id: str
+    registry: Registry, socket: Socket, position: int, o: seen.Message | seen.Binary, prompt_id: str
 ) -> Task | None:
     server = socket.server
-    home = ledger.homes.get(prompt_id)
+    home = registry.homes.get(prompt_id)
     if home is not None:  # bound to another server; or to this one, and its task was let go
         if home != server.url:
             text = f"told about by {server.url}, while it is bound to {home}"
-            ledger.find("wrong-server", position, o.at, text, window=o.window, server=server.url, prompt_id=prompt_id)
+            registry.report(
+                "wrong-server", position, o.at, text, window=o.window, server=server.url, prompt_id=prompt_id
+            )
         return None
-    if isinstance(o, seen.Message) and _addressed(o.data) and ledger.unposted < ledger.policy.unposted:
-        ledger.unposted += 1  # it is this window's, until a POST says more
+    if isinstance(o, seen.Message) and _addressed(o.data) and registry.unposted < registry.policy.unposted:
+        registry.unposted += 1  # it is this window's, until a POST says more
         task = Task(server=server.url, window=o.window, client_id=o.window, frames=1)
         task.prompt_id = prompt_id
-        ledger.add(task, server, position, o.at)
-        replay_waiting(ledger, task)
+        registry.add(task, server, position, o.at)
+        replay_waiting(registry, task)
         return task
-    ledger.strangers += 1
-    ledger.tally.strange += 1
+    registry.strangers += 1
+    registry.counters.strange += 1
     frames = server.waiting.setdefault(prompt_id, [])
-    if len(frames) < ledger.policy.waiting_frames:
+    if len(frames) < registry.policy.waiting_frames:
         frames.append((position, o))
-    if len(server.waiting) > ledger.policy.waiting_prompts:
+    if len(server.waiting) > registry.policy.waiting_prompts:
         gone, frames = server.waiting.popitem(last=False)
-        report_stranger(ledger, server.url, gone, frames)
+        report_unknown_prompt(registry, server.url, gone, frames)
     return None
 
 
@@ -196,24 +200,24 @@ def _addressed(frame: seen.Frame) -> bool:
     return not isinstance(frame, seen.Progress | seen.ProgressState | seen.ExecutionInterrupted)
 
 
-def _nobody(ledger: Ledger, socket: Socket, position: int, o: seen.Message) -> None:
+def _nobody(registry: Registry, socket: Socket, position: int, o: seen.Message) -> None:
     """A frame without an id is attributed to nobody (P4), whatever seems likely."""
     running = socket.running
-    alive = running is not None and running.whole and running.state is State.IN_PROGRESS
+    alive = running is not None and running.unbroken and running.state is State.IN_PROGRESS
     if running is not None and alive and isinstance(o.data, seen.Progress):
         running.last_sign = o.at  # before January 2024 it never names one; a server runs one prompt at a time
         return
     text = f"{o.data.__struct_config__.tag} without a prompt id"
-    ledger.find("unattributed", position, o.at, text, window=o.window, server=socket.server.url)
+    registry.report("unattributed", position, o.at, text, window=o.window, server=socket.server.url)
 
 
-def _about_no_task(ledger: Ledger, socket: Socket, position: int, o: seen.Message) -> None:
+def _about_no_task(registry: Registry, socket: Socket, position: int, o: seen.Message) -> None:
     """What a server says about itself, and what nobody knows."""
     frame = o.data
     if isinstance(frame, seen.Status):
         count = remaining(frame.data)
         if count is not None:
-            _count(ledger, socket, count, o.at)
+            _count(registry, socket, count, o.at)
             if not greets(frame):
                 socket.counted_at = o.at
         if greets(frame):
@@ -221,4 +225,4 @@ def _about_no_task(ledger: Ledger, socket: Socket, position: int, o: seen.Messag
     elif isinstance(frame, seen.UnrecognizedFrame) and not ABOUT_NO_PROMPT.match(frame.name):
         text = f"frame of type {frame.name!r:.{MAX_WHAT}}" + (f": {frame.why}" if frame.why else "")
         url, name = socket.server.url, f"frame {frame.name}"
-        ledger.find("unrecognized", position, o.at, text, window=o.window, server=url, name=name)
+        registry.report("unrecognized", position, o.at, text, window=o.window, server=url, name=name)

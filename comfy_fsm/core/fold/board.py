@@ -13,17 +13,17 @@ from comfy_fsm.core.effects import AnyEffect, Deliver, Output
 from comfy_fsm.core.findings import CODES, Finding
 from comfy_fsm.core.fold.absence import judge_absence, judge_all
 from comfy_fsm.core.fold.adoption import adopt, seek
-from comfy_fsm.core.fold.attribution import fold_binary, fold_message, report_stranger
-from comfy_fsm.core.fold.deafness import judge_ear
+from comfy_fsm.core.fold.attribution import fold_binary, fold_message, report_unknown_prompt
+from comfy_fsm.core.fold.deafness import check_missed_frames
 from comfy_fsm.core.fold.responses import fold_no_answer, fold_request, fold_response, give_up_questions
 from comfy_fsm.core.fold.resubmission import COMMANDS, fold_job, is_still_absent, never_ran, witness_for
-from comfy_fsm.core.fold.settlement import ask_queue, move, reopen, take_outputs, want_look
+from comfy_fsm.core.fold.settlement import apply_signal, reopen, request_look, request_queue, take_outputs
 from comfy_fsm.core.fold.silence import give_up, remind
-from comfy_fsm.core.fold.sockets import fold_closed, fold_opened, go_down
+from comfy_fsm.core.fold.sockets import fold_closed, fold_opened, mark_down
 from comfy_fsm.core.machine import RECOVERABLE, Signal
 from comfy_fsm.core.observations import AnyObservation, Entry
 from comfy_fsm.core.policy import DEFAULT, Policy, by_header
-from comfy_fsm.core.registry.registry import MAX_WHAT, Ledger, Server
+from comfy_fsm.core.registry.registry import MAX_WHAT, Registry, Server
 from comfy_fsm.core.registry.task import Cause, Task
 from comfy_fsm.core.scheduling.backlog import Backlog, tag_of
 from comfy_fsm.core.wire import codec
@@ -34,7 +34,7 @@ class Board:
 
     def __init__(self, policy: Policy = DEFAULT, *, fixed: bool = False) -> None:
         """`fixed`: the policy stands, whatever a header says of the one by which the log was written."""
-        self._ledger = Ledger(policy)
+        self._ledger = Registry(policy)
         self._ledger.fixed_policy = fixed
 
     # in
@@ -45,37 +45,37 @@ class Board:
 
     def fold_observation(self, position: int, o: AnyObservation) -> None:
         """The same without the entry around it, for those who fold a million."""
-        ledger = self._ledger
-        if position <= ledger.position:
+        registry = self._ledger
+        if position <= registry.position:
             if type(o) is seen.Damaged:  # told of a place whose entry was read all the same
-                _damaged(ledger, position, o)
+                _damaged(registry, position, o)
             return
-        ledger.position = position
+        registry.position = position
         if o.mono is not None:
-            o = ledger.clock.steady(o, o.mono)
-        ledger.now = at = o.at
-        if at >= ledger.due:
-            remind(ledger, position, at)
+            o = registry.clock.steady(o, o.mono)
+        registry.now = at = o.at
+        if at >= registry.due:
+            remind(registry, position, at)
         if o.redacted:
-            _redacted(ledger, position, o)
-        _FOLDS[type(o)](ledger, position, o)
+            _redacted(registry, position, o)
+        _FOLDS[type(o)](registry, position, o)
 
     def finish(self) -> None:
         """The trace ends: whatever waited for a later entry is judged by what is there."""
-        ledger = self._ledger
-        position, at = ledger.position, ledger.now
-        for server in ledger.each_server():
+        registry = self._ledger
+        position, at = registry.position, registry.now
+        for server in registry.each_server():
             for task in list(server.open_tasks.values()):
-                judge_absence(ledger, task, closing=True)
+                judge_absence(registry, task, closing=True)
             for socket in server.sockets.values():
-                judge_ear(ledger, socket, at, closing=True)
+                check_missed_frames(registry, socket, at, closing=True)
             for prompt_id, frames in server.waiting.items():
-                report_stranger(ledger, server.url, prompt_id, frames)
+                report_unknown_prompt(registry, server.url, prompt_id, frames)
             for task in server.open_tasks.values():
-                if task.bare_outputs is not None:
-                    take_outputs(ledger, task, task.bare_outputs)
+                if task.statusless_outputs is not None:
+                    take_outputs(registry, task, task.statusless_outputs)
                 text = f"still {task.state} where the trace ends"
-                ledger.find("unresolved", position, at, text, task=task)
+                registry.report("unresolved", position, at, text, task=task)
 
     def forget(self, keep: int) -> list[Task]:
         """Let go of the settled tasks but the last `keep`, and of their findings; what is told late changes nothing.
@@ -83,17 +83,17 @@ class Board:
         For those who only look, and look for long. `lost` and `expired` tasks stay, since they can be reopened. Figures
         are then about what is left, and a POST of a forgotten id is a new task.
         """
-        return self._ledger.let_go(keep)
+        return self._ledger.drop_settled(keep)
 
     # out
 
     def drain(self) -> list[AnyEffect]:
         """What is asked of the world since the last call, earliest first; handed over once."""
-        ledger = self._ledger
-        effects = sorted(ledger.effects.values(), key=lambda effect: effect.due)
-        ledger.effects.clear()
+        registry = self._ledger
+        effects = sorted(registry.effects.values(), key=lambda effect: effect.due)
+        registry.effects.clear()
         for effect in effects:
-            ledger.hand_over(effect)
+            registry.hand_over(effect)
         return effects
 
     def discard(self) -> None:
@@ -103,25 +103,25 @@ class Board:
     @property
     def due(self) -> float:
         """When the board wants the next tick, in seconds since the epoch; infinite while it waits for nothing."""
-        ledger = self._ledger
-        if ledger.overdue:
-            return ledger.now
-        loose = [socket.loose_due[0][0] for socket in ledger.loose.values() if socket.loose_due]
-        absent = [server.absent_due for server in ledger.absent.values() if server.absent]
-        return min(ledger.due, *loose, *absent, float("inf"))
+        registry = self._ledger
+        if registry.overdue:
+            return registry.now
+        loose = [socket.loose_due[0][0] for socket in registry.loose.values() if socket.loose_due]
+        absent = [server.absent_due for server in registry.absent.values() if server.absent]
+        return min(registry.due, *loose, *absent, float("inf"))
 
     def task(self, prompt_id: str, server: str) -> Task | None:
         """The task under this id at this server, or the one for which a client chose it in vain (P10)."""
-        known = self._ledger.place(server)
+        known = self._ledger.peek(server)
         return known.tasks.get(prompt_id) or known.chosen.get(prompt_id)
 
     def takes_ids(self, server: str) -> bool:
         """Whether this server showed that it honours the prompt id of a client's choice (since 0.3.45, P10)."""
-        return self._ledger.place(server).honours_ids is True
+        return self._ledger.peek(server).honours_ids is True
 
     def place(self, server: str | None) -> Server:
         """What is known of this server, however its address is spelled: to be looked at only."""
-        return self._ledger.place(server)
+        return self._ledger.peek(server)
 
     @property
     def places(self) -> list[Server]:
@@ -145,12 +145,12 @@ class Board:
 
     def listed(self, server: str) -> frozenset[str] | None:
         """The ids that the queue of this server listed last, whoever's they are; None while it listed nothing."""
-        queues = self._ledger.place(server).queues
+        queues = self._ledger.peek(server).queues
         return queues[-1].ids if queues else None
 
     def open_at(self, server: str) -> list[Task]:
         """The tasks at this server that are not settled."""
-        return list(self._ledger.place(server).open_tasks.values())
+        return list(self._ledger.peek(server).open_tasks.values())
 
     def may_move(self, task: Task) -> str | None:
         """Why it is certain that its job was not run and will not be, if it is."""
@@ -172,8 +172,8 @@ class Board:
     @property
     def size(self) -> int:
         """How many tasks, windows and servers it knows: what its memory grows with."""
-        ledger = self._ledger
-        return len(ledger.tasks) + len(ledger.windows) + len(ledger.servers)
+        registry = self._ledger
+        return len(registry.tasks) + len(registry.windows) + len(registry.servers)
 
     @property
     def findings(self) -> list[Finding]:
@@ -181,17 +181,17 @@ class Board:
 
     def findings_of(self, task: Task) -> list[Finding]:
         """Those about this task, in the order of the table of codes; a look-up for each."""
-        ledger = self._ledger
+        registry = self._ledger
         keys = [(code, task.window, task.server, task.prompt_id) for code in CODES]
-        every = [each for key in keys for each in (key, *((*key, name) for name in ledger.named.get(key, ())))]
-        return [found for key in every if (found := ledger.found.get(key)) is not None]
+        every = [each for key in keys for each in (key, *((*key, name) for name in registry.named.get(key, ())))]
+        return [found for key in every if (found := registry.found.get(key)) is not None]
 
     @property
     def unkept_findings(self) -> int:
-        return self._ledger.unkept
+        return self._ledger.unkept_findings
 
     @property
-    def ledger(self) -> Ledger:
+    def registry(self) -> Registry:
         """All that was noted, for the rooms above that explain it; read only."""
         return self._ledger
 
@@ -221,68 +221,68 @@ class Board:
         return list(dict.fromkeys(server.url for server in self._ledger.servers.values() if server.url))
 
 
-def _undecodable(ledger: Ledger, position: int, o: seen.Undecodable) -> None:
-    ledger.find("undecodable", position, o.at, o.data.error, window=o.window, server=o.server)
+def _undecodable(registry: Registry, position: int, o: seen.Undecodable) -> None:
+    registry.report("undecodable", position, o.at, o.data.error, window=o.window, server=o.server)
 
 
-def _damaged(ledger: Ledger, position: int, o: seen.Damaged) -> None:
+def _damaged(registry: Registry, position: int, o: seen.Damaged) -> None:
     """What follows is folded all the same."""
-    ledger.find(o.data.code, position, o.at, o.data.why)
+    registry.report(o.data.code, position, o.at, o.data.why)
 
 
-def _redacted(ledger: Ledger, position: int, o: AnyObservation) -> None:
-    ledger.find("redacted", position, o.at, f"in a line of kind {_kind(o)}", window=o.window, server=o.server)
+def _redacted(registry: Registry, position: int, o: AnyObservation) -> None:
+    registry.report("redacted", position, o.at, f"in a line of kind {_kind(o)}", window=o.window, server=o.server)
 
 
 def _kind(o: AnyObservation) -> str:
     return str(type(o).__struct_config__.tag)
 
 
-def _unrecognized(ledger: Ledger, position: int, o: seen.Unrecognized) -> None:
+def _unrecognized(registry: Registry, position: int, o: seen.Unrecognized) -> None:
     text = f"line of kind {o.name!r:.{MAX_WHAT}}" + (f": {o.why}" if o.why else "")
-    ledger.find("unrecognized", position, o.at, text, window=o.window, server=o.server, name=f"line {o.name}")
+    registry.report("unrecognized", position, o.at, text, window=o.window, server=o.server, name=f"line {o.name}")
 
 
 # time and commands
 
 
-def _ticked(ledger: Ledger, position: int, o: seen.Tick) -> None:
+def _ticked(registry: Registry, position: int, o: seen.Tick) -> None:
     """Time passed: who was given up in silence, and what is judged when nothing can be on its way any more?"""
-    give_up(ledger, position, o.at)
-    for server in list(ledger.absent.values()):
+    give_up(registry, position, o.at)
+    for server in list(registry.absent.values()):
         if server.absent:
-            judge_all(ledger, server, o.at, ticked=True)
+            judge_all(registry, server, o.at, ticked=True)
         else:
-            del ledger.absent[server.url]
-    for socket in list(ledger.loose.values()):
-        judge_ear(ledger, socket, o.at, closing=False)
+            del registry.absent[server.url]
+    for socket in list(registry.loose.values()):
+        check_missed_frames(registry, socket, o.at, closing=False)
 
 
-def _resumed(ledger: Ledger, position: int, o: seen.Command) -> None:
+def _resumed(registry: Registry, position: int, o: seen.Command) -> None:
     """A process takes this window up from the log of one that is gone: what that one still held is asked for anew.
 
     Where nothing changed since the last time, that still stands.
     """
-    ledger.order += 1
-    window = ledger.windows.get(o.window)
+    registry.order += 1
+    window = registry.windows.get(o.window)
     if window is None:
         return
     window.resumed_at = max(window.resumed_at, o.at)
-    give_up_questions(ledger, window, position, o.at)
+    give_up_questions(registry, window, position, o.at)
     stirred, window.stirred = window.stirred, {}
     for server in stirred.values():
         socket = server.sockets.get(o.window)
         if socket is not None:
             if socket.open:
                 socket.leave(socket.read_to, "resumed")  # when it really ended, nobody was there to see
-            go_down(ledger, socket, position, o.at)
-        _resume_at(ledger, server, position, o)
+            mark_down(registry, socket, position, o.at)
+        _resume_at(registry, server, position, o)
     undelivered, window.undelivered = window.undelivered, {}
     for task in sorted(undelivered.values(), key=_number):
-        ledger.want(Deliver(due=o.at, server=task.server, result=task.result()), str(task.number))
+        registry.emit(Deliver(due=o.at, server=task.server, result=task.result()), str(task.number))
 
 
-def _resume_at(ledger: Ledger, server: Server, position: int, o: seen.Command) -> None:
+def _resume_at(registry: Registry, server: Server, position: int, o: seen.Command) -> None:
     """The open tasks of this window at one server. Nobody watched it: it may have gone down, and a pending task may
     have run and be forgotten (P27)."""
     own = server.own.get(o.window)
@@ -291,63 +291,63 @@ def _resume_at(ledger: Ledger, server: Server, position: int, o: seen.Command) -
     unresumed, own.unresumed = own.unresumed, {}
     tasks = sorted((task for task in unresumed.values() if task.window == o.window), key=_number)
     if tasks:
-        server.go_out(ledger.order, Cause("unwatched", position, o.at))
+        server.note_outage(registry.order, Cause("unwatched", position, o.at))
     for task in tasks:
-        task.asked, task.looks = False, 0
-        want_look(ledger, task, o.at)
+        task.record_requested, task.fruitless_looks = False, 0
+        request_look(registry, task, o.at)
 
 
 def _number(task: Task) -> int:
     return task.number
 
 
-def _followed(ledger: Ledger, position: int, o: seen.Command) -> None:
+def _followed(registry: Registry, position: int, o: seen.Command) -> None:
     """A prompt of somebody else: no socket of ours is told of it (P1), so it is asked for (F6)."""
-    server, prompt_id = ledger.server(o.server), o.data.prompt_id
-    if prompt_id is None or prompt_id in server.tasks or ledger.homes.get(prompt_id) == server.url:
+    server, prompt_id = registry.server(o.server), o.data.prompt_id
+    if prompt_id is None or prompt_id in server.tasks or registry.homes.get(prompt_id) == server.url:
         return
-    ledger.order += 1
-    task = Task(server=server.url, window=o.window, prompt_id=prompt_id, known_order=ledger.order, tag=tag_of(o))
-    ledger.add(task, server, position, o.at)
-    move(ledger, task, Signal.DOUBT, "command", position, o.at)
-    ask_queue(ledger, task, o.at)
+    registry.order += 1
+    task = Task(server=server.url, window=o.window, prompt_id=prompt_id, known_order=registry.order, tag=tag_of(o))
+    registry.add(task, server, position, o.at)
+    apply_signal(registry, task, Signal.DOUBT, "command", position, o.at)
+    request_queue(registry, task, o.at)
 
 
-def _commanded(ledger: Ledger, position: int, o: seen.Command) -> None:
+def _commanded(registry: Registry, position: int, o: seen.Command) -> None:
     if o.data.name == "resume":
-        return _resumed(ledger, position, o)
+        return _resumed(registry, position, o)
     if o.data.name == "follow":
-        return _followed(ledger, position, o)
+        return _followed(registry, position, o)
     if o.data.name in COMMANDS:
-        return fold_job(ledger, position, o)
-    for task in ledger.tasks_of(o.data.prompt_id or "", o.server):
+        return fold_job(registry, position, o)
+    for task in registry.tasks_of(o.data.prompt_id or "", o.server):
         if o.data.name == "recover":
             signal = Signal.RECOVER if task.state in RECOVERABLE or not task.concluded else Signal.REOPEN
-            if move(ledger, task, signal, "command", position, o.at):
-                ledger.tally.reopened += 1
-                reopen(ledger, task, o.at)
+            if apply_signal(registry, task, signal, "command", position, o.at):
+                registry.counters.reopened += 1
+                reopen(registry, task, o.at)
         elif o.data.name == "seek":
-            seek(ledger, task, o.data.to)
+            seek(registry, task, o.data.to)
         elif o.data.name == "adopt":
-            adopt(ledger, task, o.data.to, position, o.at)
+            adopt(registry, task, o.data.to, position, o.at)
         elif o.data.name == "callback-cut":
             text = "a progress callback caused its own call and was cut off"
-            ledger.find("callback-recursion", position, o.at, text, task=task)
+            registry.report("callback-recursion", position, o.at, text, task=task)
 
 
-def _delivered(ledger: Ledger, position: int, o: seen.Delivered) -> None:
-    for task in ledger.tasks_of(o.data.prompt_id, o.server):
+def _delivered(registry: Registry, position: int, o: seen.Delivered) -> None:
+    for task in registry.tasks_of(o.data.prompt_id, o.server):
         if task.delivered:
-            ledger.find("double-delivery", position, o.at, "its result was handed over again", task=task)
+            registry.report("double-delivery", position, o.at, "its result was handed over again", task=task)
         task.delivered = True
-        ledger.relieve(task)
+        registry.relieve(task)
 
 
-def _headed(ledger: Ledger, position: int, o: seen.Header) -> None:
+def _headed(registry: Registry, position: int, o: seen.Header) -> None:
     """A header says how the trace was made, and by which policy; nothing about any task."""
-    told = None if ledger.fixed_policy else codec.body(o.data.policy, dict[str, object])
+    told = None if registry.fixed_policy else codec.body(o.data.policy, dict[str, object])
     if told:
-        ledger.policy, ledger.told_policy = by_header(ledger.policy, told), True
+        registry.policy, registry.told_policy = by_header(registry.policy, told), True
 
 
 _FOLDS: dict[type[AnyObservation], Callable[..., None]] = {

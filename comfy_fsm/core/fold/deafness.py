@@ -8,64 +8,64 @@ from __future__ import annotations
 import heapq
 
 from comfy_fsm.core.effects import OpenSocket
-from comfy_fsm.core.registry.registry import Ledger, Socket
+from comfy_fsm.core.registry.registry import Registry, Socket
 from comfy_fsm.core.registry.task import Task
 
 
-def await_ear(ledger: Ledger, task: Task) -> None:
+def await_ear(registry: Registry, task: Task) -> None:
     """Settled over HTTP, and the socket told no end: judged when that socket is read to its end."""
-    ear = ledger.ear(task)
+    socket = registry.socket_of(task)
     if (
-        ear is not None
-        and ear.seen
-        and not task.heard_end
+        socket is not None
+        and socket.seen
+        and not task.end_received
         and task.confirmed_by in ("history", "jobs")
-        and task.number not in ear.loose
+        and task.number not in socket.loose
     ):
-        _loosen(ledger, ear, task, task.settled_at or 0.0)
-        if ear.open:
-            _suspect(ledger, ear, task, task.settled_at or 0.0)
+        _loosen(registry, socket, task, task.settled_at or 0.0)
+        if socket.open:
+            _suspect(registry, socket, task, task.settled_at or 0.0)
 
 
-def _loosen(ledger: Ledger, ear: Socket, task: Task, at: float) -> None:
-    ear.loosen(task, at + ledger.policy.settle_seconds)
-    ledger.loose[ear.server.url, ear.window] = ear
-    ear.server.stir(ear.window)
+def _loosen(registry: Registry, socket: Socket, task: Task, at: float) -> None:
+    socket.loosen(task, at + registry.policy.settle_seconds)
+    registry.loose[socket.server.url, socket.window] = socket
+    socket.server.stir(socket.window)
 
 
-def _suspect(ledger: Ledger, ear: Socket, task: Task, at: float) -> None:
+def _suspect(registry: Registry, socket: Socket, task: Task, at: float) -> None:
     """An open socket that should have told something by now: a fresh one is wanted, unless it speaks until then."""
-    due = at + ledger.policy.settle_seconds
-    ledger.want(OpenSocket(due=due, server=task.server, window=ear.window or ""), ear.window)
+    due = at + registry.policy.settle_seconds
+    registry.emit(OpenSocket(due=due, server=task.server, window=socket.window or ""), socket.window)
 
 
-def moved(ledger: Ledger, task: Task, position: int, at: float) -> None:
+def note_progress(registry: Registry, task: Task, position: int, at: float) -> None:
     """HTTP shows movement: an open socket that hears nothing of it is deaf (P3)."""
-    ear = ledger.ear(task)
-    if ear is None or task.frames or task.moved_at is not None:
+    socket = registry.socket_of(task)
+    if socket is None or task.frames or task.moved_at is not None:
         return
-    if ear.open and task.submitted_at is not None and ear.opened_order < task.submitted_order:
+    if socket.open and task.submitted_at is not None and socket.opened_order < task.submitted_order:
         task.moved_at, task.moved_position = at, position
-        _loosen(ledger, ear, task, at)
-        _suspect(ledger, ear, task, at)
+        _loosen(registry, socket, task, at)
+        _suspect(registry, socket, task, at)
 
 
-def judge_ear(ledger: Ledger, socket: Socket, at: float, *, closing: bool) -> None:
+def check_missed_frames(registry: Registry, socket: Socket, at: float, *, closing: bool) -> None:
     """The socket was read as far as it goes: did it keep something back?"""
-    for task in _told_enough(socket, at, None if closing else ledger.policy.settle_seconds):
+    for task in _told_enough(socket, at, None if closing else registry.policy.settle_seconds):
         if task.moved_at is not None and not task.frames:
             text = "it moved, and the open socket of its window heard nothing of it"
-            ledger.find("deaf-socket", task.moved_position, task.moved_at, text, task=task)
+            registry.report("deaf-socket", task.moved_position, task.moved_at, text, task=task)
             task.moved_at = None
         if not task.settled:
             continue
-        if not task.heard_end:
+        if not task.end_received:
             settled_at = task.settled_at or at
-            ledger.find(
+            registry.report(
                 "missed-end", task.settled_position, settled_at, f"settled by {task.confirmed_by} alone", task=task
             )
     if not socket.loose:
-        ledger.loose.pop((socket.server.url, socket.window), None)
+        registry.loose.pop((socket.server.url, socket.window), None)
 
 
 def _told_enough(socket: Socket, at: float, patience: float | None) -> list[Task]:

@@ -12,17 +12,24 @@ from msgspec import Raw
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.fold.absence import ask_again, note_absent, note_count, note_empty, refute_absence, refute_by_record
-from comfy_fsm.core.fold.adoption import not_shown, shown, sought
-from comfy_fsm.core.fold.deafness import moved
-from comfy_fsm.core.fold.settlement import ask_history, ask_queue, move, weigh, weigh_job
-from comfy_fsm.core.fold.silence import hear_from
+from comfy_fsm.core.fold.adoption import is_candidate, note_not_shown, note_shown
+from comfy_fsm.core.fold.deafness import note_progress
+from comfy_fsm.core.fold.settlement import apply_job, apply_record, apply_signal, request_queue, request_record
+from comfy_fsm.core.fold.silence import note_answer
 from comfy_fsm.core.fold.sockets import note_gap
-from comfy_fsm.core.fold.submissions import cut_off, doubt, fold_acceptance, fold_submission, is_looked_for, recognise
+from comfy_fsm.core.fold.submissions import (
+    adopt_marked,
+    awaits_marker,
+    fold_acceptance,
+    fold_submission,
+    mark_uncertain,
+    note_post_over,
+)
 from comfy_fsm.core.machine import Signal
 from comfy_fsm.core.registry import oddities
 from comfy_fsm.core.registry.acts import fold_act, undo
 from comfy_fsm.core.registry.oddities import note_oddities
-from comfy_fsm.core.registry.registry import MAX_WHAT, Ledger, Question, QueueAnswer, Server, Window
+from comfy_fsm.core.registry.registry import MAX_WHAT, Question, QueueSnapshot, Registry, Server, Window
 from comfy_fsm.core.registry.task import Cause, Task
 from comfy_fsm.core.wire import bodies, histories, queues, routes
 from comfy_fsm.core.wire.fieldwise import Oddity, read
@@ -34,88 +41,88 @@ UNANSWERED_AT_ONCE = 256
 _CONNECTION_LOST = ("ConnectError", "ConnectionRefused", "ClientConnector", "ECONNREFUSED")
 
 
-def fold_request(ledger: Ledger, position: int, o: seen.Request) -> None:
-    ledger.order += 1
-    if o.data.id in ledger.questions:
+def fold_request(registry: Registry, position: int, o: seen.Request) -> None:
+    registry.order += 1
+    if o.data.id in registry.questions:
         return  # a request id is unique in a trace: this is the same entry again
     asked = routes.parse(o.data.method, o.data.path)
-    server = ledger.server(o.server if o.server is not None else asked.server)
+    server = registry.server(o.server if o.server is not None else asked.server)
     socket = server.sockets.get(o.window)
     if socket is None:
-        ledger.see(o.window)
+        registry.see(o.window)
     elif socket.down_position is not None:
-        note_gap(ledger, socket, o.at)
+        note_gap(registry, socket, o.at)
     kind, prompt_id = asked.kind if _is_comfy(server, asked) else routes.OTHER, asked.prompt_id
-    question = Question(kind, server, o.window, ledger.order, ledger.now, prompt_id)
+    question = Question(kind, server, o.window, registry.order, registry.now, prompt_id)
     question.partial = kind == "jobs" and routes.is_partial(o.data.path)
     if kind == routes.OTHER:
         question.what = f"{o.data.method} {o.data.path}"[: oddities.MAX_PATH]
-    ledger.ask(o.data.id, question)
+    registry.add_question(o.data.id, question)
     if kind == "post":
-        fold_submission(ledger, question, position, o)
+        fold_submission(registry, question, position, o)
     elif kind in ("history", "job") and prompt_id is not None:
-        _bound_here(ledger, server, prompt_id, o.window, position, o.at, "asked")
+        _bound_here(registry, server, prompt_id, o.window, position, o.at, "asked")
     elif kind.startswith("act-"):
-        fold_act(ledger, question, position, o)
+        fold_act(registry, question, position, o)
 
 
-def _answered(ledger: Ledger, request_id: str, status: int | None, at: float) -> Question | None:
+def _answered(registry: Registry, request_id: str, status: int | None, at: float) -> Question | None:
     """The question that this answers; None where nobody asked it, or it was answered before."""
-    ledger.order += 1
-    question = ledger.answer(request_id)
+    registry.order += 1
+    question = registry.answer(request_id)
     if question is not None:
-        question.server.tally.answer(status, at - question.at)
+        question.server.counters.answer(status, at - question.at)
     return question
 
 
-def fold_response(ledger: Ledger, position: int, o: seen.Response) -> None:
-    question = _answered(ledger, o.data.id, o.data.status, o.at)
+def fold_response(registry: Registry, position: int, o: seen.Response) -> None:
+    question = _answered(registry, o.data.id, o.data.status, o.at)
     if question is None:
         return
     status, raw = o.data.status, o.data.body
     if question.kind == routes.OTHER:
-        oddities.note_unknown_route(ledger, question, raw, position, o.at)
+        oddities.note_unknown_route(registry, question, raw, position, o.at)
     elif question.kind == "post":
-        fold_acceptance(ledger, question, position, o)
+        fold_acceptance(registry, question, position, o)
     elif status >= 400 and question.acts:
         undo(question)
     elif question.kind == "features" and status in (200, 404):
         if status == 404:  # both came with 0.3.45 (P10), but a service may have the one without the other
             question.server.honours_ids = False
     elif question.kind == "job" and status == 404 and bodies.is_missing_job(raw):
-        _job_missing(ledger, question, position, o.at)
+        _job_missing(registry, question, position, o.at)
     elif question.kind == "jobs" and status == 400 and bodies.knows_no_cancelled(raw):
         question.server.cancelled_jobs = False
     elif status != 200:
-        _unreachable(ledger, question, position, o.at, f"HTTP {status}")
+        _unreachable(registry, question, position, o.at, f"HTTP {status}")
     elif question.kind in ("history", "histories"):
-        _history_answered(ledger, question, raw, position, o.at)
+        _history_answered(registry, question, raw, position, o.at)
     elif question.kind == "remaining":
-        note_count(question, raw, ledger.now)
+        note_count(question, raw, registry.now)
     elif question.kind == "queue":
-        _queue_answered(ledger, question, raw, position, o.at)
+        _queue_answered(registry, question, raw, position, o.at)
     elif question.kind == "job":
-        _job_answered(ledger, question, raw, position, o.at)
+        _job_answered(registry, question, raw, position, o.at)
     elif question.kind == "jobs":
-        _jobs_answered(ledger, question, raw, position, o.at)
+        _jobs_answered(registry, question, raw, position, o.at)
     elif question.kind == "stats":
         question.server.version = bodies.version(raw) or question.server.version
     elif question.acts and bodies.did_nothing(raw):
         undo(question)
 
 
-def fold_no_answer(ledger: Ledger, position: int, o: seen.NoAnswer) -> None:
-    question = _answered(ledger, o.data.id, None, o.at)
+def fold_no_answer(registry: Registry, position: int, o: seen.NoAnswer) -> None:
+    question = _answered(registry, o.data.id, None, o.at)
     if question is None:
         return
     if o.data.error.startswith(_CONNECTION_LOST):  # refused is not slow (P8)
-        question.server.go_out(ledger.order, Cause("outage", position, o.at, what=o.data.error[:MAX_WHAT]))
+        question.server.note_outage(registry.order, Cause("outage", position, o.at, what=o.data.error[:MAX_WHAT]))
         undo(question)
     if question.task is not None:
         question.task.undelivered = o.data.error.startswith(_CONNECTION_LOST)
-        cut_off(ledger, question.task)
-        doubt(ledger, question.task, position, o.at, o.data.error)
-    _unreachable(ledger, question, position, o.at, o.data.error)
+        note_post_over(registry, question.task)
+        mark_uncertain(registry, question.task, position, o.at, o.data.error)
+    _unreachable(registry, question, position, o.at, o.data.error)
 
 
 _MAX_PREFIXES = 8
@@ -134,86 +141,88 @@ def _is_comfy(server: Server, asked: routes.Asked) -> bool:
 
 
 def _bound_here(
-    ledger: Ledger, server: Server, prompt_id: str, window: str | None, position: int, at: float, how: str
+    registry: Registry, server: Server, prompt_id: str, window: str | None, position: int, at: float, how: str
 ) -> Task | None:
     """The task of this server under this id; that another server has it is a finding (R2.1)."""
-    task = ledger.task_at(server, prompt_id)
-    home = ledger.homes.get(prompt_id)
+    task = registry.task_at(server, prompt_id)
+    home = registry.homes.get(prompt_id)
     if task is not None:
-        ledger.join(server, task.server)
+        registry.join(server, task.server)
     elsewhere = task is None and home is not None and home != server.url and prompt_id not in server.chosen
-    if elsewhere and not sought(ledger, server, prompt_id):
+    if elsewhere and not is_candidate(registry, server, prompt_id):
         text = f"{how} at {server.url}, while it is bound to {home}"
-        ledger.find("wrong-server", position, at, text, window=window, server=server.url, prompt_id=prompt_id)
+        registry.report("wrong-server", position, at, text, window=window, server=server.url, prompt_id=prompt_id)
     return task
 
 
-def give_up_questions(ledger: Ledger, window: Window, position: int, at: float) -> None:
+def give_up_questions(registry: Registry, window: Window, position: int, at: float) -> None:
     """Whoever asked for this window is gone: no answer will come."""
     pending, window.pending = window.pending, {}
     for question in pending.values():
         question.answered = True
         if question.task is not None:
-            cut_off(ledger, question.task)
-            doubt(ledger, question.task, position, at, "its process ended")
+            note_post_over(registry, question.task)
+            mark_uncertain(registry, question.task, position, at, "its process ended")
 
 
-def _unreachable(ledger: Ledger, question: Question, position: int, at: float, what: str) -> None:
+def _unreachable(registry: Registry, question: Question, position: int, at: float, what: str) -> None:
     """No evidence at all (P33): only a reason to ask again, later."""
-    ledger.tally.looks["absent" if (question.kind, what) == ("job", "HTTP 404") else "unreachable"] += (
+    registry.counters.looks["absent" if (question.kind, what) == ("job", "HTTP 404") else "unreachable"] += (
         question.kind in _LOOKS
     )
     if question.kind in _ABOUT_TASKS:
-        question.server.miss(position, at, what)
-    task = ledger.task_at(question.server, question.prompt_id)
+        question.server.note_failure(position, at, what)
+    task = registry.task_at(question.server, question.prompt_id)
     if task is not None and not task.settled:
-        task.asked, task.looks = False, task.looks + 1
-        ask_history(ledger, task, at)
+        task.record_requested, task.fruitless_looks = False, task.fruitless_looks + 1
+        request_record(registry, task, at)
 
 
 # answers about tasks
 
 
-def _history_answered(ledger: Ledger, question: Question, raw: Raw, position: int, at: float) -> None:
+def _history_answered(registry: Registry, question: Question, raw: Raw, position: int, at: float) -> None:
     found = histories.records(raw)
     if found is None:
-        oddities.note_misfit(ledger, question, raw, "a history", position, at)
-        return _unreachable(ledger, question, position, at, "no JSON of a history")
+        oddities.note_misfit(registry, question, raw, "a history", position, at)
+        return _unreachable(registry, question, position, at, "no JSON of a history")
     records, server = found.records, question.server
-    hear_from(server, ledger.now)
+    note_answer(server, registry.now)
     unanswered = _next_unanswered(server) if question.kind == "histories" else []
-    if is_looked_for(server):
+    if awaits_marker(server):
         for prompt_id, record in records.items():
-            recognise(ledger, server, prompt_id, record.mark(), position, at)
+            adopt_marked(registry, server, prompt_id, record.mark(), position, at)
     for prompt_id, record in records.items():
-        task = _bound_here(ledger, server, prompt_id, question.window, position, at, "answered")
+        task = _bound_here(registry, server, prompt_id, question.window, position, at, "answered")
         if task is not None:
-            refute_by_record(ledger, task, question, position, at)
+            refute_by_record(registry, task, question, position, at)
             task.last_sign, task.shown_order = at, question.order
             server.shown_order = max(server.shown_order, question.order)
-            moved(ledger, task, position, at)
+            note_progress(registry, task, position, at)
             odd = found.odd.get(prompt_id, ())
-            note_oddities(ledger, task, "its record", (*odd, *bodies.odd_outputs(record.outputs)), position, at)
-            weigh(ledger, task, record, "history", position, at, blurred=any(each.path == "status" for each in odd))
+            note_oddities(registry, task, "its record", (*odd, *bodies.odd_outputs(record.outputs)), position, at)
+            apply_record(
+                registry, task, record, "history", position, at, blurred=any(each.path == "status" for each in odd)
+            )
         elif record.names(prompt_id):
-            shown(ledger, server, prompt_id)
+            note_shown(registry, server, prompt_id)
     if question.prompt_id is not None and not records:
-        not_shown(ledger, server, question.prompt_id)
-    asked = ledger.task_at(server, question.prompt_id)
+        note_not_shown(registry, server, question.prompt_id)
+    asked = registry.task_at(server, question.prompt_id)
     if asked is not None and question.prompt_id not in (*records, *found.odd) and not asked.settled:
         if records and question.kind == "history":  # of another prompt alone: no answer to what was asked (R2.2)
             text = "the answer is about another prompt"
-            ledger.find("history-incomplete", position, at, text, task=asked)
-            return _unreachable(ledger, question, position, at, text)
-        note_empty(ledger, asked, question, position, at)
-    elif asked is not None and asked.owed and not records:
-        ask_again(ledger, asked, at)
+            registry.report("history-incomplete", position, at, text, task=asked)
+            return _unreachable(registry, question, position, at, text)
+        note_empty(registry, asked, question, position, at)
+    elif asked is not None and asked.record_owed and not records:
+        ask_again(registry, asked, at)
     unread = found.odd.keys() - records.keys()
     if asked is not None and question.prompt_id in unread and not asked.settled:
-        note_oddities(ledger, asked, "its record", found.odd[question.prompt_id or ""], position, at)
-        return _unreachable(ledger, question, position, at, "a record that cannot be read")
+        note_oddities(registry, asked, "its record", found.odd[question.prompt_id or ""], position, at)
+        return _unreachable(registry, question, position, at, "a record that cannot be read")
     if question.kind == "histories" and not unread:
-        _unmarked(ledger, unanswered, question, position, at)
+        _unmarked(registry, unanswered, question, position, at)
 
 
 def _next_unanswered(server: Server) -> list[Task]:
@@ -228,150 +237,158 @@ def _next_unanswered(server: Server) -> list[Task]:
     return found
 
 
-def _unmarked(ledger: Ledger, tasks: list[Task], question: Question, position: int, at: float) -> None:
+def _unmarked(registry: Registry, tasks: list[Task], question: Question, position: int, at: float) -> None:
     """What bears no mark of ours in all of a history was not accepted (P10, P11)."""
     for task in tasks:
         if task.nameless and task.known_order and task.window == question.window:
-            task.looks += 1
-            ledger.tally.looks["absent"] += 1
-            note_absent(ledger, task, question, position, at)
+            task.fruitless_looks += 1
+            registry.counters.looks["absent"] += 1
+            note_absent(registry, task, question, position, at)
 
 
-def _queue_answered(ledger: Ledger, question: Question, raw: Raw, position: int, at: float) -> None:
+def _queue_answered(registry: Registry, question: Question, raw: Raw, position: int, at: float) -> None:
     listed = queues.listing(raw)
     if listed is None:
-        oddities.note_misfit(ledger, question, raw, "a queue", position, at)
-        return _unreachable(ledger, question, position, at, "no JSON of a queue")
+        oddities.note_misfit(registry, question, raw, "a queue", position, at)
+        return _unreachable(registry, question, position, at, "no JSON of a queue")
     server = question.server
-    hear_from(server, ledger.now)
+    note_answer(server, registry.now)
     running, pending = listed.running, listed.pending
     if listed.odd:
-        oddities.note_odd_queue(ledger, question, listed.odd, position, at)
-    if is_looked_for(server):
+        oddities.note_odd_queue(registry, question, listed.odd, position, at)
+    if awaits_marker(server):
         for prompt_id, mark in queues.marks(raw).items():
-            recognise(ledger, server, prompt_id, mark, position, at)
+            adopt_marked(registry, server, prompt_id, mark, position, at)
     ids = listed.named.union(running, pending)
     rows = len(running) + len(pending) + listed.unread
     if listed.whole:
-        look = QueueAnswer(
-            question.at, rows, question.order, ledger.order, ids, frozenset(running), position, ledger.now
+        look = QueueSnapshot(
+            question.at, rows, question.order, registry.order, ids, frozenset(running), position, registry.now
         )
-        server.look(look)
+        server.add_snapshot(look)
     for listing, signal in ((running, Signal.RUN), (pending, Signal.QUEUE)):
         for prompt_id in listing:
-            task = _bound_here(ledger, server, prompt_id, question.window, position, at, "listed")
+            task = _bound_here(registry, server, prompt_id, question.window, position, at, "listed")
             if task is None:
-                shown(ledger, server, prompt_id)
+                note_shown(registry, server, prompt_id)
                 continue
             task.shown_order = question.order
             server.shown_order = max(server.shown_order, question.order)
-            _listed(ledger, task, question, signal, "queue", position, at)
+            _listed(registry, task, question, signal, "queue", position, at)
 
 
 def _listed(
-    ledger: Ledger, task: Task, question: Question, signal: Signal, name: str, position: int, at: float
+    registry: Registry, task: Task, question: Question, signal: Signal, name: str, position: int, at: float
 ) -> None:
     if task.unanswered and task.posts and question.server.honours_ids is None:
         question.server.honours_ids = True  # it is there under the id of our choice
-    refute_absence(ledger, task, question, name, position, at)
+    refute_absence(registry, task, question, name, position, at)
     if task.settled:
         return
     task.last_sign = max(task.last_sign, at)
-    ledger.tally.looks["listed"] += 1
+    registry.counters.looks["listed"] += 1
     if signal is Signal.RUN:
-        moved(ledger, task, position, at)
+        note_progress(registry, task, position, at)
         if task.over:
             signal = Signal.TRAIL  # it is listed until its record is written (P21)
-    move(ledger, task, signal, name, position, at)
+    apply_signal(registry, task, signal, name, position, at)
     if task.client_id is None:  # nobody is told of its end (P2): it is found by asking, or not at all
-        task.looks += 1
-        ask_queue(ledger, task, at)
+        task.fruitless_looks += 1
+        request_queue(registry, task, at)
 
 
-def _job_missing(ledger: Ledger, question: Question, position: int, at: float) -> None:
+def _job_missing(registry: Registry, question: Question, position: int, at: float) -> None:
     """Neither in the queue nor, after it, in the history (P38)."""
     server = question.server
-    _has_jobs(server, ledger.now)
+    _has_jobs(server, registry.now)
     task = server.tasks.get(question.prompt_id or "")
     if task is None:
-        not_shown(ledger, server, question.prompt_id or "")
+        note_not_shown(registry, server, question.prompt_id or "")
     elif not task.settled:
-        note_empty(ledger, task, question, position, at)
+        note_empty(registry, task, question, position, at)
 
 
 def _has_jobs(server: Server, now: float) -> None:
-    hear_from(server, now)
+    note_answer(server, now)
     server.has_jobs = True
 
 
-def _job_answered(ledger: Ledger, question: Question, raw: Raw, position: int, at: float) -> None:
-    job, odd = read(raw, bodies.Job)
+def _job_answered(registry: Registry, question: Question, raw: Raw, position: int, at: float) -> None:
+    job, odd = read(raw, bodies.JobRecord)
     if job is None or (job.id is None and job.status is None):
-        oddities.note_misfit(ledger, question, raw, "a job", position, at)
-        return _unreachable(ledger, question, position, at, "no JSON of a job")
+        oddities.note_misfit(registry, question, raw, "a job", position, at)
+        return _unreachable(registry, question, position, at, "no JSON of a job")
     if job.id not in (None, question.prompt_id):  # no answer to what was asked (R2.2)
         text = "the answer is about another job"
-        ledger.find("history-incomplete", position, at, text, server=question.server.url, prompt_id=question.prompt_id)
-        return _unreachable(ledger, question, position, at, text)
-    _has_jobs(question.server, ledger.now)
-    _job(ledger, question, job, question.prompt_id or "", position, at, odd)
+        registry.report(
+            "history-incomplete", position, at, text, server=question.server.url, prompt_id=question.prompt_id
+        )
+        return _unreachable(registry, question, position, at, text)
+    _has_jobs(question.server, registry.now)
+    _job(registry, question, job, question.prompt_id or "", position, at, odd)
 
 
-def _jobs_answered(ledger: Ledger, question: Question, raw: Raw, position: int, at: float) -> None:
+def _jobs_answered(registry: Registry, question: Question, raw: Raw, position: int, at: float) -> None:
     """A page of jobs: what is on it counts, what is not is absent only where all that waits and runs was listed."""
-    page, _ = read(raw, bodies.Jobs)
+    page, _ = read(raw, bodies.JobList)
     if page is None:
-        oddities.note_misfit(ledger, question, raw, "a list of jobs", position, at)
-        return _unreachable(ledger, question, position, at, "no JSON of jobs")
+        oddities.note_misfit(registry, question, raw, "a list of jobs", position, at)
+        return _unreachable(registry, question, position, at, "no JSON of jobs")
     server = question.server
-    _has_jobs(server, ledger.now)
-    readable = [(job, odd) for job, odd in (read(item, bodies.Job) for item in page.jobs) if job is not None]
+    _has_jobs(server, registry.now)
+    readable = [(job, odd) for job, odd in (read(item, bodies.JobRecord) for item in page.jobs) if job is not None]
     jobs = [(job, odd) for job, odd in readable if job.id is not None]
     if len(jobs) < len(page.jobs):
         text = f"{len(page.jobs) - len(jobs)} of {len(page.jobs)} jobs in a list have no id, or are no objects"
-        ledger.find("unrecognized", position, at, text, window=question.window, server=server.url)
+        registry.report("unrecognized", position, at, text, window=question.window, server=server.url)
     elif not question.partial and not (page.pagination and page.pagination.has_more):
         ids = {job.id or "": job.signal for job, _ in jobs if job.signal is not None}
         running = frozenset(name for name, signal in ids.items() if signal is Signal.RUN)
-        look = QueueAnswer(
-            question.at, len(ids), question.order, ledger.order, frozenset(ids), running, position, ledger.now
+        look = QueueSnapshot(
+            question.at, len(ids), question.order, registry.order, frozenset(ids), running, position, registry.now
         )
-        server.look(look)
+        server.add_snapshot(look)
     for job, odd in jobs:
-        _job(ledger, question, job, job.id or "", position, at, odd)
+        _job(registry, question, job, job.id or "", position, at, odd)
 
 
 def _job(
-    ledger: Ledger, question: Question, job: bodies.Job, name: str, position: int, at: float, odd: tuple[Oddity, ...]
+    registry: Registry,
+    question: Question,
+    job: bodies.JobRecord,
+    name: str,
+    position: int,
+    at: float,
+    odd: tuple[Oddity, ...],
 ) -> None:
     server = question.server
     if job.status == "cancelled":
         server.cancelled_jobs = True
-    task = _bound_here(ledger, server, name, question.window, position, at, "answered")
+    task = _bound_here(registry, server, name, question.window, position, at, "answered")
     if task is None:
-        return shown(ledger, server, name) if job.status is not None else None
-    note_oddities(ledger, task, "its job", (*odd, *bodies.odd_outputs(job.outputs)), position, at)
+        return note_shown(registry, server, name) if job.status is not None else None
+    note_oddities(registry, task, "its job", (*odd, *bodies.odd_outputs(job.outputs)), position, at)
     signal = job.signal
     if question.kind == "job":
         ids = frozenset((name,))
-        look = QueueAnswer(question.at, 1, question.order, ledger.order, ids, ids, position, ledger.now)
+        look = QueueSnapshot(question.at, 1, question.order, registry.order, ids, ids, position, registry.now)
         server.look_at_one(name, look if signal is Signal.RUN else None)
     task.shown_order = question.order
     server.shown_order = max(server.shown_order, question.order)
     if signal is None and job.verdict(None).outcome is None and job.status != "failed":
-        return _unknown_job(ledger, task, job, position, at)
+        return _unknown_job(registry, task, job, position, at)
     if signal is None:
-        refute_by_record(ledger, task, question, position, at)
+        refute_by_record(registry, task, question, position, at)
         task.last_sign = task.last_sign if task.settled else at
-        moved(ledger, task, position, at)
-        weigh_job(ledger, task, job, position, at)
+        note_progress(registry, task, position, at)
+        apply_job(registry, task, job, position, at)
     else:
-        _listed(ledger, task, question, signal, "jobs", position, at)
+        _listed(registry, task, question, signal, "jobs", position, at)
 
 
-def _unknown_job(ledger: Ledger, task: Task, job: bodies.Job, position: int, at: float) -> None:
+def _unknown_job(registry: Registry, task: Task, job: bodies.JobRecord, position: int, at: float) -> None:
     """A status that no version is known to write is no evidence: it is told, and asked about again."""
-    oddities.note_unknown_word(ledger, task, "the status of its job", job.status, position, at)
+    oddities.note_unknown_word(registry, task, "the status of its job", job.status, position, at)
     if not task.settled:
-        task.asked, task.looks = False, task.looks + 1
-        ask_history(ledger, task, at)
+        task.record_requested, task.fruitless_looks = False, task.fruitless_looks + 1
+        request_record(registry, task, at)

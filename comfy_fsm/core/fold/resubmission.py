@@ -13,7 +13,7 @@ from itertools import islice
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.fold.settlement import settle
 from comfy_fsm.core.machine import State
-from comfy_fsm.core.registry.registry import Ledger, QueueAnswer, Server
+from comfy_fsm.core.registry.registry import QueueSnapshot, Registry, Server
 from comfy_fsm.core.registry.task import Task
 
 ELSEWHERE = frozenset({401, 402, 403, 404, 405, 407, 429, 451})
@@ -24,7 +24,7 @@ _WITNESSES = 256
 """Tasks of a server, the last ones, of which one is looked for that it still knows."""
 
 
-def never_ran(ledger: Ledger, task: Task) -> str | None:
+def never_ran(registry: Registry, task: Task) -> str | None:
     """Why it is certain that this task did not run and will not; None where it may have, or may still."""
     if task.posts != 1 or task.job is None or not task.wanted or task.delivered:
         return None  # whoever was told of its end may have acted on it
@@ -32,7 +32,7 @@ def never_ran(ledger: Ledger, task: Task) -> str | None:
         return "the connection for its POST was refused: nothing was sent"  # P8
     if task.state is State.REJECTED and task.refused in ELSEWHERE:
         return "its POST was refused: nothing was queued"  # P9
-    if not _is_remembered(ledger, task) or ledger.server(task.server).is_mixed:
+    if not _is_remembered(registry, task) or registry.server(task.server).is_mixed:
         return None
     if task.state is State.LOST and not task.accepted:
         return "it was never accepted, and its absence is proved"  # P29
@@ -46,12 +46,12 @@ LOOKS = 6
 """How often it is asked for before it is posted again: servers that answer in turn all have their turn."""
 
 
-def is_still_absent(ledger: Ledger, task: Task, since: float) -> bool:
+def is_still_absent(registry: Registry, task: Task, since: float) -> bool:
     """Whether all that was told since then denies it; a socket, or an earlier task, shows that its server was asked.
 
     Who counts more than the queue lists may have it; so may the server of a socket whose count is another one.
     """
-    server = ledger.server(task.server)
+    server = registry.server(task.server)
     names = server.names()
     looks = [look for name in names for look in name.queues if look.asked_at >= since]
     if server.is_mixed or len(looks) < LOOKS or any(task.prompt_id in look.ids for look in looks):
@@ -67,7 +67,7 @@ def is_still_absent(ledger: Ledger, task: Task, since: float) -> bool:
     return greeted or any(other.shown_order > other.known_order for other in _accepted(server))
 
 
-def _rows_at(looks: list[QueueAnswer], at: float) -> list[int]:
+def _rows_at(looks: list[QueueSnapshot], at: float) -> list[int]:
     """What the queue listed just before that moment, and just after."""
     before = max((look for look in looks if look.at <= at), key=lambda look: look.at, default=looks[0])
     after = min((look for look in looks if look.asked_at >= at), key=lambda look: look.at, default=looks[-1])
@@ -80,85 +80,85 @@ def _accepted(server: Server) -> Iterator[Task]:
     return (task for task in lately if task.posts and task.accepted and task.known_order)
 
 
-def _is_remembered(ledger: Ledger, task: Task) -> bool:
+def _is_remembered(registry: Registry, task: Task) -> bool:
     """Absence proves nothing at a server that may have forgotten (P27): it must not have been down since the POST, or
     show that it still knows a task that it had accepted before."""
-    server = ledger.server(task.server)
+    server = registry.server(task.server)
     if any(act.kind == "clear-history" and act.order > task.submitted_order for act in server.acts):
         return False
     down = server.outage_order
-    return down <= task.submitted_order or any(witness.shown_order > down for witness in _witnesses(ledger, task))
+    return down <= task.submitted_order or any(witness.shown_order > down for witness in _witnesses(registry, task))
 
 
-def _witnesses(ledger: Ledger, task: Task) -> Iterator[Task]:
+def _witnesses(registry: Registry, task: Task) -> Iterator[Task]:
     """Tasks that the same server had accepted before this one was posted; the last ones first."""
-    accepted = _accepted(ledger.server(task.server))
+    accepted = _accepted(registry.server(task.server))
     return (other for other in accepted if other.known_order < task.submitted_order)
 
 
-def witness_for(ledger: Ledger, task: Task) -> Task | None:
+def witness_for(registry: Registry, task: Task) -> Task | None:
     """The one whose record should still be there, if its server forgot nothing."""
     recorded = (State.COMPLETED, State.FAILED)
-    return next((other for other in _witnesses(ledger, task) if other.state in recorded), None)
+    return next((other for other in _witnesses(registry, task) if other.state in recorded), None)
 
 
-def fold_job(ledger: Ledger, position: int, o: seen.Command) -> None:
+def fold_job(registry: Registry, position: int, o: seen.Command) -> None:
     """One command about a job, or about a server that jobs may go to."""
-    _FOLDS[o.data.name](ledger, position, o)
+    _FOLDS[o.data.name](registry, position, o)
 
 
-def _enqueued(ledger: Ledger, position: int, o: seen.Command) -> None:
-    if o.data.prompt_id is not None and not _is_posted(ledger, o.data.prompt_id):
-        ledger.backlog.enqueue(position, o)
+def _enqueued(registry: Registry, position: int, o: seen.Command) -> None:
+    if o.data.prompt_id is not None and not _is_posted(registry, o.data.prompt_id):
+        registry.backlog.enqueue(position, o)
 
 
-def _submitted(ledger: Ledger, position: int, o: seen.Command) -> None:
+def _submitted(registry: Registry, position: int, o: seen.Command) -> None:
     """What is posted next under this id has a tag."""
-    ledger.backlog.tag(o)
+    registry.backlog.tag(o)
 
 
-def _is_posted(ledger: Ledger, prompt_id: str) -> bool:
+def _is_posted(registry: Registry, prompt_id: str) -> bool:
     """Under this id something was posted already: to post it again would be to run it twice."""
-    return bool(ledger.tasks_of(prompt_id, None)) or prompt_id in ledger.chosen
+    return bool(registry.tasks_of(prompt_id, None)) or prompt_id in registry.chosen
 
 
-def _withdrawn(ledger: Ledger, position: int, o: seen.Command) -> None:
-    ledger.backlog.take(o.data.prompt_id)
+def _withdrawn(registry: Registry, position: int, o: seen.Command) -> None:
+    registry.backlog.take(o.data.prompt_id)
 
 
-def _rebound(ledger: Ledger, position: int, o: seen.Command) -> None:
+def _rebound(registry: Registry, position: int, o: seen.Command) -> None:
     """Its job waits again under a new id. Without a proof the command changes nothing, whoever wrote it."""
     new = o.data.to
-    for task in ledger.tasks_of(o.data.prompt_id or "", o.server):
+    for task in registry.tasks_of(o.data.prompt_id or "", o.server):
         job = task.job
-        if job is None or new is None or _is_posted(ledger, new) or never_ran(ledger, task) is None:
+        if job is None or new is None or _is_posted(registry, new) or never_ran(registry, task) is None:
             continue
-        ledger.backlog.wait_again(job, new)
+        registry.backlog.wait_again(job, new)
         if not task.settled:
-            settle(ledger, task, State.REJECTED, "verified", "command", position, o.at)
-        task.job, task.heir = None, new
+            settle(registry, task, State.REJECTED, "verified", "command", position, o.at)
+        task.job, task.successor = None, new
 
 
-def _recalled(ledger: Ledger, position: int, o: seen.Command) -> None:
-    for task in ledger.tasks_of(o.data.prompt_id or "", o.server):
+def _recalled(registry: Registry, position: int, o: seen.Command) -> None:
+    for task in registry.tasks_of(o.data.prompt_id or "", o.server):
         task.recalled = task.recalled or not task.settled
 
 
-def _cancelled(ledger: Ledger, position: int, o: seen.Command) -> None:
+def _cancelled(registry: Registry, position: int, o: seen.Command) -> None:
     """The application wants it no more, so it is nobody's to move."""
-    for task in ledger.tasks_of(o.data.prompt_id or "", o.server):
+    for task in registry.tasks_of(o.data.prompt_id or "", o.server):
         task.wanted = False
 
 
-def _drained(ledger: Ledger, position: int, o: seen.Command) -> None:
-    ledger.backlog.drain(o.server)
+def _drained(registry: Registry, position: int, o: seen.Command) -> None:
+    registry.backlog.drain(o.server)
 
 
-def _undrained(ledger: Ledger, position: int, o: seen.Command) -> None:
-    ledger.backlog.undrain(o.server)
+def _undrained(registry: Registry, position: int, o: seen.Command) -> None:
+    registry.backlog.undrain(o.server)
 
 
-_FOLDS: dict[str, Callable[[Ledger, int, seen.Command], None]] = {
+_FOLDS: dict[str, Callable[[Registry, int, seen.Command], None]] = {
     "enqueue": _enqueued,
     "submit": _submitted,
     "withdraw": _withdrawn,

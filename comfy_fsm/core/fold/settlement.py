@@ -12,60 +12,60 @@ from comfy_fsm.core.fold.deafness import await_ear
 from comfy_fsm.core.machine import Signal, State
 from comfy_fsm.core.registry.images import take_images
 from comfy_fsm.core.registry.oddities import note_unknown_word
-from comfy_fsm.core.registry.registry import Ledger
+from comfy_fsm.core.registry.registry import Registry
 from comfy_fsm.core.registry.task import SETTLING, UNANSWERED, Confidence, Task
-from comfy_fsm.core.wire.bodies import ENDED, Job, Record, executed_output
+from comfy_fsm.core.wire.bodies import ENDED, HistoryRecord, JobRecord, executed_output
 from comfy_fsm.core.wire.results import produced
 
 
-def move(ledger: Ledger, task: Task, signal: Signal, name: str, position: int, at: float) -> bool:
+def apply_signal(registry: Registry, task: Task, signal: Signal, name: str, position: int, at: float) -> bool:
     unknown = task.state in UNANSWERED
-    moved = task.move(signal, name, position, at, ledger.policy.signals)
-    server = ledger.server(task.server)
+    note_progress = task.apply(signal, name, position, at, registry.policy.signals)
+    server = registry.server(task.server)
     server.note(task)
     if unknown and task.state not in UNANSWERED:
         server.unanswered.pop(task.number, None)
         if not task.settled:
-            task.known_order = ledger.order  # a look that was asked before may have come before its POST (P11)
-    return moved
+            task.known_order = registry.order  # a look that was asked before may have come before its POST (P11)
+    return note_progress
 
 
-def tell(ledger: Ledger, task: Task, outcome: State, name: str, position: int, at: float) -> None:
+def state_outcome(registry: Registry, task: Task, outcome: State, name: str, position: int, at: float) -> None:
     """The server stated how the task ended; its record is still to come (P21)."""
     if task.settled or (task.stated is not None and task.confidence == "stated"):
-        _tell_again(ledger, task, outcome, name, position, at)
+        _tell_again(registry, task, outcome, name, position, at)
         return
-    task.point_to_end(name, at)
-    task.stated, task.confidence, task.told_at = outcome, "stated", at
-    move(ledger, task, Signal.TELL, name, position, at)
-    ask_history(ledger, task, at)
+    task.note_end_source(name, at)
+    task.stated, task.confidence, task.stated_at = outcome, "stated", at
+    apply_signal(registry, task, Signal.TELL, name, position, at)
+    request_record(registry, task, at)
     if outcome is State.CANCELLED:
-        _blame_interrupt(ledger, task, position, at)
-    weigh_bare_again(ledger, task, position, at)
+        _blame_interrupt(registry, task, position, at)
+    apply_statusless_record(registry, task, position, at)
 
 
-def _tell_again(ledger: Ledger, task: Task, outcome: State, name: str, position: int, at: float) -> None:
+def _tell_again(registry: Registry, task: Task, outcome: State, name: str, position: int, at: float) -> None:
     agreed = task.outcome
     if agreed is outcome or agreed is State.EXPIRED or task.posts > 1:
         if task.posts <= 1:
-            ledger.find("repeated-signal", position, at, f"{name} was told again", task=task)
+            registry.report("repeated-signal", position, at, f"{name} was told again", task=task)
         elif task.state is State.IN_PROGRESS:  # the second run of the same id ends
-            move(ledger, task, Signal.TELL, name, position, at)
-            ask_history(ledger, task, at)
+            apply_signal(registry, task, Signal.TELL, name, position, at)
+            request_record(registry, task, at)
         return
-    ledger.find("contradiction", position, at, f"{name}, after it was told to be {agreed}", task=task)
+    registry.report("contradiction", position, at, f"{name}, after it was told to be {agreed}", task=task)
 
 
-def end(ledger: Ledger, task: Task, name: str, position: int, at: float) -> None:
+def note_end(registry: Registry, task: Task, name: str, position: int, at: float) -> None:
     """The server says that the task ended, not how (P22)."""
-    task.point_to_end(name, at)
-    move(ledger, task, Signal.END, name, position, at)
-    ask_history(ledger, task, at)
-    weigh_bare_again(ledger, task, position, at)
+    task.note_end_source(name, at)
+    apply_signal(registry, task, Signal.END, name, position, at)
+    request_record(registry, task, at)
+    apply_statusless_record(registry, task, position, at)
 
 
 def settle(
-    ledger: Ledger,
+    registry: Registry,
     task: Task,
     outcome: State,
     confidence: Confidence,
@@ -77,166 +77,168 @@ def settle(
     contradicted = task.stated not in (None, outcome) and task.confidence == "stated" and task.posts <= 1
     if contradicted and outcome not in (State.LOST, State.EXPIRED):
         text = f"stated to be {task.stated}, while the record says {outcome}"
-        ledger.find("contradiction", position, at, text, task=task)
+        registry.report("contradiction", position, at, text, task=task)
     told_by = "tick" if outcome is State.EXPIRED else confirmed_by or task.completion_source or "queue"
-    if not move(ledger, task, SETTLING[outcome], told_by, position, at):
+    if not apply_signal(registry, task, SETTLING[outcome], told_by, position, at):
         return
     if outcome is not State.EXPIRED:
-        task.point_to_end(told_by, at)
+        task.note_end_source(told_by, at)
     if not task.outputs and not task.texts and not task.left_out:
-        take_outputs(ledger, task, task.bare_outputs)
-    take_images(ledger, task, outcome, position, at)
+        take_outputs(registry, task, task.statusless_outputs)
+    take_images(registry, task, outcome, position, at)
     if task.left_out:
-        ledger.find("outputs-cut", position, at, f"{task.left_out:,} outputs are beyond the bounds", task=task)
+        registry.report("outputs-cut", position, at, f"{task.left_out:,} outputs are beyond the bounds", task=task)
     blamed = task.stated is State.CANCELLED  # when it was told: the next interrupt is of somebody else
-    task.leave_settled(outcome, confidence, confirmed_by, position, at)
-    server = ledger.server(task.server)
-    ledger.tally.settle(task, server.tally, at)
-    server.let(task)
+    task.mark_settled(outcome, confidence, confirmed_by, position, at)
+    server = registry.server(task.server)
+    registry.counters.settle(task, server.counters, at)
+    server.remove_open(task)
     if task.prompt_id is not None:
-        ledger.unwant(FetchHistory, task.server, task.prompt_id)
-        ledger.unwant(LookAtQueue, task.server, task.prompt_id)
-    ledger.owe(task)
-    deliver(ledger, task, at)
+        registry.retract(FetchHistory, task.server, task.prompt_id)
+        registry.retract(LookAtQueue, task.server, task.prompt_id)
+    registry.owe(task)
+    deliver(registry, task, at)
     if outcome is State.LOST:
-        ledger.find("lost", position, at, "absent from the queue, then from the history of its server", task=task)
+        registry.report("lost", position, at, "absent from the queue, then from the history of its server", task=task)
     elif outcome is State.CANCELLED and confirmed_by in ("history", "jobs") and not blamed:
-        _blame_interrupt(ledger, task, position, at)
-    await_ear(ledger, task)
+        _blame_interrupt(registry, task, position, at)
+    await_ear(registry, task)
 
 
-def deliver(ledger: Ledger, task: Task, at: float) -> None:
+def deliver(registry: Registry, task: Task, at: float) -> None:
     """Once; what is settled anew, since late evidence took a conclusion back, replaces what was not handed over yet."""
-    if not task.handed or ledger.wants(Deliver, task.server, str(task.number)):
-        task.handed = True
-        ledger.want(Deliver(due=at, server=task.server, result=task.result()), str(task.number))
+    if not task.handed_over or registry.has_emitted(Deliver, task.server, str(task.number)):
+        task.handed_over = True
+        registry.emit(Deliver(due=at, server=task.server, result=task.result()), str(task.number))
 
 
-def take_outputs(ledger: Ledger, task: Task, outputs: object) -> None:
+def take_outputs(registry: Registry, task: Task, outputs: object) -> None:
     """What a record or a job names, and what frames told of other nodes: one that failed may keep less than it told."""
     told = outputs if isinstance(outputs, dict) else {} if outputs is None else {"": outputs}
     heard = {node: executed_output(Raw(raw)) for node, raw in task.announced.items() if node not in told}
-    task.outputs, task.texts, left_out = produced(told | heard, ledger.policy)
+    task.outputs, task.texts, left_out = produced(told | heard, registry.policy)
     task.left_out = left_out + task.unannounced
 
 
 # records
 
 
-def weigh(
-    ledger: Ledger, task: Task, record: Record, name: str, position: int, at: float, *, blurred: bool = False
+def apply_record(
+    registry: Registry, task: Task, record: HistoryRecord, name: str, position: int, at: float, *, blurred: bool = False
 ) -> None:
     """A history entry of this prompt, from the bound server: validate it, then believe it (R6.1).
 
     Of a `blurred` one the status cannot be read: it ended, and only a frame can have told how.
     """
     if not record.names(task.prompt_id or ""):
-        _incomplete(ledger, task, "it names another prompt", position, at)
+        _incomplete(registry, task, "it names another prompt", position, at)
         return
     if record.status is not None:
-        ledger.server(task.server).gives_status = True
+        registry.server(task.server).gives_status = True
     outcome, stale, failure = record.verdict()
     if task.concluded and outcome is not task.state:
-        take_back(ledger, task, f"its record in the {name}", position, at)
+        reopen_conclusion(registry, task, f"its record in the {name}", position, at)
     missing = record.lacks(task.announced)
     if outcome is None:
         if blurred or record.word not in ("", *ENDED):
-            _weigh_unclear(ledger, task, record, missing, name, position, at)
+            _weigh_unclear(registry, task, record, missing, name, position, at)
         else:
-            _weigh_bare(ledger, task, record, missing, name, position, at)
+            _weigh_bare(registry, task, record, missing, name, position, at)
         return
     if outcome is State.COMPLETED and missing and not task.settled:
-        _incomplete(ledger, task, f"it lacks the outputs of node {', '.join(missing[:5])}", position, at)
+        _incomplete(registry, task, f"it lacks the outputs of node {', '.join(missing[:5])}", position, at)
         return
     if stale:
         status = record.status.status_str if record.status else None
-        ledger.find("stale-status", position, at, f"status_str says {status}, the messages say {outcome}", task=task)
+        registry.report(
+            "stale-status", position, at, f"status_str says {status}, the messages say {outcome}", task=task
+        )
     if not task.settled:
         task.error = failure or task.error
-    _believe(ledger, task, record, outcome, "verified", name, position, at)
+    _believe(registry, task, record, outcome, "verified", name, position, at)
 
 
-def weigh_job(ledger: Ledger, task: Task, job: Job, position: int, at: float) -> None:
+def apply_job(registry: Registry, task: Task, job: JobRecord, position: int, at: float) -> None:
     """A job that ended, weighed like a record; of the list it has neither outputs nor messages (P38)."""
-    outcome, stale, failure = job.verdict(ledger.server(task.server).names_cancelled)
-    missing = Record(outputs=job.outputs).lacks(task.announced) if job.outputs is not None else []
+    outcome, stale, failure = job.verdict(registry.server(task.server).names_cancelled)
+    missing = HistoryRecord(outputs=job.outputs).lacks(task.announced) if job.outputs is not None else []
     if outcome is None or (outcome is State.COMPLETED and missing):
         lacks = f"it lacks the outputs of node {', '.join(missing[:5])}" if missing else "it does not say how it ended"
-        _incomplete(ledger, task, lacks, position, at)
+        _incomplete(registry, task, lacks, position, at)
         return
     if task.concluded and outcome is not task.state:
-        take_back(ledger, task, "the record of its job", position, at)
+        reopen_conclusion(registry, task, "the record of its job", position, at)
     if stale:
         text = f"the status of its job says {job.status}, the messages say {outcome}"
-        ledger.find("stale-status", position, at, text, task=task)
+        registry.report("stale-status", position, at, text, task=task)
     if not task.settled:
         task.error = failure or task.error
-    record, unseen = Record(outputs=job.named()), not task.settled and job.outputs is None
-    _believe(ledger, task, record, outcome, "verified", "jobs", position, at)
+    record, unseen = HistoryRecord(outputs=job.named()), not task.settled and job.outputs is None
+    _believe(registry, task, record, outcome, "verified", "jobs", position, at)
     if unseen:
-        _note_unseen(ledger, task, job.outputs_count or 0, position, at)
+        _note_unseen(registry, task, job.outputs_count or 0, position, at)
 
 
-def _note_unseen(ledger: Ledger, task: Task, count: int, position: int, at: float) -> None:
+def _note_unseen(registry: Registry, task: Task, count: int, position: int, at: float) -> None:
     """Its outputs are those that frames told: a list of jobs counts them, and names one at the most (P38)."""
     task.listed = True
     told = len(task.outputs) + len(task.texts)
     if count > told:
         text = f"a list of jobs counts {count:,} outputs of it and names one at the most; told here are {told:,}"
-        ledger.find("outputs-unseen", position, at, text, task=task)
+        registry.report("outputs-unseen", position, at, text, task=task)
 
 
 def _weigh_unclear(
-    ledger: Ledger, task: Task, record: Record, missing: list[str], name: str, position: int, at: float
+    registry: Registry, task: Task, record: HistoryRecord, missing: list[str], name: str, position: int, at: float
 ) -> None:
     """It ended, and how cannot be read here; where a frame told it, nothing is left open."""
     if record.word:
-        note_unknown_word(ledger, task, "the status_str of its record", record.word, position, at)
+        note_unknown_word(registry, task, "the status_str of its record", record.word, position, at)
     if task.stated is None or task.confidence != "stated":
-        _incomplete(ledger, task, "its status does not say how it ended", position, at)
+        _incomplete(registry, task, "its status does not say how it ended", position, at)
     elif task.stated is State.COMPLETED and missing:
-        _incomplete(ledger, task, f"it lacks the outputs of node {', '.join(missing[:5])}", position, at)
+        _incomplete(registry, task, f"it lacks the outputs of node {', '.join(missing[:5])}", position, at)
     else:
-        _believe(ledger, task, record, task.stated, "stated", name, position, at)
+        _believe(registry, task, record, task.stated, "stated", name, position, at)
 
 
 def _weigh_bare(
-    ledger: Ledger, task: Task, record: Record, missing: list[str], name: str, position: int, at: float
+    registry: Registry, task: Task, record: HistoryRecord, missing: list[str], name: str, position: int, at: float
 ) -> None:
     """An entry without a status proves that the run ended; its outputs may be partial (before January 2024)."""
     if task.settled:
         return
-    if ledger.server(task.server).gives_status:
-        _incomplete(ledger, task, "it has no status, though this server gives one", position, at)
+    if registry.server(task.server).gives_status:
+        _incomplete(registry, task, "it has no status, though this server gives one", position, at)
         return
     ordered = record.ordered()
     outputs = ordered if ordered is not None else task.sinks
     through = bool(outputs) and record.has(outputs or ())
-    end(ledger, task, name, position, at)
+    note_end(registry, task, name, position, at)
     if task.stated is State.COMPLETED and missing:
-        _incomplete(ledger, task, f"it lacks the outputs of node {', '.join(missing[:5])}", position, at)
+        _incomplete(registry, task, f"it lacks the outputs of node {', '.join(missing[:5])}", position, at)
     elif task.stated is not None:
-        _believe(ledger, task, record, task.stated, task.confidence or "stated", name, position, at)
-    elif through or task.ran_through():
-        _believe(ledger, task, record, State.COMPLETED, "inferred", name, position, at)
+        _believe(registry, task, record, task.stated, task.confidence or "stated", name, position, at)
+    elif through or task.reached_every_sink():
+        _believe(registry, task, record, State.COMPLETED, "inferred", name, position, at)
     else:
-        task.bare, task.bare_outputs = True, record.outputs  # drawn up once it settles: many may come
+        task.statusless, task.statusless_outputs = True, record.outputs  # drawn up once it settles: many may come
 
 
-def weigh_bare_again(ledger: Ledger, task: Task, position: int, at: float) -> None:
+def apply_statusless_record(registry: Registry, task: Task, position: int, at: float) -> None:
     """The record came before the frame that tells how it ended."""
-    if not task.bare or task.settled:
+    if not task.statusless or task.settled:
         return
     if task.stated is not None:
-        settle(ledger, task, task.stated, task.confidence or "stated", "history", position, at)
-    elif task.ran_through():
-        settle(ledger, task, State.COMPLETED, "inferred", "history", position, at)
+        settle(registry, task, task.stated, task.confidence or "stated", "history", position, at)
+    elif task.reached_every_sink():
+        settle(registry, task, State.COMPLETED, "inferred", "history", position, at)
 
 
 def _believe(
-    ledger: Ledger,
+    registry: Registry,
     task: Task,
-    record: Record,
+    record: HistoryRecord,
     outcome: State,
     confidence: Confidence,
     name: str,
@@ -245,89 +247,89 @@ def _believe(
 ) -> None:
     if task.settled:
         if outcome is task.state:
-            _verify(ledger, task, record, confidence, name)
+            _verify(registry, task, record, confidence, name)
         elif task.state is not State.EXPIRED and task.posts <= 1:
             text = f"settled as {task.state}, while a later record says {outcome}"
-            ledger.find("contradiction", position, at, text, task=task)
+            registry.report("contradiction", position, at, text, task=task)
         return
-    take_outputs(ledger, task, record.outputs)
-    settle(ledger, task, outcome, confidence, name, position, at)
+    take_outputs(registry, task, record.outputs)
+    settle(registry, task, outcome, confidence, name, position, at)
 
 
-def _verify(ledger: Ledger, task: Task, record: Record, confidence: Confidence, name: str) -> None:
+def _verify(registry: Registry, task: Task, record: HistoryRecord, confidence: Confidence, name: str) -> None:
     """The record of what was settled without one: it is sure now, and nothing is delivered again."""
-    task.owed = False
+    task.record_owed = False
     if confidence == "verified" and (task.confidence != "verified" or (task.listed and record.outputs is not None)):
         task.confidence, task.confirmed_by, task.concluded = confidence, name, False
         task.listed = task.listed and record.outputs is None
-        take_outputs(ledger, task, record.outputs)
+        take_outputs(registry, task, record.outputs)
         for code in ("unverified", "outputs-unseen") if not task.listed else ("unverified",):
-            ledger.unfind(code, task)
+            registry.withdraw_finding(code, task)
 
 
-def _incomplete(ledger: Ledger, task: Task, what: str, position: int, at: float) -> None:
+def _incomplete(registry: Registry, task: Task, what: str, position: int, at: float) -> None:
     if task.settled:
         return
-    task.asked, task.looks = False, task.looks + 1
-    ledger.tally.looks["incomplete"] += 1
-    ledger.find("history-incomplete", position, at, f"the entry does not validate: {what}", task=task)
-    move(ledger, task, Signal.END, "history", position, at)
-    task.point_to_end("history", at)
-    ask_history(ledger, task, at)
+    task.record_requested, task.fruitless_looks = False, task.fruitless_looks + 1
+    registry.counters.looks["incomplete"] += 1
+    registry.report("history-incomplete", position, at, f"the entry does not validate: {what}", task=task)
+    apply_signal(registry, task, Signal.END, "history", position, at)
+    task.note_end_source("history", at)
+    request_record(registry, task, at)
 
 
 # asking
 
 
-def take_back(ledger: Ledger, task: Task, name: str, position: int, at: float) -> None:
+def reopen_conclusion(registry: Registry, task: Task, name: str, position: int, at: float) -> None:
     """What was only concluded gives way to what is seen, as by a recover command; nothing is delivered twice for it."""
     concluded = task.state
-    ledger.unfind("lost", task)
+    registry.withdraw_finding("lost", task)
     text = f"{name} came after it was concluded to be {concluded}"
-    ledger.find("late-evidence", position, at, text, task=task)
-    move(ledger, task, Signal.REOPEN, name, position, at)
-    ledger.tally.reopened += 1
-    reopen(ledger, task, at, again=False)
+    registry.report("late-evidence", position, at, text, task=task)
+    apply_signal(registry, task, Signal.REOPEN, name, position, at)
+    registry.counters.reopened += 1
+    reopen(registry, task, at, again=False)
 
 
-def reopen(ledger: Ledger, task: Task, at: float, *, again: bool = True) -> None:
+def reopen(registry: Registry, task: Task, at: float, *, again: bool = True) -> None:
     """What was taken out of its decision, or to another server, is looked for again."""
-    ledger.relieve(task)
+    registry.relieve(task)
     task.reopen(at, again=again)
-    ledger.server(task.server).take(task)
-    ledger.remind(task, at + ledger.policy.check_seconds)
-    ask_queue(ledger, task, at)
+    registry.server(task.server).add_open(task)
+    registry.remind(task, at + registry.policy.check_seconds)
+    request_queue(registry, task, at)
 
 
-def ask_history(ledger: Ledger, task: Task, at: float) -> None:
+def request_record(registry: Registry, task: Task, at: float) -> None:
     """Fetch the record, later after each attempt that brought nothing (R2.2)."""
-    if task.prompt_id is not None and not task.asked:
-        task.asked = True
-        ledger.server(task.server).note(task)
-        ledger.tally.retries += task.looks > 0
-        due = at + _backoff(ledger, task)
-        ledger.want(FetchHistory(due=due, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
+    if task.prompt_id is not None and not task.record_requested:
+        task.record_requested = True
+        registry.server(task.server).note(task)
+        registry.counters.retries += task.fruitless_looks > 0
+        due = at + _backoff(registry, task)
+        registry.emit(FetchHistory(due=due, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
 
 
-def ask_queue(ledger: Ledger, task: Task, at: float) -> None:
-    ledger.server(task.server).note(task)
-    want_look(ledger, task, at)
+def request_queue(registry: Registry, task: Task, at: float) -> None:
+    registry.server(task.server).note(task)
+    request_look(registry, task, at)
 
 
-def want_look(ledger: Ledger, task: Task, at: float) -> None:
+def request_look(registry: Registry, task: Task, at: float) -> None:
     """Ask for a look at the queue, in a sweep over many: that is no news of the task."""
     if task.prompt_id is not None:
-        due = at + _backoff(ledger, task)
-        ledger.want(LookAtQueue(due=due, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
+        due = at + _backoff(registry, task)
+        registry.emit(LookAtQueue(due=due, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
 
 
-def _backoff(ledger: Ledger, task: Task) -> float:
-    return ledger.policy.pause(task.looks)
+def _backoff(registry: Registry, task: Task) -> float:
+    return registry.policy.pause(task.fruitless_looks)
 
 
-def _blame_interrupt(ledger: Ledger, task: Task, position: int, at: float) -> None:
+def _blame_interrupt(registry: Registry, task: Task, position: int, at: float) -> None:
     """Which interrupt hit it: one of its owner's if there is one, named before unnamed (P31)."""
-    server = ledger.server(task.server)
+    server = registry.server(task.server)
     acts = [
         act
         for act in server.acts
@@ -344,4 +346,4 @@ def _blame_interrupt(ledger: Ledger, task: Task, position: int, at: float) -> No
     task.cause = act.cause(task.prompt_id)
     if act.window != task.window:
         text = f"interrupted by window {act.window}" + ("" if act.hits(task.prompt_id) else ", for another id")
-        ledger.find("foreign-interrupt", act.position, at, text, task=task)
+        registry.report("foreign-interrupt", act.position, at, text, task=task)

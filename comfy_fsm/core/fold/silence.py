@@ -10,9 +10,9 @@ import math
 from itertools import islice
 
 from comfy_fsm.core.effects import FetchHistory, Warn
-from comfy_fsm.core.fold.settlement import ask_history, ask_queue, settle
+from comfy_fsm.core.fold.settlement import request_queue, request_record, settle
 from comfy_fsm.core.machine import State
-from comfy_fsm.core.registry.registry import Ledger, Server
+from comfy_fsm.core.registry.registry import Registry, Server
 from comfy_fsm.core.registry.task import Task
 
 AT_ONCE = 64
@@ -22,66 +22,66 @@ _PACE = (1, 1, 1, 1, 1, 2, 2, 3, 6)
 """Between two of the looks that only confirm, in multiples of the first wait."""
 
 
-def remind(ledger: Ledger, position: int, at: float) -> None:
+def remind(registry: Registry, position: int, at: float) -> None:
     """What is due about quiet tasks."""
     for _ in range(AT_ONCE):
-        task = ledger.next_reminder(at)
+        task = registry.next_reminder(at)
         if task is None:
             return
-        server = ledger.server(task.server)
-        if _awaits_record(ledger, task, at):
-            ledger.overdue[task.number] = task
+        server = registry.server(task.server)
+        if _awaits_record(registry, task, at):
+            registry.overdue[task.number] = task
         elif server.unreachable is not None:
-            _wait_for(ledger, server, task, at)
+            _wait_for(registry, server, task, at)
         else:
-            _look_into(ledger, task, position, at)
+            _look_into(registry, task, position, at)
 
 
-def _awaits_record(ledger: Ledger, task: Task, at: float) -> bool:
+def _awaits_record(registry: Registry, task: Task, at: float) -> bool:
     """How it ended was stated, and its record did not come in the time that there was for it."""
-    since = task.told_at
-    return since is not None and task.confidence == "stated" and at >= since + ledger.policy.verify_seconds
+    since = task.stated_at
+    return since is not None and task.confidence == "stated" and at >= since + registry.policy.verify_seconds
 
 
-def _wait_for(ledger: Ledger, server: Server, task: Task, at: float) -> None:
+def _wait_for(registry: Registry, server: Server, task: Task, at: float) -> None:
     """Nobody can be asked: that is no silence of the task, but it is not waited out for ever."""
     gone = server.missed_at if server.missed_at is not None else at
-    if at - gone >= ledger.policy.expire_seconds * ledger.policy.unreachable_times:
-        ledger.overdue[task.number] = task
+    if at - gone >= registry.policy.expire_seconds * registry.policy.unreachable_times:
+        registry.overdue[task.number] = task
         return
-    ask_queue(ledger, task, at)
-    ledger.remind(task, math.nextafter(at + ledger.policy.check_seconds, math.inf))
+    request_queue(registry, task, at)
+    registry.remind(task, math.nextafter(at + registry.policy.check_seconds, math.inf))
 
 
-def _look_into(ledger: Ledger, task: Task, position: int, at: float) -> None:
-    policy = ledger.policy
-    since = _catch_up(ledger.server(task.server), task)
+def _look_into(registry: Registry, task: Task, position: int, at: float) -> None:
+    policy = registry.policy
+    since = _catch_up(registry.server(task.server), task)
     silence = at - since
     if task.silent_since != since:
         task.silent_since, task.tier, task.confirms = since, 0, 0
     check, warn, expire = policy.check_seconds, policy.warn_seconds, policy.expire_seconds
     if task.tier and silence >= expire and at - task.asked_from >= (expire - check) / 2:
-        ledger.overdue[task.number] = task
+        registry.overdue[task.number] = task
         return
     if task.tier == 0 and silence >= check:
-        ledger.find("silence", position, at, f"no sign of life for {silence:.0f} s", task=task)
+        registry.report("silence", position, at, f"no sign of life for {silence:.0f} s", task=task)
         task.asked_from = at
-        _reach(ledger, task, at)
+        _reach(registry, task, at)
     elif task.tier == 1 and silence >= warn and at - task.tier_at >= (warn - check) / 2:
-        _reach(ledger, task, at)
+        _reach(registry, task, at)
         if task.prompt_id is not None:
-            ledger.want(Warn(due=at, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
+            registry.emit(Warn(due=at, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
     elif task.tier == 0:
-        _confirm(ledger, task, since, at)
+        _confirm(registry, task, since, at)
     if task.tier == 2:
         due = max(since + expire, task.asked_from + (expire - check) / 2)
     else:
         due = max(since + warn, task.tier_at + (warn - check) / 2) if task.tier else since + check
     # At the next check at the latest: what this one asks for may bring a sign, from which silence counts anew.
-    sooner = at + check if task.tier else since + _next(ledger, task)
-    verify = math.inf if task.told_at is None else task.told_at + policy.verify_seconds
+    sooner = at + check if task.tier else since + _next(registry, task)
+    verify = math.inf if task.stated_at is None else task.stated_at + policy.verify_seconds
     then = [when for when in (due, sooner, verify) if when > at]
-    ledger.remind(task, min(then, default=math.nextafter(at, math.inf)))
+    registry.remind(task, min(then, default=math.nextafter(at, math.inf)))
 
 
 def _catch_up(server: Server, task: Task) -> float:
@@ -94,57 +94,57 @@ def _catch_up(server: Server, task: Task) -> float:
     return since
 
 
-def _reach(ledger: Ledger, task: Task, at: float) -> None:
+def _reach(registry: Registry, task: Task, at: float) -> None:
     """The next tier, with its question."""
     task.tier, task.tier_at = task.tier + 1, at
-    ask_queue(ledger, task, at)
+    request_queue(registry, task, at)
 
 
-def _next(ledger: Ledger, task: Task) -> float:
+def _next(registry: Registry, task: Task) -> float:
     """How long after its last sign it is looked at again, to confirm."""
     steps = sum(_PACE[min(n, len(_PACE) - 1)] for n in range(task.confirms + 1))
-    return ledger.policy.confirm_seconds * steps
+    return registry.policy.confirm_seconds * steps
 
 
-def _confirm(ledger: Ledger, task: Task, since: float, at: float) -> None:
+def _confirm(registry: Registry, task: Task, since: float, at: float) -> None:
     """Its record alone is read: a terminal one settles it, an empty one says nothing, and counts for no absence."""
-    if at < since + _next(ledger, task) or task.prompt_id is None:
+    if at < since + _next(registry, task) or task.prompt_id is None:
         return
     task.confirms += 1
-    if task.state in _CONFIRMED and not task.asked and not task.rounds:
+    if task.state in _CONFIRMED and not task.record_requested and not task.rounds:
         task.confirming = True
-        ledger.want(FetchHistory(due=at, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
+        registry.emit(FetchHistory(due=at, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
 
 
-def give_up(ledger: Ledger, position: int, at: float) -> None:
+def give_up(registry: Registry, position: int, at: float) -> None:
     """Only a tick gives a task up: any other entry may be about to tell of it. One whose end was stated stands."""
-    overdue = list(islice(ledger.overdue.values(), AT_ONCE))
+    overdue = list(islice(registry.overdue.values(), AT_ONCE))
     for task in overdue:
-        del ledger.overdue[task.number]
+        del registry.overdue[task.number]
         if task.settled:
             continue
-        server = ledger.server(task.server)
-        if task.stated is not None and (_awaits_record(ledger, task, at) or _is_quiet(ledger, task, at)):
-            settle(ledger, task, task.stated, task.confidence or "stated", None, position, at)
+        server = registry.server(task.server)
+        if task.stated is not None and (_awaits_record(registry, task, at) or _is_quiet(registry, task, at)):
+            settle(registry, task, task.stated, task.confidence or "stated", None, position, at)
             text = "no record of it was to be had: nothing confirms what was told"
-            ledger.find("unverified", position, at, text, task=task)
-            task.owed, task.asked = True, False
-            ask_history(ledger, task, at)
-        elif _is_quiet(ledger, task, at):
+            registry.report("unverified", position, at, text, task=task)
+            task.record_owed, task.record_requested = True, False
+            request_record(registry, task, at)
+        elif _is_quiet(registry, task, at):
             task.cause = server.unreachable
-            settle(ledger, task, State.EXPIRED, "inferred", None, position, at)
+            settle(registry, task, State.EXPIRED, "inferred", None, position, at)
         else:
-            ledger.remind(task, math.nextafter(at, math.inf))
+            registry.remind(task, math.nextafter(at, math.inf))
 
 
-def _is_quiet(ledger: Ledger, task: Task, at: float) -> bool:
-    server = ledger.server(task.server)
-    return server.unreachable is not None or server.quiet_since(task) + ledger.policy.expire_seconds <= at
+def _is_quiet(registry: Registry, task: Task, at: float) -> bool:
+    server = registry.server(task.server)
+    return server.unreachable is not None or server.quiet_since(task) + registry.policy.expire_seconds <= at
 
 
-def hear_from(server: Server, now: float) -> None:
+def note_answer(server: Server, now: float) -> None:
     """It answers: the time in which it did not is nobody's silence."""
-    server.answer()
+    server.note_answered()
     if server.missed_at is not None:
         server.pauses.add(server.missed_at, now)
     server.missed_at = None

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.fold.attribution import replay_waiting
-from comfy_fsm.core.fold.settlement import ask_queue, move, settle, take_back
-from comfy_fsm.core.fold.silence import hear_from
+from comfy_fsm.core.fold.settlement import apply_signal, reopen_conclusion, request_queue, settle
+from comfy_fsm.core.fold.silence import note_answer
 from comfy_fsm.core.machine import Signal, State
 from comfy_fsm.core.registry.oddities import note_oddities
-from comfy_fsm.core.registry.registry import MAX_WHAT, Ledger, Question, Server
-from comfy_fsm.core.registry.task import Cause, Imaging, Task
+from comfy_fsm.core.registry.registry import MAX_WHAT, Question, Registry, Server
+from comfy_fsm.core.registry.task import Cause, SocketImages, Task
 from comfy_fsm.core.wire import bodies, codec, refusals
 from comfy_fsm.core.wire.fieldwise import read
 
@@ -20,211 +20,213 @@ GATEWAY = frozenset({408, 499, 502, 503, 504, 520, 521, 522, 523, 524})
 """Answers of whoever stands between: what it passed on may still be under way."""
 
 
-def fold_submission(ledger: Ledger, question: Question, position: int, o: seen.Request) -> None:
+def fold_submission(registry: Registry, question: Question, position: int, o: seen.Request) -> None:
     submission = codec.body(o.data.body, bodies.Submission) or bodies.Submission()
     server, chosen = question.server, submission.prompt_id
-    ledger.tally.submissions += 1
+    registry.counters.submissions += 1
     task = Task(server=server.url)
     task.prompt_id = chosen
-    _take_submission(ledger, task, submission, position, o)
+    _take_submission(registry, task, submission, position, o)
     known = None
     if chosen is not None:
-        known = _known(ledger, server, task, chosen)
+        known = _known(registry, server, task, chosen)
         before = known or server.chosen.get(chosen)
         home = known.server if known is not None else server.url
-        if (before is not None and before.posts) or ledger.homes.get(chosen, home) != home:
+        if (before is not None and before.posts) or registry.homes.get(chosen, home) != home:
             text = "the same prompt id was posted again"
-            ledger.find("resubmitted", position, o.at, text, task=before, prompt_id=chosen)
+            registry.report("resubmitted", position, o.at, text, task=before, prompt_id=chosen)
     if known is None or known.state is State.REJECTED:  # of a refused POST nothing runs: its id is free (P9)
         known = task
-        ledger.add(task, server, position, o.at)
+        registry.add(task, server, position, o.at)
     elif not known.posts:
-        binding = ledger.server(known.server)
+        binding = registry.server(known.server)
         binding.unindex(known)
-        ledger.relieve(known)
-        _take_submission(ledger, known, submission, position, o)
+        registry.relieve(known)
+        _take_submission(registry, known, submission, position, o)
         binding.index(known)
-        ledger.owe(known)
+        registry.owe(known)
     known.posts += 1
-    known.job = ledger.backlog.take(chosen) or known.job
-    known.tag = ledger.backlog.take_tag(chosen) or (known.job.tag if known.job is not None else known.tag)
+    known.job = registry.backlog.take(chosen) or known.job
+    known.tag = registry.backlog.take_tag(chosen) or (known.job.tag if known.job is not None else known.tag)
     question.task = known
-    replay_waiting(ledger, known)
+    replay_waiting(registry, known)
 
 
-def _known(ledger: Ledger, server: Server, task: Task, prompt_id: str) -> Task | None:
+def _known(registry: Registry, server: Server, task: Task, prompt_id: str) -> Task | None:
     """The task under this id; one that another window merely overheard was never its own (R3.1)."""
-    known = ledger.task_at(server, prompt_id)
+    known = registry.task_at(server, prompt_id)
     if known is None or known.posts or known.window in (task.window, task.client_id):
         return known
-    home = ledger.server(known.server)
-    ledger.forget(known, home)
+    home = registry.server(known.server)
+    registry.forget(known, home)
     del home.tasks[prompt_id]
     text = "heard about a task of another window"
     window, url, position = known.window, server.url, known.first_position
-    ledger.find("foreign-message", position, known.last_sign, text, window=window, server=url, prompt_id=prompt_id)
+    registry.report("foreign-message", position, known.last_sign, text, window=window, server=url, prompt_id=prompt_id)
     return None
 
 
-def _take_submission(ledger: Ledger, task: Task, submission: bodies.Submission, position: int, o: seen.Request) -> None:
+def _take_submission(
+    registry: Registry, task: Task, submission: bodies.Submission, position: int, o: seen.Request
+) -> None:
     task.window = o.window if o.window is not None else submission.client_id
     task.client_id = submission.client_id
     task.submitted_at, task.submitted_position = o.at, position
-    task.submitted_order = ledger.order
-    task.sinks = submission.sinks() - task.done if submission.prompt else None
-    task.must = submission.must_run() if submission.prompt else set()
+    task.submitted_order = registry.order
+    task.sinks = submission.sinks() - task.finished_early if submission.prompt else None
+    task.remaining = submission.must_run() if submission.prompt else set()
     if nodes := submission.image_nodes():
-        task.imaging = Imaging(frozenset(nodes))
+        task.imaging = SocketImages(frozenset(nodes))
 
 
-def fold_acceptance(ledger: Ledger, question: Question, position: int, o: seen.Response) -> None:
+def fold_acceptance(registry: Registry, question: Question, position: int, o: seen.Response) -> None:
     task = question.task
     if task is None:
         return
     status, raw = o.data.status, o.data.body
     accepted, odd = read(raw, refusals.Accepted) if 200 <= status < 300 else (None, ())
     if accepted is not None:
-        note_oddities(ledger, task, "the answer to its POST", odd, position, o.at)
-        _accept(ledger, question, task, accepted, position, o.at)
+        note_oddities(registry, task, "the answer to its POST", odd, position, o.at)
+        _accept(registry, question, task, accepted, position, o.at)
     elif refusals.is_refusal(status):
         task.error = task.error or refusals.refusal(raw, status)
         if task.error.type is not None or task.error.message is not None:
-            hear_from(question.server, ledger.now)
+            note_answer(question.server, registry.now)
         task.refused = status
-        task.point_to_end("response", o.at) if task.unanswered else None
-        _refuse(ledger, task, position, o.at)
+        task.note_end_source("response", o.at) if task.unanswered else None
+        _refuse(registry, task, position, o.at)
     else:
         task.doubted = refusals.misfit(raw, status) if status < 300 else refusals.refusal(raw, status)
         if status in GATEWAY:
-            cut_off(ledger, task)
-        doubt(ledger, task, position, o.at, f"HTTP {status}")
+            note_post_over(registry, task)
+        mark_uncertain(registry, task, position, o.at, f"HTTP {status}")
 
 
-def _refuse(ledger: Ledger, task: Task, position: int, at: float) -> None:
+def _refuse(registry: Registry, task: Task, position: int, at: float) -> None:
     if task.unanswered:
-        settle(ledger, task, State.REJECTED, "verified", "response", position, at)
+        settle(registry, task, State.REJECTED, "verified", "response", position, at)
     else:
-        move(ledger, task, Signal.REJECT, "response", position, at)
+        apply_signal(registry, task, Signal.REJECT, "response", position, at)
 
 
-def cut_off(ledger: Ledger, task: Task) -> None:
+def note_post_over(registry: Registry, task: Task) -> None:
     """Its POST ended without an answer, or a gateway answered for its server, which may take it up all the same."""
-    task.over_at = None if task.undelivered else ledger.now
+    task.over_at = None if task.undelivered else registry.now
 
 
-def doubt(ledger: Ledger, task: Task, position: int, at: float, what: str) -> None:
+def mark_uncertain(registry: Registry, task: Task, position: int, at: float, what: str) -> None:
     """It may have been accepted: look before anything else (P11)."""
     task.cause = task.cause or Cause("unanswered", position, at, what=what[:MAX_WHAT])
-    task.known_order = task.known_order or ledger.order
-    ledger.tally.uncertain += move(ledger, task, Signal.DOUBT, "response", position, at)
+    task.known_order = task.known_order or registry.order
+    registry.counters.uncertain += apply_signal(registry, task, Signal.DOUBT, "response", position, at)
     if not task.settled:
-        ask_queue(ledger, task, at)
+        request_queue(registry, task, at)
 
 
 def _accept(
-    ledger: Ledger, question: Question, task: Task, accepted: refusals.Accepted, position: int, at: float
+    registry: Registry, question: Question, task: Task, accepted: refusals.Accepted, position: int, at: float
 ) -> None:
     server, chosen, given = question.server, task.prompt_id, accepted.prompt_id
-    hear_from(server, ledger.now)
+    note_answer(server, registry.now)
     if chosen == given:
         if task.posts:
             server.honours_ids = True
     elif chosen is not None and task.known_order:  # the id was posted twice, and each POST got an id of its own
-        task = _second(ledger, task, server, position, at)
-        task = _rebind(ledger, task, server, given)
+        task = _second(registry, task, server, position, at)
+        task = _rebind(registry, task, server, given)
     else:
-        task = take_id(ledger, task, server, given)
+        task = rename(registry, task, server, given)
     question.prompt_id = given
-    task.known_order = ledger.order
+    task.known_order = registry.order
     task.last_sign = at
     dropped = accepted.dropped()
     if dropped:
         text = f"accepted without node {', '.join(sorted(dropped)[:5])}"
-        ledger.find("partial-accept", position, at, text, task=task)
-        task.must.clear()
+        registry.report("partial-accept", position, at, text, task=task)
+        task.remaining.clear()
         if task.sinks is not None:
             task.sinks -= dropped
         if task.imaging is not None:
             task.imaging.nodes -= dropped
-    move(ledger, task, Signal.ACCEPT, "response", position, at)
-    replay_waiting(ledger, task)
+    apply_signal(registry, task, Signal.ACCEPT, "response", position, at)
+    replay_waiting(registry, task)
     task.conclude()
 
 
-def _second(ledger: Ledger, first: Task, server: Server, position: int, at: float) -> Task:
+def _second(registry: Registry, first: Task, server: Server, position: int, at: float) -> Task:
     task = Task(server=server.url, window=first.window, client_id=first.client_id, posts=1)
     task.submitted_at, task.submitted_order = first.submitted_at, first.submitted_order
     task.submitted_position, task.tag = first.submitted_position, first.tag
     first.posts = 1
-    ledger.add(task, server, position, at)
+    registry.add(task, server, position, at)
     return task
 
 
-def take_id(ledger: Ledger, task: Task, server: Server, given: str) -> Task:
+def rename(registry: Registry, task: Task, server: Server, given: str) -> Task:
     """The server gave the task another id than the chosen one: it is the only one that exists (P10)."""
     chosen = task.prompt_id
     if chosen is None:
-        return _rebind(ledger, task, server, given)
+        return _rebind(registry, task, server, given)
     server.honours_ids = False
     if server.tasks.get(chosen) is task:
         del server.tasks[chosen]
-        ledger.homes.pop(chosen, None)
-    ledger.chosen.add(chosen)
-    bound = server.chosen[chosen] = _rebind(ledger, task, server, given)
+        registry.homes.pop(chosen, None)
+    registry.chosen.add(chosen)
+    bound = server.chosen[chosen] = _rebind(registry, task, server, given)
     return bound
 
 
-def _rebind(ledger: Ledger, task: Task, server: Server, given: str) -> Task:
+def _rebind(registry: Registry, task: Task, server: Server, given: str) -> Task:
     """Give the task its id; if its frames were adopted before the answer came (P12), they are one."""
-    adopted = _known(ledger, server, task, given)
+    adopted = _known(registry, server, task, given)
     if adopted is None or adopted.posts:
-        ledger.bind(task, server, given)
+        registry.bind(task, server, given)
         return task
-    home = ledger.server(adopted.server)
+    home = registry.server(adopted.server)
     home.unindex(adopted)
-    ledger.relieve(adopted)
+    registry.relieve(adopted)
     adopted.window, adopted.client_id, adopted.posts = task.window, task.client_id, task.posts
     home.index(adopted)
-    ledger.owe(adopted)
+    registry.owe(adopted)
     adopted.submitted_at, adopted.submitted_order = task.submitted_at, task.submitted_order
     adopted.submitted_position = task.submitted_position
     adopted.job, adopted.recalled, adopted.wanted = task.job, task.recalled, task.wanted
     adopted.tag = task.tag
     if not adopted.settled:
         reached = adopted.reached
-        adopted.sinks, adopted.must, adopted.imaging = task.sinks, task.must - reached, task.imaging
+        adopted.sinks, adopted.remaining, adopted.imaging = task.sinks, task.remaining - reached, task.imaging
         if adopted.sinks is not None:
-            adopted.sinks -= adopted.done
+            adopted.sinks -= adopted.finished_early
             adopted.reached = adopted.sinks & reached
-    ledger.forget(task, server)
+    registry.forget(task, server)
     return adopted
 
 
-def recognise(ledger: Ledger, server: Server, given: str, mark: str | None, position: int, at: float) -> None:
+def adopt_marked(registry: Registry, server: Server, given: str, mark: str | None, position: int, at: float) -> None:
     """A prompt that bears our mark is the one whose POST was never answered, whatever its id is here (P10); late, too:
     that it was called lost was only concluded."""
-    task = ledger.task_at(server, mark)
-    if task is None or mark == given or not (task.unanswered or task.missed_id):
+    task = registry.task_at(server, mark)
+    if task is None or mark == given or not (task.unanswered or task.may_have_another_id):
         return
-    home, late, lost = ledger.server(task.server), task.settled, task
-    ledger.unfind("lost", lost)
-    task = take_id(ledger, task, home, given)
+    home, late, lost = registry.server(task.server), task.settled, task
+    registry.withdraw_finding("lost", lost)
+    task = rename(registry, task, home, given)
     if late and task is lost:
-        take_back(ledger, task, "a prompt that bears its mark", position, at)
+        reopen_conclusion(registry, task, "a prompt that bears its mark", position, at)
     elif late:  # frames told of it meanwhile, under the id that it has
         home.unfound.pop(lost.number, None)
-        ledger.relieve(task)
-        task.delivered, task.handed = lost.delivered, lost.handed
-        ledger.owe(task)
+        registry.relieve(task)
+        task.delivered, task.handed_over = lost.delivered, lost.handed_over
+        registry.owe(task)
         text = f"a prompt that bears its mark came after it was concluded to be {lost.state}"
-        ledger.find("late-evidence", position, at, text, task=task)
-        ledger.tally.reopened += 1
-    task.known_order = task.known_order or ledger.order
-    move(ledger, task, Signal.ACCEPT, "queue", position, at)
-    replay_waiting(ledger, task)
+        registry.report("late-evidence", position, at, text, task=task)
+        registry.counters.reopened += 1
+    task.known_order = task.known_order or registry.order
+    apply_signal(registry, task, Signal.ACCEPT, "queue", position, at)
+    replay_waiting(registry, task)
 
 
-def is_looked_for(server: Server) -> bool:
+def awaits_marker(server: Server) -> bool:
     """Whether a prompt under any id may be one of ours, by the mark that it bears."""
     names = server.names()
     return any(name.unfound or name.unanswered for name in names)

@@ -18,7 +18,7 @@ from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.machine import OPEN
 from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.registry.counters import WAITS, Histogram
-from comfy_fsm.core.registry.registry import Ledger, Server
+from comfy_fsm.core.registry.registry import Registry, Server
 
 OTHER = "other"
 TIERS = ("check", "warn")
@@ -100,7 +100,7 @@ class Figures:
         if not server.open_tasks:
             return None
         oldest = min(task.submitted_at or task.last_sign for task in server.open_tasks.values())
-        return max(oldest, server.tally.settled_at, self._signs.get(server.url, 0.0))
+        return max(oldest, server.counters.settled_at, self._signs.get(server.url, 0.0))
 
 
 class _View:
@@ -109,15 +109,15 @@ class _View:
     def __init__(self, figures: Figures, now: float) -> None:
         self.figures = figures
         self.now = now
-        self.ledger: Ledger = figures.board.ledger
-        self.tally = self.ledger.tally
+        self.registry: Registry = figures.board.registry
+        self.counters = self.registry.counters
         self.disk = figures.disk
         # With a blank one each: a counter that is not there before it first grows, grows unseen.
         self.servers: dict[str, list[Server]] = {name: [Server(name)] for name in figures.servers}
-        for server in self.ledger.each_server():
+        for server in self.registry.each_server():
             name = server.url if server.url in figures.servers else OTHER
             self.servers.setdefault(name, []).append(server)
-        self.open = sum(len(server.open_tasks) for server in self.ledger.each_server())
+        self.open = sum(len(server.open_tasks) for server in self.registry.each_server())
 
     def sum_up(self, number: Callable[[Server], float]) -> Iterator[tuple[tuple[str], float]]:
         """One number for each server."""
@@ -135,7 +135,7 @@ class _View:
         for name, servers in self.servers.items():
             merged = Histogram(WAITS)
             for server in servers:
-                merged.add(server.tally.waits)
+                merged.add(server.counters.waits)
             yield (name,), merged
 
     def stalled(self) -> Rows:
@@ -144,21 +144,21 @@ class _View:
             yield (name,), max(0.0, self.now - min(since, default=self.now))
 
     def silent(self) -> Rows:
-        policy = self.ledger.policy
-        since = [task.last_sign for server in self.ledger.each_server() for task in server.open_tasks.values()]
+        policy = self.registry.policy
+        since = [task.last_sign for server in self.registry.each_server() for task in server.open_tasks.values()]
         for tier, seconds in zip(TIERS, (policy.check_seconds, policy.warn_seconds), strict=True):
             yield (tier,), float(sum(self.now - at >= seconds for at in since))
 
     def oldest_job(self) -> float:
-        return max(0.0, self.now - min((job.at for job in self.ledger.backlog.waiting.values()), default=self.now))
+        return max(0.0, self.now - min((job.at for job in self.registry.backlog.waiting.values()), default=self.now))
 
     def share(self, part: float, whole: float) -> Rows:
         """A share of nothing is no figure."""
         return [((), part / whole)] if whole else []
 
     def consistency(self) -> Rows:
-        known = len(self.ledger.tasks)
-        return self.share(max(0, known - len(self.tally.strayed)), known)
+        known = len(self.registry.tasks)
+        return self.share(max(0, known - len(self.counters.strayed)), known)
 
 
 def _as_it_is(value: Value) -> Value:
@@ -208,60 +208,60 @@ METRICS: dict[str, Metric] = {
     for row in (
         # tasks
         ("comfy_fsm_submissions_total", _C, (), "Prompts posted.",
-         lambda v: [((), v.tally.submissions)]),
+         lambda v: [((), v.counters.submissions)]),
         ("comfy_fsm_jobs_waiting", _G, (), "Jobs enqueued and not posted yet.",
-         lambda v: [((), len(v.ledger.backlog.waiting))]),
+         lambda v: [((), len(v.registry.backlog.waiting))]),
         ("comfy_fsm_jobs_oldest_seconds", _G, (), "How long the oldest of them waits.",
          lambda v: [((), v.oldest_job())]),
         ("comfy_fsm_tasks", _G, (), "Tasks known, open and settled.",
-         lambda v: [((), len(v.ledger.tasks))]),
+         lambda v: [((), len(v.registry.tasks))]),
         ("comfy_fsm_tasks_open", _G, ("server", "state"), "Tasks that are not settled.",
          lambda v: v.tell_apart(_open_by_state)),
         ("comfy_fsm_tasks_silent", _G, ("tier",), "Open tasks without a sign of life for as long as this tier waits.",
          lambda v: v.silent()),
         ("comfy_fsm_tasks_settled_total", _C, ("state",), "Decisions; a task that is reopened is decided again.",
-         lambda v: (((str(state),), count) for state, count in v.tally.settled.items())),
+         lambda v: (((str(state),), count) for state, count in v.counters.settled.items())),
         ("comfy_fsm_tasks_reopened_total", _C, (), "Settled tasks that a recovery reopened.",
-         lambda v: [((), v.tally.reopened)]),
+         lambda v: [((), v.counters.reopened)]),
         ("comfy_fsm_completions_total", _C, ("state", "source", "confidence"),
          "Decisions, by the signal that first told of the end and by how sure it is.",
-         lambda v: (((str(state), *known), count) for (state, *known), count in v.tally.completions.items())),
+         lambda v: (((str(state), *known), count) for (state, *known), count in v.counters.completions.items())),
         ("comfy_fsm_task_seconds", _H, (), "From the POST to the end, of the completed tasks.",
-         lambda v: [((), v.tally.seconds)]),
+         lambda v: [((), v.counters.seconds)]),
         ("comfy_fsm_completion_rate", _G, (), "Settled tasks, of all that are known.",
-         lambda v: v.share(len(v.ledger.tasks) - v.open, len(v.ledger.tasks))),
+         lambda v: v.share(len(v.registry.tasks) - v.open, len(v.registry.tasks))),
         ("comfy_fsm_recoveries_needed_total", _C, (),
          "Tasks whose socket was down, deaf, or silent about the end.",
-         lambda v: [((), v.tally.hurt)]),
+         lambda v: [((), v.counters.hurt)]),
         ("comfy_fsm_recoveries_total", _C, (), "Those of them settled all the same, neither as lost nor as expired.",
-         lambda v: [((), v.tally.recovered)]),
+         lambda v: [((), v.counters.recovered)]),
         ("comfy_fsm_recovery_rate", _G, (), "Recoveries, of all that were needed.",
-         lambda v: v.share(v.tally.recovered, v.tally.hurt)),
+         lambda v: v.share(v.counters.recovered, v.counters.hurt)),
         ("comfy_fsm_uncertain_submits_total", _C, (), "POSTs without a clear answer.",
-         lambda v: [((), v.tally.uncertain)]),
+         lambda v: [((), v.counters.uncertain)]),
         # truth
         ("comfy_fsm_findings_total", _C, ("code",), "Findings, each time that they were found.",
-         lambda v: _labelled(v.tally.found)),
+         lambda v: _labelled(v.counters.found)),
         ("comfy_fsm_looks_total", _C, ("result",), "What answers over HTTP said about open tasks.",
-         lambda v: _labelled(v.tally.looks)),
+         lambda v: _labelled(v.counters.looks)),
         ("comfy_fsm_history_retries_total", _C, (), "Records asked for again, since an earlier answer brought none.",
-         lambda v: [((), v.tally.retries)]),
+         lambda v: [((), v.counters.retries)]),
         ("comfy_fsm_server_consistency", _G, (),
          "Tasks that were asked of, and answered about by, their own server alone, of all.",
          lambda v: v.consistency()),
         ("comfy_fsm_attribution", _G, (), "Frames whose prompt has a known task, of those that name a prompt.",
-         lambda v: v.share(v.figures.named - v.ledger.strangers, v.figures.named)),
+         lambda v: v.share(v.figures.named - v.registry.strangers, v.figures.named)),
         ("comfy_fsm_strange_frames_total", _C, (), "Frames whose prompt nobody was known to have posted as they came.",
-         lambda v: [((), v.tally.strange)]),
+         lambda v: [((), v.counters.strange)]),
         ("comfy_fsm_claimed_frames_total", _C, (), "Those of them whose prompt was posted after all.",
-         lambda v: [((), v.tally.strange - v.ledger.strangers)]),
+         lambda v: [((), v.counters.strange - v.registry.strangers)]),
         ("comfy_fsm_frames_total", _C, ("type",), "Frames of text, by ComfyUI's word for them.",
          lambda v: _labelled({name: v.figures.frames[kind] for name, kind in FRAMES.items()})),
         ("comfy_fsm_observations_total", _C, ("kind",), "Entries of the log.",
          lambda v: _labelled({name: v.figures.kinds[kind] for name, kind in KINDS.items()})),
         # servers
         ("comfy_fsm_requests_total", _C, ("server", "result"), "Requests, by how they ended.",
-         lambda v: v.tell_apart(lambda server: server.tally.answers)),
+         lambda v: v.tell_apart(lambda server: server.counters.answers)),
         ("comfy_fsm_request_seconds", _H, ("server",), "From a request to its answer.",
          lambda v: v.waits()),
         ("comfy_fsm_server_queue", _G, ("server",), "Prompts that run or wait, by the last answer about the queue.",
@@ -270,13 +270,13 @@ METRICS: dict[str, Metric] = {
          "Since the last sign that a server runs anything, while it holds tasks of ours.",
          lambda v: v.stalled()),
         ("comfy_fsm_server_drained", _G, ("server",), "1 while it is drained: it is given no jobs.",
-         lambda v: v.sum_up(lambda server: server.url in v.ledger.backlog.drained)),
+         lambda v: v.sum_up(lambda server: server.url in v.registry.backlog.drained)),
         ("comfy_fsm_sockets_open", _G, ("server",), "Open sockets.",
          lambda v: v.sum_up(_sockets)),
         ("comfy_fsm_reconnects_total", _C, ("server", "reason"), "Sockets opened again, by what had ended them.",
-         lambda v: v.tell_apart(lambda server: server.tally.reconnects)),
+         lambda v: v.tell_apart(lambda server: server.counters.reconnects)),
         ("comfy_fsm_socket_gap_seconds", _H, (), "From the end of a socket to its next opening.",
-         lambda v: [((), v.tally.gaps)]),
+         lambda v: [((), v.counters.gaps)]),
         # log
         ("comfy_fsm_log_commit_seconds", _H, (), "How long a commit took; counted since the process began.",
          lambda v: [((), v.disk.commits)]),

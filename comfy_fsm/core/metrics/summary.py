@@ -106,7 +106,7 @@ def measure(board: Board) -> Metrics:
     strayed = by_code.get("wrong-server", set())
     seconds = sorted(filter(None, map(_seconds, tasks)))
     frames, known = board.frames
-    tally = board.ledger.tally
+    counters = board.registry.counters
     return Metrics(
         tasks=len(tasks),
         settled=settled,
@@ -118,35 +118,41 @@ def measure(board: Board) -> Metrics:
         recovery_rate=_share(recovered, len(needed)),
         server_consistency=_share(sum(task.prompt_id not in strayed for task in tasks), len(tasks)),
         attribution=_share(known, frames),
-        completions=[Completions(str(how[0]), *how[1:], count) for how, count in sorted(tally.completions.items())],
-        looks=Looks(**tally.looks),
-        gaps=Gaps(tally.gaps.count, _mean(tally.gaps), _round(tally.gaps.longest) if tally.gaps.count else None),
+        completions=[Completions(str(how[0]), *how[1:], count) for how, count in sorted(counters.completions.items())],
+        looks=Looks(**counters.looks),
+        gaps=Gaps(
+            counters.gaps.count, _mean(counters.gaps), _round(counters.gaps.longest) if counters.gaps.count else None
+        ),
         reconnects=_reconnects(board),
-        requests=[_requests(server) for server in board.ledger.each_server() if any(server.tally.answers.values())],
-        missed_ends=tally.found["missed-end"],
-        deaf_sockets=tally.found["deaf-socket"],
-        repeated_signals=tally.found["repeated-signal"],
-        foreign_messages=tally.found["foreign-message"],
-        callbacks_cut=tally.found["callback-recursion"],
-        uncertain_submits=tally.uncertain,
-        history_retries=tally.retries,
+        requests=[
+            _requests(server) for server in board.registry.each_server() if any(server.counters.answers.values())
+        ],
+        missed_ends=counters.found["missed-end"],
+        deaf_sockets=counters.found["deaf-socket"],
+        repeated_signals=counters.found["repeated-signal"],
+        foreign_messages=counters.found["foreign-message"],
+        callbacks_cut=counters.found["callback-recursion"],
+        uncertain_submits=counters.uncertain,
+        history_retries=counters.retries,
     )
 
 
 def _reconnects(board: Board) -> list[Reconnects]:
     return [
         Reconnects(server.url, reason, count)
-        for server in board.ledger.each_server()
-        for reason, count in server.tally.reconnects.items()
+        for server in board.registry.each_server()
+        for reason, count in server.counters.reconnects.items()
         if count
     ]
 
 
 def _requests(server: Server) -> Requests:
-    waits = server.tally.waits
+    waits = server.counters.waits
     longest = _round(waits.longest) if waits.count else None
     queue = len(server.queues[-1].ids) if server.queues else None
-    return Requests(server.url, **server.tally.answers, mean_seconds=_mean(waits), longest_seconds=longest, queue=queue)
+    return Requests(
+        server.url, **server.counters.answers, mean_seconds=_mean(waits), longest_seconds=longest, queue=queue
+    )
 
 
 def _mean(histogram: Histogram) -> float | None:

@@ -22,7 +22,7 @@ Has = Literal["running", "pending", "recorded", "denied", "astray", "unreachable
 _JOBS: dict[Signal | None, Has] = {Signal.RUN: "running", Signal.QUEUE: "pending"}
 
 
-class Showing(Struct, frozen=True):
+class ProbeResult(Struct, frozen=True):
     """What this server has of the prompt; `why` says how that is known, or what kept it from being known."""
 
     server: str
@@ -53,46 +53,46 @@ class _Greeting(Struct, frozen=True):
     exec_info: dict[str, object]
 
 
-def no_answer(server: str, why: str) -> Showing:
-    return Showing(server, "unreachable", why)
+def no_answer(server: str, why: str) -> ProbeResult:
+    return ProbeResult(server, "unreachable", why)
 
 
-def read_greeting(server: str, status: int, body: bytes) -> Showing | None:
+def read_greeting(server: str, status: int, body: bytes) -> ProbeResult | None:
     """None where whoever answered `GET /prompt` is a ComfyUI."""
     if status == 200 and codec.body(Raw(body), _Greeting) is not None:
         return None
     return no_answer(server, f"HTTP {status}" if status != 200 else "an answer that is not ComfyUI's")
 
 
-def read_queue(server: str, prompt_id: str, status: int, body: bytes) -> Showing | None:
+def read_queue(server: str, prompt_id: str, status: int, body: bytes) -> ProbeResult | None:
     """None where the queue does not list it: then, and only then, the record is asked for."""
     listed = queues.listing(Raw(body)) if status == 200 else None
     if listed is None:
         return no_answer(server, f"HTTP {status}" if status != 200 else "an answer that is no queue")
     running, pending = listed.running, listed.pending
     if prompt_id in running:
-        return Showing(server, "running", "its queue says so")
+        return ProbeResult(server, "running", "its queue says so")
     if prompt_id not in pending and (prompt_id in listed.named or not listed.whole):
         return no_answer(server, "a queue of which a part cannot be read")
-    return Showing(server, "pending", "its queue says so") if prompt_id in pending else None
+    return ProbeResult(server, "pending", "its queue says so") if prompt_id in pending else None
 
 
-def read_job(server: str, prompt_id: str, status: int, body: bytes) -> Showing | None:
+def read_job(server: str, prompt_id: str, status: int, body: bytes) -> ProbeResult | None:
     """None where there is no such job, or no word in it that we know: its record tells."""
-    job = read(Raw(body), bodies.Job)[0] if status == 200 else None
+    job = read(Raw(body), bodies.JobRecord)[0] if status == 200 else None
     if job is None or job.id not in (None, prompt_id):
         return None
     outcome, _, error = job.verdict(None)
     if outcome is None:
         has = _JOBS.get(bodies.LISTED.get(bodies.word(job.status)))
-        return Showing(server, has, "its job says so") if has is not None else None
+        return ProbeResult(server, has, "its job says so") if has is not None else None
     found = produced(job.named(), DEFAULT)
-    return Showing(
+    return ProbeResult(
         server, "recorded", "its job says so", outcome, found.outputs, error, texts=found.texts, left_out=found.left_out
     )
 
 
-def read_record(server: str, prompt_id: str, status: int, body: bytes, told: Collection[str] = ()) -> Showing:
+def read_record(server: str, prompt_id: str, status: int, body: bytes, told: Collection[str] = ()) -> ProbeResult:
     """The record, validated; `told` are the nodes that told outputs while it ran."""
     found_records = histories.records(Raw(body)) if status == 200 else None
     if found_records is None:
@@ -100,14 +100,14 @@ def read_record(server: str, prompt_id: str, status: int, body: bytes, told: Col
     records = found_records.records
     record = records.get(prompt_id)
     if record is None:
-        other = Showing(server, "astray", "the answer is about another prompt")
-        return other if records else Showing(server, "denied", "it has no record of it")
+        other = ProbeResult(server, "astray", "the answer is about another prompt")
+        return other if records else ProbeResult(server, "denied", "it has no record of it")
     if not record.names(prompt_id):
-        return Showing(server, "astray", "the record names another prompt")
+        return ProbeResult(server, "astray", "the record names another prompt")
     outcome, stale, error = record.verdict()
     said = record.status.status_str if record.status else None
     found = produced(record.outputs, DEFAULT)
-    return Showing(
+    return ProbeResult(
         server,
         "recorded",
         "its history says so",
@@ -121,7 +121,7 @@ def read_record(server: str, prompt_id: str, status: int, body: bytes, told: Col
     )
 
 
-def _missing(record: bodies.Record, outcome: State | None, told: Collection[str]) -> tuple[str, ...]:
+def _missing(record: bodies.HistoryRecord, outcome: State | None, told: Collection[str]) -> tuple[str, ...]:
     found = []
     if record.status is None:
         found.append("it has no status: it ended, and how is open (servers before January 2024 give none)")

@@ -12,11 +12,11 @@ from msgspec import Struct
 
 from comfy_fsm.core.effects import Output, Text
 from comfy_fsm.core.machine import FINAL, RECOVERABLE, Signal, State
-from comfy_fsm.core.recovery.probes import Showing
+from comfy_fsm.core.recovery.probes import ProbeResult
 from comfy_fsm.core.registry.task import Task
 
 
-class Case(NamedTuple):
+class RecoveryCase(NamedTuple):
     """Whether that is the end of the matter, what is so, and what to do next."""
 
     well: bool
@@ -26,44 +26,70 @@ class Case(NamedTuple):
 
 SAVE = "resume hands it over and saves its files"
 RECOVERED = {
-    "final": Case(True, "it is decided already: nothing to do"),
-    "settled": Case(True, "its server knows how it ended", SAVE),
-    "unverified": Case(True, "its server has no record any more; what was told of its end stands"),
-    "adopted": Case(True, "its server denies it, and another one knows how it ended: it is bound there", SAVE),
-    "moved": Case(False, "its server denies it, and another one has it: it is bound there", "resume follows it"),
-    "open": Case(False, "its server has it, and it is not over", "resume follows it to its end"),
-    "lost": Case(
+    "final": RecoveryCase(True, "it is decided already: nothing to do"),
+    "settled": RecoveryCase(True, "its server knows how it ended", SAVE),
+    "unverified": RecoveryCase(True, "its server has no record any more; what was told of its end stands"),
+    "adopted": RecoveryCase(True, "its server denies it, and another one knows how it ended: it is bound there", SAVE),
+    "moved": RecoveryCase(
+        False, "its server denies it, and another one has it: it is bound there", "resume follows it"
+    ),
+    "open": RecoveryCase(False, "its server has it, and it is not over", "resume follows it to its end"),
+    "lost": RecoveryCase(
         True, "no server asked has it: it is lost, though it may have run", "look for its files; submit it again"
     ),
-    "denied": Case(False, "its server denies it, and not every other one answered", "recover again when they answer"),
-    "twofold": Case(False, "its server denies it, and more than one other has it: none is believed", "look at both"),
-    "taken": Case(False, "its server denies it; one that has it is known to the log as another task", "look at both"),
-    "unreachable": Case(False, "its server gave no answer, which proves nothing", "recover again when it answers"),
-    "doubtful": Case(False, "its server denies it, and the record of another does not validate", "recover again"),
-    "unclear": Case(False, "what its server says does not decide it", "history tells what is missing"),
-    "unnamed": Case(False, "its server is not among those named, and no other can decide", "name its server"),
+    "denied": RecoveryCase(
+        False, "its server denies it, and not every other one answered", "recover again when they answer"
+    ),
+    "twofold": RecoveryCase(
+        False, "its server denies it, and more than one other has it: none is believed", "look at both"
+    ),
+    "taken": RecoveryCase(
+        False, "its server denies it; one that has it is known to the log as another task", "look at both"
+    ),
+    "unreachable": RecoveryCase(
+        False, "its server gave no answer, which proves nothing", "recover again when it answers"
+    ),
+    "doubtful": RecoveryCase(
+        False, "its server denies it, and the record of another does not validate", "recover again"
+    ),
+    "unclear": RecoveryCase(False, "what its server says does not decide it", "history tells what is missing"),
+    "unnamed": RecoveryCase(False, "its server is not among those named, and no other can decide", "name its server"),
 }
 CONSISTENT = {
-    "bound": Case(True, "the server that it is bound to has it, and no other that was asked"),
-    "ended": Case(True, "its server has its record, of which the log does not know yet", "recover decides it"),
-    "forgotten": Case(True, "it is decided, and no server asked has it any more: a history is trimmed, or lost"),
-    "lost": Case(True, "it is lost, and no server asked has it", "look for its files; submit it again"),
-    "found": Case(False, "the log has given it up, and its server has it", "recover --yes reopens it"),
-    "contradicted": Case(False, "the log and its server say different things of its end", "look at its outputs"),
-    "vanished": Case(False, "no server asked has it, and it is not decided", "recover --yes decides it"),
-    "elsewhere": Case(False, "another server has it, and its own denies it", "recover --yes binds it there"),
-    "strayed": Case(False, "it was decided here, and another server has it too", "look whether it was posted twice"),
-    "twofold": Case(False, "more than one server has it: it may have run twice", "look at both"),
-    "unreachable": Case(False, "its server gave no answer, which proves nothing", "ask again when it answers"),
-    "unsure": Case(False, "its server denies it, and not every other one answered", "ask again when they answer"),
-    "unnamed": Case(False, "its server is not among those named", "name it as --server"),
+    "bound": RecoveryCase(True, "the server that it is bound to has it, and no other that was asked"),
+    "ended": RecoveryCase(True, "its server has its record, of which the log does not know yet", "recover decides it"),
+    "forgotten": RecoveryCase(
+        True, "it is decided, and no server asked has it any more: a history is trimmed, or lost"
+    ),
+    "lost": RecoveryCase(True, "it is lost, and no server asked has it", "look for its files; submit it again"),
+    "found": RecoveryCase(False, "the log has given it up, and its server has it", "recover --yes reopens it"),
+    "contradicted": RecoveryCase(
+        False, "the log and its server say different things of its end", "look at its outputs"
+    ),
+    "vanished": RecoveryCase(False, "no server asked has it, and it is not decided", "recover --yes decides it"),
+    "elsewhere": RecoveryCase(False, "another server has it, and its own denies it", "recover --yes binds it there"),
+    "strayed": RecoveryCase(
+        False, "it was decided here, and another server has it too", "look whether it was posted twice"
+    ),
+    "twofold": RecoveryCase(False, "more than one server has it: it may have run twice", "look at both"),
+    "unreachable": RecoveryCase(False, "its server gave no answer, which proves nothing", "ask again when it answers"),
+    "unsure": RecoveryCase(
+        False, "its server denies it, and not every other one answered", "ask again when they answer"
+    ),
+    "unnamed": RecoveryCase(False, "its server is not among those named", "name it as --server"),
 }
 FETCHED = {
-    "complete": Case(True, "the record is valid"),
-    "incomplete": Case(False, "the record is there, and does not validate", "fetch it again; some is written late"),
-    "absent": Case(False, "the history has no record of it", "name other servers; consistency asks all at once"),
-    "astray": Case(False, "an answer came, and it says nothing of this prompt", "ask the server by its own address"),
-    "unreachable": Case(False, "no answer came that says anything", "ask again when it answers"),
+    "complete": RecoveryCase(True, "the record is valid"),
+    "incomplete": RecoveryCase(
+        False, "the record is there, and does not validate", "fetch it again; some is written late"
+    ),
+    "absent": RecoveryCase(
+        False, "the history has no record of it", "name other servers; consistency asks all at once"
+    ),
+    "astray": RecoveryCase(
+        False, "an answer came, and it says nothing of this prompt", "ask the server by its own address"
+    ),
+    "unreachable": RecoveryCase(False, "no answer came that says anything", "ask again when it answers"),
 }
 
 
@@ -79,12 +105,12 @@ class Recovered(Struct, frozen=True):
     state: State
     name: str
     """Which of the cases it is."""
-    showings: tuple[Showing, ...] = ()
+    showings: tuple[ProbeResult, ...] = ()
     outputs: tuple[Output, ...] = ()
     texts: tuple[Text, ...] = ()
 
     @property
-    def case(self) -> Case:
+    def case(self) -> RecoveryCase:
         return RECOVERED[self.name]
 
 
@@ -93,7 +119,7 @@ class Recovery(Struct, frozen=True):
 
     acted: bool
     tasks: tuple[Recovered, ...] = ()
-    silent: tuple[Showing, ...] = ()
+    silent: tuple[ProbeResult, ...] = ()
     """Servers that gave no answer."""
     asked: tuple[str, ...] = ()
     """All servers that were called."""
@@ -116,11 +142,11 @@ class Consistency(Struct, frozen=True):
     server: str
     reason: str
     position: int
-    showings: tuple[Showing, ...]
+    showings: tuple[ProbeResult, ...]
     name: str
 
     @property
-    def case(self) -> Case:
+    def case(self) -> RecoveryCase:
         return CONSISTENT[self.name]
 
     @property
@@ -128,7 +154,7 @@ class Consistency(Struct, frozen=True):
         return all(showing.has == "unreachable" for showing in self.showings)
 
     @property
-    def silent(self) -> tuple[Showing, ...]:
+    def silent(self) -> tuple[ProbeResult, ...]:
         return tuple(showing for showing in self.showings if showing.has == "unreachable")
 
 
@@ -139,7 +165,7 @@ class Fetched(Struct, frozen=True):
     attempts: int
     servers: tuple[str, ...]
     """Who was asked: the one that it is bound to, or all where nobody knows."""
-    showing: Showing
+    showing: ProbeResult
 
     @property
     def name(self) -> str:
@@ -148,7 +174,7 @@ class Fetched(Struct, frozen=True):
         return "absent" if self.showing.has == "denied" else self.showing.has
 
     @property
-    def case(self) -> Case:
+    def case(self) -> RecoveryCase:
         return FETCHED[self.name]
 
 
@@ -169,7 +195,7 @@ def binding(task: Task) -> tuple[str, int]:
     return ("its POST went there" if task.posts else "it was first seen there"), task.first_position
 
 
-def compare(state: State, server: str, showings: Iterable[Showing]) -> str:
+def compare(state: State, server: str, showings: Iterable[ProbeResult]) -> str:
     """The case of CONSISTENT that a task of this server, in this state, and what the servers show of it make."""
     shown = {showing.server: showing for showing in showings}
     own = shown.pop(server, None)
@@ -187,7 +213,7 @@ def compare(state: State, server: str, showings: Iterable[Showing]) -> str:
     return "lost" if state is State.LOST else "vanished"
 
 
-def _at_home(state: State, own: Showing) -> str:
+def _at_home(state: State, own: ProbeResult) -> str:
     if state in RECOVERABLE:
         return "found"
     if state not in FINAL:

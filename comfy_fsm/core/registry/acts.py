@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from comfy_fsm.core import observations as seen
-from comfy_fsm.core.registry.registry import Act, Ledger, Question
+from comfy_fsm.core.registry.registry import Act, Question, Registry
 from comfy_fsm.core.registry.task import CauseKind
 from comfy_fsm.core.wire import bodies, codec
 
@@ -16,7 +16,7 @@ _ACTS: dict[str, tuple[CauseKind, ...]] = {
 }
 
 
-def fold_act(ledger: Ledger, question: Question, position: int, o: seen.Request) -> None:
+def fold_act(registry: Registry, question: Question, position: int, o: seen.Request) -> None:
     """Remember who interrupted or removed what: if a task vanishes, it was somebody (P27, P30, P31)."""
     ids: frozenset[str] | None = None
     if question.kind == "act-interrupt":
@@ -30,11 +30,11 @@ def fold_act(ledger: Ledger, question: Question, position: int, o: seen.Request)
         removal = codec.body(o.data.body, bodies.Removal) or bodies.Removal()
         ids = None if removal.clear else frozenset(removal.delete or ())
     exact = question.kind in ("act-cancel", "act-batch")
-    acts = (Act(kind, o.window, ids, ledger.order, position, o.at, exact=exact) for kind in _ACTS[question.kind])
+    acts = (Act(kind, o.window, ids, registry.order, position, o.at, exact=exact) for kind in _ACTS[question.kind])
     question.acts = tuple(acts)
     for act in question.acts:
         for server in question.server.names():
-            ledger.remember_act(server, act)
+            registry.remember_act(server, act)
 
 
 def undo(question: Question) -> None:

@@ -80,7 +80,7 @@ class Histogram(Struct, eq=False):
         self.longest = max(self.longest, other.longest)
 
 
-class ServerTally(Struct, eq=False):
+class ServerCounters(Struct, eq=False):
     """What is counted of one server."""
 
     answers: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ANSWERS, 0))
@@ -97,7 +97,7 @@ class ServerTally(Struct, eq=False):
         self.waits.observe(seconds)
 
 
-class Tally(Struct, eq=False):
+class Counters(Struct, eq=False):
     """What is counted of all that was folded."""
 
     submissions: int = 0
@@ -107,7 +107,7 @@ class Tally(Struct, eq=False):
     reopened: int = 0
     seconds: Histogram = field(default_factory=lambda: Histogram(SECONDS))
     """From the POST to the end, of the completed tasks."""
-    hurt: int = 0
+    impaired: int = 0
     """Tasks whose socket was down, deaf, or silent about the end."""
     recovered: int = 0
     """Those of them that were settled all the same, neither as lost nor as expired."""
@@ -123,23 +123,23 @@ class Tally(Struct, eq=False):
     """Frames whose prompt nobody was known to have submitted when they came."""
     gaps: Histogram = field(default_factory=lambda: Histogram(GAPS))
 
-    def settle(self, task: Task, server: ServerTally, at: float) -> None:
+    def settle(self, task: Task, server: ServerCounters, at: float) -> None:
         """A task was decided; after a recover command it may be a second time."""
         state, source = task.state, task.completion_source or "none"
         self.settled[state] += 1
         key = (state, source if source in SOURCES else "none", task.confidence or "inferred")
         self.completions[key] = self.completions.get(key, 0) + 1
         self.looks["settled"] += task.confirmed_by in ("history", "jobs")
-        self.recovered += task.hurt and state not in RECOVERABLE
+        self.recovered += task.impaired and state not in RECOVERABLE
         server.settled_at = at
         if state is State.COMPLETED and task.submitted_at is not None and task.ended_at is not None:
             self.seconds.observe(task.ended_at - task.submitted_at)
 
-    def find(self, code: str, task: Task | None, prompt_id: str | None) -> None:
+    def count_finding(self, code: str, task: Task | None, prompt_id: str | None) -> None:
         self.found[code] += 1
-        if code in _HURT and task is not None and not task.hurt:
-            task.hurt = True
-            self.hurt += 1
+        if code in _HURT and task is not None and not task.impaired:
+            task.impaired = True
+            self.impaired += 1
             self.recovered += task.settled and task.state not in RECOVERABLE
         elif code == "wrong-server" and prompt_id is not None:
             self.strayed.add(prompt_id)

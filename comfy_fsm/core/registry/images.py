@@ -10,8 +10,8 @@ from comfy_fsm.core import observations as seen
 from comfy_fsm.core.effects import Output
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.policy import Policy
-from comfy_fsm.core.registry.registry import Ledger
-from comfy_fsm.core.registry.task import Imaging, Task
+from comfy_fsm.core.registry.registry import Registry
+from comfy_fsm.core.registry.task import SocketImages, Task
 
 TYPE = "websocket"
 """Stands in place of the folder of the server in which a file would be."""
@@ -19,7 +19,7 @@ _UNNAMED, _NAMED = 1, 4  # the events that carry an image (P7)
 _SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
 
 
-def image_in(imaging: Imaging, data: seen.BinaryData, policy: Policy) -> Output | None:
+def image_in(imaging: SocketImages, data: seen.BinaryData, policy: Policy) -> Output | None:
     """Keep the image of this frame, and return it as an output; None where it is a preview, or beyond the bounds."""
     if data.event == _NAMED and data.metadata is not None:
         node, kind = data.metadata.node_id, data.metadata.image_type
@@ -44,7 +44,7 @@ def image_in(imaging: Imaging, data: seen.BinaryData, policy: Policy) -> Output 
     return image
 
 
-def take_images(ledger: Ledger, task: Task, outcome: State, position: int, at: float) -> None:
+def take_images(registry: Registry, task: Task, outcome: State, position: int, at: float) -> None:
     """It settles: its images are among its outputs now, and of those that did not come nobody will ever have more."""
     imaging = task.imaging
     if imaging is None:
@@ -56,9 +56,9 @@ def take_images(ledger: Ledger, task: Task, outcome: State, position: int, at: f
     ):  # posted for no socket, they were meant for nobody (P2)
         return
     came = {image.node for image in imaging.images}
-    heard = task.whole and task.heard_end
+    heard = task.unbroken and task.end_received
     task.missed = tuple(sorted(node for node in imaging.nodes if node not in came or not heard))
     if task.missed:
         nodes = ", ".join(task.missed[:5])
         why = "none came" if heard else "the socket did not hear the whole run"
-        ledger.find("images-missed", position, at, f"node {nodes} sends its images over it, and {why}", task=task)
+        registry.report("images-missed", position, at, f"node {nodes} sends its images over it, and {why}", task=task)

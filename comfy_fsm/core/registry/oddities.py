@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from msgspec import Raw
 
-from comfy_fsm.core.registry.registry import MAX_WHAT, Ledger, Question
+from comfy_fsm.core.registry.registry import MAX_WHAT, Question, Registry
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire.fieldwise import Oddity
 
@@ -18,44 +18,44 @@ _MAX_LOOKED = 64 * 1024
 _TEXTS = re.compile(rb'"([^"\\]{1,200})"')
 
 
-def note_unknown_route(ledger: Ledger, question: Question, raw: Raw, position: int, at: float) -> None:
+def note_unknown_route(registry: Registry, question: Question, raw: Raw, position: int, at: float) -> None:
     """An answer to a question of no known kind: about a prompt of ours, it may be what its reader misses."""
     method, _, path = question.what.partition(" ")
     path = path.partition("?")[0]
     ids = [unquote(part) for part in path.split("/")]
     ids += [text.decode("utf-8", "replace") for text in _TEXTS.findall(bytes(raw)[:_MAX_LOOKED])]
-    task = next((task for each in ids if each and (task := ledger.task_at(question.server, each)) is not None), None)
+    task = next((task for each in ids if each and (task := registry.task_at(question.server, each)) is not None), None)
     if task is None:
         return
     text = f"{method} {path!r:.{MAX_PATH}} is no route of ComfyUI; its answer is about this prompt, and was not judged"
     route = path.replace(task.prompt_id or "", "")
-    ledger.find("unrecognized", position, at, text, task=task, name=f"route {method} {route}")
+    registry.report("unrecognized", position, at, text, task=task, name=f"route {method} {route}")
 
 
-def note_misfit(ledger: Ledger, question: Question, raw: Raw, wanted: str, position: int, at: float) -> None:
+def note_misfit(registry: Registry, question: Question, raw: Raw, wanted: str, position: int, at: float) -> None:
     """A 200 that is not what was asked for: of a wrapper, a fork, a login page. Null is what no recorder could read."""
     if bytes(raw) == b"null":
         return
-    task, first = ledger.task_at(question.server, question.prompt_id), bytes(raw)[:1]
+    task, first = registry.task_at(question.server, question.prompt_id), bytes(raw)[:1]
     came = {b"{": "another object", b"[": "a list", b'"': "a text"}.get(first, "a number or a flag")
     text = f"{came} came where {wanted} was asked for, and was not judged"
     where = {"task": task} if task is not None else {"window": question.window, "server": question.server.url}
-    ledger.find("unrecognized", position, at, text, name=f"{came} for {wanted}", **where)
+    registry.report("unrecognized", position, at, text, name=f"{came} for {wanted}", **where)
 
 
-def note_unknown_word(ledger: Ledger, task: Task, what: str, word: object, position: int, at: float) -> None:
+def note_unknown_word(registry: Registry, task: Task, what: str, word: object, position: int, at: float) -> None:
     text = f"{what} is {word!r:.{MAX_WHAT}}, which is no word that is known, and was not judged"
-    ledger.find("unrecognized", position, at, text, task=task, name=f"{what} {word}")
+    registry.report("unrecognized", position, at, text, task=task, name=f"{what} {word}")
 
 
-def note_oddities(ledger: Ledger, task: Task, whose: str, odd: Sequence[Oddity], position: int, at: float) -> None:
+def note_oddities(registry: Registry, task: Task, whose: str, odd: Sequence[Oddity], position: int, at: float) -> None:
     """What of an answer about this task is not as ComfyUI writes it; the rest of the answer counts."""
     for each in odd:
         text = f"{whose}: {each}; the rest of it counts"
-        ledger.find("unrecognized", position, at, text, task=task, name=f"{whose} {each}")
+        registry.report("unrecognized", position, at, text, task=task, name=f"{whose} {each}")
 
 
-def note_odd_queue(ledger: Ledger, question: Question, odd: Sequence[Oddity], position: int, at: float) -> None:
+def note_odd_queue(registry: Registry, question: Question, odd: Sequence[Oddity], position: int, at: float) -> None:
     text = f"the queue: {odd[0]}" + (f", and {len(odd) - 1} more" if len(odd) > 1 else "") + "; the rest of it counts"
     url = question.server.url
-    ledger.find("unrecognized", position, at, text, window=question.window, server=url, name="the queue")
+    registry.report("unrecognized", position, at, text, window=question.window, server=url, name="the queue")

@@ -14,7 +14,7 @@ from comfy_fsm.core.machine import FINAL
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.registry import addresses
 from comfy_fsm.core.registry.clock import Clock
-from comfy_fsm.core.registry.counters import Tally
+from comfy_fsm.core.registry.counters import Counters
 from comfy_fsm.core.registry.servers import (
     ANY_PROMPT,
     INTERRUPTS_BY_ID,
@@ -23,7 +23,7 @@ from comfy_fsm.core.registry.servers import (
     OTHER_PROMPT,
     Act,
     Question,
-    QueueAnswer,
+    QueueSnapshot,
     Server,
     Socket,
     Window,
@@ -33,15 +33,25 @@ from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.scheduling.backlog import Backlog
 
 __all__ = [
-    "ANY_PROMPT", "INTERRUPTS_BY_ID", "MAX_WHAT", "NAMES_CANCELLED", "OTHER_PROMPT",
-    "Act", "Ledger", "Question", "QueueAnswer", "Server", "Socket", "Window",
+    "ANY_PROMPT",
+    "INTERRUPTS_BY_ID",
+    "MAX_WHAT",
+    "NAMES_CANCELLED",
+    "OTHER_PROMPT",
+    "Act",
+    "Question",
+    "QueueSnapshot",
+    "Registry",
+    "Server",
+    "Socket",
+    "Window",
 ]  # fmt: skip
 
 _MOST_NAMES = 16
 """Addresses that may be one server; beyond them each is its own, so that to look at all of them is not without end."""
 
 
-class Ledger:
+class Registry:
     """The mutable heart of a board; one fold at a time."""
 
     def __init__(self, policy: Policy) -> None:
@@ -49,7 +59,7 @@ class Ledger:
         self.fixed_policy = self.told_policy = False
         """A header told the policy of whoever recorded this, and it was taken."""
         self.clock = Clock()
-        self.tally = Tally()
+        self.counters = Counters()
         self.servers: dict[str | None, Server] = {}
         self._machines: dict[str, list[Server]] = {}
         self.tasks: dict[int, Task] = {}
@@ -62,7 +72,7 @@ class Ledger:
         self.windows: dict[str | None, Window] = {}
         self.questions: dict[str, Question] = {}
         self.findings: dict[int, Finding] = {}
-        self.unkept = 0
+        self.unkept_findings = 0
         self.found: dict[tuple[str | None, ...], Finding] = {}
         """By code, window, server and prompt id; and by name, where one code has many things to name."""
         self.named: dict[tuple[str | None, ...], list[str]] = {}
@@ -102,7 +112,7 @@ class Ledger:
             self.servers[url] = server
         return server
 
-    def place(self, url: str | None) -> Server:
+    def peek(self, url: str | None) -> Server:
         """The same for those who only look: nothing is remembered or found by it."""
         name = addresses.spelled(url or "")
         return self.servers.get(url) or self.servers.get(name) or Server(name)
@@ -112,7 +122,7 @@ class Ledger:
         task = server.tasks.get(prompt_id or "")
         if task is None and len(server.twins) > 1:
             found = (twin.tasks.get(prompt_id or "") for twin in server.names())
-            task = next((each for each in found if each is not None and server.url not in each.sought), None)
+            task = next((each for each in found if each is not None and server.url not in each.candidates), None)
         return task
 
     def join(self, server: Server, other: str) -> None:
@@ -120,7 +130,7 @@ class Ledger:
         if other != server.url and other not in server.joined:
             server.joined.add(other)
             text = f"{server.url} and {other} are taken for one server"
-            self.find("same-server", self.position, self.now, text, server=server.url, name=other)
+            self.report("same-server", self.position, self.now, text, server=server.url, name=other)
 
     def each_server(self) -> list[Server]:
         """Each once, though it may be known under several spellings."""
@@ -144,7 +154,7 @@ class Ledger:
         task.first_position = position
         task.last_sign = at
         self.tasks[task.number] = task
-        server.take(task)
+        server.add_open(task)
         if task.prompt_id is not None:
             self.bind(task, server, task.prompt_id)
         self.remind(task, at + min(self.policy.check_seconds, self.policy.confirm_seconds))
@@ -160,7 +170,7 @@ class Ledger:
         """The task turned out to be another one (P10): it never was."""
         self.tasks.pop(task.number, None)
         self.relieve(task)
-        server.let(task)
+        server.remove_open(task)
 
     def owe(self, task: Task) -> None:
         """Its result is to be handed over, if a process takes up its window before that is done."""
@@ -174,14 +184,14 @@ class Ledger:
         if window is not None:
             window.undelivered.pop(task.number, None)
 
-    def let_go(self, keep: int) -> list[Task]:
+    def drop_settled(self, keep: int) -> list[Task]:
         """Drop the final tasks but those that settled last, and what was found about them.
 
         Their ids stay in `homes`, for a while: a frame that comes late is then not taken for a prompt of somebody else.
         """
         servers = self.each_server()
-        ears = [ear for server in servers for ear in server.sockets.values()]
-        held = {id(task) for ear in ears for task in (ear.running, *ear.loose.values())}
+        sockets = [socket for server in servers for socket in server.sockets.values()]
+        held = {id(task) for socket in sockets for task in (socket.running, *socket.loose.values())}
         final = [task for task in self.tasks.values() if task.state in FINAL and id(task) not in held]
         final.sort(key=lambda task: (task.settled_position, task.number))
         gone = final[: max(0, len(final) - keep)]
@@ -211,15 +221,15 @@ class Ledger:
         """What was found about a prompt that had a task, at whichever server, and has none any more."""
         known = {prompt_id for server in self.each_server() for prompt_id in server.tasks}
         gone = self.homes.keys() - known
-        self.tally.strayed -= gone
+        self.counters.strayed -= gone
         self.findings = {key: each for key, each in self.findings.items() if each.prompt_id not in gone}
         self.found = {key: each for key, each in self.found.items() if key[3] not in gone}
         self.named = {key: each for key, each in self.named.items() if key[3] not in gone}
         for server in self.each_server():
-            for ear in server.sockets.values():
-                ear.overheard = {name: note for name, note in ear.overheard.items() if name not in gone}
+            for socket in server.sockets.values():
+                socket.overheard = {name: note for name, note in socket.overheard.items() if name not in gone}
 
-    def ear(self, task: Task) -> Socket | None:
+    def socket_of(self, task: Task) -> Socket | None:
         """The socket to which the server addresses this task; None where it addresses nobody (P2)."""
         if task.client_id is None:
             return None
@@ -239,7 +249,7 @@ class Ledger:
         servers = [self.server(each) for each in urls]
         return [s.tasks[prompt_id] for s in servers if prompt_id in s.tasks]
 
-    def ask(self, request_id: str, question: Question) -> None:
+    def add_question(self, request_id: str, question: Question) -> None:
         self.questions[request_id] = window_of(self.windows, question.window).pending[request_id] = question
         if len(self.questions) > self.policy.questions:
             self.answer(gone := next(iter(self.questions)))
@@ -261,7 +271,7 @@ class Ledger:
 
     # findings and effects
 
-    def find(
+    def report(
         self,
         code: str,
         position: int,
@@ -280,7 +290,7 @@ class Ledger:
         """
         if task is not None:
             window, server, prompt_id = window or task.window, server or task.server, task.prompt_id
-        self.tally.find(code, task, prompt_id)
+        self.counters.count_finding(code, task, prompt_id)
         key: tuple[str | None, ...] = (code, window, server, prompt_id)
         if name is not None:
             key, text = self._name(key, name, text)
@@ -288,7 +298,7 @@ class Ledger:
         if finding is None:
             severity = CODES[code].severity
             if severity is Severity.NOTE and len(self.findings) >= self.policy.findings:
-                self.unkept += 1
+                self.unkept_findings += 1
                 return None
             finding = self.found[key] = Finding(code, severity, at, window, server, prompt_id, text, [position])
             self.findings[id(finding)] = finding
@@ -307,11 +317,11 @@ class Ledger:
             names.append(name if len(names) < self.policy.names else "")
         return (*key, names[-1]), text if names[-1] else f"{text}; and all others, after {len(names) - 1} of them"
 
-    def want(self, effect: AnyEffect, subject: str | None) -> None:
+    def emit(self, effect: AnyEffect, subject: str | None) -> None:
         """Ask something of the world; a newer wish about the same subject replaces the older."""
         self.effects[type(effect), effect.server, subject] = effect
 
-    def wants(self, kind: type[AnyEffect], server: str, subject: str | None) -> bool:
+    def has_emitted(self, kind: type[AnyEffect], server: str, subject: str | None) -> bool:
         return (kind, server, subject) in self.effects
 
     def hand_over(self, effect: AnyEffect) -> None:
@@ -330,13 +340,13 @@ class Ledger:
             for task in self.tasks_of(effect.result.prompt_id or "", effect.server):
                 self.owe(task)
 
-    def unfind(self, code: str, task: Task) -> None:
+    def withdraw_finding(self, code: str, task: Task) -> None:
         """What was found of this task turned out not to be so."""
         finding = self.found.pop((code, task.window, task.server, task.prompt_id), None)
         if finding is not None:
             del self.findings[id(finding)]
 
-    def unwant(self, kind: type[AnyEffect], server: str, subject: str | None) -> None:
+    def retract(self, kind: type[AnyEffect], server: str, subject: str | None) -> None:
         self.effects.pop((kind, server, subject), None)
 
     # time

@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 from comfy_fsm.core.findings import Finding
 from comfy_fsm.core.observations import Binary, Message
-from comfy_fsm.core.registry.counters import ServerTally
+from comfy_fsm.core.registry.counters import ServerCounters
 from comfy_fsm.core.registry.pauses import Pauses
 from comfy_fsm.core.registry.task import Cause, CauseKind, Task
 
@@ -64,7 +64,7 @@ class Question(Struct, eq=False):
     """Method and path, where it is of no kind that is known."""
 
 
-class QueueAnswer(Struct):
+class QueueSnapshot(Struct):
     asked_at: float
     rows: int
     asked: int
@@ -87,7 +87,7 @@ class Socket(Struct, eq=False):
     down_at: float = 0.0
     gone_at: float | None = None
     """When it ended, until it is opened again; whether or not a task was in flight."""
-    gone_by: str = ""
+    close_reason: str = ""
     read_to: float = 0.0
     conn: int | None = None
     counts: deque[tuple[float, int | None]] = field(default_factory=lambda: deque(maxlen=64))
@@ -96,7 +96,7 @@ class Socket(Struct, eq=False):
     """When it last told so of itself, and not to greet whoever connected."""
     greeted_at: float = 0.0
     """When it was last greeted: what a deaf one is told, too (P3), and one that tells nothing at all is not."""
-    told_end: bool = False
+    end_told: bool = False
     """A frame told the end of a task since the last of these: it explains why there are fewer now (P21)."""
     looked_at: float = 0.0
     """Until when no further look is asked for because there are fewer."""
@@ -109,14 +109,14 @@ class Socket(Struct, eq=False):
     """When the time of the first of them is over, be the socket open or not: a heap."""
 
     def leave(self, at: float, reason: str) -> None:
-        self.gone_at, self.gone_by = at, reason
+        self.gone_at, self.close_reason = at, reason
 
     def loosen(self, task: Task, due: float) -> None:
         self.loose[task.number] = task
         heapq.heappush(self.loose_due, (due, task.number))
 
 
-class Own(Struct, eq=False):
+class WindowTasks(Struct, eq=False):
     """The open tasks of one window at one server; and, so that a sweep costs what changed since the last one, those of
     them that are news to each kind of sweep."""
 
@@ -170,7 +170,7 @@ class Server(Struct, eq=False):
     chosen: dict[str, Task] = field(default_factory=dict)
     """Ids that a client chose and the server did not take (P10), with the task they were meant for."""
     open_tasks: dict[int, Task] = field(default_factory=dict)
-    own: dict[str | None, Own] = field(default_factory=dict)
+    own: dict[str | None, WindowTasks] = field(default_factory=dict)
     """The same by window, and by the client id of their POST."""
     unanswered: dict[int, Task] = field(default_factory=dict)
     """Those of them of which it is not known whether the server took them."""
@@ -181,8 +181,8 @@ class Server(Struct, eq=False):
     sockets: dict[str | None, Socket] = field(default_factory=dict)
     waiting: OrderedDict[str, list[tuple[int, Message | Binary]]] = field(default_factory=OrderedDict)
     acts: deque[Act] = field(default_factory=deque)
-    queues: deque[QueueAnswer] = field(default_factory=lambda: deque(maxlen=8))
-    running: dict[str, tuple[QueueAnswer, QueueAnswer]] = field(default_factory=dict)
+    queues: deque[QueueSnapshot] = field(default_factory=lambda: deque(maxlen=8))
+    running: dict[str, tuple[QueueSnapshot, QueueSnapshot]] = field(default_factory=dict)
     """What the last look showed as running, with the first and the last of the looks that all did."""
     counts: deque[tuple[float, float, int]] = field(default_factory=lambda: deque(maxlen=64))
     """What `GET /prompt` answered: when it was asked and answered, and how many prompts wait or run."""
@@ -211,7 +211,7 @@ class Server(Struct, eq=False):
     outage_order: int = 0
     outages: deque[tuple[int, Cause]] = field(default_factory=lambda: deque(maxlen=16))
     """The last times that it went down or nobody watched it, and when each was told."""
-    tally: ServerTally = field(default_factory=ServerTally)
+    counters: ServerCounters = field(default_factory=ServerCounters)
     outage: Cause | None = None
     unreachable: Cause | None = None
     """The first of the questions about tasks that it left without a usable answer, one after the other (P33)."""
@@ -224,7 +224,7 @@ class Server(Struct, eq=False):
     windows: dict[str | None, Window] = field(default_factory=dict)
     """All that there are, at whichever server."""
 
-    def take(self, task: Task) -> None:
+    def add_open(self, task: Task) -> None:
         """The task is open here from now on."""
         self.open_tasks[task.number] = task
         self.unfound.pop(task.number, None)
@@ -232,17 +232,17 @@ class Server(Struct, eq=False):
             self.unanswered[task.number] = task
         self.index(task)
 
-    def let(self, task: Task) -> None:
+    def remove_open(self, task: Task) -> None:
         """The task is not open here any more."""
         self.unindex(task)
         for each in (self.open_tasks, self.absent, self.unanswered):
             each.pop(task.number, None)
-        if task.missed_id:
+        if task.may_have_another_id:
             self.unfound[task.number] = task
 
     def index(self, task: Task) -> None:
         for window in task.windows if task.number in self.open_tasks else ():
-            own = self.own.setdefault(window, Own())
+            own = self.own.setdefault(window, WindowTasks())
             own.open[task.number] = task
             own.note(task)
             self.stir(window)
@@ -298,40 +298,40 @@ class Server(Struct, eq=False):
         by_age = {self.honours_ids, other.honours_ids} == {True, False}  # one is older than 0.3.45
         return by_age or (self.version != other.version and None not in (self.version, other.version))
 
-    def go_out(self, order: int, cause: Cause) -> None:
+    def note_outage(self, order: int, cause: Cause) -> None:
         """From here on, what it forgot may have run (P27)."""
         self.outage_order = order
         self.outages.append((order, cause))
         if self.outage is None or cause.at >= self.outage.at:  # of two sources, an older one may be told later
             self.outage = cause
 
-    def look(self, answer: QueueAnswer) -> None:
+    def add_snapshot(self, answer: QueueSnapshot) -> None:
         """Remember a look at the queue; a late one, of another window, does not interrupt what runs."""
         if not self.queues or answer.at >= self.queues[-1].at:
             self.running = {name: (self.running.get(name, (answer,))[0], answer) for name in answer.running}
         self.queues.append(answer)
 
-    def look_at_one(self, name: str, answer: QueueAnswer | None) -> None:
+    def look_at_one(self, name: str, answer: QueueSnapshot | None) -> None:
         """A job alone runs, or does not: nothing is told of others."""
         if answer is not None:
             self.running[name] = (self.running.get(name, (answer,))[0], answer)
         else:
             self.running.pop(name, None)
 
-    def miss(self, position: int, at: float, what: str) -> None:
+    def note_failure(self, position: int, at: float, what: str) -> None:
         self.failures += 1
         if self.unreachable is None:
             self.missed_at = at
             self.unreachable = Cause("unreachable", position, at, what=what[:MAX_WHAT])
 
-    def answer(self) -> None:
+    def note_answered(self) -> None:
         self.unreachable, self.failures = None, 0
 
-    def away(self, task: Task, until: float = inf) -> Cause | None:
+    def outage_since(self, task: Task, until: float = inf) -> Cause | None:
         """Its last outage until then, unless it is older than the task, or the task was told of since: what was there
         before may be forgotten (P27)."""
         since = max(task.submitted_order, task.shown_order, task.known_order if task.accepted else 0)
         begun = task.submitted_at if task.submitted_at is not None else inf
         later = (cause for order, cause in self.outages if (order > since or cause.at > begun) and cause.at <= until)
         gone = max(later, key=lambda cause: cause.at, default=None)
-        return gone if gone is not None and not task.heard_after(gone.at) else None
+        return gone if gone is not None and not task.active_after(gone.at) else None

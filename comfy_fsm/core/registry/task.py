@@ -48,7 +48,7 @@ class Cause(Struct, frozen=True, gc=False):
     """How: an error, a status, or what the act was aimed at."""
 
 
-class Round(Struct, frozen=True, gc=False):
+class AbsenceRound(Struct, frozen=True, gc=False):
     """Absent from the queue, and after its answer from the history (P29)."""
 
     order: int
@@ -60,7 +60,7 @@ class Round(Struct, frozen=True, gc=False):
     """How many prompts the queue listed; None where a job was missing, and no queue was asked."""
 
 
-class Told(Struct, frozen=True, gc=False):
+class Transition(Struct, frozen=True, gc=False):
     """A signal that mattered: its ComfyUI name, where and when it was seen, and the move it made."""
 
     signal: str
@@ -76,7 +76,7 @@ class Told(Struct, frozen=True, gc=False):
         return REASONS[self.before, self.signalled]
 
 
-class Imaging(Struct):
+class SocketImages(Struct):
     """The nodes of a graph that send their images over the socket, and the images that came."""
 
     nodes: frozenset[str]
@@ -115,18 +115,18 @@ class Task(Struct, eq=False):
     """Outputs and texts beyond the bounds of the policy."""
     missed: tuple[str, ...] = ()
     """Nodes whose images came over the socket, but not all of them."""
-    signals: list[Told] = field(default_factory=list)
+    signals: list[Transition] = field(default_factory=list)
     number: int = 0
     first_position: int = 0
     submitted_position: int = 0
     cause: Cause | None = None
     posts: int = 0
     delivered: bool = False
-    handed: bool = False
+    handed_over: bool = False
     """Its result was to be delivered once; it is not again, unless the application asks for it."""
     concluded: bool = False
     """Settled on absence or time alone, and so open to evidence that comes late."""
-    hurt: bool = False
+    impaired: bool = False
     """Its socket was down, deaf, or silent about its end: whether it is settled all the same is a figure."""
     job: Job | None = None
     """What waited in the backlog until this task was posted for it; None again once it was moved to another task."""
@@ -136,18 +136,18 @@ class Task(Struct, eq=False):
     """The application did not cancel it."""
     recalled: bool = False
     """It was to be taken back from its server, if it did not run yet."""
-    heir: str | None = None
+    successor: str | None = None
     """The id under which its job went on, since it is proved that it never ran under this one."""
 
     # what the socket told
     frames: int = 0
     """How many frames about it reached its own window."""
-    heard_end: bool = False
+    end_received: bool = False
     """A frame that told its end reached its own window."""
-    heard_null: bool = False
-    whole: bool = False
+    null_received: bool = False
+    unbroken: bool = False
     """Its start was heard, and the socket was never down since."""
-    stamped: bool = False
+    has_timestamp: bool = False
     """Its start carried a timestamp: this server states a success by name (since July 2024)."""
     phase: int = 0
     last_sign: float = 0.0
@@ -166,24 +166,24 @@ class Task(Struct, eq=False):
     """How often its record was read in this silence, to confirm."""
     confirming: bool = False
     """An answer without its record says nothing: no look at the queue was asked for with it."""
-    told_at: float | None = None
+    stated_at: float | None = None
     """When it was stated how it ended."""
-    owed: bool = False
+    record_owed: bool = False
     """It was settled as stated, and its record is still asked for."""
     listed: bool = False
     """A list of jobs settled it, which names no outputs: those that it has were told by frames."""
 
     # what is left to run
-    must: set[str] = field(default_factory=set)
+    remaining: set[str] = field(default_factory=set)
     """Nodes of the accepted graph that are not cached: all finished, nothing is left."""
     sinks: set[str] | None = None
     reached: set[str] = field(default_factory=set)
-    done: set[str] = field(default_factory=set)
+    finished_early: set[str] = field(default_factory=set)
     """Nodes told to be done while the graph was not known yet (P12)."""
     announced: dict[str, bytes] = field(default_factory=dict)
     unannounced: int = 0
     """Nodes whose outputs were told beyond the bound."""
-    imaging: Imaging | None = None
+    imaging: SocketImages | None = None
     """Where the graph has nodes that send their images over the socket."""
 
     # what HTTP told
@@ -194,13 +194,13 @@ class Task(Struct, eq=False):
     moved_position: int = 0
     over_at: float | None = None
     """When its POST was cut off without an answer: its server may take it up even after that."""
-    rounds: list[Round] = field(default_factory=list)
+    rounds: list[AbsenceRound] = field(default_factory=list)
     """Absent, one time after the other, and not shown since; of many, the first and the last."""
-    denied: int = 0
+    denials: int = 0
     """How often its server answered that it has no record of it."""
     denied_position: int = 0
-    looks: int = 0
-    asked: bool = False
+    fruitless_looks: int = 0
+    record_requested: bool = False
     """Its record is wanted, and no answer came yet: not asked for again by each further signal of its end."""
     shown_order: int = 0
     """The last answer that showed it: its server remembers what was there when it was accepted, and since."""
@@ -210,11 +210,11 @@ class Task(Struct, eq=False):
     """What its POST was answered with, where that left open whether it was taken: told if it never shows again."""
     refused: int | None = None
     """The status that refused its POST."""
-    bare: bool = False
+    statusless: bool = False
     """Its record was seen, and had no status: it ended; a frame that comes later may tell how."""
-    bare_outputs: object = None
+    statusless_outputs: object = None
     """What that record had, which may be partial."""
-    sought: dict[str, bool] = field(default_factory=dict)
+    candidates: dict[str, bool] = field(default_factory=dict)
     """Servers to which it is not bound and that a recovery may ask for it; True: it showed it."""
 
     @property
@@ -258,7 +258,7 @@ class Task(Struct, eq=False):
         return self.state in UNANSWERED and not self.accepted
 
     @property
-    def missed_id(self) -> bool:
+    def may_have_another_id(self) -> bool:
         """It was called lost under the id of our choice, and may have been taken under another (P10)."""
         lost = self.state is State.LOST and self.concluded and self.posts > 0
         return lost and not (self.undelivered or self.accepted)
@@ -267,13 +267,13 @@ class Task(Struct, eq=False):
     def outcome(self) -> State | None:
         return self.state if self.state in SETTLED else self.stated
 
-    def move(self, signal: Signal, name: str, position: int, at: float, limit: int) -> bool:
+    def apply(self, signal: Signal, name: str, position: int, at: float, limit: int) -> bool:
         """Step through the table; True where the state changed. Of the signals, the first and the last are kept."""
         before = self.state
         after = step(before, signal)
         if len(self.signals) >= limit:
             del self.signals[limit // 2]
-        self.signals.append(Told(name, position, at, before, signal, after))
+        self.signals.append(Transition(name, position, at, before, signal, after))
         if after is before:
             return False
         self.state = after
@@ -283,7 +283,7 @@ class Task(Struct, eq=False):
                 self.completion_source = self.ended_at = self.confidence = None
         return True
 
-    def point_to_end(self, name: str, at: float) -> None:
+    def note_end_source(self, name: str, at: float) -> None:
         """The first signal that tells of the end names the source, the later ones confirm."""
         if self.completion_source is None:
             self.completion_source = name
@@ -292,7 +292,7 @@ class Task(Struct, eq=False):
     @property
     def over(self) -> bool:
         """Its end was told, or its record seen: what tells of the run now is late, whatever it says."""
-        return self.stated is not None or self.heard_null or self.bare
+        return self.stated is not None or self.null_received or self.statusless
 
     def conclude(self) -> None:
         """Before July 2024 a success ends with `executing` null alone: where all was heard, every sink was done or
@@ -300,19 +300,19 @@ class Task(Struct, eq=False):
         if self._silent_end() and self.sinks is not None and not self.sinks:
             self.stated, self.confidence = State.COMPLETED, "inferred"
 
-    def ran_through(self) -> bool:
+    def reached_every_sink(self) -> bool:
         """The same, but for sinks that never tell `executed` (P15): each was at least begun."""
         return self._silent_end() and self.sinks is not None and self.sinks <= self.reached
 
     def _silent_end(self) -> bool:
-        return self.heard_null and self.whole and not self.stamped and self.stated is None
+        return self.null_received and self.unbroken and not self.has_timestamp and self.stated is None
 
     def finish_nodes(self, nodes: Iterable[str], limit: int) -> None:
         """These nodes have nothing more to tell: what is left of the sinks is what may still come."""
         if self.sinks is not None:
             self.sinks.difference_update(nodes)
-        elif len(self.done) < limit:
-            self.done.update(nodes)
+        elif len(self.finished_early) < limit:
+            self.finished_early.update(nodes)
 
     def reach(self, nodes: Iterable[str], limit: int) -> None:
         """These nodes were begun, cached or done; of a graph not known yet, at most `limit` are remembered."""
@@ -321,7 +321,7 @@ class Task(Struct, eq=False):
         elif len(self.reached) < limit:
             self.reached.update(nodes)
 
-    def leave_settled(
+    def mark_settled(
         self, outcome: State, confidence: Confidence, confirmed_by: str | None, position: int, at: float
     ) -> None:
         """What a settling move leaves behind; the working notes of the run are dropped."""
@@ -334,35 +334,35 @@ class Task(Struct, eq=False):
             self.error = self.error or self.doubted
         else:
             self.ended_at = self.ended_at if self.ended_at is not None else at
-        self.sinks = self.bare_outputs = None
-        self.must.clear()
+        self.sinks = self.statusless_outputs = None
+        self.remaining.clear()
         self.reached.clear()
-        self.done.clear()
+        self.finished_early.clear()
         self.announced.clear()
 
     def reopen(self, at: float, *, again: bool) -> None:
         """What was concluded from silence or absence is forgotten; `again`: its result is to be delivered once more."""
         self.concluded = False
         if again:
-            self.delivered = self.handed = False
+            self.delivered = self.handed_over = False
         self.stated = self.confidence = self.confirmed_by = self.completion_source = self.cause = None
         self.ended_at = self.settled_at = None
         self.error = None if self.error is self.doubted else self.error
         self.rounds.clear()
-        self.looks = self.tier = self.denied = 0
-        self.asked = False
+        self.fruitless_looks = self.tier = self.denials = 0
+        self.record_requested = False
         self.last_sign = at
-        self.told_at = None
-        self.owed = self.confirming = False
-        self.sought.clear()
+        self.stated_at = None
+        self.record_owed = self.confirming = False
+        self.candidates.clear()
 
-    def leave_server(self) -> None:
+    def forget_run(self) -> None:
         """After an adopt command: what its former server told of its run says nothing of the run here."""
-        self.heard_null = self.whole = self.stamped = self.bare = False
+        self.null_received = self.unbroken = self.has_timestamp = self.statusless = False
         self.phase = self.paused = 0
         self.moved_at = None
 
-    def heard_after(self, at: float) -> bool:
+    def active_after(self, at: float) -> bool:
         """Its last sign of life is younger; that a command made its silence begin anew is none."""
         commanded = any(told.at == self.last_sign and told.signal == "command" for told in self.signals)
         return self.last_sign > at and not commanded

@@ -27,7 +27,7 @@ class Standing(StrEnum):
     """It answers and accepts, and nothing moves (P34): a question cannot cure this doubt, only movement can."""
 
 
-class Health(Struct, eq=False):
+class Breaker(Struct, eq=False):
     """The standing of one server, and when it is asked again."""
 
     first_seconds: float = 1.0

@@ -18,7 +18,7 @@ from msgspec import Struct, field
 
 from comfy_fsm.core.scheduling.assignment import assign
 from comfy_fsm.core.scheduling.backlog import Job
-from comfy_fsm.core.scheduling.breaker import Health
+from comfy_fsm.core.scheduling.breaker import Breaker
 
 _FEW = 12  # jobs whose sharing out is planned, not only begun
 _LANES = 32  # graphs that have a line of their own; further ones share one, so that a choice costs the same
@@ -36,7 +36,7 @@ class Place(Struct, eq=False):
     url: str
     capacity: int = 2
     weight: float = 1.0
-    health: Health = field(default_factory=Health)
+    breaker: Breaker = field(default_factory=Breaker)
     drained: bool = False
     others: int = 0
     """Prompts in its queue that are not of our jobs."""
@@ -48,11 +48,11 @@ class Place(Struct, eq=False):
 
     @property
     def usable(self) -> bool:
-        return not self.drained and self.health.room(self.capacity) > 0
+        return not self.drained and self.breaker.room(self.capacity) > 0
 
     @property
     def has_room(self) -> bool:
-        return not self.drained and len(self.jobs) < self.health.room(self.capacity)
+        return not self.drained and len(self.jobs) < self.breaker.room(self.capacity)
 
     def load(self, now: float) -> float:
         """Seconds until it has done what we gave it; what is overdue counts as half done, so it grows with time."""
@@ -130,7 +130,7 @@ class Durations:
         return known if known is not None else self.size(graph) * self.pace(url)
 
 
-class Placement:
+class Scheduler:
     """Jobs in their turns, servers with their loads."""
 
     def __init__(

@@ -136,7 +136,7 @@ class Verdict(NamedTuple):
 _NO_VERDICT = Verdict()
 
 
-class Record(Struct, frozen=True):
+class HistoryRecord(Struct, frozen=True):
     """One entry of the history; `status` is absent before January 2024."""
 
     prompt: Raw = Raw(b"null")
@@ -163,7 +163,7 @@ class Record(Struct, frozen=True):
         """Whether the entry is about this prompt, as far as it says."""
         parts = codec.body(self.prompt, list[Raw])
         if parts is None:
-            entry = codec.body(self.prompt, Entry)  # Comfy Cloud's is an object
+            entry = codec.body(self.prompt, HistoryItem)  # Comfy Cloud's is an object
             return entry is None or entry.prompt_id == prompt_id
         return len(parts) < 2 or codec.body(parts[1], str) in (None, prompt_id)
 
@@ -187,7 +187,7 @@ class Record(Struct, frozen=True):
         return [node for node in nodes if node not in (self.outputs or {})]
 
 
-class Entry(Struct, frozen=True):
+class HistoryItem(Struct, frozen=True):
     """What names its prompt by itself."""
 
     prompt_id: str
@@ -223,7 +223,7 @@ def greets(frame: object) -> bool:
     return isinstance(frame, FeatureFlags) or (isinstance(frame, Status) and b'"sid"' in bytes(frame.data))
 
 
-class Job(Struct, frozen=True):
+class JobRecord(Struct, frozen=True):
     """One job, by its id or of the list; only by its id it has outputs and `execution_status` (P36, P38)."""
 
     id: str | None = None
@@ -278,7 +278,7 @@ class Pagination(Struct, frozen=True):
     has_more: bool | None = None
 
 
-class Jobs(Struct, frozen=True):
+class JobList(Struct, frozen=True):
     """A page of the list of jobs (P36)."""
 
     jobs: list[Raw]

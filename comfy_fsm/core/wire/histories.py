@@ -8,20 +8,20 @@ import msgspec
 from msgspec import Raw
 
 from comfy_fsm.core.wire import codec
-from comfy_fsm.core.wire.bodies import Entry, Record
+from comfy_fsm.core.wire.bodies import HistoryItem, HistoryRecord
 from comfy_fsm.core.wire.fieldwise import Oddity, read
 
 
 class Records(NamedTuple):
     """The history, entry by entry: those that can be read, and what of each cannot."""
 
-    records: dict[str, Record]
+    records: dict[str, HistoryRecord]
     odd: dict[str, tuple[Oddity, ...]]
 
 
 def records(raw: Raw) -> Records | None:
     """None where this is no history at all (P33): no object, or one none of whose entries is one."""
-    whole = codec.body(raw, dict[str, Record])
+    whole = codec.body(raw, dict[str, HistoryRecord])
     if whole is not None and _WRAPPING.isdisjoint(whole):
         return Records(whole, {})
     entries = codec.body(unwrapped(raw), dict[str, Raw])
@@ -29,7 +29,7 @@ def records(raw: Raw) -> Records | None:
         return None
     found = Records({}, {})
     for prompt_id, entry in entries.items():
-        record, odd = read(entry, Record)
+        record, odd = read(entry, HistoryRecord)
         if record is not None:
             found.records[prompt_id] = record
         if odd:
@@ -75,7 +75,7 @@ def _by_id(entries: list[Raw]) -> Raw:
 
 def _named(entry: Raw) -> str | None:
     """By itself, as Comfy Cloud's, or in its prompt, as everybody's."""
-    name, record = codec.body(entry, Entry), codec.body(entry, Record)
+    name, record = codec.body(entry, HistoryItem), codec.body(entry, HistoryRecord)
     parts = codec.body(record.prompt, list[Raw]) if record is not None else None
     if name is None and parts is not None and len(parts) > 1:
         return codec.body(parts[1], str)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from msgspec import Raw, Struct
 
 from comfy_fsm.core.wire import codec
-from comfy_fsm.core.wire.bodies import Entry, mark_of
+from comfy_fsm.core.wire.bodies import HistoryItem, mark_of
 from comfy_fsm.core.wire.fieldwise import Oddity, read
 
 
@@ -72,7 +72,7 @@ def _id_of(item: Raw) -> str | None:
     parts = codec.body(item, list[Raw])
     if parts is not None:
         return codec.body(parts[1], str) if len(parts) > 1 else None
-    entry = codec.body(item, Entry)
+    entry = codec.body(item, HistoryItem)
     return entry.prompt_id if entry is not None else None
 
 

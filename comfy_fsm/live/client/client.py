@@ -24,11 +24,11 @@ from comfy_fsm.core.policy import DEFAULT, Policy
 from comfy_fsm.core.recovery.verdicts import Consistency, Fetched, Recovery
 from comfy_fsm.errors import BadServerUrl, ClientClosed, ClientError
 from comfy_fsm.live.client.companion import Companion
-from comfy_fsm.live.client.handles import Hands
+from comfy_fsm.live.client.handles import Handles
 from comfy_fsm.live.client.tags import checked, tagged
 from comfy_fsm.live.client.task_handle import Attached, TaskHandle
 from comfy_fsm.live.client.window import Window
-from comfy_fsm.live.engine.clock import Steady
+from comfy_fsm.live.engine.clock import SteadyClock
 from comfy_fsm.live.engine.closing import Closing, finish
 from comfy_fsm.live.engine.recorder import Noted
 from comfy_fsm.live.engine.runner import Runner, report
@@ -37,7 +37,7 @@ from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.live.transport import requests
 from comfy_fsm.live.transport.addresses import address_of
 from comfy_fsm.live.transport.comfy import Comfy
-from comfy_fsm.live.transport.requests import Ask
+from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.live.transport.trust import context_of, timeouts
 from comfy_fsm.log.log import Log
 from comfy_fsm.log.memory import MemoryLog
@@ -93,7 +93,7 @@ class Client:
         self._closed = False
         self._closing = Closing(self._close)
         # For the rooms above this one, which dispatch jobs; an application has no use for them.
-        self.hands = Hands(on_resume)
+        self.handles = Handles(on_resume)
         self.runner: Runner
 
     def _redacting(self, secrets: Sequence[str], keep_inputs: bool) -> Redactor:
@@ -110,24 +110,24 @@ class Client:
     async def __aenter__(self) -> Self:
         log = MemoryLog() if self._path is None else await Log.open(self._path)
         self.runner = Runner(
-            self._comfies, log, self.policy, self._redactor, Steady(time.time),
-            hear=self._hear, deliver=self.hands.deliver, retire=self._retire,
+            self._comfies, log, self.policy, self._redactor, SteadyClock(time.time),
+            hear=self._hear, deliver=self.handles.deliver, retire=self._retire,
             needs_sockets=self._needs_sockets,
         )  # fmt: skip
-        self.hands.runner = self.runner
+        self.handles.runner = self.runner
         try:
             await self.runner.load()
             # Before anything is delivered: a handle made later would wait forever.
             left = [task for task in self.runner.unfinished if task.prompt_id is not None and task.window is not None]
-            handles = [self.hands.hold_again(task) for task in left]
+            handles = [self.handles.hold_again(task) for task in left]
             await self.runner.start()
         except BaseException:
             await self.runner.close(0.0)
             raise
-        self.hands.resume(*handles)
-        self._recalling = asyncio.create_task(self.hands.recall())
+        self.handles.resume(*handles)
+        self._recalling = asyncio.create_task(self.handles.recall())
         self._watching = asyncio.create_task(self._watch())
-        asyncio.get_running_loop().call_soon(self.hands.free.set)  # not before whoever opens it could look at `tasks`
+        asyncio.get_running_loop().call_soon(self.handles.free.set)  # not before whoever opens it could look at `tasks`
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -156,7 +156,7 @@ class Client:
     @property
     def tasks(self) -> list[TaskHandle]:
         """The tasks that are not delivered yet; right after opening, those that an earlier process left."""
-        return self.hands.all
+        return self.handles.all
 
     def diagnose(self, prompt_id: str | None = None) -> list[Diagnosis]:
         """The tasks whose prompt id begins so, or all, explained; what needs a look comes first."""
@@ -186,26 +186,26 @@ class Client:
         content = file if isinstance(file, bytes) else await asyncio.to_thread(Path(file).read_bytes)
         url = self._choose(server)
         given = name or (uuid.uuid4().hex if isinstance(file, bytes) else Path(file).name)
-        asking = self.runner.askings[url]
-        answer = await asking.upload(given, content, subfolder, overwrite)
+        exchange = self.runner.exchanges[url]
+        answer = await exchange.upload(given, content, subfolder, overwrite)
         if answer is None:
-            return requests.uploaded(None, b"", given, url, asking.trouble)
+            return requests.uploaded(None, b"", given, url, exchange.trouble)
         return requests.uploaded(answer.status, answer.body, given, url)
 
     async def recover(self, prompt_id: str | None = None, *, act: bool = False) -> Recovery:
         """What the servers prove about this task, or about all that are given up or stuck; done only if `act`."""
-        async with session.of_client(self.runner, self._redactor, act=act) as rescue:
-            return await rescue.recover(prompt_id, act=act)
+        async with session.of_client(self.runner, self._redactor, act=act) as recoverer:
+            return await recoverer.recover(prompt_id, act=act)
 
     async def consistency(self, prompt_id: str) -> Consistency:
         """Which server has this task, and which should."""
-        async with session.of_client(self.runner, self._redactor, act=False) as rescue:
-            return await rescue.consistency(prompt_id)
+        async with session.of_client(self.runner, self._redactor, act=False) as recoverer:
+            return await recoverer.consistency(prompt_id)
 
     async def history(self, prompt_id: str, *, attempts: int = 3) -> Fetched:
         """The record of this prompt, ours or not, fetched until it validates, and what it lacks."""
-        async with session.of_client(self.runner, self._redactor, act=False) as rescue:
-            return await rescue.history(prompt_id, attempts=attempts)
+        async with session.of_client(self.runner, self._redactor, act=False) as recoverer:
+            return await recoverer.history(prompt_id, attempts=attempts)
 
     async def close(self) -> None:
         """End in order; what is open goes on at its server, and is taken up by the next client on the same log.
@@ -225,20 +225,20 @@ class Client:
         await finish(*self._companions.values())
         where = "" if self._path is None else f"; open a client on {self._path} to take it up again"
         closed = ClientClosed(f"the client was closed before this task settled; it goes on{where}")
-        await finish(self.hands.abandon(closed))
+        await finish(self.handles.abandon(closed))
 
     async def _watch(self) -> None:
         """If the log fails, nobody waits for what can no longer be written down."""
         failure = await self.runner.recorder.failed()
         if failure is not None:
-            await self.hands.abandon(failure)
+            await self.handles.abandon(failure)
 
     # for windows
 
     async def _submit(
         self,
         window: Window,
-        ask_as: Callable[[str, str], Ask],
+        ask_as: Callable[[str, str], HttpRequest],
         server: str | None,
         tag: object,
         callbacks: Attached,
@@ -249,16 +249,16 @@ class Client:
         server = self._choose(server)
         attached = callbacks._replace(tag=checked(tag, self.runner.recorder))
 
-        def draw() -> tuple[str, str, Ask]:
+        def draw() -> tuple[str, str, HttpRequest]:
             client_id, prompt_id = window.id_at(server), str(uuid.uuid4())
             return client_id, prompt_id, ask_as(client_id, prompt_id)
 
         client_id, prompt_id, ask = draw()
-        await self.runner.askings[server].meet()
-        handle = self.hands.hold(prompt_id, client_id, server, attached)
+        await self.runner.exchanges[server].meet()
+        handle = self.handles.hold(prompt_id, client_id, server, attached)
         handle.draw, handle.spare = draw, [draw] * self.policy.resubmits
-        await self.hands.post(handle, ask)
-        if (task := self.hands.task_of(handle)) is not None:
+        await self.handles.post(handle, ask)
+        if (task := self.handles.task_of(handle)) is not None:
             for companion in self._companions:
                 companion.submitted(task)
         return handle
@@ -266,8 +266,8 @@ class Client:
     async def _follow(self, window: Window, prompt_id: str, server: str | None, tag: object) -> TaskHandle:
         server, attached = self._choose(server), Attached(tag=checked(tag, self.runner.recorder))
         client_id = window.id_at(server)
-        await self.runner.askings[server].meet()
-        handle = self.hands.hold(prompt_id, client_id, server, attached)
+        await self.runner.exchanges[server].meet()
+        handle = self.handles.hold(prompt_id, client_id, server, attached)
         data, at = seen.CommandData("follow", prompt_id), self.runner.clock()
         command = seen.Command(at=at, window=client_id, server=server, data=data)
         await self.runner.recorder.write(*tagged(command, attached.tag))
@@ -277,10 +277,10 @@ class Client:
         """The one that is wanted, else the one with the fewest open tasks of ours."""
         if wanted is not None:
             wanted, _ = address_of(wanted)
-            if wanted not in self.runner.askings:
+            if wanted not in self.runner.exchanges:
                 raise BadServerUrl(f"{wanted} is not among the servers of this client ({', '.join(self.servers)})")
             return wanted
-        loads = self.hands.loads
+        loads = self.handles.loads
         return min(self.servers, key=lambda url: loads[url])
 
     # from the runner
@@ -288,7 +288,7 @@ class Client:
     def _hear(self, noted: Noted) -> None:
         for companion in self._companions:
             companion.hear(noted.observation)
-        self.hands.hear(noted)
+        self.handles.hear(noted)
 
     def _retire(self, server: str, client_id: str) -> None:
         for window in self._windows:

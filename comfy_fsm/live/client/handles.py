@@ -33,7 +33,7 @@ from comfy_fsm.live.engine.cancellation import cancel
 from comfy_fsm.live.engine.recorder import Noted
 from comfy_fsm.live.engine.runner import Runner
 from comfy_fsm.live.transport import requests
-from comfy_fsm.live.transport.requests import Ask
+from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.log.log import Log
 from comfy_fsm.log.memory import MemoryLog
 
@@ -42,7 +42,7 @@ _LATER = frozenset({429, 503})
 """Refusals that pass, where they say when."""
 
 
-class Hands:
+class Handles:
     """All handles; `runner` is given as soon as there is one, and `free` is set when deliveries may begin."""
 
     runner: Runner
@@ -99,7 +99,7 @@ class Hands:
             task = self.task_of(handle)
             if task is not None and task.submitted_position:
                 graph = await asyncio.to_thread(_posted, self.runner.log, task.submitted_position)
-                handle.track.know(graph, task.must)
+                handle.track.know(graph, task.remaining)
 
     def hold_job(self, job: Job) -> TaskHandle:
         """The same of a job that waits, and is at no server yet."""
@@ -125,7 +125,7 @@ class Hands:
 
     # posting
 
-    async def post(self, handle: TaskHandle, ask: Ask) -> None:
+    async def post(self, handle: TaskHandle, ask: HttpRequest) -> None:
         handle.posted = asyncio.get_running_loop().create_future()
         answer = None
         try:
@@ -191,10 +191,10 @@ class Hands:
         task = self.task_of(handle)
         if proved and (task is None or not await self._is_confirmed(handle, task)):
             return False
-        draw: Callable[[], tuple[str, str, Ask]] | None = handle.draw  # none by now, if somebody cancelled it
+        draw: Callable[[], tuple[str, str, HttpRequest]] | None = handle.draw  # none by now, if somebody cancelled it
         return draw is not None and await self._post_as(handle, draw)
 
-    async def _post_as(self, handle: TaskHandle, draw: Callable[[], tuple[str, str, Ask]]) -> bool:
+    async def _post_as(self, handle: TaskHandle, draw: Callable[[], tuple[str, str, HttpRequest]]) -> bool:
         """Under a new id; False where nothing was sent."""
         before, task = (handle.window, handle.prompt_id), self.task_of(handle)
         handle.doubtful = handle.doubtful or (task is not None and task.concluded and not task.unsent)
@@ -300,7 +300,7 @@ class Hands:
         """Asked anew each time: what is told of a queue is out of date when the next prompt ends."""
         if not handle.server:
             return None
-        answer = await self.runner.askings[handle.server].ask(requests.queue(), handle.window)
+        answer = await self.runner.exchanges[handle.server].ask(requests.queue(), handle.window)
         if answer is None or answer.status != 200:
             return None
         return queues.place_of(Raw(answer.body), handle.prompt_id)
@@ -311,12 +311,12 @@ class Hands:
         handle.spare.clear()  # nobody wants it posted again
         if not handle.server:
             return self.dispatcher is not None and await self.dispatcher.withdraw(handle)
-        asking, prompt_id, window = self.runner.askings[handle.server], handle.prompt_id, handle.window
+        exchange, prompt_id, window = self.runner.exchanges[handle.server], handle.prompt_id, handle.window
         await self.runner.command("cancel", prompt_id, window, handle.server)
-        done = await cancel(asking, prompt_id, window)
-        if not asking.hits_one and self._state(handle) is State.IN_PROGRESS:
+        done = await cancel(exchange, prompt_id, window)
+        if not exchange.hits_one and self._state(handle) is State.IN_PROGRESS:
             done = False
-        asking.want(prompt_id, self.runner.clock(), look=True)
+        exchange.want(prompt_id, self.runner.clock(), look=True)
         return done
 
     def _cut(self, handle: TaskHandle) -> None:
@@ -328,16 +328,16 @@ class Hands:
         if output.by_socket:
             yield _one_piece(handle, output)
             return
-        asking, found = self.runner.askings[handle.server], contextlib.AsyncExitStack()
+        exchange, found = self.runner.exchanges[handle.server], contextlib.AsyncExitStack()
         async with found:
             try:
                 folder = output.type or "output"  # "" is no folder of a server
                 ask = requests.view(output.filename, output.subfolder, folder)
-                stream = await found.enter_async_context(asking.stream(ask, handle.window))
+                stream = await found.enter_async_context(exchange.stream(ask, handle.window))
             except DownloadFailed as error:
                 if not output.id or error.status not in (400, 403, 404):
                     raise
-                stream = await found.enter_async_context(asking.stream(requests.asset(output.id), handle.window))
+                stream = await found.enter_async_context(exchange.stream(requests.asset(output.id), handle.window))
             yield stream.chunks
 
 

@@ -22,7 +22,7 @@ from comfy_fsm.live.client.progress import Progress, Track
 from comfy_fsm.live.client.spool import KeptImage
 from comfy_fsm.live.client.tags import NO_TAG, Tag
 from comfy_fsm.live.transport.arrivals import Answer
-from comfy_fsm.live.transport.requests import Ask
+from comfy_fsm.live.transport.requests import HttpRequest
 
 ERRORS: dict[str, type[TaskError]] = {
     State.FAILED: TaskFailed,
@@ -83,10 +83,12 @@ class TaskHandle:
         self.server = server
         self._result: TaskResult | None = None
         self.tagged = attached.tag  # to be written down beside each POST
-        self.spare: list[Callable[[], tuple[str, str, Ask]]] = []  # to post it again, as often as the policy allows
+        self.spare: list[
+            Callable[[], tuple[str, str, HttpRequest]]
+        ] = []  # to post it again, as often as the policy allows
         self.job: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
         """Of a job, workflow and extra_data, where secrets in them are not in the log."""
-        self.draw: Callable[[], tuple[str, str, Ask]] | None = None  # the same workflow anew, under another id
+        self.draw: Callable[[], tuple[str, str, HttpRequest]] | None = None  # the same workflow anew, under another id
         self.waited = 0.0  # seconds, for a server that refused it for now
         self.doubtful = False  # it was posted before, and that this came to nothing is only concluded
         self.posted: asyncio.Future[Answer | None] | None = None  # what its last POST was answered

@@ -10,7 +10,7 @@ from comfy_fsm.core.wire.bodies import MARK
 from comfy_fsm.core.wire.updates import Update
 from comfy_fsm.live.client.task_handle import Attached, TaskHandle
 from comfy_fsm.live.transport import requests
-from comfy_fsm.live.transport.requests import Ask
+from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.workflow.shape import snapshot
 
 _Begin = Callable[..., Awaitable[TaskHandle]]
@@ -55,7 +55,7 @@ class Window:
         """
         graph = snapshot(workflow)
 
-        def ask(client_id: str, prompt_id: str) -> Ask:
+        def ask(client_id: str, prompt_id: str) -> HttpRequest:
             extra = {**self._extra, **(extra_data or {}), MARK: prompt_id}
             return requests.post(graph, client_id, prompt_id, extra, number, front, partial_execution_targets)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from comfy_fsm.core.scheduling.breaker import Health
+from comfy_fsm.core.scheduling.breaker import Breaker
 from comfy_fsm.core.scheduling.scheduler import Place
 from comfy_fsm.errors import BadServerUrl, ClientError
 from comfy_fsm.live.client.client import Client
@@ -15,7 +15,7 @@ from comfy_fsm.live.transport.addresses import address_of
 
 
 def places_of(
-    client: Client, capacity: int | Mapping[str, int], weights: Mapping[str, float], fresh: Health
+    client: Client, capacity: int | Mapping[str, int], weights: Mapping[str, float], fresh: Breaker
 ) -> list[Place]:
     capacities = dict.fromkeys(client.servers, 2) | _by_server(client, capacity)
     weighed = dict.fromkeys(client.servers, 1.0) | _by_server(client, weights)

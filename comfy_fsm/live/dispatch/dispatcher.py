@@ -21,16 +21,16 @@ from comfy_fsm.core.fold.resubmission import ELSEWHERE
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.scheduling.backlog import Job
-from comfy_fsm.core.scheduling.breaker import Health, Standing
-from comfy_fsm.core.scheduling.scheduler import Place, Placement
+from comfy_fsm.core.scheduling.breaker import Breaker, Standing
+from comfy_fsm.core.scheduling.scheduler import Place, Scheduler
 from comfy_fsm.core.wire.updates import Update
 from comfy_fsm.errors import BacklogFull, BadServerUrl, BadWorkflow, ClientClosed, ClientError, SecretInWorkflow
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.client.tags import checked, tagged
 from comfy_fsm.live.client.task_handle import Attached, TaskHandle
 from comfy_fsm.live.dispatch.capacity import must_be_positive, places_of
-from comfy_fsm.live.dispatch.jobs import Held, written
-from comfy_fsm.live.dispatch.monitor import Patrol
+from comfy_fsm.live.dispatch.jobs import WaitingJobs, written
+from comfy_fsm.live.dispatch.monitor import Monitor
 from comfy_fsm.live.engine.closing import Closing, finish
 from comfy_fsm.live.transport import requests
 from comfy_fsm.live.transport.addresses import address_of
@@ -74,17 +74,17 @@ class Dispatcher:
         first, limit = retry_seconds
         still = client.policy.warn_seconds if still_seconds is None else still_seconds
         # Out until it answers a first time: who is away from the beginning should be given nothing.
-        health = Health(first_seconds=first, limit_seconds=limit, still_seconds=still, standing=Standing.OUT)
-        places = places_of(client, capacity, weights or {}, health)
+        breaker = Breaker(first_seconds=first, limit_seconds=limit, still_seconds=still, standing=Standing.OUT)
+        places = places_of(client, capacity, weights or {}, breaker)
         self._client = client
-        self._placement = Placement(
+        self._placement = Scheduler(
             places, ageing_seconds=ageing_seconds, round_seconds=round_seconds, affinity=affinity
         )
         self._extra = client.extra_data | dict(extra_data or {})
         self._look = look_seconds
-        self._held = Held(client.hands)
+        self._held = WaitingJobs(client.handles)
         self._window = client.window()
-        self._patrols: list[Patrol] = []
+        self._patrols: list[Monitor] = []
         self._ended_at: dict[str, float] = {}
         self._moved: set[tuple[str, str | None]] = set()
         self._news = asyncio.Event()
@@ -96,9 +96,9 @@ class Dispatcher:
     async def __aenter__(self) -> Self:
         """Take up what the log holds: what waited waits again in its old turn, what was placed is followed."""
         client = self._client
-        if client.hands.dispatcher is not None:
+        if client.handles.dispatcher is not None:
             raise ClientError("this client has a dispatcher already, so none was opened; use that one, or close it")
-        client.hands.dispatcher, self._closed, self._closing = self, False, Closing(self._close)
+        client.handles.dispatcher, self._closed, self._closing = self, False, Closing(self._close)
         try:
             await self._begin()
         except BaseException:
@@ -112,15 +112,15 @@ class Dispatcher:
             if url in self._placement.places:
                 self._placement.places[url].drained = True
         for job in runner.board.backlog.waiting.values():
-            self._client.hands.resume(self._client.hands.hold_job(job))
+            self._client.handles.resume(self._client.handles.hold_job(job))
             self._placement.wait(job)
         for task in [task for task in runner.board.tasks if task.job is not None]:
             await self._take_up(task)
         self._patrols = [
-            Patrol(runner, place, self._look, self._is_idle(place), self._has_other(place), self._news.set)
+            Monitor(runner, place, self._look, self._is_idle(place), self._has_other(place), self._news.set)
             for place in self._placement.places.values()
         ]
-        self._loops = [asyncio.create_task(patrol.run()) for patrol in self._patrols]
+        self._loops = [asyncio.create_task(monitor.run()) for monitor in self._patrols]
         self._loops.append(asyncio.create_task(self._place()))
         for loop in self._loops:
             loop.add_done_callback(_report)
@@ -134,17 +134,17 @@ class Dispatcher:
         If this is cancelled, the closing goes on; whoever calls it again waits for its end.
         """
         self._closed = True
-        if self._client.hands.dispatcher is self:
+        if self._client.handles.dispatcher is self:
             await self._closing()
 
     async def _close(self) -> None:
         for loop in self._loops:
             loop.cancel()
         await finish(*self._loops, *self._posting)  # a POST in flight gets its answer
-        self._client.hands.dispatcher = None
+        self._client.handles.dispatcher = None
         for handle in self.waiting:
             handle.abandon(ClientClosed("the dispatcher was closed before this job was placed; it waits in the log"))
-            self._client.hands.drop(handle)
+            self._client.handles.drop(handle)
             await finish(handle.close())
 
     # what an application asks for
@@ -174,14 +174,14 @@ class Dispatcher:
             limit = runner.policy.jobs
             raise BacklogFull(f"{limit} jobs wait, so this one was not enqueued; await some, or raise Policy(jobs=…)")
         attached = Attached(on_progress, on_complete, tagging.of_job)
-        handle = self._client.hands.hold(prompt_id, attached=attached)
+        handle = self._client.handles.hold(prompt_id, attached=attached)
         self._held.keep(handle, workflow, extra_data or {}, command.data.withheld)
         try:
             await runner.recorder.write(*tagged(command, tagging))
         finally:
             job = runner.board.backlog.waiting.get(prompt_id)
             if job is None:  # the log refused it, or others filled the backlog meanwhile
-                self._client.hands.drop(handle)
+                self._client.handles.drop(handle)
             else:
                 self._placement.wait(job)
                 self._news.set()
@@ -203,8 +203,8 @@ class Dispatcher:
         runner = self._client.runner
         await runner.command(name, None, None, url)
         self._placement.places[url].drained = url in runner.board.backlog.drained
-        for patrol in self._patrols:
-            patrol.hurry()
+        for monitor in self._patrols:
+            monitor.hurry()
         self._news.set()
 
     async def withdraw(self, handle: TaskHandle) -> bool:
@@ -216,23 +216,23 @@ class Dispatcher:
     @property
     def waiting(self) -> list[TaskHandle]:
         """What is not placed yet, in the order of its enqueuing; after a crash, what an earlier process left."""
-        return [self._client.hands.hold(prompt_id) for prompt_id in self._client.board.backlog.waiting]
+        return [self._client.handles.hold(prompt_id) for prompt_id in self._client.board.backlog.waiting]
 
     @property
     def stuck(self) -> list[Stuck]:
         """Tasks at servers that do not answer, or where nothing moves: they may have run, so they are not moved."""
         whys = {Standing.OUT: "its server does not answer", Standing.STILL: "nothing moves at its server"}  # P34
         return [
-            Stuck(task.prompt_id or "", task.server, task.state, whys[patrol.place.health.standing])
-            for patrol in self._patrols
-            if patrol.place.health.standing in whys
-            for task in patrol.tasks
+            Stuck(task.prompt_id or "", task.server, task.state, whys[monitor.place.breaker.standing])
+            for monitor in self._patrols
+            if monitor.place.breaker.standing in whys
+            for task in monitor.tasks
         ]
 
     @property
     def standings(self) -> dict[str, str]:
         """How each server stands: `up`, `trial`, `out` or `still`."""
-        return {url: str(place.health.standing) for url, place in self._placement.places.items()}
+        return {url: str(place.breaker.standing) for url, place in self._placement.places.items()}
 
     # placing
 
@@ -253,8 +253,8 @@ class Dispatcher:
             return self._free(prompt_id, place.url)
         client_id = self._window.id_at(place.url)
         try:
-            ask = await self._held.ask_for(job, client_id, self._extra)
-            await self._held.release(prompt_id, place.url, client_id, ask)
+            request = await self._held.ask_for(job, client_id, self._extra)
+            await self._held.release(prompt_id, place.url, client_id, request)
         except ClientError as error:
             await self._failed(job, place, error)
         else:
@@ -267,7 +267,7 @@ class Dispatcher:
         if isinstance(error, BadWorkflow | SecretInWorkflow):
             await self._held.give_up(job.prompt_id, error)
         elif job.prompt_id in self._client.board.backlog.waiting:
-            place.health.fail(self._client.runner.clock())
+            place.breaker.fail(self._client.runner.clock())
             self._placement.wait(job)
 
     async def _posted(self, prompt_id: str, place: Place) -> None:
@@ -276,9 +276,9 @@ class Dispatcher:
         if task is None:
             return
         if task.unanswered or task.refused in ELSEWHERE:
-            place.health.fail(self._client.runner.clock())
+            place.breaker.fail(self._client.runner.clock())
         else:
-            place.health.accept()
+            place.breaker.accept()
         if task.job is None:  # withdrawn while it was posted, and cancelled since
             self._free(prompt_id, place.url)
         elif task.undelivered and not task.settled:
@@ -324,7 +324,7 @@ class Dispatcher:
             return False
         self._free(job.prompt_id, task.server)
         if task.started_at is not None and task.state in (State.COMPLETED, State.FAILED):
-            self._placement.places[task.server].health.complete()
+            self._placement.places[task.server].breaker.complete()
         if task.state is State.COMPLETED:
             self._learn(task, job)
         moved = await self._may_move(task) and await self._move(task)
@@ -335,11 +335,11 @@ class Dispatcher:
 
     async def _may_move(self, task: Task) -> bool:
         """Whether it is proved that it never ran; where the server may have forgotten, a witness is asked for."""
-        board, asking = self._client.board, self._client.runner.askings.get(task.server)
-        if board.may_move(task) is None and task.state in (State.LOST, State.CANCELLED) and asking is not None:
+        board, exchange = self._client.board, self._client.runner.exchanges.get(task.server)
+        if board.may_move(task) is None and task.state in (State.LOST, State.CANCELLED) and exchange is not None:
             witness = board.witness_for(task)
             if witness is not None and witness.prompt_id is not None:
-                await asking.ask(requests.history(witness.prompt_id), witness.window)
+                await exchange.ask(requests.history(witness.prompt_id), witness.window)
         concluded = task.state in (State.LOST, State.CANCELLED)
         return board.may_move(task) is not None and (not concluded or await self._client.runner.confirm(task))
 
@@ -356,7 +356,7 @@ class Dispatcher:
         await runner.command("rebind", old, task.window, task.server, to=new)
         self._free(job.prompt_id, task.server)
         if (again := runner.board.backlog.waiting.get(new)) is None:
-            self._client.hands.become(handle, task.server, task.window or "", old)
+            self._client.handles.become(handle, task.server, task.window or "", old)
             return False
         logger.info("%s: the job of task %s waits again as %s: %s", task.server, old, new, why)
         self._placement.wait(again)

@@ -22,11 +22,11 @@ from comfy_fsm.core.scheduling.backlog import MOST_PRIORITY, Job, graph_of, is_p
 from comfy_fsm.core.wire import codec
 from comfy_fsm.core.wire.bodies import MARK
 from comfy_fsm.errors import BadWorkflow, ClientError, SecretInWorkflow
-from comfy_fsm.live.client.handles import Hands
+from comfy_fsm.live.client.handles import Handles
 from comfy_fsm.live.client.task_handle import TaskHandle
 from comfy_fsm.live.redaction.withholding import withheld
 from comfy_fsm.live.transport import requests
-from comfy_fsm.live.transport.requests import Ask
+from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.log.log import Log
 from comfy_fsm.log.memory import MemoryLog
 from comfy_fsm.log.reader import MAX_LINE
@@ -98,11 +98,11 @@ def _workflow_of(line: bytes) -> tuple[object, tuple[str, ...]]:
     return json.loads(value) if isinstance(value, str) else value, command.data.withheld
 
 
-class Held:
+class WaitingJobs:
     """The handles of what waits; their server is empty, and so is their window."""
 
-    def __init__(self, hands: Hands) -> None:
-        self._hands = hands
+    def __init__(self, handles: Handles) -> None:
+        self._hands = handles
         self._told: set[tuple[str, ...]] = set()
 
     def keep(
@@ -119,7 +119,7 @@ class Held:
                 "posted, no other can post it: then it is to be enqueued again", ", ".join(missing[:_MOST_NAMES])
             )  # fmt: skip
 
-    async def ask_for(self, job: Job, client_id: str, extra_data: Mapping[str, Any]) -> Ask:
+    async def ask_for(self, job: Job, client_id: str, extra_data: Mapping[str, Any]) -> HttpRequest:
         """How to post it: with what is in memory, else as the log has it. Raises BadWorkflow or SecretInWorkflow."""
         handle = self._hands.hold(job.prompt_id)
         workflow, extra = handle.job or (
@@ -136,16 +136,16 @@ class Held:
             await self._hands.runner.command("withdraw", prompt_id, None, None)
             self._hands.drop(handle)
 
-    async def release(self, prompt_id: str, server: str, client_id: str, ask: Ask) -> None:
+    async def release(self, prompt_id: str, server: str, client_id: str, request: HttpRequest) -> None:
         """Post it. Raises ServerUnreachable or HandshakeRefused: then nothing was sent, and it is held on."""
-        hands, handle = self._hands, self._hands.hold(prompt_id)
-        hands.become(handle, server, client_id, prompt_id)
+        handles, handle = self._hands, self._hands.hold(prompt_id)
+        handles.become(handle, server, client_id, prompt_id)
         try:
-            await hands.runner.askings[server].meet()
-            await hands.post(handle, ask)
+            await handles.runner.exchanges[server].meet()
+            await handles.post(handle, request)
         except (Exception, asyncio.CancelledError):
-            if hands.runner.board.task(prompt_id, server) is None:
-                hands.become(handle, "", "", prompt_id)
+            if handles.runner.board.task(prompt_id, server) is None:
+                handles.become(handle, "", "", prompt_id)
             raise
 
     def lift(self, task: Task, new: str) -> TaskHandle:

@@ -24,7 +24,7 @@ _AWAY = frozenset({Standing.OUT, Standing.STILL})
 _BREATH = 0.05  # seconds at least between two questions to one server
 
 
-class Patrol:
+class Monitor:
     """Of one server; `relieved` says whether another one could take its jobs, `told` is called after each round."""
 
     def __init__(
@@ -38,7 +38,7 @@ class Patrol:
     ) -> None:
         self.place = place
         self._runner = runner
-        self._asking = runner.askings[place.url]
+        self._asking = runner.exchanges[place.url]
         self._look = look_seconds
         self._idle = idle
         self._relieved = relieved
@@ -58,10 +58,10 @@ class Patrol:
     async def run(self) -> None:
         """One round after another, until cancelled."""
         while True:
-            if not (self._idle() and self.place.health.standing is Standing.UP):
+            if not (self._idle() and self.place.breaker.standing is Standing.UP):
                 await self.round()
-            health, now = self.place.health, self._runner.clock()
-            wait = health.again_at - now if health.standing in _AWAY else self._look
+            breaker, now = self.place.breaker, self._runner.clock()
+            wait = breaker.again_at - now if breaker.standing in _AWAY else self._look
             self._wanted.clear()
             try:
                 async with asyncio.timeout(max(wait, _BREATH)):
@@ -75,14 +75,14 @@ class Patrol:
         answer = await self._asking.ask(requests.queue())
         parts = queues.queue(Raw(answer.body)) if answer is not None and answer.status == 200 else None
         if parts is None:
-            place.health.fail(clock())
+            place.breaker.fail(clock())
         else:
             listed, tasks = frozenset(parts[0] + parts[1]), self.tasks
-            place.health.answer(clock())
-            place.health.see(listed, sum(task.frames for task in tasks), clock(), frozenset(self._removed))
+            place.breaker.answer(clock())
+            place.breaker.see(listed, sum(task.frames for task in tasks), clock(), frozenset(self._removed))
             self._removed &= listed
             place.others = len(listed - {task.prompt_id for task in tasks})
-            if (place.drained or place.health.standing is Standing.STILL) and self._relieved():
+            if (place.drained or place.breaker.standing is Standing.STILL) and self._relieved():
                 await self._recall([task for task in tasks if task.state is State.PENDING])
         self._warn()
         self._told()
@@ -100,7 +100,7 @@ class Patrol:
 
     def _warn(self) -> None:
         """Once for each time that it is taken out: what waits may wait for it alone, what is there is bound to it."""
-        standing = self.place.health.standing
+        standing = self.place.breaker.standing
         if standing is self._warned:
             return
         self._warned = standing

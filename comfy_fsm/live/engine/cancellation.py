@@ -5,21 +5,21 @@ from __future__ import annotations
 from msgspec import Raw
 
 from comfy_fsm.core.wire import bodies, codec
-from comfy_fsm.live.engine.exchange import Asking
+from comfy_fsm.live.engine.exchange import Exchange
 from comfy_fsm.live.transport import requests
 
 
-async def cancel(asking: Asking, prompt_id: str, window: str) -> bool:
+async def cancel(exchange: Exchange, prompt_id: str, window: str) -> bool:
     """Ask for it; False where the server says that there was nothing to cancel, or where nothing could be asked."""
-    if await asking.cancels_jobs():
-        answer = await asking.ask(requests.cancel_job(prompt_id), window)
+    if await exchange.cancels_jobs():
+        answer = await exchange.ask(requests.cancel_job(prompt_id), window)
         told = codec.body(Raw(answer.body), bodies.Cancelled) if answer is not None and answer.status == 200 else None
         return told is not None and told.cancelled
-    await asking.meet()  # a task that an earlier process left is of a server that this one has not met
+    await exchange.meet()  # a task that an earlier process left is of a server that this one has not met
     # First out of the queue, then what runs: what starts in between is hit all the same, and neither minds the other.
-    asked = [await asking.ask(requests.delete([prompt_id]), window)]
-    if asking.interrupts_by_id:
-        asked.append(await asking.ask(requests.interrupt(prompt_id), window))
+    asked = [await exchange.ask(requests.delete([prompt_id]), window)]
+    if exchange.interrupts_by_id:
+        asked.append(await exchange.ask(requests.interrupt(prompt_id), window))
     else:  # it would hit whatever runs, whoever owns it (P31)
-        await asking.ask(requests.queue(), window)
+        await exchange.ask(requests.queue(), window)
     return any(answer is not None and answer.status == 200 for answer in asked)

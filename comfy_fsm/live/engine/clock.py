@@ -9,7 +9,7 @@ STEP = 5.0
 """Seconds by which the two may differ before that is told: clocks are slewed, and not all run alike."""
 
 
-class Steady:
+class SteadyClock:
     """The time of day when it was made, carried on by the clock of the running loop; call it for the time."""
 
     def __init__(self, wall: Callable[[], float]) -> None:

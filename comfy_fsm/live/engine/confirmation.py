@@ -18,21 +18,23 @@ from comfy_fsm.core.fold.resubmission import LOOKS
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.errors import HandshakeRefused, ServerUnreachable
-from comfy_fsm.live.engine.exchange import Asking
-from comfy_fsm.live.engine.listener import Ear
+from comfy_fsm.live.engine.exchange import Exchange
+from comfy_fsm.live.engine.listener import Listener
 from comfy_fsm.live.transport import requests
 
 _TRIES = 3
 """How often what was answered may fall short: prompts of others come and go between two answers."""
 
 
-async def is_still_absent(task: Task, board: Board, asking: Asking, policy: Policy, socket: Callable[[], Ear]) -> bool:
+async def is_still_absent(
+    task: Task, board: Board, exchange: Exchange, policy: Policy, socket: Callable[[], Listener]
+) -> bool:
     """Waits for a server that does not answer, for as long as for one of which tasks are open."""
     prompt_id, state, loop = task.prompt_id or "", task.state, asyncio.get_running_loop()
     limit = loop.time() + policy.expire_seconds * policy.unreachable_times
     fell_short = 0
     for tried in count(1):
-        answered = await _look_often(task, asking, policy, socket())
+        answered = await _look_often(task, exchange, policy, socket())
         if task.state is not state or board.task(prompt_id, task.server) is not task:
             return False
         if answered is not None and board.still_absent(task, answered):
@@ -44,10 +46,10 @@ async def is_still_absent(task: Task, board: Board, asking: Asking, policy: Poli
     return False
 
 
-async def _look_often(task: Task, asking: Asking, policy: Policy, socket: Ear) -> float | None:
+async def _look_often(task: Task, exchange: Exchange, policy: Policy, socket: Listener) -> float | None:
     """Since when it was asked for, if all was answered; the socket is open meanwhile."""
-    state, prompt_id, since = task.state, task.prompt_id or "", asking.now
-    record = asking.record_of(prompt_id, task)
+    state, prompt_id, since = task.state, task.prompt_id or "", exchange.now
+    record = exchange.record_of(prompt_id, task)
     try:
         with suppress(HandshakeRefused, ServerUnreachable):
             await socket.ready(policy.open_seconds)
@@ -55,9 +57,9 @@ async def _look_often(task: Task, asking: Asking, policy: Policy, socket: Ear) -
             await asyncio.sleep(policy.pause(1))
             # One after the other, and not as many each time: of servers that answer in turn, each is asked for each.
             records = [record] * random.randint(2, 3)
-            async with asking.at_length:
-                answers = [await asking.ask(ask, task.window) for ask in (*records, requests.queue())]
-                await asking.ask(requests.remaining())
+            async with exchange.at_length:
+                answers = [await exchange.ask(request, task.window) for request in (*records, requests.queue())]
+                await exchange.ask(requests.remaining())
             if any(answer is None or answer.status != 200 for answer in answers):
                 return None
             if task.state is not state:

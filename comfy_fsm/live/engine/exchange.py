@@ -27,10 +27,10 @@ from comfy_fsm.errors import ClientError, DownloadFailed, LogError
 from comfy_fsm.live.engine.recorder import Recorder
 from comfy_fsm.live.redaction.redact import NOTHING, Kept, Redactor
 from comfy_fsm.live.transport import requests
-from comfy_fsm.live.transport.arrivals import Answer, NoAnswer, Stream
+from comfy_fsm.live.transport.arrivals import Answer, Stream, Unanswered
 from comfy_fsm.live.transport.comfy import Comfy
 from comfy_fsm.live.transport.redirects import Misled, Trail, is_page
-from comfy_fsm.live.transport.requests import Ask
+from comfy_fsm.live.transport.requests import HttpRequest
 
 _RUN = uuid.uuid4().hex[:12]  # a request id is unique in a log, and a log outlives its processes
 _NUMBERS = count(1)
@@ -39,7 +39,7 @@ _SHARE = 2.0  # a queue that takes long to be told is looked at for a third of t
 _RECENT = 200  # entries of the history among which an unanswered POST is looked for (F23: never the whole)
 
 
-class Asking:
+class Exchange:
     """The questions to one server, and what it showed to understand."""
 
     def __init__(
@@ -78,21 +78,23 @@ class Asking:
         self._met = asyncio.Lock()
         self._known = self._answers = False
 
-    async def ask(self, ask: Ask, window: str | None = None) -> Answer | None:
+    async def ask(self, request: HttpRequest, window: str | None = None) -> Answer | None:
         """Log the question, send it, log the answer; None where none came."""
-        return await self._ask(ask, self.server.send(ask), window)
+        return await self._ask(request, self.server.send(request), window)
 
     async def upload(self, name: str, content: bytes, subfolder: str, overwrite: bool) -> Answer | None:
         """The same for a file, of which the log gets no byte."""
         sending = self.server.upload(name, content, subfolder=subfolder, overwrite=overwrite)
-        return await self._ask(Ask("POST", "/upload/image"), sending, None)
+        return await self._ask(HttpRequest("POST", "/upload/image"), sending, None)
 
-    async def _ask(self, ask: Ask, sending: Coroutine[Any, Any, Answer], window: str | None) -> Answer | None:
+    async def _ask(
+        self, request: HttpRequest, sending: Coroutine[Any, Any, Answer], window: str | None
+    ) -> Answer | None:
         with closing(sending):  # where the log refuses the question, it is not sent
-            request_id = await self._begin(ask, window)
+            request_id = await self._begin(request, window)
             try:
                 answer = await sending
-            except NoAnswer as error:
+            except Unanswered as error:
                 await self._missing(request_id, error, window)
                 return None
             except asyncio.CancelledError:
@@ -101,27 +103,27 @@ class Asking:
         if answer.retry_after is not None:
             now = asyncio.get_running_loop().time()
             self._not_before = now + min(answer.retry_after, self._policy.look_limit_seconds)
-        kept = self._redactor.response(ask.method, ask.path, answer.status, answer.body)
+        kept = self._redactor.response(request.method, request.path, answer.status, answer.body)
         await self._told(request_id, answer.status, kept, window)
         return answer
 
     @asynccontextmanager
-    async def stream(self, ask: Ask, window: str | None = None) -> AsyncGenerator[Stream, None]:
+    async def stream(self, request: HttpRequest, window: str | None = None) -> AsyncGenerator[Stream, None]:
         """The same for a file, wherever it is led to: its bytes go past the log. Raises DownloadFailed."""
-        request_id, trail = await self._begin(ask, window), Trail(self.server.url, ask.path)
+        request_id, trail = await self._begin(request, window), Trail(self.server.url, request.path)
         try:
             async with AsyncExitStack() as opened:
-                stream = await opened.enter_async_context(self.server.download(ask))
+                stream = await opened.enter_async_context(self.server.download(request))
                 while (hop := trail.follow(stream.status, stream.location)) is not None:
                     await opened.aclose()
-                    stream = await opened.enter_async_context(self.server.download(ask._replace(hop=hop)))
+                    stream = await opened.enter_async_context(self.server.download(request._replace(hop=hop)))
                 await self._told(request_id, stream.status, NOTHING, window)
                 if stream.status != 200:
                     raise self._failed_download(f"HTTP {stream.status}{trail.led_to}", stream.status)
-                if is_page(stream.content_type, ask.path):
+                if is_page(stream.content_type, request.path):
                     raise self._failed_download(f"a page came instead{trail.led_to}, of a login perhaps", 200)
                 yield stream
-        except NoAnswer as error:
+        except Unanswered as error:
             await self._missing(request_id, error, window)
             raise self._failed_download(f"{error.name}{trail.led_to}") from error
         except Misled as error:
@@ -132,14 +134,14 @@ class Asking:
         url, words = self.server.url, f"the file could not be fetched ({why}), so nothing was saved; try again"
         return DownloadFailed(f"{url}: {words}", url, status)
 
-    async def _begin(self, ask: Ask, window: str | None) -> str:
+    async def _begin(self, request: HttpRequest, window: str | None) -> str:
         request_id = f"{_RUN}-{next(_NUMBERS)}"
-        path, body = self._redactor.request(ask.method, ask.path, ask.body)
-        data = seen.RequestData(request_id, ask.method, path, Raw(msgspec.json.encode(body)))
+        path, body = self._redactor.request(request.method, request.path, request.body)
+        data = seen.RequestData(request_id, request.method, path, Raw(msgspec.json.encode(body)))
         await self._recorder.write(seen.Request(at=self._clock(), window=window, server=self.server.url, data=data))
         return request_id
 
-    async def _missing(self, request_id: str, error: NoAnswer, window: str | None) -> None:
+    async def _missing(self, request_id: str, error: Unanswered, window: str | None) -> None:
         self.trouble = error.name
         data = seen.NoAnswerData(request_id, error.name)
         await self._recorder.write(seen.NoAnswer(at=self._clock(), window=window, server=self.server.url, data=data))
@@ -313,11 +315,11 @@ class Asking:
     async def _list_jobs(self) -> frozenset[str] | None:
         """The ids of all that wait or run, in one answer; None where an odd prompt breaks it for everybody (P41)."""
         answer = await self.ask(requests.open_jobs())
-        page = codec.body(Raw(answer.body), bodies.Jobs) if answer is not None and answer.status == 200 else None
+        page = codec.body(Raw(answer.body), bodies.JobList) if answer is not None and answer.status == 200 else None
         if page is None:
             return None
         self._failed = 0
-        jobs = (codec.body(item, bodies.Job) for item in page.jobs)
+        jobs = (codec.body(item, bodies.JobRecord) for item in page.jobs)
         return frozenset(job.id for job in jobs if job is not None and job.id is not None)
 
     async def _fetch_alone(self, prompt_id: str) -> None:
@@ -341,32 +343,32 @@ class Asking:
             if self._open(prompt_id) is task and task.prompt_id is not None:
                 await self.ask(self.record_of(task.prompt_id, task), task.window)
 
-    def record_of(self, prompt_id: str, task: Task) -> Ask:
+    def record_of(self, prompt_id: str, task: Task) -> HttpRequest:
         """How to ask for its record: by its id, or among the last ones where it may be under another (P10)."""
         return requests.histories(_RECENT) if self._may_be_renamed(task) else requests.history(prompt_id)
 
     def _may_be_renamed(self, task: Task | None) -> bool:
         """Whether it may be under an id that nobody was told (P10): then only what carries its mark can show it, a
         queue or a record, and no job does."""
-        unnamed = task is not None and task.posts > 0 and (task.nameless or task.missed_id)
+        unnamed = task is not None and task.posts > 0 and (task.nameless or task.may_have_another_id)
         return unnamed and not self._board.takes_ids(self.server.url)
 
     def _open(self, prompt_id: str) -> Task | None:
         task = self._board.task(prompt_id, self.server.url)
-        return task if task is not None and (task.owed or not task.settled) else None
+        return task if task is not None and (task.record_owed or not task.settled) else None
 
 
 def _tells(answer: Answer | None) -> bool:
     """Whether a job says where its prompt is; one that ended and does not say how leaves it to the record."""
     if answer is None or answer.status != 200:
         return answer is not None and answer.status == 404 and bodies.is_missing_job(Raw(answer.body))
-    job = codec.body(Raw(answer.body), bodies.Job)
+    job = codec.body(Raw(answer.body), bodies.JobRecord)
     return job is not None and job.status in bodies.LISTED
 
 
 def _shows_jobs(answer: Answer) -> bool:
     """One odd prompt makes the list 500 for everybody: that is no "there are no jobs" (P41)."""
-    return answer.status == 500 or (answer.status == 200 and codec.body(Raw(answer.body), bodies.Jobs) is not None)
+    return answer.status == 500 or (answer.status == 200 and codec.body(Raw(answer.body), bodies.JobList) is not None)
 
 
 def _is_object(body: bytes) -> bool:

@@ -17,7 +17,7 @@ from comfy_fsm.live.engine.closing import finish
 from comfy_fsm.live.engine.recorder import Recorder
 from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.live.transport import unreachable
-from comfy_fsm.live.transport.arrivals import Down, Refused, Up
+from comfy_fsm.live.transport.arrivals import Refused, SocketDown, SocketUp
 from comfy_fsm.live.transport.comfy import Comfy
 from comfy_fsm.log.reader import MAX_LINE
 
@@ -26,7 +26,7 @@ _LONG = 1024 * 1024  # characters of a frame from which on it is not read in the
 _NAMES = 512  # bytes of a line beside the frame in it
 
 
-class Ear:
+class Listener:
     """Listens from `open` until `close`; reconnects by itself in between."""
 
     def __init__(
@@ -102,11 +102,11 @@ class Ear:
                         await self._recorder.room()
                     elif not read % _FRAMES_AT_ONCE:
                         await asyncio.sleep(0)
-                elif type(frame) is Up:
+                elif type(frame) is SocketUp:
                     conn = frame.conn
                     await self._recorder.write(seen.Opened(at=clock(), window=window, server=url, conn=conn))
                     self._turn(True, None)
-                elif type(frame) is Down:
+                elif type(frame) is SocketDown:
                     self._turn(False, None)
                     await self._closed(frame.code, frame.reason, conn)
                 elif type(frame) is Refused:

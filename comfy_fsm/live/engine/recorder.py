@@ -24,7 +24,7 @@ from comfy_fsm.core.registry.counters import WAITS, Histogram
 from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import ClientClosed, LogError
 from comfy_fsm.live.redaction.redact import Redactor
-from comfy_fsm.log.reader import Record
+from comfy_fsm.log.reader import LogRow
 
 logger = logging.getLogger(__name__)
 _TOLD = 3  # damaged places that are told one by one
@@ -37,7 +37,7 @@ _SLICE = 0.01  # seconds of folding in one turn of the loop, which is the applic
 
 
 def refold(
-    records: Iterable[Record], board: Board, path: str, folded: Callable[[int, AnyObservation], object] | None = None
+    records: Iterable[LogRow], board: Board, path: str, folded: Callable[[int, AnyObservation], object] | None = None
 ) -> int:
     """Fold what a log holds, and want nothing of the world yet; returns the position of the last row."""
     at, position, damaged = 0.0, 0, 0

@@ -25,17 +25,17 @@ from comfy_fsm.core.policy import Policy, told
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import HandshakeRefused, ServerUnreachable
-from comfy_fsm.live.engine.clock import Steady
+from comfy_fsm.live.engine.clock import SteadyClock
 from comfy_fsm.live.engine.closing import Closing, finish
 from comfy_fsm.live.engine.confirmation import is_still_absent
-from comfy_fsm.live.engine.exchange import Asking
-from comfy_fsm.live.engine.listener import Ear
+from comfy_fsm.live.engine.exchange import Exchange
+from comfy_fsm.live.engine.listener import Listener
 from comfy_fsm.live.engine.recorder import Noted, Recorder, refold
 from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.live.transport import unreachable
 from comfy_fsm.live.transport.arrivals import Answer
 from comfy_fsm.live.transport.comfy import Comfy
-from comfy_fsm.live.transport.requests import Ask
+from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.log.log import Log
 from comfy_fsm.log.memory import MemoryLog
 
@@ -60,7 +60,7 @@ class Runner:
         log: Log | MemoryLog,
         policy: Policy,
         redactor: Redactor,
-        clock: Steady,
+        clock: SteadyClock,
         *,
         hear: Callable[[Noted], None],
         deliver: Callable[[Result], Awaitable[None]],
@@ -79,10 +79,10 @@ class Runner:
         servers = list(servers)
         self.figures = Figures(self.board, (server.url for server in servers))
         self.recorder = Recorder(log, self.board, redactor, self._folded, self._perform)
-        self.askings = {
-            server.url: Asking(server, self.recorder, self.board, redactor, policy, clock) for server in servers
+        self.exchanges = {
+            server.url: Exchange(server, self.recorder, self.board, redactor, policy, clock) for server in servers
         }
-        self._ears: dict[tuple[str, str], Ear] = {}
+        self._listeners: dict[tuple[str, str], Listener] = {}
         self._deaf: set[tuple[str, str]] = set()
         self._by_http: set[str] = set()  # servers that refuse every socket and answer all the same
         self._beyond: set[str] = set()  # servers that the log names and we were not given
@@ -111,86 +111,92 @@ class Runner:
         await asyncio.gather(
             *(self.recorder.write(seen.Command(at=at, window=window, data=resume)) for window in windows)
         )
-        for asking in self.askings.values():
-            self._spawn(asking.run())
+        for exchange in self.exchanges.values():
+            self._spawn(exchange.run())
         for task in self.unfinished:
-            if task.posts and not task.settled and task.server in self.askings:
+            if task.posts and not task.settled and task.server in self.exchanges:
                 self._spawn(self._attend_again(task))
         self._spawn(self._tick())
 
     # submitting
 
-    async def post(self, server: str, client_id: str, prompt_id: str, ask: Ask) -> Answer | None:
+    async def post(self, server: str, client_id: str, prompt_id: str, request: HttpRequest) -> Answer | None:
         """The socket first, then the intent in the log, then the POST; then the proof that the socket hears."""
-        ear = self._ear(server, client_id)
-        await self._hear_or_do_without(ear)
-        heard = ear.heard
-        answer = await self.askings[server].ask(ask, client_id)
-        self._spawn(self._attend(ear, heard, server, prompt_id))
+        listener = self._listener(server, client_id)
+        await self._hear_or_do_without(listener)
+        heard = listener.heard
+        answer = await self.exchanges[server].ask(request, client_id)
+        self._spawn(self._attend(listener, heard, server, prompt_id))
         return answer
 
-    async def _hear_or_do_without(self, ear: Ear) -> None:
+    async def _hear_or_do_without(self, listener: Listener) -> None:
         """Where sockets do not pass and HTTP does, HTTP alone tells of every task: that is told once."""
-        url = ear.server.url
-        if url in self._by_http and not ear.is_open:
-            return ear.open()  # which goes on trying
+        url = listener.server.url
+        if url in self._by_http and not listener.is_open:
+            return listener.open()  # which goes on trying
         try:
-            await ear.ready(self.policy.open_seconds)
+            await listener.ready(self.policy.open_seconds)
             self._by_http.discard(url)
         except (HandshakeRefused, ServerUnreachable):
-            alone = unreachable.sockets_alone(ear.refused)
-            if self._needs_sockets or not alone or not await self.askings[url].is_comfy():
+            alone = unreachable.sockets_alone(listener.refused)
+            if self._needs_sockets or not alone or not await self.exchanges[url].is_comfy():
                 raise
             self._by_http.add(url)
             logger.warning(
                 "%s: opens no socket (%s) and answers over HTTP, so its tasks are followed by HTTP alone: later, "
                 "and without previews; to refuse that, require sockets",
-                url, ear.refused.reason if ear.refused is not None else "no answer",
+                url, listener.refused.reason if listener.refused is not None else "no answer",
             )  # fmt: skip
 
     async def _attend_again(self, task: Task) -> None:
         """The same for a task that an earlier process left."""
         if not task.window or task.prompt_id is None:
             return
-        ear = self._ear(task.server, task.window)
+        listener = self._listener(task.server, task.window)
         with suppress(HandshakeRefused, ServerUnreachable):  # the socket is tried on and on
-            await self._hear_or_do_without(ear)
-        if not ear.is_open:
-            await self._attend(ear, ear.heard, task.server, task.prompt_id)
+            await self._hear_or_do_without(listener)
+        if not listener.is_open:
+            await self._attend(listener, listener.heard, task.server, task.prompt_id)
 
-    async def _attend(self, ear: Ear, heard: int, server: str, prompt_id: str) -> None:
+    async def _attend(self, listener: Listener, heard: int, server: str, prompt_id: str) -> None:
         """Look for a prompt of which no socket tells.
 
         An accepted POST changes the queue, of which every socket is told: one that says nothing may be deaf (P3). And
         where there is no socket, nothing tells but a look.
         """
-        pause = self.policy.prove_seconds if ear.is_open else self.policy.look_seconds
+        pause = self.policy.prove_seconds if listener.is_open else self.policy.look_seconds
         while True:
             await asyncio.sleep(pause)
             task = self.board.task(prompt_id, server)
-            if task is None or task.settled or (ear.heard != heard if ear.is_open else server not in self._by_http):
+            if (
+                task is None
+                or task.settled
+                or (listener.heard != heard if listener.is_open else server not in self._by_http)
+            ):
                 return
-            self.askings[server].want(prompt_id, self.clock(), look=True)
-            limit = self.policy.look_limit_seconds if ear.is_open else self.policy.http_seconds
-            pause = min((2 if ear.is_open else 1.5) * pause, limit)
+            self.exchanges[server].want(prompt_id, self.clock(), look=True)
+            limit = self.policy.look_limit_seconds if listener.is_open else self.policy.http_seconds
+            pause = min((2 if listener.is_open else 1.5) * pause, limit)
 
     async def confirm(self, task: Task) -> bool:
         """Whether it is certain enough that this task did not run and will not, for its workflow to be posted again."""
-        asking = self.askings.get(task.server)
-        if task.unsent or asking is None:
+        exchange = self.exchanges.get(task.server)
+        if task.unsent or exchange is None:
             return task.unsent  # nothing was sent at all
 
-        def socket() -> Ear:
-            return Ear(asking.server, uuid.uuid4().hex, self.recorder, self._redactor, self.clock)
+        def socket() -> Listener:
+            return Listener(exchange.server, uuid.uuid4().hex, self.recorder, self._redactor, self.clock)
 
-        return await is_still_absent(task, self.board, asking, self.policy, socket)
+        return await is_still_absent(task, self.board, exchange, self.policy, socket)
 
-    def _ear(self, server: str, client_id: str) -> Ear:
-        ear = self._ears.get((server, client_id))
-        if ear is None:
-            comfy = self.askings[server].server
-            ear = self._ears[server, client_id] = Ear(comfy, client_id, self.recorder, self._redactor, self.clock)
-        return ear
+    def _listener(self, server: str, client_id: str) -> Listener:
+        listener = self._listeners.get((server, client_id))
+        if listener is None:
+            comfy = self.exchanges[server].server
+            listener = self._listeners[server, client_id] = Listener(
+                comfy, client_id, self.recorder, self._redactor, self.clock
+            )
+        return listener
 
     async def command(
         self, name: str, prompt_id: str | None, window: str | None, server: str | None, to: str | None = None
@@ -217,19 +223,19 @@ class Runner:
     def _perform(self) -> None:
         """What the entries just committed want of the world."""
         for effect in self.board.drain():
-            if effect.server not in self.askings and effect.server not in self._beyond:
+            if effect.server not in self.exchanges and effect.server not in self._beyond:
                 self._beyond.add(effect.server)
                 logger.warning("%s is not among the servers of this client: it cannot be asked", effect.server)
             self._perform_one(effect)
 
     def _perform_one(self, effect: AnyEffect) -> None:
-        asking = self.askings.get(effect.server)
+        exchange = self.exchanges.get(effect.server)
         if isinstance(effect, Deliver):
             self._spawn(self._deliver_one(effect.result), self._delivering)
-        elif asking is None:
+        elif exchange is None:
             return
         elif isinstance(effect, LookAtQueue | FetchHistory):
-            asking.want(effect.prompt_id, effect.due, look=isinstance(effect, LookAtQueue))
+            exchange.want(effect.prompt_id, effect.due, look=isinstance(effect, LookAtQueue))
         elif isinstance(effect, OpenSocket):
             self._reopen(effect)
         elif isinstance(effect, Warn):
@@ -239,21 +245,21 @@ class Runner:
         key = (effect.server, effect.window)
         if key in self._deaf or not effect.window:
             return
-        ear = self._ears.get(key)
-        if ear is None:  # of a process that is gone
-            self._ear(*key).open()
-        elif ear.is_open:
-            self._spawn(self._replace_if_deaf(ear, ear.heard, effect))
+        listener = self._listeners.get(key)
+        if listener is None:  # of a process that is gone
+            self._listener(*key).open()
+        elif listener.is_open:
+            self._spawn(self._replace_if_deaf(listener, listener.heard, effect))
 
-    async def _replace_if_deaf(self, ear: Ear, heard: int, effect: OpenSocket) -> None:
+    async def _replace_if_deaf(self, listener: Listener, heard: int, effect: OpenSocket) -> None:
         """It should have spoken: if it does not even now, its id is given up (P3), its tasks go on by HTTP."""
         await asyncio.sleep(max(0.0, effect.due - self.clock()))
         key = (effect.server, effect.window)
-        if ear.heard == heard and ear.is_open and self._ears.get(key) is ear:
+        if listener.heard == heard and listener.is_open and self._listeners.get(key) is listener:
             self._deaf.add(key)
-            del self._ears[key]
+            del self._listeners[key]
             self._retire(*key)
-            await ear.close()
+            await listener.close()
 
     async def _deliver_one(self, result: Result) -> None:
         """Once: whatever wants it again while it is on its way, or was handed over and is not yet written down."""
@@ -314,9 +320,9 @@ class Runner:
         for running in unfinished:
             running.cancel()
         await finish(*unfinished)
-        await finish(*(ear.close() for ear in self._ears.values()))
+        await finish(*(listener.close() for listener in self._listeners.values()))
         await finish(self.recorder.close())
-        await finish(*(asking.server.close() for asking in self.askings.values()))
+        await finish(*(exchange.server.close() for exchange in self.exchanges.values()))
         await finish(self.log.close())
 
 

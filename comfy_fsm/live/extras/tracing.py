@@ -49,7 +49,7 @@ class Spans(Companion):
         self._tracer = trace.get_tracer("comfy_fsm", tracer_provider=provider)
         self._board = board
         self._clock = clock
-        self._patience = 2 * board.ledger.policy.settle_seconds
+        self._patience = 2 * board.registry.policy.settle_seconds
         self._waiting: deque[tuple[float, Task]] = deque()
 
     def submitted(self, task: Task) -> None:

@@ -1,6 +1,6 @@
 """What servers show of prompts: who answers at all, who has which, and the record of one. Asked; nothing is decided.
 
-Through an `Asking` each, so whether a question and its answer are written down is the business of its recorder.
+Through an `Exchange` each, so whether a question and its answer are written down is the business of its recorder.
 """
 
 from __future__ import annotations
@@ -12,47 +12,47 @@ from functools import partial
 from itertools import count
 
 from comfy_fsm.core.policy import Policy
-from comfy_fsm.core.recovery.probes import Showing, no_answer, read_greeting, read_job, read_queue, read_record
+from comfy_fsm.core.recovery.probes import ProbeResult, no_answer, read_greeting, read_job, read_queue, read_record
 from comfy_fsm.core.recovery.verdicts import Consistency, Fetched, binding, compare
 from comfy_fsm.core.registry.task import Task
-from comfy_fsm.live.engine.exchange import Asking
+from comfy_fsm.live.engine.exchange import Exchange
 from comfy_fsm.live.transport import requests
-from comfy_fsm.live.transport.requests import Ask
+from comfy_fsm.live.transport.requests import HttpRequest
 
 _AT_ONCE = 4  # records asked of one server at a time
-_Read = Callable[[int, bytes], Showing | None]
+_Read = Callable[[int, bytes], ProbeResult | None]
 
 
-class Looking:
-    """`askings` are the servers that may be asked, by address."""
+class Prober:
+    """`exchanges` are the servers that may be asked, by address."""
 
-    def __init__(self, askings: Mapping[str, Asking], policy: Policy) -> None:
-        self.askings = askings
-        self.silent: dict[str, Showing] = {}
+    def __init__(self, exchanges: Mapping[str, Exchange], policy: Policy) -> None:
+        self.exchanges = exchanges
+        self.silent: dict[str, ProbeResult] = {}
         """Servers that did not answer when they were called."""
         self._policy = policy
 
     async def call(self) -> None:
         """Who is there at all? Asked by what names no prompt, since none was announced yet."""
-        await asyncio.gather(*map(self._call_one, self.askings))
+        await asyncio.gather(*map(self._call_one, self.exchanges))
 
     async def _call_one(self, url: str) -> None:
         silent = await self._ask(url, requests.remaining(), None, partial(read_greeting, url))
         if silent is not None:
             self.silent[url] = silent
 
-    async def look(self, url: str, tasks: Sequence[Task]) -> list[Showing]:
+    async def look(self, url: str, tasks: Sequence[Task]) -> list[ProbeResult]:
         """One round about tasks that are wanted at this server: one queue for all, then a record of each (P29)."""
         if url in self.silent or not tasks:
             return [self.silent[url] for _ in tasks]
-        await self.askings[url].meet()
-        answer = await self.askings[url].ask(requests.queue())
+        await self.exchanges[url].meet()
+        answer = await self.exchanges[url].ask(requests.queue())
         if answer is None:
-            return [no_answer(url, self.askings[url].trouble)] * len(tasks)
-        await self.askings[url].ask(requests.remaining())  # a queue may hide what it counts
+            return [no_answer(url, self.exchanges[url].trouble)] * len(tasks)
+        await self.exchanges[url].ask(requests.remaining())  # a queue may hide what it counts
         gate = asyncio.Semaphore(_AT_ONCE)
 
-        async def look_for(task: Task) -> Showing:
+        async def look_for(task: Task) -> ProbeResult:
             prompt_id = task.prompt_id or ""  # not before the queue was folded: it may have told another id (P10)
             listed = read_queue(url, prompt_id, answer.status, answer.body)
             if listed is not None:
@@ -62,39 +62,39 @@ class Looking:
 
         return await asyncio.gather(*map(look_for, tasks))
 
-    async def _job(self, url: str, prompt_id: str, task: Task) -> Showing | None:
+    async def _job(self, url: str, prompt_id: str, task: Task) -> ProbeResult | None:
         """What its job says, where the server has jobs (P32) and one that tells."""
-        if not self.askings[url].has_jobs:
+        if not self.exchanges[url].has_jobs:
             return None
         found = await self._ask(url, requests.job(prompt_id), task.window, partial(read_job, url, prompt_id))
         return found if found is not None and found.held else None
 
-    async def _record(self, url: str, prompt_id: str, task: Task | None) -> Showing:
-        asking, ask, window, told = self.askings.get(url), requests.history(prompt_id), None, list[str]()
-        if asking is None:
+    async def _record(self, url: str, prompt_id: str, task: Task | None) -> ProbeResult:
+        exchange, request, window, told = self.exchanges.get(url), requests.history(prompt_id), None, list[str]()
+        if exchange is None:
             return no_answer(url, "it is not named as --server")
         if task is not None:
-            ask = asking.record_of(prompt_id, task) if task.server == url else ask
+            request = exchange.record_of(prompt_id, task) if task.server == url else request
             window, told = task.window, [*task.announced, *(output.node for output in task.outputs)]
-        found = await self._ask(url, ask, window, partial(read_record, url, prompt_id, told=dict.fromkeys(told)))
+        found = await self._ask(url, request, window, partial(read_record, url, prompt_id, told=dict.fromkeys(told)))
         return found or no_answer(url, "an answer that says nothing")
 
-    async def _ask(self, url: str, ask: Ask, window: str | None, read: _Read) -> Showing | None:
-        answer = await self.askings[url].ask(ask, window)
-        return no_answer(url, self.askings[url].trouble) if answer is None else read(answer.status, answer.body)
+    async def _ask(self, url: str, request: HttpRequest, window: str | None, read: _Read) -> ProbeResult | None:
+        answer = await self.exchanges[url].ask(request, window)
+        return no_answer(url, self.exchanges[url].trouble) if answer is None else read(answer.status, answer.body)
 
     async def consistency(self, task: Task) -> Consistency:
         """Every server is asked alike: who has it?"""
         prompt_id, state, server, (reason, position) = task.prompt_id or "", task.state, task.server, binding(task)
         await self.call()  # what is answered may already move the task, on the board that hears it
-        found = await asyncio.gather(*(self.look(url, [task]) for url in self.askings))
+        found = await asyncio.gather(*(self.look(url, [task]) for url in self.exchanges))
         showings = tuple(showing for (showing,) in found)
         name = compare(state, server, showings)
         return Consistency(prompt_id, state, server, reason, position, showings, name)
 
     async def history(self, prompt_id: str, task: Task | None, attempts: int) -> Fetched:
         """From the server that it is bound to, or from any where nobody knows; later after each attempt (R2.2)."""
-        urls = [task.server] if task is not None else list(self.askings)
+        urls = [task.server] if task is not None else list(self.exchanges)
         for attempt in count(1):
             best = min(await asyncio.gather(*(self._record(url, prompt_id, task) for url in urls)), key=_rank)
             if attempt >= attempts or not _rank(best):
@@ -104,7 +104,7 @@ class Looking:
         raise AssertionError("unreachable")
 
 
-def _rank(showing: Showing) -> int:
+def _rank(showing: ProbeResult) -> int:
     """Of several answers the lowest is worth most; 0 needs no further attempt."""
     if showing.has == "recorded":
         return 1 if showing.missing else 0

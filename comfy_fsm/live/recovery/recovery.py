@@ -18,25 +18,25 @@ from comfy_fsm.core.fold.absence import LONE
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.machine import FINAL, State
 from comfy_fsm.core.policy import Policy
-from comfy_fsm.core.recovery.probes import Showing
+from comfy_fsm.core.recovery.probes import ProbeResult
 from comfy_fsm.core.recovery.verdicts import Consistency, Fetched, Recovered, Recovery, needs_recovery
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.errors import UnknownTask
 from comfy_fsm.live.engine.recorder import Recorder
-from comfy_fsm.live.recovery.prober import Looking
+from comfy_fsm.live.recovery.prober import Prober
 
 _PATIENCE = 3  # ticks after a proof of absence until it counts: it waits for what a socket may still hold
 
 
-class Rescue:
+class Recoverer:
     """`board` is what `recorder` folds into; where that writes to no log, all that is said here is what would be."""
 
     def __init__(
-        self, board: Board, recorder: Recorder, looking: Looking, policy: Policy, clock: Callable[[], float]
+        self, board: Board, recorder: Recorder, prober: Prober, policy: Policy, clock: Callable[[], float]
     ) -> None:
         self._board = board
         self._recorder = recorder
-        self._looking = looking
+        self._looking = prober
         self._policy = policy
         self._clock = clock
         self.abandoned = False
@@ -70,7 +70,7 @@ class Rescue:
         if wanted:
             await self._looking.call()
         silent = self._looking.silent
-        asked = [case for case in wanted if case.bound in self._looking.askings and case.bound not in silent]
+        asked = [case for case in wanted if case.bound in self._looking.exchanges and case.bound not in silent]
         if asked and takes_over:
             await self._take_over()
         homes = groupby(sorted(asked, key=lambda case: case.bound), key=lambda case: case.bound)
@@ -79,7 +79,7 @@ class Rescue:
             if case not in asked:
                 case.name = "unreachable" if case.bound in silent else "unnamed"
                 case.showings |= {url: said for url, said in silent.items() if url == case.bound}
-        named = tuple(self._looking.askings) if wanted else ()
+        named = tuple(self._looking.exchanges) if wanted else ()
         return Recovery(act, tuple(case.told() for case in cases), tuple(silent.values()), named)
 
     async def consistency(self, prompt_id: str) -> Consistency:
@@ -116,7 +116,7 @@ class Rescue:
             pause = max(self._policy.look_seconds, waited)
         denied = [case for case in left if self._is_lost(case.task)]
         if denied:
-            await self._search([other for other in self._looking.askings if other != url], denied)
+            await self._search([other for other in self._looking.exchanges if other != url], denied)
         await self._conclude([case.task for case in cases if case.is_denied])
         for case in cases:
             case.name = case.name or _outcome(case)
@@ -151,7 +151,7 @@ class Rescue:
             await self._command("seek", cases, url)
         await self._look(url, cases)
 
-    async def _choose(self, case: _Case, showings: list[Showing]) -> None:
+    async def _choose(self, case: _Case, showings: list[ProbeResult]) -> None:
         have = [showing for showing in showings if showing.held]
         if len(have) > 1:
             case.name = "twofold"
@@ -193,7 +193,7 @@ class _Case:
         self.task = task
         self.bound = task.server
         self.before = task.state
-        self.showings: dict[str, Showing] = {}
+        self.showings: dict[str, ProbeResult] = {}
         self.name = "final" if task.state in FINAL else ""
 
     @property

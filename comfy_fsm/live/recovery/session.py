@@ -15,17 +15,17 @@ from typing import TypeVar
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.policy import DEFAULT, Policy
 from comfy_fsm.live.engine.closing import finish
-from comfy_fsm.live.engine.exchange import Asking
+from comfy_fsm.live.engine.exchange import Exchange
 from comfy_fsm.live.engine.recorder import Appends, Recorder, refold
 from comfy_fsm.live.engine.runner import Runner
-from comfy_fsm.live.recovery.prober import Looking
-from comfy_fsm.live.recovery.recovery import Rescue
+from comfy_fsm.live.recovery.prober import Prober
+from comfy_fsm.live.recovery.recovery import Recoverer
 from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.live.transport.comfy import Comfy
 from comfy_fsm.log import reader
 from comfy_fsm.log.lock import is_written
 from comfy_fsm.log.log import Log
-from comfy_fsm.log.reader import Record
+from comfy_fsm.log.reader import LogRow
 
 _T = TypeVar("_T")
 
@@ -42,22 +42,24 @@ class Scratch:
 
 
 @asynccontextmanager
-async def of_client(runner: Runner, redactor: Redactor, *, act: bool) -> AsyncGenerator[Rescue]:
+async def of_client(runner: Runner, redactor: Redactor, *, act: bool) -> AsyncGenerator[Recoverer]:
     """With what a client has: its log and its board, or, for a rehearsal, a copy of what was committed."""
     if act:
-        yield Rescue(runner.board, runner.recorder, Looking(runner.askings, runner.policy), runner.policy, runner.clock)
+        yield Recoverer(
+            runner.board, runner.recorder, Prober(runner.exchanges, runner.policy), runner.policy, runner.clock
+        )
         return
-    servers = [asking.server for asking in runner.askings.values()]
+    servers = [exchange.server for exchange in runner.exchanges.values()]
     board = Board(runner.policy)
     position = await asyncio.to_thread(refold, runner.log.read(), board, runner.log.path)
-    async with _at(Scratch(position), board, servers, redactor, runner.policy) as rescue:
-        yield rescue
+    async with _at(Scratch(position), board, servers, redactor, runner.policy) as recoverer:
+        yield recoverer
 
 
 @asynccontextmanager
 async def on_log(
     path: str | None, servers: Iterable[Comfy], *, act: bool, policy: Policy = DEFAULT
-) -> AsyncGenerator[Rescue]:
+) -> AsyncGenerator[Recoverer]:
     """Without a client: for an act this process becomes the writer of the log, else it reads; None is no log at all."""
     servers = list(servers)
     redactor = Redactor()
@@ -67,27 +69,31 @@ async def on_log(
         if act and path is not None:
             async with await Log.open(path) as log:
                 await asyncio.to_thread(refold, log.read(), board, path)
-                async with _at(log, board, servers, redactor, board.policy) as rescue:
-                    rescue.abandoned = True
-                    yield rescue
+                async with _at(log, board, servers, redactor, board.policy) as recoverer:
+                    recoverer.abandoned = True
+                    yield recoverer
             return
-        records: Iterable[Record] = reader.read(path) if path is not None else ()
+        records: Iterable[LogRow] = reader.read(path) if path is not None else ()
         position = await asyncio.to_thread(refold, records, board, path or "")
-        async with _at(Scratch(position), board, servers, redactor, board.policy) as rescue:
-            rescue.abandoned = path is not None and is_written(path) is False
-            yield rescue
+        async with _at(Scratch(position), board, servers, redactor, board.policy) as recoverer:
+            recoverer.abandoned = path is not None and is_written(path) is False
+            yield recoverer
     finally:
         await finish(*(server.close() for server in servers))
 
 
 def run(
-    path: str | None, servers: Callable[[], list[Comfy]], ask: Callable[[Rescue], Awaitable[_T]], *, act: bool = False
+    path: str | None,
+    servers: Callable[[], list[Comfy]],
+    request: Callable[[Recoverer], Awaitable[_T]],
+    *,
+    act: bool = False,
 ) -> _T:
     """One question of the command, from opening to closing, in a loop of its own."""
 
     async def asked() -> _T:
-        async with on_log(path, servers(), act=act) as rescue:
-            return await ask(rescue)
+        async with on_log(path, servers(), act=act) as recoverer:
+            return await request(recoverer)
 
     return asyncio.run(asked())
 
@@ -102,15 +108,15 @@ def servers_of(path: str) -> list[str]:
 @asynccontextmanager
 async def _at(
     log: Appends, board: Board, servers: Iterable[Comfy], redactor: Redactor, policy: Policy
-) -> AsyncGenerator[Rescue]:
+) -> AsyncGenerator[Recoverer]:
     """What the fold wants of the world is passed over: nothing is delivered here, that is left to who resumes."""
 
     def pass_over() -> None:
         board.drain()
 
     recorder = Recorder(log, board, redactor, lambda *_: None, pass_over)
-    askings = {server.url: Asking(server, recorder, board, redactor, policy, time.time) for server in servers}
+    exchanges = {server.url: Exchange(server, recorder, board, redactor, policy, time.time) for server in servers}
     try:
-        yield Rescue(board, recorder, Looking(askings, policy), policy, time.time)
+        yield Recoverer(board, recorder, Prober(exchanges, policy), policy, time.time)
     finally:
         await finish(recorder.close())

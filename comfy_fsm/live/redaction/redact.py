@@ -150,9 +150,9 @@ class Redactor:
                 if asked.kind == "history":
                     return records
                 return {name: record for name, record in records.items() if _is_ours(record)}
-            case "jobs" if fieldwise.read(raw, bodies.Jobs)[0] is not None:
+            case "jobs" if fieldwise.read(raw, bodies.JobList)[0] is not None:
                 return _only(codec.loads(body), jobs=_every(self._job), pagination=_each(_number))
-            case "job" if fieldwise.read(raw, bodies.Job)[0] is not None:
+            case "job" if fieldwise.read(raw, bodies.JobRecord)[0] is not None:
                 return self._job(codec.loads(body))
             case "act-cancel" | "act-batch" if codec.body(raw, bodies.Cancelled) is not None:
                 return _only(codec.loads(body), cancelled=_number)

@@ -25,13 +25,13 @@ class Stream(NamedTuple):
     location: str = ""
 
 
-class Up(NamedTuple):
+class SocketUp(NamedTuple):
     """The socket is open, for the `conn`th time; our first frame was sent."""
 
     conn: int
 
 
-class Down(NamedTuple):
+class SocketDown(NamedTuple):
     """The socket ended: by the other side's code, by our own, or by 1006 where nobody gave any."""
 
     code: int
@@ -53,10 +53,10 @@ class Refused(NamedTuple):
     detail: str = ""
 
 
-Heard = str | bytes | Up | Down | Refused
+Heard = str | bytes | SocketUp | SocketDown | Refused
 
 
-class NoAnswer(Exception):
+class Unanswered(Exception):
     """No answer came; `name` says why, in one word, `detail` in those of a library. Never leaves this project."""
 
     def __init__(self, name: str, detail: str = "") -> None:

@@ -25,11 +25,11 @@ from websockets.http11 import Response
 
 from comfy_fsm.errors import ClientClosed, ClientError
 from comfy_fsm.live.transport.addresses import address_of, clean_headers, credentials_in, query_of
-from comfy_fsm.live.transport.arrivals import Answer, Down, Heard, NoAnswer, Refused, Stream, Up
+from comfy_fsm.live.transport.arrivals import Answer, Heard, Refused, SocketDown, SocketUp, Stream, Unanswered
 from comfy_fsm.live.transport.connection import Connect, Connection
 from comfy_fsm.live.transport.cookies import BoundedJar
 from comfy_fsm.live.transport.deadlines import PIECE, Silence
-from comfy_fsm.live.transport.requests import Ask
+from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.live.transport.streaming import LONG, Reduced, TooMuch, Unreadable, reads
 from comfy_fsm.live.transport.trust import trusted
 
@@ -136,7 +136,7 @@ class Comfy:
 
     # asking
 
-    async def send(self, ask: Ask, *, deadline: float | None = None) -> Answer:
+    async def send(self, ask: HttpRequest, *, deadline: float | None = None) -> Answer:
         """Whatever the server answers, a redirect or an error too; raises NoAnswer where it does not in time."""
         if ask.body is None:
             return await self._ask(ask, deadline)
@@ -148,16 +148,18 @@ class Comfy:
     ) -> Answer:
         """Put a file into the server's input folder."""
         fields = {"type": "input", "subfolder": subfolder, "overwrite": str(overwrite).lower()}
-        return await self._ask(Ask("POST", f"/upload/{kind}"), None, data=fields, files={"image": (name, content)})
+        return await self._ask(
+            HttpRequest("POST", f"/upload/{kind}"), None, data=fields, files={"image": (name, content)}
+        )
 
     @asynccontextmanager
-    async def download(self, ask: Ask) -> AsyncIterator[Stream]:
+    async def download(self, ask: HttpRequest) -> AsyncIterator[Stream]:
         """An answer as it comes, of any size; who asks decides whether a redirect is followed."""
         async with self._open(ask) as response:
             kind, location = (response.headers.get(name, "") for name in ("content-type", "location"))
             yield Stream(response.status_code, kind, response.aiter_raw(), location)
 
-    async def _ask(self, ask: Ask, deadline: float | None, **content: object) -> Answer:
+    async def _ask(self, ask: HttpRequest, deadline: float | None, **content: object) -> Answer:
         body = bytearray()
         seconds, sends = self._deadline if deadline is None else deadline, ask.method != "GET"
         silence = Silence(seconds, self._write, self._upload if sends else None)
@@ -174,32 +176,34 @@ class Comfy:
                         reduced = Reduced(ask.path, self._max_body)
                         await reduced.take(bytes(body))
                     elif len(body) > self._max_body:
-                        raise NoAnswer("TooLarge")
+                        raise Unanswered("TooLarge")
                 kept = reduced.close() if reduced is not None else bytes(body)
         except TimeoutError:
-            raise NoAnswer("Deadline") from None
+            raise Unanswered("Deadline") from None
         except TooMuch:
-            raise NoAnswer("TooLarge") from None
+            raise Unanswered("TooLarge") from None
         except Unreadable as error:
-            raise NoAnswer("Unreadable", str(error)) from None
+            raise Unanswered("Unreadable", str(error)) from None
         headers = response.headers
         wait, kind = _retry_after(headers.get("retry-after")), headers.get("content-type", "")
         return Answer(response.status_code, kept, wait, kind, headers.get("location", ""))
 
     @asynccontextmanager
-    async def _open(self, ask: Ask, silence: Silence | None = None, **content: object) -> AsyncIterator[httpx.Response]:
+    async def _open(
+        self, ask: HttpRequest, silence: Silence | None = None, **content: object
+    ) -> AsyncIterator[httpx.Response]:
         try:
             response = await self._begin(ask, silence, content)
             try:
                 if response.headers.get("content-encoding", "identity") != "identity":
-                    raise NoAnswer("Encoded")
+                    raise Unanswered("Encoded")
                 yield response
             finally:
                 await response.aclose()
         except (httpx.HTTPError, httpx.InvalidURL, httpx.CookieConflict) as error:
-            raise NoAnswer(_name(error), str(error)) from error
+            raise Unanswered(_name(error), str(error)) from error
 
-    async def _begin(self, ask: Ask, silence: Silence | None, content: dict[str, object]) -> httpx.Response:
+    async def _begin(self, ask: HttpRequest, silence: Silence | None, content: dict[str, object]) -> httpx.Response:
         """The answer without its body. A pool that died is replaced; a GET is then sent again, a POST never (P11)."""
         for last in (ask.method != "GET", True):
             if self._closed:
@@ -220,7 +224,7 @@ class Comfy:
                 self._pool = self._new_pool() if pool is self._pool else self._pool
                 self._bare = self._new_pool(ours=False) if pool is self._bare else self._bare
                 if last:
-                    raise NoAnswer(type(error).__name__) from error
+                    raise Unanswered(type(error).__name__) from error
         raise AssertionError("unreachable")
 
     # listening
@@ -243,7 +247,7 @@ class Comfy:
             try:
                 with suppress(ConnectionClosed):  # recv tells it better, after what was said before
                     await socket.send(HELLO)
-                yield Up(conn)
+                yield SocketUp(conn)
                 recv = socket.recv
                 while True:  # 20,000 times a second: no timeout of its own, keepalive ends a dead connection
                     yield await recv()
@@ -251,7 +255,7 @@ class Comfy:
                 ending = error.rcvd or error.sent
             finally:
                 await self._end(socket)
-            yield Down(ending.code, ending.reason, conn) if ending else Down(1006, "", conn)
+            yield SocketDown(ending.code, ending.reason, conn) if ending else SocketDown(1006, "", conn)
             if loop.time() - opened >= self._damp:  # one that fell again at once is no success (F28)
                 delays = self._delays()
             await self._pause(next(delays))

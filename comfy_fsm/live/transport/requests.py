@@ -21,7 +21,7 @@ from comfy_fsm.workflow.shape import checked
 OPEN_JOBS = "pending,in_progress"
 
 
-class Ask(NamedTuple):
+class HttpRequest(NamedTuple):
     """What is to be asked, as a value: it can be written down before it is sent."""
 
     method: str
@@ -39,7 +39,7 @@ def post(
     number: float | None = None,
     front: bool = False,
     partial_execution_targets: Sequence[str] | None = None,
-) -> Ask:
+) -> HttpRequest:
     """Queue a workflow (P9); raises BadWorkflow for what is none."""
     body: dict[str, object] = {"prompt": checked(workflow)}
     optional = {
@@ -55,74 +55,74 @@ def post(
         json.dumps(body)
     except (TypeError, ValueError, RecursionError) as error:
         raise BadWorkflow(f"what is to be posted cannot be written as JSON ({error}); nothing was sent") from None
-    return Ask(*routes.build("post"), body)
+    return HttpRequest(*routes.build("post"), body)
 
 
-def history(prompt_id: str) -> Ask:
-    return Ask(*routes.build("history", prompt_id))
+def history(prompt_id: str) -> HttpRequest:
+    return HttpRequest(*routes.build("history", prompt_id))
 
 
-def histories(max_items: int) -> Ask:
-    return Ask(*routes.build("histories", query={"max_items": max_items}))
+def histories(max_items: int) -> HttpRequest:
+    return HttpRequest(*routes.build("histories", query={"max_items": max_items}))
 
 
-def queue() -> Ask:
-    return Ask(*routes.build("queue"))
+def queue() -> HttpRequest:
+    return HttpRequest(*routes.build("queue"))
 
 
-def remaining() -> Ask:
+def remaining() -> HttpRequest:
     """How many prompts are in the queue: the least that every version answers, and it names none."""
-    return Ask(*routes.build("remaining"))
+    return HttpRequest(*routes.build("remaining"))
 
 
-def job(prompt_id: str) -> Ask:
-    return Ask(*routes.build("job", prompt_id))
+def job(prompt_id: str) -> HttpRequest:
+    return HttpRequest(*routes.build("job", prompt_id))
 
 
-def jobs() -> Ask:
+def jobs() -> HttpRequest:
     """Whether there are jobs at all: one is enough to see, of those that wait or run (P41)."""
-    return Ask(*routes.build("jobs", query={"status": OPEN_JOBS, "limit": 1}))
+    return HttpRequest(*routes.build("jobs", query={"status": OPEN_JOBS, "limit": 1}))
 
 
-def open_jobs() -> Ask:
+def open_jobs() -> HttpRequest:
     """All that wait or run, without their graphs: what is not listed is asked by its id (P36)."""
-    return Ask(*routes.build("jobs", query={"status": OPEN_JOBS}))
+    return HttpRequest(*routes.build("jobs", query={"status": OPEN_JOBS}))
 
 
-def cancel_job(prompt_id: str) -> Ask:
-    return Ask(*routes.build("act-cancel", prompt_id))
+def cancel_job(prompt_id: str) -> HttpRequest:
+    return HttpRequest(*routes.build("act-cancel", prompt_id))
 
 
-def cancel_jobs(prompt_ids: Sequence[str]) -> Ask:
-    return Ask(*routes.build("act-batch"), {"job_ids": list(prompt_ids)})
+def cancel_jobs(prompt_ids: Sequence[str]) -> HttpRequest:
+    return HttpRequest(*routes.build("act-batch"), {"job_ids": list(prompt_ids)})
 
 
-def interrupt(prompt_id: str) -> Ask:
+def interrupt(prompt_id: str) -> HttpRequest:
     """Never without an id: that would hit whatever runs, whoever owns it (P31)."""
-    return Ask(*routes.build("act-interrupt"), {"prompt_id": prompt_id})
+    return HttpRequest(*routes.build("act-interrupt"), {"prompt_id": prompt_id})
 
 
-def delete(prompt_ids: Sequence[str]) -> Ask:
+def delete(prompt_ids: Sequence[str]) -> HttpRequest:
     """Never `clear`: that would remove everybody's pending prompts (P30)."""
-    return Ask(*routes.build("act-queue"), {"delete": list(prompt_ids)})
+    return HttpRequest(*routes.build("act-queue"), {"delete": list(prompt_ids)})
 
 
-def features() -> Ask:
-    return Ask(*routes.build("features"))
+def features() -> HttpRequest:
+    return HttpRequest(*routes.build("features"))
 
 
-def system_stats() -> Ask:
-    return Ask(*routes.build("stats"))
+def system_stats() -> HttpRequest:
+    return HttpRequest(*routes.build("stats"))
 
 
-def asset(asset_id: str) -> Ask:
+def asset(asset_id: str) -> HttpRequest:
     """A file by the id that its output carries (P53)."""
-    return Ask(*routes.build("asset", asset_id))
+    return HttpRequest(*routes.build("asset", asset_id))
 
 
-def view(filename: str, subfolder: str = "", type: str = "output") -> Ask:
+def view(filename: str, subfolder: str = "", type: str = "output") -> HttpRequest:
     named = {"filename": filename, "subfolder": subfolder, "type": type}
-    return Ask(*routes.build("view", query=named))
+    return HttpRequest(*routes.build("view", query=named))
 
 
 class _Uploaded(Struct, frozen=True):

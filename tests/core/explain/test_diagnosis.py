@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfy_fsm.core.explain.diagnosis import CONCERNS, Diagnosis, diagnose, explain, loose
-from comfy_fsm.core.explain.rules import MISSING, NEXT, SAYS, Row, StepRow
+from comfy_fsm.core.explain.rules import MISSING, NEXT, SAYS, Rule, StepRule
 from comfy_fsm.core.findings import CODES, Severity
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.machine import FOUND_ELSEWHERE, OPEN, State
@@ -476,7 +476,7 @@ def pattern(text: str) -> re.Pattern[str]:
 
 def test_every_row_is_told_by_a_fixture_or_a_story() -> None:
     told = list(told_of_all())
-    tables: list[tuple[tuple[Row | StepRow, ...], set[tuple[State, str]]]] = [
+    tables: list[tuple[tuple[Rule | StepRule, ...], set[tuple[State, str]]]] = [
         (SAYS, {(each.state, each.says.text) for each in told}),
         (MISSING, {(each.state, remark.text) for each in told for remark in each.missing}),
         (NEXT, {(each.state, step.text) for each in told for step in each.steps}),

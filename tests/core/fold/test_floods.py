@@ -153,8 +153,8 @@ def test_what_watches_for_ever_stops_growing(stray: bool, monkeypatch: pytest.Mo
     """With findings at another server, and frames that come when the task was let go long ago."""
     monkeypatch.setattr(projection, "FORGETTING", 16)
     monkeypatch.setattr(projection, "REMEMBERED", 2)
-    made, sizes, position, at = projection.Sight(), [], 0, 1_795_000_000.0
-    made.board.ledger.policy = POLICY
+    made, sizes, position, at = projection.Projection(), [], 0, 1_795_000_000.0
+    made.board.registry.policy = POLICY
     for n in range(12 * SMALL):
         told = [(each, HERE) for each in run_of(n)]
         told += [(frame("progress", f"p{m}"), THERE) for m in (n, max(0, n - 9))] * stray

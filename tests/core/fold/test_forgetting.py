@@ -15,7 +15,7 @@ from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.wire import codec
 from comfy_fsm.testing.strategies import observations
 from comfy_fsm.watch import projection
-from comfy_fsm.watch.projection import Sight
+from comfy_fsm.watch.projection import Projection
 from tests.support.lines import frame, line, seen
 
 ANSWER = {"status_str": "success", "completed": True, "messages": [["execution_success", {}]]}
@@ -110,10 +110,16 @@ def test_the_ids_of_forgotten_tasks_are_bounded() -> None:
     for n in range(50):
         folded(board, run(f"{n}"))
         board.forget(0)
-    ledger = board._ledger
+    registry = board._ledger
     sizes = [
         len(each)
-        for each in (ledger.homes, ledger.tasks, ledger.findings, ledger.found, ledger.server("http://one:8188").tasks)
+        for each in (
+            registry.homes,
+            registry.tasks,
+            registry.findings,
+            registry.found,
+            registry.server("http://one:8188").tasks,
+        )
     ]
     assert sizes[0] <= 11
     assert sizes[1:] == [0, 0, 0, 0]
@@ -156,7 +162,7 @@ def test_a_view_counts_what_was_forgotten(monkeypatch: pytest.MonkeyPatch) -> No
     assert seen(*lines) == whole
     monkeypatch.setattr(projection, "REMEMBERED", 0)
     assert seen(*lines).states == whole.states == {"completed": 40}
-    made = Sight()
+    made = Projection()
     for position, text in enumerate(lines, 1):
         made.take(position, codec.read(text), text)
     assert len(made.board.tasks) < 5

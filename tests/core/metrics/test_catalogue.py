@@ -113,7 +113,7 @@ def test_the_figures_of_a_trace_add_up(path: Path) -> None:
 @each_recording
 def test_quantiles_live_are_those_of_the_report_as_far_as_the_bounds_tell(path: Path) -> None:
     figures = of(path)
-    metrics, seconds = measure(figures.board), figures.board.ledger.tally.seconds
+    metrics, seconds = measure(figures.board), figures.board.registry.counters.seconds
     if not seconds.count:
         assert metrics.mean_seconds is None
         return

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from comfy_fsm.core.scheduling.assignment import assign
 from comfy_fsm.core.scheduling.backlog import Job, graph_of
-from comfy_fsm.core.scheduling.breaker import Health, Standing
-from comfy_fsm.core.scheduling.scheduler import Durations, Place, Placement
+from comfy_fsm.core.scheduling.breaker import Breaker, Standing
+from comfy_fsm.core.scheduling.scheduler import Durations, Place, Scheduler
 from comfy_fsm.testing import picture
 
 SEEDS = range(60)
@@ -31,24 +31,24 @@ def workload(seed: int, jobs: tuple[int, int]) -> tuple[list[float], list[float]
 
 def dispatched(sizes: Sequence[float], paces: Sequence[float], *, known: bool, affinity: float = 1.1) -> float:
     """The makespan on servers that work off their queues; durations known beforehand, or learned by and by."""
-    placement = Placement([Place(str(number)) for number in range(len(paces))], affinity=affinity)
+    scheduler = Scheduler([Place(str(number)) for number in range(len(paces))], affinity=affinity)
     for size, (number, pace) in product(sorted(set(sizes)) if known else (), enumerate(paces)):
-        placement.durations.learn(f"graph {size}", str(number), size * pace)
+        scheduler.durations.learn(f"graph {size}", str(number), size * pace)
     for number, size in enumerate(sizes, 1):
-        placement.wait(Job(str(number), 0.0, f"graph {size}", 0.0, number))
+        scheduler.wait(Job(str(number), 0.0, f"graph {size}", 0.0, number))
     now, free, running = 0.0, [0.0] * len(paces), list[tuple[float, str, int, float]]()
     while True:
-        while (chosen := placement.next(now)) is not None:
+        while (chosen := scheduler.next(now)) is not None:
             job, server = chosen[0], int(chosen[1].url)
             took = sizes[int(job.prompt_id) - 1] * paces[server]
             free[server] = max(free[server], now) + took
             heapq.heappush(running, (free[server], job.prompt_id, server, took))
         if not running:
-            assert not len(placement)
+            assert not len(scheduler)
             return now
         now, prompt_id, server, took = heapq.heappop(running)
-        placement.end(prompt_id, str(server), now)
-        placement.durations.learn(f"graph {sizes[int(prompt_id) - 1]}", str(server), took)
+        scheduler.end(prompt_id, str(server), now)
+        scheduler.durations.learn(f"graph {sizes[int(prompt_id) - 1]}", str(server), took)
 
 
 def simple(sizes: Sequence[float], paces: Sequence[float], choose: Choose) -> float:
@@ -144,15 +144,15 @@ JOBS = st.lists(st.tuples(st.floats(-5, 5), st.floats(0, 1000), st.sampled_from(
 def test_the_order_is_of_priority_and_age_and_nobody_is_overtaken_beyond_the_bound(
     drawn: list[tuple[float, float, str]], length: float
 ) -> None:
-    placement = Placement([Place("one", capacity=100)], ageing_seconds=60, round_seconds=length)
+    scheduler = Scheduler([Place("one", capacity=100)], ageing_seconds=60, round_seconds=length)
     jobs = [Job(str(n), priority, graph, at, n) for n, (priority, at, graph) in enumerate(drawn, 1)]
     for job in jobs:
-        placement.wait(job)
+        scheduler.wait(job)
     order = []
-    while (chosen := placement.next(1000.0)) is not None:
+    while (chosen := scheduler.next(1000.0)) is not None:
         order.append(chosen[0])
     assert len(order) == len(jobs)
-    levels = [placement.level(job) for job in order]
+    levels = [scheduler.level(job) for job in order]
     assert levels == sorted(levels)
     for earlier, later in ((order[a], order[b]) for a in range(len(order)) for b in range(a)):
         # `later` was placed first: it must not have come too much later, however high it is.
@@ -162,61 +162,61 @@ def test_the_order_is_of_priority_and_age_and_nobody_is_overtaken_beyond_the_bou
 @given(st.lists(st.sampled_from(["next", "end", "fail", "answer", "accept", "drain"]), max_size=60))
 def test_a_server_never_holds_more_than_it_may(acts: list[str]) -> None:
     place = Place("one", capacity=2)
-    placement = Placement([place])
+    scheduler = Scheduler([place])
     for number in range(60):
-        placement.wait(Job(str(number), 0.0, "", 0.0, number))
+        scheduler.wait(Job(str(number), 0.0, "", 0.0, number))
     for now, act in enumerate(acts):
         if act == "next":
-            may, held = place.health.room(2) if not place.drained else 0, len(place.jobs)
-            assert (placement.next(now) is not None) is (held < may)
+            may, held = place.breaker.room(2) if not place.drained else 0, len(place.jobs)
+            assert (scheduler.next(now) is not None) is (held < may)
         elif act == "end" and place.jobs:
-            placement.end(next(iter(place.jobs)), "one", now)
+            scheduler.end(next(iter(place.jobs)), "one", now)
         elif act == "drain":
             place.drained = not place.drained
         elif act in ("fail", "answer"):
-            getattr(place.health, act)(now)
+            getattr(place.breaker, act)(now)
         elif act == "accept":
-            place.health.accept()
+            place.breaker.accept()
         assert len(place.jobs) <= 2
 
 
 def test_a_job_that_comes_back_has_its_old_turn_and_one_that_is_withdrawn_has_none() -> None:
-    placement = Placement([Place("one", capacity=9)])
+    scheduler = Scheduler([Place("one", capacity=9)])
     for number in range(4):
-        placement.wait(Job(str(number), 0.0, "", 0.0, number))
-    job, _ = placement.next(0.0) or pytest.fail("nothing was placed")
-    placement.end(job.prompt_id, "one", 0.0)
-    placement.wait(job)
-    placement.withdraw("2")
+        scheduler.wait(Job(str(number), 0.0, "", 0.0, number))
+    job, _ = scheduler.next(0.0) or pytest.fail("nothing was placed")
+    scheduler.end(job.prompt_id, "one", 0.0)
+    scheduler.wait(job)
+    scheduler.withdraw("2")
     order = []
-    while (chosen := placement.next(0.0)) is not None:
+    while (chosen := scheduler.next(0.0)) is not None:
         order.append(chosen[0].prompt_id)
     assert order == ["0", "1", "3"]
 
 
 def test_it_does_not_wait_for_ever_for_a_faster_server_that_never_ends() -> None:
-    placement = Placement([Place("fast", capacity=1), Place("slow", capacity=1)])
-    placement.durations.learn("g", "fast", 1.0)
-    placement.durations.learn("g", "slow", 10.0)
+    scheduler = Scheduler([Place("fast", capacity=1), Place("slow", capacity=1)])
+    scheduler.durations.learn("g", "fast", 1.0)
+    scheduler.durations.learn("g", "slow", 10.0)
     for number in range(2):
-        placement.wait(Job(str(number), 0.0, "g", 0.0, number))
-    assert placement.next(0.0) is not None
-    assert placement.next(0.0) is None  # the fast one will be done with both long before
-    waits = next(now for now in range(100) if placement.next(float(now)) is not None)
+        scheduler.wait(Job(str(number), 0.0, "g", 0.0, number))
+    assert scheduler.next(0.0) is not None
+    assert scheduler.next(0.0) is None  # the fast one will be done with both long before
+    waits = next(now for now in range(100) if scheduler.next(float(now)) is not None)
     assert waits <= 15
 
 
 def test_a_server_that_has_the_models_is_preferred_unless_it_costs_more_than_the_factor() -> None:
     for busy, chosen in ((0.0, "warm"), (3.0, "cold")):
         warm, cold = Place("warm"), Place("cold")
-        placement = Placement([cold, warm], affinity=1.25)
+        scheduler = Scheduler([cold, warm], affinity=1.25)
         for url in ("warm", "cold"):
-            placement.durations.learn("g", url, 4.0)
+            scheduler.durations.learn("g", url, 4.0)
         warm.warm.append("g")
         if busy:
             warm.begin("other", busy, "h", 0.0)
-        placement.wait(Job("1", 0.0, "g", 0.0, 1))
-        assert (placement.next(0.0) or pytest.fail("nothing"))[1].url == chosen
+        scheduler.wait(Job("1", 0.0, "g", 0.0, 1))
+        assert (scheduler.next(0.0) or pytest.fail("nothing"))[1].url == chosen
 
 
 # what is learned
@@ -252,48 +252,48 @@ def test_workflows_of_one_shape_have_one_name_whatever_is_drawn_with_them() -> N
 
 
 def test_a_server_that_fails_is_left_alone_for_twice_as_long_each_time_and_tried_with_one_task() -> None:
-    health, now, waits = Health(first_seconds=1.0, limit_seconds=8.0), 0.0, []
+    breaker, now, waits = Breaker(first_seconds=1.0, limit_seconds=8.0), 0.0, []
     for _ in range(6):
-        health.fail(now)
-        assert health.room(5) == 0
-        waits.append(health.again_at - now)
-        health.answer(health.again_at - 0.01)
-        assert health.room(5) == 0
-        now = health.again_at
-        health.answer(now)
-        assert health.room(5) == 1
+        breaker.fail(now)
+        assert breaker.room(5) == 0
+        waits.append(breaker.again_at - now)
+        breaker.answer(breaker.again_at - 0.01)
+        assert breaker.room(5) == 0
+        now = breaker.again_at
+        breaker.answer(now)
+        assert breaker.room(5) == 1
     assert waits == [1, 2, 4, 8, 8, 8]
-    health.accept()
-    assert (health.room(5), health.failures) == (5, 6)
-    health.complete()
-    assert health.failures == 0
+    breaker.accept()
+    assert (breaker.room(5), breaker.failures) == (5, 6)
+    breaker.complete()
+    assert breaker.failures == 0
 
 
 def test_a_server_where_nothing_moves_is_out_until_something_does() -> None:
-    health = Health(still_seconds=100)
-    health.see(frozenset("ab"), 3, 0.0)
-    health.see(frozenset("abc"), 3, 99.0)  # more in its queue is no movement
-    assert health.standing is Standing.UP
-    health.see(frozenset("abcd"), 3, 100.0)
-    assert health.standing is Standing.STILL
-    health.answer(1e9)
-    assert health.room(5) == 0  # that it answers was never in doubt
-    health.see(frozenset("bcd"), 3, 200.0)
-    assert health.room(5) == 1
-    health.accept()
-    assert health.room(5) == 1  # it accepted before, too
-    health.complete()
-    assert health.room(5) == 5
+    breaker = Breaker(still_seconds=100)
+    breaker.see(frozenset("ab"), 3, 0.0)
+    breaker.see(frozenset("abc"), 3, 99.0)  # more in its queue is no movement
+    assert breaker.standing is Standing.UP
+    breaker.see(frozenset("abcd"), 3, 100.0)
+    assert breaker.standing is Standing.STILL
+    breaker.answer(1e9)
+    assert breaker.room(5) == 0  # that it answers was never in doubt
+    breaker.see(frozenset("bcd"), 3, 200.0)
+    assert breaker.room(5) == 1
+    breaker.accept()
+    assert breaker.room(5) == 1  # it accepted before, too
+    breaker.complete()
+    assert breaker.room(5) == 5
 
 
 def test_a_queue_that_we_emptied_ourselves_is_no_movement_and_each_trial_comes_later() -> None:
-    health, now, waits = Health(still_seconds=10, limit_seconds=60), 0.0, []
+    breaker, now, waits = Breaker(still_seconds=10, limit_seconds=60), 0.0, []
     for trial in "abcde":
-        health.see(frozenset(trial), 0, now)
-        health.see(frozenset(trial), 0, now := now + 10)
-        assert health.standing is Standing.STILL
+        breaker.see(frozenset(trial), 0, now)
+        breaker.see(frozenset(trial), 0, now := now + 10)
+        assert breaker.standing is Standing.STILL
         began = now
-        while health.standing is Standing.STILL:
-            health.see(frozenset(), 0, now := now + 1, frozenset(trial))
+        while breaker.standing is Standing.STILL:
+            breaker.see(frozenset(), 0, now := now + 1, frozenset(trial))
         waits.append(now - began)
     assert waits == [10, 20, 40, 60, 60]

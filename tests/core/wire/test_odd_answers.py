@@ -230,8 +230,8 @@ RECORDED = recorded()
 def test_no_change_of_a_recorded_record_makes_it_unreadable_or_invents_an_end(entry: dict, data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(list(paths(entry))))
     odd = data.draw(st.sampled_from(mutations(entry, path)))
-    before, _ = fieldwise.read(Raw(json.dumps(entry).encode()), bodies.Record)
-    after, _ = fieldwise.read(Raw(json.dumps(odd).encode()), bodies.Record)
+    before, _ = fieldwise.read(Raw(json.dumps(entry).encode()), bodies.HistoryRecord)
+    after, _ = fieldwise.read(Raw(json.dumps(odd).encode()), bodies.HistoryRecord)
     assert before is not None
     assert after is not None
     if not decides("record", path):

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from comfy_fsm import Entry, Policy, read
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.fold.board import Board
-from comfy_fsm.core.scheduling.scheduler import Placement
+from comfy_fsm.core.scheduling.scheduler import Scheduler
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.dispatch.dispatcher import Dispatcher
 from comfy_fsm.log.memory import MemoryLog
@@ -140,14 +140,14 @@ def live_through(arrivals: list[Arrival], troubles: list[Trouble]) -> Day:
 def keeping_turns(next_one: Any) -> Any:
     """The law of priorities, held at each choice."""
 
-    def checked(placement: Placement, now: float) -> Any:
-        chosen = next_one(placement, now)
+    def checked(scheduler: Scheduler, now: float) -> Any:
+        chosen = next_one(scheduler, now)
         if chosen is not None:
             job, place = chosen
-            passed = [one for one in placement._left() if placement.level(one) < placement.level(job)]
+            passed = [one for one in scheduler._left() if scheduler.level(one) < scheduler.level(job)]
             assert not passed, "a job of a higher level could have been placed there"
             assert place.jobs.keys() >= {job.prompt_id}
-            assert len(place.jobs) <= place.health.room(place.capacity)
+            assert len(place.jobs) <= place.breaker.room(place.capacity)
             assert not place.drained
         return chosen
 
@@ -172,7 +172,7 @@ def test_nothing_starves_runs_twice_or_passes_a_limit_under_any_schedule(
 ) -> None:
     logging.disable(logging.WARNING)
     try:
-        with mock.patch.object(Placement, "next", keeping_turns(Placement.next)):
+        with mock.patch.object(Scheduler, "next", keeping_turns(Scheduler.next)):
             day = live_through(arrivals, troubles)
     finally:
         logging.disable(logging.NOTSET)

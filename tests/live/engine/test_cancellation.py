@@ -79,7 +79,7 @@ def test_jobs_are_cancelled_though_the_list_of_them_is_broken(tmp_path: Path) ->
         ours = await client.window().submit(graph(1))
         assert await ours.cancel()
         assert await outcome(ours) == "cancelled"
-        assert client.runner.askings[comfy.url].has_jobs
+        assert client.runner.exchanges[comfy.url].has_jobs
         assert theirs in [item.prompt_id for item in comfy.state.running]
         comfy.execution.interrupt()
 
@@ -93,9 +93,9 @@ def test_what_says_nothing_about_cancelling_is_not_remembered(trouble: str) -> N
             running = await client.window().submit(graph(1, seconds=BLUNT))
             await until(lambda: running.state == "in_progress")
             setattr(comfy.faults, trouble, {"POST /jobs": 1})
-            asking = client.runner.askings[comfy.url]
-            assert not await asking.cancels_jobs()
-            assert await asking.cancels_jobs() is (trouble != "garbage")
+            exchange = client.runner.exchanges[comfy.url]
+            assert not await exchange.cancels_jobs()
+            assert await exchange.cancels_jobs() is (trouble != "garbage")
             await running.cancel()
             assert await outcome(running) == "cancelled"
 

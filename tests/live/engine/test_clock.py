@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 
 from comfy_fsm.live.client.client import Client
-from comfy_fsm.live.engine.clock import STEP, Steady
+from comfy_fsm.live.engine.clock import STEP, SteadyClock
 from comfy_fsm.testing import FakeComfy
 from replay import replay
 from tests.support.stage import QUICK, graph, outcome, until
@@ -53,7 +53,7 @@ def test_a_clock_that_is_set_ends_no_task_and_stops_no_look(
 def test_a_steady_clock_goes_on_and_tells_each_step_once() -> None:
     async def test() -> None:
         wall = Wall()
-        clock = Steady(wall.time)
+        clock = SteadyClock(wall.time)
         assert clock.step() is None
         before = clock()
         wall.off = HOUR

@@ -13,7 +13,7 @@ import pytest
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.dispatch.dispatcher import Dispatcher
 from comfy_fsm.live.engine.closing import Closing, finish
-from comfy_fsm.live.engine.listener import Ear
+from comfy_fsm.live.engine.listener import Listener
 from comfy_fsm.live.engine.runner import Runner
 from comfy_fsm.log.log import Log
 from comfy_fsm.log.reader import verify
@@ -143,7 +143,7 @@ def test_a_client_that_is_cancelled_at_any_step_and_again_at_the_next_lets_its_l
     asyncio.run(story())
 
 
-CLOSERS: dict[str, type] = {"Client": Client, "Runner": Runner, "Dispatcher": Dispatcher, "Ear": Ear}
+CLOSERS: dict[str, type] = {"Client": Client, "Runner": Runner, "Dispatcher": Dispatcher, "Listener": Listener}
 
 
 @pytest.mark.parametrize("who", CLOSERS)
@@ -151,7 +151,7 @@ def test_the_one_that_closes_is_cancelled_at_each_of_its_steps_twice_and_closes_
     tmp_path: Path, who: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the end of a loop does, which cancels every task that is left."""
-    name = "close" if who == "Ear" else "_close"
+    name = "close" if who == "Listener" else "_close"
     whole, walked = getattr(CLOSERS[who], name), Steps()
     monkeypatch.setattr(CLOSERS[who], name, lambda self: walked(whole(self)))
 

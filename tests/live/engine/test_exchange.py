@@ -13,12 +13,12 @@ from comfy_fsm import Board, Policy
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.wire import codec
 from comfy_fsm.live.client.client import Client
-from comfy_fsm.live.engine.exchange import Asking
+from comfy_fsm.live.engine.exchange import Exchange
 from comfy_fsm.live.engine.recorder import Recorder
 from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.live.transport.arrivals import Answer
 from comfy_fsm.live.transport.comfy import Comfy
-from comfy_fsm.live.transport.requests import Ask
+from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.log import reader
 from comfy_fsm.log.memory import MemoryLog
 from comfy_fsm.testing import FakeComfy
@@ -32,10 +32,10 @@ def test_a_cancel_that_comes_with_news_is_heeded(breaths: int) -> None:
     async def story() -> None:
         board, redactor, server = Board(Policy()), Redactor(), Comfy(NOBODY)
         recorder = Recorder(MemoryLog(), board, redactor, lambda *_: None, lambda: None)
-        asking = Asking(server, recorder, board, redactor, Policy(), time.time)
-        running = asyncio.create_task(asking.run())
+        exchange = Exchange(server, recorder, board, redactor, Policy(), time.time)
+        running = asyncio.create_task(exchange.run())
         await asyncio.sleep(0.01)
-        asking.want("a prompt", time.time() + 1_000, look=True)
+        exchange.want("a prompt", time.time() + 1_000, look=True)
         for _ in range(breaths):
             await asyncio.sleep(0)
         running.cancel()
@@ -54,12 +54,12 @@ def test_a_record_that_does_not_come_holds_up_no_other() -> None:
 
     async def story() -> None:
         async with FakeComfy() as comfy, Client(comfy.url, policy=QUICK) as client:
-            window, server, let_go = client.window(), client.runner.askings[comfy.url].server, asyncio.Event()
+            window, server, let_go = client.window(), client.runner.exchanges[comfy.url].server, asyncio.Event()
             comfy.faults.lose_end = 2
             first, second = [await window.submit(graph(n, seconds=0.2)) for n in range(2)]
             send = server.send
 
-            async def hang(ask: Ask, *, deadline: float | None = None) -> Answer:
+            async def hang(ask: HttpRequest, *, deadline: float | None = None) -> Answer:
                 if ask.path.endswith(first.prompt_id):
                     await let_go.wait()
                 return await send(ask, deadline=deadline)
@@ -99,7 +99,7 @@ def asked_in(comfy: FakeComfy) -> Counter[str]:
 
 def test_where_there_are_jobs_one_question_tells_an_end(tmp_path: Path) -> None:
     async def story(comfy: FakeComfy, client: Client) -> None:
-        await client.runner.askings[comfy.url].meet()
+        await client.runner.exchanges[comfy.url].meet()
         tasks = [await client.window().submit(graph(n)) for n in range(3)]
         assert [await outcome(task) for task in tasks] == ["completed"] * 3
         asked = asked_in(comfy)
@@ -115,16 +115,16 @@ def test_where_there_are_jobs_one_question_tells_an_end(tmp_path: Path) -> None:
 )
 def test_many_open_tasks_cost_one_list_a_look(version: str, asked: dict[str, int], tmp_path: Path) -> None:
     async def story(comfy: FakeComfy, client: Client) -> None:
-        asking, window = client.runner.askings[comfy.url], client.window()
-        await asking.meet()
+        exchange, window = client.runner.exchanges[comfy.url], client.window()
+        await exchange.meet()
         blocker = comfy.stranger(seconds=3600)
         tasks = [await window.submit(graph(n)) for n in range(200)]
         comfy.requests.clear()
         now = client.runner.clock()
         for task in tasks:
-            asking.want(task.prompt_id, now, look=True)
+            exchange.want(task.prompt_id, now, look=True)
         await until(lambda: comfy.requests)
-        await until(lambda: not asking._at_work)
+        await until(lambda: not exchange._at_work)
         assert asked_in(comfy) == asked
         comfy.execution.interrupt(blocker)
         assert {await outcome(task) for task in tasks} == {"completed"}
@@ -168,7 +168,7 @@ def test_whatever_is_answered_of_jobs_the_record_tells_and_nothing_is_lost(
     answer: tuple[int, dict[str, object]], tmp_path: Path
 ) -> None:
     async def story(comfy: FakeComfy, client: Client) -> None:
-        await client.runner.askings[comfy.url].meet()
+        await client.runner.exchanges[comfy.url].meet()
         comfy.jobs.one = lambda _: answer  # type: ignore[method-assign]
         comfy.jobs.page = lambda _: answer  # type: ignore[method-assign]
         comfy.faults.drop_types = {"execution_success", "executing", "executed", "progress_state"}
@@ -186,7 +186,7 @@ def test_a_page_and_half_an_answer_are_no_jobs(fault: str, tmp_path: Path) -> No
     """P33: whether by the list or by the id, the old routes tell."""
 
     async def story(comfy: FakeComfy, client: Client) -> None:
-        await client.runner.askings[comfy.url].meet()
+        await client.runner.exchanges[comfy.url].meet()
         setattr(comfy.faults, fault, {"GET /jobs": 1_000_000})
         comfy.faults.drop_types = {"execution_success", "executing", "executed", "progress_state"}
         tasks = [await client.window().submit(graph(n)) for n in range(3)]

@@ -24,7 +24,7 @@ from comfy_fsm.errors import TaskError
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.engine import runner
 from comfy_fsm.live.transport.comfy import Answer, NoAnswer
-from comfy_fsm.live.transport.requests import Ask
+from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.testing import picture
 from tests.support.virtual import Virtual, _json, _Pipe, play
 
@@ -39,12 +39,12 @@ class Liar(Virtual):
     def __init__(self, url: str, step_seconds: float) -> None:
         super().__init__(url, step_seconds)
         self.other = Virtual(url, step_seconds)
-        self.choose: Callable[[Ask], int] = lambda ask: 0
+        self.choose: Callable[[HttpRequest], int] = lambda ask: 0
         self.hidden: set[str] = set()
         self.late: list[float] = []
         """After how long a POST whose connection is cut reaches the server."""
 
-    async def answer(self, ask: Ask) -> Answer:
+    async def answer(self, ask: HttpRequest) -> Answer:
         path = ask.path.partition("?")[0]
         if (ask.method, path) == ("POST", "/prompt") and self.late:
             self._jobs.append(asyncio.create_task(self._arrive(self.late.pop(), ask)))
@@ -61,7 +61,7 @@ class Liar(Virtual):
             return _json(EMPTY)
         return _json({}) if path.startswith("/history") and "history" in self.hidden else answer
 
-    async def _arrive(self, seconds: float, ask: Ask) -> None:
+    async def _arrive(self, seconds: float, ask: HttpRequest) -> None:
         await asyncio.sleep(seconds)
         with suppress(Exception):
             self.execution.submit(json.loads(json.dumps(ask.body)))

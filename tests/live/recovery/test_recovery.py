@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.policy import Policy
-from comfy_fsm.core.recovery.probes import Has, Showing
+from comfy_fsm.core.recovery.probes import Has, ProbeResult
 from comfy_fsm.core.recovery.verdicts import CONSISTENT, FETCHED, RECOVERED, Recovered, Recovery, compare
 from comfy_fsm.errors import ClientClosed, UnknownTask
 from comfy_fsm.live.blocking.client import BlockingClient
@@ -45,7 +45,7 @@ async def lose(comfy: FakeComfy, client: Client) -> TaskHandle:
     task = await client.window().submit(graph(), server=comfy.url)
     faults.html = {"GET /jobs": 1_000}
     assert await outcome(task) == "lost"
-    working = client.runner.askings[comfy.url]._at_work  # a question on its way would be told the truth, too late
+    working = client.runner.exchanges[comfy.url]._at_work  # a question on its way would be told the truth, too late
     await until(lambda: not working)
     faults.drop_types, faults.empty_history, faults.html = set(), 0, {}
     return task
@@ -398,7 +398,7 @@ def test_consistency_tells_who_has_it_and_who_should(tmp_path: Path) -> None:
 def test_every_state_and_every_answer_has_its_case_and_only_a_held_task_is_consistently_held(
     state: State, has: list[Any], outcome: State
 ) -> None:
-    showings = [Showing(f"server {n}", h, outcome=outcome if h == "recorded" else None) for n, h in enumerate(has)]
+    showings = [ProbeResult(f"server {n}", h, outcome=outcome if h == "recorded" else None) for n, h in enumerate(has)]
     case = CONSISTENT[compare(state, "server 0", showings)]
     assert case.so
     held = [showing for showing in showings if showing.held]
@@ -540,11 +540,11 @@ def test_an_act_without_a_client_delivers_nothing_and_the_next_client_gets_it_on
             async with Client(comfy.url, log=log, policy=QUICK) as client:
                 prompt_id = (await lose(comfy, client)).prompt_id
             before = bytes_of(log)
-            async with session.on_log(str(log), [Comfy(comfy.url)], act=False, policy=QUICK) as rescue:
-                said = await rescue.recover(act=False, takes_over=True)
+            async with session.on_log(str(log), [Comfy(comfy.url)], act=False, policy=QUICK) as recoverer:
+                said = await recoverer.recover(act=False, takes_over=True)
             assert bytes_of(log) == before
-            async with session.on_log(str(log), [Comfy(comfy.url)], act=True, policy=QUICK) as rescue:
-                done = await rescue.recover(act=True, takes_over=True)
+            async with session.on_log(str(log), [Comfy(comfy.url)], act=True, policy=QUICK) as recoverer:
+                done = await recoverer.recover(act=True, takes_over=True)
             assert [told(task) for task in done.tasks] == [told(task) for task in said.tasks]
             async with Client(comfy.url, log=log, policy=QUICK) as client:
                 (task,) = client.tasks
@@ -569,8 +569,8 @@ def test_many_tasks_share_one_queue(tmp_path: Path) -> None:
                 await comfy.restart()
                 assert {await outcome(task) for task in tasks} == {"lost"}
             before = comfy.requests.count(("GET", "/queue"))
-            async with session.on_log(str(log), [Comfy(comfy.url)], act=True, policy=QUICK) as rescue:
-                done = await rescue.recover(act=True, takes_over=True)
+            async with session.on_log(str(log), [Comfy(comfy.url)], act=True, policy=QUICK) as recoverer:
+                done = await recoverer.recover(act=True, takes_over=True)
             return done, comfy.requests.count(("GET", "/queue")) - before
 
     done, queues = asyncio.run(live())

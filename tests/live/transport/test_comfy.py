@@ -16,7 +16,7 @@ from aiohttp import WSMsgType, web
 from comfy_fsm.errors import BadServerUrl, BadWorkflow, ClientClosed, ClientError
 from comfy_fsm.live.transport import comfy, requests
 from comfy_fsm.live.transport.comfy import Comfy, Down, Heard, NoAnswer, Refused, Up
-from comfy_fsm.live.transport.requests import Ask
+from comfy_fsm.live.transport.requests import HttpRequest
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 WORKFLOW = {"1": {"class_type": "KSampler", "inputs": {"seed": 1}}}
@@ -185,7 +185,7 @@ def test_a_header_that_could_break_out_is_refused(header: dict[str, str]) -> Non
         (requests.view("a b&c.png", "x/y"), "GET", "/view?filename=a%20b%26c.png&subfolder=x%2Fy&type=output"),
     ],
 )
-def test_a_name_from_outside_stays_one_part_of_the_path(ask: Ask, method: str, path: str) -> None:
+def test_a_name_from_outside_stays_one_part_of_the_path(ask: HttpRequest, method: str, path: str) -> None:
     assert (ask.method, ask.path) == (method, path)
 
 
@@ -197,7 +197,7 @@ def test_an_interrupt_and_a_delete_always_name_their_prompts() -> None:
 def test_a_post_carries_what_was_given_and_nothing_else() -> None:
     assert requests.post(WORKFLOW).body == {"prompt": WORKFLOW}
     full = requests.post(WORKFLOW, "c", "p", {"comfy_fsm": "p"}, 3, True, ["1"])
-    assert full == Ask("POST", "/prompt", {
+    assert full == HttpRequest("POST", "/prompt", {
         "prompt": WORKFLOW, "client_id": "c", "prompt_id": "p", "extra_data": {"comfy_fsm": "p"}, "number": 3,
         "front": True, "partial_execution_targets": ["1"],
     })  # fmt: skip
@@ -355,7 +355,7 @@ def test_a_body_that_moves_is_not_cut_and_one_that_does_not_is(
     async def test() -> None:
         limits = {"deadline_seconds": 0.7, "write_seconds": 0.7, "upload_seconds": total}
         async with serving(handler) as url, link(url, pace) as slow, client(slow, **limits) as made:
-            post = Ask("POST", "/prompt", {"prompt": "A" * size})
+            post = HttpRequest("POST", "/prompt", {"prompt": "A" * size})
             sending = made.send(post) if way == "post" else made.upload("a.png", b"A" * size)
             if arrives:
                 assert (await sending).status == 200
@@ -413,7 +413,7 @@ def test_a_refused_connection_is_told_from_all_else(url: str) -> None:
 
 
 @pytest.mark.parametrize("ask", [requests.queue(), requests.post(WORKFLOW)])
-def test_of_a_pool_that_died_a_get_is_asked_again_and_a_post_never(ask: Ask) -> None:
+def test_of_a_pool_that_died_a_get_is_asked_again_and_a_post_never(ask: HttpRequest) -> None:
     seen = []
 
     async def handler(request: web.Request) -> web.Response:

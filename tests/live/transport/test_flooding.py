@@ -17,7 +17,7 @@ from comfy_fsm.live.engine import recorder
 from comfy_fsm.live.engine.recorder import Noted, Recorder
 from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.live.transport import connection
-from comfy_fsm.live.transport.arrivals import Down
+from comfy_fsm.live.transport.arrivals import SocketDown
 from comfy_fsm.live.transport.comfy import Comfy
 from tests.support.lines import frame
 
@@ -80,7 +80,7 @@ def test_a_server_that_pings_and_never_reads_is_let_go(monkeypatch: pytest.Monke
         async with serving(ping * 1000) as server:
             comfy = Comfy(server.url, ping_seconds=1000.0)
             async for heard in comfy.listen("w"):
-                if isinstance(heard, Down):
+                if isinstance(heard, SocketDown):
                     break
             await comfy.close()
 
@@ -225,7 +225,7 @@ def test_a_flood_of_tiny_frames_gives_every_task_its_turn(tmp_path: Path) -> Non
             submitting = asyncio.create_task(client.window().submit({"1": {"class_type": "X", "inputs": {}}}))
             while client.board.position < 15_000:
                 await asyncio.sleep(0)
-                now = sum(ear.heard for ear in client.runner._ears.values())
+                now = sum(listener.heard for listener in client.runner._listeners.values())
                 most, before = max(most, now - before), now
             submitting.cancel()
             await asyncio.gather(submitting, return_exceptions=True)

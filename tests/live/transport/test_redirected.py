@@ -11,7 +11,7 @@ from aiohttp import web
 
 from comfy_fsm.errors import DownloadFailed
 from comfy_fsm.live.client.client import Client
-from comfy_fsm.live.transport.requests import Ask
+from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.testing import FakeComfy
 from tests.support.stage import QUICK, graph
 
@@ -144,9 +144,11 @@ def test_nothing_but_a_file_is_followed() -> None:
     async def story() -> None:
         async with FakeComfy() as comfy, Shop() as shop:
             async with Client(comfy.url, headers=OURS, policy=QUICK) as client:
-                server = client.runner.askings[comfy.url].server
+                server = client.runner.exchanges[comfy.url].server
                 for method, path in (("GET", "/queue"), ("GET", "/history/x"), ("POST", "/interrupt")):
-                    assert (await server.send(Ask(method, path, {} if method == "POST" else None))).status == 200
+                    assert (
+                        await server.send(HttpRequest(method, path, {} if method == "POST" else None))
+                    ).status == 200
             assert shop.sent == []
 
     asyncio.run(story())
