@@ -28,9 +28,9 @@ class Policy(Struct, frozen=True, kw_only=True):
     absences: int = 2
     """Rounds of queue-then-history (P29) that an absence takes at the least: a queue may hide an item (F27)."""
     absence_seconds: float = 3.0
-    """How far apart the first and the last of them must lie, if something else that the server told agrees with them: a
-    count of its queue, another prompt of ours. Five times as far where nothing does; a third where an act or an outage
-    explains the absence, and nothing where a count agrees with it, too."""
+    """How far apart the first and the last of those must lie that a count of the server agrees with. Five times as far
+    where it counts nothing; a third where an act or an outage explains the absence, and nothing where a count agrees
+    with it, too."""
     post_seconds: float = 30.0
     """After a POST that was cut off without an answer, how long its server may still take it up: a look that was asked
     sooner proves no absence."""
@@ -65,7 +65,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     After a 429 none of it was queued; after a 503 its absence is proved first. 0 is not at all; one that would wait
     longer is told as refused, or as lost."""
     resubmits: int = 0
-    """How often an unanswered prompt is posted again, under a new id, after its absence was proved (P11, F14)."""
+    """How often an unanswered prompt is posted again, under a new id, after its absence was proved and confirmed (P11,
+    F14). With 0, a dispatcher moves no job whose POST was cut off, either: it may be under way for longer than that."""
     waiting_prompts: int = 1_000
     """Prompts of unknown owner remembered at one server; the oldest makes room."""
     waiting_frames: int = 64

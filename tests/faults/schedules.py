@@ -1,7 +1,8 @@
 """Schedules of POSTs that are slow, late, cut, refused or queued, on a clock that only jumps (`support/virtual.py`).
 
 Whatever the schedule and however often the policy posts again: no workflow runs twice, and nobody is left unsaid. Nor
-where looks are answered by another server than the one that took the POST, and sockets are mute, from whenever on.
+where looks are answered by another server than the one that took the POST, and sockets are mute, from whenever on;
+nor where a dispatcher moves them to another address.
 
 python -m tests.faults.schedules --count 100000 --seed 0
 """
@@ -15,7 +16,7 @@ import random
 import sys
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from unittest import mock
 from comfy_fsm import Policy
 from comfy_fsm.errors import TaskError
 from comfy_fsm.live.client.client import Client
+from comfy_fsm.live.dispatch.dispatcher import Dispatcher
 from comfy_fsm.live.engine import runner
 from comfy_fsm.live.transport.comfy import Answer, NoAnswer
 from comfy_fsm.live.transport.requests import HttpRequest
@@ -84,6 +86,8 @@ class Schedule:
         if self.sent:
             self.policy = Policy(resubmits=self.policy.resubmits)  # who cannot tell is told so, after a while
             self.deaf_from = dice.choice((NEVER, 0.0, 0.0, 12.0, 40.0))
+        self.dispatched = dice.random() < 0.25
+        """A dispatcher posts them, to either of two addresses."""
         self._turns = dice
 
     def chooses(self, what: str, number: int) -> bool:
@@ -214,15 +218,19 @@ def play_one(schedule: Schedule) -> Ended:
     ended: list[Ended] = []
 
     async def story(servers: list[Postal]) -> None:
-        (server,) = servers
-        server.begin(schedule)
-        async with Client(server.url, policy=schedule.policy) as client:
-            window = client.window()
-            told = await asyncio.gather(*(_tell(window, number) for number in range(schedule.workflows)))
+        for server in servers:
+            server.begin(schedule)
+        async with AsyncExitStack() as opened:
+            client = await opened.enter_async_context(Client([s.url for s in servers], policy=schedule.policy))
+            submit: Any = client.window().submit
+            if schedule.dispatched:
+                submit = (await opened.enter_async_context(Dispatcher(client))).enqueue
+            told = await asyncio.gather(*(_tell(submit, number) for number in range(schedule.workflows)))
             await asyncio.sleep(AFTER)
-            colours = dict([*_colours(server), *_colours(server.other)])
+            each = [server for pair in servers for server in (pair, pair.other)]
+            colours = dict([found for server in each for found in _colours(server)])
             runs = Counter[int]()
-            for prompt, times in [*server.state.runs.items(), *server.other.state.runs.items()]:
+            for prompt, times in [found for server in each for found in server.state.runs.items()]:
                 if prompt in colours:
                     runs[colours[prompt]] += times
             logged: dict[int, set[str]] = {}
@@ -232,7 +240,7 @@ def play_one(schedule: Schedule) -> Ended:
             ended.append(Ended(told, runs, logged, bool(schedule.sent)))
 
     with mock.patch.object(runner, "_PULSE", 5.0):
-        play(story, [schedule.step], Postal)
+        play(story, [schedule.step] * (1 + schedule.dispatched), Postal)
     return ended[0]
 
 
@@ -252,8 +260,8 @@ def _colours(server: Virtual) -> list[tuple[str, int]]:
     return [(prompt_id, graph["1"]["inputs"]["color"]) for prompt_id, graph in items if "3" not in graph]
 
 
-async def _tell(window: Any, number: int) -> Told:
-    task = await window.submit(picture(number))
+async def _tell(submit: Any, number: int) -> Told:
+    task = await submit(picture(number))
     with suppress(TimeoutError):
         async with asyncio.timeout(PATIENCE):
             try:
@@ -298,7 +306,8 @@ def main(words: list[str]) -> int:
             bad += 1
             if bad <= given.show:
                 plans = "; ".join(map(str, schedule.plans))
-                where = f", {schedule.sent or 'one server'}, deaf from {schedule.deaf_from}"
+                sent = f"{schedule.sent or 'one server'}{' of two addresses' * schedule.dispatched}"
+                where = f", {sent}, deaf from {schedule.deaf_from}"
                 print(
                     f"seed {seed}, {schedule.policy.resubmits} resubmits{where}: {'; '.join(found)}: {plans}",
                     flush=True,

@@ -34,8 +34,8 @@ def never_ran(registry: Registry, task: Task) -> str | None:
         return "its POST was refused: nothing was queued"  # P9
     if not _is_remembered(registry, task) or registry.server(task.server).is_mixed:
         return None
-    if task.state is State.LOST and not task.accepted:
-        return "it was never accepted, and its absence is proved"  # P29
+    if task.state is State.LOST and not task.accepted and (task.over_at is None or registry.policy.resubmits):
+        return "it was never accepted, and its absence is proved"  # P29, where that is allowed
     vanished = task.state is State.CANCELLED and task.confirmed_by == "queue" and task.started_at is None
     if vanished and task.recalled:
         return "it was taken back while it was pending, and its absence is proved"  # P29, P30

@@ -68,8 +68,8 @@ class Told:
         return task.state
 
 
-def begun() -> Told:
-    told = Told()
+def begun(resubmits: int = 1) -> Told:
+    told = Told(Policy(post_seconds=0, absence_seconds=0, resubmits=resubmits))
     told.line("ws.open", {}, server=HERE)
     told.ask("GET", "/features", status=200, body={})
     told.command("enqueue", "a", None, priority=3, graph="g", workflow=picture())
@@ -124,6 +124,34 @@ def test_absence_is_proof_of_what_was_never_accepted_alone() -> None:
     told.line("ws.close", {"code": 1006}, server=HERE)
     told.absent("a")
     assert told.state == State.LOST
+    assert not told.moves()
+
+
+@pytest.mark.parametrize("resubmits", [0, 1])
+@pytest.mark.parametrize(
+    "answer", [{"error": "ReadTimeout"}, {"status": 502, "body": None}, {"status": 500, "body": None}]
+)
+def test_a_post_that_may_still_be_under_way_is_posted_elsewhere_only_where_the_policy_posts_again(
+    resubmits: int, answer: dict[str, Any]
+) -> None:
+    """How long it may take to arrive, nobody knows: after a grace, it is for the policy to say whether that is risked.
+    What the server answered itself is not under way any more."""
+    told = begun(resubmits)
+    told.accepted("before")
+    told.post("a", **answer)
+    told.absent("a")
+    assert told.state == State.LOST
+    assert told.moves() is (bool(resubmits) or answer.get("status") == 500)
+
+
+def test_absence_is_proof_of_nothing_at_a_server_whose_answers_contradict_each_other() -> None:
+    told = begun()
+    told.accepted("before")
+    told.absent("before", 1)
+    told.pending("before")  # where it was not, a moment ago
+    told.post("a", status=500, body=None)
+    told.absent("a", 4)
+    assert told.board.task("a", HERE).settled is False  # type: ignore[union-attr]
     assert not told.moves()
 
 

@@ -27,7 +27,7 @@ from comfy_fsm.testing import Faults, picture
 from tests.support.stage import outcome
 from tests.support.virtual import Virtual, play
 
-POLICY = Policy(expire_seconds=1e6, deadline_seconds=8, open_seconds=4, look_limit_seconds=10)
+POLICY = Policy(resubmits=1, expire_seconds=1e6, deadline_seconds=8, open_seconds=4, look_limit_seconds=10)
 CAPACITY = 2
 HORIZON = 240.0  # seconds of trouble, then all is mended
 HEALED = 2_000.0  # and by then all must be over: longer than the longest backoff, the longest wait and all the work
