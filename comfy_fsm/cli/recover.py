@@ -70,9 +70,7 @@ def recover(
     from comfy_fsm.live.recovery import session
     from comfy_fsm.report import recovery
 
-    found = session.run(
-        log, open_servers, lambda recoverer: recoverer.recover(prompt_id, act=yes, takes_over=True), act=yes
-    )
+    found = session.run(log, open_servers, lambda one: one.recover(prompt_id, act=yes, takes_over=True), act=yes)
     return _tell(recovery.recovery(found), found.decided, found.unreachable, found.silent)
 
 

@@ -186,7 +186,7 @@ def _history_answered(registry: Registry, question: Question, raw: Raw, position
     if found is None:
         oddities.note_misfit(registry, question, raw, "a history", position, at)
         return _unreachable(registry, question, position, at, "no JSON of a history")
-    records, server = found.records, question.server
+    records, server, unread = found.records, question.server, found.odd.keys() - found.records.keys()
     note_answer(server, registry.now)
     unanswered = _next_unanswered(server) if question.kind == "histories" else []
     if awaits_marker(server):
@@ -201,9 +201,8 @@ def _history_answered(registry: Registry, question: Question, raw: Raw, position
             note_progress(registry, task, position, at)
             odd = found.odd.get(prompt_id, ())
             note_oddities(registry, task, "its record", (*odd, *bodies.odd_outputs(record.outputs)), position, at)
-            apply_record(
-                registry, task, record, "history", position, at, blurred=any(each.path == "status" for each in odd)
-            )
+            blurred = any(each.path == "status" for each in odd)
+            apply_record(registry, task, record, "history", position, at, blurred=blurred)
         elif record.names(prompt_id):
             note_shown(registry, server, prompt_id)
     if question.prompt_id is not None and not records:
@@ -217,7 +216,6 @@ def _history_answered(registry: Registry, question: Question, raw: Raw, position
         note_empty(registry, asked, question, position, at)
     elif asked is not None and asked.record_owed and not records:
         ask_again(registry, asked, at)
-    unread = found.odd.keys() - records.keys()
     if asked is not None and question.prompt_id in unread and not asked.settled:
         note_oddities(registry, asked, "its record", found.odd[question.prompt_id or ""], position, at)
         return _unreachable(registry, question, position, at, "a record that cannot be read")

@@ -107,6 +107,7 @@ def measure(board: Board) -> Metrics:
     seconds = sorted(filter(None, map(_seconds, tasks)))
     frames, known = board.frames
     counters = board.registry.counters
+    gaps = counters.gaps
     return Metrics(
         tasks=len(tasks),
         settled=settled,
@@ -120,9 +121,7 @@ def measure(board: Board) -> Metrics:
         attribution=_share(known, frames),
         completions=[Completions(str(how[0]), *how[1:], count) for how, count in sorted(counters.completions.items())],
         looks=Looks(**counters.looks),
-        gaps=Gaps(
-            counters.gaps.count, _mean(counters.gaps), _round(counters.gaps.longest) if counters.gaps.count else None
-        ),
+        gaps=Gaps(gaps.count, _mean(gaps), _round(gaps.longest) if gaps.count else None),
         reconnects=_reconnects(board),
         requests=[
             _requests(server) for server in board.registry.each_server() if any(server.counters.answers.values())
