@@ -117,9 +117,9 @@ def test_two_commands_do_all_the_setup_and_ci_does_the_same() -> None:
     replaying, testing = (command.split(" && ") for command in SETUP)
     assert replaying[:2] == testing[:2] == ["python3 -m venv .venv", ".venv/bin/pip install -e '.[test]'"]
     assert replaying[2].startswith(".venv/bin/python -m replay fixtures/recordings/")
-    assert testing[2:] == [".venv/bin/python -m pytest"]
+    assert testing[2:] == [".venv/bin/python -m pytest -n 4"]
     assert re.search(r"^pip install .*-e '\.\[test\]'$", CI, re.MULTILINE)
-    assert re.search(r"^python -m pytest$", CI, re.MULTILINE)
+    assert re.search(r"^python -m pytest -n 4$", CI, re.MULTILINE)
 
 
 def test_the_setup_replays_what_the_first_screen_shows_and_passes(tmp_path: Path) -> None:
