@@ -181,6 +181,9 @@ def _unreachable(registry: Registry, question: Question, position: int, at: floa
 # answers about tasks
 
 
+_ANOTHER = "the answer is about another prompt"
+
+
 def _history_answered(registry: Registry, question: Question, raw: Raw, position: int, at: float) -> None:
     found = histories.records(raw)
     if found is None:
@@ -210,9 +213,8 @@ def _history_answered(registry: Registry, question: Question, raw: Raw, position
     asked = registry.task_at(server, question.prompt_id)
     if asked is not None and question.prompt_id not in (*records, *found.odd) and not asked.settled:
         if records and question.kind == "history":  # of another prompt alone: no answer to what was asked (R2.2)
-            text = "the answer is about another prompt"
-            registry.report("history-incomplete", position, at, text, task=asked)
-            return _unreachable(registry, question, position, at, text)
+            registry.report("history-incomplete", position, at, _ANOTHER, task=asked)
+            return _unreachable(registry, question, position, at, _ANOTHER)
         note_empty(registry, asked, question, position, at)
     elif asked is not None and asked.record_owed and not records:
         ask_again(registry, asked, at)
