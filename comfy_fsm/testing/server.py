@@ -88,7 +88,7 @@ class FakeComfy:
         self.jobs = Jobs(self.execution)
         self._hurdles = Hurdles(self.profile, self.faults, self.requests)
         app = web.Application(middlewares=self._hurdles.middlewares, client_max_size=MAX_BODY)
-        app.add_routes(Routes(self.execution, self.jobs, self.requests, self._control).table())
+        app.add_routes(self._routes().table())
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, HOST, self._port, backlog=1024)
@@ -96,6 +96,9 @@ class FakeComfy:
         self._port = self._runner.addresses[0][1]
         jobs = (self.execution.work, self.publisher.publish)
         self._jobs = [asyncio.create_task(self.execution.keep(job)) for job in jobs]
+
+    def _routes(self) -> Routes:
+        return Routes(self.execution, self.jobs, self.requests, self._control)
 
     async def kill(self) -> None:
         """As by -9: whoever is connected hears no farewell (1006), and the port refuses (P8)."""

@@ -20,6 +20,7 @@ from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.dispatch.dispatcher import Dispatcher
 from comfy_fsm.log import reader
 from comfy_fsm.testing import FakeComfy, picture
+from comfy_fsm.testing.routes import Routes
 from tests.support.stage import QUICK, graph, outcome
 
 KEY = "comfyui-4f1c-canary"
@@ -34,8 +35,10 @@ class Gate(FakeComfy):
         self.wants = wants
         self.bodies: list[dict[str, Any]] = []
 
-    def _routes(self) -> list[web.RouteDef]:
-        return [web.route(each.method, each.path, self._guarded(each.handler)) for each in super()._routes()]
+    def _routes(self) -> Routes:
+        routes, table = super()._routes(), super()._routes().table()
+        routes.table = lambda: [web.route(each.method, each.path, self._guarded(each.handler)) for each in table]
+        return routes
 
     def _guarded(self, handler: Any) -> Handler:
         async def answer(request: web.Request) -> web.StreamResponse:

@@ -30,6 +30,7 @@ from comfy_fsm.live.client.task_handle import TaskHandle
 from comfy_fsm.live.redaction.scrubbing import REDACTED
 from comfy_fsm.testing import FakeComfy
 from comfy_fsm.testing.publishing import preview_with, text
+from comfy_fsm.testing.routes import Routes
 from tests.support.stage import QUICK, graph
 
 CANARY = "canary/4f1c+e9~7b"
@@ -114,8 +115,13 @@ class Parrot(FakeComfy):
         self.bodies: list[object] = []
         self.pipes: list[web.WebSocketResponse] = []
 
-    def _routes(self) -> list[web.RouteDef]:
-        return [web.route(each.method, each.path, self._repeating(each.handler)) for each in super()._routes()]
+    def _routes(self) -> Routes:
+        routes = super()._routes()
+        listen, routes._listen = routes._listen, self._listen
+        table = routes.table()
+        routes.table = lambda: [web.route(each.method, each.path, self._repeating(each.handler)) for each in table]
+        self.listen = listen
+        return routes
 
     def _repeating(self, handler: Any) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def answer(request: web.Request) -> web.StreamResponse:
@@ -130,12 +136,12 @@ class Parrot(FakeComfy):
 
     async def _listen(self, ws: web.WebSocketResponse, sid: str) -> None:
         self.pipes.append(ws)
-        await super()._listen(ws, sid)
+        await self.listen(ws, sid)
 
-    async def say(self, frame: str) -> None:
+    async def say(self, frame: str | bytes) -> None:
         """In the turn of the frames, and so before any end of what runs."""
         for pipe in self.pipes:
-            await pipe.send_str(frame)
+            await (pipe.send_str(frame) if isinstance(frame, str) else pipe.send_bytes(frame))
 
 
 async def ended(task: TaskHandle) -> list[object]:
@@ -163,7 +169,7 @@ def said_in_a_frame(frame: Callable[[str], str]) -> Story:
 def said_in_bytes(number: int, payload: Callable[[str], bytes]) -> Story:
     async def story(parrot: Parrot, client: Client, word: str) -> list[object]:
         task = await client.window().submit(graph(seconds=0.1))
-        parrot.publisher.tell_binary(number, payload(word), None)
+        await parrot.say(number.to_bytes(4) + payload(word))
         return await ended(task)
 
     return story

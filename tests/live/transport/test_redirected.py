@@ -13,6 +13,7 @@ from comfy_fsm.errors import DownloadFailed
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.testing import FakeComfy
+from comfy_fsm.testing.routes import Routes
 from tests.support.stage import QUICK, graph
 
 TOKEN = "a-token-of-ours"
@@ -53,6 +54,11 @@ class Redirecting(FakeComfy):
 
     status = 302
     location: Callable[[], str]
+
+    def _routes(self) -> Routes:
+        routes = super()._routes()
+        routes._view = self._view
+        return routes
 
     async def _view(self, request: web.Request) -> web.StreamResponse:
         self.viewed = request
