@@ -97,6 +97,11 @@ def open_packed(path: str) -> Packed:
 
 def read_file(packed: Packed, name: str) -> Iterator[Block]:
     """What is in one file or stream, in its order; raises TraceError where it is no trace at all."""
+    return _with_head(_observe(raw_lines(packed, name)), name)
+
+
+def raw_lines(packed: Packed, name: str) -> Iterator[tuple[list[bytes | str], bool]]:
+    """The lines of one file or stream: each as bytes, or as what is wrong with it; False with one that does not end."""
     stream: Packed | gzip.GzipFile | zstandard.ZstdDecompressionReader = packed
     if packed.head.startswith(_GZIP):
         stream = gzip.GzipFile(fileobj=cast("IO[bytes]", packed))
@@ -106,7 +111,7 @@ def read_file(packed: Packed, name: str) -> Iterator[Block]:
         )
     elif packed.head.startswith(_SQLITE):
         raise NotATrace(f"{name}: a log cannot be read from a stream; name the file")
-    return _with_head(_observe(_split(_blocks(stream, packed, name), packed)), name)
+    return _split(_blocks(stream, packed, name), packed)
 
 
 def read_lines(lines: Iterable[bytes | str], name: str = "lines") -> Iterator[Block]:

@@ -8,14 +8,29 @@ from comfy_fsm.testing.workflows import picture, sleeping
 
 if TYPE_CHECKING:
     from comfy_fsm.testing.balancer import Balancer
+    from comfy_fsm.testing.clean import assert_clean
     from comfy_fsm.testing.server import FakeComfy
     from comfy_fsm.testing.threaded import ThreadedFake
 
-__all__ = ["PROFILES", "Balancer", "FakeComfy", "Faults", "Profile", "ThreadedFake", "picture", "sleeping"]
+__all__ = [
+    "PROFILES",
+    "Balancer",
+    "FakeComfy",
+    "Faults",
+    "Profile",
+    "ThreadedFake",
+    "assert_clean",
+    "picture",
+    "sleeping",
+]
 
 
 def __getattr__(name: str) -> object:
-    """Those that need aiohttp, when they are asked for: our pytest plugin is loaded wherever this is installed."""
+    """What takes long to load, when it is asked for: our pytest plugin is loaded wherever this is installed."""
+    if name == "assert_clean":
+        from comfy_fsm.testing import clean
+
+        return clean.assert_clean
     if name not in ("Balancer", "FakeComfy", "ThreadedFake"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

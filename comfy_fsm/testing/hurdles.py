@@ -12,6 +12,7 @@ from aiohttp.typedefs import Middleware
 
 from comfy_fsm.testing.execution.graphs import Crash
 from comfy_fsm.testing.faults import Faults, route_of, seconds_at
+from comfy_fsm.testing.playback.playback import Playback
 from comfy_fsm.testing.profiles import Profile, headers, refuses
 from comfy_fsm.testing.publishing import reset
 
@@ -27,6 +28,7 @@ class Hurdles:
     def __init__(self, profile: Profile, faults: Faults, requests: deque[tuple[str, str]]) -> None:
         self.asked: set[asyncio.Task[object]] = set()
         """Who answers a request, or serves a socket."""
+        self.playback: Playback | None = None
         self._profile = profile
         self._faults = faults
         self._requests = requests
@@ -63,7 +65,7 @@ class Hurdles:
         if (instead := self._instead(route)) is not None:
             return instead
         try:
-            answer = await handler(request)
+            answer = await self._played(request) or await handler(request)
         except FAULT_OF_THE_SERVER as error:
             return web.Response(status=500, text=f"500 Internal Server Error\n\n{type(error).__name__}")
         answer.headers.update(headers(self._profile, request.path))
@@ -71,6 +73,22 @@ class Hurdles:
         if faults.spend_at("cut_answer", route):
             return await _half(request, answer)
         return answer
+
+    async def _played(self, request: web.Request) -> web.StreamResponse | None:
+        """What a trace that is played has to say to it, if it has anything."""
+        if self.playback is None or request.path.removeprefix("/api") in ("/ws", "/"):
+            return None
+        body = await request.json() if request.content_type == "application/json" and request.body_exists else None
+        reply = await self.playback.answer(request.method, request.path_qs, body)
+        if reply is None:
+            return None
+        if reply.status is None:
+            return hang_up(request)
+        if reply.body is not None:
+            return web.json_response(reply.body, status=reply.status)
+        if reply.status < 400 and request.method != "GET":
+            return web.Response(status=reply.status)
+        return web.Response(status=reply.status, text=f"<h1>{reply.status}</h1>", content_type="text/html")
 
     def _instead(self, route: str) -> web.StreamResponse | None:
         """What is answered before ComfyUI is asked at all."""

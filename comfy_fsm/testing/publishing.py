@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from comfy_fsm.testing.faults import FRAMES, Faults
 
 JPEG_FORMAT, PNG_FORMAT = 1, 2
+FAREWELL = 1.0  # seconds for the other side to close, too
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: no farewell, neither of the WebSocket nor of TCP
 
 
@@ -29,6 +30,8 @@ class Socket(Protocol):
 
     async def send_bytes(self, data: bytes) -> None: ...
 
+    async def close(self, code: int) -> None: ...
+
     def abort(self) -> None: ...
 
 
@@ -39,6 +42,8 @@ class Writable(Protocol):
 
     async def send_bytes(self, data: bytes) -> None: ...
 
+    async def close(self, *, code: int = ...) -> bool: ...
+
 
 class Pipe:
     """A socket as the publisher wants it."""
@@ -46,11 +51,19 @@ class Pipe:
     def __init__(self, ws: Writable, transport: asyncio.BaseTransport | None) -> None:
         self.send_str = ws.send_str
         self.send_bytes = ws.send_bytes
+        self._close = ws.close
         self._transport = transport
 
     @property
     def waiting(self) -> int:
         return self._transport.get_write_buffer_size() if isinstance(self._transport, asyncio.WriteTransport) else 0
+
+    async def close(self, code: int) -> None:
+        """With a farewell, for which its client is given a moment."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                await self._close(code=code)
+        self.abort()
 
     def abort(self) -> None:
         reset(self._transport)
@@ -79,6 +92,8 @@ class Publisher:
         self.sockets: dict[str, Socket] = {}
         self.flags: dict[str, dict[str, object]] = {}  # what a client said in its first frame (P7)
         self.open: dict[Socket, str] = {}  # those that are in no table any more, too (P3)
+        self.news = asyncio.Condition()
+        """Somebody came or went, or a client did something that a playback waits for."""
         self._faults = faults
         self._frames: deque[Frame] = deque()
         self._news = asyncio.Event()
@@ -119,8 +134,17 @@ class Publisher:
 
     async def say(self, kind: str, data: Mapping[str, object], reader: str) -> None:
         """Send it at once, past those that wait: what belongs to a connection, and to no prompt."""
-        if kind not in self._faults.drop_types:
-            await self._write(reader, Frame(kind, json.dumps({"type": kind, "data": data}), reader))
+        await self.send(Frame(kind, json.dumps({"type": kind, "data": data}), reader))
+
+    async def send(self, frame: Frame) -> None:
+        """The same for a frame, to its reader or to all."""
+        if frame.kind not in self._faults.drop_types:
+            for reader in [*self.sockets] if frame.reader is None else [frame.reader]:
+                await self._write(reader, frame)
+
+    async def tell_news(self) -> None:
+        async with self.news:
+            self.news.notify_all()
 
     async def _write(self, reader: str, frame: Frame) -> None:
         """Into the socket registered under this id at this moment, if there is one (P3)."""

@@ -212,6 +212,7 @@ class Routes:
         publisher.open[pipe] = sid
         try:
             await self._greet(sid)
+            await publisher.tell_news()
             await self._listen(ws, sid)
         finally:
             publisher.open.pop(pipe)

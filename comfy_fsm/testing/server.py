@@ -13,6 +13,9 @@ from comfy_fsm.testing.execution.jobs import Jobs
 from comfy_fsm.testing.execution.worker import Execution, State
 from comfy_fsm.testing.faults import Faults
 from comfy_fsm.testing.hurdles import Hurdles
+from comfy_fsm.testing.playback.playback import Playback
+from comfy_fsm.testing.playback.script import write
+from comfy_fsm.testing.playback.source import Source, read
 from comfy_fsm.testing.profiles import MAX_BODY, NEWEST, Profile, profile_of
 from comfy_fsm.testing.publishing import Publisher, reset
 from comfy_fsm.testing.routes import Routes
@@ -133,6 +136,20 @@ class FakeComfy:
     def cut(self, client_id: str | None = None) -> None:
         """Break the sockets of one client, or of all; the server lives on."""
         self.publisher.cut(client_id)
+
+    def play(
+        self, trace: Source, *, window: str | None = None, server: str | None = None, pace: float = 0.0
+    ) -> Playback:
+        """Be the server of a recorded trace from here on, until `reset` or `restart`.
+
+        `window` and `server`, or how they begin, say whose part it is where the trace has several; `pace` is the share
+        of the recorded time between two frames that passes here. Raises ValueError where there is nothing to play.
+        """
+        script = write(read(trace), window, server)
+        playback = Playback(script, self.publisher, self.state.files, pace)
+        self._hurdles.playback = playback
+        self._jobs.append(asyncio.create_task(self.execution.keep(playback.play)))
+        return playback
 
     def stranger(self, seconds: float = 0.0, client_id: str = "stranger") -> str:
         """Queue a prompt of somebody else, which takes so long; returns its id."""

@@ -10,6 +10,8 @@ from collections.abc import Callable, Coroutine
 from typing import Self, TypeVar
 
 from comfy_fsm.testing.faults import Faults
+from comfy_fsm.testing.playback.playback import Playback
+from comfy_fsm.testing.playback.source import Source
 from comfy_fsm.testing.profiles import NEWEST, Profile
 from comfy_fsm.testing.server import FakeComfy
 
@@ -90,6 +92,12 @@ class ThreadedFake:
     def cut(self, client_id: str | None = None) -> None:
         """Break the sockets of one client, or of all; the server lives on."""
         self._tell(lambda: self._comfy.cut(client_id))
+
+    def play(
+        self, trace: Source, *, window: str | None = None, server: str | None = None, pace: float = 0.0
+    ) -> Playback:
+        """Be the server of a recorded trace from here on, until `reset` or `restart`; see FakeComfy."""
+        return self._tell(lambda: self._comfy.play(trace, window=window, server=server, pace=pace))
 
     def stranger(self, seconds: float = 0.0, client_id: str = "stranger") -> str:
         """Queue a prompt of somebody else, which takes so long; returns its id."""

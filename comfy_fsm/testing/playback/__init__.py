@@ -1,0 +1,1 @@
+"""A recorded trace played to a client."""

@@ -1,0 +1,231 @@
+"""A recorded trace as a part to be played: what one server said to one window, and in answer to what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from comfy_fsm.core.wire import routes
+from comfy_fsm.testing.playback.source import Line
+
+POST = "post"
+_ADDRESSED = ("execution_start", "executing", "executed")
+"""What only the window that posted a prompt hears (P1)."""
+_ENDS = {"execution_success": "success", "execution_error": "error", "execution_interrupted": "error"}
+_BY_ITSELF = ("view", "upload", "asset", "nodes", "socket")
+"""What the fake answers by itself where the recorded answer was a good one: no trace holds the bytes of a file."""
+
+Question = tuple[str, str]
+"""What is asked for, and of which prompt or, where it is about none, by which path."""
+
+
+class Act(NamedTuple):
+    """One thing to be done in its turn: to wait for the client's POST or socket, to end sockets, to send a frame."""
+
+    what: Literal["post", "open", "close", "frame", "binary", "nothing"]
+    at: float
+    data: Any = None
+
+
+class Reply(NamedTuple):
+    """A recorded answer: it comes after so many acts. Without a status, the connection ended instead."""
+
+    place: int
+    status: int | None
+    body: Any
+
+
+@dataclass
+class Post:
+    """A recorded POST of a prompt: the id that it bore, the one that was answered, and the answer."""
+
+    addressed: bool
+    own_id: str | None
+    prompt_id: str | None
+    reply: Reply
+
+
+@dataclass
+class Script:
+    """The part of one server before one window."""
+
+    window: str
+    acts: list[Act] = field(default_factory=list)
+    posts: list[Post] = field(default_factory=list)
+    replies: dict[Question, list[Reply]] = field(default_factory=dict)
+
+    @property
+    def prompt_ids(self) -> list[str | None]:
+        """Of each POST, in their order."""
+        return [post.prompt_id for post in self.posts]
+
+    def record(self, prompt_id: str, reach: int) -> dict[str, Any] | None:
+        """Its entry in the history, as far as so many acts and the answers among them tell of one."""
+        told = [
+            reply for replies in self.replies.values() for reply in replies
+            if reply.place <= reach and isinstance(reply.body, dict) and isinstance(reply.body.get(prompt_id), dict)
+        ]  # fmt: skip
+        if told:
+            found: dict[str, Any] = max(told, key=lambda reply: reply.place).body[prompt_id]
+            return found
+        return self._record_of_frames(prompt_id, reach)
+
+    def _record_of_frames(self, prompt_id: str, reach: int) -> dict[str, Any] | None:
+        outputs: dict[str, Any] = {}
+        for kind, data in self.frames(prompt_id, reach):
+            if kind == "executed" and data.get("output"):
+                outputs[str(data.get("node"))] = data["output"]
+            if kind in _ENDS and data.get("exception_type") != "ExecutionBlocked":  # which ends nothing (P19)
+                said = _ENDS[kind]
+                status = {"status_str": said, "completed": said == "success", "messages": [[kind, data]]}
+                return {"prompt": [0, prompt_id, {}, {}, []], "outputs": outputs, "status": status, "meta": {}}
+        return None
+
+    def has_begun(self, prompt_id: str, reach: int) -> bool:
+        return any(kind == "execution_start" for kind, _ in self.frames(prompt_id, reach))
+
+    def has_ended(self, prompt_id: str, reach: int) -> bool:
+        null = any(kind == "executing" and data.get("node") is None for kind, data in self.frames(prompt_id, reach))
+        return null or self.record(prompt_id, reach) is not None
+
+    def frames(self, prompt_id: str, reach: int) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Those of a prompt among so many acts."""
+        for act in self.acts[:reach]:
+            data = act.data.get("data") if act.what == "frame" and isinstance(act.data, dict) else None
+            if isinstance(data, dict) and data.get("prompt_id") == prompt_id:
+                yield str(act.data.get("type")), data
+
+
+def question(method: str, path: str) -> Question:
+    """Which question a request is, however its path is written."""
+    asked = routes.parse(method, path)
+    if asked.prompt_id is not None:
+        return asked.kind, asked.prompt_id
+    by_path = asked.kind in (routes.OTHER, *_BY_ITSELF)
+    return asked.kind, f"{method} {path.removeprefix('/api')}" if by_path else ""
+
+
+def write(lines: Iterable[Line], window: str | None, server: str | None) -> Script:
+    """The part of this window at this server, or of the only ones that the trace has; else raises ValueError."""
+    lines = [line for line in lines if isinstance(line.get("data", {}), dict)]
+    window = _only("window", window, [line for line in lines if _is_post(line)] or lines)
+    own = [line for line in lines if line.get("window") in (window, None)]
+    server = _only("server", server, [line for line in own if line.get("window") == window])
+    own = [line for line in own if line.get("server") in (server, None)]
+    writing = _Writing(Script(window or ""), _answers(own))
+    for line in own:
+        writing.take(line)
+    return writing.end()
+
+
+def _only(name: str, wanted: str | None, lines: list[Line]) -> str | None:
+    there = [*dict.fromkeys(str(line[name]) for line in lines if line.get(name) is not None)]
+    found = [each for each in there if wanted is None or each.startswith(wanted)]
+    if len(found) > 1:
+        raise ValueError(f"the trace has {len(found)} {name}s, of which one is played: {name}=… {', '.join(found)}")
+    if not found and wanted is not None:
+        raise ValueError(f"the trace has no {name} {wanted!r}; it has {', '.join(there) or 'none'}")
+    return found[0] if found else None
+
+
+def _is_post(line: Line) -> bool:
+    data = line.get("data", {})
+    asked = line["kind"] == "http.request" and question(str(data.get("method")), str(data.get("path")))
+    return bool(asked) and asked[0] == POST
+
+
+def _answers(lines: Iterable[Line]) -> dict[str, Line]:
+    answers = (line for line in lines if line["kind"] in ("http.response", "http.error"))
+    return {str(line["data"].get("id")): line for line in answers}
+
+
+class _Writing:
+    """One pass over the lines of a window."""
+
+    def __init__(self, script: Script, answers: dict[str, Line]) -> None:
+        self._script = script
+        self._answers = answers
+        self._asked: dict[str, Question] = {}
+        self._posted: dict[str, Post] = {}
+
+    def take(self, line: Line) -> None:
+        data, at = line.get("data", {}), float(line.get("at") or 0.0)
+        match line["kind"]:
+            case "ws.open":
+                self._script.acts.append(Act("open", at))
+            case "ws.close":
+                self._script.acts.append(Act("close", at, data.get("code")))
+            case "ws.message" if not _is_greeting(data):
+                self._script.acts.append(Act("frame", at, data))
+            case "ws.undecodable":
+                self._script.acts.append(Act("frame", at, str(data.get("text", ""))))
+            case "ws.binary":
+                self._script.acts.append(Act("binary", at, data))
+            case "http.request":
+                self._ask(line, at)
+            case "http.response" | "http.error":
+                self._answer(data)
+
+    def _ask(self, line: Line, at: float) -> None:
+        data = line["data"]
+        asked = question(str(data.get("method")), str(data.get("path")))
+        self._asked[str(data.get("id"))] = asked
+        if asked[0] == POST:
+            body = data.get("body") if isinstance(data.get("body"), dict) else {}
+            answer = self._answers.get(str(data.get("id")), {}).get("data", {}).get("body")
+            told = answer.get("prompt_id") if isinstance(answer, dict) else None
+            own = body.get("prompt_id")
+            post = Post("client_id" in body or not body, own, told or own, Reply(len(self._script.acts), None, None))
+            self._posted[str(data.get("id"))] = post
+            self._script.posts.append(post)
+            self._script.acts.append(Act("post", at))
+
+    def _answer(self, data: dict[str, Any]) -> None:
+        number = str(data.get("id"))
+        reply = Reply(len(self._script.acts), data.get("status"), _lengthened(data.get("body")))
+        asked = self._asked.get(number)
+        if number in self._posted:
+            self._posted[number].reply = reply
+        elif asked is not None:
+            self._script.replies.setdefault(asked, []).append(reply)
+
+    def end(self) -> Script:
+        script = self._script
+        if not script.posts:
+            self._post_what_was_heard()
+        for place, act in enumerate(script.acts):  # a client that closes at its end is left to do so
+            again = any(later.what == "open" for later in script.acts[place + 1 :])
+            if act.what == "close" and act.data == 1000 and not again:
+                script.acts[place] = act._replace(what="nothing")
+        return script
+
+    def _post_what_was_heard(self) -> None:
+        """A capture of the socket alone: each prompt was posted before its first frame."""
+        script, known, moved = self._script, set[str](), list[int]()
+        before, script.acts = script.acts, []
+        for act in before:
+            moved.append(len(script.acts))
+            data = act.data.get("data") if act.what == "frame" and isinstance(act.data, dict) else None
+            prompt_id = data.get("prompt_id") if isinstance(data, dict) else None
+            if isinstance(prompt_id, str) and act.data.get("type") in _ADDRESSED and prompt_id not in known:
+                known.add(prompt_id)
+                body = {"prompt_id": prompt_id, "number": len(known), "node_errors": {}}
+                script.posts.append(Post(True, prompt_id, prompt_id, Reply(len(script.acts), 200, body)))
+                script.acts.append(Act("post", act.at))
+            script.acts.append(act)
+        moved.append(len(script.acts))
+        for asked, replies in script.replies.items():
+            script.replies[asked] = [reply._replace(place=moved[reply.place]) for reply in replies]
+
+
+def _is_greeting(data: dict[str, Any]) -> bool:
+    """What the fake says by itself when a socket is opened (P1)."""
+    return data.get("type") == "status" and isinstance(data.get("data"), dict) and "sid" in data["data"]
+
+
+def _lengthened(body: Any) -> Any:
+    """A queue that a recorder shortened, as ComfyUI tells it."""
+    if not isinstance(body, dict) or {*body} != {"running", "pending"}:
+        return body
+    return {f"queue_{part}": [[0, each, {}, {}, []] for each in listed] for part, listed in body.items()}
