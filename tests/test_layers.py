@@ -103,7 +103,7 @@ HOUSE: list[dict[str, list[str]]] = [
     },
     # The fake ComfyUI knows nothing of our client, and our client nothing of it.
     {"comfy_fsm.testing": ["faults profiles", "publishing"]},
-    {"comfy_fsm.testing.strategies": ["scripted", "arbitrary runs", "__init__"]},
+    {"comfy_fsm.testing.strategies": ["scripted", "arbitrary runs troubles", "__init__"]},
     {"comfy_fsm.testing.execution": ["pictures", "nodes", "graphs house", "running", "worker", "jobs"]},
     {"comfy_fsm.testing.playback": ["source", "script", "playback"]},
     {
@@ -142,7 +142,11 @@ AWAIT = {
 # One library, one door: to replace it is to rewrite one file. gzip is here as zstandard's twin.
 DOORS = {
     "PIL": {"comfy_fsm.live.client.outputs"},
-    "hypothesis": {"comfy_fsm.testing.strategies.arbitrary", "comfy_fsm.testing.strategies.runs"},
+    "hypothesis": {
+        "comfy_fsm.testing.strategies.arbitrary",
+        "comfy_fsm.testing.strategies.runs",
+        "comfy_fsm.testing.strategies.troubles",
+    },
     "aiohttp": {
         "comfy_fsm.watch.page",
         "comfy_fsm.testing.balancer",

@@ -152,6 +152,10 @@ class Faults(Struct, kw_only=True, forbid_unknown_fields=True):
         for name in self.__struct_fields__:
             setattr(self, name, getattr(self, name))
 
+    def __repr__(self) -> str:
+        turned = (f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__)
+        return f"Faults({', '.join(each for each in turned if each not in _AS_EVER)})"
+
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, _checked(name, value))
 
@@ -188,6 +192,24 @@ class Faults(Struct, kw_only=True, forbid_unknown_fields=True):
             raise ValueError(str(error)) from None
         for name, value in checked.items():
             setattr(self, name, value)
+
+
+class Step(Struct, frozen=True):
+    """One thing that happens to a server in mid-run: knobs are turned, sockets cut, it is restarted, somebody posts."""
+
+    after: Count
+    """How many requests later."""
+    act: Literal["turn", "cut", "restart", "stranger"]
+    knobs: dict[str, Any] = {}
+    keep: bool = True
+    """Whether queue and history outlive a restart."""
+
+    def __post_init__(self) -> None:
+        Faults().turn(self.knobs)
+        if self.after < 0:
+            raise ValueError(f"after={self.after}: it is a number of requests, 0 or more")
+        if self.act not in get_args(get_type_hints(Step)["act"]):
+            raise ValueError(f"act={self.act!r}: what may happen is turn, cut, restart or stranger")
 
 
 class Knob(NamedTuple):
@@ -241,6 +263,9 @@ class _ByRoute(dict[str, V]):
 
 class _Types(set[str]):
     """Refuses what is no type of frame."""
+
+    def __repr__(self) -> str:
+        return repr({*self})
 
     def add(self, kind: str) -> None:
         super().add(_known_type(kind))
@@ -296,3 +321,6 @@ def _known_type(kind: str) -> str:
 def _meant(word: str, known: Iterable[str]) -> str:
     near = get_close_matches(word, known, 1)
     return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+_AS_EVER = {f"{name}={getattr(Faults(), name)!r}" for name in Faults.__struct_fields__}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -25,13 +24,14 @@ FAULT_OF_THE_SERVER = (Crash, ValueError, KeyError, TypeError, AttributeError, C
 class Hurdles:
     """What every request of one life of a server has to pass."""
 
-    def __init__(self, profile: Profile, faults: Faults, requests: deque[tuple[str, str]]) -> None:
+    def __init__(self, profile: Profile, faults: Faults, hear: Callable[[str, str], None]) -> None:
+        """`hear` is told the method and the path of each request."""
         self.asked: set[asyncio.Task[object]] = set()
         """Who answers a request, or serves a socket."""
         self.playback: Playback | None = None
         self._profile = profile
         self._faults = faults
-        self._requests = requests
+        self._hear = hear
 
     @property
     def middlewares(self) -> list[Middleware]:
@@ -52,7 +52,7 @@ class Hurdles:
     async def _pass(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path.startswith("/fake/"):
             return await handler(request)
-        self._requests.append((request.method, request.path))
+        self._hear(request.method, request.path)
         if refuses(self._profile, request.headers, request.host):
             return web.Response(status=403)
         faults, route = self._faults, route_of(request.method, request.path)

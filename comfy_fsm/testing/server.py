@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
+from collections.abc import Iterable
 from typing import Self
 
 import msgspec
@@ -11,7 +12,7 @@ from aiohttp import web
 
 from comfy_fsm.testing.execution.jobs import Jobs
 from comfy_fsm.testing.execution.worker import Execution, State
-from comfy_fsm.testing.faults import Faults
+from comfy_fsm.testing.faults import Faults, Step
 from comfy_fsm.testing.hurdles import Hurdles
 from comfy_fsm.testing.playback.playback import Playback
 from comfy_fsm.testing.playback.script import write
@@ -48,6 +49,9 @@ class FakeComfy:
         self._port = port
         self._control = control
         self._runner: web.AppRunner | None = None
+        self._steps: list[Step] = []  # still to come, the first one last
+        self._heard = 0  # requests since they began
+        self._restarts: set[asyncio.Task[None]] = set()
         self._jobs: list[asyncio.Task[None]] = []
 
     @property
@@ -89,7 +93,7 @@ class FakeComfy:
         self.publisher = Publisher(self.faults)
         self.execution = Execution(self.profile, self.faults, self.publisher, self.state, self._step_seconds)
         self.jobs = Jobs(self.execution)
-        self._hurdles = Hurdles(self.profile, self.faults, self.requests)
+        self._hurdles = Hurdles(self.profile, self.faults, self._hear)
         app = web.Application(middlewares=self._hurdles.middlewares, client_max_size=MAX_BODY)
         app.add_routes(self._routes().table())
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
@@ -105,6 +109,8 @@ class FakeComfy:
 
     async def kill(self) -> None:
         """As by -9: whoever is connected hears no farewell (1006), and the port refuses (P8)."""
+        if asyncio.current_task() not in self._restarts:
+            await asyncio.gather(*self._restarts)
         runner, self._runner = self._runner, None
         if runner is None:
             return
@@ -130,12 +136,39 @@ class FakeComfy:
         self.state.own_up()
         self.state = State()
         self.requests.clear()
+        self._steps = []
         self.faults.turn(msgspec.structs.asdict(faults or Faults()))
         await self.start()
 
     def cut(self, client_id: str | None = None) -> None:
         """Break the sockets of one client, or of all; the server lives on."""
         self.publisher.cut(client_id)
+
+    def follow(self, schedule: Iterable[Step]) -> None:
+        """Let each of these happen after so many requests, counted from now, until `reset`."""
+        self._steps = sorted(schedule, key=lambda step: step.after, reverse=True)
+        self._heard = 0
+        self._happen()
+
+    def _hear(self, method: str, path: str) -> None:
+        self.requests.append((method, path))
+        self._heard += 1
+        self._happen()
+
+    def _happen(self) -> None:
+        while self._steps and self._steps[-1].after <= self._heard:
+            step = self._steps.pop()
+            match step.act:
+                case "turn":
+                    self.faults.turn(step.knobs)
+                case "cut":
+                    self.cut()
+                case "stranger":
+                    self.stranger()
+                case "restart":
+                    task = asyncio.create_task(self.restart(step.keep))
+                    self._restarts.add(task)
+                    task.add_done_callback(self._restarts.discard)
 
     def play(
         self, trace: Source, *, window: str | None = None, server: str | None = None, pace: float = 0.0

@@ -6,10 +6,10 @@ import asyncio
 import copy
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Self, TypeVar
 
-from comfy_fsm.testing.faults import Faults
+from comfy_fsm.testing.faults import Faults, Step
 from comfy_fsm.testing.playback.playback import Playback
 from comfy_fsm.testing.playback.source import Source
 from comfy_fsm.testing.profiles import NEWEST, Profile
@@ -92,6 +92,10 @@ class ThreadedFake:
     def cut(self, client_id: str | None = None) -> None:
         """Break the sockets of one client, or of all; the server lives on."""
         self._tell(lambda: self._comfy.cut(client_id))
+
+    def follow(self, schedule: Iterable[Step]) -> None:
+        """Let each of these happen after so many requests, counted from now, until `reset`."""
+        self._tell(lambda: self._comfy.follow(schedule))
 
     def play(
         self, trace: Source, *, window: str | None = None, server: str | None = None, pace: float = 0.0
