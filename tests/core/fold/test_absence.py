@@ -22,8 +22,8 @@ RECORD = {PROMPT: {"prompt": [1, PROMPT, {}, {}, []], "outputs": {},
 class Story:
     """A prompt at a server, and what its client is told; time is in seconds, and passes only where it is said."""
 
-    def __init__(self, *, mono: bool = False) -> None:
-        self.board = Board(POLICY)
+    def __init__(self, *, mono: bool = False, policy: Policy = POLICY) -> None:
+        self.board = Board(policy)
         self.at, self.wall, self.position, self.asked = 1_000.0, 1_000.0, 0, 0
         self.mono = mono
         self.delivered: list[str] = []
@@ -295,9 +295,9 @@ def test_an_older_count_stands_where_the_answers_may_be_of_another_server(known:
     assert story.state is State.PENDING
 
 
-def never_answered() -> Story:
+def never_answered(story: Story | None = None) -> Story:
     """Its POST brought no answer, and it was called lost: absent for long, under the id of our choice."""
-    story = Story().open()
+    story = (story or Story()).open()
     body = {"prompt": {"1": {"class_type": "A", "inputs": {}}}, "prompt_id": PROMPT, "client_id": WINDOW}
     story.ask("POST", "/prompt", "ReadTimeout", body).wait(POLICY.post_seconds + 1)
     for _ in range(10):
