@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 
 from comfy_fsm.testing import FakeComfy
-from tests.conformance import addresses, ending, exchange, jobs, running, submitting
+from tests.conformance import addresses, asking, ending, jobs, running, submitting
 from tests.conformance.protocol import Server
 from tests.conformance.report import About, Row, page
 from tests.conformance.scenario import Scenario, scenarios_of
@@ -28,7 +28,7 @@ ROOMS = {
     "Submitting": scenarios_of(submitting),
     "Running": scenarios_of(running),
     "Ending": scenarios_of(ending),
-    "Exchange": scenarios_of(exchange),
+    "Asking": scenarios_of(asking),
     "Jobs": scenarios_of(jobs),
 }
 SCENARIOS = [scenario for room in ROOMS.values() for scenario in room]

@@ -27,7 +27,7 @@ from comfy_fsm.errors import TaskError
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.dispatch.dispatcher import Dispatcher
 from comfy_fsm.live.engine import runner
-from comfy_fsm.live.transport.comfy import Answer, NoAnswer
+from comfy_fsm.live.transport.arrivals import Answer, Unanswered
 from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.testing import picture
 from comfy_fsm.testing.execution.graphs import Crash
@@ -182,7 +182,7 @@ class Postal(Virtual):
     async def _answered(self, plan: Plan, arrived: asyncio.Future[Answer]) -> Answer:
         if plan.cut is not None:
             await asyncio.sleep(plan.cut)
-            raise NoAnswer("ReadError")
+            raise Unanswered("ReadError")
         if plan.says in SILENT:
             await asyncio.sleep(plan.answered)
             return Answer(plan.says, SILENT[plan.says], 2.0 if plan.says == 429 else None)

@@ -15,7 +15,8 @@ import pytest
 
 from comfy_fsm.errors import ServerUnreachable
 from comfy_fsm.live.client.client import Client
-from comfy_fsm.live.transport.comfy import Comfy, Down
+from comfy_fsm.live.transport.arrivals import SocketDown
+from comfy_fsm.live.transport.comfy import Comfy
 from comfy_fsm.testing import Balancer, FakeComfy
 from tests.support.stage import QUICK, codes, graph, outcome, play, with_node
 
@@ -309,7 +310,7 @@ def test_f21_a_proxy_that_cuts_what_is_idle_finds_nothing_idle(ping: float, fall
 
             async def listen() -> None:
                 async for heard in server.listen("me"):
-                    if isinstance(heard, Down):
+                    if isinstance(heard, SocketDown):
                         fell.set()
 
             listening = asyncio.create_task(listen())

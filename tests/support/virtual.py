@@ -16,7 +16,7 @@ from typing import Any
 from unittest import mock
 
 from comfy_fsm.live.client import client as client_room
-from comfy_fsm.live.transport.comfy import Answer, Down, Heard, NoAnswer, Refused, Up
+from comfy_fsm.live.transport.arrivals import Answer, Heard, Refused, SocketDown, SocketUp, Unanswered
 from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.testing import Faults
 from comfy_fsm.testing.execution import house
@@ -99,10 +99,10 @@ class Virtual:
 
     async def answer(self, ask: HttpRequest) -> Answer:
         if not self.up:
-            raise NoAnswer("ConnectError")
+            raise Unanswered("ConnectError")
         await asyncio.sleep(self.lag)
         if not self.up:
-            raise NoAnswer("ReadError")
+            raise Unanswered("ReadError")
         if ask[:2] == ("POST", "/prompt"):
             return self._post(json.loads(json.dumps(ask.body)))
         return _json(self._told(ask))
@@ -111,7 +111,7 @@ class Virtual:
         if self.refusals:
             return Answer(self.refusals.pop(), b"")
         if self.faults.spend("drop_post"):
-            raise NoAnswer("ReadError")
+            raise Unanswered("ReadError")
         try:
             status, answer = self.execution.submit(body)
         except Crash:
@@ -120,7 +120,7 @@ class Virtual:
         self.seen.append((now, body["prompt_id"], body["prompt"]["1"]["inputs"]["color"]))
         self.most = max(self.most, len(self.state.queue) + len(self.state.running))
         if self.faults.spend("swallow_post"):
-            raise NoAnswer("ReadError")
+            raise Unanswered("ReadError")
         return _json(answer, status)
 
     def _told(self, ask: HttpRequest) -> object:
@@ -161,7 +161,7 @@ class Door:
             async with asyncio.timeout(self._deadline):
                 return await self._server.answer(ask)
         except TimeoutError:
-            raise NoAnswer("Deadline") from None
+            raise Unanswered("Deadline") from None
 
     async def listen(self, client_id: str) -> AsyncGenerator[Heard, None]:
         conn = 0
@@ -173,12 +173,12 @@ class Door:
             conn, server = conn + 1, self._server.of_socket()
             pipe = server.pipes[client_id] = asyncio.Queue[str | None]()
             server.publisher.sockets[client_id] = _Pipe(pipe)
-            yield Up(conn)
+            yield SocketUp(conn)
             status = {"status": server.execution.remaining(), "sid": client_id}
             await server.publisher.say("status", status, client_id)
             while (frame := await pipe.get()) is not None:
                 yield frame
-            yield Down(1006, "", conn)
+            yield SocketDown(1006, "", conn)
 
     def wake(self) -> None: ...
 

@@ -19,7 +19,7 @@ from comfy_fsm.testing import PROFILES, FakeComfy
 from comfy_fsm.testing.execution.nodes import CLASSES
 from comfy_fsm.testing.profiles import profile_of
 from replay import replay
-from tests.conformance import addresses, ending, exchange, running, submitting
+from tests.conformance import addresses, asking, ending, running, submitting
 from tests.conformance.protocol import Server
 from tests.conformance.scenario import scenarios_of
 from tests.conftest import FIXTURES
@@ -138,7 +138,7 @@ def test_a_run_of_every_version_replays_to_a_verified_end(version: str) -> None:
 
 
 def test_every_fact_of_the_protocol_is_shown_by_a_scenario_or_by_a_test_beside_this() -> None:
-    rooms = (addresses, exchange, ending, running, submitting)
+    rooms = (addresses, asking, ending, running, submitting)
     played = {fact for room in rooms for scenario in scenarios_of(room) for fact in scenario.facts}
     texts = [path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py")]
     assert {f"P{number}" for number in range(1, 36)} - played <= {*re.findall(r"P\d+", "".join(texts))}

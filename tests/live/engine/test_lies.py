@@ -23,7 +23,7 @@ from comfy_fsm import Policy
 from comfy_fsm.errors import TaskError
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.engine import runner
-from comfy_fsm.live.transport.comfy import Answer, NoAnswer
+from comfy_fsm.live.transport.arrivals import Answer, Unanswered
 from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.testing import picture
 from tests.support.virtual import Virtual, _json, _Pipe, play
@@ -48,7 +48,7 @@ class Liar(Virtual):
         path = ask.path.partition("?")[0]
         if (ask.method, path) == ("POST", "/prompt") and self.late:
             self._jobs.append(asyncio.create_task(self._arrive(self.late.pop(), ask)))
-            raise NoAnswer("ReadError")
+            raise Unanswered("ReadError")
         server = self.other if self.choose(ask) else self
         if (ask.method, path) == ("GET", "/prompt"):
             waiting = len(server.state.queue) + len(server.state.running)

@@ -15,7 +15,8 @@ from aiohttp import WSMsgType, web
 
 from comfy_fsm.errors import BadServerUrl, BadWorkflow, ClientClosed, ClientError
 from comfy_fsm.live.transport import comfy, requests
-from comfy_fsm.live.transport.comfy import Comfy, Down, Heard, NoAnswer, Refused, Up
+from comfy_fsm.live.transport.arrivals import Heard, Refused, SocketDown, SocketUp, Unanswered
+from comfy_fsm.live.transport.comfy import Comfy
 from comfy_fsm.live.transport.requests import HttpRequest
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -296,7 +297,7 @@ def test_an_answer_without_end_measure_or_key_is_no_answer(handler: Handler, nam
     async def test() -> None:
         async with serving(handler) as url, client(url, max_body=1_000_000) as made:
             ask = requests.system_stats() if name == "TooLarge" else requests.queue()
-            with pytest.raises(NoAnswer) as caught:
+            with pytest.raises(Unanswered) as caught:
                 await made.send(ask, deadline=0.2 if name == "Deadline" else 5.0)
             assert caught.value.name == name
 
@@ -361,7 +362,7 @@ def test_a_body_that_moves_is_not_cut_and_one_that_does_not_is(
                 assert (await sending).status == 200
                 assert sizes[0] > size
                 return
-            with pytest.raises(NoAnswer) as caught:
+            with pytest.raises(Unanswered) as caught:
                 await sending
             assert (caught.value.name, sizes) == ("Deadline", [])
 
@@ -372,7 +373,7 @@ def test_a_body_that_moves_is_not_cut_and_one_that_does_not_is(
 def test_the_answer_to_a_post_has_its_deadline_once_all_was_sent(handler: Handler) -> None:
     async def test() -> None:
         async with serving(handler) as url, client(url) as made:
-            with pytest.raises(NoAnswer) as caught:
+            with pytest.raises(Unanswered) as caught:
                 await made.send(requests.post(WORKFLOW), deadline=0.2)
             assert caught.value.name == "Deadline"
 
@@ -389,7 +390,7 @@ def test_the_answer_to_a_post_has_its_deadline_once_all_was_sent(handler: Handle
 def test_whatever_answers_instead_of_comfyui_is_an_answer_or_none_and_no_socket(reply: bytes) -> None:
     async def test() -> None:
         async with raw_serving(reply) as url, client(url, deadline_seconds=2.0) as made:
-            with suppress(NoAnswer):
+            with suppress(Unanswered):
                 assert (await made.send(requests.queue())).status in (101, 302)
             async with hearing(made) as frames:
                 assert isinstance(await anext(frames), Refused)
@@ -403,7 +404,7 @@ def test_a_refused_connection_is_told_from_all_else(url: str) -> None:
 
     async def test() -> None:
         async with client(url) as made:
-            with pytest.raises(NoAnswer) as caught:
+            with pytest.raises(Unanswered) as caught:
                 await made.send(requests.queue())
             assert caught.value.name == "ConnectError"
             async with hearing(made) as frames:
@@ -425,7 +426,7 @@ def test_of_a_pool_that_died_a_get_is_asked_again_and_a_post_never(ask: HttpRequ
             assert (await made.send(requests.features())).status == 200
             await made._pool.aclose()
             if ask.method == "POST":
-                with pytest.raises(NoAnswer):
+                with pytest.raises(Unanswered):
                     await made.send(ask)
                 assert seen == ["GET"]
             assert (await made.send(ask)).status == 200
@@ -438,7 +439,7 @@ def test_a_client_serves_one_loop_after_another() -> None:
     made = Comfy(SHUT)
 
     async def test(last: bool) -> None:
-        with pytest.raises(NoAnswer):
+        with pytest.raises(Unanswered):
             await made.send(requests.queue())
         if last:
             await made.close()
@@ -510,7 +511,7 @@ def test_http_and_socket_share_their_cookies() -> None:
         async with serving(handler) as url, client(url) as made:
             assert json.loads((await made.send(requests.queue())).body) == {}
             async with hearing(made) as frames:
-                assert await anext(frames) == Up(1)
+                assert await anext(frames) == SocketUp(1)
                 assert json.loads(str(await anext(frames))) == {"by_http": "1"}
             assert json.loads((await made.send(requests.queue())).body) == {"by_http": "1", "by_socket": "1"}
 
@@ -526,7 +527,7 @@ def test_a_proxy_of_the_environment_is_used_only_if_wanted(monkeypatch: pytest.M
 
     async def test() -> None:
         async with serving(talkative) as url, client(url, trust_env=trust) as made, hearing(made) as frames:
-            assert isinstance(await anext(frames), Refused if trust else Up)
+            assert isinstance(await anext(frames), Refused if trust else SocketUp)
 
     run(test())
 
@@ -556,9 +557,9 @@ def test_a_certificate_is_verified_for_http_and_socket_alike(authority: Path, to
         async with serving(handler, tls) as url, client(url, ssl_context=trusting) as made, hearing(made) as frames:
             if told:
                 assert (await made.send(requests.queue())).status == 200
-                assert await anext(frames) == Up(1)
+                assert await anext(frames) == SocketUp(1)
             else:
-                with pytest.raises(NoAnswer) as caught:
+                with pytest.raises(Unanswered) as caught:
                     await made.send(requests.queue())
                 assert caught.value.name == "SSLCertVerificationError"
                 refused = await anext(frames)
@@ -592,7 +593,7 @@ def test_a_socket_brings_its_frames_as_they_came() -> None:
     async def test() -> None:
         async with serving(handler) as url, client(url + "/prefix") as made, hearing(made, "a b&c") as frames:
             heard = [await anext(frames) for _ in range(3)]
-            assert heard == [Up(1), '{"type":"status","data":{}}', b"\x00\x00\x00\x01rest"]
+            assert heard == [SocketUp(1), '{"type":"status","data":{}}', b"\x00\x00\x00\x01rest"]
         assert asked == [("/prefix/ws?clientId=a%20b%26c", None, None)]
 
     run(test())
@@ -607,10 +608,10 @@ def test_a_frame_may_have_many_megabytes_and_no_more_than_allowed() -> None:
 
     async def test() -> None:
         async with serving(handler) as url, client(url, frame_limit=5_500_000) as made, hearing(made) as frames:
-            assert await anext(frames) == Up(1)
+            assert await anext(frames) == SocketUp(1)
             assert len(str(await anext(frames))) > 5_000_000
             down = await anext(frames)
-            assert isinstance(down, Down)
+            assert isinstance(down, SocketDown)
             assert (down.code, down.conn) == (1009, 1)
 
     run(test())
@@ -625,7 +626,7 @@ def test_a_socket_that_fell_is_opened_again_after_its_end_was_told() -> None:
     async def test() -> None:
         async with serving(handler) as url, client(url) as made, hearing(made) as frames:
             heard = [await anext(frames) for _ in range(4)]
-            assert heard == [Up(1), Down(1012, "restart", 1), Up(2), Down(1012, "restart", 2)]
+            assert heard == [SocketUp(1), SocketDown(1012, "restart", 1), SocketUp(2), SocketDown(1012, "restart", 2)]
 
     run(test())
 
@@ -640,7 +641,7 @@ def test_a_connection_that_is_cut_ends_with_1006_after_its_last_frame() -> None:
 
     async def test() -> None:
         async with serving(handler) as url, client(url) as made, hearing(made) as frames:
-            assert [await anext(frames) for _ in range(3)] == [Up(1), "last words", Down(1006, "", 1)]
+            assert [await anext(frames) for _ in range(3)] == [SocketUp(1), "last words", SocketDown(1006, "", 1)]
 
     run(test())
 
@@ -682,7 +683,7 @@ def test_a_refused_handshake_is_told_and_tried_again_by_who_goes_on(status: int)
     async def test() -> None:
         async with serving(handler) as url, client(url) as made, hearing(made) as frames:
             refused = Refused(status, 0.0, f"HTTP {status}", status in (429, 500, 503), "/login")
-            assert [await anext(frames) for _ in range(3)] == [refused, refused, Up(1)]
+            assert [await anext(frames) for _ in range(3)] == [refused, refused, SocketUp(1)]
 
     run(test())
 
@@ -771,7 +772,7 @@ async def ended_by(end: Callable[[Comfy, AsyncGenerator[Heard, None]], Awaitable
 
     async with serving(handler) as url, client(url) as made:
         frames = made.listen("me")
-        assert await anext(frames) == Up(1)
+        assert await anext(frames) == SocketUp(1)
         await end(made, frames)
         return await code
 
@@ -803,7 +804,7 @@ def test_a_server_that_does_not_answer_our_close_does_not_hold_us(monkeypatch: p
     async def test() -> None:
         async with serving(handler) as url, client(url) as made:
             frames = made.listen("me")
-            assert await anext(frames) == Up(1)
+            assert await anext(frames) == SocketUp(1)
             await frames.aclose()
             release.set()
 
@@ -818,9 +819,9 @@ def test_a_connection_that_answers_no_ping_is_ended() -> None:
 
     async def test() -> None:
         async with serving(handler) as url, client(url, ping_seconds=0.05) as made, hearing(made) as frames:
-            assert await anext(frames) == Up(1)
+            assert await anext(frames) == SocketUp(1)
             down = await anext(frames)
-            assert isinstance(down, Down)
+            assert isinstance(down, SocketDown)
             assert down.code == 1011
 
     run(test())
@@ -839,9 +840,9 @@ def test_thousands_of_frames_come_in_their_order() -> None:
             heard = []
             async for frame in frames:
                 heard.append(frame)
-                if isinstance(frame, Down):
+                if isinstance(frame, SocketDown):
                     break
-            assert heard == [Up(1), *map(str, range(20_000)), Down(1000, "", 1)]
+            assert heard == [SocketUp(1), *map(str, range(20_000)), SocketDown(1000, "", 1)]
 
     run(test())
 
@@ -854,9 +855,9 @@ def test_text_that_is_no_utf_8_ends_the_connection_and_no_more() -> None:
 
     async def test() -> None:
         async with serving(handler) as url, client(url) as made, hearing(made) as frames:
-            assert await anext(frames) == Up(1)
+            assert await anext(frames) == SocketUp(1)
             down = await anext(frames)
-            assert isinstance(down, Down)
+            assert isinstance(down, SocketDown)
             assert down.code == 1007
 
     run(test())
