@@ -66,7 +66,7 @@ def submit(
             task = await submit(order.workflow, extra_data=order.extra_data, on_complete=session.taker(name))
             session.watch(name, task)
 
-    return asyncio.run(_errand(begin, folder, open_client, screen, capacity, again))
+    return asyncio.run(_session(begin, folder, open_client, screen, capacity, again))
 
 
 def resume(
@@ -82,7 +82,7 @@ def resume(
             screen.complain(f"{task.prompt_id}: left alone, since {task.server} is not named; give it as --server")
             session.status = NOT_COMPLETED
 
-    return asyncio.run(_errand(begin, folder, open_client, screen, capacity, again))
+    return asyncio.run(_session(begin, folder, open_client, screen, capacity, again))
 
 
 class Session:
@@ -177,7 +177,7 @@ class Session:
             self._screen.complain(f"ended before {' and '.join(told)} had ended{how}")
 
 
-async def _errand(
+async def _session(
     begin: Callable[[Session, Dispatcher | None], Coroutine[Any, Any, None]],
     folder: str,
     open_client: Callable[[], Client],

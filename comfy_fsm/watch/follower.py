@@ -44,14 +44,14 @@ class Follower:
 
     def _begin(self) -> None:
         self.beginnings += 1
-        self._sight = Projection()
+        self._projection = Projection()
         self._after, self._mark = 0, b""
         self._told = 0  # rows that are gone are told of under a position, too, and not told again
         self._at = 0.0
 
     def scene(self, now: float | None = None) -> Scene:
         """What is to be seen of what was read, by somebody whose time is `now`."""
-        view, name = self._sight.view(), os.path.basename(self.path)
+        view, name = self._projection.view(), os.path.basename(self.path)
         view = view.at_rest() if self.written is False else view
         return Scene(name, view, now, self.trouble, self.behind, self.written)
 
@@ -98,12 +98,12 @@ class Follower:
                 if record.position > told or not record.position:
                     line = self._take(record) or line
                 if not number % PORTION:
-                    self._sight.rest()
+                    self._projection.rest()
                     if time.monotonic() > until:
                         self.behind = True
                         return
         finally:
-            self._sight.rest()
+            self._projection.rest()
             if line is not None:
                 self._mark = _mark(line)
 
@@ -115,10 +115,10 @@ class Follower:
         if line is not None:
             observation = codec.read(line, self._at)
             self._at = observation.at
-            self._sight.take(position, observation, line)
+            self._projection.take(position, observation, line)
             self._after = max(self._after, position)
         if damage is not None:
-            self._sight.take(position, Damaged(at=self._at, data=DamageData("damaged", damage)))
+            self._projection.take(position, Damaged(at=self._at, data=DamageData("damaged", damage)))
         self._told = max(self._told, position)
         return line
 

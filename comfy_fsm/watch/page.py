@@ -171,7 +171,7 @@ class _Page:
     """The page, its readers, and the one who looks at the log for all of them."""
 
     def __init__(self, follower: Follower, ours: Callable[[str], bool]) -> None:
-        self._watcher = follower
+        self._follower = follower
         self._ours = ours
         folder = Path(__file__).parent / "static"
         self._files = {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in _FILES.items()}
@@ -237,19 +237,19 @@ class _Page:
                 self._frame = frame
                 self._tell()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._ending.wait(), 0.0 if self._watcher.behind else pace)
+                await asyncio.wait_for(self._ending.wait(), 0.0 if self._follower.behind else pace)
             pace = max(PACE, SHARE * self._cost)
 
     def _advance(self, seconds: float) -> Frame | None:
         """A new frame, where there is news and somebody to tell."""
-        news = self._watcher.advance(seconds)
+        news = self._follower.advance(seconds)
         if not self._readers:
             self._frame = None
             return None
         if not news and self._frame is not None:
             return None
         begun = time.monotonic()
-        frame = frame_of(self._watcher.scene(), self._watcher.beginnings)
+        frame = frame_of(self._follower.scene(), self._follower.beginnings)
         self._cost = time.monotonic() - begun
         return frame
 

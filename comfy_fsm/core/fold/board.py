@@ -34,8 +34,8 @@ class Board:
 
     def __init__(self, policy: Policy = DEFAULT, *, fixed: bool = False) -> None:
         """`fixed`: the policy stands, whatever a header says of the one by which the log was written."""
-        self._ledger = Registry(policy)
-        self._ledger.fixed_policy = fixed
+        self._registry = Registry(policy)
+        self._registry.fixed_policy = fixed
 
     # in
 
@@ -45,7 +45,7 @@ class Board:
 
     def fold_observation(self, position: int, o: AnyObservation) -> None:
         """The same without the entry around it, for those who fold a million."""
-        registry = self._ledger
+        registry = self._registry
         if position <= registry.position:
             if type(o) is seen.Damaged:  # told of a place whose entry was read all the same
                 _damaged(registry, position, o)
@@ -62,7 +62,7 @@ class Board:
 
     def finish(self) -> None:
         """The trace ends: whatever waited for a later entry is judged by what is there."""
-        registry = self._ledger
+        registry = self._registry
         position, at = registry.position, registry.now
         for server in registry.each_server():
             for task in list(server.open_tasks.values()):
@@ -83,13 +83,13 @@ class Board:
         For those who only look, and look for long. `lost` and `expired` tasks stay, since they can be reopened. Figures
         are then about what is left, and a POST of a forgotten id is a new task.
         """
-        return self._ledger.drop_settled(keep)
+        return self._registry.drop_settled(keep)
 
     # out
 
     def drain(self) -> list[AnyEffect]:
         """What is asked of the world since the last call, earliest first; handed over once."""
-        registry = self._ledger
+        registry = self._registry
         effects = sorted(registry.effects.values(), key=lambda effect: effect.due)
         registry.effects.clear()
         for effect in effects:
@@ -98,12 +98,12 @@ class Board:
 
     def discard(self) -> None:
         """Let go of what is asked, where nobody performs it."""
-        self._ledger.effects.clear()
+        self._registry.effects.clear()
 
     @property
     def due(self) -> float:
         """When the board wants the next tick, in seconds since the epoch; infinite while it waits for nothing."""
-        registry = self._ledger
+        registry = self._registry
         if registry.overdue:
             return registry.now
         loose = [socket.loose_due[0][0] for socket in registry.loose.values() if socket.loose_due]
@@ -112,113 +112,113 @@ class Board:
 
     def task(self, prompt_id: str, server: str) -> Task | None:
         """The task under this id at this server, or the one for which a client chose it in vain (P10)."""
-        known = self._ledger.peek(server)
+        known = self._registry.peek(server)
         return known.tasks.get(prompt_id) or known.chosen.get(prompt_id)
 
     def takes_ids(self, server: str) -> bool:
         """Whether this server showed that it honours the prompt id of a client's choice (since 0.3.45, P10)."""
-        return self._ledger.peek(server).honours_ids is True
+        return self._registry.peek(server).honours_ids is True
 
     def place(self, server: str | None) -> Server:
         """What is known of this server, however its address is spelled: to be looked at only."""
-        return self._ledger.peek(server)
+        return self._registry.peek(server)
 
     @property
     def places(self) -> list[Server]:
         """All of them, in order of first sight."""
-        return self._ledger.each_server()
+        return self._registry.each_server()
 
     @property
     def imaged(self) -> tuple[Task, Output] | None:
         """The task that keeps the image of the last binary frame, and as what; None where it was a preview."""
-        return self._ledger.imaged
+        return self._registry.imaged
 
     @property
     def position(self) -> int:
         """The position of the last entry."""
-        return self._ledger.position
+        return self._registry.position
 
     @property
     def backlog(self) -> Backlog:
         """What waits to be posted; read only."""
-        return self._ledger.backlog
+        return self._registry.backlog
 
     def listed(self, server: str) -> frozenset[str] | None:
         """The ids that the queue of this server listed last, whoever's they are; None while it listed nothing."""
-        queues = self._ledger.peek(server).queues
+        queues = self._registry.peek(server).queues
         return queues[-1].ids if queues else None
 
     def open_at(self, server: str) -> list[Task]:
         """The tasks at this server that are not settled."""
-        return list(self._ledger.peek(server).open_tasks.values())
+        return list(self._registry.peek(server).open_tasks.values())
 
     def may_move(self, task: Task) -> str | None:
         """Why it is certain that its job was not run and will not be, if it is."""
-        return never_ran(self._ledger, task)
+        return never_ran(self._registry, task)
 
     def still_absent(self, task: Task, since: float) -> bool:
         """Whether all that its server told since then denies it, as is asked before it is posted again."""
-        return is_still_absent(self._ledger, task, since)
+        return is_still_absent(self._registry, task, since)
 
     def witness_for(self, task: Task) -> Task | None:
         """A task by whose record the server of this one could show that it forgot nothing since."""
-        return witness_for(self._ledger, task)
+        return witness_for(self._registry, task)
 
     @property
     def tasks(self) -> list[Task]:
         """In order of first sight."""
-        return list(self._ledger.tasks.values())
+        return list(self._registry.tasks.values())
 
     @property
     def size(self) -> int:
         """How many tasks, windows and servers it knows: what its memory grows with."""
-        registry = self._ledger
+        registry = self._registry
         return len(registry.tasks) + len(registry.windows) + len(registry.servers)
 
     @property
     def findings(self) -> list[Finding]:
-        return list(self._ledger.findings.values())
+        return list(self._registry.findings.values())
 
     def findings_of(self, task: Task) -> list[Finding]:
         """Those about this task, in the order of the table of codes; a look-up for each."""
-        registry = self._ledger
+        registry = self._registry
         keys = [(code, task.window, task.server, task.prompt_id) for code in CODES]
         every = [each for key in keys for each in (key, *((*key, name) for name in registry.named.get(key, ())))]
         return [found for key in every if (found := registry.found.get(key)) is not None]
 
     @property
     def unkept_findings(self) -> int:
-        return self._ledger.unkept_findings
+        return self._registry.unkept_findings
 
     @property
     def registry(self) -> Registry:
         """All that was noted, for the rooms above that explain it; read only."""
-        return self._ledger
+        return self._registry
 
     @property
     def policy(self) -> Policy:
         """By which is folded now: as given, or as the last header told."""
-        return self._ledger.policy
+        return self._registry.policy
 
     @property
     def now(self) -> float:
         """The time of the last entry."""
-        return self._ledger.now
+        return self._registry.now
 
     @property
     def frames(self) -> tuple[int, int]:
         """Frames that named a prompt, and those of them whose prompt was known."""
-        heard = sum(task.frames for task in self._ledger.tasks.values())
+        heard = sum(task.frames for task in self._registry.tasks.values())
         overheard = sum(finding.count for finding in self.findings if finding.code == "foreign-message")
-        return heard + overheard + self._ledger.strangers, heard + overheard
+        return heard + overheard + self._registry.strangers, heard + overheard
 
     @property
     def windows(self) -> list[str]:
-        return [name for name, window in self._ledger.windows.items() if name is not None and window.seen]
+        return [name for name, window in self._registry.windows.items() if name is not None and window.seen]
 
     @property
     def servers(self) -> list[str]:
-        return list(dict.fromkeys(server.url for server in self._ledger.servers.values() if server.url))
+        return list(dict.fromkeys(server.url for server in self._registry.servers.values() if server.url))
 
 
 def _undecodable(registry: Registry, position: int, o: seen.Undecodable) -> None:

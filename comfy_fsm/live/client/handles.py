@@ -34,8 +34,7 @@ from comfy_fsm.live.engine.recorder import Noted
 from comfy_fsm.live.engine.runner import Runner
 from comfy_fsm.live.transport import requests
 from comfy_fsm.live.transport.requests import HttpRequest
-from comfy_fsm.log.log import Log
-from comfy_fsm.log.memory import MemoryLog
+from comfy_fsm.log.store import Store
 
 logger = logging.getLogger(__name__)
 _LATER = frozenset({429, 503})
@@ -341,7 +340,7 @@ class Handles:
             yield stream.chunks
 
 
-def _posted(log: Log | MemoryLog, position: int) -> dict[str, Any]:
+def _posted(log: Store, position: int) -> dict[str, Any]:
     """The graph in the POST at this position of the log."""
     with contextlib.closing(log.read(position - 1)) as records:
         record = next(records, None)

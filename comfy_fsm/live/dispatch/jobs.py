@@ -27,9 +27,8 @@ from comfy_fsm.live.client.task_handle import TaskHandle
 from comfy_fsm.live.redaction.withholding import withheld
 from comfy_fsm.live.transport import requests
 from comfy_fsm.live.transport.requests import HttpRequest
-from comfy_fsm.log.log import Log
-from comfy_fsm.log.memory import MemoryLog
 from comfy_fsm.log.reader import MAX_LINE
+from comfy_fsm.log.store import Store
 
 logger = logging.getLogger(__name__)
 _MOST_NAMES = 5
@@ -71,7 +70,7 @@ def written(
     raise BadWorkflow("the log cannot hold this workflow unchanged, so it was not enqueued; make it smaller")
 
 
-def read_back(log: Log | MemoryLog, position: int) -> dict[str, Any]:
+def read_back(log: Store, position: int) -> dict[str, Any]:
     """The workflow that stands there: one path for what was enqueued a second and a crash ago.
 
     Raises BadWorkflow where it is damaged, SecretInWorkflow where it is without its secrets.
@@ -102,7 +101,7 @@ class WaitingJobs:
     """The handles of what waits; their server is empty, and so is their window."""
 
     def __init__(self, handles: Handles) -> None:
-        self._hands = handles
+        self._handles = handles
         self._told: set[tuple[str, ...]] = set()
 
     def keep(
@@ -121,24 +120,24 @@ class WaitingJobs:
 
     async def ask_for(self, job: Job, client_id: str, extra_data: Mapping[str, Any]) -> HttpRequest:
         """How to post it: with what is in memory, else as the log has it. Raises BadWorkflow or SecretInWorkflow."""
-        handle = self._hands.hold(job.prompt_id)
+        handle = self._handles.hold(job.prompt_id)
         workflow, extra = handle.job or (
-            await asyncio.to_thread(read_back, self._hands.runner.log, job.position), {}
+            await asyncio.to_thread(read_back, self._handles.runner.log, job.position), {}
         )  # fmt: skip
         handle.track.know(workflow)
         return requests.post(workflow, client_id, job.prompt_id, {**extra_data, **extra, MARK: job.prompt_id})
 
     async def give_up(self, prompt_id: str, error: ClientError) -> None:
         """It never can be sent. Where a secret is missing, it waits for nobody any more."""
-        handle = self._hands.hold(prompt_id)
+        handle = self._handles.hold(prompt_id)
         handle.abandon(error)
         if isinstance(error, SecretInWorkflow):
-            await self._hands.runner.command("withdraw", prompt_id, None, None)
-            self._hands.drop(handle)
+            await self._handles.runner.command("withdraw", prompt_id, None, None)
+            self._handles.drop(handle)
 
     async def release(self, prompt_id: str, server: str, client_id: str, request: HttpRequest) -> None:
         """Post it. Raises ServerUnreachable or HandshakeRefused: then nothing was sent, and it is held on."""
-        handles, handle = self._hands, self._hands.hold(prompt_id)
+        handles, handle = self._handles, self._handles.hold(prompt_id)
         handles.become(handle, server, client_id, prompt_id)
         try:
             await handles.runner.exchanges[server].meet()
@@ -150,18 +149,18 @@ class WaitingJobs:
 
     def lift(self, task: Task, new: str) -> TaskHandle:
         """It was posted there in vain, and is held again under a new id."""
-        handle = self._hands.hold(task.prompt_id or "", "", task.server)
+        handle = self._handles.hold(task.prompt_id or "", "", task.server)
         handle.doubtful = handle.doubtful or (task.concluded and not task.unsent)
-        self._hands.become(handle, "", "", new)
+        self._handles.become(handle, "", "", new)
         return handle
 
     async def withdraw(self, handle: TaskHandle) -> bool:
         """Cancelled by our own word, since it was never sent anywhere; once posted, as every task is."""
         prompt_id = handle.prompt_id
-        await self._hands.runner.command("withdraw", prompt_id, None, None)
+        await self._handles.runner.command("withdraw", prompt_id, None, None)
         if handle.server:  # it was posted in this moment
             return await handle.cancel()
-        self._hands.drop(handle)
+        self._handles.drop(handle)
         await handle.settle(Result(prompt_id, None, "", State.CANCELLED))
         await handle.close()
         return True

@@ -38,7 +38,7 @@ class Monitor:
     ) -> None:
         self.place = place
         self._runner = runner
-        self._asking = runner.exchanges[place.url]
+        self._exchange = runner.exchanges[place.url]
         self._look = look_seconds
         self._idle = idle
         self._relieved = relieved
@@ -72,7 +72,7 @@ class Monitor:
     async def round(self) -> None:
         """Ask for the queue, and judge the server by the answer or its absence."""
         place, clock = self.place, self._runner.clock
-        answer = await self._asking.ask(requests.queue())
+        answer = await self._exchange.ask(requests.queue())
         parts = queues.queue(Raw(answer.body)) if answer is not None and answer.status == 200 else None
         if parts is None:
             place.breaker.fail(clock())
@@ -95,8 +95,8 @@ class Monitor:
             if not task.recalled:
                 await self._runner.command("recall", task.prompt_id, task.window, task.server)
             self._removed.add(task.prompt_id)
-            await self._asking.ask(requests.delete([task.prompt_id]), task.window)
-            self._asking.want(task.prompt_id, self._runner.clock(), look=True)
+            await self._exchange.ask(requests.delete([task.prompt_id]), task.window)
+            self._exchange.want(task.prompt_id, self._runner.clock(), look=True)
 
     def _warn(self) -> None:
         """Once for each time that it is taken out: what waits may wait for it alone, what is there is bound to it."""

@@ -36,8 +36,7 @@ from comfy_fsm.live.transport import unreachable
 from comfy_fsm.live.transport.arrivals import Answer
 from comfy_fsm.live.transport.comfy import Comfy
 from comfy_fsm.live.transport.requests import HttpRequest
-from comfy_fsm.log.log import Log
-from comfy_fsm.log.memory import MemoryLog
+from comfy_fsm.log.store import Store
 
 logger = logging.getLogger(__name__)
 _PULSE = 1.0  # seconds at most between two looks at the board's clock: what is due can move while we sleep
@@ -57,7 +56,7 @@ class Runner:
     def __init__(
         self,
         servers: Iterable[Comfy],
-        log: Log | MemoryLog,
+        log: Store,
         policy: Policy,
         redactor: Redactor,
         clock: SteadyClock,

@@ -36,7 +36,7 @@ class Recoverer:
     ) -> None:
         self._board = board
         self._recorder = recorder
-        self._looking = prober
+        self._prober = prober
         self._policy = policy
         self._clock = clock
         self.abandoned = False
@@ -68,9 +68,9 @@ class Recoverer:
         cases = [_Case(task) for task in tasks]
         wanted = [case for case in cases if not case.name]
         if wanted:
-            await self._looking.call()
-        silent = self._looking.silent
-        asked = [case for case in wanted if case.bound in self._looking.exchanges and case.bound not in silent]
+            await self._prober.call()
+        silent = self._prober.silent
+        asked = [case for case in wanted if case.bound in self._prober.exchanges and case.bound not in silent]
         if asked and takes_over:
             await self._take_over()
         homes = groupby(sorted(asked, key=lambda case: case.bound), key=lambda case: case.bound)
@@ -79,11 +79,11 @@ class Recoverer:
             if case not in asked:
                 case.name = "unreachable" if case.bound in silent else "unnamed"
                 case.showings |= {url: said for url, said in silent.items() if url == case.bound}
-        named = tuple(self._looking.exchanges) if wanted else ()
+        named = tuple(self._prober.exchanges) if wanted else ()
         return Recovery(act, tuple(case.told() for case in cases), tuple(silent.values()), named)
 
     async def consistency(self, prompt_id: str) -> Consistency:
-        return await self._looking.consistency(self.find(prompt_id)[-1])
+        return await self._prober.consistency(self.find(prompt_id)[-1])
 
     async def history(self, prompt_id: str, *, attempts: int) -> Fetched:
         """Of a prompt that the log does not know, too."""
@@ -92,8 +92,8 @@ class Recoverer:
         except UnknownTask:
             if any((task.prompt_id or "").startswith(prompt_id) for task in self._board.tasks):
                 raise  # of several
-            return await self._looking.history(prompt_id, None, attempts)
-        return await self._looking.history(task.prompt_id or "", task, attempts)
+            return await self._prober.history(prompt_id, None, attempts)
+        return await self._prober.history(task.prompt_id or "", task, attempts)
 
     async def _take_over(self) -> None:
         """As a process does that resumes: nobody watched meanwhile, and no socket of that time is open any more."""
@@ -116,7 +116,7 @@ class Recoverer:
             pause = max(self._policy.look_seconds, waited)
         denied = [case for case in left if self._is_lost(case.task)]
         if denied:
-            await self._search([other for other in self._looking.exchanges if other != url], denied)
+            await self._search([other for other in self._prober.exchanges if other != url], denied)
         await self._conclude([case.task for case in cases if case.is_denied])
         for case in cases:
             case.name = case.name or _outcome(case)
@@ -147,7 +147,7 @@ class Recoverer:
 
     async def _seek(self, url: str, cases: list[_Case]) -> None:
         """Ask a server to which they are not bound; that it is asked is written down first."""
-        if url not in self._looking.silent:
+        if url not in self._prober.silent:
             await self._command("seek", cases, url)
         await self._look(url, cases)
 
@@ -172,7 +172,7 @@ class Recoverer:
             await self._recorder.write(seen.Tick(at=self._clock()))
 
     async def _look(self, url: str, cases: list[_Case]) -> None:
-        found = await self._looking.look(url, [case.task for case in cases])
+        found = await self._prober.look(url, [case.task for case in cases])
         for case, showing in zip(cases, found, strict=True):
             case.showings[url] = showing
 

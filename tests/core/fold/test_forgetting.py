@@ -110,7 +110,7 @@ def test_the_ids_of_forgotten_tasks_are_bounded() -> None:
     for n in range(50):
         folded(board, run(f"{n}"))
         board.forget(0)
-    registry = board._ledger
+    registry = board._registry
     sizes = [
         len(each)
         for each in (
