@@ -19,6 +19,8 @@ Once = Literal[
     "lose_end", "stale_status", "null_status",
 ]  # fmt: skip
 ByRoute = Literal["html", "too_many", "busy", "cut_answer", "garbage"]
+Acting = Literal["turn", "cut", "restart", "stranger"]
+ACTS: tuple[Acting, ...] = get_args(Acting)
 V = TypeVar("V")
 
 ROUTES = (
@@ -199,7 +201,7 @@ class Step(Struct, frozen=True):
 
     after: Count
     """How many requests later."""
-    act: Literal["turn", "cut", "restart", "stranger"]
+    act: Acting
     knobs: dict[str, Any] = {}
     keep: bool = True
     """Whether queue and history outlive a restart."""
@@ -208,8 +210,8 @@ class Step(Struct, frozen=True):
         Faults().turn(self.knobs)
         if self.after < 0:
             raise ValueError(f"after={self.after}: it is a number of requests, 0 or more")
-        if self.act not in get_args(get_type_hints(Step)["act"]):
-            raise ValueError(f"act={self.act!r}: what may happen is turn, cut, restart or stranger")
+        if self.act not in ACTS:
+            raise ValueError(f"act={self.act!r}: what may happen is {', '.join(ACTS)}")
 
 
 class Knob(NamedTuple):

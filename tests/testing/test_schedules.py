@@ -45,6 +45,7 @@ def test_only_the_knobs_that_were_named_are_turned(data: st.DataObject, name: st
     [
         (lambda: faults("nope"), "there is no knob 'nope'"),
         (lambda: schedules("nope"), "there is no knob 'nope'"),
+        (lambda: schedules(acts=["jump"]), "acts has 'jump'; what may happen is turn"),
         (lambda: Step(1, "jump"), "act='jump': what may happen is"),
         (lambda: Step(1, "turn", {"nope": 1}), "there is no knob 'nope'"),
         (lambda: Step(-1, "cut"), "after=-1: it is a number of requests"),

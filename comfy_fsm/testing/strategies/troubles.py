@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
 
-from comfy_fsm.testing.faults import FRAMES, ROUTES, Faults, Step
+from comfy_fsm.testing.faults import ACTS, FRAMES, ROUTES, Acting, Faults, Step
 
 _ASKED = [route for route in ROUTES if route not in ("GET /", "GET /ws")]
 _COUNTS = st.integers(1, 3)
@@ -39,17 +40,16 @@ def faults(*names: str, most: int = 3) -> st.SearchStrategy[Faults]:
     return _turned(names or tuple(PASSING), most).map(lambda knobs: Faults(**knobs))
 
 
-def schedules(*names: str, most: int = 4) -> st.SearchStrategy[list[Step]]:
-    """Up to so many things that happen in mid-run, each after a number of requests, for `FakeComfy.follow`."""
+def schedules(*names: str, acts: Sequence[Acting] = ACTS, most: int = 4) -> st.SearchStrategy[list[Step]]:
+    """Up to so many acts in mid-run, each after a number of requests, for `FakeComfy.follow`; knobs as in `faults`."""
     faults(*names)
-    after = st.integers(0, 20)
-    steps = st.one_of(
-        st.builds(Step, after, st.just("turn"), _turned(names or tuple(PASSING), 2)),
-        st.builds(Step, after, st.just("cut")),
-        st.builds(Step, after, st.just("stranger")),
-        st.builds(Step, after, st.just("restart"), keep=st.just(True)),
-    )
-    return st.lists(steps, max_size=most).map(lambda found: sorted(found, key=lambda step: step.after))
+    knobs = _turned(names or tuple(PASSING), 2)
+    steps = {act: st.builds(Step, st.integers(0, 20), st.just(act)) for act in ACTS}
+    steps["turn"] = st.builds(Step, st.integers(0, 20), st.just("turn"), knobs)
+    if unknown := [act for act in acts if act not in steps]:
+        raise ValueError(f"acts has {unknown[0]!r}; what may happen is {', '.join(ACTS)}")
+    drawn = st.one_of(*(steps[act] for act in acts))
+    return st.lists(drawn, max_size=most).map(lambda found: sorted(found, key=lambda step: step.after))
 
 
 def _turned(names: tuple[str, ...], most: int) -> st.SearchStrategy[dict[str, Any]]:
