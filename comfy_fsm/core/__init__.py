@@ -1,1 +1,2 @@
-"""Computes: no await, clock, disk, socket or logging below this folder. Read its five files first."""
+"""Pure computation: nothing in this folder awaits, reads a clock, logs, or touches a disk or a socket. Read its five
+files first."""

@@ -1,6 +1,6 @@
-"""What may be asked of the world, and the result that a settled task carries.
+"""Effects: what the fold asks for, and the result that a settled task carries.
 
-The fold only says what is wanted and from when on; a live runner performs it, replay passes it over.
+The fold only says what is wanted and from when on; a live runner performs it, and a replay ignores it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from comfy_fsm.core.machine import State
 
 
 class Output(Struct, frozen=True, gc=False):
-    """One file that a run produced, named as the server named it: never a path to trust."""
+    """File that a run produced, named as the server named it: never a path to trust."""
 
     node: str
     kind: str
@@ -20,29 +20,29 @@ class Output(Struct, frozen=True, gc=False):
     subfolder: str = ""
     type: str = ""
     by_socket: bool = False
-    """It came over the socket alone: nobody can fetch it again, and the name is ours."""
+    """It came over the socket alone: nobody can fetch it again, and its name is ours."""
     size: int | None = None
-    """Its bytes, where that is known: of what came over the socket."""
+    """Size in bytes, where known: of files that came over the socket."""
     digest: str = ""
-    """Their SHA-256, in hexadecimal digits."""
+    """SHA-256 of these bytes, in hexadecimal digits."""
     id: str = ""
-    """The asset that it is, where its server keeps assets: it is found by this, too (P53)."""
+    """Id of the asset, on servers that keep assets: the file can be found by it, too (P53)."""
     preview_id: str = ""
-    """The asset that is its preview."""
+    """Id of the asset that is its preview."""
 
     @property
     def path(self) -> str:
-        """Type, folder and name, to be shown: `output/mesh/m.glb`."""
+        """Type, folder and name, for display: `output/mesh/m.glb`."""
         return "/".join(part for part in (self.type, self.subfolder, self.filename) if part)
 
     @property
     def mime_type(self) -> str:
-        """What its name says that it is; `application/octet-stream` where that is not known."""
+        """MIME type that the name suggests; `application/octet-stream` if unknown."""
         return media.type_of(self.filename)
 
 
 class Text(Struct, frozen=True, gc=False):
-    """A text that a node showed: a caption, an answer, a value."""
+    """Text that a node showed: a caption, an answer, a value."""
 
     node: str
     kind: str
@@ -53,19 +53,19 @@ class Text(Struct, frozen=True, gc=False):
 
 
 class NodeFault(Struct, frozen=True, gc=False, omit_defaults=True):
-    """What a server finds wrong with a node of a prompt that it refuses."""
+    """Error that a server found in a node of a prompt that it refused."""
 
     node_id: str
     node_type: str | None = None
     type: str | None = None
     message: str | None = None
     details: str | None = None
-    """In its words, with the value; a log does not keep it, since it repeats an input."""
+    """Details in the server's words, with the value; not kept in a log, since they repeat an input."""
     input_name: str | None = None
     received: object = None
-    """The value of that input; not in a log either."""
+    """Value of that input; not kept in a log either."""
     allowed: object = None
-    """What that input takes, as the server describes it: `[[names], …]`, or `[type, {min, max, …}]`."""
+    """Values that the input accepts, as the server describes them: `[[names], …]`, or `[type, {min, max, …}]`."""
 
     def __str__(self) -> str:
         where = f"node {self.node_id!r:.80}" + (f" ({self.node_type:.80})" if self.node_type else "")
@@ -76,26 +76,26 @@ class NodeFault(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Failure(Struct, frozen=True, gc=False):
-    """Why a task failed or was rejected, in the server's words."""
+    """Reason why a task failed or was rejected, in the server's words."""
 
     type: str | None = None
     message: str | None = None
     node_id: str | None = None
     node_type: str | None = None
     traceback: tuple[str, ...] = ()
-    """Where the node raised, as the server told it."""
+    """Traceback of the node, as the server reported it."""
     status: int | None = None
-    """The HTTP status that the POST was answered with, where that decided or left the doubt."""
+    """HTTP status of the answer to the POST, where it decided the outcome or left it in doubt."""
     faults: tuple[NodeFault, ...] = ()
-    """What a refusal says of each node."""
+    """Errors that a refusal reports, node by node."""
     error: object = None
-    """The `error` of a refusal, whole."""
+    """`error` of a refusal, complete."""
     node_errors: object = None
-    """Its `node_errors`, whole."""
+    """`node_errors` of a refusal, complete."""
 
 
 class Result(Struct, frozen=True, gc=False):
-    """What a settled task carries; `server` is the one that executed it (R2.3)."""
+    """Result of a settled task; `server` is the one that executed it."""
 
     prompt_id: str | None
     window: str | None
@@ -105,21 +105,24 @@ class Result(Struct, frozen=True, gc=False):
     error: Failure | None = None
     texts: tuple[Text, ...] = ()
     left_out: int = 0
-    """Outputs and texts beyond the bounds of the policy: they are not here."""
+    """Number of outputs and texts beyond the bounds of the policy; they are not included."""
     missed: tuple[str, ...] = ()
-    """Nodes that send their images over the socket, and whose images did not all come: they are gone."""
+    """Nodes that send their images over the socket, and whose images did not all arrive: those cannot be fetched
+    again."""
     confidence: str | None = None
-    """`verified`, `stated` or `inferred`: how sure that is."""
+    """How sure the state is: `verified`, `stated` or `inferred`."""
     concluded: bool = False
-    """Absence or time led to it, and nobody said so: late evidence takes it back, and to run it again is not safe."""
+    """The state was concluded from absence or time, and nobody stated it: late evidence may reopen the task, and
+    running it again is not safe."""
     accepted: bool = True
-    """A server showed that it had it; what vanished after that may have run."""
+    """A server showed that it had the task; if it vanished afterwards, it may have run."""
     tag: object = None
-    """What was given with it when it was submitted, after a restart too; without what may not be written down."""
+    """Value that the application attached on submission; it survives a restart, except for what may not be written
+    down."""
 
 
 class Effect(Struct, frozen=True, gc=False, tag=True):
-    """Something asked of the world, wanted from `due` (seconds since the epoch) on."""
+    """Action that the fold asks for, from `due` (seconds since the epoch) on."""
 
     due: float
     server: str
@@ -132,7 +135,7 @@ class OpenSocket(Effect, frozen=True, gc=False):
 
 
 class LookAtQueue(Effect, frozen=True, gc=False):
-    """Ask the queue, and only after its answer the history (P29)."""
+    """Ask for the queue and, only after its answer, for the history (P29)."""
 
     prompt_id: str
 
@@ -144,13 +147,13 @@ class FetchHistory(Effect, frozen=True, gc=False):
 
 
 class Deliver(Effect, frozen=True, gc=False):
-    """Hand the result to the application, once."""
+    """Deliver the result to the application, once."""
 
     result: Result
 
 
 class Warn(Effect, frozen=True, gc=False):
-    """Tell the operator that this task has been silent for longer than the warning tier."""
+    """Warn the operator that this task has been silent for longer than the warning tier."""
 
     prompt_id: str
 

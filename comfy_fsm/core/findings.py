@@ -1,4 +1,4 @@
-"""The findings: their codes, how grave each is, what it means and what to do about it."""
+"""Findings: their codes, each with its severity, its meaning and what to do about it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GRAVITY = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 
 
 class Code(Struct, frozen=True):
-    """One row of the table of findings."""
+    """Row of the table of findings."""
 
     code: str
     severity: Severity
@@ -109,7 +109,7 @@ CODES: dict[str, Code] = {
 
 
 class Finding(Struct):
-    """Something a reader should know: one code about one subject, with the positions that show it."""
+    """Something that a reader should know: one code about one subject, with the positions that show it."""
 
     code: str
     severity: Severity

@@ -1,14 +1,14 @@
-"""The life of one task: states, signals, and the TABLE with a reason per row. Nothing else.
+"""State machine of one task: its states, its signals, and TABLE, with a reason for each row.
 
-Must know no observation, no time and no other task. The picture is in docs/machine.md, drawn from TABLE:
+Knows no observation, no time and no other task. docs/machine.md has the diagram, drawn from TABLE:
 
     submitting ──► pending ──► in_progress ──► ending ──► completed failed cancelled
         │  ▲           ▲                        │  ▲
         ▼  │           │                        ▼  │       rejected
       uncertain ───────┘                    in_progress    lost expired ──recover──► uncertain
 
-    lost, expired, cancelled where that was only concluded ──reopen──► uncertain
-    whatever is not final ──adopt──► uncertain
+    lost, expired, and cancelled if only concluded ──reopen──► uncertain
+    any state that is not final ──adopt──► uncertain
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from transitions import Machine
 
 
 class State(StrEnum):
-    """Where a task stands, in ComfyUI's own job words where it has one."""
+    """State of a task, in ComfyUI's own job words where it has one."""
 
-    __hash__ = str.__hash__  # Enum hashes in Python, at each step; a string remembers its hash
+    __hash__ = str.__hash__  # Enum computes its hash in Python, at each step; a string keeps it
 
     SUBMITTING = "submitting"
     UNCERTAIN = "uncertain"
@@ -38,7 +38,7 @@ class State(StrEnum):
 
 
 class Signal(StrEnum):
-    """What an observation says about a task."""
+    """Meaning of an observation for a task."""
 
     __hash__ = str.__hash__
 
@@ -62,7 +62,7 @@ class Signal(StrEnum):
 
 
 class Row(NamedTuple):
-    """One move: in this state, on this signal, to that state, because."""
+    """Transition: from a state, on a signal, to the next state, with the reason."""
 
     state: State
     signal: Signal
@@ -74,7 +74,7 @@ OPEN = (State.SUBMITTING, State.UNCERTAIN, State.PENDING, State.IN_PROGRESS, Sta
 FINAL = (State.COMPLETED, State.FAILED, State.CANCELLED, State.REJECTED)
 RECOVERABLE = (State.LOST, State.EXPIRED)
 CONCLUDABLE = (*RECOVERABLE, State.CANCELLED)
-"""Where absence or time alone may lead. Whether it was they that led to `cancelled` is a fact of the task."""
+"""States that absence or time alone may lead to. Whether they led to `cancelled` is recorded in the task."""
 SETTLED = frozenset(FINAL + RECOVERABLE)
 FOUND_ELSEWHERE = "its server denies it and another has it: from now on it is bound there"
 
@@ -86,7 +86,7 @@ def _open_rows() -> list[Row]:
     running = (*before, s.IN_PROGRESS)
     known = (s.PENDING, s.IN_PROGRESS, s.ENDING)
     groups: list[tuple[tuple[State, ...], Signal, State | None, str]] = [
-        # submitting: what the answer to the POST says, or its silence
+        # submitting: the POST was answered, or not
         (unknown, g.ACCEPT, s.PENDING, "the server accepted the prompt"),
         (known, g.ACCEPT, None, "the answer to the POST came after the first news of the prompt"),  # P12
         (unknown, g.REJECT, s.REJECTED, "the server answered 400: nothing runs"),  # P9
@@ -101,7 +101,7 @@ def _open_rows() -> list[Row]:
         ((s.ENDING,), g.RUN, s.IN_PROGRESS, "it still runs: the end was concluded too early"),
         (before, g.TRAIL, s.IN_PROGRESS, "the server worked on it"),
         ((s.IN_PROGRESS, s.ENDING), g.TRAIL, None, "news of the run from before its stated end"),
-        # ending: told, concluded, or stated with its outcome
+        # ending: reported, concluded, or stated with its outcome
         (OPEN, g.EXHAUST, s.ENDING, "nothing is left to run, as far as was told"),  # P16
         (OPEN, g.END, s.ENDING, "the server says that it ended, not how"),  # P22
         (OPEN, g.TELL, s.ENDING, "the server states how it ended; its record comes after"),  # P21
@@ -122,7 +122,7 @@ def _open_rows() -> list[Row]:
 
 
 def _settled_rows() -> list[Row]:
-    """What arrives after the end is a row with its reason, not an `if`: it goes nowhere (R1.2)."""
+    """Build the rows of settled states: what arrives after the end is a row with its reason, not an `if`."""
     taken_back = "that was only concluded, and what came since takes it back"
     rows = [
         Row(s, g, State.UNCERTAIN, taken_back)
@@ -148,7 +148,7 @@ TABLE: tuple[Row, ...] = (*_open_rows(), *_settled_rows())
 
 
 def declare(rows: tuple[Row, ...] = TABLE) -> Machine:
-    """Declare rows to `transitions`: one rulebook, without models, callbacks or automatic moves."""
+    """Declare rows to `transitions`: one machine, without models, callbacks or automatic transitions."""
     return Machine(
         model=None,
         states=[str(state) for state in State],
@@ -159,7 +159,7 @@ def declare(rows: tuple[Row, ...] = TABLE) -> Machine:
 
 
 def _compile(machine: Machine) -> dict[State, dict[Signal, State]]:
-    """Flatten a declared machine: the fold steps at a cost of two look-ups."""
+    """Compile a declared machine to a flat table, so that a step of the fold costs two look-ups."""
     moves: dict[State, dict[Signal, State]] = {state: {} for state in State}
     for signal in Signal:
         for source, declared in machine.events[str(signal)].transitions.items():
@@ -172,16 +172,16 @@ REASONS = {(row.state, row.signal): row.why for row in TABLE}
 
 
 def step(state: State, signal: Signal) -> State:
-    """The next state; every state takes every signal."""
+    """Return the next state; every state takes every signal."""
     return MOVES[state][signal]
 
 
 def diagram() -> str:
-    """The machine as Mermaid text, drawn by `transitions` from the rows that move."""
-    from transitions.extensions import GraphMachine  # draws only here; costs more to import than the fold to run
+    """Return the machine as a Mermaid diagram, drawn by `transitions` from the rows that change the state."""
+    from transitions.extensions import GraphMachine  # needed here alone; costs more to import than the fold to run
 
     moving = [row for row in TABLE if row.next is not row.state]
-    machine = GraphMachine(  # its own model: the drawing half of the library needs one
+    machine = GraphMachine(  # a model of its own: the drawing part of the library needs one
         states=[str(state) for state in State],
         initial=str(State.SUBMITTING),
         transitions=[[str(row.signal), str(row.state), str(row.next)] for row in moving],

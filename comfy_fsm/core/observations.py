@@ -1,7 +1,7 @@
-"""What can be seen, each with its name: an observation is one line of a trace.
+"""Observations: what a client can see, one line of a trace each.
 
-Must know the trace format and ComfyUI's own words; must not know what anything means for a task.
-Every field a server may leave out has a default, forever. What a fold does not read stays `Raw`, unread.
+Knows the trace format and ComfyUI's own words, not what anything means for a task. Every field that a server may leave
+out has a default, forever. What the fold does not read stays `Raw`, undecoded.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from msgspec import Raw, Struct
 
 
 class _Frame(Struct, frozen=True, gc=False, tag_field="type", omit_defaults=True):
-    """A JSON message of the socket, by its `type`."""
+    """JSON frame of the socket, tagged by its `type`."""
 
 
 class PromptData(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -99,7 +99,7 @@ class ExecutionInterrupted(_Frame, frozen=True, gc=False, tag="execution_interru
 
 
 class UnrecognizedFrame(_Frame, frozen=True, gc=False, tag="\N{REPLACEMENT CHARACTER}unrecognized"):
-    """A frame of no known type, or of a known type in a shape that no version is known to send."""
+    """Frame of an unknown type, or of a known type in a shape that no version is known to send."""
 
     name: str = ""
     why: str = ""
@@ -121,7 +121,7 @@ KnownFrame = (
 if TYPE_CHECKING:
     Frame = KnownFrame | UnrecognizedFrame
 else:
-    Frame = KnownFrame  # what a decoder makes of a line: only our own reader says that a frame is not recognised
+    Frame = KnownFrame  # for a decoder: only our own reader makes an UnrecognizedFrame
 
 
 class BinaryMetadata(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -131,7 +131,7 @@ class BinaryMetadata(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class BinaryData(Struct, frozen=True, gc=False, omit_defaults=True):
-    """`size` and `digest` are of the image in it; a recorder may leave out all but `event`."""
+    """Binary frame. `size` and `digest` describe the image in it; a recorder may leave out everything but `event`."""
 
     event: int = 0
     metadata: BinaryMetadata | None = None
@@ -182,9 +182,9 @@ class CommandData(Struct, frozen=True, gc=False, omit_defaults=True):
     graph: str | None = None
     workflow: Raw = Raw(b"null")
     withheld: tuple[str, ...] = ()
-    """Inputs (`node.input`) that the workflow is without, since a secret stands in them."""
+    """Inputs (`node.input`) that were removed from the workflow because they contain a secret."""
     tag: Raw = Raw(b"null")
-    """What the application wants to know of its task again: any JSON."""
+    """Any JSON that the application attached to its task."""
 
 
 class DeliveredData(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -193,9 +193,9 @@ class DeliveredData(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Observation(Struct, frozen=True, gc=False, kw_only=True, tag_field="kind", omit_defaults=True):
-    """Something seen, with its name; `at` is in seconds since the epoch, UTC.
+    """Something that was seen, tagged by its `kind`; `at` is in seconds since the epoch, UTC.
 
-    `redacted`: the recorder took texts out of it before it was written down.
+    `redacted`: the recorder removed text from it before writing it down.
     """
 
     at: float
@@ -256,7 +256,7 @@ class Delivered(Observation, frozen=True, gc=False, kw_only=True, tag="delivered
 
 
 class Unrecognized(Observation, frozen=True, gc=False, kw_only=True, tag="\N{REPLACEMENT CHARACTER}unrecognized"):
-    """A line of no known kind, or of a known kind in an unknown shape; kept, not judged."""
+    """Line of an unknown kind, or of a known kind in an unknown shape; kept, not judged."""
 
     name: str = ""
     why: str = ""
@@ -268,7 +268,7 @@ class DamageData(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Damaged(Observation, frozen=True, gc=False, kw_only=True, tag="\N{REPLACEMENT CHARACTER}damaged"):
-    """A place of a log or trace that its reader could not read, under the code of the finding that it is."""
+    """Part of a log or trace that its reader could not read; its `code` is that of the finding to report."""
 
     data: DamageData
 
@@ -287,13 +287,13 @@ KnownObservation = (
     | Command
     | Delivered
 )
-"""What a line of a trace can say."""
+"""What a line of a trace can hold."""
 AnyObservation = KnownObservation | Unrecognized | Damaged
-"""The same, and what only our own reader says of a line."""
+"""The same, and what only our own reader makes of a line."""
 
 
 class Entry(Struct, frozen=True, gc=False):
-    """An observation in the log, with its position: comparable, otherwise opaque."""
+    """Observation in the log, with its position, which can be compared and is otherwise opaque."""
 
     position: int
     observation: AnyObservation

@@ -1,4 +1,4 @@
-"""The settings: every threshold the fold obeys, with its unit and the reason for its default."""
+"""Settings: every threshold that the fold obeys, with its unit and the reason for its default."""
 
 from __future__ import annotations
 
@@ -10,94 +10,104 @@ from msgspec import Struct
 
 
 class Policy(Struct, frozen=True, kw_only=True):
-    """How long to wait, how often to ask, how much to remember."""
+    """Thresholds: how long to wait, how often to ask, how much to remember."""
 
     check_seconds: float = 30.0
-    """Without a sign of life for this long, look by hand (R5.1); a node may rightly be silent (P5)."""
+    """Seconds without a sign of life before the server is asked about a task; a node may be silent without fault
+    (P5)."""
     confirm_seconds: float = 5.0
-    """Without one for this long, read the record alone, to settle by what is there; then again, less and less often."""
+    """Seconds without a sign of life before the record alone is fetched, to settle the task if it is there; repeated
+    less and less often."""
     verify_seconds: float = 30.0
-    """A result whose end was stated is handed over after this long without its record, which is read later."""
+    """Seconds to wait for the record of a task whose end was stated; then its result is delivered, and the record read
+    later."""
     warn_seconds: float = 120.0
-    """Then say so."""
+    """Seconds of silence before the operator is warned."""
     expire_seconds: float = 300.0
-    """Then give up: the task is `expired`, unless its end was stated. Time in which its server did not answer does not
-    count."""
+    """Seconds of silence before a task is given up as `expired`, unless its end was stated. Time in which its server
+    did not answer does not count."""
     unreachable_times: float = 3.0
-    """For how many times `expire_seconds` a server may answer nothing before its tasks are given up."""
+    """Multiple of `expire_seconds` for which a server may leave all requests unanswered before its tasks are given
+    up."""
     absences: int = 2
-    """Rounds of queue-then-history (P29) that an absence takes at the least: a queue may hide an item (F27)."""
+    """Least number of queue-then-history rounds (P29) that prove an absence: a queue may hide an item (F27)."""
     absence_seconds: float = 3.0
-    """How far apart the first and the last of those must lie that a count of the server agrees with. Five times as far
-    where it counts nothing; a third where an act or an outage explains the absence, and nothing where a count agrees
-    with it, too."""
+    """Least number of seconds between the first and the last of the rounds that a count of the server agrees with. Five
+    times as many where it counts nothing; a third where an act or an outage explains the absence, and none where a
+    count agrees with it, too."""
     post_seconds: float = 30.0
-    """After a POST that was cut off without an answer, how long its server may still take it up: a look that was asked
-    sooner proves no absence."""
+    """Seconds for which a server may still take up a POST that was cut off without an answer: a query sent sooner
+    proves no absence."""
     settle_seconds: float = 2.0
-    """How long after the first round of absence an open socket may still deliver what was sent before it."""
+    """Seconds after the first round of absence in which an open socket may still deliver what was sent before it."""
     look_seconds: float = 1.0
-    """The wait between two looks grows from half of this; see `pause`."""
+    """Seconds on which the wait between two queries is based: it grows from half of this; see `pause`."""
     look_limit_seconds: float = 30.0
-    """The longest wait between two looks."""
+    """Longest wait between two queries, in seconds."""
     reopen_seconds: float = 0.5
-    """Wait before a lost socket is opened again; doubles with each failure."""
+    """Seconds before a lost socket is opened again; doubles with each failure."""
     reopen_limit_seconds: float = 30.0
-    """The longest such wait."""
+    """Longest such wait, in seconds."""
     damp_seconds: float = 10.0
-    """A connection that lived less than this counts as one more failure: a storm has successes, too (F28)."""
+    """Seconds that a connection must last not to count as one more failure: some succeed even in a storm (F28)."""
     deadline_seconds: float = 30.0
-    """How long a server may be silent before an answer; one that comes may take longer, if it keeps coming."""
+    """Seconds for which a server may be silent before it answers; an answer may take longer, as long as data keeps
+    coming."""
     connect_seconds: float = 10.0
-    """How long a connection may take to be made, its handshakes included."""
+    """Seconds in which a connection must be made, handshakes included."""
     write_seconds: float = 30.0
-    """How long a server may take nothing of what is sent: a body that moves is not cut, however large it is."""
+    """Seconds in which a server may take none of the data sent to it: a body that makes progress is never cut off,
+    however large it is."""
     upload_seconds: float = 0.0
-    """How long a POST or an upload may take as a whole; 0 is as long as it moves."""
+    """Seconds that a POST or an upload may take as a whole; 0 means no limit while it makes progress."""
     prove_seconds: float = 5.0
-    """After a POST, how long an open socket may say nothing at all before its prompt is looked for (P3)."""
+    """Seconds after a POST in which an open socket may stay entirely silent before its prompt is looked for over HTTP
+    (P3)."""
     open_seconds: float = 15.0
-    """How long a submission waits for its socket."""
+    """Seconds that a submission waits for its socket."""
     http_seconds: float = 5.0
-    """The longest wait between two looks at a task of a server that refuses sockets: nothing else tells of it."""
+    """Longest wait in seconds between two queries about a task whose server refuses sockets: nothing else reports on
+    it."""
     refusal_seconds: float = 120.0
-    """How long a submission that is refused for now (429 or 503, with Retry-After) waits in all to be posted again.
-    After a 429 none of it was queued; after a 503 its absence is proved first. 0 is not at all; one that would wait
-    longer is told as refused, or as lost."""
+    """Seconds in all that a submission waits to be posted again if it is refused for now (429 or 503, with
+    Retry-After). After a 429 none of it was queued; after a 503 its absence is proved first. 0 means not at all; a
+    submission that would wait longer is reported as refused, or as lost."""
     resubmits: int = 0
-    """How often an unanswered prompt is posted again, under a new id, after its absence was proved and confirmed (P11,
+    """How often an unanswered prompt is posted again, under a new id, once its absence is proved and confirmed (P11,
     F14). With 0, a dispatcher moves no job whose POST was cut off, either: it may be under way for longer than that."""
     waiting_prompts: int = 1_000
-    """Prompts of unknown owner remembered at one server; the oldest makes room."""
+    """Prompts of unknown owner remembered for each server; the oldest is dropped first."""
     waiting_frames: int = 64
-    """Frames remembered for one such prompt; the first ones tell most."""
+    """Frames remembered for each such prompt; the first are kept, since they tell most."""
     unposted: int = 100_000
-    """Tasks that frames alone tell of: a server may name as many prompts as it likes."""
+    """Tasks known from frames alone: bounded, since a server may name as many prompts as it likes."""
     questions: int = 10_000
-    """Unanswered requests remembered; the oldest makes room."""
+    """Unanswered requests remembered; the oldest is dropped first."""
     homes: int = 100_000
-    """Ids of tasks remembered after the tasks were forgotten; the oldest makes room. A late frame comes far sooner."""
+    """Ids remembered of tasks that were dropped; the oldest goes first. A late frame comes far sooner."""
     acts: int = 256
-    """Interrupts and deletions remembered at one server, to say whose it was."""
+    """Interrupts and deletions remembered for each server, to say whose they were."""
     jobs: int = 100_000
-    """Jobs that may wait to be placed: what is enqueued beyond them is refused."""
+    """Jobs that may wait for a server; more are refused."""
     signals: int = 64
-    """Signals remembered of one task."""
+    """Signals remembered for each task."""
     lines: int = 8
-    """Lines cited by one finding; the rest is counted."""
+    """Positions cited by each finding; the rest are only counted."""
     names: int = 32
-    """Unknown types, routes, words and fields that are named one by one in one place; all others are told as one."""
+    """Unknown types, routes, words and fields that are named one by one in one place; all others share one finding."""
     outputs: int = 50_000
-    """Files of one task that are kept, and texts: each frame of a long video may be one. What is cut is a finding."""
+    """Output files kept for each task, and texts: each frame of a long video may be one. A cut is reported as a
+    finding."""
     text_characters: int = 8 * 1024 * 1024
-    """Characters of all texts of one task that are kept."""
+    """Characters kept for each task, of all its texts."""
     image_bytes: int = 4 * 1024 * 1024 * 1024
-    """Bytes of the images of one task that came over the socket: a client keeps them, on the disk, until it closes."""
+    """Bytes kept for each task, of images that came over the socket: a client keeps them on disk until it closes."""
     findings: int = 100_000
-    """Findings from which on further notes are only counted; errors and warnings are always kept."""
+    """Findings kept before further notes are only counted; errors and warnings are always kept."""
 
     def pause(self, looks: int) -> float:
-        """How long to wait before the next look, after so many that brought nothing: one list for all that is asked."""
+        """Return the seconds to wait before the next query, after so many fruitless ones: one schedule for all
+        queries."""
         step = _PAUSES[min(looks, len(_PAUSES)) - 1] if looks > 0 else 0.0
         return min(self.look_seconds * step, self.look_limit_seconds)
 
@@ -106,17 +116,18 @@ _PAUSES = (0.5, 0.5, 1.0, 1.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 1024
 DEFAULT = Policy()
 _COUNTS = ("absences", "resubmits", "unreachable_times")
 TOLD = tuple(name for name in Policy.__struct_fields__ if name.endswith("_seconds") or name in _COUNTS)
-"""What a log tells of the policy of whoever wrote it. Not how much to remember: a trace has no say in that."""
+"""Fields of the policy that the header of a log states. The limits on memory are not among them: a trace must not set
+them."""
 _LONGEST = 10.0 * 365 * 86_400
 
 
 def told(policy: Policy) -> dict[str, float]:
-    """As the header of a log tells it."""
+    """Return the policy as the header of a log states it."""
     return {name: getattr(policy, name) for name in TOLD}
 
 
 def by_header(policy: Policy, header: Mapping[str, object]) -> Policy:
-    """The same with what a header tells, as far as that can be believed."""
+    """Return the policy with the values that a header states, where these are plausible."""
     changed: dict[str, float] = {}
     for name in TOLD:
         value = header.get(name)
@@ -126,5 +137,5 @@ def by_header(policy: Policy, header: Mapping[str, object]) -> Policy:
 
 
 def differing(policy: Policy) -> dict[str, float]:
-    """What is not as by default."""
+    """Return the values that differ from the defaults."""
     return {name: value for name, value in told(policy).items() if value != getattr(DEFAULT, name)}

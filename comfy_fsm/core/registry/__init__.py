@@ -1,1 +1,1 @@
-"""Holds what is known: tasks, servers, sockets, counters. It finds and counts, and decides nothing."""
+"""Holds what is known: tasks, servers, sockets, counters. It stores and counts, and decides nothing."""

@@ -1,4 +1,4 @@
-"""What windows did to each other: interrupts and removals, remembered to say whose they were."""
+"""Acts of windows: interrupts and removals, remembered to say whose they were."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ACTS: dict[str, tuple[CauseKind, ...]] = {
 
 
 def fold_act(registry: Registry, question: Question, position: int, o: seen.Request) -> None:
-    """Remember who interrupted or removed what: if a task vanishes, it was somebody (P27, P30, P31)."""
+    """Remember who interrupted or removed what, to explain a task that vanishes (P27, P30, P31)."""
     ids: frozenset[str] | None = None
     if question.kind == "act-interrupt":
         interrupt = codec.body(o.data.body, bodies.Interrupt)
@@ -38,7 +38,7 @@ def fold_act(registry: Registry, question: Question, position: int, o: seen.Requ
 
 
 def undo(question: Question) -> None:
-    """It was refused, or never sent: it did nothing."""
+    """Undo acts that were refused or never sent."""
     for act in question.acts:
         for server in question.server.twins:
             if act in server.acts:

@@ -1,4 +1,4 @@
-"""How a server is named: one spelling for each address, and which addresses may be the same server."""
+"""Addresses of servers: one spelling for each, and which of them may be the same server."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ _THIS_MACHINE = frozenset({
     "::ffff:127.0.0.1", "::ffff:7f00:1",
 })  # fmt: skip
 _BARE = re.compile(r"(?:\[[0-9a-f:.]+\]|[\w.-]+):\d+(?=[/?]|$)", re.I)
-"""`host:port`, as people write it."""
+"""`host:port` without a scheme, as people write it."""
 _OURS = ("/ws", "/api")
 
 
 def plain(url: str) -> str:
-    """The address as it is written; a socket has a scheme of its own, and slashes at the end say nothing."""
+    """Return the address as written, but with the scheme of HTTP for that of sockets, and without slashes at the
+    end."""
     for scheme, spoken in _SCHEMES.items():
         if url.startswith(scheme):
             url = spoken + url.removeprefix(scheme)
@@ -25,7 +26,7 @@ def plain(url: str) -> str:
 
 
 def spelled(url: str) -> str:
-    """The one spelling of an address: whatever its case, and whether it names the default port."""
+    """Return the one spelling of an address, whatever its case and whether or not it names the default port."""
     parts = _split(url)
     if parts is None or parts.username or parts.password or parts.query or parts.fragment or not url.isprintable():
         return plain(url)  # no address of a server: a trace may name its servers as it likes
@@ -36,10 +37,10 @@ def spelled(url: str) -> str:
 
 
 def machine(url: str) -> str:
-    """The same for all addresses that are one server where nothing speaks against it.
+    """Return a key that is equal for all addresses of what is one server, unless something speaks against it.
 
-    The names of this machine are, a name with a dot at its end, an address with a login in it, and one that goes on to
-    ComfyUI's own `/ws`.
+    Equal are the names of the local machine, a name with a dot at its end, an address with a login, and one that
+    continues to ComfyUI's own `/ws` or `/api`.
     """
     parts = _split(url)
     if parts is None:

@@ -1,4 +1,4 @@
-"""Time as it passed: by the monotonic clock of the recorder where it told one, whatever the clock on the wall did."""
+"""Elapsed time, by the recorder's monotonic clock where it has one: steps of the wall clock do not count."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from msgspec import Struct
 from comfy_fsm.core.observations import AnyObservation, Header
 
 STEP = 1.0
-"""Seconds by which both may differ from one entry to the next: what is more is a step, or a sleep."""
+"""Seconds by which the two clocks may diverge from one entry to the next; more is a step, or a sleep of the machine."""
 
 
 class Clock(Struct):
-    """Both clocks of one process; each begins with a header, and after a restart the monotonic one begins anew."""
+    """Wall and monotonic clock of one process; a header starts both anew, and a restart the monotonic one."""
 
     offset: float | None = None
-    """What turns monotonic seconds into seconds since the epoch."""
+    """Seconds to add to the monotonic clock for seconds since the epoch."""
     mono: int = 0
     stepped: float = 0.0
-    """By how much the clock on the wall is ahead of time as it passed."""
+    """Seconds by which the wall clock is ahead of elapsed time."""
 
     def steady(self, o: AnyObservation, mono: int) -> AnyObservation:
-        """The observation at the time that passed since the first one; the same as long as both clocks agree."""
+        """Return the observation with `at` as elapsed time; unchanged as long as both clocks agree."""
         if self.offset is None or mono < self.mono or type(o) is Header:
             self.offset, self.stepped = o.at - mono * 1e-9, 0.0
         self.mono = mono
@@ -30,6 +30,6 @@ class Clock(Struct):
         if abs(ahead - self.stepped) > STEP:
             self.stepped = ahead
         elif not self.stepped:
-            self.offset += ahead  # a clock that is set slowly is followed
+            self.offset += ahead  # the wall clock is adjusted slowly: follow it
             return o
         return msgspec.structs.replace(o, at=passed)

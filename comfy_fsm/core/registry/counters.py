@@ -1,7 +1,7 @@
-"""What the fold counts while it folds: plain numbers that only grow.
+"""Counters of the fold: plain numbers that only grow.
 
-They are a function of the log alone, so a process that takes a log up counts on from where the last one stopped. What
-is rare is counted here; what comes with every frame is not, since a replay would pay for it a million times.
+They depend on the log alone, so a process that takes over a log counts on from where the last one stopped. Rare events
+are counted here; what comes with every frame is not, since a replay would pay for it a million times.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from comfy_fsm.core.machine import RECOVERABLE, SETTLED, State
 from comfy_fsm.core.registry.task import Confidence, Task
 
 SECONDS = (0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0)
-"""Of a task: from a graph that is cached to a video that takes an hour."""
+"""Bounds in seconds for the duration of a task: from a graph that is cached to a video that takes an hour."""
 WAITS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Of an answer, up to the deadline; and of a commit."""
+"""Bounds in seconds for the wait for an answer, up to the deadline, and for a commit."""
 GAPS = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0)
-"""Of a socket that was down: from one step of the backoff to a night."""
-_LONGEST = 1e9  # seconds; the times of a trace can be anything, and a sum must stay a number
+"""Bounds in seconds for the downtime of a socket: from one step of the backoff to a night."""
+_LONGEST = 1e9  # seconds; a trace can state any time, and a sum must stay a number
 
 SOURCES = (
     "execution_success", "execution_error", "execution_interrupted", "executing", "executed", "progress_state",
     "history", "jobs", "queue", "response", "command", "tick", "none",
 )  # fmt: skip
-"""Which signal can have told of an end first; none, where a task expired in silence."""
+"""Signals that can be the first to report an end; `none` for a task that expired in silence."""
 CONFIDENCES: tuple[Confidence, ...] = ("verified", "stated", "inferred")
 LOOKS = ("settled", "listed", "absent", "incomplete", "unreachable")
-"""What an answer can say about an open task."""
+"""Results that a query about an open task can have."""
 ANSWERS = ("answered", "refused", "failed", "unanswered")
-"""How a request can end: 2xx and 3xx, 4xx, 5xx, or not at all."""
+"""Ways in which a request can end: 2xx and 3xx, 4xx, 5xx, or without an answer."""
 REASONS = {1000: "normal", 1001: "going-away", 1006: "abnormal", 1009: "too-big", 1011: "server-error", 1012: "restart"}
 RECONNECTS = (*REASONS.values(), "resumed", "other")
-"""Why a socket had to be opened again: by the close code, or since the process that held it is gone."""
+"""Reasons to open a socket again: its close code, or `resumed` if the process that held it is gone."""
 _HURT = frozenset({"socket-gap", "missed-end", "deaf-socket"})
 
 
 class Histogram(Struct, eq=False):
-    """How often a duration fell between two bounds; as large after a year as after a minute."""
+    """Histogram of durations in seconds; it never grows."""
 
     bounds: tuple[float, ...]
     counts: list[int] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Histogram(Struct, eq=False):
         self.counts = self.counts or [0] * (len(self.bounds) + 1)
 
     def observe(self, seconds: float) -> None:
-        seconds = min(seconds, _LONGEST) if seconds > 0.0 else 0.0  # NaN too: clocks step back, and traces lie
+        seconds = min(seconds, _LONGEST) if seconds > 0.0 else 0.0  # also NaN: clocks step back, and a trace can lie
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.sum += seconds
         self.longest = max(self.longest, seconds)
@@ -60,7 +60,8 @@ class Histogram(Struct, eq=False):
         return sum(self.counts)
 
     def quantile(self, share: float) -> float | None:
-        """The duration that this share did not exceed, as far as the bounds tell; None where nothing was counted."""
+        """Return the duration that this share did not exceed, interpolated between the bounds; None if nothing was
+        counted."""
         wanted, below, floor = share * self.count, 0, 0.0
         if not self.count:
             return None
@@ -81,7 +82,7 @@ class Histogram(Struct, eq=False):
 
 
 class ServerCounters(Struct, eq=False):
-    """What is counted of one server."""
+    """Counters of one server."""
 
     answers: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ANSWERS, 0))
     waits: Histogram = field(default_factory=lambda: Histogram(WAITS))
@@ -89,7 +90,7 @@ class ServerCounters(Struct, eq=False):
     settled_at: float = 0.0
 
     def answer(self, status: int | None, seconds: float) -> None:
-        """A request ended; None: without an answer, which then has no latency either."""
+        """Count a request that ended; without an answer (`status` is None) it has no latency either."""
         if status is None:
             self.answers["unanswered"] += 1
             return
@@ -98,33 +99,33 @@ class ServerCounters(Struct, eq=False):
 
 
 class Counters(Struct, eq=False):
-    """What is counted of all that was folded."""
+    """Counters of everything that was folded."""
 
     submissions: int = 0
     settled: dict[State, int] = field(default_factory=lambda: dict.fromkeys(sorted(SETTLED), 0))
     completions: dict[tuple[State, str, Confidence], int] = field(default_factory=dict)
-    """By state, source and confidence: at most as many as there are of these."""
+    """Settled tasks by state, source and confidence: at most as many keys as there are combinations."""
     reopened: int = 0
     seconds: Histogram = field(default_factory=lambda: Histogram(SECONDS))
-    """From the POST to the end, of the completed tasks."""
+    """Seconds from the POST to the end, of completed tasks."""
     impaired: int = 0
     """Tasks whose socket was down, deaf, or silent about the end."""
     recovered: int = 0
-    """Those of them that were settled all the same, neither as lost nor as expired."""
+    """Impaired tasks that were settled all the same, neither as lost nor as expired."""
     uncertain: int = 0
     retries: int = 0
-    """Records asked for again, since an earlier answer brought none."""
+    """Records requested again because an earlier answer contained none."""
     looks: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LOOKS, 0))
     found: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CODES, 0))
-    """Findings by code, each time that they were found."""
+    """Findings by code; each occurrence counts."""
     strayed: set[str] = field(default_factory=set)
-    """Ids of tasks that a server was asked or told of that is not theirs."""
+    """Ids of tasks about which a server was asked, or answered, to which they are not bound."""
     strange: int = 0
-    """Frames whose prompt nobody was known to have submitted when they came."""
+    """Frames whose prompt had no known submission when they came."""
     gaps: Histogram = field(default_factory=lambda: Histogram(GAPS))
 
     def settle(self, task: Task, server: ServerCounters, at: float) -> None:
-        """A task was decided; after a recover command it may be a second time."""
+        """Count a settlement; after a recover command it may be the task's second one."""
         state, source = task.state, task.completion_source or "none"
         self.settled[state] += 1
         key = (state, source if source in SOURCES else "none", task.confidence or "inferred")

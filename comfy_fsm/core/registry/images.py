@@ -1,7 +1,7 @@
-"""Images that come over the socket and are results, not previews: who keeps them, and whether all of them came.
+"""Images that come over the socket as results, not previews: which task keeps them, and whether all of them arrived.
 
-Both are frames of one kind (P7). What tells them apart is the class of the node that executes meanwhile, which stands
-in the graph as it was posted: a sampler shows previews, SaveImageWebsocket sends what would else be its files.
+Both are frames of one kind (P7). The class of the node that executes meanwhile, known from the posted graph, tells them
+apart: a sampler sends previews, SaveImageWebsocket sends what would otherwise be its files.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from comfy_fsm.core.registry.registry import Registry
 from comfy_fsm.core.registry.task import SocketImages, Task
 
 TYPE = "websocket"
-"""Stands in place of the folder of the server in which a file would be."""
+"""Type of these outputs, in place of the server's folder that a file would be in."""
 _UNNAMED, _NAMED = 1, 4  # the events that carry an image (P7)
 _SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
 
 
 def image_in(imaging: SocketImages, data: seen.BinaryData, policy: Policy) -> Output | None:
-    """Keep the image of this frame, and return it as an output; None where it is a preview, or beyond the bounds."""
+    """Keep the image of this frame and return it as an output; None if it is a preview, or beyond the bounds."""
     if data.event == _NAMED and data.metadata is not None:
         node, kind = data.metadata.node_id, data.metadata.image_type
     elif data.event == _UNNAMED and not imaging.named:
@@ -45,7 +45,8 @@ def image_in(imaging: SocketImages, data: seen.BinaryData, policy: Policy) -> Ou
 
 
 def take_images(registry: Registry, task: Task, outcome: State, position: int, at: float) -> None:
-    """It settles: its images are among its outputs now, and of those that did not come nobody will ever have more."""
+    """Add the kept images to the outputs of a task that settles, and report those that did not arrive: nobody can fetch
+    them."""
     imaging = task.imaging
     if imaging is None:
         return
@@ -53,7 +54,7 @@ def take_images(registry: Registry, task: Task, outcome: State, position: int, a
     task.left_out += imaging.left_out
     if (
         outcome is not State.COMPLETED or task.client_id is None
-    ):  # posted for no socket, they were meant for nobody (P2)
+    ):  # without a socket to address, the server sent them to nobody (P2)
         return
     came = {image.node for image in imaging.images}
     heard = task.unbroken and task.end_received

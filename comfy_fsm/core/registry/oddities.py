@@ -1,4 +1,4 @@
-"""What concerns a known prompt and could not be understood: told by name as a note, and never judged."""
+"""Notes on what could not be understood about a known prompt: reported by name, never judged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TEXTS = re.compile(rb'"([^"\\]{1,200})"')
 
 
 def note_unknown_route(registry: Registry, question: Question, raw: Raw, position: int, at: float) -> None:
-    """An answer to a question of no known kind: about a prompt of ours, it may be what its reader misses."""
+    """Note an answer of an unknown route: if it is about a prompt of ours, its reader may miss it."""
     method, _, path = question.what.partition(" ")
     path = path.partition("?")[0]
     ids = [unquote(part) for part in path.split("/")]
@@ -33,7 +33,8 @@ def note_unknown_route(registry: Registry, question: Question, raw: Raw, positio
 
 
 def note_misfit(registry: Registry, question: Question, raw: Raw, wanted: str, position: int, at: float) -> None:
-    """A 200 that is not what was asked for: of a wrapper, a fork, a login page. Null is what no recorder could read."""
+    """Note a 200 whose body is not what was asked for: from a wrapper, a fork, a login page. A body of null was
+    unreadable to the recorder."""
     if bytes(raw) == b"null":
         return
     task, first = registry.task_at(question.server, question.prompt_id), bytes(raw)[:1]
@@ -49,7 +50,7 @@ def note_unknown_word(registry: Registry, task: Task, what: str, word: object, p
 
 
 def note_oddities(registry: Registry, task: Task, whose: str, odd: Sequence[Oddity], position: int, at: float) -> None:
-    """What of an answer about this task is not as ComfyUI writes it; the rest of the answer counts."""
+    """Note what in an answer about this task is not as ComfyUI writes it; the rest of the answer counts."""
     for each in odd:
         text = f"{whose}: {each}; the rest of it counts"
         registry.report("unrecognized", position, at, text, task=task, name=f"{whose} {each}")

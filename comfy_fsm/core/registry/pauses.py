@@ -1,4 +1,4 @@
-"""The times in which a server could not be asked: they are nobody's silence (R5.1)."""
+"""Pauses: times in which a server could not be asked, which do not count as silence of its tasks."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from bisect import bisect_right
 from msgspec import Struct, field
 
 MOST = 256
-"""Remembered of one server: a quiet task is looked at far more often than a server can go away so many times."""
+"""Pauses remembered for each server: a silent task is asked about far more often than a server can be away so many
+times."""
 
 
 class Pauses(Struct, eq=False):
-    """One after the other; `skip` costs the same however many there were since."""
+    """Pauses in order of time; `skip` costs the same however many there were."""
 
     begun: list[float] = field(default_factory=list)
     over: list[float] = field(default_factory=list)
     between: list[float] = field(default_factory=list)
-    """Seconds between all of them until this one began."""
+    """Seconds outside of pauses, summed up to the start of each."""
     gone: int = 0
-    """How many are remembered no more."""
+    """Number of pauses that are no longer remembered."""
 
     def __len__(self) -> int:
         return self.gone + len(self.over)
@@ -34,7 +35,8 @@ class Pauses(Struct, eq=False):
             self.gone += MOST
 
     def skip(self, since: float, told: int) -> float:
-        """From when on a silence counts that began at `since`, of which the first `told` pauses were skipped before."""
+        """Return the time from which a silence counts that began at `since`; its first `told` pauses were skipped
+        before."""
         first = max(told - self.gone, bisect_right(self.over, since))
         if first >= len(self.over):
             return since

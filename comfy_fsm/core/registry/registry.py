@@ -1,6 +1,6 @@
-"""All that is known: servers, sockets, tasks by id, findings, effects, and who is still to be asked.
+"""Registry of all that is known: servers, sockets, tasks by id, findings, effects, and the tasks to be reminded of.
 
-Holds and finds; decides nothing. Whatever a server or a trace can make grow has its bound here, from Policy.
+Stores and looks up; decides nothing. Whatever a server or a trace can make grow is bounded here, by Policy.
 """
 
 from __future__ import annotations
@@ -48,16 +48,17 @@ __all__ = [
 ]  # fmt: skip
 
 _MOST_NAMES = 16
-"""Addresses that may be one server; beyond them each is its own, so that to look at all of them is not without end."""
+"""Number of addresses that may be one server; any more count as servers of their own, so that comparing them stays
+cheap."""
 
 
 class Registry:
-    """The mutable heart of a board; one fold at a time."""
+    """Mutable state of a board; used by one fold at a time."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.fixed_policy = self.told_policy = False
-        """A header told the policy of whoever recorded this, and it was taken."""
+        """A header stated the policy of whoever recorded this, and it was taken over."""
         self.clock = Clock()
         self.counters = Counters()
         self.servers: dict[str | None, Server] = {}
@@ -68,32 +69,32 @@ class Registry:
         self.shared: dict[str, dict[str, None]] = {}
         """Ids under which more than one server has a task, with these servers."""
         self.chosen: set[str] = set()
-        """Ids that a client chose, and whichever server did not take (P10)."""
+        """Ids that a client chose and a server did not take (P10)."""
         self.windows: dict[str | None, Window] = {}
         self.questions: dict[str, Question] = {}
         self.findings: dict[int, Finding] = {}
         self.unkept_findings = 0
         self.found: dict[tuple[str | None, ...], Finding] = {}
-        """By code, window, server and prompt id; and by name, where one code has many things to name."""
+        """Findings by code, window, server and prompt id, and by name where one code has many things to name."""
         self.named: dict[tuple[str | None, ...], list[str]] = {}
-        """Those names, without them in the key."""
+        """Names of these findings, by the key without the name."""
         self.effects: dict[tuple[type[AnyEffect], str, str | None], AnyEffect] = {}
         self.position = 0
         self.now = 0.0
         self.order = 0
         self.strangers = 0
         self.unposted = 0
-        """Tasks that were known by frames alone, at first or to this day."""
+        """Number of tasks first known from frames alone, whether or not a POST was seen since."""
         self.due = float("inf")
         self._timers: list[tuple[float, int, Task]] = []
         self.overdue: dict[int, Task] = {}
         self.absent: dict[str, Server] = {}
-        """Servers that did not show a task in a round of queue and history."""
+        """Servers with a task that a round of queue and history did not show."""
         self.loose: dict[tuple[str, str | None], Socket] = {}
-        """Sockets that may have kept something back."""
+        """Sockets still to be checked for missed frames."""
         self.backlog = Backlog(policy.jobs, policy.acts)
         self.imaged: tuple[Task, Output] | None = None
-        """What the last binary frame was, if it was an image that a task keeps."""
+        """Task and output of the last binary frame, if that was an image that a task keeps."""
 
     # servers, sockets, tasks
 
@@ -113,12 +114,12 @@ class Registry:
         return server
 
     def peek(self, url: str | None) -> Server:
-        """The same for those who only look: nothing is remembered or found by it."""
+        """Return the server for reading only: nothing is remembered or reported."""
         name = addresses.spelled(url or "")
         return self.servers.get(url) or self.servers.get(name) or Server(name)
 
     def task_at(self, server: Server, prompt_id: str | None) -> Task | None:
-        """The task under this id at this server, under whichever of its addresses it was posted."""
+        """Return the task with this id at this server, whichever of its addresses it was posted to."""
         task = server.tasks.get(prompt_id or "")
         if task is None and len(server.twins) > 1:
             found = (twin.tasks.get(prompt_id or "") for twin in server.names())
@@ -126,14 +127,14 @@ class Registry:
         return task
 
     def join(self, server: Server, other: str) -> None:
-        """What is told under either address counts for both; that they are taken for one is said once."""
+        """Report, once, that two addresses are taken for one server: what is reported under either counts for both."""
         if other != server.url and other not in server.joined:
             server.joined.add(other)
             text = f"{server.url} and {other} are taken for one server"
             self.report("same-server", self.position, self.now, text, server=server.url, name=other)
 
     def each_server(self) -> list[Server]:
-        """Each once, though it may be known under several spellings."""
+        """Return each server once, though it may be known under several spellings."""
         return list({id(server): server for server in self.servers.values()}.values())
 
     def socket(self, url: str | None, window: str | None) -> Socket:
@@ -148,7 +149,7 @@ class Registry:
         window_of(self.windows, window).seen = True
 
     def add(self, task: Task, server: Server, position: int, at: float) -> None:
-        """A task seen for the first time; without an id until the server gives it one."""
+        """Add a task that is seen for the first time; it has no id until the server gives it one."""
         self._numbers += 1
         task.number = self._numbers
         task.first_position = position
@@ -167,13 +168,13 @@ class Registry:
             self.shared.setdefault(prompt_id, {home: None})[server.url] = None
 
     def forget(self, task: Task, server: Server) -> None:
-        """The task turned out to be another one (P10): it never was."""
+        """Drop a task that turned out to be another one (P10)."""
         self.tasks.pop(task.number, None)
         self.relieve(task)
         server.remove_open(task)
 
     def owe(self, task: Task) -> None:
-        """Its result is to be handed over, if a process takes up its window before that is done."""
+        """Remember that the result is still to be delivered, in case a process takes over the window before it is."""
         if task.settled and not task.delivered:
             window_of(self.windows, task.window).undelivered[task.number] = task
             server = self.servers[task.server]
@@ -185,9 +186,9 @@ class Registry:
             window.undelivered.pop(task.number, None)
 
     def drop_settled(self, keep: int) -> list[Task]:
-        """Drop the final tasks but those that settled last, and what was found about them.
+        """Drop the final tasks except the last `keep` to settle, and the findings about them.
 
-        Their ids stay in `homes`, for a while: a frame that comes late is then not taken for a prompt of somebody else.
+        Their ids stay in `homes` for a while, so that a late frame is not taken for one about an unknown prompt.
         """
         servers = self.each_server()
         sockets = [socket for server in servers for socket in server.sockets.values()]
@@ -218,7 +219,7 @@ class Registry:
         return gone
 
     def _let_findings_go(self) -> None:
-        """What was found about a prompt that had a task, at whichever server, and has none any more."""
+        """Drop the findings about prompts whose tasks were dropped, at all servers."""
         known = {prompt_id for server in self.each_server() for prompt_id in server.tasks}
         gone = self.homes.keys() - known
         self.counters.strayed -= gone
@@ -230,7 +231,7 @@ class Registry:
                 socket.overheard = {name: note for name, note in socket.overheard.items() if name not in gone}
 
     def socket_of(self, task: Task) -> Socket | None:
-        """The socket to which the server addresses this task; None where it addresses nobody (P2)."""
+        """Return the socket to which the server addresses this task; None if it addresses nobody (P2)."""
         if task.client_id is None:
             return None
         server = self.server(task.server)
@@ -243,7 +244,7 @@ class Registry:
         return socket
 
     def tasks_of(self, prompt_id: str, url: str | None) -> list[Task]:
-        """The tasks under this id, at one server or, where none is named, at any."""
+        """Return the tasks with this id, at one server or, if none is named, at any."""
         home = self.homes.get(prompt_id)
         urls = self.shared.get(prompt_id, () if home is None else (home,)) if url is None else (url,)
         servers = [self.server(each) for each in urls]
@@ -256,7 +257,7 @@ class Registry:
             del self.questions[gone]
 
     def answer(self, request_id: str) -> Question | None:
-        """The question that this answers; None where nobody asked it, or it was answered before."""
+        """Return the question that this answers; None if nobody asked it, or if it was answered before."""
         question = self.questions.get(request_id)
         if question is None or question.answered:
             return None
@@ -284,9 +285,9 @@ class Registry:
         prompt_id: str | None = None,
         name: str | None = None,
     ) -> Finding | None:
-        """Note a finding; the same code about the same subject again is counted, not repeated.
+        """Report a finding; the same code about the same subject is counted, not repeated.
 
-        With a `name`, each of the first names has a finding of its own, and all others have one together.
+        With a `name`, each of the first names has a finding of its own, and all others share one.
         """
         if task is not None:
             window, server, prompt_id = window or task.window, server or task.server, task.prompt_id
@@ -318,14 +319,15 @@ class Registry:
         return (*key, names[-1]), text if names[-1] else f"{text}; and all others, after {len(names) - 1} of them"
 
     def emit(self, effect: AnyEffect, subject: str | None) -> None:
-        """Ask something of the world; a newer wish about the same subject replaces the older."""
+        """Ask for an effect; it replaces an earlier one about the same subject."""
         self.effects[type(effect), effect.server, subject] = effect
 
     def has_emitted(self, kind: type[AnyEffect], server: str, subject: str | None) -> bool:
         return (kind, server, subject) in self.effects
 
     def hand_over(self, effect: AnyEffect) -> None:
-        """Somebody performs it: whoever sweeps over all, or takes a window up, may ask for it anew."""
+        """Note that an effect is being performed: a sweep over all tasks, or a process that takes over the window, may
+        ask for it again."""
         server = self.server(effect.server)
         if isinstance(effect, LookAtQueue):
             task = server.tasks.get(effect.prompt_id)
@@ -341,7 +343,7 @@ class Registry:
                 self.owe(task)
 
     def withdraw_finding(self, code: str, task: Task) -> None:
-        """What was found of this task turned out not to be so."""
+        """Withdraw a finding about this task that turned out to be wrong."""
         finding = self.found.pop((code, task.window, task.server, task.prompt_id), None)
         if finding is not None:
             del self.findings[id(finding)]
@@ -356,7 +358,7 @@ class Registry:
         self.due = self._timers[0][0]
 
     def next_reminder(self, now: float) -> Task | None:
-        """The next unsettled task whose time has come, or None."""
+        """Return the next unsettled task whose reminder is due, or None."""
         timers = self._timers
         while timers and timers[0][0] <= now:
             task = heapq.heappop(timers)[2]

@@ -1,4 +1,4 @@
-"""What is remembered of a server, its sockets, and what was asked of it: plain records, which the ledger holds."""
+"""Records of a server, its sockets and the requests to it: plain data, held by the registry."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from comfy_fsm.core.registry.pauses import Pauses
 from comfy_fsm.core.registry.task import Cause, CauseKind, Task
 
 MAX_WHAT = 80
-"""Characters kept of what a recorder calls a failed request."""
+"""Characters kept of a name or an error that a server or a recorder supplied."""
 INTERRUPTS_BY_ID, NAMES_CANCELLED = (0, 3, 57), (0, 9, 0)
-"""The versions since which this is so (P31, P37)."""
+"""Versions since which an interrupt honours a prompt id, and since which a cancelled job is called so (P31, P37)."""
 COUNTING = 32
-"""Sockets of one server whose counts of what waits or runs are compared."""
+"""Sockets of each server whose counts of pending and running prompts are compared."""
 ANY_PROMPT, OTHER_PROMPT = "naming no prompt", "naming another prompt"
-"""What an act was aimed at, if not at the prompt that it hit (P31)."""
+"""Target of an act, if not the prompt that it hit (P31)."""
 
 
 class Act(Struct, eq=False):
-    """A window interrupted or removed: `ids` None means whatever was there (P30, P31)."""
+    """Interrupt or removal by a window; `ids` None means whatever was there (P30, P31)."""
 
     kind: CauseKind
     window: str | None
@@ -35,19 +35,19 @@ class Act(Struct, eq=False):
     at: float
     used: bool = False
     exact: bool = False
-    """It can hit no prompt but the named, whatever the version (P42)."""
+    """It can hit only the prompts that it names, whatever the version (P42)."""
 
     def hits(self, prompt_id: str | None) -> bool:
         return self.ids is None or prompt_id in self.ids
 
     def cause(self, prompt_id: str | None) -> Cause:
-        """The act, as what happened to this prompt."""
+        """Return the act as the cause of what happened to this prompt."""
         what = ANY_PROMPT if self.ids is None else "" if self.hits(prompt_id) else OTHER_PROMPT
         return Cause(self.kind, self.position, self.at, self.window, what)
 
 
 class Question(Struct, eq=False):
-    """A request whose answer is still to come."""
+    """Request whose answer is still to come."""
 
     kind: str
     server: Server
@@ -59,12 +59,15 @@ class Question(Struct, eq=False):
     acts: tuple[Act, ...] = ()
     answered: bool = False
     partial: bool = False
-    """It asks for a part of a list: what the answer lacks is not absent."""
+    """It asks for part of a list: what the answer lacks is not absent."""
     what: str = ""
-    """Method and path, where it is of no kind that is known."""
+    """Method and path, if it is of an unknown kind."""
 
 
 class QueueSnapshot(Struct):
+    """Answer to a query of the queue: when it was asked and came, in seconds and in the order of the log, and what it
+    listed."""
+
     asked_at: float
     rows: int
     asked: int
@@ -76,7 +79,7 @@ class QueueSnapshot(Struct):
 
 
 class Socket(Struct, eq=False):
-    """The ear of one window at one server."""
+    """Socket of one window at one server."""
 
     server: Server
     window: str | None
@@ -86,27 +89,29 @@ class Socket(Struct, eq=False):
     down_position: int | None = None
     down_at: float = 0.0
     gone_at: float | None = None
-    """When it ended, until it is opened again; whether or not a task was in flight."""
+    """When it closed, until it is opened again; whether or not a task was in flight."""
     close_reason: str = ""
     read_to: float = 0.0
     conn: int | None = None
     counts: deque[tuple[float, int | None]] = field(default_factory=lambda: deque(maxlen=64))
-    """What its `status` frames said of how many prompts wait or run, and when; None from its end on."""
+    """Numbers of pending and running prompts in its `status` frames, with their times; None for its end."""
     counted_at: float = 0.0
-    """When it last told so of itself, and not to greet whoever connected."""
+    """When it last reported such a number of its own accord, and not to greet a new connection."""
     greeted_at: float = 0.0
-    """When it was last greeted: what a deaf one is told, too (P3), and one that tells nothing at all is not."""
+    """When it was last greeted: a deaf socket is greeted, too (P3), while a dead one receives nothing at all."""
     end_told: bool = False
-    """A frame told the end of a task since the last of these: it explains why there are fewer now (P21)."""
+    """A frame reported the end of a task since the last such number: that explains a lower one (P21)."""
     looked_at: float = 0.0
-    """Until when no further look is asked for because there are fewer."""
+    """Until when a lower number causes no further query."""
     running: Task | None = None
     overheard: dict[str, Finding] = field(default_factory=dict)
-    """What it heard about tasks of other windows, noted once for each."""
+    """Findings about what it received on tasks of other windows, one for each task."""
     loose: dict[int, Task] = field(default_factory=dict)
-    """Settled or moved over HTTP: whether this ear heard of it is judged when it closes."""
+    """Tasks settled, or seen to progress, over HTTP: whether this socket received frames about them is checked when it
+    closes."""
     loose_due: list[tuple[float, int]] = field(default_factory=list)
-    """When the time of the first of them is over, be the socket open or not: a heap."""
+    """Heap of the times at which these checks are due, whether or not the socket is still open, with the task
+    numbers."""
 
     def leave(self, at: float, reason: str) -> None:
         self.gone_at, self.close_reason = at, reason
@@ -117,18 +122,18 @@ class Socket(Struct, eq=False):
 
 
 class WindowTasks(Struct, eq=False):
-    """The open tasks of one window at one server; and, so that a sweep costs what changed since the last one, those of
-    them that are news to each kind of sweep."""
+    """Open tasks of one window at one server; and, so that a sweep costs only what changed since the last one, those
+    that are news to each kind of sweep."""
 
     open: dict[int, Task] = field(default_factory=dict)
     ungapped: dict[int, Task] = field(default_factory=dict)
-    """Told of since the last gap of the window's socket."""
+    """Tasks reported on since the last gap of the window's socket."""
     uncounted: dict[int, Task] = field(default_factory=dict)
-    """Told of since a look at all was last asked for, because the server counted fewer."""
+    """Tasks reported on since a lower number of prompts last caused a query about all of them."""
     unlooked: dict[int, Task] = field(default_factory=dict)
-    """Told of, or handed over to be looked at, since a look at all was last asked for."""
+    """Tasks reported on, or handed over to be asked about, since a query about all of them was last requested."""
     unresumed: dict[int, Task] = field(default_factory=dict)
-    """The same, since a process last took the window up."""
+    """The same, since a process last took over the window."""
 
     def note(self, task: Task) -> None:
         self.ungapped[task.number] = self.uncounted[task.number] = task
@@ -136,17 +141,17 @@ class WindowTasks(Struct, eq=False):
 
 
 class Window(Struct, eq=False):
-    """One client id over all servers: what a process that takes it up has to look after."""
+    """One client id at all servers: what a process that takes it over must take care of."""
 
     seen: bool = False
-    """It asked or heard something; else a POST only named it."""
+    """It sent a request or received a frame; otherwise a POST only named it."""
     resumed_at: float = 0.0
     stirred: dict[str, Server] = field(default_factory=dict)
-    """Servers at which anything changed for it since the last time, by address."""
+    """Servers, by address, at which anything changed for it since it was last taken over."""
     pending: dict[str, Question] = field(default_factory=dict)
-    """What it asked, and was not answered, by request id."""
+    """Its unanswered requests, by request id."""
     undelivered: dict[int, Task] = field(default_factory=dict)
-    """Its settled tasks whose result was not handed over, nor is asked to be."""
+    """Its settled tasks whose result is neither delivered nor waiting to be."""
 
 
 def window_of(windows: dict[str | None, Window], name: str | None) -> Window:
@@ -157,75 +162,76 @@ def window_of(windows: dict[str | None, Window], name: str | None) -> Window:
 
 
 class Server(Struct, eq=False):
-    """One ComfyUI, as the windows know it."""
+    """One ComfyUI server, as the windows see it."""
 
     url: str
     twins: list[Server] = field(default_factory=list)
-    """Itself, and those whose address may be another one of its own."""
+    """This server, and those whose address may be another one of its own."""
     joined: set[str] = field(default_factory=set)
-    """Those of them that were taken for it."""
+    """Addresses that were reported as taken for this one."""
     tasks: dict[str, Task] = field(default_factory=dict)
     prefixes: set[str] = field(default_factory=set)
     """Paths of a proxy under which a prompt was posted or asked about."""
     chosen: dict[str, Task] = field(default_factory=dict)
-    """Ids that a client chose and the server did not take (P10), with the task they were meant for."""
+    """Tasks by the id that a client chose and the server did not take (P10)."""
     open_tasks: dict[int, Task] = field(default_factory=dict)
     own: dict[str | None, WindowTasks] = field(default_factory=dict)
-    """The same by window, and by the client id of their POST."""
+    """Open tasks by window, and by the client id of their POST."""
     unanswered: dict[int, Task] = field(default_factory=dict)
-    """Those of them of which it is not known whether the server took them."""
+    """Open tasks of which it is not known whether the server accepted them."""
     counting: OrderedDict[str | None, Socket] = field(default_factory=OrderedDict)
-    """The sockets that last told how many prompts wait or run; all tell the same, so a few are enough."""
+    """Sockets that last reported how many prompts are pending or running; all receive the same, so a few are enough."""
     unfound: dict[int, Task] = field(default_factory=dict)
-    """Those that were called lost, and may turn up under another id (P10)."""
+    """Tasks concluded to be lost that may turn up under another id (P10)."""
     sockets: dict[str | None, Socket] = field(default_factory=dict)
     waiting: OrderedDict[str, list[tuple[int, Message | Binary]]] = field(default_factory=OrderedDict)
     acts: deque[Act] = field(default_factory=deque)
     queues: deque[QueueSnapshot] = field(default_factory=lambda: deque(maxlen=8))
     running: dict[str, tuple[QueueSnapshot, QueueSnapshot]] = field(default_factory=dict)
-    """What the last look showed as running, with the first and the last of the looks that all did."""
+    """Prompts that the last snapshot listed as running, each with the first and the last of the consecutive snapshots
+    that did."""
     counts: deque[tuple[float, float, int]] = field(default_factory=lambda: deque(maxlen=64))
-    """What `GET /prompt` answered: when it was asked and answered, and how many prompts wait or run."""
+    """Answers to `GET /prompt`: when each was asked and came, and how many prompts were pending or running."""
     absent: dict[int, Task] = field(default_factory=dict)
     """Open tasks that a round of queue and history did not show."""
     turn: list[Task] = field(default_factory=list)
-    """Those of them that are still to be judged in this turn, the next one last."""
+    """Absent tasks that are still to be judged in this pass, the next one last."""
     turn_due: float = float("inf")
-    """When the absence of the first of those that were judged in it may be judged again."""
+    """When the first of those judged in this pass may be judged again."""
     absent_due: float = float("inf")
-    """When the absence of the first of them may be judged, whatever its socket still holds."""
+    """When the first absent task may be judged, whatever its socket may still deliver."""
     shown_order: int = 0
-    """The last answer that showed a task of ours: it is a server that knows us."""
+    """Order of the last query whose answer showed a task of ours: the server knows us."""
     mixed: bool = False
-    """Its answers contradicted each other, as of several servers behind one address: no absence is concluded here."""
+    """Its answers contradicted each other, as if several servers shared one address: no absence is concluded here."""
     honours_ids: bool | None = None
-    """Whether a prompt id chosen by the client is taken (since 0.3.45, P10); None while nothing showed it."""
+    """Whether it takes a prompt id that the client chose (since 0.3.45, P10); None while unknown."""
     gives_status: bool = False
-    """A record of this server had a status (since January 2024)."""
+    """It sent a record with a status (since January 2024)."""
     version: tuple[int, ...] | None = None
-    """Of its ComfyUI, where it was asked and told."""
+    """Version of its ComfyUI, if it was asked and answered."""
     has_jobs: bool = False
-    """It showed a job, or said of one that there is none (since 0.6.0, P43)."""
+    """It showed a job, or answered that there is none (since 0.6.0, P43)."""
     cancelled_jobs: bool | None = None
-    """Whether its jobs are ever `cancelled`, as far as they showed (since 0.9.0, P37)."""
+    """Whether it calls jobs `cancelled`, as far as they showed (since 0.9.0, P37)."""
     outage_order: int = 0
     outages: deque[tuple[int, Cause]] = field(default_factory=lambda: deque(maxlen=16))
-    """The last times that it went down or nobody watched it, and when each was told."""
+    """Its last outages and the times in which nobody watched it, each with the order in which it was reported."""
     counters: ServerCounters = field(default_factory=ServerCounters)
     outage: Cause | None = None
     unreachable: Cause | None = None
-    """The first of the questions about tasks that it left without a usable answer, one after the other (P33)."""
+    """First of the consecutive questions about tasks that it left without a usable answer (P33)."""
     failures: int = 0
-    """How many those are."""
+    """Number of these questions."""
     missed_at: float | None = None
     """When the first of them went unanswered, until one is answered."""
     pauses: Pauses = field(default_factory=Pauses)
-    """The times in which they went unanswered, until one was."""
+    """Times in which they went unanswered, each until one was answered."""
     windows: dict[str | None, Window] = field(default_factory=dict)
-    """All that there are, at whichever server."""
+    """All windows, at whichever server."""
 
     def add_open(self, task: Task) -> None:
-        """The task is open here from now on."""
+        """Add the task to those that are open here."""
         self.open_tasks[task.number] = task
         self.unfound.pop(task.number, None)
         if task.unanswered:
@@ -233,7 +239,7 @@ class Server(Struct, eq=False):
         self.index(task)
 
     def remove_open(self, task: Task) -> None:
-        """The task is not open here any more."""
+        """Remove the task from those that are open here."""
         self.unindex(task)
         for each in (self.open_tasks, self.absent, self.unanswered):
             each.pop(task.number, None)
@@ -241,6 +247,7 @@ class Server(Struct, eq=False):
             self.unfound[task.number] = task
 
     def index(self, task: Task) -> None:
+        """List an open task under its windows."""
         for window in task.windows if task.number in self.open_tasks else ():
             own = self.own.setdefault(window, WindowTasks())
             own.open[task.number] = task
@@ -248,7 +255,7 @@ class Server(Struct, eq=False):
             self.stir(window)
 
     def unindex(self, task: Task) -> None:
-        """Before its window changes, or it is open no more."""
+        """Unlist the task, before its window changes or it ceases to be open."""
         for window in task.windows if task.number in self.open_tasks else ():
             own = self.own[window]
             for each in (own.open, own.ungapped, own.uncounted, own.unlooked, own.unresumed):
@@ -257,25 +264,26 @@ class Server(Struct, eq=False):
                 del self.own[window]
 
     def note(self, task: Task) -> None:
-        """Something was told of it: each sweep takes it up again."""
+        """Note that something was reported about the task: each kind of sweep takes it up again."""
         if task.number in self.open_tasks:
             for window in task.windows:
                 self.own[window].note(task)
                 self.stir(window)
 
     def stir(self, window: str | None) -> None:
-        """Something changed for this window."""
+        """Note that something changed for this window."""
         window_of(self.windows, window).stirred[self.url] = self
 
     def quiet_since(self, task: Task) -> float:
-        """When the silence of a task of this server began, without what is nobody's silence."""
+        """Return when the silence of a task of this server began, leaving out the time in which nobody could be
+        asked."""
         window = self.windows.get(task.window)
         resumed = window.resumed_at if window is not None else 0.0
         return self.pauses.skip(max(task.last_sign, task.quiet_from, resumed), task.paused)
 
     @property
     def names_cancelled(self) -> bool | None:
-        """Whether its jobs are ever `cancelled` (since 0.9.0); before, what was interrupted is `failed` (P37)."""
+        """Whether it calls jobs `cancelled` (since 0.9.0); before, what was interrupted is `failed` (P37)."""
         if self.cancelled_jobs is None and self.version is not None:
             return self.version >= NAMES_CANCELLED
         return self.cancelled_jobs
@@ -287,11 +295,11 @@ class Server(Struct, eq=False):
 
     @property
     def is_mixed(self) -> bool:
-        """Under any of its names, its answers contradicted each other, as of several servers behind one address."""
+        """Its answers, under any of its addresses, contradicted each other, as if several servers shared one."""
         return any(name.mixed for name in self.names())
 
     def names(self) -> list[Server]:
-        """This server under each of its addresses, unless two of them were seen to be of different versions."""
+        """Return this server under each of its addresses, except those seen to be of another version."""
         return [twin for twin in self.twins if not self._differs(twin)] or [self]
 
     def _differs(self, other: Server) -> bool:
@@ -299,20 +307,20 @@ class Server(Struct, eq=False):
         return by_age or (self.version != other.version and None not in (self.version, other.version))
 
     def note_outage(self, order: int, cause: Cause) -> None:
-        """From here on, what it forgot may have run (P27)."""
+        """Note an outage: what the server forgot may have run (P27)."""
         self.outage_order = order
         self.outages.append((order, cause))
-        if self.outage is None or cause.at >= self.outage.at:  # of two sources, an older one may be told later
+        if self.outage is None or cause.at >= self.outage.at:  # of two sources, one may report an older outage later
             self.outage = cause
 
     def add_snapshot(self, answer: QueueSnapshot) -> None:
-        """Remember a look at the queue; a late one, of another window, does not interrupt what runs."""
+        """Store a snapshot of the queue; a late one, of another window, does not interrupt what runs."""
         if not self.queues or answer.at >= self.queues[-1].at:
             self.running = {name: (self.running.get(name, (answer,))[0], answer) for name in answer.running}
         self.queues.append(answer)
 
     def look_at_one(self, name: str, answer: QueueSnapshot | None) -> None:
-        """A job alone runs, or does not: nothing is told of others."""
+        """Note whether one job runs; nothing is known of others."""
         if answer is not None:
             self.running[name] = (self.running.get(name, (answer,))[0], answer)
         else:
@@ -328,8 +336,8 @@ class Server(Struct, eq=False):
         self.unreachable, self.failures = None, 0
 
     def outage_since(self, task: Task, until: float = inf) -> Cause | None:
-        """Its last outage until then, unless it is older than the task, or the task was told of since: what was there
-        before may be forgotten (P27)."""
+        """Return its last outage until then, unless the task is younger or was reported on since: a server may forget
+        what it had before an outage (P27)."""
         since = max(task.submitted_order, task.shown_order, task.known_order if task.accepted else 0)
         begun = task.submitted_at if task.submitted_at is not None else inf
         later = (cause for order, cause in self.outages if (order > since or cause.at > begun) and cause.at <= until)
