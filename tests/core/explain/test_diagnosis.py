@@ -95,9 +95,9 @@ class Story:
     def fetch(self, record: object = None, status: int | str = 200) -> Story:
         return self.ask("GET", f"/history/{ID}", None, status, {ID: record} if record else {})
 
-    def vanish(self) -> Story:
+    def vanish(self, seconds: float = 15.0) -> Story:
         """Absent for long enough (P29)."""
-        return self.look().fetch().wait(12).look().fetch().wait(5)
+        return self.look().fetch().wait(seconds).look().fetch().wait(5)
 
     def act(self, path: str, body: object, window: str) -> Story:
         return self.ask("POST", path, body, 200, None, window)
@@ -164,7 +164,7 @@ STORIES: dict[str, tuple[Story, State, str]] = {
     "runs and runs": (begun().look((ID,)).wait(40).look((ID,)), State.IN_PROGRESS, "listed as running"),
     "succeeded": (begun().hear("execution_success").fetch(record()), State.COMPLETED, f"the history of {HOME} says so"),
     "cleared after": (
-        begun().hear("execution_success").act("/history", {"clear": True}, OTHER).vanish(), State.COMPLETED,
+        begun().hear("execution_success").act("/history", {"clear": True}, OTHER).vanish(12.0), State.COMPLETED,
         f"window {OTHER} cleared the history",
     ),
     "down after": (
