@@ -75,7 +75,14 @@ HOUSE: list[dict[str, list[str]]] = [
         "comfy_fsm.report": ["player", "diagnosis document recovery text"],
         "comfy_fsm.watch": ["snapshot", "projection terminal", "follower", "page"],
     },
-    {"comfy_fsm.live.engine": ["clock closing recorder", "exchange listener", "cancellation confirmation", "runner"]},
+    {
+        "comfy_fsm.live.engine": [
+            "answers clock closing recorder",
+            "exchange listener",
+            "cancellation confirmation",
+            "runner",
+        ]
+    },
     {"comfy_fsm.live.recovery": ["prober", "recovery", "session"]},
     {
         "comfy_fsm.live.client": [

@@ -161,6 +161,9 @@ class ResponseData(Struct, frozen=True, gc=False, omit_defaults=True):
     id: str
     status: int
     body: Raw = Raw(b"null")
+    retry_after: object = None
+    """Seconds after which to come again, where it said so; whatever a recorder of others has there is no reason to read
+    nothing of the answer."""
 
 
 class NoAnswerData(Struct, frozen=True, gc=False, omit_defaults=True):

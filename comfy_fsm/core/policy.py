@@ -68,6 +68,9 @@ class Policy(Struct, frozen=True, kw_only=True):
     http_seconds: float = 5.0
     """Longest wait in seconds between two queries about a task whose server refuses sockets: nothing else reports on
     it."""
+    return_seconds: float = 3.0
+    """Longest wait in seconds between two queries to a server that answers none; once it does, every open task there is
+    queried at once."""
     refusal_seconds: float = 120.0
     """Seconds in all that a submission waits to be posted again if it is refused for now (429 or 503, with
     Retry-After). After a 429 none of it was queued; after a 503 its absence is proved first. 0 means not at all; a

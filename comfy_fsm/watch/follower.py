@@ -129,5 +129,5 @@ def _mark(line: bytes | None) -> bytes:
 
 def _say(error: LogError | OSError) -> str:
     if isinstance(error, OSError):
-        return f"{error.filename or 'the log'}: {error.strerror or 'cannot be read'}"
+        return f"{error.strerror or 'cannot be read'}: {error.filename or 'the log'}"
     return str(error)

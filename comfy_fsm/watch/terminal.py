@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Literal, NamedTuple, Self
@@ -136,8 +137,13 @@ def _head(scene: Scene, width: int) -> list[Text]:
         (harmless(scene.name, 60), "bold"), f"  {view.observations:,} observations", f"  {view.rate:,.0f} a second  "
     )
     first.append(_sparks(view.rates[-1 - max(0, width - 90) : -1]), "cyan")
-    first.append_text(_standing(scene))
-    lines = [first, _tally(view.states.items(), "no task yet"), _tally(view.severities.items(), "no finding", "s")]
+    tallies = [_tally(view.states.items(), "no task yet"), _tally(view.severities.items(), "no finding", "s")]
+    standing, below = _standing(scene), list[Text]()
+    if first.cell_len + standing.cell_len <= width:
+        first.append_text(standing)
+    else:  # what is wrong is never cut short
+        below = [Text(line, standing.style) for line in textwrap.wrap(standing.plain.strip(), max(width, 1))]
+    lines = [first, *below, *tallies]
     for line in lines:
         line.no_wrap, line.overflow = True, "ellipsis"
     return lines

@@ -13,6 +13,8 @@ from tests.faults.rig import ROOT, Rig, scenario
 from tests.faults.troubles import kind_of
 
 COMPLETES = "it runs, and completes"
+SOON = 5.0
+"""Seconds within which each of many is told."""
 
 
 async def _run(
@@ -50,6 +52,10 @@ def _said(rig: Rig, lines: list[tuple[float, str]], count: int) -> None:
         rig.delivered.append(str(number))
     if len(lines) < count:
         rig.wrong.append(f"{len(lines)} of {count} verdicts were printed")
+    ends = sorted(rig.truth.ended.values())  # a server runs one after the other
+    slowest = max((when - end for (when, _), end in zip(lines, ends, strict=False)), default=0.0) / rig.scale
+    if slowest > SOON and rig.scale == 1.0:
+        rig.wrong.append(f"one was told {slowest:.1f} s after its end")
 
 
 @scenario("`run` of 12 workflows; nothing goes wrong, and each is told of when it ends", COMPLETES, "completed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 from tests.faults import troubles
 from tests.faults.proxy import Answer, Exchange, Go
@@ -110,6 +111,30 @@ async def _says_that_it_was_never_accepted(rig: Rig) -> None:
 async def post_503_for_good(rig: Rig) -> None:
     rig.known()
     rig.proxy.rules.append(on(POST, says(503)))
+    await rig.submit()
+    await _says_that_it_was_never_accepted(rig)
+
+
+@scenario("503 with Retry-After 3, once", COMPLETES, "completed", final="completed lost")
+async def post_put_off_once(rig: Rig) -> None:
+    rig.proxy.rules.append(on(POST, says(503, Retry_After=rig.retry_after(3)), times=1))
+    began = time.monotonic()
+    await rig.submit(0.0)
+    await rig.until(rig.settled)
+    if (waited := (time.monotonic() - began) / rig.scale) > 15 and rig.scale == 1.0:
+        rig.wrong.append(f"it was told after {waited:.1f} s")
+
+
+@scenario("503 with Retry-After 3, and the prompt was queued", COMPLETES, "completed")
+async def post_put_off_and_queued(rig: Rig) -> None:
+    rig.proxy.rules.append(on(POST, troubles.done_but_says(503, Retry_After=rig.retry_after(3)), times=1))
+    await rig.submit()
+
+
+@scenario("503 with Retry-After 2 to every POST", NEVER, "rejected lost", runs=0)
+async def post_put_off_for_good(rig: Rig) -> None:
+    rig.known()
+    rig.proxy.rules.append(on(POST, says(503, Retry_After=rig.retry_after(2))))
     await rig.submit()
     await _says_that_it_was_never_accepted(rig)
 

@@ -85,6 +85,24 @@ async def socket_cut(rig: Rig) -> None:
     rig.proxy.cut()
 
 
+@scenario(
+    "the socket is cut once, and the server forgets the one that is opened instead", COMPLETES, "completed", within=5
+)
+async def socket_cut_and_forgotten(rig: Rig) -> None:
+    cut: list[bool] = []
+    rig.proxy.frame_rules.append(dropped(everything, lambda: cut))
+    await rig.submit(30)
+    await rig.ran()
+    cut.append(True)
+    rig.proxy.cut()
+
+
+@scenario("the socket is cut between the last output and the end", COMPLETES, "completed", within=5)
+async def socket_cut_at_the_end(rig: Rig) -> None:
+    rig.proxy.frame_rules.append(troubles.cut_after("executed"))
+    await rig.submit()
+
+
 @scenario("the socket is cut as soon as it opens, for 20 s", COMPLETES, "completed")
 async def socket_cut_again_and_again(rig: Rig) -> None:
     await rig.submit(20)

@@ -110,12 +110,13 @@ def says(status: int, body: bytes = b"", kind: str = "text/html", **headers: str
     return rule
 
 
-def done_but_says(status: int, body: bytes = b"") -> Rule:
+def done_but_says(status: int, body: bytes = b"", **headers: str) -> Rule:
     """The server does it, and something on the way answers otherwise."""
+    answered = says(status, body, **headers)
 
     async def rule(exchange: Exchange, go: Go) -> Answer:
         await go(exchange)
-        return Answer(status, body, {"Content-Type": "text/html"})
+        return await answered(exchange, go)
 
     return rule
 
@@ -203,6 +204,23 @@ def held_until(event: asyncio.Event) -> FrameRule:
 
 async def doubled(_wire: Wire, frame: Payload, _arrived: float) -> Sequence[Payload]:
     return [frame, frame]
+
+
+def cut_after(kind: str) -> FrameRule:
+    """The socket that tells this is cut then, and tells nothing more."""
+
+    async def rule(wire: Wire, frame: Payload, _arrived: float) -> Sequence[Payload]:
+        if wire in gone:
+            return []
+        if kind_of(frame) == kind and not gone:
+            rule.hits += 1  # type: ignore[attr-defined]
+            gone.append(wire)
+            asyncio.get_running_loop().call_later(0.02, wire.cut)
+        return [frame]
+
+    gone: list[Wire] = []
+    rule.hits = 0  # type: ignore[attr-defined]
+    return rule
 
 
 def everything(_kind: str) -> bool:

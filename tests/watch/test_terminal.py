@@ -123,6 +123,14 @@ def test_the_first_line_says_how_the_log_stands(scene: Scene, said: str) -> None
     assert drawn(scene, 110, 24)[0].endswith(said)
 
 
+@pytest.mark.parametrize("width", [40, 80, 130, 220])
+def test_what_is_wrong_with_the_log_is_told_whole_however_narrow_it_is(width: int) -> None:
+    trouble = f"No such file or directory: /{'far/' * 30}x.log"
+    lines = drawn(Scene("x", SCENES["a fleet"].view, START, trouble=trouble), width, 24)
+    told = "".join("".join(lines).split())
+    assert "".join(trouble.split()) in told
+
+
 def test_what_to_do_is_told_in_the_row_or_at_the_foot() -> None:
     scene = Scene("x", seen(line("ws.undecodable", {"error": "no JSON"})))
     advice = "It may have been the one that ended a task: verify over HTTP."

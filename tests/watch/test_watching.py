@@ -284,7 +284,7 @@ def test_a_terminal_is_as_it_was_after_sigterm(tmp_path: Path) -> None:
 
 def test_a_log_that_goes_away_meanwhile_is_told_and_stays_on_show(tmp_path: Path) -> None:
     fill(tmp_path / LOG, *RUNNING)
-    with watching(tmp_path, columns=300) as terminal:
+    with watching(tmp_path, columns=80) as terminal:
         terminal.shows("1 in_progress")
         for name in names(tmp_path):
             (tmp_path / name).unlink()

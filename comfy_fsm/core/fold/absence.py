@@ -177,7 +177,8 @@ def judge_absence(registry: Registry, task: Task, *, now: float | None = None, c
     forgotten = _forgotten(server, task, kept.rounds[0])
     if task.stated is not None:
         return _stand(registry, task, forgotten, last)
-    explained = task.unsent or deletion is not None or forgotten is not None
+    unsent = task.unsent or (task.put_off and not task.accepted)
+    explained = unsent or deletion is not None or forgotten is not None
     if server.is_mixed and not (task.unsent or (explained and closing)):
         return  # who denies it may be another server than the one that has it
     if (explained and (closing or last in kept.agreed)) or _lasts(registry.policy, kept, explained=explained):

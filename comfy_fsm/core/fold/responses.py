@@ -14,8 +14,8 @@ from comfy_fsm.core import observations as seen
 from comfy_fsm.core.fold.absence import ask_again, note_absent, note_count, note_empty, refute_absence, refute_by_record
 from comfy_fsm.core.fold.adoption import is_candidate, note_not_shown, note_shown
 from comfy_fsm.core.fold.deafness import note_progress
-from comfy_fsm.core.fold.settlement import apply_job, apply_record, apply_signal, request_queue, request_record
-from comfy_fsm.core.fold.silence import note_answer
+from comfy_fsm.core.fold.settlement import apply_job, apply_record, apply_signal, request_record
+from comfy_fsm.core.fold.silence import await_end, note_answer
 from comfy_fsm.core.fold.sockets import note_gap
 from comfy_fsm.core.fold.submissions import (
     adopt_marked,
@@ -292,9 +292,7 @@ def _listed(
         if task.over:
             signal = Signal.TRAIL  # it is listed until its record is written (P21)
     apply_signal(registry, task, signal, name, position, at)
-    if task.client_id is None:  # nobody is told of its end (P2): it is found by asking, or not at all
-        task.fruitless_looks += 1
-        request_queue(registry, task, at)
+    await_end(registry, task, at, by_job=question.kind == "job")
 
 
 def _job_missing(registry: Registry, question: Question, position: int, at: float) -> None:

@@ -116,6 +116,20 @@ def _confirm(registry: Registry, task: Task, since: float, at: float) -> None:
         registry.emit(FetchHistory(due=at, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
 
 
+def await_end(registry: Registry, task: Task, at: float, *, by_job: bool) -> None:
+    """It is listed: whatever looked for it in vain before was no reason to look later for its end."""
+    if by_job or not task.over:
+        task.record_requested = False  # its job answers for its record, too: there is none yet
+    if task.over:
+        task.fruitless_looks += not task.record_requested
+        request_record(registry, task, at)
+    elif task.client_id is not None:
+        task.fruitless_looks = 0
+    else:  # nobody is told of its end (P2): it is found by asking, or not at all
+        task.fruitless_looks += 1
+        request_queue(registry, task, at)
+
+
 def give_up(registry: Registry, position: int, at: float) -> None:
     """Only a tick gives a task up: any other entry may be about to tell of it. One whose end was stated stands."""
     overdue = list(islice(registry.overdue.values(), AT_ONCE))

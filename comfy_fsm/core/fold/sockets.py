@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from comfy_fsm.core import observations as seen
-from comfy_fsm.core.effects import OpenSocket
+from comfy_fsm.core.effects import LookAtQueue, OpenSocket
 from comfy_fsm.core.fold.absence import judge_all
 from comfy_fsm.core.fold.deafness import check_missed_frames
-from comfy_fsm.core.fold.settlement import request_look
 from comfy_fsm.core.registry.counters import REASONS
 from comfy_fsm.core.registry.registry import Registry, Socket
 from comfy_fsm.core.registry.servers import WindowTasks
@@ -55,8 +54,9 @@ def note_gap(registry: Registry, socket: Socket, at: float) -> None:
                 registry.report("socket-gap", down, socket.down_at, "the socket of its window was down", task=task)
         unlooked, own.unlooked = own.unlooked, {}
         for task in unlooked.values():
-            if not task.unanswered:
-                request_look(registry, task, at)
+            if not task.unanswered and task.prompt_id is not None:  # at once: it answers again
+                look = LookAtQueue(due=at, server=task.server, prompt_id=task.prompt_id)
+                registry.emit(look, task.prompt_id)
 
 
 def _owned(socket: Socket) -> list[WindowTasks]:

@@ -97,7 +97,8 @@ def fold_acceptance(registry: Registry, question: Question, position: int, o: se
         _refuse(registry, task, position, o.at)
     else:
         task.doubted = refusals.misfit(raw, status) if status < 300 else refusals.refusal(raw, status)
-        if status in GATEWAY:
+        task.put_off = refusals.puts_off(status, o.data.retry_after)
+        if status in GATEWAY and not task.put_off:
             note_post_over(registry, task)
         mark_uncertain(registry, task, position, o.at, f"HTTP {status}")
 

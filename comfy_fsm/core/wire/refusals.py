@@ -32,6 +32,14 @@ def is_refusal(status: int) -> bool:
     return 400 <= status < 500 and status not in _STILL_OPEN
 
 
+def puts_off(status: int, retry_after: object) -> bool:
+    """Whether it says to come again: who says that has not passed it on, or a gateway would wait for what became of it.
+
+    That is likely and not sure, so it is posted again only when it was looked for in vain.
+    """
+    return status == 503 and retry_after is not None
+
+
 class NodeError(Struct, frozen=True):
     dependent_outputs: list[str] = []
 

@@ -190,7 +190,7 @@ class Client:
         answer = await exchange.upload(given, content, subfolder, overwrite)
         if answer is None:
             return requests.uploaded(None, b"", given, url, exchange.trouble)
-        return requests.uploaded(answer.status, answer.body, given, url)
+        return requests.uploaded(answer.status, answer.body, given, url, answer.location)
 
     async def recover(self, prompt_id: str | None = None, *, act: bool = False) -> Recovery:
         """What the servers prove about this task, or about all that are given up or stuck; done only if `act`."""

@@ -138,6 +138,7 @@ class Handles:
                 handle.abandon(error)
             raise
         finally:
+            handle.posted_at = asyncio.get_running_loop().time()
             handle.posted.set_result(answer)
         self._rename(handle)
 
@@ -172,17 +173,17 @@ class Handles:
 
         A 429 says that nothing was queued. A 503 only says that nobody had the time, so by now its absence was proved.
         """
+        now = asyncio.get_running_loop().time()
         answer = await handle.posted if handle.posted is not None else None
         if handle.draw is None or answer is None or answer.status not in _LATER or answer.retry_after is None:
             return False
         policy, proved = self.runner.policy, answer.status != 429
-        seconds = max(answer.retry_after, policy.look_seconds)
-        passed = policy.post_seconds if proved else 0.0  # at least: before that, no absence is believed
+        seconds, passed = max(answer.retry_after, policy.look_seconds), now - handle.posted_at
         if handle.waited + max(seconds, passed) > policy.refusal_seconds:
             return False
         handle.waited += max(seconds, passed)
         logger.warning(
-            "%s: refused task %s for now (HTTP %d), and %s: it is posted again in %g s",
+            "%s: refused task %s for now (HTTP %d), and %s: it is posted again in %.3g s",
             handle.server, handle.prompt_id, answer.status,
             "no sign of it was seen since" if proved else "nothing of it was queued", max(0.0, seconds - passed),
         )  # fmt: skip

@@ -92,6 +92,7 @@ class TaskHandle:
         self.waited = 0.0  # seconds, for a server that refused it for now
         self.doubtful = False  # it was posted before, and that this came to nothing is only concluded
         self.posted: asyncio.Future[Answer | None] | None = None  # what its last POST was answered
+        self.posted_at = 0.0  # when, by the loop's clock
         self._state = state
         self._cancel = cancel
         self._place = place

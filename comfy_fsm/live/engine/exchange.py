@@ -2,7 +2,7 @@
 
 A look is the queue and then the history, in this order (P29), or where there are jobs, a list of them and then the job
 (P38); many looks share one queue or list, and one prompt alone needs none. What is unreachable is
-asked again later, by the fold where it was about one prompt, by us where it was the queue.
+asked again later, by the fold where it was about one prompt, by us where it was the queue, and then all are looked at.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from itertools import count
+from math import inf
 from typing import Any
 
 import msgspec
@@ -22,8 +23,9 @@ from comfy_fsm.core import observations as seen
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.registry.task import Task
-from comfy_fsm.core.wire import bodies, codec, queues
+from comfy_fsm.core.wire import bodies, codec
 from comfy_fsm.errors import ClientError, DownloadFailed, LogError
+from comfy_fsm.live.engine import answers
 from comfy_fsm.live.engine.recorder import Recorder
 from comfy_fsm.live.redaction.redact import NOTHING, Kept, Redactor
 from comfy_fsm.live.transport import requests
@@ -66,6 +68,7 @@ class Exchange:
         self._wishes: dict[tuple[str, bool], float] = {}  # by the loop's clock, as all waits are
         self._looking = False
         self._look_again = 0.0
+        self._call_again = inf
         self._fetching: set[str] = set()
         self._at_work: set[asyncio.Task[None]] = set()
         self._trouble: BaseException | None = None
@@ -104,7 +107,7 @@ class Exchange:
             now = asyncio.get_running_loop().time()
             self._not_before = now + min(answer.retry_after, self._policy.look_limit_seconds)
         kept = self._redactor.response(request.method, request.path, answer.status, answer.body)
-        await self._told(request_id, answer.status, kept, window)
+        await self._told(request_id, answer.status, kept, window, answer.retry_after)
         return answer
 
     @asynccontextmanager
@@ -145,6 +148,7 @@ class Exchange:
         self.trouble = error.name
         data = seen.NoAnswerData(request_id, error.name)
         await self._recorder.write(seen.NoAnswer(at=self._clock(), window=window, server=self.server.url, data=data))
+        self._note_silence()
 
     def _given_up(self, request_id: str, window: str | None) -> None:
         """Nobody waits any more, and what was asked may be under way: every question has an end in the log."""
@@ -153,16 +157,39 @@ class Exchange:
         with suppress(ClientError, LogError):  # closed, or failed: that is told by others
             self._recorder.put(codec.encode(ended), ended)
 
-    async def _told(self, request_id: str, status: int, body: Kept, window: str | None) -> None:
-        whole = seen.Response(
-            at=self._clock(), window=window, server=self.server.url,
-            data=seen.ResponseData(request_id, status, body.whole),
-        )  # fmt: skip
+    async def _told(
+        self, request_id: str, status: int, body: Kept, window: str | None, retry_after: float | None = None
+    ) -> None:
+        data = seen.ResponseData(request_id, status, body.whole, retry_after)
+        whole = seen.Response(at=self._clock(), window=window, server=self.server.url, data=data)
         if body.whole is body.logged:
             await self._recorder.write(whole)
-            return
-        logged = replace(whole, data=seen.ResponseData(request_id, status, body.logged), redacted=True)
-        await self._recorder.write(whole, logged, extra=len(bytes(body.whole)))
+        else:
+            logged = replace(whole, data=replace(data, body=body.logged), redacted=True)
+            await self._recorder.write(whole, logged, extra=len(bytes(body.whole)))
+        self._note_silence()
+
+    # a server that answers no look
+
+    def _note_silence(self) -> None:
+        """It left a question about a task without an answer: it is called until it is back (P33)."""
+        url = self.server.url
+        if self._call_again == inf and self._board.place(url).unreachable is not None and self._board.open_at(url):
+            pause = min(self._policy.pause(self._failed + 1), self._policy.return_seconds)
+            self._call_again = asyncio.get_running_loop().time() + pause
+            self._news.set()
+
+    async def _call(self) -> None:
+        """One question for all, since whoever waits for it may wait long to ask again."""
+        self._call_again = inf
+        await self._listing(self.has_jobs)
+
+    def _come_back(self) -> None:
+        """It answers again: what was missed meanwhile nobody repeats (P4)."""
+        self.server.wake()
+        for task in self._board.open_at(self.server.url):
+            if task.prompt_id is not None:
+                self.want(task.prompt_id, self._clock(), look=True)
 
     async def meet(self) -> None:
         """What this server can do, asked once: own ids, jobs, interrupts by id are younger than many a server."""
@@ -172,12 +199,14 @@ class Exchange:
             stats = await self.ask(requests.system_stats())
             features = await self.ask(requests.features()) if stats is not None else None  # who is away, is away
             self._known = stats is not None and features is not None
-            self._answers = any(a is not None and a.status == 200 and _is_object(a.body) for a in (stats, features))
+            self._answers = any(
+                a is not None and a.status == 200 and answers.is_object(a.body) for a in (stats, features)
+            )
             if stats is not None and stats.status == 200:
                 self.version = bodies.version(Raw(stats.body))
             if features is not None and features.status == 200:
                 jobs = await self.ask(requests.jobs())
-                self.has_jobs = jobs is not None and _shows_jobs(jobs)
+                self.has_jobs = jobs is not None and answers.shows_jobs(jobs)
 
     @property
     def now(self) -> float:
@@ -187,8 +216,7 @@ class Exchange:
         """Whether what is there answers over HTTP as a ComfyUI does."""
         await self.meet()
         if not self._answers:
-            answer = await self.ask(requests.queue())
-            return answer is not None and answer.status == 200 and queues.queue(Raw(answer.body)) is not None
+            return answers.queued(await self.ask(requests.queue())) is not None
         return True
 
     async def cancels_jobs(self) -> bool:
@@ -239,7 +267,10 @@ class Exchange:
         """Returns how long to wait for the next; None is until somebody says so."""
         if now < self._not_before:
             return self._not_before - now
-        looks, rest = list[str](), float("inf")
+        looks, rest = list[str](), self._call_again
+        if rest <= now:
+            self._call_again = rest = inf
+            self._work(self._call())
         for (prompt_id, look), at in list(self._wishes.items()):
             if (look and self._looking) or (not look and prompt_id in self._fetching):
                 continue  # it is begun when that one has ended
@@ -256,7 +287,7 @@ class Exchange:
         if looks:
             self._looking = True
             self._work(self._look(looks))
-        return None if rest == float("inf") else rest - now
+        return None if rest == inf else rest - now
 
     def _work(self, work: Coroutine[Any, Any, None]) -> None:
         working = asyncio.create_task(work)
@@ -288,18 +319,18 @@ class Exchange:
         by_jobs = self.has_jobs and not any(map(self._may_be_renamed, map(self._open, open_ones)))
         if not open_ones or (by_jobs and self._told_by_its_job(open_ones)):
             return frozenset()
-        if by_jobs and (listed := await self._list_jobs()) is not None:
-            return await self._counted(listed, open_ones)
-        answer = await self.ask(requests.queue())
-        parts = queues.queue(Raw(answer.body)) if answer is not None and answer.status == 200 else None
-        if parts is not None:
-            self._failed = 0
-            return await self._counted(frozenset(parts[0] + parts[1]), open_ones)
-        self._failed += 1
-        pause = self._policy.pause(self._failed)
-        for prompt_id in open_ones:
-            self.want(prompt_id, self._clock() + pause, look=True)
-        return None
+        listed = await self._listing(by_jobs)
+        return await self._counted(listed, open_ones) if listed is not None else None
+
+    async def _listing(self, by_jobs: bool) -> frozenset[str] | None:
+        """The ids of all that wait or run; None where it did not tell, and is called until it does."""
+        listed = answers.open_jobs(await self.ask(requests.open_jobs())) if by_jobs else None
+        if listed is None:
+            listed = answers.queued(await self.ask(requests.queue()))
+        failed, self._failed = self._failed, 0 if listed is not None else self._failed + 1
+        if failed and listed is not None:
+            self._come_back()
+        return listed
 
     async def _counted(self, listed: frozenset[str], open_ones: Iterable[str]) -> frozenset[str]:
         if not listed.issuperset(open_ones):  # a queue may hide what it counts
@@ -311,16 +342,6 @@ class Exchange:
         looked for in the list, too: an empty record without a look at the queue before it proves nothing (P29)."""
         task = self._open(prompt_ids[0])
         return len(prompt_ids) == 1 and self._jobs_answer and task is not None and not task.rounds
-
-    async def _list_jobs(self) -> frozenset[str] | None:
-        """The ids of all that wait or run, in one answer; None where an odd prompt breaks it for everybody (P41)."""
-        answer = await self.ask(requests.open_jobs())
-        page = codec.body(Raw(answer.body), bodies.JobList) if answer is not None and answer.status == 200 else None
-        if page is None:
-            return None
-        self._failed = 0
-        jobs = (codec.body(item, bodies.JobRecord) for item in page.jobs)
-        return frozenset(job.id for job in jobs if job is not None and job.id is not None)
 
     async def _fetch_alone(self, prompt_id: str) -> None:
         try:
@@ -337,8 +358,8 @@ class Exchange:
         async with self._at_once:
             if self.has_jobs and not self._may_be_renamed(task):
                 job = await self.ask(requests.job(prompt_id), task.window)
-                self._jobs_answer = job is not None and (job.status == 200 or _tells(job))
-                if _tells(job):
+                self._jobs_answer = job is not None and (job.status == 200 or answers.tells(job))
+                if answers.tells(job):
                     return
             if self._open(prompt_id) is task and task.prompt_id is not None:
                 await self.ask(self.record_of(task.prompt_id, task), task.window)
@@ -356,23 +377,3 @@ class Exchange:
     def _open(self, prompt_id: str) -> Task | None:
         task = self._board.task(prompt_id, self.server.url)
         return task if task is not None and (task.record_owed or not task.settled) else None
-
-
-def _tells(answer: Answer | None) -> bool:
-    """Whether a job says where its prompt is; one that ended and does not say how leaves it to the record."""
-    if answer is None or answer.status != 200:
-        return answer is not None and answer.status == 404 and bodies.is_missing_job(Raw(answer.body))
-    job = codec.body(Raw(answer.body), bodies.JobRecord)
-    return job is not None and job.status in bodies.LISTED
-
-
-def _shows_jobs(answer: Answer) -> bool:
-    """One odd prompt makes the list 500 for everybody: that is no "there are no jobs" (P41)."""
-    return answer.status == 500 or (answer.status == 200 and codec.body(Raw(answer.body), bodies.JobList) is not None)
-
-
-def _is_object(body: bytes) -> bool:
-    try:
-        return isinstance(msgspec.json.decode(body), dict)
-    except msgspec.DecodeError:
-        return False

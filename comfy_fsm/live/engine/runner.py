@@ -85,6 +85,7 @@ class Runner:
         self._deaf: set[tuple[str, str]] = set()
         self._by_http: set[str] = set()  # servers that refuse every socket and answer all the same
         self._beyond: set[str] = set()  # servers that the log names and we were not given
+        self._attended: set[tuple[str, str]] = set()  # prompts that are looked for, since no socket tells of them
         self._running: set[asyncio.Task[None]] = set()
         self._delivering: set[asyncio.Task[None]] = set()
         self._on_their_way: set[tuple[str, str | None]] = set()
@@ -125,7 +126,7 @@ class Runner:
         await self._hear_or_do_without(listener)
         heard = listener.heard
         answer = await self.exchanges[server].ask(request, client_id)
-        self._spawn(self._attend(listener, heard, server, prompt_id))
+        self._attend(listener, heard, prompt_id)
         return answer
 
     async def _hear_or_do_without(self, listener: Listener) -> None:
@@ -155,26 +156,35 @@ class Runner:
         with suppress(HandshakeRefused, ServerUnreachable):  # the socket is tried on and on
             await self._hear_or_do_without(listener)
         if not listener.is_open:
-            await self._attend(listener, listener.heard, task.server, task.prompt_id)
+            self._attend(listener, listener.heard, task.prompt_id)
 
-    async def _attend(self, listener: Listener, heard: int, server: str, prompt_id: str) -> None:
-        """Look for a prompt of which no socket tells.
+    def _attend(self, listener: Listener, heard: int, prompt_id: str) -> None:
+        """Look for a prompt until its socket tells something, in one loop for each."""
+        key = (listener.server.url, prompt_id)
+        if key not in self._attended:
+            self._attended.add(key)
+            self._spawn(self._look_for(listener, heard, prompt_id))
 
-        An accepted POST changes the queue, of which every socket is told: one that says nothing may be deaf (P3). And
-        where there is no socket, nothing tells but a look.
+    def _attend_all(self, listener: Listener) -> None:
+        """Its socket is closed: the same for every task that it told of."""
+        for task in self.board.open_at(listener.server.url):
+            if listener.client_id in task.windows and task.prompt_id is not None:
+                self._attend(listener, listener.heard, task.prompt_id)
+
+    async def _look_for(self, listener: Listener, heard: int, prompt_id: str) -> None:
+        """An accepted POST changes the queue, of which every socket is told: one that says nothing may be deaf (P3).
+        And where there is no socket, nothing tells but a look; who answers none is called by others.
         """
-        pause = self.policy.prove_seconds if listener.is_open else self.policy.look_seconds
+        url, policy = listener.server.url, self.policy
+        pause = policy.prove_seconds if listener.is_open else policy.look_seconds
         while True:
             await asyncio.sleep(pause)
-            task = self.board.task(prompt_id, server)
-            if (
-                task is None
-                or task.settled
-                or (listener.heard != heard if listener.is_open else server not in self._by_http)
-            ):
-                return
-            self.exchanges[server].want(prompt_id, self.clock(), look=True)
-            limit = self.policy.look_limit_seconds if listener.is_open else self.policy.http_seconds
+            task = self.board.task(prompt_id, url)
+            if task is None or task.settled or (listener.is_open and listener.heard != heard):
+                return self._attended.discard((url, prompt_id))
+            if self.board.place(url).unreachable is None:
+                self.exchanges[url].want(prompt_id, self.clock(), look=True)
+            limit = policy.look_limit_seconds if listener.is_open else policy.http_seconds
             pause = min((2 if listener.is_open else 1.5) * pause, limit)
 
     async def confirm(self, task: Task) -> bool:
@@ -249,6 +259,8 @@ class Runner:
             self._listener(*key).open()
         elif listener.is_open:
             self._spawn(self._replace_if_deaf(listener, listener.heard, effect))
+        else:
+            self._attend_all(listener)
 
     async def _replace_if_deaf(self, listener: Listener, heard: int, effect: OpenSocket) -> None:
         """It should have spoken: if it does not even now, its id is given up (P3), its tasks go on by HTTP."""
@@ -259,6 +271,7 @@ class Runner:
             del self._listeners[key]
             self._retire(*key)
             await listener.close()
+            self._attend_all(listener)
 
     async def _deliver_one(self, result: Result) -> None:
         """Once: whatever wants it again while it is on its way, or was handed over and is not yet written down."""

@@ -14,6 +14,7 @@ import socket as sockets
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 from contextlib import asynccontextmanager, suppress
+from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import quote, urlencode
 
@@ -185,7 +186,7 @@ class Comfy:
         except Unreadable as error:
             raise Unanswered("Unreadable", str(error)) from None
         headers = response.headers
-        wait, kind = _retry_after(headers.get("retry-after")), headers.get("content-type", "")
+        wait, kind = _retry_after(headers.get("retry-after"), headers.get("date")), headers.get("content-type", "")
         return Answer(response.status_code, kept, wait, kind, headers.get("location", ""))
 
     @asynccontextmanager
@@ -345,10 +346,16 @@ _OF_HANDSHAKE = frozenset({"host", "accept", "accept-encoding", "connection"})
 """What httpx adds to a request, and a handshake has itself."""
 
 
-def _retry_after(header: str | None) -> float | None:
-    """Seconds; a date is not read, since its clock is not ours."""
-    seconds = (header or "").strip()
-    return min(float(seconds), PATIENCE) if seconds.isascii() and seconds.isdigit() else None
+def _retry_after(header: str | None, date: str | None) -> float | None:
+    """Seconds; or a date, which is one of the clock that told the date of the answer, and not of ours."""
+    told = (header or "").strip()
+    if told.isascii() and told.isdigit():
+        return min(float(told), PATIENCE)
+    try:
+        seconds = (parsedate_to_datetime(told) - parsedate_to_datetime(date or "")).total_seconds()
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return min(max(seconds, 0.0), PATIENCE)
 
 
 def _refusal(error: Exception, passing: bool) -> Refused:
@@ -357,7 +364,8 @@ def _refusal(error: Exception, passing: bool) -> Refused:
         passing = passing and name != "SSLCertVerificationError"
         return Refused(0, None, name, passing, detail="" if name == "ConnectError" else str(error))
     status, headers = error.response.status_code, error.response.headers
-    waits = [_retry_after(value) for value in headers.get_all("Retry-After")]
+    dates = [*headers.get_all("Date"), ""]
+    waits = [_retry_after(value, dates[0]) for value in headers.get_all("Retry-After")]
     places = headers.get_all("Location")
     place = places[0] if places else ""
     return Refused(status, waits[0] if waits else None, f"HTTP {status}", passing or status == 429, place)

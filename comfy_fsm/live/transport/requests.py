@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
@@ -15,7 +14,7 @@ from msgspec import Struct
 
 from comfy_fsm.core.wire import refusals, routes
 from comfy_fsm.errors import BadWorkflow, UploadFailed
-from comfy_fsm.live.transport.redirects import Hop
+from comfy_fsm.live.transport.redirects import STATUSES, Hop, shown
 from comfy_fsm.workflow.shape import checked
 
 OPEN_JOBS = "pending,in_progress"
@@ -130,13 +129,19 @@ class _Uploaded(Struct, frozen=True):
     subfolder: str = ""
 
 
-def uploaded(status: int | None, body: bytes, name: str, server: str, trouble: str = "") -> str:
-    """Where the server says that it put an upload, as a node wants it: it may have chosen another name."""
-    if status == 200:
-        with suppress(msgspec.DecodeError):
-            place = msgspec.json.decode(body, type=_Uploaded)
-            return f"{place.subfolder}/{place.name}" if place.subfolder else place.name
-    answered = f"HTTP {status}" if status is not None else f"no answer: {trouble or 'it did not come'}"
+def uploaded(status: int | None, body: bytes, name: str, server: str, beside: str = "") -> str:
+    """Where the server says that it put an upload, as a node wants it: it may have chosen another name.
+
+    `beside` is why no answer came, or where a redirect leads.
+    """
+    if status == 200 and (place := _place(body)) is not None:
+        return f"{place.subfolder}/{place.name}" if place.subfolder else place.name
+    if status is None:
+        answered = f"no answer: {beside or 'it did not come'}"
+    elif status in STATUSES:
+        answered, status = f"HTTP {status}, a redirect to {shown(beside)}", 302
+    else:
+        answered = f"HTTP {status}"
     why = ": ".join(filter(None, (answered, refusals.words(body))))
     raise UploadFailed(
         f"{server}: did not take {name!r:.200} ({why!r:.{refusals.MAX_EXCERPT}}), so no workflow can use it there; "
@@ -145,9 +150,17 @@ def uploaded(status: int | None, body: bytes, name: str, server: str, trouble: s
     )
 
 
+def _place(body: bytes) -> _Uploaded | None:
+    try:
+        return msgspec.json.decode(body, type=_Uploaded)
+    except msgspec.DecodeError:
+        return None
+
+
 _UPLOAD_CURE = "check its size and its name, and that this is a ComfyUI"
 _UPLOAD_CURES: dict[int | None, str] = {
     None: "check that ComfyUI runs there, and how long an answer may take",
+    302: "give that address if ComfyUI is there; if it is a login, give the token or the header that it wants",
     401: "check the credentials",
     403: "check the credentials",
     413: "it is too large for this server, or for a proxy before it (--max-upload-size)",

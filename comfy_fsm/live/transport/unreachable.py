@@ -24,10 +24,8 @@ def is_nobody(refused: Refused) -> bool:
 
 
 def sockets_alone(refused: Refused | None) -> bool:
-    """Whether it may be sockets alone that do not pass: by what refused them, or because nothing came of it."""
-    if refused is None or refused.status:
-        return refused is None or for_good(refused)
-    return refused.passing and not is_nobody(refused)
+    """Whether it may be sockets alone that do not pass: somebody answered, or nothing came of it."""
+    return refused is None or bool(refused.status) or (refused.passing and not is_nobody(refused))
 
 
 def error_of(url: str, refused: Refused | None, patience: float) -> ClientError:

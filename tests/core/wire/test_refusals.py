@@ -16,6 +16,7 @@ from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire import refusals
 from comfy_fsm.errors import TaskExpired, TaskRejected, UploadFailed
 from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.live.transport.redirects import STATUSES as REDIRECTS
 from comfy_fsm.live.transport.requests import uploaded
 from comfy_fsm.testing.strategies.arbitrary import json_values
 from replay import replay
@@ -167,14 +168,18 @@ def test_an_excerpt_is_one_short_line(text: str) -> None:
     assert "\n" not in refusals.excerpt(text)
 
 
-@pytest.mark.parametrize("status", [None, 200, 302, 401, 403, 404, 413, 500, 507])
+@pytest.mark.parametrize("status", [None, 200, 301, 302, 303, 307, 308, 401, 403, 404, 413, 500, 507])
 @pytest.mark.parametrize("body", [b"", b"<html><title>Too Large</title>", b'{"error":"Too Large"}', b"Too Large"])
 def test_an_upload_that_is_refused_names_status_and_words(status: int | None, body: bytes) -> None:
+    beside = "Deadline" if status is None else "https://u:p@login.example/in?next=secret"
     with pytest.raises(UploadFailed) as caught:
-        uploaded(status, body, "a.png", "http://s", "Deadline")
+        uploaded(status, body, "a.png", "http://s", beside)
     text = str(caught.value)
     assert f"HTTP {status}" in text if status is not None else "Deadline" in text
     assert ("Too Large" in text) is (b"Too Large" in body)
+    assert ("https://login.example/in?…" in text) is (status in REDIRECTS)
+    assert "secret" not in text
+    assert "u:p" not in text
 
 
 def test_where_a_node_raised_is_kept_in_memory() -> None:

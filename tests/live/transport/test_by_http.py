@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from aiohttp import web
 
@@ -47,6 +48,16 @@ def test_where_sockets_are_refused_for_good_and_http_answers_http_alone_decides(
     with caplog.at_level(logging.WARNING):
         assert asyncio.run(test()) == ["completed", "completed", "failed"]
     assert [record.getMessage().count("HTTP alone") for record in caplog.records] == [1]
+
+
+@pytest.mark.parametrize("status", PASSING)
+def test_where_they_are_refused_as_if_for_a_while_http_decides_when_that_lasts(status: int) -> None:
+    async def test() -> list[str]:
+        policy = msgspec.structs.replace(QUICK, open_seconds=0.3)
+        async with blocked(status) as comfy, Client(comfy.url, policy=policy) as client:
+            return [await outcome(await client.window().submit(graph(n))) for n in range(2)]
+
+    assert asyncio.run(test()) == ["completed", "completed"]
 
 
 def test_a_task_that_was_cancelled_where_no_socket_tells_of_it_is_cancelled() -> None:
@@ -185,7 +196,7 @@ def test_every_cause_is_told_with_its_cure(refused: Refused | None, words: str) 
 def test_what_is_not_about_sockets_alone_is_no_reason_to_do_without() -> None:
     assert not sockets_alone(CERTIFICATE)
     assert not sockets_alone(Refused(0, None, "ConnectError", True))
-    assert not sockets_alone(Refused(503, None, "HTTP 503", True))
+    assert sockets_alone(Refused(503, None, "HTTP 503", True))
     assert sockets_alone(None)
 
 

@@ -251,11 +251,14 @@ def test_every_status_is_an_answer_and_a_redirect_is_not_followed(status: int) -
 
 
 @pytest.mark.parametrize(
-    ("told", "heard"), [("7", 7.0), ("99999999", comfy.PATIENCE), ("-1", None), ("soon", None), ("²", None), ("", None)]
-)
+    ("told", "heard"),
+    [("7", 7.0), ("99999999", comfy.PATIENCE), ("-1", None), ("soon", None), ("²", None), ("", None),
+     ("Sun, 29 Nov 2026 01:00:07 GMT", 7.0), ("Sun, 29 Nov 2026 00:59:00 GMT", 0.0),
+     ("Mon, 29 Nov 2027 01:00:00 GMT", comfy.PATIENCE), ("Sun, 99 Nov 2026 01:00:07 GMT", None)],
+)  # fmt: skip
 def test_retry_after_is_read_and_bounded(told: str, heard: float | None) -> None:
     async def handler(request: web.Request) -> web.Response:
-        return web.Response(status=429, headers={"Retry-After": told})
+        return web.Response(status=429, headers={"Retry-After": told, "Date": "Sun, 29 Nov 2026 01:00:00 GMT"})
 
     async def test() -> None:
         async with serving(handler) as url, client(url) as made:

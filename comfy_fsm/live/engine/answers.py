@@ -1,0 +1,44 @@
+"""What an answer shows of prompts and of its server: whether there are jobs, where a prompt is, which wait or run."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw
+
+from comfy_fsm.core.wire import bodies, codec, queues
+from comfy_fsm.live.transport.arrivals import Answer
+
+
+def queued(answer: Answer | None) -> frozenset[str] | None:
+    """The ids that a queue lists; None where it is no answer."""
+    parts = queues.queue(Raw(answer.body)) if answer is not None and answer.status == 200 else None
+    return frozenset(parts[0] + parts[1]) if parts is not None else None
+
+
+def open_jobs(answer: Answer | None) -> frozenset[str] | None:
+    """The ids of all that wait or run, in one answer; None where an odd prompt breaks it for everybody (P41)."""
+    page = codec.body(Raw(answer.body), bodies.JobList) if answer is not None and answer.status == 200 else None
+    if page is None:
+        return None
+    jobs = (codec.body(item, bodies.JobRecord) for item in page.jobs)
+    return frozenset(job.id for job in jobs if job is not None and job.id is not None)
+
+
+def tells(answer: Answer | None) -> bool:
+    """Whether a job says where its prompt is; one that ended and does not say how leaves it to the record."""
+    if answer is None or answer.status != 200:
+        return answer is not None and answer.status == 404 and bodies.is_missing_job(Raw(answer.body))
+    job = codec.body(Raw(answer.body), bodies.JobRecord)
+    return job is not None and job.status in bodies.LISTED
+
+
+def shows_jobs(answer: Answer) -> bool:
+    """One odd prompt makes the list 500 for everybody: that is no "there are no jobs" (P41)."""
+    return answer.status == 500 or (answer.status == 200 and codec.body(Raw(answer.body), bodies.JobList) is not None)
+
+
+def is_object(body: bytes) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(body), dict)
+    except msgspec.DecodeError:
+        return False
