@@ -83,9 +83,8 @@ class TaskHandle:
         self.server = server
         self._result: TaskResult | None = None
         self.tagged = attached.tag  # to be written down beside each POST
-        self.spare: list[
-            Callable[[], tuple[str, str, HttpRequest]]
-        ] = []  # to post it again, as often as the policy allows
+        self.spare: list[Callable[[], tuple[str, str, HttpRequest]]] = []
+        """To post it again, as often as the policy allows."""
         self.job: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
         """Of a job, workflow and extra_data, where secrets in them are not in the log."""
         self.draw: Callable[[], tuple[str, str, HttpRequest]] | None = None  # the same workflow anew, under another id
