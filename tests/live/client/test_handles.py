@@ -14,6 +14,7 @@ import pytest
 
 from comfy_fsm import ClientClosed, Output, OutputFile, Result, State, TaskCancelled, TaskError, TaskHandle
 from comfy_fsm.live.client.outputs import TaskResult
+from comfy_fsm.live.client.progress import Paces, Track
 from comfy_fsm.live.client.task_handle import ERRORS
 
 OUTCOMES = [State.COMPLETED, *(State(name) for name in ERRORS)]
@@ -31,7 +32,8 @@ def handle() -> TaskHandle:
     def never(*_: Any) -> Any:
         raise AssertionError
 
-    return TaskHandle("p", "w", SERVER, state=lambda _: State.PENDING, cancel=cancel, fetch=never, cut=never)
+    asked = {"state": lambda _: State.PENDING, "cancel": cancel, "fetch": never, "cut": never, "place": never}
+    return TaskHandle("p", "w", SERVER, track=Track(Paces()), **asked)
 
 
 def future(outcome: State) -> asyncio.Future[Result]:
