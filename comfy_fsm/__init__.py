@@ -64,7 +64,10 @@ from comfy_fsm.errors import (
 
 if typing.TYPE_CHECKING:
     from comfy_fsm.core.wire.updates import Update
-    from comfy_fsm.live.blocking.client import BlockingClient, BlockingTask
+    from comfy_fsm.live.blocking.client import BlockingClient
+    from comfy_fsm.live.blocking.dispatcher import BlockingDispatcher
+    from comfy_fsm.live.blocking.tasks import BlockingOutput, BlockingResult, BlockingTask
+    from comfy_fsm.live.blocking.windows import BlockingWindow
     from comfy_fsm.live.client.client import Client
     from comfy_fsm.live.client.companion import Companion
     from comfy_fsm.live.client.outputs import OutputFile, TaskResult
@@ -90,7 +93,11 @@ __all__ = [
     "BadTag",
     "BadWorkflow",
     "BlockingClient",
+    "BlockingDispatcher",
+    "BlockingOutput",
+    "BlockingResult",
     "BlockingTask",
+    "BlockingWindow",
     "Board",
     "Client",
     "ClientClosed",
@@ -170,7 +177,10 @@ __all__ = [
 def _loaded() -> dict[str, object]:
     """What awaits, or is loaded late for another reason, by its name."""
     from comfy_fsm.core.wire.updates import Update
-    from comfy_fsm.live.blocking.client import BlockingClient, BlockingTask
+    from comfy_fsm.live.blocking.client import BlockingClient
+    from comfy_fsm.live.blocking.dispatcher import BlockingDispatcher
+    from comfy_fsm.live.blocking.tasks import BlockingOutput, BlockingResult, BlockingTask
+    from comfy_fsm.live.blocking.windows import BlockingWindow
     from comfy_fsm.live.client.client import Client
     from comfy_fsm.live.client.companion import Companion
     from comfy_fsm.live.client.outputs import OutputFile, TaskResult
@@ -186,8 +196,9 @@ def _loaded() -> dict[str, object]:
     from comfy_fsm.workflow.graph import Workflow
 
     late = (
-        Alarm, BlockingClient, BlockingTask, Client, Companion, Dispatcher, Endpoint, Log, OutputFile, Progress, Spans,
-        Stuck, TaskHandle, TaskResult, Undelivered, Update, Window, Workflow,
+        Alarm, BlockingClient, BlockingDispatcher, BlockingOutput, BlockingResult, BlockingTask, BlockingWindow,
+        Client, Companion, Dispatcher, Endpoint, Log, OutputFile, Progress, Spans, Stuck, TaskHandle, TaskResult,
+        Undelivered, Update, Window, Workflow,
     )  # fmt: skip
     return {each.__name__: each for each in late}
 

@@ -98,7 +98,7 @@ HOUSE: list[dict[str, list[str]]] = [
         "comfy_fsm.live.dispatch": ["capacity jobs monitor", "dispatcher"],
         "comfy_fsm.live.extras": ["alarm prometheus tracing"],
     },
-    {"comfy_fsm.live.blocking": ["client"]},
+    {"comfy_fsm.live.blocking": ["tasks", "windows", "client", "dispatcher"]},
     # The front door stands above all that it names, though it loads live/ only when that is asked for: what is below
     # cannot come in by it.
     {"comfy_fsm": ["__init__"]},

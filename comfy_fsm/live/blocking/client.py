@@ -7,73 +7,70 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, wait
-from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
 
-from comfy_fsm.core.effects import Result
 from comfy_fsm.core.explain.diagnosis import Diagnosis
-from comfy_fsm.core.machine import State
+from comfy_fsm.core.fold.board import Board
+from comfy_fsm.core.metrics.catalogue import Reading
+from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.recovery.verdicts import Consistency, Fetched, Recovery
 from comfy_fsm.errors import ClientClosed, ClientError
+from comfy_fsm.live.blocking.tasks import BlockingResult, BlockingTask, told
+from comfy_fsm.live.blocking.windows import BlockingWindow, Submission
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.client.companion import Companion
-from comfy_fsm.live.client.task_handle import TaskHandle
-from comfy_fsm.live.client.window import Window
 
 _T = TypeVar("_T")
 _Companion = TypeVar("_Companion", bound=Companion)
 
 
-class BlockingTask:
-    """A task, from another thread than the client's."""
+class Upload(TypedDict, total=False):
+    """What `Client.upload` takes beside the file and its name."""
 
-    def __init__(self, client: BlockingClient, handle: TaskHandle) -> None:
-        self._client = client
-        self._handle = handle
+    server: str | None
+    subfolder: str
+    overwrite: bool
 
-    @property
-    def prompt_id(self) -> str:
-        return self._handle.prompt_id
 
-    @property
-    def state(self) -> State:
-        return self._handle.state
+class Settings(TypedDict, total=False):
+    """What `Client` takes beside its servers."""
 
-    def result(self, timeout: float | None = None) -> Result:
-        """Wait for the end; raises a TaskError for any but success, and TimeoutError while the task goes on."""
-
-        async def settled() -> Result:
-            async with asyncio.timeout(timeout):
-                return await self._handle
-
-        return self._client.call(settled())
-
-    def cancel(self) -> bool:
-        return self._client.call(self._handle.cancel())
-
-    def save_outputs(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Every file that it produced, when it has ended, under names that lead nowhere else."""
-
-        return self._client.call(self._handle.save_outputs(folder))
+    log: str | os.PathLike[str] | None
+    policy: Policy
+    headers: Mapping[str, str] | None
+    socket_query: Mapping[str, str] | None
+    extra_data: Mapping[str, Any] | None
+    ca: str | os.PathLike[str] | None
+    ssl_context: ssl.SSLContext | None
+    trust_env: bool
+    secrets: Sequence[str]
+    keep_inputs: bool
+    sockets: Literal["prefer", "require"]
+    on_resume: Callable[[BlockingTask], Any] | None
 
 
 class BlockingClient:
-    """`with BlockingClient("http://127.0.0.1:8188", log="tasks.log") as client:`; takes what `Client` takes."""
+    """`with BlockingClient("http://127.0.0.1:8188", log="tasks.log") as client:`; takes what `Client` takes.
 
-    def __init__(self, servers: str | list[str], **settings: Any) -> None:
+    What is a coroutine there is a plain call here, under the same name. Callbacks are plain functions.
+    """
+
+    def __init__(self, servers: str | Iterable[str], **settings: Unpack[Settings]) -> None:
         self._servers = servers
-        self._settings = settings
+        self._settings: Any = dict(settings)
+        if self._settings.get("on_resume") is not None:
+            self._settings["on_resume"] = told(self, self._settings["on_resume"])
         self._thread: threading.Thread | None = None
         self._taking = threading.Lock()  # a call is taken before the loop ends, or not at all: then it cannot hang
         self._loop: asyncio.AbstractEventLoop | None = None  # for as long as calls are taken
         self._ready = threading.Event()  # it is open, or never will be
         self._left: Future[None] = Future()
         self._life: Future[None] = Future()  # of the thread
-        self._client: Client
-        self._window: Window
+        self._opened: tuple[Client, BlockingWindow] | None = None
 
     def call(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Run it in the client's loop, and wait for it here; raises ClientClosed where that has ended, or ends."""
@@ -110,51 +107,103 @@ class BlockingClient:
             self.__exit__()  # which raises what kept it from opening
         return self
 
-    def submit(self, workflow: Mapping[str, Any], **options: Any) -> BlockingTask:
-        """What `Window.submit` takes and raises."""
+    @property
+    def inner(self) -> Client:
+        """The client in the loop, for what is made there; raises ClientClosed before it is open."""
+        if self._opened is None:
+            raise ClientClosed("the client is not open, so nothing was done; use it within its `with` block")
+        return self._opened[0]
 
-        async def submitted() -> TaskHandle:
-            return await self._window.submit(workflow, **options)
+    @property
+    def _window(self) -> BlockingWindow:
+        if self._opened is None:
+            raise ClientClosed("the client is not open, so nothing was done; use it within its `with` block")
+        return self._opened[1]
 
-        return BlockingTask(self, self.call(submitted()))
+    # what a client is asked for
 
-    def run(self, workflow: Mapping[str, Any], **options: Any) -> Result:
+    @property
+    def servers(self) -> list[str]:
+        return self._asked(lambda client: client.servers)
+
+    @property
+    def board(self) -> Board:
+        """All that is known; it changes while it is looked at, by the client's own thread."""
+        return self.inner.board
+
+    @property
+    def policy(self) -> Policy:
+        return self.inner.policy
+
+    @property
+    def tasks(self) -> list[BlockingTask]:
+        """The tasks that are not delivered yet; right after opening, those that an earlier process left."""
+        return [BlockingTask(self, handle) for handle in self._asked(lambda client: client.tasks)]
+
+    def readings(self) -> list[Reading]:
+        """Every metric as it is now."""
+        return self._asked(lambda client: client.readings())
+
+    def window(self) -> BlockingWindow:
+        """A window of its own, with an id of its own."""
+        return BlockingWindow(self, self._asked(lambda client: client.window()))
+
+    def submit(self, workflow: Mapping[str, Any], **options: Unpack[Submission]) -> BlockingTask:
+        """Queue a workflow by a window that the client keeps for that."""
+        return self._window.submit(workflow, **options)
+
+    def follow(self, prompt_id: str, *, server: str | None = None, tag: Any = None) -> BlockingTask:
+        """Somebody else's prompt, by the same window."""
+        return self._window.follow(prompt_id, server=server, tag=tag)
+
+    def run(self, workflow: Mapping[str, Any], **options: Unpack[Submission]) -> BlockingResult:
         """Submit, and wait for the end."""
         return self.submit(workflow, **options).result()
+
+    def upload(self, file: str | os.PathLike[str] | bytes, name: str | None = None, **options: Unpack[Upload]) -> str:
+        """Put an input image on a server, and return what a LoadImage there must be given; raises UploadFailed."""
+        return self.call(self.inner.upload(file, name, **options))
 
     def accompany(self, make: Callable[[Client], _Companion]) -> _Companion:
         """Have something run beside the client, made where that lives: `lambda its: Endpoint(its.readings, 9464)`."""
 
+        client = self.inner
+
         async def made() -> _Companion:
-            companion = make(self._client)
-            self._client.accompany(companion)
+            companion = make(client)
+            client.accompany(companion)
             return companion
 
         return self.call(made())
 
     def diagnose(self, prompt_id: str | None = None) -> list[Diagnosis]:
         """What `Client.diagnose` tells."""
-
-        async def diagnosed() -> list[Diagnosis]:
-            return self._client.diagnose(prompt_id)
-
-        return self.call(diagnosed())
+        return self._asked(lambda client: client.diagnose(prompt_id))
 
     def recover(self, prompt_id: str | None = None, *, act: bool = False) -> Recovery:
         """What `Client.recover` tells, and does."""
-        return self._asked(lambda client: client.recover(prompt_id, act=act))
+        return self.call(self.inner.recover(prompt_id, act=act))
 
     def consistency(self, prompt_id: str) -> Consistency:
-        return self._asked(lambda client: client.consistency(prompt_id))
+        """Which server has this task, and which should."""
+        return self.call(self.inner.consistency(prompt_id))
 
     def history(self, prompt_id: str, *, attempts: int = 3) -> Fetched:
-        return self._asked(lambda client: client.history(prompt_id, attempts=attempts))
+        """The record of this prompt, fetched until it validates, and what it lacks."""
+        return self.call(self.inner.history(prompt_id, attempts=attempts))
 
-    def _asked(self, ask: Callable[[Client], Coroutine[Any, Any, _T]]) -> _T:
+    def _asked(self, ask: Callable[[Client], _T]) -> _T:
+        """In the loop, where what it looks at does not change meanwhile."""
+        client = self.inner
+
         async def asked() -> _T:
-            return await ask(self._client)
+            return ask(client)
 
         return self.call(asked())
+
+    def close(self) -> None:
+        """End in order; what is open goes on at its server, and is taken up by the next client on the same log."""
+        self.__exit__()
 
     def __exit__(self, *_: object) -> None:
         if not self._left.done():
@@ -177,7 +226,7 @@ class BlockingClient:
     async def _serve(self) -> None:
         """From opening to closing; `asyncio.run` then cancels the calls that nothing else has ended."""
         async with Client(self._servers, **self._settings) as client:
-            self._client, self._window = client, client.window()
+            self._opened = client, BlockingWindow(self, client.window())
             self._loop = asyncio.get_running_loop()
             self._ready.set()
             await asyncio.wrap_future(self._left)

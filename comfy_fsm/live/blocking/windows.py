@@ -1,0 +1,46 @@
+"""A window in plain calls, and what a submit may be given there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict, Unpack
+
+from comfy_fsm.core.wire.updates import Update
+from comfy_fsm.live.blocking.tasks import BlockingTask, Calls, told
+from comfy_fsm.live.client.window import Window
+
+
+class Submission(TypedDict, total=False):
+    """What `Window.submit` takes beside the workflow."""
+
+    server: str | None
+    extra_data: Mapping[str, Any] | None
+    number: float | None
+    front: bool
+    partial_execution_targets: Sequence[str] | None
+    tag: Any
+    on_progress: Callable[[Update], Any] | None
+    on_complete: Callable[[BlockingTask], Any] | None
+
+
+class BlockingWindow:
+    """What `Window` is, in plain calls. Callbacks are plain functions, and get a thread of their own."""
+
+    def __init__(self, calls: Calls, window: Window) -> None:
+        self._calls = calls
+        self._window = window
+
+    def id_at(self, server: str) -> str:
+        """Its client id at this server."""
+        return self._window.id_at(server)
+
+    def submit(self, workflow: Mapping[str, Any], **options: Unpack[Submission]) -> BlockingTask:
+        """Queue a workflow in API format; returns when it is posted, and its result is waited for."""
+        given: Any = dict(options)
+        if given.get("on_complete") is not None:
+            given["on_complete"] = told(self._calls, given["on_complete"])
+        return BlockingTask(self._calls, self._calls.call(self._window.submit(workflow, **given)))
+
+    def follow(self, prompt_id: str, *, server: str | None = None, tag: Any = None) -> BlockingTask:
+        """Somebody else's prompt: its server is asked until it is settled."""
+        return BlockingTask(self._calls, self._calls.call(self._window.follow(prompt_id, server=server, tag=tag)))
