@@ -232,11 +232,11 @@ METRICS: dict[str, Metric] = {
          lambda v: v.share(len(v.registry.tasks) - v.open, len(v.registry.tasks))),
         ("comfy_fsm_recoveries_needed_total", _C, (),
          "Tasks whose socket was down, deaf, or silent about the end.",
-         lambda v: [((), v.counters.hurt)]),
+         lambda v: [((), v.counters.impaired)]),
         ("comfy_fsm_recoveries_total", _C, (), "Those of them settled all the same, neither as lost nor as expired.",
          lambda v: [((), v.counters.recovered)]),
         ("comfy_fsm_recovery_rate", _G, (), "Recoveries, of all that were needed.",
-         lambda v: v.share(v.counters.recovered, v.counters.hurt)),
+         lambda v: v.share(v.counters.recovered, v.counters.impaired)),
         ("comfy_fsm_uncertain_submits_total", _C, (), "POSTs without a clear answer.",
          lambda v: [((), v.counters.uncertain)]),
         # truth
