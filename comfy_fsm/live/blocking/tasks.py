@@ -21,7 +21,7 @@ from comfy_fsm.live.client.progress import Progress
 from comfy_fsm.live.client.task_handle import TaskHandle
 
 if TYPE_CHECKING:
-    import PIL.Image
+    from comfy_fsm.live.client.outputs import Picture
 
 _T = TypeVar("_T")
 _DONE = Update("", "", 0.0)
@@ -67,7 +67,7 @@ class BlockingOutput(Output, frozen=True, dict=True, gc=True):
         file, calls = self._here
         return calls.call(file.read(limit))
 
-    def image(self) -> PIL.Image.Image:
+    def image(self) -> Picture:
         """The picture, decoded; needs the extra `images` (Pillow). Raises ClientError for what is no picture."""
         file, calls = self._here
         return calls.call(file.image())

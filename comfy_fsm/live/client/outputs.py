@@ -27,6 +27,8 @@ from comfy_fsm.live.client.filenames import as_told, numbered, safe_folders, saf
 if TYPE_CHECKING:
     import PIL.Image
 
+    Picture = PIL.Image.Image
+
 Fetch = Callable[[Output], AbstractAsyncContextManager[AsyncIterator[bytes]]]
 """Opens the stored file; raises DownloadFailed, at once or at any piece of it."""
 
@@ -116,7 +118,7 @@ class OutputFile(Output, frozen=True, dict=True, gc=True):
                     )
         return bytes(content)
 
-    async def image(self) -> PIL.Image.Image:
+    async def image(self) -> Picture:
         """The picture, decoded; needs the extra `images` (Pillow). Raises ClientError for what is no picture."""
         try:
             from PIL import Image
