@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import assert_type
 
 import comfy_fsm
 from comfy_fsm import (
+    BlockingClient,
+    BlockingDispatcher,
+    BlockingResult,
+    BlockingTask,
     Board,
     Client,
     Deliver,
     Dispatcher,
     OutputFile,
     Policy,
+    Progress,
     Result,
     State,
     TaskError,
     TaskFailed,
     TaskHandle,
+    TaskResult,
     Update,
     Window,
     Workflow,
@@ -40,7 +47,15 @@ async def submits(client: Client, workflow: Workflow) -> Result:
     assert_type(task.outputs, list[OutputFile])
     assert_type(await task.outputs[0].read(), bytes)
     assert_type(await task.outputs[0].save("here.png"), Path)
-    return await task
+    assert_type(task.progress, Progress)
+    assert_type(await task.place(), int | None)
+    assert_type(await asyncio.gather(task, task), tuple[TaskResult, TaskResult])
+    assert_type(await asyncio.wait_for(task, 1), TaskResult)
+    assert_type(asyncio.create_task(task.wait()), asyncio.Task[TaskResult])
+    result = await task
+    assert_type(result, TaskResult)
+    assert_type(result.outputs, tuple[OutputFile, ...])
+    return result
 
 
 async def taken(task: TaskHandle) -> None:
@@ -69,3 +84,19 @@ def changes(path: Path) -> int:
     workflow = Workflow.load(path)
     assert_type(workflow, Workflow)
     return workflow.set_seed()
+
+
+def blocks(client: BlockingClient, workflow: Workflow) -> State:
+    task = client.submit(workflow, tag={"user": 1}, on_complete=ended)
+    assert_type(task, BlockingTask)
+    result = task.result(60)
+    assert_type(result, BlockingResult)
+    assert_type(result.outputs[0].read(), bytes)
+    client.submit(workflow, tga=1)  # type: ignore[call-arg]
+    with BlockingDispatcher(client, capacity=2) as dispatcher:
+        assert_type(dispatcher.enqueue(workflow, priority=1.0), BlockingTask)
+    return result.state
+
+
+def ended(task: BlockingTask) -> None:
+    assert_type([update.share for update in task], list[float | None])

@@ -10,6 +10,7 @@ from comfy_fsm.core.wire.bodies import MARK
 from comfy_fsm.core.wire.updates import Update
 from comfy_fsm.live.client.task_handle import Attached, TaskHandle
 from comfy_fsm.live.transport import requests
+from comfy_fsm.live.transport.addresses import address_of
 from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.workflow.shape import snapshot
 
@@ -27,7 +28,7 @@ class Window:
 
     def id_at(self, server: str) -> str:
         """Its client id at this server: a new one after a socket under the old one went deaf (P3)."""
-        return self._ids.setdefault(server, uuid.uuid4().hex)
+        return self._ids.setdefault(address_of(server)[0], uuid.uuid4().hex)
 
     def forget_id(self, server: str, client_id: str) -> None:
         if self._ids.get(server) == client_id:
