@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import field, make_dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
@@ -14,8 +15,11 @@ from comfy_fsm.testing.execution.worker import BrokenFake
 from comfy_fsm.testing.faults import Faults, Knob, knobs
 from comfy_fsm.testing.profiles import NEWEST, PROFILES
 
+if TYPE_CHECKING:
+    from comfy_fsm.testing.server import FakeComfy
+
 NAME = "python -m comfy_fsm.testing"
-WRONG_USAGE, UNAVAILABLE, OUR_FAULT = 64, 69, 70
+WRONG_USAGE, NO_INPUT, UNAVAILABLE, OUR_FAULT = 64, 66, 69, 70
 _GROUPS = {
     group: Group(f"Faults: {group}", sort_key=10 + place)
     for place, group in enumerate(dict.fromkeys(knob.group for knob in knobs()))
@@ -64,6 +68,9 @@ Knobs.__module__ = __name__  # else it passes for a type of Python's own, which 
 Port = Annotated[int, Parameter(help="Where to listen on 127.0.0.1; 0 is any port that is free.")]
 Version = Annotated[str, Parameter(name="--comfyui", help=f"Which ComfyUI it is: {', '.join(PROFILES)}, or another.")]
 Step = Annotated[float, Parameter(help="How long a node takes, in seconds.")]
+Trace = Annotated[str | None, Parameter(help="Play this recorded trace or log to the client, as its server.")]
+Window = Annotated[str | None, Parameter(help="Whose part of the trace is played, if it has several windows.")]
+Server = Annotated[str | None, Parameter(help="Which server of the trace is played, if it has several.")]
 Turned = Annotated[Knobs, Parameter(name="*")]
 
 app = App(
@@ -71,30 +78,40 @@ app = App(
     help="Run a fake ComfyUI for tests on 127.0.0.1, until Ctrl-C. Its first line is its address.\n\n"
     "The faults below are how it begins. While it runs, POST /fake/faults takes them as JSON, such as "
     '{"empty_history": 2}, and GET /fake/state shows them, and what ran.',
-    help_epilogue=f"Exit status: 0 ended · {WRONG_USAGE} wrong usage · {UNAVAILABLE} a port or an extra is not to be "
-    f"had · {OUR_FAULT} our own fault.",
+    help_epilogue=f"Exit status: 0 ended · {WRONG_USAGE} wrong usage · {NO_INPUT} no such file · "
+    f"{UNAVAILABLE} a port or an extra is not to be had · {OUR_FAULT} our own fault.",
     version_flags=[],
     result_action="return_value",
 )
 
 
 @app.default
-def serve(*, port: Port = 0, comfyui: Version = NEWEST, step_seconds: Step = 0.0, knobs: Turned | None = None) -> None:
+def serve(
+    *,
+    port: Port = 0,
+    comfyui: Version = NEWEST,
+    step_seconds: Step = 0.0,
+    play: Trace = None,
+    window: Window = None,
+    server: Server = None,
+    knobs: Turned | None = None,
+) -> None:
     """Start it, and serve until a signal."""
-    given = knobs or Knobs()
-    turned = {name: _value(name, getattr(given, name)) for name in Faults.__struct_fields__}
-    asyncio.run(_serve(comfyui, port, step_seconds, turned))
-
-
-async def _serve(version: str, port: int, step_seconds: float, turned: dict[str, object]) -> None:
     from comfy_fsm.testing import FakeComfy
 
+    given = knobs or Knobs()
+    fake = FakeComfy(comfyui, step_seconds=step_seconds, port=port, control=True)
+    fake.faults.turn({name: _value(name, getattr(given, name)) for name in Faults.__struct_fields__})
+    asyncio.run(_serve(fake, None if play is None else lambda: fake.play(play, window=window, server=server)))
+
+
+async def _serve(fake: FakeComfy, begin: Callable[[], object] | None) -> None:
     ended = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, ended.set)
-    fake = FakeComfy(version, step_seconds=step_seconds, port=port, control=True)
-    fake.faults.turn(turned)
     async with fake:
+        if begin is not None:
+            begin()
         print(fake.url, flush=True)
         await ended.wait()
 
@@ -109,6 +126,8 @@ def main(words: list[str]) -> int:
         return _say(WRONG_USAGE, f"{str(error).rstrip('.')}; `{NAME} --help` tells more")
     except (_Wrong, ValueError) as error:
         return _say(WRONG_USAGE, f"no fake was started: {error}")
+    except (FileNotFoundError, IsADirectoryError) as error:
+        return _say(NO_INPUT, f"no fake was started: {error.filename}: {error.strerror}")
     except (ModuleNotFoundError, OSError) as error:
         return _say(UNAVAILABLE, f"no fake was started: {error}")
     return 0

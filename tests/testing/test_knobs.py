@@ -151,6 +151,38 @@ def test_what_the_command_cannot_mean_is_a_line_and_status_64(words: list[str], 
     assert said in done.stderr
 
 
+def test_the_command_plays_a_trace_and_says_what_it_cannot_play() -> None:
+    recordings = ROOT / "fixtures" / "recordings" / "0.3.64"
+
+    def said(*words: str) -> tuple[int, str]:
+        done = subprocess.run([sys.executable, "-m", "comfy_fsm.testing", *words], capture_output=True, text=True)
+        assert done.stderr.count("\n") == 1
+        return done.returncode, done.stderr
+
+    assert said("--play", str(recordings / "none"))[0] == 66
+    assert said("--play", str(recordings))[0] == 66
+    status, line = said("--play", str(ROOT / "LICENSE"))
+    assert (status, "is no line of a trace" in line) == (64, True)
+    assert "the trace has 2 windows" in said("--play", str(recordings / "two-windows.jsonl.gz"))[1]
+
+    async def story() -> None:
+        words = ["--play", str(recordings / "two-windows.jsonl.gz"), "--window", "825259"]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "comfy_fsm.testing", *words, stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdout is not None
+        url = (await process.stdout.readline()).decode().strip()
+        async with aiohttp.ClientSession() as http:
+            server = Server(url, http)
+            ids = [await server.submit(picture()) for _ in range(3)]
+            assert (await server.post("/prompt", {"prompt": picture()})).status == 400
+            assert [(await server.record(each))["status"]["completed"] for each in ids] == [True] * 3
+        process.terminate()
+        assert await process.wait() == 0
+
+    asyncio.run(asyncio.wait_for(story(), 60))
+
+
 def test_the_command_begins_with_the_faults_that_it_was_given() -> None:
     async def story() -> None:
         words = ["--html", "GET /queue=1", "--html", "*=0", "--drop-types", "executing", "--refuse-sockets", "1", "500"]

@@ -14,12 +14,14 @@ import aiohttp
 import pytest
 import zstandard
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import TaskError, TaskRejected
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.testing import FakeComfy, ThreadedFake, picture
 from comfy_fsm.testing.playback.source import read
-from comfy_fsm.testing.strategies import TrueRun, true_runs
+from comfy_fsm.testing.strategies import TrueRun, observations, true_runs
 from tests.conformance.protocol import Server
 from tests.conftest import FIXTURES
 from tests.support.fake_stage import PATIENCE, closed, eventually, play
@@ -27,6 +29,7 @@ from tests.support.fake_stage import PATIENCE, closed, eventually, play
 RECORDINGS = FIXTURES / "recordings" / "0.3.64"
 WINDOW, HOST, PROMPT = "theirs", "http://recorded:8188", "11111111-aaaa-4bbb-8ccc-000000000001"
 OWN = "22222222-aaaa-4bbb-8ccc-000000000002"
+KEYS = ("prompt_id", "type", "data", "outputs", "status", "filename", "running", "pending", PROMPT)
 QUIET = {"queue_running": [], "queue_pending": []}
 
 
@@ -235,6 +238,7 @@ TWO = [POSTED, ACCEPTED, POSTED.replace(WINDOW, "another").replace(PROMPT, OWN)]
         ),
         ([], {}, "has no observation in it"),
         (["{"], {}, "the trace:1 is no line of a trace"),
+        ([ACCEPTED.replace("7", "[" * 300 + "]" * 300)], {}, "the trace:1 cannot be played: it is nested deeper"),
         (["[]"], {}, "the trace:1 is no line of a trace: it has no `kind`"),
     ],
 )
@@ -306,3 +310,55 @@ def test_a_true_run_that_is_played_has_the_records_that_it_had(run: TrueRun) -> 
             assert playback.surplus == 0
 
     asyncio.run(asyncio.wait_for(story(), PATIENCE))
+
+
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 2000) | st.floats() | st.sampled_from(("", PROMPT, OWN, WINDOW, "x")),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=3),
+    max_leaves=8,
+)
+"""What a trace may hold where something else was meant."""
+
+
+@st.composite
+def spoiled(draw: st.DrawFn) -> list[str]:
+    """A trace that could be played, with some of its values replaced by odd ones."""
+    made = [line("ws.open", {}), POSTED, ACCEPTED, *RAN, *history("1", 200, RECORD), line("ws.close", {"code": 1006})]
+    values = [json.loads(each) for each in made]
+    for value in draw(st.lists(st.sampled_from(values), max_size=4)):
+        inner, depth = value, draw(st.integers(0, 3))
+        while isinstance(inner, dict) and inner:
+            key = draw(st.sampled_from(sorted(inner)))
+            if depth == 0 or not isinstance(inner[key], dict):
+                inner[key] = draw(ODD)
+            inner, depth = inner[key], depth - 1
+    return [json.dumps(value) for value in values]
+
+
+@settings(max_examples=60, database=None)
+@given(spoiled() | st.lists(observations(), min_size=1, max_size=12).map(lambda found: [*map(codec.encode, found)]))
+def test_no_trace_however_odd_breaks_the_fake(lines: list[str | bytes]) -> None:
+    """It cannot be played, and that is said; or it is played, and every question is answered, or cut off."""
+
+    async def story() -> None:
+        async with FakeComfy() as comfy, aiohttp.ClientSession() as http:  # which raises BrokenFake at its end
+            await asyncio.sleep(0)
+            try:
+                comfy.play(lines)
+            except ValueError:
+                return
+            server = Server(comfy.url, http)
+            with suppress(aiohttp.ClientError, AssertionError):
+                async with server.socket("mine") as window:
+                    for path in ("/prompt", "/queue", "/interrupt"):
+                        await _tried(server.post(path, {"prompt": {}, "client_id": "mine", "prompt_id": OWN}))
+                    for path in (f"/history/{OWN}", f"/history/{PROMPT}", "/history", "/queue", "/api/jobs", "/view"):
+                        await _tried(server.get(path))
+                    await window.quiet()
+
+    asyncio.run(asyncio.wait_for(story(), PATIENCE))
+
+
+async def _tried(asked: Any) -> None:
+    with suppress(aiohttp.ClientError, ValueError):
+        assert (await asked).status < 600

@@ -108,7 +108,7 @@ class Playback:
                 about = metadata.get("prompt_id") if isinstance(metadata, dict) else None
                 await self._publisher.send(Frame(f"binary {data.get('event')}", payload, self._reader(about)))
         elif isinstance(data, str):
-            await self._publisher.send(Frame("undecodable", data, self._reader(None)))
+            await self._publisher.send(Frame("undecodable", _sendable(data), self._reader(None)))
         else:
             inner = data.get("data")
             about = inner.get("prompt_id") if isinstance(inner, dict) else None
@@ -217,13 +217,18 @@ def _listed(prompt_ids: list[str]) -> list[list[object]]:
     return [[number, prompt_id, {}, {}, []] for number, prompt_id in enumerate(prompt_ids)]
 
 
+def _sendable(text: str) -> str:
+    """Without the halves of surrogates that JSON may hold, and no frame (P20)."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def _payload(data: dict[str, Any]) -> bytes | None:
     """A binary frame, with a picture of ours for the one that no trace holds."""
     match data.get("event"):
         case 1:
             return publishing.preview(JPEG)
         case 3:
-            return publishing.text(str(data.get("node", "")), str(data.get("text", "")))
+            return publishing.text(_sendable(str(data.get("node", ""))), str(data.get("text", "")))
         case 4:
             metadata = data.get("metadata")
             return publishing.preview_with(metadata if isinstance(metadata, dict) else {}, JPEG)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from comfy_fsm.core.wire import routes
+from comfy_fsm.display import harmless
 from comfy_fsm.testing.playback.source import Line
 
 POST = "post"
@@ -15,6 +16,9 @@ _ADDRESSED = ("execution_start", "executing", "executed")
 _ENDS = {"execution_success": "success", "execution_error": "error", "execution_interrupted": "error"}
 _BY_ITSELF = ("view", "upload", "asset", "nodes", "socket")
 """What the fake answers by itself where the recorded answer was a good one: no trace holds the bytes of a file."""
+
+_MOST_SAID = 400
+_LATEST = 1e15
 
 Question = tuple[str, str]
 """What is asked for, and of which prompt or, where it is about none, by which path."""
@@ -120,12 +124,15 @@ def write(lines: Iterable[Line], window: str | None, server: str | None) -> Scri
 
 
 def _only(name: str, wanted: str | None, lines: list[Line]) -> str | None:
-    there = [*dict.fromkeys(str(line[name]) for line in lines if line.get(name) is not None)]
+    there = [*dict.fromkeys(line[name] for line in lines if isinstance(line.get(name), str))]
     found = [each for each in there if wanted is None or each.startswith(wanted)]
     if len(found) > 1:
-        raise ValueError(f"the trace has {len(found)} {name}s, of which one is played: {name}=… {', '.join(found)}")
+        said = harmless(", ".join(found), _MOST_SAID)
+        raise ValueError(f"the trace has {len(found)} {name}s, of which one is played: {name}=… {said}")
     if not found and wanted is not None:
-        raise ValueError(f"the trace has no {name} {wanted!r}; it has {', '.join(there) or 'none'}")
+        raise ValueError(
+            f"the trace has no {name} {wanted!r}; it has {harmless(', '.join(there), _MOST_SAID) or 'none'}"
+        )
     return found[0] if found else None
 
 
@@ -150,7 +157,7 @@ class _Writing:
         self._posted: dict[str, Post] = {}
 
     def take(self, line: Line) -> None:
-        data, at = line.get("data", {}), float(line.get("at") or 0.0)
+        data, at = line.get("data", {}), _time(line.get("at"))
         match line["kind"]:
             case "ws.open":
                 self._script.acts.append(Act("open", at))
@@ -174,8 +181,8 @@ class _Writing:
         if asked[0] == POST:
             body = data.get("body") if isinstance(data.get("body"), dict) else {}
             answer = self._answers.get(str(data.get("id")), {}).get("data", {}).get("body")
-            told = answer.get("prompt_id") if isinstance(answer, dict) else None
-            own = body.get("prompt_id")
+            told = _text(answer.get("prompt_id")) if isinstance(answer, dict) else None
+            own = _text(body.get("prompt_id"))
             post = Post("client_id" in body or not body, own, told or own, Reply(len(self._script.acts), None, None))
             self._posted[str(data.get("id"))] = post
             self._script.posts.append(post)
@@ -183,7 +190,7 @@ class _Writing:
 
     def _answer(self, data: dict[str, Any]) -> None:
         number = str(data.get("id"))
-        reply = Reply(len(self._script.acts), data.get("status"), _lengthened(data.get("body")))
+        reply = Reply(len(self._script.acts), _status(data.get("status")), _lengthened(data.get("body")))
         asked = self._asked.get(number)
         if number in self._posted:
             self._posted[number].reply = reply
@@ -228,4 +235,21 @@ def _lengthened(body: Any) -> Any:
     """A queue that a recorder shortened, as ComfyUI tells it."""
     if not isinstance(body, dict) or {*body} != {"running", "pending"}:
         return body
-    return {f"queue_{part}": [[0, each, {}, {}, []] for each in listed] for part, listed in body.items()}
+    parts = {f"queue_{part}": listed for part, listed in body.items() if isinstance(listed, list)}
+    return {part: [[0, each, {}, {}, []] for each in listed] for part, listed in parts.items()}
+
+
+# what a trace has that was made by anybody, or damaged
+
+
+def _time(value: object) -> float:
+    return float(value) if isinstance(value, int | float) and abs(value) < _LATEST else 0.0
+
+
+def _status(value: object) -> int | None:
+    """One that an answer may have; any other is no answer."""
+    return value if isinstance(value, int) and 200 <= value < 600 else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -11,6 +11,7 @@ from comfy_fsm.log import logfile, reader, trace
 
 Source = str | os.PathLike[str] | Iterable[bytes | str]
 Line = dict[str, Any]
+DEEPEST = 200
 MOST = 256 * 1024 * 1024
 """Bytes of a trace that a test may load; of a packed one, after unpacking."""
 
@@ -39,11 +40,24 @@ def _line(raw: bytes, place: str) -> Line:
         line = codec.loads(raw)
     except codec.Unreadable as error:
         raise ValueError(f"{place} is no line of a trace: {error}; a trace is JSON Lines") from None
+    if _depth(line) > DEEPEST:
+        raise ValueError(f"{place} cannot be played: it is nested deeper than {DEEPEST} levels")
     if not isinstance(line, dict) or not isinstance(line.get("kind"), str):
         raise ValueError(
             f"{place} is no line of a trace: it has no `kind`; a trace is JSON Lines with `at`, `kind`, `data`"
         )
     return cast("Line", line)
+
+
+def _depth(value: object) -> int:
+    depth, level = 0, [value]
+    while level and depth <= DEEPEST:
+        depth += 1
+        level = [
+            inner for each in level if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]  # fmt: skip
+    return depth
 
 
 def _raw(source: Source) -> Iterator[bytes]:
