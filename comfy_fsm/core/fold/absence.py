@@ -6,6 +6,7 @@ it, and where its answers come from one server; and it stays a conclusion, which
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -49,7 +50,9 @@ def note_empty(registry: Registry, task: Task, question: Question, position: int
 def note_absent(registry: Registry, task: Task, question: Question, position: int, at: float) -> None:
     _note_round(registry, task, question, position)
     if not task.settled:
-        request_queue(registry, task, at)
+        agreed = _trusted(registry, task).agreed  # a look is made as soon as it can decide, and a moment more
+        before = agreed[0].at + 1.01 * registry.policy.absence_seconds if agreed else math.inf
+        request_queue(registry, task, at, before)
 
 
 def ask_again(registry: Registry, task: Task, at: float) -> None:
@@ -197,7 +200,7 @@ def _lasts(policy: Policy, kept: Kept, *, explained: bool) -> bool:
 
 def _spread(rounds: list[AbsenceRound]) -> float:
     """For how long it was surely absent: an answer may be older than its arrival by as long as it was waited for."""
-    return rounds[-1].asked - rounds[0].at
+    return max(0.0, rounds[-1].asked - rounds[0].at)
 
 
 def _stand(registry: Registry, task: Task, forgotten: Cause | None, last: AbsenceRound) -> None:

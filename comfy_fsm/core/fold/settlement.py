@@ -5,6 +5,8 @@ The one place that settles; both the frames and the answers come here with their
 
 from __future__ import annotations
 
+import math
+
 from msgspec import Raw
 
 from comfy_fsm.core.effects import Deliver, FetchHistory, LookAtQueue
@@ -311,15 +313,17 @@ def request_record(registry: Registry, task: Task, at: float) -> None:
         registry.emit(FetchHistory(due=due, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
 
 
-def request_queue(registry: Registry, task: Task, at: float) -> None:
+def request_queue(registry: Registry, task: Task, at: float, before: float = math.inf) -> None:
     registry.server(task.server).note(task)
-    request_look(registry, task, at)
+    request_look(registry, task, at, before)
 
 
-def request_look(registry: Registry, task: Task, at: float) -> None:
-    """Ask for a look at the queue, in a sweep over many: that is no news of the task."""
+def request_look(registry: Registry, task: Task, at: float, before: float = math.inf) -> None:
+    """Ask for a look at the queue, in a sweep over many: that is no news of the task. `before`: it is to be made then,
+    if that is sooner."""
     if task.prompt_id is not None:
         due = at + _backoff(registry, task)
+        due = before if at < before < due else due
         registry.emit(LookAtQueue(due=due, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
 
 
