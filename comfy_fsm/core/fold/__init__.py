@@ -1,1 +1,1 @@
-"""Folds entries into the board: whose a frame is, what an answer says, how a task ends."""
+"""Folds entries into the board: attributes frames, reads answers, settles tasks."""

@@ -1,7 +1,7 @@
-"""What may be concluded from absence: rounds of queue and history, how far apart, and what else was told (P29).
+"""Absence: what may be concluded from it, after how many rounds of queue and history, and how far apart (P29).
 
-Absence is no evidence of what became of a task. It is believed where it lasts, where what the server counts agrees with
-it, and where its answers come from one server; and it stays a conclusion, which late evidence takes back.
+Absence is no evidence of what became of a task. It is believed if it lasts, if the server's counts agree with it, and
+if its answers come from one server; and it stays a conclusion, which late evidence takes back.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from comfy_fsm.core.registry.task import AbsenceRound, Cause, Task
 from comfy_fsm.core.wire.bodies import remaining
 
 LONE, EXPLAINED, DISPUTED = 5.0, 1 / 3, 10.0
-"""How many times as long an absence must last that nothing else agrees with, or that an act or an outage explains, or
-that an older count disputes."""
+"""Factors for how long an absence must last that nothing else agrees with, that an act or an outage explains, or that
+an older count disputes."""
 AT_ONCE = 64
 """Tasks whose absence is judged in one turn."""
 _OWED = 10
-"""How often the record of a task that was settled as stated is asked for in vain."""
+"""Attempts to fetch the record of a task that was settled as stated."""
 _MOST = 16
-"""Rounds remembered of one task."""
+"""Rounds remembered for each task."""
 
 
 def note_empty(registry: Registry, task: Task, question: Question, position: int, at: float) -> None:
-    """`{}` alone says nothing (P26); after a queue without it, it is one proof of absence (P29). So is the 404 of a
-    job alone, for which the server reads both, in this order (P38)."""
+    """Note an empty answer: `{}` alone proves nothing (P26); after a queue without the prompt, it is one round of
+    absence (P29). So is the 404 of a single job, for which the server reads both, in this order (P38)."""
     confirming, task.confirming = task.confirming, False
     if confirming and question.kind != "job" and not _is_looked_for(task, question):
-        return  # asked by itself, an empty answer says nothing (P26), and nothing more is asked for it
+        return  # asked by itself, an empty answer proves nothing (P26), and causes no query
     task.record_requested, task.fruitless_looks = False, task.fruitless_looks + 1
     registry.counters.looks["absent"] += 1
     task.denials, task.denied_position = task.denials + 1, position
@@ -56,14 +56,14 @@ def note_absent(registry: Registry, task: Task, question: Question, position: in
 
 
 def ask_again(registry: Registry, task: Task, at: float) -> None:
-    """It was settled as stated, and its record may still be written."""
+    """Request the record of a task that was settled as stated: it may still be written."""
     task.record_requested, task.fruitless_looks = False, task.fruitless_looks + 1
     task.record_owed = task.fruitless_looks < _OWED
     request_record(registry, task, at)
 
 
 def _note_round(registry: Registry, task: Task, question: Question, position: int) -> None:
-    """The history has no record: with a look at the queue before it, that is one round."""
+    """Note a history without the record: with a query of the queue before it, that is one round."""
     look = _round(registry, task, question, position)
     if look is None:
         return
@@ -82,13 +82,14 @@ def _note_round(registry: Registry, task: Task, question: Question, position: in
 
 
 def _round(registry: Registry, task: Task, question: Question, position: int) -> AbsenceRound | None:
-    """Only a look counts that was asked when the POST was over, and the server had had its time to take it up."""
+    """Return the round that this answer completes, if it does. A query counts only if it was sent after the POST was
+    over, and after the time in which the server may still take it up."""
     if task.posts and not task.known_order:
         return None
     since = max(task.known_order, task.rounds[-1].order if task.rounds else 0)
     queues = (queue for name in question.server.names() for queue in name.queues)
     looks = [q for q in queues if q.asked > since and q.answered < question.order]
-    look = max(looks, key=lambda look: look.at, default=None)  # of several windows, an older answer may be told last
+    look = max(looks, key=lambda look: look.at, default=None)  # another window may report an older answer last
     asked, rows = (look.asked_at, look.rows) if look is not None else (question.at, None)
     if look is None or task.prompt_id in look.ids:
         if question.kind != "job" or question.order <= since:
@@ -100,30 +101,30 @@ def _round(registry: Registry, task: Task, question: Question, position: int) ->
 
 
 def _is_looked_for(task: Task, question: Question) -> bool:
-    """Whether the queue was looked at before this, since the last round: only then an empty record counts."""
+    """Whether the queue was asked before this, since the last round: only then an empty record counts."""
     since = max(task.known_order, task.rounds[-1].order if task.rounds else 0)
     queues = (queue for name in question.server.names() for queue in name.queues)
     return any(q.asked > since and q.answered < question.order and task.prompt_id not in q.ids for q in queues)
 
 
 def note_count(question: Question, raw: Raw, now: float) -> None:
-    """`GET /prompt` counts what the queue may hide."""
+    """Note the answer to `GET /prompt`, which counts what the queue may hide."""
     count = remaining(raw)
     if count is not None:
         question.server.counts.append((question.at, now, count))
 
 
 def refute_absence(registry: Registry, task: Task, question: Question, name: str, position: int, at: float) -> None:
-    """It is listed: what did not show it before proves nothing, and takes a conclusion back.
+    """Note that a task is listed: answers without it prove nothing any more, and a conclusion is taken back.
 
-    Unless the answer is older than that: another window's may be told late.
+    Unless the answer is older than they are: that of another window may be reported late.
     """
     last = task.rounds[-1] if task.rounds else None
     if last is not None and registry.now < last.at:
         return
     newer = last is None or question.at > last.at
     in_time = last is not None and newer and task.accepted and last.order > task.known_order  # else its POST came late
-    if in_time and _trusted(registry, task).rounds:  # else its queue hid what was counted all the while
+    if in_time and _trusted(registry, task).rounds:  # otherwise its queue hid what was counted all the while
         question.server.mixed = True
         registry.report("mixed-servers", position, at, "in neither queue nor history, and then shown again", task=task)
     if task.concluded and newer:
@@ -134,8 +135,8 @@ def refute_absence(registry: Registry, task: Task, question: Question, name: str
 
 
 def refute_by_record(registry: Registry, task: Task, question: Question, position: int, at: float) -> None:
-    """Its record is there, and of a run that nobody heard the end of, neither it nor the queue was, time and again: a
-    server writes the record before its queue lets go (P21), so two servers answer."""
+    """Report that several servers answer, if a task is recorded that was in neither queue nor history time and again,
+    while no end was reported: one server writes the record before its queue drops the prompt (P21)."""
     if task.settled or task.stated is not None or not task.accepted:
         return
     kept = _trusted(registry, task).rounds
@@ -147,8 +148,8 @@ def refute_by_record(registry: Registry, task: Task, question: Question, positio
 
 
 def judge_all(registry: Registry, server: Server, now: float, *, ticked: bool = False) -> None:
-    """A socket was read further, or time passed: whose absence may be judged now? Of many, the next are looked at in
-    each turn, and those that are left are due at once: no entry holds the fold for as long as there are tasks."""
+    """Judge the absences that can be judged now that a socket was read further, or time passed. Of many, each turn
+    takes the next, and the rest are due at once, so that no entry holds up the fold for long."""
     patience = registry.policy.settle_seconds
     absent, turn = server.absent, server.turn
     if not turn:
@@ -167,7 +168,7 @@ def judge_all(registry: Registry, server: Server, now: float, *, ticked: bool = 
 
 
 def judge_absence(registry: Registry, task: Task, *, now: float | None = None, closing: bool = False) -> None:
-    """Conclude what the rounds allow. `now` says that time passed; `closing` that no further look will come."""
+    """Conclude what the rounds allow. `now`: time passed; `closing`: no further query will come."""
     if task.settled or not task.rounds:
         return
     server = registry.server(task.server)
@@ -183,13 +184,13 @@ def judge_absence(registry: Registry, task: Task, *, now: float | None = None, c
     unsent = task.unsent or (task.put_off and not task.accepted)
     explained = unsent or deletion is not None or forgotten is not None
     if server.is_mixed and not (task.unsent or (explained and closing)):
-        return  # who denies it may be another server than the one that has it
+        return  # the server that denies it may be another than the one that has it
     if (explained and (closing or last in kept.agreed)) or _lasts(registry.policy, kept, explained=explained):
         _conclude(registry, task, deletion, forgotten, last)
 
 
 def _lasts(policy: Policy, kept: Kept, *, explained: bool) -> bool:
-    """Whether it was absent for long enough, over all of the rounds or over those that a count agrees with."""
+    """Whether the absence lasted long enough, over all of the rounds or over those that a count agrees with."""
     span = policy.absence_seconds
     if kept.disputed:
         return _spread(kept.rounds) >= DISPUTED * span
@@ -199,12 +200,13 @@ def _lasts(policy: Policy, kept: Kept, *, explained: bool) -> bool:
 
 
 def _spread(rounds: list[AbsenceRound]) -> float:
-    """For how long it was surely absent: an answer may be older than its arrival by as long as it was waited for."""
+    """Return for how many seconds it was surely absent: an answer may be older than its arrival, by the time it
+    took."""
     return max(0.0, rounds[-1].asked - rounds[0].at)
 
 
 def _stand(registry: Registry, task: Task, forgotten: Cause | None, last: AbsenceRound) -> None:
-    """How it ended was told: that stands, though no record confirms it."""
+    """Settle the task as it was stated: that stands, though no record confirms it."""
     outcome = task.stated or State.COMPLETED
     task.cause = task.cause if outcome is State.CANCELLED else forgotten
     settle(registry, task, outcome, task.confidence or "stated", None, last.position, last.at)
@@ -215,7 +217,7 @@ def _stand(registry: Registry, task: Task, forgotten: Cause | None, last: Absenc
 def _conclude(
     registry: Registry, task: Task, deletion: Act | None, forgotten: Cause | None, last: AbsenceRound
 ) -> None:
-    """Nobody told how it ended: what is likeliest is concluded, and marked as concluded (P27, P30)."""
+    """Conclude the likeliest outcome, as none was stated, and mark it as concluded (P27, P30)."""
     if task.state is State.PENDING and (deletion is not None or forgotten is None):
         task.cause = deletion.cause(task.prompt_id) if deletion is not None else None
         settle(registry, task, State.CANCELLED, "inferred", "queue", last.position, last.at)
@@ -227,23 +229,23 @@ def _conclude(
         settle(registry, task, State.LOST, "inferred", "queue", last.position, last.at)
 
 
-# what agrees, and what does not
+# counts that agree, and counts that do not
 
 
 class Kept(NamedTuple):
-    """What is left of the rounds of a task."""
+    """Rounds of a task that may prove its absence."""
 
     rounds: list[AbsenceRound]
-    """Those since the last one that a count refutes."""
+    """Rounds since the last one that a count refutes."""
     agreed: list[AbsenceRound]
     """Those of them that a count agrees with."""
     disputed: bool
-    """An older count says otherwise than the last of them."""
+    """An older count contradicts the last of them."""
 
 
 def _trusted(registry: Registry, task: Task) -> Kept:
-    """The rounds that may prove something. A queue that hides rows, or that of another server, lists fewer than the
-    server counts; and a round in which a server that counts left that question unanswered proves nothing."""
+    """Return the rounds that may prove something. A queue that hides rows, or that of another server, lists fewer than
+    the server counts; and a round in which a server that counts left that question unanswered proves nothing."""
     kept, hidden, server = Kept([], [], False), 0.0, registry.server(task.server)
     known = any(name.shown_order for name in server.names())
     counts = any(name.counts for name in server.names())
@@ -264,16 +266,17 @@ def _trusted(registry: Registry, task: Task) -> Kept:
         elif task.stated is not None:
             kept.rounds.append(each)
         elif each.asked >= task.last_sign and not (counts if told is None else told and each.rows is None):
-            # Answers agree with each other at a server that never had anything of ours, too: it may be another one.
+            # Answers also agree with each other at a server that never had anything of ours: it may be another one.
             agrees = told is not None and (heard is not None or known)
             kept = Kept([*kept.rounds, each], [*kept.agreed, each] if agrees else kept.agreed, False)
     return kept
 
 
 def _counted(registry: Registry, task: Task, since: float, until: float) -> tuple[int | None, int | None]:
-    """How many wait or run, by what its own socket told and by what `GET /prompt` answered while the look was made.
+    """Return the numbers of pending and running prompts that its own socket reported, and that `GET /prompt` answered,
+    during the query.
 
-    Where both say, the larger counts: a socket may have gone deaf, and an answer may be of another server.
+    The larger of the two is to be believed: a socket may have gone deaf, and an answer may be of another server.
     """
     server, own_socket = registry.server(task.server), registry.socket_of(task)
     told = _least(own_socket, since, until) if own_socket is not None and _hears(own_socket, task) else None
@@ -287,7 +290,8 @@ def _counted(registry: Registry, task: Task, since: float, until: float) -> tupl
 
 
 def _is_outdated(registry: Registry, task: Task, look: AbsenceRound) -> bool:
-    """Whether what the socket told last is older than an answer that agrees with this look: a `status` may be lost.
+    """Whether the last number of the socket is older than an answer that agrees with this round: a `status` may be
+    lost.
 
     Only where that server showed the task before, so that it is not another one behind the same address.
     """
@@ -301,15 +305,16 @@ def _is_outdated(registry: Registry, task: Task, look: AbsenceRound) -> bool:
 
 
 def _hears(own_socket: Socket, task: Task) -> bool:
-    """A POST changes the queue, of which every socket is told: one that told nothing since is deaf, or of elsewhere.
+    """Whether the socket reported a number since the POST, which changes the queue, as every socket is told: one that
+    did not is deaf, or belongs to another server.
 
-    What it is greeted with is told to a deaf one, too (P3).
+    Its greeting does not count: a deaf socket is greeted, too (P3).
     """
     return bool(own_socket.counts) and own_socket.counted_at >= (task.submitted_at or 0.0)
 
 
 def _least(socket: Socket, since: float, until: float) -> int | None:
-    """The least count in force between the two moments, by the `status` frames of one socket."""
+    """Return the least number in force between the two moments, by the `status` frames of one socket."""
     before = None
     within: list[int | None] = []
     for at, count in socket.counts:
@@ -321,14 +326,15 @@ def _least(socket: Socket, since: float, until: float) -> int | None:
 
 
 def _is_read(registry: Registry, task: Task, kept: list[AbsenceRound], now: float | None) -> bool:
-    """Whether no frame can be on its way that was sent before it vanished: what is read later may be sent earlier."""
+    """Whether no frame can be on its way that was sent before the task vanished: what is read later may be sent
+    earlier."""
     own_socket = registry.socket_of(task)
     over = kept[0].at + registry.policy.settle_seconds
     if own_socket is None or own_socket.read_to >= max(over, kept[-1].at) or (now is not None and now >= over):
         return True
     told = _least(
         own_socket, kept[-1].asked, kept[-1].at
-    )  # in the order of its frames: what it left came before that count
+    )  # frames come in order: those about the task came before that number
     most = max(_since(own_socket.counts, task.submitted_at or 0.0), default=0)
     return own_socket.read_to >= kept[-1].at and told is not None and told < most
 
@@ -337,26 +343,27 @@ def _since(counts: Iterable[tuple[float, int | None]], begun: float) -> Iterable
     return (count for at, count in counts if at >= begun and count is not None)
 
 
-# what explains it
+# acts and outages that explain it
 
 
 def _deletion(server: Server, task: Task) -> Act | None:
-    """Who removed it while it was pending: its owner, if the owner did; else whoever did."""
+    """Return the act that removed it while it was pending: one of its owner, if there is one, else of anybody."""
     acts = [act for act in server.acts if act.kind == "delete" and _is_later(act, task) and act.hits(task.prompt_id)]
     own = [act for act in acts if act.window == task.window]
     return next(iter(own or acts), None)
 
 
 def _is_later(act: Act, task: Task) -> bool:
-    """Than its POST, in the order of the entries or, of what another window tells, by its time."""
+    """Whether the act came after its POST: in the order of the entries or, as another window may report late, by its
+    time."""
     return act.order > task.submitted_order or act.at > (task.submitted_at or act.at)
 
 
 def _forgotten(server: Server, task: Task, first: AbsenceRound) -> Cause | None:
-    """The server went down, or its history was cleared: it may have run, and be forgotten (P27).
+    """Return the outage or the clearing of the history after which the server may have forgotten that it ran (P27).
 
-    What came after it was first absent explains nothing, in whichever order the two were told.
+    What came after it was first absent explains nothing, in whichever order the two were reported.
     """
-    since = max(task.submitted_order, task.shown_order)  # what was listed since was not forgotten by it
+    since = max(task.submitted_order, task.shown_order)  # an outage before it was last listed lost nothing
     clears = (act for act in server.acts if act.kind == "clear-history" and act.order > since)
     return server.outage_since(task, first.at) or next((act.cause(task.prompt_id) for act in clears), None)

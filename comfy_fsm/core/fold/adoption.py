@@ -1,7 +1,7 @@
-"""A task that its own server denies, looked for at others, and bound to the one that has it.
+"""Adoption: a task that its own server denies is looked for at others, and bound to the one that has it.
 
-Two commands do it, and both are in the log: `seek` makes it right to ask another server, `adopt` moves the task there.
-A move without its proof changes nothing, whoever wrote it: an answer of that server must have shown the prompt.
+Two commands do it, and both are in the log: `seek` allows another server to be asked, `adopt` moves the task there. An
+`adopt` without its proof changes nothing, whoever wrote it: an answer of that server must have shown the prompt.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from comfy_fsm.core.registry.task import Task
 
 
 def seek(registry: Registry, task: Task, url: str | None) -> None:
-    """For one look, this server may be asked for the task as if it were bound there (R2.1)."""
+    """Allow this server, for one query, to be asked about the task as if it were bound there."""
     if url is None or task.state in FINAL or len(task.candidates) >= registry.policy.acts:
         return
     server = registry.server(url)
@@ -23,26 +23,28 @@ def seek(registry: Registry, task: Task, url: str | None) -> None:
 
 
 def is_candidate(registry: Registry, server: Server, prompt_id: str) -> list[Task]:
-    """The tasks of other servers that this one may be asked for; of most ids that a queue lists, nobody knows any."""
+    """Return the tasks of other servers that this one may be asked about; for most ids that a queue lists there are
+    none."""
     tasks = registry.tasks_of(prompt_id, None) if prompt_id in registry.homes else []
     return [task for task in tasks if server.url in task.candidates]
 
 
 def note_shown(registry: Registry, server: Server, prompt_id: str) -> None:
-    """The server lists the prompt, or has its record; one that was not asked for it proves nothing by that."""
+    """Note that the server lists the prompt, or has its record; of a server that was not asked, that proves nothing."""
     for task in is_candidate(registry, server, prompt_id):
         task.candidates[server.url] = True
 
 
 def note_not_shown(registry: Registry, server: Server, prompt_id: str) -> None:
-    """The look is over: whoever asks this server again has to say so again."""
+    """End the query: to ask this server again takes another `seek`."""
     for task in is_candidate(registry, server, prompt_id):
         if not task.candidates[server.url]:
             del task.candidates[server.url]
 
 
 def adopt(registry: Registry, task: Task, url: str | None, position: int, at: float) -> None:
-    """Bind the task to the server that showed it; its own must have denied it, by the proof that also loses a task."""
+    """Bind the task to the server that showed it; its own must have denied it, by the proof that also makes a task
+    lost."""
     here, there = registry.server(task.server), registry.server(url)
     prompt_id = task.prompt_id
     if (
@@ -72,6 +74,6 @@ def adopt(registry: Registry, task: Task, url: str | None, position: int, at: fl
 
 
 def _is_denied(registry: Registry, task: Task) -> bool:
-    """Absence is proved (P29), and nothing told how it ended: it may be that it never was there."""
+    """Whether absence is proved (P29), and no end was reported: it may never have been there."""
     proved = not task.settled and task.absences >= registry.policy.absences
     return task.state is State.LOST or (proved and task.stated is None)

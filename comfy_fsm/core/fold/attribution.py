@@ -1,6 +1,6 @@
-"""Whose frame is it? Attribution by server, window and prompt id, with a waiting room for ids not yet known (R3).
+"""Attribution: assigns each frame to a task, by server, window and prompt id; frames with an unknown id wait.
 
-A frame acts on a task only where all three agree; what a window overhears is noted, and changes nothing.
+A frame acts on a task only if all three agree; one about a task of another window is noted, and changes nothing.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from comfy_fsm.core.wire.bodies import BLOCKED, greets, remaining
 
 _LOOKED_FOR = frozenset({State.PENDING, State.IN_PROGRESS})
 ABOUT_NO_PROMPT = re.compile(r"assets\.|(logs|notification)\Z")
-"""Frames about the scan of a server's files (P54), its terminal and its service: known, and about no prompt."""
+"""Types of frames about the scan of a server's files (P54), its terminal and its service: known, and about no
+prompt."""
 
 
 def fold_message(registry: Registry, position: int, o: seen.Message) -> None:
-    server = registry.servers.get(o.server)  # the ledger's own look-up, without its calls: most entries are frames
+    server = registry.servers.get(o.server)  # the registry's own look-up, without its calls: most entries are frames
     window, at, frame = o.window, o.at, o.data
     socket = server.sockets.get(window) if server is not None else None
     if socket is None or server is None:
@@ -57,7 +58,7 @@ def fold_message(registry: Registry, position: int, o: seen.Message) -> None:
 
 
 def _count(registry: Registry, socket: Socket, count: int, at: float) -> None:
-    """The server has fewer prompts than it had, and told of no end of ours: which one was it?"""
+    """Note the server's number of prompts: if it fell, and no end of ours was reported, ask which one ended."""
     before = socket.counts[-1][1] if socket.counts else None
     socket.counts.append((at, count))
     _count_on(socket)
@@ -76,7 +77,7 @@ def _count(registry: Registry, socket: Socket, count: int, at: float) -> None:
 
 
 def _count_on(socket: Socket) -> None:
-    """Remember that this socket counts; the one that did longest ago makes room."""
+    """Remember that this socket reports numbers; the one that last did so longest ago is dropped."""
     counting = socket.server.counting
     counting[socket.window] = socket
     counting.move_to_end(socket.window)
@@ -85,7 +86,8 @@ def _count_on(socket: Socket) -> None:
 
 
 def _takes_back(task: Task, frame: seen.Frame, at: float) -> bool:
-    """What states an end does, however late; news of the run only where it is younger than the conclusion."""
+    """Whether the frame refutes a conclusion: a stated end does, however late; news of the run only if it is
+    younger."""
     if isinstance(frame, seen.ExecutionInterrupted) and task.state is State.CANCELLED:
         return False
     ended = isinstance(frame, seen.ExecutionSuccess | seen.ExecutionInterrupted) or (
@@ -96,13 +98,14 @@ def _takes_back(task: Task, frame: seen.Frame, at: float) -> bool:
 
 
 def _step_back(registry: Registry, socket: Socket, position: int, o: seen.Message) -> None:
-    if position == registry.position and o.conn == socket.conn:  # what waited is told late, and is not late
+    if position == registry.position and o.conn == socket.conn:  # a frame that waited did not come late
         text = "earlier than the frame before it"
         registry.report("clock-step", position, o.at, text, window=o.window, server=socket.server.url)
 
 
 def fold_binary(registry: Registry, position: int, o: seen.Binary) -> None:
-    """A preview with metadata names its prompt; one without is nobody's (P7), be it the result of what runs."""
+    """Fold a binary frame: a preview with metadata names its prompt; one without is attributed to nobody (P7), though
+    it may be an image that the running task keeps."""
     socket = registry.socket(o.server, o.window)
     socket.read_to = o.at
     metadata, task = o.data.metadata, socket.running
@@ -117,7 +120,7 @@ def fold_binary(registry: Registry, position: int, o: seen.Binary) -> None:
 
 
 def replay_waiting(registry: Registry, task: Task) -> None:
-    """The owner of these frames is known now (P12)."""
+    """Fold the frames that waited until the owner of this prompt was known (P12)."""
     for position, o in registry.server(task.server).waiting.pop(task.prompt_id or "", ()):
         registry.strangers -= 1
         if isinstance(o, seen.Message):
@@ -137,7 +140,7 @@ def report_unknown_prompt(
 def _whose(
     registry: Registry, socket: Socket, position: int, o: seen.Message | seen.Binary, prompt_id: str
 ) -> Task | None:
-    """The window's own task that this frame is about, or None."""
+    """Return the window's own task that this frame is about, or None."""
     task = registry.task_at(socket.server, prompt_id)
     if task is None:
         return _stranger(registry, socket, position, o, prompt_id)
@@ -148,7 +151,7 @@ def _whose(
         task.last_sign = o.at
         return task
     foreign = socket.overheard.get(prompt_id)
-    if foreign is not None:  # from 0.3.45 to 0.3.57 most frames are (P2)
+    if foreign is not None:  # from 0.3.45 to 0.3.57 most frames are such (P2)
         foreign.count += 1
         registry.counters.found["foreign-message"] += 1
         if foreign.count <= registry.policy.lines:
@@ -168,7 +171,7 @@ def _stranger(
 ) -> Task | None:
     server = socket.server
     home = registry.homes.get(prompt_id)
-    if home is not None:  # bound to another server; or to this one, and its task was let go
+    if home is not None:  # bound to another server; or to this one, and its task was dropped
         if home != server.url:
             text = f"told about by {server.url}, while it is bound to {home}"
             registry.report(
@@ -176,7 +179,7 @@ def _stranger(
             )
         return None
     if isinstance(o, seen.Message) and _addressed(o.data) and registry.unposted < registry.policy.unposted:
-        registry.unposted += 1  # it is this window's, until a POST says more
+        registry.unposted += 1  # it belongs to this window until a POST says more
         task = Task(server=server.url, window=o.window, client_id=o.window, frames=1)
         task.prompt_id = prompt_id
         registry.add(task, server, position, o.at)
@@ -194,25 +197,26 @@ def _stranger(
 
 
 def _addressed(frame: seen.Frame) -> bool:
-    """Whether only the socket under the client_id of the POST hears this (P1), or perhaps everybody (P2, P19)."""
+    """Whether only the socket under the client_id of the POST receives this (P1), and not perhaps everybody (P2,
+    P19)."""
     if isinstance(frame, seen.ExecutionError):
         return frame.data.exception_type != BLOCKED
     return not isinstance(frame, seen.Progress | seen.ProgressState | seen.ExecutionInterrupted)
 
 
 def _nobody(registry: Registry, socket: Socket, position: int, o: seen.Message) -> None:
-    """A frame without an id is attributed to nobody (P4), whatever seems likely."""
+    """Attribute a frame without an id to nobody (P4), whatever seems likely."""
     running = socket.running
     alive = running is not None and running.unbroken and running.state is State.IN_PROGRESS
     if running is not None and alive and isinstance(o.data, seen.Progress):
-        running.last_sign = o.at  # before January 2024 it never names one; a server runs one prompt at a time
+        running.last_sign = o.at  # before January 2024 it never has an id; a server runs one prompt at a time
         return
     text = f"{o.data.__struct_config__.tag} without a prompt id"
     registry.report("unattributed", position, o.at, text, window=o.window, server=socket.server.url)
 
 
 def _about_no_task(registry: Registry, socket: Socket, position: int, o: seen.Message) -> None:
-    """What a server says about itself, and what nobody knows."""
+    """Fold a frame about the server itself, or of an unknown type."""
     frame = o.data
     if isinstance(frame, seen.Status):
         count = remaining(frame.data)

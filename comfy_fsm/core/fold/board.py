@@ -1,6 +1,6 @@
-"""Many tasks on one board: entries in, effects and findings out.
+"""Board: folds entries, and gives out effects and findings.
 
-The same code live and in replay: append, then fold, then perform. Time is a field of the entry; the board says in
+The same code runs live and in replay: append, then fold, then perform. Time is a field of the entry; the board says in
 `due` when it next wants a tick.
 """
 
@@ -30,24 +30,24 @@ from comfy_fsm.core.wire import codec
 
 
 class Board:
-    """All tasks, windows and servers folded."""
+    """All tasks, windows and servers, folded."""
 
     def __init__(self, policy: Policy = DEFAULT, *, fixed: bool = False) -> None:
-        """`fixed`: the policy stands, whatever a header says of the one by which the log was written."""
+        """Start empty; `fixed`: the policy stands, whatever a header states of the one by which the log was written."""
         self._registry = Registry(policy)
         self._registry.fixed_policy = fixed
 
-    # in
+    # input
 
     def fold(self, entry: Entry) -> None:
-        """Take one entry; an entry at or before the last position was folded already, and changes nothing."""
+        """Fold one entry; an entry at or before the last position was folded already, and changes nothing."""
         self.fold_observation(entry.position, entry.observation)
 
     def fold_observation(self, position: int, o: AnyObservation) -> None:
-        """The same without the entry around it, for those who fold a million."""
+        """Fold an observation without the entry around it, for those who fold a million."""
         registry = self._registry
         if position <= registry.position:
-            if type(o) is seen.Damaged:  # told of a place whose entry was read all the same
+            if type(o) is seen.Damaged:  # damage at a place whose entry was read all the same
                 _damaged(registry, position, o)
             return
         registry.position = position
@@ -61,7 +61,7 @@ class Board:
         _FOLDS[type(o)](registry, position, o)
 
     def finish(self) -> None:
-        """The trace ends: whatever waited for a later entry is judged by what is there."""
+        """End the trace: what waited for a later entry is judged by what is there."""
         registry = self._registry
         position, at = registry.position, registry.now
         for server in registry.each_server():
@@ -78,17 +78,17 @@ class Board:
                 registry.report("unresolved", position, at, text, task=task)
 
     def forget(self, keep: int) -> list[Task]:
-        """Let go of the settled tasks but the last `keep`, and of their findings; what is told late changes nothing.
+        """Drop the final tasks except the last `keep`, and their findings; late reports on them change nothing.
 
-        For those who only look, and look for long. `lost` and `expired` tasks stay, since they can be reopened. Figures
-        are then about what is left, and a POST of a forgotten id is a new task.
+        For readers that run for long. `lost` and `expired` tasks stay, since they can be reopened. The metrics then
+        describe what is left, and a POST of a dropped id is a new task.
         """
         return self._registry.drop_settled(keep)
 
-    # out
+    # output
 
     def drain(self) -> list[AnyEffect]:
-        """What is asked of the world since the last call, earliest first; handed over once."""
+        """Return the effects wanted since the last call, earliest first; each is handed over once."""
         registry = self._registry
         effects = sorted(registry.effects.values(), key=lambda effect: effect.due)
         registry.effects.clear()
@@ -97,12 +97,13 @@ class Board:
         return effects
 
     def discard(self) -> None:
-        """Let go of what is asked, where nobody performs it."""
+        """Drop the wanted effects, where nobody performs them."""
         self._registry.effects.clear()
 
     @property
     def due(self) -> float:
-        """When the board wants the next tick, in seconds since the epoch; infinite while it waits for nothing."""
+        """Time of the next tick that the board wants, in seconds since the epoch; infinite while it waits for
+        nothing."""
         registry = self._registry
         if registry.overdue:
             return registry.now
@@ -111,67 +112,68 @@ class Board:
         return min(registry.due, *loose, *absent, float("inf"))
 
     def task(self, prompt_id: str, server: str) -> Task | None:
-        """The task under this id at this server, or the one for which a client chose it in vain (P10)."""
+        """Return the task with this id at this server, or the one for which a client chose it in vain (P10)."""
         known = self._registry.peek(server)
         return known.tasks.get(prompt_id) or known.chosen.get(prompt_id)
 
     def takes_ids(self, server: str) -> bool:
-        """Whether this server showed that it honours the prompt id of a client's choice (since 0.3.45, P10)."""
+        """Whether this server showed that it honours a prompt id that the client chose (since 0.3.45, P10)."""
         return self._registry.peek(server).honours_ids is True
 
     def place(self, server: str | None) -> Server:
-        """What is known of this server, however its address is spelled: to be looked at only."""
+        """Return what is known of this server, however its address is spelled; read only."""
         return self._registry.peek(server)
 
     @property
     def places(self) -> list[Server]:
-        """All of them, in order of first sight."""
+        """All servers, in the order in which they were first seen."""
         return self._registry.each_server()
 
     @property
     def imaged(self) -> tuple[Task, Output] | None:
-        """The task that keeps the image of the last binary frame, and as what; None where it was a preview."""
+        """Task and output of the last binary frame, if a task keeps its image; None if it was a preview."""
         return self._registry.imaged
 
     @property
     def position(self) -> int:
-        """The position of the last entry."""
+        """Position of the last entry."""
         return self._registry.position
 
     @property
     def backlog(self) -> Backlog:
-        """What waits to be posted; read only."""
+        """Jobs that wait to be posted; read only."""
         return self._registry.backlog
 
     def listed(self, server: str) -> frozenset[str] | None:
-        """The ids that the queue of this server listed last, whoever's they are; None while it listed nothing."""
+        """Return the ids that the queue of this server listed last, whoever posted them; None before its first
+        listing."""
         queues = self._registry.peek(server).queues
         return queues[-1].ids if queues else None
 
     def open_at(self, server: str) -> list[Task]:
-        """The tasks at this server that are not settled."""
+        """Return the unsettled tasks at this server."""
         return list(self._registry.peek(server).open_tasks.values())
 
     def may_move(self, task: Task) -> str | None:
-        """Why it is certain that its job was not run and will not be, if it is."""
+        """Return why it is certain that its job did not run and will not; None if it is not certain."""
         return never_ran(self._registry, task)
 
     def still_absent(self, task: Task, since: float) -> bool:
-        """Whether all that its server told since then denies it, as is asked before it is posted again."""
+        """Whether everything that its server reported since then denies it; asked before it is posted again."""
         return is_still_absent(self._registry, task, since)
 
     def witness_for(self, task: Task) -> Task | None:
-        """A task by whose record the server of this one could show that it forgot nothing since."""
+        """Return a task whose record would show that the server of this one forgot nothing since."""
         return witness_for(self._registry, task)
 
     @property
     def tasks(self) -> list[Task]:
-        """In order of first sight."""
+        """All tasks, in the order in which they were first seen."""
         return list(self._registry.tasks.values())
 
     @property
     def size(self) -> int:
-        """How many tasks, windows and servers it knows: what its memory grows with."""
+        """Number of tasks, windows and servers, with which its memory grows."""
         registry = self._registry
         return len(registry.tasks) + len(registry.windows) + len(registry.servers)
 
@@ -180,7 +182,7 @@ class Board:
         return list(self._registry.findings.values())
 
     def findings_of(self, task: Task) -> list[Finding]:
-        """Those about this task, in the order of the table of codes; a look-up for each."""
+        """Return the findings about this task, in the order of the table of codes; by one look-up for each code."""
         registry = self._registry
         keys = [(code, task.window, task.server, task.prompt_id) for code in CODES]
         every = [each for key in keys for each in (key, *((*key, name) for name in registry.named.get(key, ())))]
@@ -192,22 +194,22 @@ class Board:
 
     @property
     def registry(self) -> Registry:
-        """All that was noted, for the rooms above that explain it; read only."""
+        """Everything that was noted, for the modules that explain it; read only."""
         return self._registry
 
     @property
     def policy(self) -> Policy:
-        """By which is folded now: as given, or as the last header told."""
+        """Policy in force: as given, or as the last header stated."""
         return self._registry.policy
 
     @property
     def now(self) -> float:
-        """The time of the last entry."""
+        """Time of the last entry, in seconds since the epoch."""
         return self._registry.now
 
     @property
     def frames(self) -> tuple[int, int]:
-        """Frames that named a prompt, and those of them whose prompt was known."""
+        """Number of frames that named a prompt, and of those whose prompt was known."""
         heard = sum(task.frames for task in self._registry.tasks.values())
         overheard = sum(finding.count for finding in self.findings if finding.code == "foreign-message")
         return heard + overheard + self._registry.strangers, heard + overheard
@@ -226,7 +228,7 @@ def _undecodable(registry: Registry, position: int, o: seen.Undecodable) -> None
 
 
 def _damaged(registry: Registry, position: int, o: seen.Damaged) -> None:
-    """What follows is folded all the same."""
+    """Report damage; what follows is folded all the same."""
     registry.report(o.data.code, position, o.at, o.data.why)
 
 
@@ -247,7 +249,7 @@ def _unrecognized(registry: Registry, position: int, o: seen.Unrecognized) -> No
 
 
 def _ticked(registry: Registry, position: int, o: seen.Tick) -> None:
-    """Time passed: who was given up in silence, and what is judged when nothing can be on its way any more?"""
+    """Fold a tick: give up silent tasks, and judge what nothing on its way can change any more."""
     give_up(registry, position, o.at)
     for server in list(registry.absent.values()):
         if server.absent:
@@ -259,9 +261,9 @@ def _ticked(registry: Registry, position: int, o: seen.Tick) -> None:
 
 
 def _resumed(registry: Registry, position: int, o: seen.Command) -> None:
-    """A process takes this window up from the log of one that is gone: what that one still held is asked for anew.
+    """Let a process take over this window from the log of one that is gone: what that one still held is asked for anew.
 
-    Where nothing changed since the last time, that still stands.
+    Where nothing changed since the last time, what was asked for then still stands.
     """
     registry.order += 1
     window = registry.windows.get(o.window)
@@ -274,7 +276,7 @@ def _resumed(registry: Registry, position: int, o: seen.Command) -> None:
         socket = server.sockets.get(o.window)
         if socket is not None:
             if socket.open:
-                socket.leave(socket.read_to, "resumed")  # when it really ended, nobody was there to see
+                socket.leave(socket.read_to, "resumed")  # nobody was there to see when it really ended
             mark_down(registry, socket, position, o.at)
         _resume_at(registry, server, position, o)
     undelivered, window.undelivered = window.undelivered, {}
@@ -283,8 +285,8 @@ def _resumed(registry: Registry, position: int, o: seen.Command) -> None:
 
 
 def _resume_at(registry: Registry, server: Server, position: int, o: seen.Command) -> None:
-    """The open tasks of this window at one server. Nobody watched it: it may have gone down, and a pending task may
-    have run and be forgotten (P27)."""
+    """Ask about the open tasks of this window at one server. Nobody watched it: it may have gone down, and a pending
+    task may have run and been forgotten (P27)."""
     own = server.own.get(o.window)
     if own is None:
         return
@@ -302,7 +304,7 @@ def _number(task: Task) -> int:
 
 
 def _followed(registry: Registry, position: int, o: seen.Command) -> None:
-    """A prompt of somebody else: no socket of ours is told of it (P1), so it is asked for (F6)."""
+    """Follow a prompt of somebody else: no socket of ours receives its frames (P1), so it is asked about (F6)."""
     server, prompt_id = registry.server(o.server), o.data.prompt_id
     if prompt_id is None or prompt_id in server.tasks or registry.homes.get(prompt_id) == server.url:
         return
@@ -344,7 +346,7 @@ def _delivered(registry: Registry, position: int, o: seen.Delivered) -> None:
 
 
 def _headed(registry: Registry, position: int, o: seen.Header) -> None:
-    """A header says how the trace was made, and by which policy; nothing about any task."""
+    """Fold a header: it states how the trace was made, and by which policy; nothing about any task."""
     told = None if registry.fixed_policy else codec.body(o.data.policy, dict[str, object])
     if told:
         registry.policy, registry.told_policy = by_header(registry.policy, told), True

@@ -1,6 +1,6 @@
-"""What an open socket kept back: an end that it did not tell, movement of which it heard nothing (P3).
+"""Deaf sockets: open, but without the end of a task, or any frame about one that makes progress (P3).
 
-Whether a socket is deaf is judged once it was read as far as it goes, or its time is over.
+A socket is judged once it was read as far as it goes, or once its time is over.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from comfy_fsm.core.registry.registry import Registry, Socket
 from comfy_fsm.core.registry.task import Task
 
 
-def await_ear(registry: Registry, task: Task) -> None:
-    """Settled over HTTP, and the socket told no end: judged when that socket is read to its end."""
+def expect_end(registry: Registry, task: Task) -> None:
+    """Check later whether the socket delivers the end of a task that was settled over HTTP."""
     socket = registry.socket_of(task)
     if (
         socket is not None
@@ -34,13 +34,13 @@ def _loosen(registry: Registry, socket: Socket, task: Task, at: float) -> None:
 
 
 def _suspect(registry: Registry, socket: Socket, task: Task, at: float) -> None:
-    """An open socket that should have told something by now: a fresh one is wanted, unless it speaks until then."""
+    """Ask for a fresh socket, unless this one delivers in time what it should have delivered by now."""
     due = at + registry.policy.settle_seconds
     registry.emit(OpenSocket(due=due, server=task.server, window=socket.window or ""), socket.window)
 
 
 def note_progress(registry: Registry, task: Task, position: int, at: float) -> None:
-    """HTTP shows movement: an open socket that hears nothing of it is deaf (P3)."""
+    """Note progress seen over HTTP: an open socket that receives nothing about it is deaf (P3)."""
     socket = registry.socket_of(task)
     if socket is None or task.frames or task.moved_at is not None:
         return
@@ -51,8 +51,8 @@ def note_progress(registry: Registry, task: Task, position: int, at: float) -> N
 
 
 def check_missed_frames(registry: Registry, socket: Socket, at: float, *, closing: bool) -> None:
-    """The socket was read as far as it goes: did it keep something back?"""
-    for task in _told_enough(socket, at, None if closing else registry.policy.settle_seconds):
+    """Report what a socket did not deliver, now that it was read as far as it goes."""
+    for task in _take_due(socket, at, None if closing else registry.policy.settle_seconds):
         if task.moved_at is not None and not task.frames:
             text = "it moved, and the open socket of its window heard nothing of it"
             registry.report("deaf-socket", task.moved_position, task.moved_at, text, task=task)
@@ -68,8 +68,8 @@ def check_missed_frames(registry: Registry, socket: Socket, at: float, *, closin
         registry.loose.pop((socket.server.url, socket.window), None)
 
 
-def _told_enough(socket: Socket, at: float, patience: float | None) -> list[Task]:
-    """Of what is loose, that whose time is over; all of it, where there is no patience."""
+def _take_due(socket: Socket, at: float, patience: float | None) -> list[Task]:
+    """Take the tasks whose time is over; all of them if `patience` is None."""
     over: list[Task] = []
     while socket.loose_due and (patience is None or socket.loose_due[0][0] <= at):
         _, number = heapq.heappop(socket.loose_due)

@@ -1,4 +1,4 @@
-"""What each frame says about the task it is about; whose it is was settled before it comes here."""
+"""Frames: what each says about its task; attribution comes before."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from comfy_fsm.core.registry.registry import Registry, Socket
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire.bodies import BLOCKED, FINISHED, failure_of, progress
 
-# The server's own order of one prompt's frames on one socket (P13, P21).
+# Phases of one prompt's frames on one socket, in the server's own order (P13, P21).
 _START, _CACHED, _RUN, _STATED, _NULL = 1, 2, 3, 4, 5
 
 
 def apply_run_frame(registry: Registry, task: Task, name: str, position: int, at: float) -> None:
-    """The server works on it, or did before its end."""
+    """Apply a frame that shows the server at work on the task, or shows that it was before the end."""
     if task.phase < _RUN:
         task.phase = _RUN
     elif task.phase > _RUN:
@@ -48,7 +48,7 @@ def _start(registry: Registry, socket: Socket, task: Task, position: int, at: fl
 
 def _cached(registry: Registry, socket: Socket, task: Task, position: int, at: float, data: seen.CachedData) -> None:
     task.reach(data.nodes, registry.policy.outputs)
-    if not task.has_timestamp:  # before August 2024 a cached sink tells no `executed` (P14)
+    if not task.has_timestamp:  # before August 2024 a cached sink sends no `executed` (P14)
         task.finish_nodes(data.nodes, registry.policy.outputs)
     task.remaining.difference_update(data.nodes)
     if task.phase > _CACHED:
@@ -74,7 +74,8 @@ def _executing(
 
 
 def _null(registry: Registry, socket: Socket, task: Task, position: int, at: float) -> None:
-    """`executing` null: it ended. How, only older servers let us conclude, by what they did not say (P22)."""
+    """Apply `executing` null: the run ended. On older servers, the outcome is inferred from what was not reported
+    (P22)."""
     task.end_received = True
     socket.running = None if socket.running is task else socket.running
     if task.settled or task.null_received:
@@ -127,8 +128,8 @@ def _progress_state(
                 _exhaust(registry, task, "progress_state", position, at)
             return
     if task.state is State.ENDING and task.phase <= _RUN and "running" not in progress(data.nodes).values():
-        return  # nothing in it runs (P16): no news of the run
-    if task.phase != _RUN or task.state is not State.IN_PROGRESS:  # else no news either, and most are such
+        return  # nothing in it runs (P16), so it is no news of the run
+    if task.phase != _RUN or task.state is not State.IN_PROGRESS:  # otherwise no news either, like most
         apply_run_frame(registry, task, "progress_state", position, at)
 
 
@@ -137,7 +138,7 @@ def _success(registry: Registry, socket: Socket, task: Task, position: int, at: 
 
 
 def _error(registry: Registry, socket: Socket, task: Task, position: int, at: float, data: seen.FailureData) -> None:
-    if data.exception_type == BLOCKED:  # no end: the prompt goes on and may succeed (P19)
+    if data.exception_type == BLOCKED:  # not an end: the prompt goes on and may succeed (P19)
         registry.report(
             "blocked-error", position, at, f"node {data.node_id} was blocked; the prompt goes on", task=task
         )
@@ -177,4 +178,4 @@ HANDLERS: dict[type[seen.Frame], Callable[..., None]] = {
     seen.ExecutionError: _error,
     seen.ExecutionInterrupted: _interrupted,
 }
-"""By frame; each is given ledger, socket, task, position, time and the frame's data."""
+"""Handlers by type of frame; each is given the registry, socket, task, position, time and the frame's data."""

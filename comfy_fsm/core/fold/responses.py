@@ -1,7 +1,7 @@
-"""What HTTP asked and was answered, folded: submissions, records, queues, jobs, and what windows did to each other.
+"""Requests and responses over HTTP: submissions, records, queues, jobs, and acts of windows.
 
-An answer counts only for the task that is bound to the server that gave it (R2); what is not JSON of the
-expected shape is unreachable, never absent (P33).
+An answer counts only for a task that is bound to the server that gave it; one that is not JSON of the expected shape
+means unreachable, never absent (P33).
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from comfy_fsm.core.wire import bodies, histories, queues, routes
 from comfy_fsm.core.wire.fieldwise import Oddity, read
 
 _ABOUT_TASKS = frozenset({"post", "history", "histories", "queue"})
-"""Questions that every ComfyUI has an answer to: without one, it is not there, or is something else (P33)."""
+"""Questions that every ComfyUI answers: a server without an answer is not there, or is something else (P33)."""
 UNANSWERED_AT_ONCE = 256
-"""Tasks of which it is not known whether a server took them, and that one history without them is held against."""
+"""Tasks not known to be accepted that are looked for in one history."""
 _CONNECTION_LOST = ("ConnectError", "ConnectionRefused", "ClientConnector", "ECONNREFUSED")
 
 
 def fold_request(registry: Registry, position: int, o: seen.Request) -> None:
     registry.order += 1
     if o.data.id in registry.questions:
-        return  # a request id is unique in a trace: this is the same entry again
+        return  # a request id is unique in a trace: this entry came before
     asked = routes.parse(o.data.method, o.data.path)
     server = registry.server(o.server if o.server is not None else asked.server)
     socket = server.sockets.get(o.window)
@@ -67,7 +67,7 @@ def fold_request(registry: Registry, position: int, o: seen.Request) -> None:
 
 
 def _answered(registry: Registry, request_id: str, status: int | None, at: float) -> Question | None:
-    """The question that this answers; None where nobody asked it, or it was answered before."""
+    """Return the question that this answers; None if nobody asked it, or if it was answered before."""
     registry.order += 1
     question = registry.answer(request_id)
     if question is not None:
@@ -143,7 +143,7 @@ def _is_comfy(server: Server, asked: routes.Asked) -> bool:
 def _bound_here(
     registry: Registry, server: Server, prompt_id: str, window: str | None, position: int, at: float, how: str
 ) -> Task | None:
-    """The task of this server under this id; that another server has it is a finding (R2.1)."""
+    """Return the task with this id at this server; report it if another server has it."""
     task = registry.task_at(server, prompt_id)
     home = registry.homes.get(prompt_id)
     if task is not None:
@@ -156,7 +156,7 @@ def _bound_here(
 
 
 def give_up_questions(registry: Registry, window: Window, position: int, at: float) -> None:
-    """Whoever asked for this window is gone: no answer will come."""
+    """Give up the questions of a window whose process is gone: no answer will come."""
     pending, window.pending = window.pending, {}
     for question in pending.values():
         question.answered = True
@@ -166,7 +166,7 @@ def give_up_questions(registry: Registry, window: Window, position: int, at: flo
 
 
 def _unreachable(registry: Registry, question: Question, position: int, at: float, what: str) -> None:
-    """No evidence at all (P33): only a reason to ask again, later."""
+    """Note that a question has no usable answer: that is no evidence (P33), only a reason to ask again, later."""
     registry.counters.looks["absent" if (question.kind, what) == ("job", "HTTP 404") else "unreachable"] += (
         question.kind in _LOOKS
     )
@@ -212,7 +212,7 @@ def _history_answered(registry: Registry, question: Question, raw: Raw, position
         note_not_shown(registry, server, question.prompt_id)
     asked = registry.task_at(server, question.prompt_id)
     if asked is not None and question.prompt_id not in (*records, *found.odd) and not asked.settled:
-        if records and question.kind == "history":  # of another prompt alone: no answer to what was asked (R2.2)
+        if records and question.kind == "history":  # of another prompt alone: no answer to the question
             registry.report("history-incomplete", position, at, _ANOTHER, task=asked)
             return _unreachable(registry, question, position, at, _ANOTHER)
         note_empty(registry, asked, question, position, at)
@@ -226,7 +226,7 @@ def _history_answered(registry: Registry, question: Question, raw: Raw, position
 
 
 def _next_unanswered(server: Server) -> list[Task]:
-    """Of a crowd, some; the next of them the next time: no answer holds the fold for as long as there are tasks."""
+    """Return some of these tasks, and the next ones the next time, so that no answer holds up the fold for long."""
     found: list[Task] = []
     for name in server.names():
         some = list(islice(name.unanswered.values(), UNANSWERED_AT_ONCE - len(found)))
@@ -238,7 +238,7 @@ def _next_unanswered(server: Server) -> list[Task]:
 
 
 def _unmarked(registry: Registry, tasks: list[Task], question: Question, position: int, at: float) -> None:
-    """What bears no mark of ours in all of a history was not accepted (P10, P11)."""
+    """Note the absence of tasks whose mark is nowhere in a full history: they were not accepted (P10, P11)."""
     for task in tasks:
         if task.nameless and task.known_order and task.window == question.window:
             task.fruitless_looks += 1
@@ -281,7 +281,7 @@ def _listed(
     registry: Registry, task: Task, question: Question, signal: Signal, name: str, position: int, at: float
 ) -> None:
     if task.unanswered and task.posts and question.server.honours_ids is None:
-        question.server.honours_ids = True  # it is there under the id of our choice
+        question.server.honours_ids = True  # it is there under the id that we chose
     refute_absence(registry, task, question, name, position, at)
     if task.settled:
         return
@@ -296,7 +296,7 @@ def _listed(
 
 
 def _job_missing(registry: Registry, question: Question, position: int, at: float) -> None:
-    """Neither in the queue nor, after it, in the history (P38)."""
+    """Note that a job is neither in the queue nor, read after it, in the history (P38)."""
     server = question.server
     _has_jobs(server, registry.now)
     task = server.tasks.get(question.prompt_id or "")
@@ -316,7 +316,7 @@ def _job_answered(registry: Registry, question: Question, raw: Raw, position: in
     if job is None or (job.id is None and job.status is None):
         oddities.note_misfit(registry, question, raw, "a job", position, at)
         return _unreachable(registry, question, position, at, "no JSON of a job")
-    if job.id not in (None, question.prompt_id):  # no answer to what was asked (R2.2)
+    if job.id not in (None, question.prompt_id):  # no answer to the question
         text = "the answer is about another job"
         registry.report(
             "history-incomplete", position, at, text, server=question.server.url, prompt_id=question.prompt_id
@@ -327,7 +327,8 @@ def _job_answered(registry: Registry, question: Question, raw: Raw, position: in
 
 
 def _jobs_answered(registry: Registry, question: Question, raw: Raw, position: int, at: float) -> None:
-    """A page of jobs: what is on it counts, what is not is absent only where all that waits and runs was listed."""
+    """Fold a page of jobs: what it lists counts; what it lacks is absent only if all pending and running jobs were
+    listed."""
     page, _ = read(raw, bodies.JobList)
     if page is None:
         oddities.note_misfit(registry, question, raw, "a list of jobs", position, at)
@@ -385,7 +386,7 @@ def _job(
 
 
 def _unknown_job(registry: Registry, task: Task, job: bodies.JobRecord, position: int, at: float) -> None:
-    """A status that no version is known to write is no evidence: it is told, and asked about again."""
+    """Note a status that no version is known to write: it is no evidence, so it is reported and asked about again."""
     oddities.note_unknown_word(registry, task, "the status of its job", job.status, position, at)
     if not task.settled:
         task.record_requested, task.fruitless_looks = False, task.fruitless_looks + 1

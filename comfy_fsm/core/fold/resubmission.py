@@ -1,8 +1,9 @@
-"""What becomes of jobs: enqueued, withdrawn, and moved to another server where it is proved that they never ran.
+"""Resubmission: jobs are enqueued, withdrawn, and moved to another server once it is proved that they never ran.
 
-A job is posted under one id at one server. To post it again is to run it twice, unless the first POST never came to
-anything; so each proof names the fact that makes it one, and what is not proved is not moved (P11, F14). That it is
-absent is concluded; before it is acted on, it is asked for once more, often, and over a socket that was just opened.
+A job is posted under one id at one server. To post it again is to run it twice, unless the first POST came to nothing;
+so each proof names the fact that makes it one, and what is not proved is not moved (P11, F14). Absence is only
+concluded; before anything is done about it, the server is asked again, several times, and over a socket that was just
+opened.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from comfy_fsm.core.registry.registry import QueueSnapshot, Registry, Server
 from comfy_fsm.core.registry.task import Task
 
 ELSEWHERE = frozenset({401, 402, 403, 404, 405, 407, 429, 451})
-"""Refusals by which a server speaks of us or of itself: another may take the same workflow. 400, 413, 415 and 422 speak
-of the workflow, and would be said again."""
+"""Refusals that concern the client or the server: another server may take the same workflow. 400, 413, 415 and 422
+concern the workflow, and would be repeated."""
 
 _WITNESSES = 256
-"""Tasks of a server, the last ones, of which one is looked for that it still knows."""
+"""Number of a server's last tasks among which a witness is sought: one that it still knows."""
 
 
 def never_ran(registry: Registry, task: Task) -> str | None:
-    """Why it is certain that this task did not run and will not; None where it may have, or may still."""
+    """Return why it is certain that this task did not run and will not; None if it may have, or may still."""
     if task.posts != 1 or task.job is None or not task.wanted or task.delivered:
-        return None  # whoever was told of its end may have acted on it
+        return None  # whoever received its result may have acted on it
     if task.unsent and (task.unanswered or task.state is State.LOST):
         return "the connection for its POST was refused: nothing was sent"  # P8
     if task.state is State.REJECTED and task.refused in ELSEWHERE:
@@ -43,13 +44,15 @@ def never_ran(registry: Registry, task: Task) -> str | None:
 
 
 LOOKS = 6
-"""How often it is asked for before it is posted again: servers that answer in turn all have their turn."""
+"""Number of queries before it is posted again: if several servers answer in turn, each gets its turn."""
 
 
 def is_still_absent(registry: Registry, task: Task, since: float) -> bool:
-    """Whether all that was told since then denies it; a socket, or an earlier task, shows that its server was asked.
+    """Whether all that was reported since then denies it; a socket, or an earlier task, must show that its server was
+    asked.
 
-    Who counts more than the queue lists may have it; so may the server of a socket whose count is another one.
+    A server that counts more prompts than its queue lists may have it; so may the server of a socket whose number
+    differs.
     """
     server = registry.server(task.server)
     names = server.names()
@@ -68,21 +71,21 @@ def is_still_absent(registry: Registry, task: Task, since: float) -> bool:
 
 
 def _rows_at(looks: list[QueueSnapshot], at: float) -> list[int]:
-    """What the queue listed just before that moment, and just after."""
+    """Return the length of the queue just before that moment, and just after."""
     before = max((look for look in looks if look.at <= at), key=lambda look: look.at, default=looks[0])
     after = min((look for look in looks if look.asked_at >= at), key=lambda look: look.at, default=looks[-1])
     return [before.rows, after.rows]
 
 
 def _accepted(server: Server) -> Iterator[Task]:
-    """Tasks that it accepted, the last ones first."""
+    """Return tasks that the server accepted, the last ones first."""
     lately = islice(reversed(server.tasks.values()), _WITNESSES)
     return (task for task in lately if task.posts and task.accepted and task.known_order)
 
 
 def _is_remembered(registry: Registry, task: Task) -> bool:
-    """Absence proves nothing at a server that may have forgotten (P27): it must not have been down since the POST, or
-    show that it still knows a task that it had accepted before."""
+    """Whether its server forgot nothing since the POST, without which absence proves nothing (P27): it must not have
+    been down since, or show that it still knows a task that it had accepted before."""
     server = registry.server(task.server)
     if any(act.kind == "clear-history" and act.order > task.submitted_order for act in server.acts):
         return False
@@ -91,19 +94,19 @@ def _is_remembered(registry: Registry, task: Task) -> bool:
 
 
 def _witnesses(registry: Registry, task: Task) -> Iterator[Task]:
-    """Tasks that the same server had accepted before this one was posted; the last ones first."""
+    """Return tasks that the same server had accepted before this one was posted; the last ones first."""
     accepted = _accepted(registry.server(task.server))
     return (other for other in accepted if other.known_order < task.submitted_order)
 
 
 def witness_for(registry: Registry, task: Task) -> Task | None:
-    """The one whose record should still be there, if its server forgot nothing."""
+    """Return a task whose record should still be there, if its server forgot nothing."""
     recorded = (State.COMPLETED, State.FAILED)
     return next((other for other in _witnesses(registry, task) if other.state in recorded), None)
 
 
 def fold_job(registry: Registry, position: int, o: seen.Command) -> None:
-    """One command about a job, or about a server that jobs may go to."""
+    """Fold a command about a job, or about a server that jobs may go to."""
     _FOLDS[o.data.name](registry, position, o)
 
 
@@ -113,12 +116,12 @@ def _enqueued(registry: Registry, position: int, o: seen.Command) -> None:
 
 
 def _submitted(registry: Registry, position: int, o: seen.Command) -> None:
-    """What is posted next under this id has a tag."""
+    """Keep the tag for the next POST under this id."""
     registry.backlog.tag(o)
 
 
 def _is_posted(registry: Registry, prompt_id: str) -> bool:
-    """Under this id something was posted already: to post it again would be to run it twice."""
+    """Whether something was posted under this id already: to post it again would be to run it twice."""
     return bool(registry.tasks_of(prompt_id, None)) or prompt_id in registry.chosen
 
 
@@ -127,7 +130,7 @@ def _withdrawn(registry: Registry, position: int, o: seen.Command) -> None:
 
 
 def _rebound(registry: Registry, position: int, o: seen.Command) -> None:
-    """Its job waits again under a new id. Without a proof the command changes nothing, whoever wrote it."""
+    """Let its job wait again under a new id. Without a proof the command changes nothing, whoever wrote it."""
     new = o.data.to
     for task in registry.tasks_of(o.data.prompt_id or "", o.server):
         job = task.job
@@ -145,7 +148,7 @@ def _recalled(registry: Registry, position: int, o: seen.Command) -> None:
 
 
 def _cancelled(registry: Registry, position: int, o: seen.Command) -> None:
-    """The application wants it no more, so it is nobody's to move."""
+    """Note that the application cancelled the task, so that its job is not moved."""
     for task in registry.tasks_of(o.data.prompt_id or "", o.server):
         task.wanted = False
 

@@ -1,6 +1,6 @@
-"""How a task comes to its end: stated by a frame, proved by a record or by absence, blamed on whom it was.
+"""Settlement: how a task ends, by a frame that states it, a record that proves it, or absence; and whose act it was.
 
-The one place that settles; both the frames and the answers come here with their evidence.
+The one place that settles; both the frames and the answers bring their evidence here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from msgspec import Raw
 
 from comfy_fsm.core.effects import Deliver, FetchHistory, LookAtQueue
-from comfy_fsm.core.fold.deafness import await_ear
+from comfy_fsm.core.fold.deafness import expect_end
 from comfy_fsm.core.machine import Signal, State
 from comfy_fsm.core.registry.images import take_images
 from comfy_fsm.core.registry.oddities import note_unknown_word
@@ -22,18 +22,18 @@ from comfy_fsm.core.wire.results import produced
 
 def apply_signal(registry: Registry, task: Task, signal: Signal, name: str, position: int, at: float) -> bool:
     unknown = task.state in UNANSWERED
-    note_progress = task.apply(signal, name, position, at, registry.policy.signals)
+    changed = task.apply(signal, name, position, at, registry.policy.signals)
     server = registry.server(task.server)
     server.note(task)
     if unknown and task.state not in UNANSWERED:
         server.unanswered.pop(task.number, None)
         if not task.settled:
-            task.known_order = registry.order  # a look that was asked before may have come before its POST (P11)
-    return note_progress
+            task.known_order = registry.order  # a query sent before may have come before its POST (P11)
+    return changed
 
 
 def state_outcome(registry: Registry, task: Task, outcome: State, name: str, position: int, at: float) -> None:
-    """The server stated how the task ended; its record is still to come (P21)."""
+    """Note that the server stated the outcome; its record is still to come (P21)."""
     if task.settled or (task.stated is not None and task.confidence == "stated"):
         _tell_again(registry, task, outcome, name, position, at)
         return
@@ -59,7 +59,7 @@ def _tell_again(registry: Registry, task: Task, outcome: State, name: str, posit
 
 
 def note_end(registry: Registry, task: Task, name: str, position: int, at: float) -> None:
-    """The server says that the task ended, not how (P22)."""
+    """Note that the server reported the end of the task, but not its outcome (P22)."""
     task.note_end_source(name, at)
     apply_signal(registry, task, Signal.END, name, position, at)
     request_record(registry, task, at)
@@ -75,7 +75,7 @@ def settle(
     position: int,
     at: float,
 ) -> None:
-    """Decide, once; everything that follows from it is asked for or noted here."""
+    """Settle the task, once; everything that follows from it is requested or noted here."""
     contradicted = task.stated not in (None, outcome) and task.confidence == "stated" and task.posts <= 1
     if contradicted and outcome not in (State.LOST, State.EXPIRED):
         text = f"stated to be {task.stated}, while the record says {outcome}"
@@ -90,7 +90,7 @@ def settle(
     take_images(registry, task, outcome, position, at)
     if task.left_out:
         registry.report("outputs-cut", position, at, f"{task.left_out:,} outputs are beyond the bounds", task=task)
-    blamed = task.stated is State.CANCELLED  # when it was told: the next interrupt is of somebody else
+    blamed = task.stated is State.CANCELLED  # its interrupt was attributed then: the next one is somebody else's
     task.mark_settled(outcome, confidence, confirmed_by, position, at)
     server = registry.server(task.server)
     registry.counters.settle(task, server.counters, at)
@@ -104,18 +104,19 @@ def settle(
         registry.report("lost", position, at, "absent from the queue, then from the history of its server", task=task)
     elif outcome is State.CANCELLED and confirmed_by in ("history", "jobs") and not blamed:
         _blame_interrupt(registry, task, position, at)
-    await_ear(registry, task)
+    expect_end(registry, task)
 
 
 def deliver(registry: Registry, task: Task, at: float) -> None:
-    """Once; what is settled anew, since late evidence took a conclusion back, replaces what was not handed over yet."""
+    """Request the delivery, once; after late evidence, the new result replaces one that was not handed over yet."""
     if not task.handed_over or registry.has_emitted(Deliver, task.server, str(task.number)):
         task.handed_over = True
         registry.emit(Deliver(due=at, server=task.server, result=task.result()), str(task.number))
 
 
 def take_outputs(registry: Registry, task: Task, outputs: object) -> None:
-    """What a record or a job names, and what frames told of other nodes: one that failed may keep less than it told."""
+    """Take the outputs that a record or a job names, and those of other nodes that frames reported: after a failure it
+    may name fewer."""
     told = outputs if isinstance(outputs, dict) else {} if outputs is None else {"": outputs}
     heard = {node: executed_output(Raw(raw)) for node, raw in task.announced.items() if node not in told}
     task.outputs, task.texts, left_out = produced(told | heard, registry.policy)
@@ -128,9 +129,9 @@ def take_outputs(registry: Registry, task: Task, outputs: object) -> None:
 def apply_record(
     registry: Registry, task: Task, record: HistoryRecord, name: str, position: int, at: float, *, blurred: bool = False
 ) -> None:
-    """A history entry of this prompt, from the bound server: validate it, then believe it (R6.1).
+    """Validate a history entry of this prompt, from the bound server, and settle by it.
 
-    Of a `blurred` one the status cannot be read: it ended, and only a frame can have told how.
+    `blurred`: its status cannot be read, so it ended, and only a frame can have stated how.
     """
     if not record.names(task.prompt_id or ""):
         _incomplete(registry, task, "it names another prompt", position, at)
@@ -161,7 +162,7 @@ def apply_record(
 
 
 def apply_job(registry: Registry, task: Task, job: JobRecord, position: int, at: float) -> None:
-    """A job that ended, weighed like a record; of the list it has neither outputs nor messages (P38)."""
+    """Apply a job that ended, like a record; in a list it has neither outputs nor messages (P38)."""
     outcome, stale, failure = job.verdict(registry.server(task.server).names_cancelled)
     missing = HistoryRecord(outputs=job.outputs).lacks(task.announced) if job.outputs is not None else []
     if outcome is None or (outcome is State.COMPLETED and missing):
@@ -182,7 +183,8 @@ def apply_job(registry: Registry, task: Task, job: JobRecord, position: int, at:
 
 
 def _note_unseen(registry: Registry, task: Task, count: int, position: int, at: float) -> None:
-    """Its outputs are those that frames told: a list of jobs counts them, and names one at the most (P38)."""
+    """Note that its outputs are only those that frames reported: a list of jobs counts them, and names one at the most
+    (P38)."""
     task.listed = True
     told = len(task.outputs) + len(task.texts)
     if count > told:
@@ -193,7 +195,7 @@ def _note_unseen(registry: Registry, task: Task, count: int, position: int, at: 
 def _weigh_unclear(
     registry: Registry, task: Task, record: HistoryRecord, missing: list[str], name: str, position: int, at: float
 ) -> None:
-    """It ended, and how cannot be read here; where a frame told it, nothing is left open."""
+    """Apply a record whose outcome cannot be read; one that a frame stated stands."""
     if record.word:
         note_unknown_word(registry, task, "the status_str of its record", record.word, position, at)
     if task.stated is None or task.confidence != "stated":
@@ -207,7 +209,7 @@ def _weigh_unclear(
 def _weigh_bare(
     registry: Registry, task: Task, record: HistoryRecord, missing: list[str], name: str, position: int, at: float
 ) -> None:
-    """An entry without a status proves that the run ended; its outputs may be partial (before January 2024)."""
+    """Apply an entry without a status: the run ended, and its outputs may be partial (before January 2024)."""
     if task.settled:
         return
     if registry.server(task.server).gives_status:
@@ -224,11 +226,11 @@ def _weigh_bare(
     elif through or task.reached_every_sink():
         _believe(registry, task, record, State.COMPLETED, "inferred", name, position, at)
     else:
-        task.statusless, task.statusless_outputs = True, record.outputs  # drawn up once it settles: many may come
+        task.statusless, task.statusless_outputs = True, record.outputs  # read once it settles: there may be many
 
 
 def apply_statusless_record(registry: Registry, task: Task, position: int, at: float) -> None:
-    """The record came before the frame that tells how it ended."""
+    """Settle by a record without a status that came before the frame which states the outcome."""
     if not task.statusless or task.settled:
         return
     if task.stated is not None:
@@ -259,7 +261,7 @@ def _believe(
 
 
 def _verify(registry: Registry, task: Task, record: HistoryRecord, confidence: Confidence, name: str) -> None:
-    """The record of what was settled without one: it is sure now, and nothing is delivered again."""
+    """Confirm by its record a task that was settled without one: it is verified now, and nothing is delivered again."""
     task.record_owed = False
     if confidence == "verified" and (task.confidence != "verified" or (task.listed and record.outputs is not None)):
         task.confidence, task.confirmed_by, task.concluded = confidence, name, False
@@ -280,11 +282,12 @@ def _incomplete(registry: Registry, task: Task, what: str, position: int, at: fl
     request_record(registry, task, at)
 
 
-# asking
+# requests
 
 
 def reopen_conclusion(registry: Registry, task: Task, name: str, position: int, at: float) -> None:
-    """What was only concluded gives way to what is seen, as by a recover command; nothing is delivered twice for it."""
+    """Take back a conclusion that new evidence refutes, as a recover command does; nothing is delivered twice for
+    it."""
     concluded = task.state
     registry.withdraw_finding("lost", task)
     text = f"{name} came after it was concluded to be {concluded}"
@@ -295,7 +298,7 @@ def reopen_conclusion(registry: Registry, task: Task, name: str, position: int, 
 
 
 def reopen(registry: Registry, task: Task, at: float, *, again: bool = True) -> None:
-    """What was taken out of its decision, or to another server, is looked for again."""
+    """Look again for a task that was reopened, or bound to another server."""
     registry.relieve(task)
     task.reopen(at, again=again)
     registry.server(task.server).add_open(task)
@@ -304,7 +307,7 @@ def reopen(registry: Registry, task: Task, at: float, *, again: bool = True) -> 
 
 
 def request_record(registry: Registry, task: Task, at: float) -> None:
-    """Fetch the record, later after each attempt that brought nothing (R2.2)."""
+    """Request the record, later after each fruitless attempt."""
     if task.prompt_id is not None and not task.record_requested:
         task.record_requested = True
         registry.server(task.server).note(task)
@@ -319,8 +322,8 @@ def request_queue(registry: Registry, task: Task, at: float, before: float = mat
 
 
 def request_look(registry: Registry, task: Task, at: float, before: float = math.inf) -> None:
-    """Ask for a look at the queue, in a sweep over many: that is no news of the task. `before`: it is to be made then,
-    if that is sooner."""
+    """Request a query of the queue in a sweep over many tasks, which is no news of this one; at `before` at the
+    latest."""
     if task.prompt_id is not None:
         due = at + _backoff(registry, task)
         due = before if at < before < due else due
@@ -332,7 +335,8 @@ def _backoff(registry: Registry, task: Task) -> float:
 
 
 def _blame_interrupt(registry: Registry, task: Task, position: int, at: float) -> None:
-    """Which interrupt hit it: one of its owner's if there is one, named before unnamed (P31)."""
+    """Attribute the interrupt: one of its owner if there is one, and one that names an id before one that does not
+    (P31)."""
     server = registry.server(task.server)
     acts = [
         act

@@ -1,7 +1,7 @@
-"""Silence: when a quiet task is looked at, when that is told, and when it is given up (R5.1).
+"""Silence: when a quiet task is asked about, when the operator is warned, and when the task is given up.
 
-Silence is never evidence, only a reason to look. A tier counts from the question that the one before it asked, so that
-nothing is given up unasked, whatever a clock did; time in which its server could not be asked is not a task's silence.
+Silence is never evidence, only a reason to ask. A tier counts from the query of the tier before it, so that nothing is
+given up unasked, whatever a clock did; time in which its server could not be asked is no silence of a task.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from comfy_fsm.core.registry.registry import Registry, Server
 from comfy_fsm.core.registry.task import Task
 
 AT_ONCE = 64
-"""Quiet tasks that are looked into, or given up, in one turn: the others are due at once, in the next."""
+"""Quiet tasks that are handled in one turn; the others are due at once, in the next."""
 _CONFIRMED = frozenset({State.PENDING, State.IN_PROGRESS})
 _PACE = (1, 1, 1, 1, 1, 2, 2, 3, 6)
-"""Between two of the looks that only confirm, in multiples of the first wait."""
+"""Waits between two confirmations, in multiples of the first."""
 
 
 def remind(registry: Registry, position: int, at: float) -> None:
-    """What is due about quiet tasks."""
+    """Handle the quiet tasks whose reminder is due."""
     for _ in range(AT_ONCE):
         task = registry.next_reminder(at)
         if task is None:
@@ -38,13 +38,13 @@ def remind(registry: Registry, position: int, at: float) -> None:
 
 
 def _awaits_record(registry: Registry, task: Task, at: float) -> bool:
-    """How it ended was stated, and its record did not come in the time that there was for it."""
+    """Whether its outcome was stated, and its record did not come in the time that it had."""
     since = task.stated_at
     return since is not None and task.confidence == "stated" and at >= since + registry.policy.verify_seconds
 
 
 def _wait_for(registry: Registry, server: Server, task: Task, at: float) -> None:
-    """Nobody can be asked: that is no silence of the task, but it is not waited out for ever."""
+    """Wait for a server that cannot be asked: that is no silence of the task, but there is an end to it."""
     gone = server.missed_at if server.missed_at is not None else at
     if at - gone >= registry.policy.expire_seconds * registry.policy.unreachable_times:
         registry.overdue[task.number] = task
@@ -77,7 +77,7 @@ def _look_into(registry: Registry, task: Task, position: int, at: float) -> None
         due = max(since + expire, task.asked_from + (expire - check) / 2)
     else:
         due = max(since + warn, task.tier_at + (warn - check) / 2) if task.tier else since + check
-    # At the next check at the latest: what this one asks for may bring a sign, from which silence counts anew.
+    # At the next check at the latest: the query of this one may bring a sign of life, from which silence counts anew.
     sooner = at + check if task.tier else since + _next(registry, task)
     verify = math.inf if task.stated_at is None else task.stated_at + policy.verify_seconds
     then = [when for when in (due, sooner, verify) if when > at]
@@ -85,7 +85,7 @@ def _look_into(registry: Registry, task: Task, position: int, at: float) -> None
 
 
 def _catch_up(server: Server, task: Task) -> float:
-    """Since when it is silent; a pause of its server begins no other silence."""
+    """Return since when the task is silent; a pause of its server starts no new silence."""
     before, since = max(task.last_sign, task.quiet_from), server.quiet_since(task)
     window = server.windows.get(task.window)
     if since != before and task.silent_since == before and (window is None or window.resumed_at <= before):
@@ -95,19 +95,19 @@ def _catch_up(server: Server, task: Task) -> float:
 
 
 def _reach(registry: Registry, task: Task, at: float) -> None:
-    """The next tier, with its question."""
+    """Enter the next tier, and send its query."""
     task.tier, task.tier_at = task.tier + 1, at
     request_queue(registry, task, at)
 
 
 def _next(registry: Registry, task: Task) -> float:
-    """How long after its last sign it is looked at again, to confirm."""
+    """Return the seconds from its last sign of life to the next confirmation."""
     steps = sum(_PACE[min(n, len(_PACE) - 1)] for n in range(task.confirms + 1))
     return registry.policy.confirm_seconds * steps
 
 
 def _confirm(registry: Registry, task: Task, since: float, at: float) -> None:
-    """Its record alone is read: a terminal one settles it, an empty one says nothing, and counts for no absence."""
+    """Fetch its record alone: a terminal one settles it, an empty one proves nothing and is no round of absence."""
     if at < since + _next(registry, task) or task.prompt_id is None:
         return
     task.confirms += 1
@@ -131,7 +131,8 @@ def await_end(registry: Registry, task: Task, at: float, *, by_job: bool) -> Non
 
 
 def give_up(registry: Registry, position: int, at: float) -> None:
-    """Only a tick gives a task up: any other entry may be about to tell of it. One whose end was stated stands."""
+    """Give up overdue tasks, on a tick alone: any other entry may be about to report on them. A stated outcome
+    stands."""
     overdue = list(islice(registry.overdue.values(), AT_ONCE))
     for task in overdue:
         del registry.overdue[task.number]
@@ -157,7 +158,7 @@ def _is_quiet(registry: Registry, task: Task, at: float) -> bool:
 
 
 def note_answer(server: Server, now: float) -> None:
-    """It answers: the time in which it did not is nobody's silence."""
+    """Note that the server answers: the time in which it did not is no silence of its tasks."""
     server.note_answered()
     if server.missed_at is not None:
         server.pauses.add(server.missed_at, now)

@@ -1,4 +1,4 @@
-"""A socket opens, closes, and what its window could not hear meanwhile."""
+"""Sockets: how they open and close, and what their window missed meanwhile."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from comfy_fsm.core.registry.servers import WindowTasks
 from comfy_fsm.core.registry.task import Cause
 
 _ABNORMAL = frozenset({1001, 1006, 1012})
-"""Close codes that a killed or restarting server shows (P8)."""
+"""Close codes of a server that is killed or restarts (P8)."""
 
 
 def fold_opened(registry: Registry, position: int, o: seen.Opened) -> None:
@@ -33,7 +33,7 @@ def fold_opened(registry: Registry, position: int, o: seen.Opened) -> None:
 
 
 def _come_back(registry: Registry, socket: Socket, at: float) -> None:
-    """It was open before: count how long it was not, and why."""
+    """Count how long the socket was closed, and why, if it was open before."""
     if socket.gone_at is not None:
         registry.counters.gaps.observe(at - socket.gone_at)
         socket.server.counters.reconnects[socket.close_reason] += 1
@@ -41,13 +41,13 @@ def _come_back(registry: Registry, socket: Socket, at: float) -> None:
 
 
 def note_gap(registry: Registry, socket: Socket, at: float) -> None:
-    """The socket was down and its window went on: nothing missed is repeated (P4), so look."""
+    """Report the gap of a socket whose window went on: what it missed is not repeated (P4), so ask over HTTP."""
     down = socket.down_position
-    if down is None or at < socket.down_at:  # what was seen before the close may be told after it
+    if down is None or at < socket.down_at:  # what was seen before the close may be reported after it
         return
     socket.down_position = None
     for own in _owned(socket):
-        ungapped, own.ungapped = own.ungapped, {}  # of the others, nothing was heard that a second gap could hide
+        ungapped, own.ungapped = own.ungapped, {}  # for the others, nothing came that a second gap could hide
         for task in ungapped.values():
             if not task.unanswered:
                 task.unbroken = task.unbroken and task.null_received  # after its end there was nothing left to miss
@@ -60,7 +60,7 @@ def note_gap(registry: Registry, socket: Socket, at: float) -> None:
 
 
 def _owned(socket: Socket) -> list[WindowTasks]:
-    """The open tasks of its window."""
+    """Return the open tasks of its window."""
     found = (server.own.get(socket.window) for server in socket.server.names())
     return [own for own in found if own is not None]
 
@@ -80,7 +80,7 @@ def fold_closed(registry: Registry, position: int, o: seen.Closed) -> None:
 
 
 def mark_down(registry: Registry, socket: Socket, position: int, at: float) -> None:
-    """The last socket of this window at this server is closed, or was closed by a process that is gone."""
+    """Note that the last socket of this window at this server closed, or that the process which held it is gone."""
     socket.open, socket.running = 0, None
     if socket.counts:
         socket.counts.append((at, None))

@@ -1,6 +1,7 @@
-"""What a POST asked and was answered: which task it is, under which id, and whether it was accepted at all.
+"""Submissions: a POST and its answer decide which task it is, under which id, and whether it was accepted at all.
 
-The id in the answer is the task's (P10); one that says nothing leaves a doubt, which only a look can settle (P11).
+The id in the answer is the task's (P10); an answer that says nothing leaves a doubt, which only a query can settle
+(P11).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from comfy_fsm.core.wire import bodies, codec, refusals
 from comfy_fsm.core.wire.fieldwise import read
 
 GATEWAY = frozenset({408, 499, 502, 503, 504, 520, 521, 522, 523, 524})
-"""Answers of whoever stands between: what it passed on may still be under way."""
+"""Statuses of gateways: what they passed on may still be under way."""
 
 
 def fold_submission(registry: Registry, question: Question, position: int, o: seen.Request) -> None:
@@ -53,7 +54,8 @@ def fold_submission(registry: Registry, question: Question, position: int, o: se
 
 
 def _known(registry: Registry, server: Server, task: Task, prompt_id: str) -> Task | None:
-    """The task under this id; one that another window merely overheard was never its own (R3.1)."""
+    """Return the task with this id; one that another window adopted from overheard frames is dropped: it was never its
+    own."""
     known = registry.task_at(server, prompt_id)
     if known is None or known.posts or known.window in (task.window, task.client_id):
         return known
@@ -111,12 +113,12 @@ def _refuse(registry: Registry, task: Task, position: int, at: float) -> None:
 
 
 def note_post_over(registry: Registry, task: Task) -> None:
-    """Its POST ended without an answer, or a gateway answered for its server, which may take it up all the same."""
+    """Note that its POST ended without an answer, or with one of a gateway: its server may take it up all the same."""
     task.over_at = None if task.undelivered else registry.now
 
 
 def mark_uncertain(registry: Registry, task: Task, position: int, at: float, what: str) -> None:
-    """It may have been accepted: look before anything else (P11)."""
+    """Note that the prompt may have been accepted: ask before anything else (P11)."""
     task.cause = task.cause or Cause("unanswered", position, at, what=what[:MAX_WHAT])
     task.known_order = task.known_order or registry.order
     registry.counters.uncertain += apply_signal(registry, task, Signal.DOUBT, "response", position, at)
@@ -132,7 +134,7 @@ def _accept(
     if chosen == given:
         if task.posts:
             server.honours_ids = True
-    elif chosen is not None and task.known_order:  # the id was posted twice, and each POST got an id of its own
+    elif chosen is not None and task.known_order:  # the id was posted twice, and each POST was given an id of its own
         task = _second(registry, task, server, position, at)
         task = _rebind(registry, task, server, given)
     else:
@@ -164,7 +166,7 @@ def _second(registry: Registry, first: Task, server: Server, position: int, at: 
 
 
 def rename(registry: Registry, task: Task, server: Server, given: str) -> Task:
-    """The server gave the task another id than the chosen one: it is the only one that exists (P10)."""
+    """Give the task the id that the server chose in place of ours: no other exists (P10)."""
     chosen = task.prompt_id
     if chosen is None:
         return _rebind(registry, task, server, given)
@@ -178,7 +180,7 @@ def rename(registry: Registry, task: Task, server: Server, given: str) -> Task:
 
 
 def _rebind(registry: Registry, task: Task, server: Server, given: str) -> Task:
-    """Give the task its id; if its frames were adopted before the answer came (P12), they are one."""
+    """Give the task its id; if its frames were adopted as a task before the answer came (P12), the two become one."""
     adopted = _known(registry, server, task, given)
     if adopted is None or adopted.posts:
         registry.bind(task, server, given)
@@ -204,8 +206,8 @@ def _rebind(registry: Registry, task: Task, server: Server, given: str) -> Task:
 
 
 def adopt_marked(registry: Registry, server: Server, given: str, mark: str | None, position: int, at: float) -> None:
-    """A prompt that bears our mark is the one whose POST was never answered, whatever its id is here (P10); late, too:
-    that it was called lost was only concluded."""
+    """Take a prompt that bears our mark for the one whose POST was never answered, whatever its id is here (P10); even
+    where that was called lost, which was only concluded."""
     task = registry.task_at(server, mark)
     if task is None or mark == given or not (task.unanswered or task.may_have_another_id):
         return
@@ -214,7 +216,7 @@ def adopt_marked(registry: Registry, server: Server, given: str, mark: str | Non
     task = rename(registry, task, home, given)
     if late and task is lost:
         reopen_conclusion(registry, task, "a prompt that bears its mark", position, at)
-    elif late:  # frames told of it meanwhile, under the id that it has
+    elif late:  # frames reported on it meanwhile, under the id that it has
         home.unfound.pop(lost.number, None)
         registry.relieve(task)
         task.delivered, task.handed_over = lost.delivered, lost.handed_over

@@ -176,7 +176,7 @@ class Task(Struct, eq=False):
 
     # what remains to run
     remaining: set[str] = field(default_factory=set)
-    """Nodes of the accepted graph that are not cached: all finished, nothing is left."""
+    """Nodes of the accepted graph that are not cached: once all have finished, the run is over."""
     sinks: set[str] | None = None
     reached: set[str] = field(default_factory=set)
     finished_early: set[str] = field(default_factory=set)
