@@ -1,1 +1,1 @@
-"""Explains a task: what is so, what is missing, what to do next."""
+"""Explains a task: what its state is, what is missing, what to do next."""

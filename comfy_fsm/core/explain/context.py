@@ -1,6 +1,6 @@
-"""What surrounds one task on a board: its server, its socket, the looks and acts since it was posted.
+"""Context of one task on a board: its server, its socket, the queries and acts since it was posted.
 
-Found once for each task that is explained; `case` asks it. Nothing here changes anything.
+Looked up once for each task that is explained; `facts` reads it. Nothing here changes anything.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from comfy_fsm.core.registry.task import CauseKind, Task, Transition
 
 
 class Context:
-    """One task, and where to look for what concerns it."""
+    """Task, and where to look for what concerns it."""
 
     def __init__(self, registry: Registry, task: Task, findings: Sequence[Finding], unread: Sequence[Finding]) -> None:
         self.task = task
@@ -25,7 +25,7 @@ class Context:
         self._home = registry.servers[task.server]
         socket = self._home.sockets.get(task.client_id) if task.client_id is not None else None
         self._listener = socket if socket is not None and socket.seen else None
-        """The socket on which its server would tell of it, if one was ever seen."""
+        """Socket on which its server would report on it, if one was ever seen."""
         self._stuck = _standstill(self._home, self._patience)
 
     def _threat(self) -> Act | None:
@@ -34,7 +34,8 @@ class Context:
         return next((act for act in acts if self._may_hit(act)), None)
 
     def _may_hit(self, act: Act) -> bool:
-        """An interrupt hits what runs (P31); what the queue still listed afterwards was not removed from it."""
+        """Whether the act may have hit it: an interrupt hits what runs (P31); what the queue still listed afterwards
+        was not removed."""
         task = self.task
         if act.order <= task.submitted_order or not act.hits(task.prompt_id):
             return False
@@ -54,12 +55,13 @@ class Context:
         return self._told(Signal.TELL) or self._told(Signal.END) or self._told(Signal.EXHAUST)
 
     def _looked(self) -> QueueSnapshot | None:
-        """The last look at the queue since it was posted."""
+        """Return the last snapshot of the queue since it was posted."""
         last = self._home.queues[-1] if self._home.queues else None
         return last if last is not None and last.asked > self.task.submitted_order else None
 
 
 def _standstill(server: Server, seconds: float) -> tuple[str, QueueSnapshot, QueueSnapshot] | None:
-    """What all looks showed as running, one after the other and for longer than this."""
+    """Return a prompt that all snapshots in a row listed as running for longer than this, with the first and the last
+    of them."""
     lasting = ((name, first, last) for name, (first, last) in sorted(server.running.items()))
     return next(((name, first, last) for name, first, last in lasting if last.at - first.at > seconds), None)

@@ -1,7 +1,8 @@
-"""A task, explained: what is so, on what evidence, what is missing, which finding explains it, and what to do next.
+"""Diagnosis of a task: its state, the evidence for it, what is missing, the findings that explain it, and the next
+steps.
 
-Works on any board, at any moment: live, of a log, of a trace, before and after its end. It changes nothing there. The
-sentences are in `explaining`, the facts they ask for in `case`.
+Works on any board, at any moment: live, of a log, of a trace, before and after the end. It changes nothing there. The
+sentences are in `rules`, the facts they ask for in `facts`.
 """
 
 from __future__ import annotations
@@ -22,23 +23,23 @@ from comfy_fsm.core.registry.task import Confidence, Task
 COMMAND = "python -m comfy_fsm"
 _ID = re.compile(r"\w[\w-]{0,63}", re.ASCII)
 _ADDRESS = re.compile(r"https?://(\w[\w.-]{0,252}|\[[\da-fA-F:.]{2,45}\])(:\d{1,5})?(/[\w./-]{0,100})?", re.ASCII)
-"""An id and an address that a person may paste into a shell: both come from servers and traces."""
+"""Address that may be pasted into a shell, as may `_ID`: both come from servers and traces."""
 MANY = 8
 """Servers named in one command."""
 CONCERNS = ("error", "undecided", "unsuccessful", "warning", "none")
 _HURT = frozenset({"deaf-socket", "missed-end", "unresolved", "silence"})
-"""Findings of a task that one about its socket may explain: a frame was not heard."""
+"""Findings of a task that one about its socket may explain: a frame was not received."""
 
 
 class Remark(Struct, frozen=True):
-    """A sentence, and the positions that show it."""
+    """Sentence, and the positions that show it."""
 
     text: str
     positions: tuple[int, ...] = ()
 
 
 class Evidence(Struct, frozen=True):
-    """A signal that mattered: where and when it was seen, the move it made, and the reason of the table."""
+    """Signal that was applied: where and when it was seen, the transition that it made, and its reason."""
 
     position: int
     at: float
@@ -49,7 +50,7 @@ class Evidence(Struct, frozen=True):
 
 
 class Explanation(Struct, frozen=True):
-    """A finding, with what its code means and advises."""
+    """Finding, with the meaning and the advice of its code."""
 
     code: str
     severity: Severity
@@ -70,14 +71,14 @@ class Explanation(Struct, frozen=True):
 
 
 class Step(Struct, frozen=True):
-    """Something to do, and the command that does it, where there is one."""
+    """Action to take, and the command for it, if there is one."""
 
     text: str
     command: str | None = None
 
 
 class Diagnosis(Struct, frozen=True):
-    """One task, explained."""
+    """Diagnosis of one task."""
 
     prompt_id: str | None
     window: str | None
@@ -86,35 +87,38 @@ class Diagnosis(Struct, frozen=True):
     outcome: State | None
     confidence: Confidence | None
     says: Remark
-    """What is so, in one sentence."""
+    """State of the task in one sentence."""
     evidence: tuple[Evidence, ...]
     missing: tuple[Remark, ...]
     findings: tuple[Explanation, ...]
     steps: tuple[Step, ...]
-    """What to do next, first things first; nothing where nothing needs to be done."""
+    """Next steps, the most urgent first; empty if nothing needs to be done."""
     concern: int
-    """How much it needs a look: the lower, the more. The index of its word in `CONCERNS`."""
+    """Urgency, as an index of `CONCERNS`: the lower, the more urgent."""
 
 
 def diagnose(board: Board, prompt_id: str | None = None, log: str | None = None) -> list[Diagnosis]:
-    """The tasks whose prompt id begins so, or all; what needs a look comes first. Commands name `log`, if given."""
+    """Diagnose the tasks whose prompt id starts with this, or all; the most urgent first. Commands name `log`, if
+    given."""
     wanted = (task for task in board.tasks if prompt_id is None or (task.prompt_id or "").startswith(prompt_id))
     return explain(board, wanted, log)
 
 
 def explain(board: Board, tasks: Iterable[Task], log: str | None = None) -> list[Diagnosis]:
-    """These tasks of the board, which is of that log; what needs a look comes first, then as they were seen."""
+    """Diagnose these tasks of a board, which is of that log; the most urgent first, then in the order in which they
+    were seen."""
     found, paste = _Findings(board), _Paste(board.servers, log)
     return sorted((_diagnose(board, task, found, paste) for task in tasks), key=lambda diagnosis: diagnosis.concern)
 
 
 def loose(board: Board, wanted: Callable[[Finding], bool] = lambda finding: True) -> list[Explanation]:
-    """What is found about no task of the board, gravest first."""
+    """Return the findings about no task of the board, the gravest first."""
     return _explained(filter(wanted, _Findings(board).loose))
 
 
 def concern(task: Task, codes: Iterable[str]) -> int:
-    """What needs a look comes first: errors, the undecided, what did not succeed, warnings; then all is well."""
+    """Return the urgency of a task: errors first, then undecided tasks, those that did not succeed, warnings, and all
+    others."""
     severities = {CODES[code].severity for code in codes}
     concerns = (
         Severity.ERROR in severities, not task.settled, task.state != State.COMPLETED, Severity.WARNING in severities
@@ -123,7 +127,7 @@ def concern(task: Task, codes: Iterable[str]) -> int:
 
 
 class _Findings:
-    """The findings of a board, by what they are about."""
+    """Findings of a board, by what they are about."""
 
     def __init__(self, board: Board) -> None:
         self._of_tasks: dict[str, list[Finding]] = {}
@@ -143,7 +147,8 @@ class _Findings:
                 )
 
     def about(self, board: Board, task: Task) -> list[Finding]:
-        """Its own; of one id at two servers, each has those of its server, and both what is of neither."""
+        """Return the findings about this task. If two servers have its id, each task has those of its server, and both
+        have those of neither."""
         own = self._of_tasks.get(task.prompt_id or "", [])
         return [
             finding
@@ -154,19 +159,19 @@ class _Findings:
         ]
 
     def around(self, task: Task) -> list[Finding]:
-        """What is found about its socket alone."""
+        """Return the findings about its socket alone."""
         return self._of_sockets.get((task.client_id or task.window, task.server), [])
 
 
 class _Paste:
-    """Commands that run as they are printed: each names the servers that it may ask, and the log if that is known."""
+    """Commands that can be run as printed: each names the servers that it may ask, and the log if it is known."""
 
     def __init__(self, servers: Iterable[str], log: str | None) -> None:
         self._servers = [url for url in servers if _ADDRESS.fullmatch(url)]
         self._log = [] if log is None else ["--log", log]
 
     def command(self, row: StepRule, task: Task) -> str | None:
-        """None where a part of it could mean something else to a shell, or nothing to the command."""
+        """Return the command; None if a part of it could mean something else to a shell, or nothing to the command."""
         words = (task.prompt_id or "", *self._log)
         if not row.command or not _ID.fullmatch(words[0]) or not "".join(words).isprintable():
             return None
@@ -202,7 +207,7 @@ def _diagnose(board: Board, task: Task, found: _Findings, paste: _Paste) -> Diag
 
 
 def _evidence(task: Task) -> list[Evidence]:
-    """As it was told; the POST stands where it was sent."""
+    """Return the signals in the order in which they were seen, with the POST where it was sent."""
     found = [Evidence(t.position, t.at, t.signal, t.before, t.after, t.why) for t in task.signals]
     if task.submitted_at is not None:
         start = State.SUBMITTING

@@ -1,7 +1,7 @@
-"""One task with all that surrounds it: the facts that a diagnosis asks, each by a name.
+"""Facts about one task that a diagnosis asks for, each by a name.
 
-Three kinds: words, which the sentences name as `{c.word}`; questions, which say whether a rule applies; places, which
-say where it is seen. Nothing here changes anything: a case is looked into, never folded.
+Three kinds: words, which the sentences name as `{c.word}`; questions, which decide whether a rule applies; places,
+which name the positions that show it. Nothing here changes anything: facts are read, never folded.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ MAX_TOLD = 200
 MAX_NAME = 60
 """Characters of a name: of a node, a class, another prompt."""
 MAX_NODES = 5
-"""Nodes that a sentence names."""
+"""Number of nodes that a sentence names."""
 _SAID = {State.COMPLETED: "succeeded", State.FAILED: "failed", State.CANCELLED: "was interrupted"}
 
 Places = tuple[int, ...]
 
 
 class Facts(Context):
-    """What the rules of a diagnosis may ask about one task."""
+    """Facts that the rules of a diagnosis may ask for about one task."""
 
     # words
 
@@ -37,13 +37,13 @@ class Facts(Context):
 
     @property
     def who(self) -> str:
-        """The window that caused it."""
+        """Window that caused it."""
         cause = self.task.cause
         return f"window {cause.window}" if cause is not None and cause.window else "a client without an id"
 
     @property
     def threat(self) -> str:
-        """Who asked for what may have removed or stopped it."""
+        """Window that asked for what may have removed or stopped it."""
         act = self._threat()
         return f"window {act.window}" if act is not None and act.window else "a client without an id"
 
@@ -55,20 +55,20 @@ class Facts(Context):
 
     @property
     def source(self) -> str:
-        """The signal that tells most of its end: what stated it, else what only told that it ended."""
+        """Signal that says most about its end: the one that stated it, otherwise one that only reported it."""
         told = self._ended()
         return told.signal if told is not None else self.task.completion_source or "a signal"
 
     @property
     def told(self) -> str:
-        """How far that signal goes: no success is stated by `executing` null, only concluded from it (P22)."""
+        """How far that signal goes: `executing` null states no success, it only lets one be concluded (P22)."""
         if self.task.confidence == "inferred":
             return f"as far as {self.source} lets conclude"
         return f"as {self.source} {'stated' if self.task.state is State.ENDING else 'told'}"
 
     @property
     def successor(self) -> str:
-        """The id under which its job went on."""
+        """Id under which its job went on."""
         return cut(self.task.successor or "")
 
     @property
@@ -125,7 +125,7 @@ class Facts(Context):
 
     @property
     def left(self) -> str:
-        """The output nodes that were not told to be done."""
+        """Output nodes that were not reported as done."""
         found = sorted(self.task.sinks or ())
         more = f" and {len(found) - MAX_NODES:,} more" if len(found) > MAX_NODES else ""
         return ", ".join(cut(node) for node in found[:MAX_NODES]) + more
@@ -136,7 +136,7 @@ class Facts(Context):
 
     @property
     def patience(self) -> str:
-        """How long it was silent when it was given up."""
+        """How long it had been silent when it was given up."""
         return lasting((self.task.settled_at or self._now) - self.task.last_sign)
 
     @property
@@ -156,14 +156,14 @@ class Facts(Context):
         return self.task.submitted_at is not None
 
     def overheard(self) -> bool:
-        """Its frames alone tell of it: nobody here posted it, and nobody follows it."""
+        """Known from its frames alone: nobody here posted it, and nobody follows it."""
         return not self.posted() and not self.followed()
 
     def reopened(self) -> bool:
         return any(told.signalled is Signal.RECOVER and told.before in RECOVERABLE for told in self.task.signals)
 
     def inferred(self) -> bool:
-        """Nobody said that it ended so."""
+        """Nobody stated that it ended so."""
         return self.task.concluded
 
     def adopted(self) -> bool:
@@ -178,11 +178,11 @@ class Facts(Context):
         return self.task.unsent
 
     def nameless(self) -> bool:
-        """It was posted, and whether it was taken is not known."""
+        """It was posted, and it is not known whether it was accepted."""
         return self.posted() and self.task.nameless and not self.task.unsent
 
     def followed(self) -> bool:
-        """It is somebody else's, and a follow command made it of interest (F6)."""
+        """It is somebody else's, and a follow command asked for it (F6)."""
         first = self.task.signals[0] if self.task.signals else None
         return first is not None and (first.signal, first.signalled) == ("command", Signal.DOUBT)
 
@@ -190,14 +190,14 @@ class Facts(Context):
         return self.posted() and self.task.client_id is None
 
     def unheard(self) -> bool:
-        """It has an address, and no socket was ever seen there."""
+        """It is addressed to a window of which no socket was ever seen."""
         return self.task.client_id is not None and self._listener is None
 
     def down(self) -> bool:
         return self._listener is not None and not self._listener.open
 
     def dropped(self) -> bool:
-        """It is down since a moment when the task ran already."""
+        """Its socket has been down since a moment when the task was running."""
         gone = self._listener.gone_at if self._listener is not None and not self._listener.open else None
         return gone is not None and gone >= (self.task.started_at or gone)
 
@@ -205,11 +205,11 @@ class Facts(Context):
         return self.found("deaf-socket") or (self.task.moved_at is not None and not self.task.frames)
 
     def out(self) -> bool:
-        """Its server was not there, after it was posted (P8)."""
+        """Its server was not there after it was posted (P8)."""
         return self._away() == "outage"
 
     def hung_up(self) -> bool:
-        """A socket to its server broke off, after it was posted: the server may have gone down, too."""
+        """A socket to its server broke off after it was posted: the server may have gone down, too."""
         return self._away() == "hang-up"
 
     def unwatched(self) -> bool:
@@ -219,19 +219,19 @@ class Facts(Context):
         return self._home.unreachable is not None
 
     def unread(self) -> bool:
-        """A part of the trace could not be read, and may have told of it."""
+        """Part of the trace could not be read, and may have reported on it."""
         return bool(self._unread)
 
     def looked(self) -> bool:
         return self._looked() is not None
 
     def looked_since(self) -> bool:
-        """The queue was looked at after its last sign of life."""
+        """The queue was asked after its last sign of life."""
         look = self._looked()
         return look is not None and look.at > self.task.last_sign
 
     def vanished(self) -> bool:
-        """The last look at the queue, later than all else that is known of it, did not list it."""
+        """The last snapshot of the queue, later than everything else known of it, did not list it."""
         look = self._looked()
         return self.looked_since() and look is not None and self.task.prompt_id not in look.ids
 
@@ -239,7 +239,7 @@ class Facts(Context):
         return not (self.task.denials or self.task.statusless or self.invalid())
 
     def behind(self) -> bool:
-        """Something else has been listed as running for long: a long run, or a dead worker (P34)."""
+        """Another prompt has been listed as running for long: a long run, or a dead worker (P34)."""
         return self._stuck is not None and self._stuck[0] != self.task.prompt_id
 
     def standing(self) -> bool:
@@ -249,7 +249,7 @@ class Facts(Context):
         return self._now - self.task.last_sign >= self._patience
 
     def healthy(self) -> bool:
-        """It goes on, was heard of not long ago, and its socket is there to hear more."""
+        """It makes progress, reported on it recently, and has an open socket to report more."""
         if self.task.unanswered or self._listener is None or not self._listener.open or self.found("unresolved"):
             return False
         amiss = (
@@ -258,7 +258,7 @@ class Facts(Context):
         return self._stuck is None and not any(ask() for ask in amiss)
 
     def threatened(self) -> bool:
-        """An act that may have removed or stopped it was asked for, and what came of that is not told."""
+        """An act was requested that may have removed or stopped it, with unknown result."""
         return self._threat() is not None
 
     def stated(self) -> bool:
@@ -308,7 +308,7 @@ class Facts(Context):
         return self.task.confidence == "verified"
 
     def recorded(self) -> bool:
-        """A record settled it, be it one without a status."""
+        """A record settled it, even one without a status."""
         return self.task.confirmed_by in ("history", "jobs")
 
     def placed(self) -> bool:
@@ -391,7 +391,7 @@ def cut(text: str, longest: int = MAX_NAME) -> str:
 
 
 def lasting(seconds: float) -> str:
-    """A span of time, as a person says it."""
+    """Return a span of time, as a person says it."""
     whole = round(max(0.0, seconds))
     if whole < 10:
         return f"{seconds:.1f} s" if seconds >= 0.05 else "0 s"

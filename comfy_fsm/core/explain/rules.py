@@ -1,8 +1,8 @@
-"""The tables of a diagnosis: what is so, what is missing, what to do next.
+"""Rules of a diagnosis: tables of what is so, what is missing, and what to do next.
 
-A row applies in its states where its question is answered with yes. Of `SAYS` the first that applies is taken, so that
-the last one of each state always does; of the others all are. A sentence names words of the case as `{c.word}`: what a
-server said is put into it, and never read as a part of it.
+A row applies in its states if its question is answered with yes. Of `SAYS` the first that applies is used, so the last
+one of each state always applies; of the other tables, all that apply. A sentence names words of the facts as
+`{c.word}`: what a server said is put in, and never read as a part of the sentence.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ANY = (*OPEN, *SETTLED)
 
 
 class Rule(NamedTuple):
-    """In these states, if so, it is seen there: this sentence."""
+    """Rule: in these states, if this is so, say this sentence and cite these positions."""
 
     states: States
     when: Ask
@@ -40,7 +40,7 @@ class Rule(NamedTuple):
 
 
 class StepRule(NamedTuple):
-    """In these states, if so, by this subcommand, where one does it: do this."""
+    """Rule for a next step: in these states, if this is so, do this, with this subcommand if there is one."""
 
     states: States
     when: Ask
@@ -278,7 +278,7 @@ MISSING: tuple[Rule, ...] = (
 _ASK = "ask {c.server} about it: the queue first, and after its answer the history."
 
 NEXT: tuple[StepRule, ...] = (
-    # first what stands in the way of the rest
+    # first, what stands in the way of the rest
     StepRule((*OPEN, *_EXPIRED), Facts.unreachable, "",
             "Get {c.server} to answer: until it does, nothing about this task can be proved."),
     StepRule(_NEVER_RAN, Facts.moved_on, "",
@@ -291,7 +291,7 @@ NEXT: tuple[StepRule, ...] = (
             "Open a new socket for {c.window} at {c.server}, under a fresh client id: this one hears nothing more."),
     StepRule(_WAITING_OR_RUNNING, _all(Facts.down, _no(Facts.deaf)), "",
             "Open the socket of {c.window} at {c.server} again, for what is still to come."),
-    # the undecided
+    # undecided tasks
     StepRule(_ENDING, Facts.bare, "history",
             "Look at its outputs: the records of {c.server} do not say how a run ended."),
     StepRule(_ENDING, _no(Facts.bare), "history",
@@ -320,7 +320,7 @@ NEXT: tuple[StepRule, ...] = (
             "Until then, submit new work to another server."),
     StepRule(_IN_PROGRESS, Facts.standing, "",
             "See whether it makes progress at {c.server}; if not, its worker has died: restart the server."),
-    # the settled
+    # settled tasks
     StepRule(_RAN, _found("contradiction"), "history",
             "Look at its outputs before you use them, and trust its record at {c.server} over any frame."),
     StepRule(_COMPLETED, _no(Facts.recorded), "",
@@ -357,7 +357,7 @@ NEXT: tuple[StepRule, ...] = (
             "If nothing is found, and it is still wanted, submit it again: it may then have run twice."),
     StepRule(_LOST, _all(_no(Facts.begun), _stayed), "",
             "If nothing is found, and it is still wanted, submit it again: it may then run twice, if it is late."),
-    # what a finding asks for beside
+    # further advice for single findings
     StepRule(_ANY, _found("wrong-server"), "consistency",
             "Ask {c.server} about it, and no other server: it is bound to that one."),
     StepRule(_ANY, _found("double-delivery"), "",
@@ -384,5 +384,5 @@ def applies(row: Rule | StepRule, case: Facts) -> bool:
 
 
 def worded(row: Rule | StepRule, case: Facts) -> str:
-    """The sentence with its words put in: they are not read again, whatever they hold."""
+    """Return the sentence with its words put in; they are not formatted again, whatever they contain."""
     return row.text.format(c=case)

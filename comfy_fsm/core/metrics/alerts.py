@@ -1,7 +1,7 @@
-"""When somebody should look: the table of alerts, over the figures, and which of them hold at a time.
+"""Alerts: a table of conditions on the metrics, and which of them hold at a time.
 
-The rules of Prometheus in ops/ are written from the same table, so both say the same. Whoever has no Prometheus asks
-`Watch` now and then.
+The Prometheus rules in ops/ are written from the same table, so the two agree. Without Prometheus, call `Watch` from
+time to time.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from comfy_fsm.core.registry.counters import Histogram
 MINUTE = 60.0
 HOUR = 60 * MINUTE
 _STEPS = 120
-"""Readings kept of a window: more than a scrape every 15 s brings of half an hour, and a bound."""
+"""Readings kept for a window: more than a scrape every 15 s yields in half an hour."""
 
 
 class Sum(Struct, frozen=True):
-    """A metric over all its labels but those named; of a counter, by how much it rose within a window."""
+    """Metric summed over all its labels except those named; of a counter, its increase within a window."""
 
     metric: str
     within: float = 0.0
-    """Seconds; 0 for the value as it is."""
+    """Window in seconds; 0 for the value as it is."""
     by_server: bool = False
     only: tuple[str, tuple[str, ...]] | None = None
-    """A label, and the values that count."""
+    """Label, and its values that are counted."""
 
     def values(self, readings: dict[str, Reading]) -> dict[str, float]:
-        """By server, or under the empty name."""
+        """Return the sums by server, or under the empty name."""
         name, _, part = self.metric.partition(":")
         found: dict[str, float] = {}
         for labels, value in readings[name].rows:
@@ -44,7 +44,7 @@ class Sum(Struct, frozen=True):
 
 
 class Alert(Struct, frozen=True):
-    """One row of the table: where `part`, as a share of `of` if there is one, is over or under the limit."""
+    """Row of the table: `part`, as a share of `of` if given, is over or under the limit."""
 
     name: str
     severity: Literal["critical", "warning"]
@@ -52,22 +52,22 @@ class Alert(Struct, frozen=True):
     over: float | None
     under: float | None
     lasting: float
-    """Seconds that it must hold before it is told."""
+    """Seconds for which it must hold before it is reported."""
     summary: str
     advice: str
     of: Sum | None = None
     unless: Sum | None = None
-    """Where this is above zero, all is well."""
+    """Suppresses the alert while above zero."""
 
 
 class Change(Struct, frozen=True):
-    """An alert began, or ended; `server` where it is about one."""
+    """Start or end of an alert, with the `server` that it is about, if any."""
 
     alert: Alert
     began: bool
     server: str | None
     value: float | None
-    """None at an end that left nothing to count."""
+    """None if the alert ended because nothing was left to count."""
     at: float
 
 
@@ -92,7 +92,7 @@ _COMMIT = "comfy_fsm_log_commit_seconds"
 ALERTS: dict[str, Alert] = {
     row.name: row
     for row in (
-        # the truth about tasks
+        # the truth of results
         Alert("ComfyCompletionsUndetected", "critical",
               _rise(_SETTLED, HOUR, "state", "completed", "failed", "cancelled", "rejected"), None, 0.99, 5 * MINUTE,
               "Less than 99 % of the tasks decided in an hour were decided by evidence of their end.",
@@ -161,7 +161,7 @@ ALERTS: dict[str, Alert] = {
 
 
 class _Series:
-    """The readings of one sum within its window: enough to say by how much it rose."""
+    """Readings of one sum within its window, from which its increase follows."""
 
     def __init__(self, term: Sum) -> None:
         self._term = term
@@ -173,7 +173,7 @@ class _Series:
             return values
         while kept and kept[-1][0] > now:  # the clock was set back
             kept.pop()
-        while len(kept) > 1 and kept[1][0] <= now - within:  # the last before the window is where it begins
+        while len(kept) > 1 and kept[1][0] <= now - within:  # the last reading before the window is where it starts
             kept.popleft()
         first = kept[0][1] if kept else values
         if not kept or now - kept[-1][0] >= within / _STEPS:
@@ -182,7 +182,7 @@ class _Series:
 
 
 class Watch:
-    """The alerts that hold; `look` tells of each once when it begins, and once when it ends."""
+    """Alerts that hold; `look` reports each once when it starts, and once when it ends."""
 
     def __init__(self, alerts: Iterable[Alert] = tuple(ALERTS.values())) -> None:
         self._alerts = tuple(alerts)
@@ -192,7 +192,7 @@ class Watch:
         self._told: set[tuple[str, str]] = set()
 
     def look(self, now: float, readings: Iterable[Reading]) -> list[Change]:
-        """What began or ended since the last look."""
+        """Return the alerts that started or ended since the last call."""
         named = {reading.metric.name: reading for reading in readings}
         values = {term: series.take(now, named) for term, series in self._series.items()}
         return [change for alert in self._alerts for change in self._judge(alert, now, values)]
@@ -213,7 +213,7 @@ class Watch:
 
 
 def _shares(alert: Alert, values: dict[Sum, dict[str, float]]) -> dict[str, float]:
-    """What is compared with the limit, by server; nothing where there is nothing to compare."""
+    """Return the values to compare with the limit, by server; none where there is nothing to compare."""
     found = values[alert.part]
     if alert.of is not None:
         wholes = values[alert.of]

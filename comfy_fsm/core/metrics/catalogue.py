@@ -1,8 +1,8 @@
-"""The figures of R8.1 as they stand at any moment: what each is called, what it counts, and how it is read.
+"""Catalogue of metrics: the name of each, what it counts, and how it is read at any moment.
 
-Told of each entry after it was folded, it counts what the fold does not: a look-up for most, which are frames. All else
-is read from the board when somebody asks. A label has its values from our own closed sets, never from a trace; a server
-is named if it is configured, and else it is `other`.
+It is given each entry after the fold, and counts what the fold does not: for most entries, which are frames, that is
+one look-up. Everything else is read from the board on demand. The values of a label come from our own closed sets,
+never from a trace; a server is named if it is configured, and otherwise counted as `other`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SIGNS = frozenset(
         seen.ExecutionSuccess, seen.ExecutionError, seen.ExecutionInterrupted,
     }
 )  # fmt: skip
-"""Frames that say that something runs."""
+"""Frames that show that something runs."""
 
 Value = float | Histogram
 Rows = Iterable[tuple[tuple[str, ...], Value]]
@@ -45,7 +45,7 @@ FRAMES = {_name_of(kind): kind for kind in (*get_args(seen.KnownFrame), seen.Unr
 
 
 class Disk(Struct, eq=False):
-    """How the writing of the log goes, as its recorder measured it."""
+    """State of the log file, as its recorder measured it."""
 
     commits: Histogram
     lines: int = 0
@@ -54,7 +54,7 @@ class Disk(Struct, eq=False):
 
 
 class Figures:
-    """`servers` are those that may be named: the configured ones."""
+    """Counts for the metrics of one board; `servers` are the configured ones, which may be named."""
 
     def __init__(self, board: Board, servers: Iterable[str] = ()) -> None:
         self.board = board
@@ -64,11 +64,11 @@ class Figures:
         self.kinds: dict[type[AnyObservation], int] = dict.fromkeys(KINDS.values(), 0)
         self.frames: dict[type[seen.Frame], int] = dict.fromkeys(FRAMES.values(), 0)
         self.named = 0
-        """Frames that named a prompt."""
+        """Number of frames that named a prompt."""
         self._signs: dict[str | None, float] = dict.fromkeys(self.servers, 0.0)
 
     def count(self, position: int, o: AnyObservation) -> None:
-        """Take an entry that was folded; one at or before the last position was counted already."""
+        """Count an entry that was folded; one at or before the last position was counted already."""
         if position <= self._position:
             return
         self._position = position
@@ -88,7 +88,7 @@ class Figures:
             self.named += metadata is not None and metadata.prompt_id is not None
 
     def read(self, now: float) -> list[Reading]:
-        """Every metric as it is at this time, in the order of the table."""
+        """Return every metric at this time, in the order of the table."""
         view = _View(self, now)
         return [
             Reading(metric, tuple((labels, _as_it_is(value)) for labels, value in metric.read(view)))
@@ -96,7 +96,8 @@ class Figures:
         ]
 
     def stalled_since(self, server: Server) -> float | None:
-        """The last sign that this server runs anything, while it holds tasks of ours; None while it holds none."""
+        """Return the time of the last sign that this server runs anything, while it has tasks of ours; None if it has
+        none."""
         if not server.open_tasks:
             return None
         oldest = min(task.submitted_at or task.last_sign for task in server.open_tasks.values())
@@ -104,7 +105,8 @@ class Figures:
 
 
 class _View:
-    """What the readers of the table read: the figures at one time, with the servers under the names they may have."""
+    """View that the readers of the table get: the counts at one time, with the servers under the names they may
+    have."""
 
     def __init__(self, figures: Figures, now: float) -> None:
         self.figures = figures
@@ -112,7 +114,7 @@ class _View:
         self.registry: Registry = figures.board.registry
         self.counters = self.registry.counters
         self.disk = figures.disk
-        # With a blank one each: a counter that is not there before it first grows, grows unseen.
+        # One blank server each: a counter that first appears when it grows hides that increase.
         self.servers: dict[str, list[Server]] = {name: [Server(name)] for name in figures.servers}
         for server in self.registry.each_server():
             name = server.url if server.url in figures.servers else OTHER
@@ -120,11 +122,11 @@ class _View:
         self.open = sum(len(server.open_tasks) for server in self.registry.each_server())
 
     def sum_up(self, number: Callable[[Server], float]) -> Iterator[tuple[tuple[str], float]]:
-        """One number for each server."""
+        """Return one number for each server."""
         return (((name,), float(sum(map(number, servers)))) for name, servers in self.servers.items())
 
     def tell_apart(self, numbers: Callable[[Server], dict[str, int]]) -> Iterator[tuple[tuple[str, str], float]]:
-        """Several numbers for each server, by a second label."""
+        """Return several numbers for each server, by a second label."""
         for name, servers in self.servers.items():
             total: Counter[str] = Counter()
             for server in servers:
@@ -153,7 +155,7 @@ class _View:
         return max(0.0, self.now - min((job.at for job in self.registry.backlog.waiting.values()), default=self.now))
 
     def share(self, part: float, whole: float) -> Rows:
-        """A share of nothing is no figure."""
+        """Return a share as a row; none if the whole is zero."""
         return [((), part / whole)] if whole else []
 
     def consistency(self) -> Rows:
@@ -162,7 +164,7 @@ class _View:
 
 
 def _as_it_is(value: Value) -> Value:
-    """A histogram grows on while somebody else, perhaps in another thread, writes it out."""
+    """Copy a histogram, since it keeps growing while it is written out, perhaps in another thread."""
     return value.copy() if isinstance(value, Histogram) else float(value)
 
 
@@ -183,7 +185,7 @@ def _labelled(counts: dict[str, int]) -> Rows:
 
 
 class Metric(Struct, frozen=True):
-    """One row of the table of metrics."""
+    """Row of the table of metrics."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
@@ -193,7 +195,7 @@ class Metric(Struct, frozen=True):
 
 
 class Reading(Struct, frozen=True):
-    """A metric with its values, each under its labels."""
+    """Metric with its values, each under its labels."""
 
     metric: Metric
     rows: tuple[tuple[tuple[str, ...], Value], ...]

@@ -1,4 +1,4 @@
-"""The figures of a report, from a board: counted from what was folded, never sampled."""
+"""Summary of a report: counted from everything that was folded, never sampled."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from comfy_fsm.core.registry.task import Task
 
 
 class Completions(Struct, frozen=True):
-    """How many decisions were made in this way."""
+    """Number of settlements of this kind."""
 
     state: str
     source: str
@@ -23,7 +23,7 @@ class Completions(Struct, frozen=True):
 
 
 class Looks(Struct, frozen=True):
-    """What answers over HTTP said about open tasks."""
+    """Results of queries over HTTP about open tasks."""
 
     settled: int
     listed: int
@@ -33,7 +33,7 @@ class Looks(Struct, frozen=True):
 
 
 class Gaps(Struct, frozen=True):
-    """Sockets that were closed and opened again, and how long they were not there."""
+    """Sockets that closed and were opened again, and how long they were down."""
 
     count: int
     mean_seconds: float | None
@@ -62,24 +62,24 @@ class Requests(Struct, frozen=True):
 
 
 class Metrics(Struct, frozen=True):
-    """Rates are shares between 0 and 1; a figure without anything to count is null."""
+    """Metrics of a report. Rates are shares between 0 and 1; a metric without anything to count is null."""
 
     tasks: int
     settled: int
     completion_rate: float | None
-    """Settled tasks, of all."""
+    """Share of all tasks that are settled."""
     mean_seconds: float | None
-    """From the POST to the end, over the completed tasks."""
+    """Mean time from the POST to the end, over completed tasks."""
     median_seconds: float | None
     p95_seconds: float | None
     recoveries: int
     """Tasks whose socket was down, deaf or silent about the end, and that were settled all the same."""
     recovery_rate: float | None
-    """Those, of all that needed it."""
+    """Share of these among all tasks that needed it."""
     server_consistency: float | None
-    """Tasks that were asked of, and answered about by, their own server alone."""
+    """Share of tasks about which only their own server was asked, or answered."""
     attribution: float | None
-    """Frames that name a prompt, and whose prompt has an owner."""
+    """Share of the frames naming a prompt whose prompt has an owner."""
     completions: list[Completions]
     looks: Looks
     gaps: Gaps

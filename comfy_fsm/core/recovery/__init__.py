@@ -1,1 +1,1 @@
-"""Says what servers showed of a prompt, and what a recovery found, as values."""
+"""Describes what servers showed of a prompt, and what a recovery found, as values."""

@@ -1,6 +1,6 @@
-"""What one server says of one prompt, read from its answers: the queue first, then job or record (P29, P32).
+"""Probes: what one server says about one prompt, read from its answers: the queue first, then job or record (P29, P32).
 
-Only an answer of ComfyUI's own shape says anything; whatever else came is unreachable, never denied (P33).
+Only an answer of ComfyUI's own shape counts; anything else means unreachable, never denied (P33).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from comfy_fsm.core.wire.fieldwise import read
 from comfy_fsm.core.wire.results import produced
 
 Has = Literal["running", "pending", "recorded", "denied", "astray", "unreachable"]
-"""`astray`: an answer came, and it was about another prompt; that is as good as none (R2.2)."""
+"""`astray`: the answer was about another prompt, and is as good as none."""
 _JOBS: dict[Signal | None, Has] = {Signal.RUN: "running", Signal.QUEUE: "pending"}
 
 
@@ -29,16 +29,16 @@ class ProbeResult(Struct, frozen=True):
     has: Has
     why: str = ""
     outcome: State | None = None
-    """How its record says that it ended; None where it does not say."""
+    """Outcome that its record states; None if it states none."""
     outputs: tuple[Output, ...] = ()
     error: Failure | None = None
     missing: tuple[str, ...] = ()
-    """What a valid record would have, and this one has not (R6.1)."""
+    """What a valid record would contain and this one does not."""
     stale: str = ""
-    """Where its status_str says otherwise than its messages, which are believed (P24)."""
+    """Difference between its status_str and its messages, if any; the messages are believed (P24)."""
     texts: tuple[Text, ...] = ()
     left_out: int = 0
-    """Outputs and texts beyond the bounds of the default policy."""
+    """Number of outputs and texts beyond the bounds of the default policy."""
 
     @property
     def held(self) -> bool:
@@ -58,14 +58,14 @@ def no_answer(server: str, why: str) -> ProbeResult:
 
 
 def read_greeting(server: str, status: int, body: bytes) -> ProbeResult | None:
-    """None where whoever answered `GET /prompt` is a ComfyUI."""
+    """Read the answer to `GET /prompt`; None if it is from a ComfyUI."""
     if status == 200 and codec.body(Raw(body), _Greeting) is not None:
         return None
     return no_answer(server, f"HTTP {status}" if status != 200 else "an answer that is not ComfyUI's")
 
 
 def read_queue(server: str, prompt_id: str, status: int, body: bytes) -> ProbeResult | None:
-    """None where the queue does not list it: then, and only then, the record is asked for."""
+    """Read the queue; None if it does not list the prompt: then, and only then, the record is requested."""
     listed = queues.listing(Raw(body)) if status == 200 else None
     if listed is None:
         return no_answer(server, f"HTTP {status}" if status != 200 else "an answer that is no queue")
@@ -78,7 +78,7 @@ def read_queue(server: str, prompt_id: str, status: int, body: bytes) -> ProbeRe
 
 
 def read_job(server: str, prompt_id: str, status: int, body: bytes) -> ProbeResult | None:
-    """None where there is no such job, or no word in it that we know: its record tells."""
+    """Read a job; None if there is none, or no word in it that is known: then its record decides."""
     job = read(Raw(body), bodies.JobRecord)[0] if status == 200 else None
     if job is None or job.id not in (None, prompt_id):
         return None
@@ -93,7 +93,7 @@ def read_job(server: str, prompt_id: str, status: int, body: bytes) -> ProbeResu
 
 
 def read_record(server: str, prompt_id: str, status: int, body: bytes, told: Collection[str] = ()) -> ProbeResult:
-    """The record, validated; `told` are the nodes that told outputs while it ran."""
+    """Read and validate the record; `told` are the nodes that reported outputs during the run."""
     found_records = histories.records(Raw(body)) if status == 200 else None
     if found_records is None:
         return no_answer(server, f"HTTP {status}" if status != 200 else "an answer that is no history")
@@ -128,6 +128,6 @@ def _missing(record: bodies.HistoryRecord, outcome: State | None, told: Collecti
     elif outcome is None:
         found.append("its status does not say how it ended")
     lacking = record.lacks(told)
-    if lacking and outcome in (State.COMPLETED, None):  # what failed or was cancelled may have kept less
+    if lacking and outcome in (State.COMPLETED, None):  # a failed or cancelled run may have kept fewer
         found.append(f"it lacks the outputs of node {', '.join(lacking[:5])}, which were told while it ran")
     return tuple(found)

@@ -1,6 +1,6 @@
-"""What a recovery found and did, as values: of a task, of where it is, of its record. Each case has its sentence here.
+"""Results of `recover`, `consistency` and `history`, as values, with a sentence for each case.
 
-Must know what servers showed, and no server: nothing is asked here, and nothing is moved.
+Knows what servers showed, and no server: nothing is asked here, and nothing is moved.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from comfy_fsm.core.registry.task import Task
 
 
 class RecoveryCase(NamedTuple):
-    """Whether that is the end of the matter, what is so, and what to do next."""
+    """Case: whether nothing is left to do, what is so, and what to do next."""
 
     well: bool
     so: str
@@ -94,17 +94,17 @@ FETCHED = {
 
 
 class Recovered(Struct, frozen=True):
-    """One task: where it stood, where it stands now, or would, and what the servers showed."""
+    """Recovery of one task: its state before and after, or what it would be, and what the servers showed."""
 
     prompt_id: str
     window: str | None
     bound: str
-    """The server that it was bound to."""
+    """Server that it was bound to."""
     server: str
     before: State
     state: State
     name: str
-    """Which of the cases it is."""
+    """Name of the case in `RECOVERED`."""
     showings: tuple[ProbeResult, ...] = ()
     outputs: tuple[Output, ...] = ()
     texts: tuple[Text, ...] = ()
@@ -115,14 +115,14 @@ class Recovered(Struct, frozen=True):
 
 
 class Recovery(Struct, frozen=True):
-    """What was done about tasks, or, where nothing was to be written, would be."""
+    """Result of a recovery: what was done about tasks or, in a dry run, would be."""
 
     acted: bool
     tasks: tuple[Recovered, ...] = ()
     silent: tuple[ProbeResult, ...] = ()
     """Servers that gave no answer."""
     asked: tuple[str, ...] = ()
-    """All servers that were called."""
+    """All servers that were asked."""
 
     @property
     def decided(self) -> bool:
@@ -130,12 +130,12 @@ class Recovery(Struct, frozen=True):
 
     @property
     def unreachable(self) -> bool:
-        """Nobody answered: nothing could be found out."""
+        """No server answered, so nothing could be found out."""
         return bool(self.asked) and len(self.asked) == len(self.silent)
 
 
 class Consistency(Struct, frozen=True):
-    """Which server has a task, which should, and why."""
+    """Server that has a task, the one that should, and why."""
 
     prompt_id: str
     state: State
@@ -159,12 +159,12 @@ class Consistency(Struct, frozen=True):
 
 
 class Fetched(Struct, frozen=True):
-    """The record of a prompt, as far as it came, after so many attempts."""
+    """Record of a prompt, as far as it came, and the number of attempts."""
 
     prompt_id: str
     attempts: int
     servers: tuple[str, ...]
-    """Who was asked: the one that it is bound to, or all where nobody knows."""
+    """Servers that were asked: the one that the task is bound to, or all if that is unknown."""
     showing: ProbeResult
 
     @property
@@ -179,13 +179,14 @@ class Fetched(Struct, frozen=True):
 
 
 def needs_recovery(task: Task, silence: float, patience: float) -> bool:
-    """Given up, or open without getting anywhere: how it ended is to be proved, or it was silent for so long."""
+    """Whether a task is given up, or open without progress: its outcome is still to be proved, or it has long been
+    silent."""
     stuck = task.state in (State.UNCERTAIN, State.ENDING) or silence >= patience
     return task.prompt_id is not None and task.state not in FINAL and (task.state in RECOVERABLE or stuck)
 
 
 def binding(task: Task) -> tuple[str, int]:
-    """Why the task is bound where it is, and the position that says so."""
+    """Return why the task is bound to its server, and the position that shows it."""
     for told in reversed(task.signals):
         if told.signalled is Signal.ADOPT:
             return "a recovery found it there", told.position
@@ -196,7 +197,7 @@ def binding(task: Task) -> tuple[str, int]:
 
 
 def compare(state: State, server: str, showings: Iterable[ProbeResult]) -> str:
-    """The case of CONSISTENT that a task of this server, in this state, and what the servers show of it make."""
+    """Return the case of CONSISTENT for a task of this server, in this state, given what the servers show of it."""
     shown = {showing.server: showing for showing in showings}
     own = shown.pop(server, None)
     others = [showing for showing in shown.values() if showing.held]

@@ -1,4 +1,5 @@
-"""The end of a batch, planned: so few jobs that most ways to share them out can be tried. Numbers in, numbers out."""
+"""Assignment: plans the end of a batch, with so few jobs that most assignments can be tried. Numbers in, numbers
+out."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 BUDGET = 2_000
-"""Steps of the search: a few milliseconds. It begins with the greedy plan, and may end anywhere after."""
+"""Steps of the search: a few milliseconds. It starts with the greedy plan, and may stop anywhere after that."""
 _GAIN = 1e-9
 
 
@@ -21,9 +22,10 @@ class _Search(Struct, eq=False):
 
 
 def assign(seconds: Sequence[Sequence[float]], loads: Sequence[float]) -> list[int]:
-    """For each job the server that it should go to, so that the last of all ends as early as can be.
+    """Return for each job the server that it should go to, so that the last of all ends as early as possible.
 
-    `seconds[job][server]` is what it takes there, the longest jobs first; `loads` what each server has to do already.
+    `seconds[job][server]` is what a job takes there, the longest jobs first; `loads` are the seconds of work that each
+    server has already.
     """
     search = _Search(seconds, list(loads), [0] * len(seconds), [], float("inf"), BUDGET)
     _descend(search, 0, max(loads, default=0.0))
@@ -31,7 +33,7 @@ def assign(seconds: Sequence[Sequence[float]], loads: Sequence[float]) -> list[i
 
 
 def _descend(search: _Search, job: int, ends: float) -> None:
-    """Depth first, the earliest end first: the first way down is the greedy plan."""
+    """Search depth first, the earliest end first, so that the first plan found is the greedy one."""
     if job == len(search.seconds):
         search.best, search.ends = list(search.chosen), ends
         return
@@ -39,7 +41,7 @@ def _descend(search: _Search, job: int, ends: float) -> None:
     ways = sorted((load + takes[server], server) for server, load in enumerate(loads))
     for after, server in ways:
         if max(ends, after) >= search.ends - _GAIN or (search.best and search.steps <= 0):
-            return  # the further ways end later still
+            return  # the other servers end it even later
         search.steps -= 1
         before, loads[server] = loads[server], after
         search.chosen[job] = server

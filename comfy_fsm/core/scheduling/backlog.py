@@ -1,7 +1,7 @@
-"""What waits on the client's side: jobs that were enqueued and tags of what is posted next; servers that are drained.
+"""Backlog: jobs that wait on the client's side, tags for the next POSTs, and servers that are drained.
 
-Must know no task and no server's state. A job is told by its log entry alone, where its workflow stands whole: here
-are only its id, its turn, and the position to read the workflow from, so that a full backlog weighs little.
+Knows no task and no server's state. The log entry of a job holds its whole workflow; kept here are only its id, its
+turn, and the position to read the workflow from, so that a full backlog takes little memory.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from msgspec.structs import replace
 from comfy_fsm.core import observations as seen
 
 MOST_PRIORITY = 1e6
-"""Either way: beyond it, priority times ageing leaves the range in which a float still tells seconds apart."""
+"""Largest priority, positive or negative: beyond it, priority times ageing leaves the range in which a float resolves
+seconds."""
 
 MAX_TAG = 8_192
-"""Bytes of the JSON of a tag: a user, a channel and some words; what is longer is the application's to keep."""
+"""Bytes of a tag as JSON: a user, a channel and some words; anything longer is for the application to store."""
 _MOST_TAGS = 10_000
 """Tags that wait for their POST; it follows at once, or never."""
 
 
 class Job(Struct, frozen=True, gc=False):
-    """A workflow that was enqueued: the id under which it is, or will be, posted, and where it stands in the log."""
+    """Workflow that was enqueued: the id under which it is or will be posted, and the position of its log entry."""
 
     prompt_id: str
     priority: float
@@ -37,7 +38,8 @@ class Job(Struct, frozen=True, gc=False):
 
 
 class Backlog:
-    """Folded by the board. At most `limit` jobs wait; a trace that enqueues more is not believed the rest."""
+    """Waiting jobs, folded by the board. At most `limit` jobs wait; those that a trace enqueues beyond it are
+    ignored."""
 
     def __init__(self, limit: int, servers: int) -> None:
         self.waiting: dict[str, Job] = {}
@@ -57,7 +59,7 @@ class Backlog:
         self.waiting[prompt_id] = Job(prompt_id, priority, o.data.graph or "", o.at, position, tag_of(o))
 
     def tag(self, o: seen.Command) -> None:
-        """What is posted next under this id has this tag."""
+        """Keep the tag for the next POST under this id."""
         if o.data.prompt_id is not None and (tag := tag_of(o)):
             self._tags[o.data.prompt_id] = tag
             if len(self._tags) > _MOST_TAGS:
@@ -67,11 +69,11 @@ class Backlog:
         return self._tags.pop(prompt_id or "", b"")
 
     def take(self, prompt_id: str | None) -> Job | None:
-        """It waits no longer: it was posted, or withdrawn."""
+        """Take the job out, since it was posted or withdrawn."""
         return self.waiting.pop(prompt_id, None) if prompt_id is not None else None
 
     def wait_again(self, job: Job, prompt_id: str) -> None:
-        """Under another id, since the first may be known somewhere; in its old turn, since it lost it by no fault."""
+        """Queue the job again under another id, since a server may know the first one; it keeps its turn."""
         if prompt_id not in self.waiting:
             self.waiting[prompt_id] = replace(job, prompt_id=prompt_id)
 
@@ -84,7 +86,7 @@ class Backlog:
 
 
 def tag_of(o: seen.Command) -> bytes:
-    """The tag that a command gives, as JSON; none where it is longer than any of ours."""
+    """Return the tag of a command as JSON; empty if it is longer than allowed."""
     raw = bytes(o.data.tag)  # a copy: the raw value keeps its whole line in memory
     return raw if raw != b"null" and len(raw) <= MAX_TAG else b""
 
@@ -94,10 +96,10 @@ def is_priority(priority: float) -> bool:
 
 
 def graph_of(workflow: Mapping[str, object]) -> str:
-    """A name for workflows of one shape: the same classes, linked alike, with the same models. The rest may differ.
+    """Return a name for workflows of one shape: the same classes, linked alike, with the same models.
 
-    What a server keeps between two runs are models and cached nodes, and how long a run takes is told by its shape
-    first; an input that names a model is called so by custom: `ckpt_name`, `lora_name`.
+    What a server keeps between two runs are models and cached nodes, and the shape is what mainly decides how long a
+    run takes. Inputs that name a model end in `_name` by convention: `ckpt_name`, `lora_name`.
     """
     shape = {}
     for name, node in workflow.items():

@@ -1,9 +1,9 @@
-"""Whether a server may be given tasks: taken out when it fails or stands still, and tried again, ever later.
+"""Circuit breaker: takes a server out when it fails or makes no progress, and tries it again at growing intervals.
 
     up ──fail──► out ──answer, from `again_at` on──► trial ──accept──► up      trial ──fail──► out, twice as long
-     └──stall──► still ──anything moves, or it is empty from `again_at` on──► trial ──complete──► up
+     └──stall──► still ──progress, or empty from `again_at` on──► trial ──complete──► up
 
-Must know no clock and no socket: time is an argument, and whoever asks says what came of it.
+Knows no clock and no socket: time is an argument, and the caller reports the results.
 """
 
 from __future__ import annotations
@@ -14,69 +14,70 @@ from msgspec import Struct
 
 
 class Standing(StrEnum):
-    """How a server stands with whoever places tasks."""
+    """Standing of a server: whether it may be given tasks."""
 
     __hash__ = str.__hash__
 
     UP = "up"
     TRIAL = "trial"
-    """It answers again: one task may try whether it works, too."""
+    """It answers again: one task may be tried there."""
     OUT = "out"
     """It refused, or did not answer."""
     STILL = "still"
-    """It answers and accepts, and nothing moves (P34): a question cannot cure this doubt, only movement can."""
+    """It answers and accepts, but makes no progress (P34): only progress clears this, no answer does."""
 
 
 class Breaker(Struct, eq=False):
-    """The standing of one server, and when it is asked again."""
+    """Standing of one server, and when it is tried again."""
 
     first_seconds: float = 1.0
-    """How long it is left alone after its first failure; doubled by each further one."""
+    """Seconds for which it is left alone after its first failure; doubled by each further one."""
     limit_seconds: float = 60.0
-    """The longest that it is left alone: a server that is mended should not wait for an hour."""
+    """Longest time for which it is left alone, in seconds: a server that was repaired should not wait for an hour."""
     still_seconds: float = 120.0
-    """So long nothing may move while it has something to do. A node may rightly be silent (P5): to be given no more
-    meanwhile costs little."""
+    """Seconds without progress, while it has work, after which it is taken out. A node may be silent without fault
+    (P5), but giving it no more work meanwhile costs little."""
     standing: Standing = Standing.UP
     failures: int = 0
     again_at: float = 0.0
     moved_at: float = 0.0
     _doubt: Standing = Standing.OUT
-    """Why it was taken out last."""
+    """Reason why it was last taken out."""
     _listed: frozenset[str] = frozenset()
     _frames: int = 0
 
     def room(self, capacity: int) -> int:
-        """How many tasks of ours it may hold now."""
+        """Return how many of our tasks it may hold now."""
         if self.standing is Standing.UP:
             return capacity
         return min(capacity, 1) if self.standing is Standing.TRIAL else 0
 
     def fail(self, now: float) -> None:
-        """It refused, or did not answer in time."""
+        """Note that it refused, or did not answer in time."""
         self._leave(Standing.OUT, now)
 
     def answer(self, now: float) -> None:
-        """A question was answered: that is no proof that it works, but a reason to try."""
+        """Note that it answered a question: that does not prove that it works, but is a reason to try."""
         if self.standing is Standing.OUT and now >= self.again_at:
             self.standing = Standing.TRIAL
 
     def accept(self) -> None:
-        """It accepted a task: what it refused before, it does again. One that stood still did so, too."""
+        """Note that it accepted a task: that ends an outage, but not a standstill, in which it accepts tasks, too."""
         if self.standing is Standing.TRIAL and self._doubt is Standing.OUT:
             self.standing = Standing.UP
 
     def complete(self) -> None:
-        """It ran a task to its end: whatever was doubted, it works."""
+        """Note that it ran a task to its end: whatever was in doubt, it works."""
         self.failures = 0
         if self.standing is Standing.TRIAL:
             self.standing = Standing.UP
 
     def see(self, listed: frozenset[str], frames: int, now: float, removed: frozenset[str] = frozenset()) -> None:
-        """What its queue lists, how many frames came of our tasks, and what we took out of that queue ourselves.
+        """Note what its queue lists, how many frames about our tasks came, and what we removed from that queue
+        ourselves.
 
-        That something left it by itself, or was told of, is movement; that we emptied it is none, but leaves nothing to
-        see: then a task may try, later each time.
+        A prompt that left the queue by itself, or a frame, is progress. A queue that we emptied is not, but leaves
+        nothing to observe: then a task may be tried, later each time.
         """
         moved = bool(self._listed - listed - removed) or frames > self._frames
         if moved or not listed or not self._listed:

@@ -1,10 +1,10 @@
-"""Which job next, and on which server: list scheduling over what the servers showed of their speed.
+"""Scheduler: which job goes next, and to which server, by list scheduling over observed durations.
 
-    wait ─► turns by level and length ─► next: the head, and the server that would end it first ─► end: what it took
+    wait ─► turns by level and length ─► next: the head, and the server that would end it first ─► end: its duration
                                              └─► nothing: no server has room, or a full one will be faster
 
-Must know no clock, no socket and no workflow. The longest job of a level goes first, since what is long and late is
-what everybody waits for; a level is priority with age, so nothing starves.
+Knows no clock, no socket and no workflow. The longest job of a level goes first, since a long job that starts late is
+the one that everybody waits for; a level is priority with age, so no job starves.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from comfy_fsm.core.scheduling.assignment import assign
 from comfy_fsm.core.scheduling.backlog import Job
 from comfy_fsm.core.scheduling.breaker import Breaker
 
-_FEW = 12  # jobs whose sharing out is planned, not only begun
-_LANES = 32  # graphs that have a line of their own; further ones share one, so that a choice costs the same
+_FEW = 12  # number of jobs up to which the assignment of all is planned
+_LANES = 32  # graphs with a heap of their own; further ones share one, so that a choice costs the same
 _SHARED = ""
-_REMEMBERED = 4_096  # pairs of graph and server whose durations are known; the oldest makes room
-_RECENT = 7  # runs of a pair whose median is believed: an odd one out (a cold start, all from the cache) says little
-_WARM = 4  # graphs placed last at a server whose models may still be loaded there
-_STEP = 0.3  # how much of a surprise is believed of a graph's size and of a server's pace
-_LEAST = 0.001  # seconds: what is cached takes none, and has no logarithm
+_REMEMBERED = 4_096  # pairs of graph and server with known durations; the oldest is dropped first
+_RECENT = 7  # runs of a pair over which the median is taken: an outlier (a cold start, all from the cache) says little
+_WARM = 4  # last graphs of a server whose models may still be loaded there
+_STEP = 0.3  # share of a deviation by which a graph's size and a server's pace are corrected
+_LEAST = 0.001  # seconds: a cached run takes none, and zero has no logarithm
 
 
 class Place(Struct, eq=False):
-    """A server, as far as placing needs to know it."""
+    """Server, as far as scheduling needs to know it."""
 
     url: str
     capacity: int = 2
@@ -39,9 +39,9 @@ class Place(Struct, eq=False):
     breaker: Breaker = field(default_factory=Breaker)
     drained: bool = False
     others: int = 0
-    """Prompts in its queue that are not of our jobs."""
+    """Number of prompts in its queue that are not from our jobs."""
     jobs: dict[str, float] = field(default_factory=dict)
-    """Jobs of ours that are there, in order, with the seconds that each should take."""
+    """Our jobs there, in order, with the seconds that each should take."""
     work: float = 0.0
     since: float = 0.0
     warm: deque[str] = field(default_factory=lambda: deque(maxlen=_WARM))
@@ -55,7 +55,8 @@ class Place(Struct, eq=False):
         return not self.drained and len(self.jobs) < self.breaker.room(self.capacity)
 
     def load(self, now: float) -> float:
-        """Seconds until it has done what we gave it; what is overdue counts as half done, so it grows with time."""
+        """Return the seconds until it has done our jobs; an overdue job counts as half done, so the result grows with
+        time."""
         if not self.jobs:
             return 0.0
         first = next(iter(self.jobs.values()))
@@ -77,9 +78,10 @@ class Place(Struct, eq=False):
 
 
 class Durations:
-    """How long a run should take: of a pair of graph and server that is known, the median; else size times pace.
+    """Expected durations of runs: the median of a known pair of graph and server, otherwise size times pace.
 
-    Nobody says beforehand. The logarithms of size and pace are learned from each run, a part of the surprise each.
+    Nothing states them beforehand. The logarithms of size and pace are learned from each run, each by a share of the
+    deviation.
     """
 
     def __init__(self) -> None:
@@ -92,7 +94,7 @@ class Durations:
     def learn(self, graph: str, url: str, seconds: float) -> None:
         told = math.log(max(seconds, _LEAST))
         size, pace = self._sizes.get(graph), self._paces.get(url)
-        if size is None or pace is None:  # whichever is new takes what the other leaves
+        if size is None or pace is None:  # the one that is new takes what the other leaves
             known = self._usual_pace() if pace is None and size is None else pace or 0.0
             size = told - known if size is None else size
             pace = told - size if pace is None else pace
@@ -117,11 +119,11 @@ class Durations:
         return sum(self._paces.values()) / len(self._paces) if self._paces else 0.0
 
     def size(self, graph: str) -> float:
-        """Seconds on a server of pace 1; of an unknown graph, what is usual."""
+        """Return the seconds on a server of pace 1; for an unknown graph, the usual size."""
         return math.exp(self._sizes.get(graph, self._usual))
 
     def pace(self, url: str) -> float:
-        """Seconds for one of size; of an unknown server, what is usual."""
+        """Return the seconds for a run of size 1; for an unknown server, the usual pace."""
         known = self._paces.get(url)
         return math.exp(self._usual_pace() if known is None else known)
 
@@ -131,7 +133,7 @@ class Durations:
 
 
 class Scheduler:
-    """Jobs in their turns, servers with their loads."""
+    """Jobs in their turns, and servers with their loads."""
 
     def __init__(
         self,
@@ -155,30 +157,30 @@ class Scheduler:
         return len(self._waiting)
 
     def wait(self, job: Job) -> None:
-        """Take a job in; it may be one that was taken out before, and comes into its old turn."""
+        """Add a job; one that was taken out before gets its old turn back."""
         lane = job.graph if job.graph in self._lanes or len(self._lanes) < _LANES else _SHARED
-        self._numbers += 1  # it may be there once before, or have been moved: no two entries are alike
+        self._numbers += 1  # it may have been here before, or have been moved: no two entries are alike
         heapq.heappush(self._lanes.setdefault(lane, []), (self.level(job), job.position, self._numbers, job))
         self._waiting[job.prompt_id] = lane, self._numbers
         self._counts[lane] = self._counts.get(lane, 0) + 1
 
     def withdraw(self, prompt_id: str) -> None:
-        """Its place in the heap stays until its turn comes."""
+        """Withdraw a job; its entry in the heap stays until its turn comes."""
         waits = self._waiting.pop(prompt_id, None)
         if waits is not None:
             self._counts[waits[0]] -= 1
 
     def level(self, job: Job) -> float:
-        """The lower, the sooner: one of priority.p counts as enqueued p × ageing seconds earlier.
+        """Return the level of a job; the lower, the sooner: priority p counts as enqueued p × ageing seconds earlier.
 
-        All age alike, so the order of two jobs never changes. Nobody is overtaken by a job that was enqueued more than
-        the difference of their priorities × ageing, and a round, after it.
+        All age alike, so the order of two jobs never changes. No job is overtaken by one that was enqueued later by
+        more than the difference of their priorities × ageing, plus one round.
         """
         due = job.at - job.priority * self._ageing
         return due // self._round if self._round else due
 
     def head(self) -> Job | None:
-        """Whose turn it is: the lowest level, there the longest, of those the first."""
+        """Return the job whose turn it is: the lowest level, there the longest, of those the first."""
         best, turn = None, (math.inf, 0.0, 0)
         for lane, heap in list(self._lanes.items()):
             while heap and self._waiting.get(heap[0][3].prompt_id) != (lane, heap[0][2]):
@@ -197,12 +199,12 @@ class Scheduler:
         return self.level(job), -self.durations.size(job.graph), job.position
 
     def _left(self) -> list[Job]:
-        """What waits, in no order: only where that is little."""
+        """Return the waiting jobs in no order; called only when there are few."""
         entries = ((name, number, job) for name, lane in self._lanes.items() for _, _, number, job in lane)
         return [job for name, number, job in entries if self._waiting.get(job.prompt_id) == (name, number)]
 
     def next(self, now: float) -> tuple[Job, Place] | None:
-        """The next job and its server, which counts it from now on; None while nothing should be placed."""
+        """Return the next job and its server, which counts it from now on; None if nothing should be placed."""
         if not any(place.has_room for place in self.places.values()) or (head := self.head()) is None:
             return None
         chosen = self._planned(head, now) if len(self) <= _FEW else self._greedy(head, now)
@@ -214,14 +216,15 @@ class Scheduler:
         return job, place
 
     def end(self, prompt_id: str, url: str, now: float) -> None:
-        """It is not there any more, whatever became of it."""
+        """Note that the job is no longer there, whatever became of it."""
         if url in self.places:
             self.places[url].end(prompt_id, now)
 
     def _planned(self, head: Job, now: float) -> tuple[Job, Place] | None:
-        """The end of a batch: of the best plan for all that waits, the first that can begin now.
+        """Plan the end of a batch: of the best plan for all waiting jobs, return the first that can begin now.
 
-        A server that would be given to one of a later level is given to the head: nobody of it may wait for that one.
+        A server that the plan gives to a job of a later level is given to the head instead, so that no earlier level
+        waits for a later one.
         """
         jobs = sorted(self._left(), key=self._turn)
         usable = [place for place in self.places.values() if place.usable]
@@ -236,10 +239,11 @@ class Scheduler:
         return None
 
     def _greedy(self, head: Job, now: float) -> tuple[Job, Place] | None:
-        """The free server that ends it first, if that is before a full one would, or before all can be done at best.
+        """Return the free server that ends the head first, if that is before a full one would, or before all could be
+        done at best.
 
-        Else the slow one would be what everybody waits for in the end. A full server that is late looks worse with
-        each second, and one that is taken out does not count, so nobody waits for ever.
+        Otherwise a slow server would be the one that everybody waits for in the end. A full server that is late looks
+        worse with each second, and one that is taken out does not count, so no job waits for ever.
         """
         usable = [place for place in self.places.values() if place.usable]
         ends = {place.url: self._waits(place, now) + self._takes(head, place) for place in usable}
@@ -249,7 +253,7 @@ class Scheduler:
         return None
 
     def _fluid(self, usable: Iterable[Place], now: float) -> float:
-        """Seconds until all that waits would be done, could it be poured: no plan is faster."""
+        """Return the seconds until all waiting work would be done if it could be divided freely: no plan is faster."""
         speed = work = 0.0
         for place in usable:
             pace = self.durations.pace(place.url) / place.weight
@@ -259,11 +263,12 @@ class Scheduler:
         return work / speed
 
     def _takes(self, job: Job, place: Place) -> float:
-        """Seconds there; a server that must load its models first, or is of less weight, counts as slower."""
+        """Return the seconds of a job there; a server that must first load its models, or has less weight, counts as
+        slower."""
         cold = 1.0 if job.graph in place.warm else self._affinity
         return cold * self.durations.expected(job.graph, place.url) / place.weight
 
     def _waits(self, place: Place, now: float) -> float:
-        """Seconds until it has done what it has, of ours and of others."""
+        """Return the seconds until it has done the work it has, ours and that of others."""
         others = place.others * self.durations.size(_SHARED) * self.durations.pace(place.url)
         return (place.load(now) + others) / place.weight

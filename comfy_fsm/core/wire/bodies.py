@@ -1,4 +1,4 @@
-"""What the body of a request or an answer says: submissions, records, queues, jobs. No state, no time.
+"""Bodies of requests and answers: submissions, records, queues, jobs. No state, no time.
 
 Every type here reads the forms of every version, and the shortened forms that a recorder may keep.
 """
@@ -18,9 +18,10 @@ from comfy_fsm.core.wire import codec, refusals
 from comfy_fsm.core.wire.fieldwise import Oddity
 
 BLOCKED = "ExecutionBlocked"
-"""The `exception_type` that is no end (P19)."""
+"""`exception_type` of an error that is not an end (P19)."""
 FINISHED = b'"finished"'
-"""As often in a progress_state as nodes are: a look at the bytes, since thousands of these frames come (P18)."""
+"""Occurs in a progress_state once for each finished node: a search of the bytes, since thousands of these frames come
+(P18)."""
 TERMINAL = {
     "execution_success": State.COMPLETED,
     "execution_error": State.FAILED,
@@ -36,18 +37,18 @@ _GOING = {
     Signal.RUN: "in_progress running executing processing started",
 }
 ENDED = {word: outcome for outcome, words in _ENDED.items() for word in words.split()}
-"""How a job or a record ended, in every spelling in use: ComfyUI's own (P37), Comfy Cloud's, wrappers'."""
+"""Outcomes of a job or a record, by every spelling in use: ComfyUI's own (P37), Comfy Cloud's, wrappers'."""
 LISTED = {word: signal for signal, words in _GOING.items() for word in words.split()}
-"""What a job that did not end yet says of its prompt."""
+"""Signals of a job that has not ended, by the spelling of its status."""
 
 
 def word(status: str | None) -> str:
-    """A status as it stands in the tables above."""
+    """Normalize a status to a key of the tables above."""
     return (status or "")[:80].strip().lower().replace("-", "_").replace(" ", "_")
 
 
 class Node(Struct, frozen=True):
-    """One node of a graph; an input that is a list of two is a link: [node, slot]."""
+    """Node of a graph; an input that is a list of two is a link: [node, slot]."""
 
     inputs: dict[str, object] = {}
     class_type: object = None
@@ -56,23 +57,23 @@ class Node(Struct, frozen=True):
 _BY_SOCKET = re.compile(r"(?!.*load)(?=.*image).*web_?socket", re.IGNORECASE)
 """Classes of nodes that send images over the socket, as SaveImageWebsocket does, in the same frames as previews."""
 MARK = "comfy_fsm"
-"""Where in `extra_data` our clients leave the prompt id of their choice: every version keeps it there (P10)."""
+"""Key in `extra_data` under which our clients leave the prompt id that they chose: every version keeps it (P10)."""
 
 
 class Extra(Struct, frozen=True, rename={"mark": MARK}):
-    """The `extra_data` of a prompt, as far as it is ours."""
+    """`extra_data` of a prompt, as far as it is ours."""
 
     mark: str | None = None
 
 
 def mark_of(item: list[Raw]) -> str | None:
-    """The mark on `[number, prompt_id, prompt, extra_data, outputs]`, as queue and history show it."""
+    """Return the mark in `[number, prompt_id, prompt, extra_data, outputs]`, as queue and history show it."""
     extra = codec.body(item[3], Extra) if len(item) > 3 else None
     return extra.mark if extra is not None else None
 
 
 class Submission(Struct, frozen=True):
-    """The body of `POST /prompt` (P9)."""
+    """Body of `POST /prompt` (P9)."""
 
     prompt: dict[str, Node] = {}
     prompt_id: str | None = None
@@ -80,20 +81,20 @@ class Submission(Struct, frozen=True):
     partial_execution_targets: list[str] | None = None
 
     def sinks(self) -> set[str]:
-        """The nodes that nothing else reads: each output node among them must run."""
+        """Return the nodes that no other node reads: each output node among them must run."""
         if self.partial_execution_targets:
             return set(self.partial_execution_targets)
         links = (value for node in self.prompt.values() for value in node.inputs.values() if type(value) is list)
         return self.prompt.keys() - {str(link[0]) for link in links if len(link) == 2}
 
     def image_nodes(self) -> set[str]:
-        """The nodes whose images come over the socket, and from nowhere else."""
+        """Return the nodes whose images come over the socket, and from nowhere else."""
         classes = ((name, node.class_type) for name, node in self.prompt.items())
         found = {name for name, kind in classes if isinstance(kind, str) and _BY_SOCKET.match(kind[:200])}
         return found & set(self.partial_execution_targets) if self.partial_execution_targets else found
 
     def must_run(self) -> set[str]:
-        """Each node leads to a sink, so all must run; not so where only some outputs are wanted."""
+        """Return all nodes, since each leads to a sink; none if only some outputs are wanted."""
         return set() if self.partial_execution_targets else set(self.prompt)
 
 
@@ -103,12 +104,12 @@ class RecordStatus(Struct, frozen=True):
     messages: list[tuple[str, FailureData]] | None = None
 
     def said(self) -> State | None:
-        """What it says beside its messages; only where that is no word that is known, `completed` counts."""
+        """Return the outcome that it states beside its messages; `completed` counts only if status_str is unknown."""
         outcome = ENDED.get(word(self.status_str))
         return State.COMPLETED if outcome is None and self.completed is True else outcome
 
     def told(self) -> tuple[State, FailureData] | None:
-        """The end that its messages tell, and what they tell of it."""
+        """Return the outcome that its messages state, and what they say about it."""
         for name, data in reversed(self.messages or ()):
             if name in TERMINAL and data.exception_type != BLOCKED:
                 return TERMINAL[name], data
@@ -116,7 +117,7 @@ class RecordStatus(Struct, frozen=True):
 
 
 def odd_outputs(outputs: object) -> list[Oddity]:
-    """Where outputs are not `{node: {kind: […]}}`; what they name all the same is read."""
+    """Return where outputs are not `{node: {kind: […]}}`; what they name is read all the same."""
     if outputs is None:
         return []
     if not isinstance(outputs, dict):
@@ -126,7 +127,7 @@ def odd_outputs(outputs: object) -> list[Oddity]:
 
 
 class Verdict(NamedTuple):
-    """How a record says that it ended; `stale` where its status says otherwise than its messages."""
+    """Outcome that a record states; `stale` if its status disagrees with its messages."""
 
     outcome: State | None = None
     stale: bool = False
@@ -137,14 +138,14 @@ _NO_VERDICT = Verdict()
 
 
 class HistoryRecord(Struct, frozen=True):
-    """One entry of the history; `status` is absent before January 2024."""
+    """Entry of the history; `status` is absent before January 2024."""
 
     prompt: Raw = Raw(b"null")
     outputs: object = None
     status: RecordStatus | None = None
 
     def verdict(self) -> Verdict:
-        """By the messages first, then by `status_str`, which may be stale (P23, P24)."""
+        """Return the outcome, by the messages first, then by `status_str`, which may be stale (P23, P24)."""
         status = self.status
         if status is None:
             return _NO_VERDICT
@@ -163,7 +164,7 @@ class HistoryRecord(Struct, frozen=True):
         """Whether the entry is about this prompt, as far as it says."""
         parts = codec.body(self.prompt, list[Raw])
         if parts is None:
-            entry = codec.body(self.prompt, HistoryItem)  # Comfy Cloud's is an object
+            entry = codec.body(self.prompt, HistoryItem)  # that of Comfy Cloud is an object
             return entry is None or entry.prompt_id == prompt_id
         return len(parts) < 2 or codec.body(parts[1], str) in (None, prompt_id)
 
@@ -171,7 +172,7 @@ class HistoryRecord(Struct, frozen=True):
         return mark_of(codec.body(self.prompt, list[Raw]) or [])
 
     def ordered(self) -> set[str] | None:
-        """The outputs that were asked for, where the entry says so."""
+        """Return the outputs that were asked for, if the entry says so."""
         parts = codec.body(self.prompt, list[Raw])
         outputs = codec.body(parts[4], list[str]) if parts is not None and len(parts) > 4 else None
         return None if outputs is None else set(outputs)
@@ -181,14 +182,15 @@ class HistoryRecord(Struct, frozen=True):
         return all(kept.get(node) for node in nodes)
 
     def lacks(self, nodes: Iterable[str]) -> list[str]:
-        """Those of these nodes whose outputs it should have, and has not; what is no object says nothing of them."""
+        """Return the nodes whose outputs it should have and does not; outputs that are no object say nothing about
+        them."""
         if self.outputs is not None and not isinstance(self.outputs, dict):
             return []
         return [node for node in nodes if node not in (self.outputs or {})]
 
 
 class HistoryItem(Struct, frozen=True):
-    """What names its prompt by itself."""
+    """Entry that names its prompt by itself."""
 
     prompt_id: str
 
@@ -206,7 +208,7 @@ class _Status(Struct, frozen=True):
 
 
 def remaining(raw: Raw) -> int | None:
-    """How many prompts wait or run, as a `status` frame or the answer to `GET /prompt` counts: hidden ones, too."""
+    """Return how many prompts are pending or running by a `status` frame or `GET /prompt`, hidden ones included."""
     told = codec.body(raw, _Status)
     count = told.status.exec_info.queue_remaining if told is not None else None
     if count is None:
@@ -216,15 +218,16 @@ def remaining(raw: Raw) -> int | None:
 
 
 def greets(frame: object) -> bool:
-    """Whether a server says this to whoever connects: its flags, and the first `status`, which alone has a `sid` (P1).
+    """Whether a server sends this to every new connection: its flags, and the first `status`, which alone has a `sid`
+    (P1).
 
-    A socket that brings no more than that was never addressed (P3).
+    A socket that receives nothing else was never addressed (P3).
     """
     return isinstance(frame, FeatureFlags) or (isinstance(frame, Status) and b'"sid"' in bytes(frame.data))
 
 
 class JobRecord(Struct, frozen=True):
-    """One job, by its id or of the list; only by its id it has outputs and `execution_status` (P36, P38)."""
+    """Job, by its id or from a list; only by its id it has outputs and `execution_status` (P36, P38)."""
 
     id: str | None = None
     status: str | None = None
@@ -237,7 +240,7 @@ class JobRecord(Struct, frozen=True):
     execution_status: RecordStatus | None = None
 
     def named(self) -> object:
-        """The outputs that it names: all of them by its id, one of them in a list (P36)."""
+        """Return the outputs that it names: all of them by its id, one of them in a list (P36)."""
         preview = self.preview_output
         if self.outputs is not None or not isinstance(preview, dict):
             return self.outputs
@@ -245,14 +248,15 @@ class JobRecord(Struct, frozen=True):
 
     @property
     def signal(self) -> Signal | None:
-        """That it waits or runs, if it says so."""
+        """Signal that it is pending or running, if it says so."""
         return LISTED.get(word(self.status))
 
     def verdict(self, names_cancelled: bool | None) -> Verdict:
-        """By the messages first, then by the error, then by the status, which repeats the lie of a record (P24, P40).
+        """Return the outcome, by the messages first, then by the error, then by the status, which may be as wrong as
+        that of a record (P24, P40).
 
-        Where jobs are never `cancelled`, one that failed without an error is: it was interrupted (P37). Of a server
-        that showed neither, such a job of the list says that it ended, and not how.
+        Where jobs are never `cancelled`, one that failed without an error was: it was interrupted (P37). If it is
+        unknown whether a server uses that word, such a job in a list has ended, with an open outcome.
         """
         record = self.execution_status
         said = ENDED.get(word(self.status))
@@ -267,7 +271,7 @@ class JobRecord(Struct, frozen=True):
             failure = Failure(message=error) if isinstance(error, str) else failure_of(error)
             return Verdict(State.FAILED, said is State.COMPLETED, failure)
         kind, message = refusals.words_of(self.error_message or self.error)
-        if message is not None and said in (State.FAILED, None):  # as wrappers and Comfy Cloud tell it
+        if message is not None and said in (State.FAILED, None):  # as wrappers and Comfy Cloud report it
             return Verdict(State.FAILED, False, Failure(type=kind, message=message))
         if self.status == "failed" and not names_cancelled and (record is None or not record.messages):
             return Verdict(State.CANCELLED if names_cancelled is False else None)
@@ -279,7 +283,7 @@ class Pagination(Struct, frozen=True):
 
 
 class JobList(Struct, frozen=True):
-    """A page of the list of jobs (P36)."""
+    """Page of the list of jobs (P36)."""
 
     jobs: list[Raw]
     pagination: Pagination | None = None
@@ -290,26 +294,28 @@ class Missing(Struct, frozen=True):
 
 
 def is_missing_job(raw: Raw) -> bool:
-    """The 404 of a job that is in neither queue nor history (P38); any other 404 is of something else (P33)."""
+    """Whether this 404 says that a job is in neither queue nor history (P38); any other 404 means something else
+    (P33)."""
     missing = codec.body(raw, Missing)
     return missing is not None and missing.error.strip(" .").lower() == "job not found"
 
 
 def knows_no_cancelled(raw: Raw) -> bool:
-    """The 400 of a list that was asked for a wrong status, by a server whose jobs are never `cancelled` (P37)."""
+    """Whether this 400 comes from a server whose jobs are never `cancelled` and that was asked for that status
+    (P37)."""
     refused = codec.body(raw, Missing)
     _, found, valid = refused.error.partition("Valid values:") if refused is not None else ("", "", "")
     return bool(found) and "failed" in valid and "cancelled" not in valid
 
 
 class Batch(Struct, frozen=True):
-    """The body of `POST /api/jobs/cancel` (P42)."""
+    """Body of `POST /api/jobs/cancel` (P42)."""
 
     job_ids: list[str] = []
 
 
 class Cancelled(Struct, frozen=True):
-    """The answer to either cancel: false where there was nothing to cancel (P42)."""
+    """Answer to either cancel; false if there was nothing to cancel (P42)."""
 
     cancelled: bool
 
@@ -328,7 +334,7 @@ class Stats(Struct, frozen=True):
 
 
 def version(raw: Raw) -> tuple[int, ...] | None:
-    """The version in `/system_stats`; absent or "unknown" before January 2025."""
+    """Return the version in `/system_stats`; absent or "unknown" before January 2025."""
     stats = codec.body(raw, Stats)
     try:
         text = stats.system.comfyui_version if stats is not None else ""
@@ -338,14 +344,14 @@ def version(raw: Raw) -> tuple[int, ...] | None:
 
 
 class Removal(Struct, frozen=True):
-    """The body of `POST /queue`: named ids, or everything pending (P30)."""
+    """Body of `POST /queue`: named ids, or everything pending (P30)."""
 
     delete: list[str] | None = None
     clear: bool = False
 
 
 class Interrupt(Struct, frozen=True):
-    """The body of `POST /interrupt` (P31)."""
+    """Body of `POST /interrupt` (P31)."""
 
     prompt_id: str | None = None
 
@@ -373,6 +379,6 @@ class NodeProgress(Struct, frozen=True):
 
 
 def progress(raw: Raw) -> dict[str, str | None]:
-    """The state of each node that has begun (P16)."""
+    """Return the state of each node that has begun (P16)."""
     nodes = codec.body(raw, dict[str, NodeProgress])
     return {node: p.state for node, p in (nodes or {}).items()}

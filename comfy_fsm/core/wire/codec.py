@@ -1,7 +1,8 @@
-"""ComfyUI's JSON and trace lines to observations, and back; the unknown is kept, never refused.
+"""Codec: reads ComfyUI's JSON and trace lines as observations, and writes them; the unknown is kept, never refused.
 
-Three readers, each slower and kinder than the one before: typed msgspec, plain JSON with the fields mended,
-Python's tolerant JSON (P20). What none of them reads is an `Undecodable`: a frame is never lost and never raises.
+Three readers, each slower and more tolerant than the one before: typed msgspec, plain JSON with repaired fields,
+Python's tolerant JSON (P20). What none of them can read becomes an `Undecodable`: a frame is never lost and never
+raises.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from comfy_fsm.core.observations import AnyObservation
 MAX_DEPTH = 200
 """Levels of nesting that the tolerant reader follows; ComfyUI's own messages need about ten."""
 MAX_CITED = 2_000
-"""Characters of an unreadable frame that are kept: enough to recognise it, too few to hurt."""
+"""Characters kept of an unreadable frame: enough to recognise it, too few to do harm."""
 
 _FORMATS = {1: "image/jpeg", 2: "image/png"}  # of previews (P7)
 _UUID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 _T = TypeVar("_T")
 typed: Callable[[bytes | str], AnyObservation] = msgspec.json.Decoder(seen.KnownObservation).decode
-"""The first reader alone, for those who read a million lines; what it refuses with SLOW, parse may still read."""
+"""First reader alone, for those who read a million lines; what it refuses with SLOW, `parse` may still read."""
 SLOW = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _plain = msgspec.json.Decoder().decode
 _frame = msgspec.json.Decoder(seen.Frame).decode
@@ -45,11 +46,11 @@ _TEXTS = ("prompt_id", "node", "node_id", "node_type", "exception_type", "except
 
 
 class Unreadable(ValueError):
-    """No reader made an observation of this line; its text says why. Never leaves this project."""
+    """No reader could make an observation of this line; the text says why. Internal to this project."""
 
 
 def parse(line: bytes) -> AnyObservation:
-    """One line of a trace; raises Unreadable, and nothing else."""
+    """Read one line of a trace; raises Unreadable, and nothing else."""
     try:
         return typed(line)
     except SLOW as error:
@@ -62,7 +63,7 @@ def parse(line: bytes) -> AnyObservation:
 
 
 def read(line: bytes, at: float = 0.0) -> AnyObservation:
-    """One line of a trace; `at` stands in for the time of a line that cannot tell its own."""
+    """Read one line of a trace, or keep it as undecodable; `at` replaces the time of a line that has none."""
     try:
         return parse(line)
     except Unreadable as error:
@@ -70,30 +71,31 @@ def read(line: bytes, at: float = 0.0) -> AnyObservation:
 
 
 def undecodable(line: bytes, at: float, error: str) -> seen.Undecodable:
-    """What is kept of a line that nothing could read."""
+    """Return the observation that keeps a line which nothing could read."""
     text = line[:MAX_CITED].decode("ascii", "backslashreplace")
     return seen.Undecodable(at=at, data=seen.UndecodableData(error=error, text=text))
 
 
 def encode(observation: AnyObservation) -> bytes:
-    """The line of a trace that reads back as this observation."""
+    """Return the line of a trace that reads back as this observation."""
     return _encode(observation)
 
 
 def message_line(text: str, *, at: float, window: str, server: str, conn: int | None = None) -> bytes:
-    """The trace line of a text frame, the server's JSON inside it as it came."""
+    """Return the trace line of a text frame, with the server's JSON inside it as it came."""
     return message(text, at=at, window=window, server=server, conn=conn)[0]
 
 
 def message(text: str, *, at: float, window: str, server: str, conn: int | None = None) -> tuple[bytes, AnyObservation]:
-    """The same line, and what it reads back as: for those who fold it at once, and should not read it again."""
+    """Return the same line with its observation, for callers that fold it at once and should not read it again."""
     raw = text.encode("utf-8", "backslashreplace")
     if b"\n" in raw or b"\r" in raw:
         raw = raw.replace(b"\n", b" ").replace(b"\r", b" ")
     line = b'{"at":%b%b"ws.message","data":%b}' % (_encode(at), _tail(window, server, conn), raw)
     try:
-        # The frame by itself: else the text could close `data` and speak for another window, or as another kind. That
-        # it is one frame and no more is what the decoder finds out on the way, so the line need not be read again.
+        # The frame is read by itself: otherwise the text could close `data` and pose as another window, or another
+        # kind.
+        # The decoder checks on the way that it is one frame and no more, so the line need not be read again.
         return line, seen.Message(at=at, window=window, server=server, conn=conn, data=_frame(raw))
     except SLOW:
         pass
@@ -108,7 +110,7 @@ def message(text: str, *, at: float, window: str, server: str, conn: int | None 
 
 @lru_cache(maxsize=1_000)
 def _tail(window: str, server: str, conn: int | None) -> bytes:
-    """What stands between the time and the kind: the same for each frame of a connection."""
+    """Return the text between the time and the kind: the same for each frame of a connection."""
     names = {"window": window, "server": server} | ({} if conn is None else {"conn": conn})
     return b"," + _encode(names)[1:-1] + b',"kind":'
 
@@ -123,7 +125,7 @@ def _one_object(raw: bytes) -> None:
 
 
 def binary_line(payload: bytes, *, at: float, window: str, server: str, conn: int | None = None) -> bytes:
-    """The trace line of a binary frame, whatever is in it; of an image, its size and digest are kept (P7)."""
+    """Return the trace line of a binary frame, whatever is in it; of an image, size and digest are kept (P7)."""
     data = {"event": int.from_bytes(payload[:4]), "bytes": len(payload), **_told(payload)}
     if (image := image_of(payload)) is not None:
         data |= {"size": len(image), "digest": hashlib.sha256(image).hexdigest()}
@@ -131,7 +133,7 @@ def binary_line(payload: bytes, *, at: float, window: str, server: str, conn: in
 
 
 def image_of(payload: bytes) -> bytes | None:
-    """The image of a preview, with or without metadata before it; None where there is none."""
+    """Return the image of a preview, with or without metadata before it; None if there is none."""
     event = int.from_bytes(payload[:4])
     if event == 4:
         return _sized(payload, 4)[1] or None
@@ -139,7 +141,7 @@ def image_of(payload: bytes) -> bytes | None:
 
 
 def _told(payload: bytes) -> dict[str, object]:
-    """What a binary frame says beside its image: nothing, where it is malformed."""
+    """Return what a binary frame says beside its image; nothing if it is malformed."""
     match int.from_bytes(payload[:4]):
         case 1:
             name = _FORMATS.get(int.from_bytes(payload[4:8]))
@@ -152,13 +154,13 @@ def _told(payload: bytes) -> dict[str, object]:
 
 
 def _sized(payload: bytes, start: int) -> tuple[bytes, bytes]:
-    """A part that says its length in four bytes, and the rest; twice nothing where it says too much."""
+    """Split off a part that is preceded by its length in four bytes; both are empty if the length is too large."""
     end = start + 4 + int.from_bytes(payload[start : start + 4])
     return (payload[start + 4 : end], payload[end:]) if start + 4 <= end <= len(payload) else (b"", b"")
 
 
 def _progress_text(payload: bytes) -> dict[str, object]:
-    """Node and text; before them the prompt, where a newer server and its client agreed so."""
+    """Return node and text, and the prompt that precedes them if a newer server and its client agreed on it."""
     first, rest = _sized(payload, 4)
     if not first:
         return {}
@@ -169,7 +171,7 @@ def _progress_text(payload: bytes) -> dict[str, object]:
 
 
 def _metadata(raw: bytes) -> dict[str, str | None]:
-    """Its texts, which all of it is, so that a made-up one cannot be long or deep."""
+    """Return the texts of the metadata, cut before they are read, so that forged ones cannot be long or deep."""
     try:
         value = _plain(raw[:MAX_CITED])
     except SLOW:
@@ -183,7 +185,7 @@ def _cited(raw: bytes) -> str:
 
 
 def body(raw: msgspec.Raw, kind: type[_T]) -> _T | None:
-    """The body of a request or answer as `kind`, or None where it is something else (P33)."""
+    """Decode the body of a request or an answer as `kind`; None if it is something else (P33)."""
     decoder = _DECODERS.get(kind)
     if decoder is None:  # made once for each type: to make one costs more than to use it
         decoder = _DECODERS[kind] = msgspec.json.Decoder(kind, strict=False)
@@ -199,7 +201,7 @@ def body(raw: msgspec.Raw, kind: type[_T]) -> _T | None:
 
 
 def loads(raw: bytes) -> object:
-    """Any JSON, read as kindly as a line is (P20); raises Unreadable."""
+    """Decode any JSON, as tolerantly as a line (P20); raises Unreadable."""
     try:
         return _plain(raw)
     except SLOW:
@@ -215,7 +217,7 @@ def _reason(error: Exception) -> str:
 
 
 def _tolerate(line: bytes, why: str) -> AnyObservation:
-    """Python's JSON takes NaN, Infinity and lone surrogates, which ComfyUI sends (P20)."""
+    """Read a line by Python's JSON, which takes the NaN, Infinity and lone surrogates that ComfyUI sends (P20)."""
     try:
         value = strict(json.loads(line))
     except UnicodeDecodeError as error:
@@ -229,7 +231,7 @@ def _tolerate(line: bytes, why: str) -> AnyObservation:
 
 
 def strict(value: object, depth: int = 0) -> object:
-    """The value in strict JSON: NaN and the infinities become null, lone surrogates U+FFFD."""
+    """Return the value as strict JSON: NaN and the infinities become null, lone surrogates U+FFFD."""
     if depth > MAX_DEPTH:
         raise RecursionError
     if isinstance(value, str):
@@ -244,7 +246,7 @@ def strict(value: object, depth: int = 0) -> object:
 
 
 def _mend(value: object, why: str) -> AnyObservation:
-    """JSON of an unknown shape: the frame's own fields are mended, then it is kept as unrecognized."""
+    """Read JSON of an unknown shape: repair the frame's own fields, otherwise keep it as unrecognized."""
     if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
         raise Unreadable("no line of a trace: it has no kind")
     if not isinstance(value.get("at"), int | float) or isinstance(value.get("at"), bool):
@@ -255,7 +257,7 @@ def _mend(value: object, why: str) -> AnyObservation:
             return typed(_encode(envelope | {"kind": mended["kind"], "data": mended["data"]}))
         except msgspec.ValidationError:
             continue
-    # what only we may say is made by us, and never by a decoder: a line could forge it
+    # only we make these kinds, never a decoder: a line could forge them
     try:
         bare = typed(_encode(envelope | {"kind": "tick"}))
     except msgspec.ValidationError as error:  # a time of hundreds of digits
@@ -280,7 +282,7 @@ def _name_of(data: object) -> str:
 
 
 def _mend_frame(value: dict[str, object]) -> dict[str, object]:
-    """A known frame with fields of other types: numbers where texts are due, or something to leave out."""
+    """Return a known frame with fields of other types repaired: numbers become texts, the rest is left out."""
     message = value.get("data")
     if value["kind"] != "ws.message" or not isinstance(message, dict) or not isinstance(message.get("data"), dict):
         return {"kind": "", "data": None}

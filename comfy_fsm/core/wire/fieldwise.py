@@ -1,4 +1,4 @@
-"""Reads a body field by field where it is not as its type says: what is odd is left out and named, the rest counts.
+"""Fieldwise reader: reads a body field by field if it does not fit its type; what is odd is left out and named.
 
 The typed decoder comes first and reads what servers really send; only what it refuses comes here.
 """
@@ -26,7 +26,7 @@ _KINDS = {
 
 
 class Oddity(NamedTuple):
-    """Where something is not what it should be, and what stands there."""
+    """Place in a body that does not fit its type, and what was found there."""
 
     path: str
     what: str
@@ -36,7 +36,7 @@ class Oddity(NamedTuple):
 
 
 def read(raw: Raw, kind: type[_T]) -> tuple[_T | None, tuple[Oddity, ...]]:
-    """The body as `kind`, as far as it can be read, and what of it cannot; None where nothing can (P33)."""
+    """Read the body as `kind` as far as possible, with its oddities; None if nothing of it can be read (P33)."""
     whole = codec.body(raw, kind)
     if whole is not None:
         return whole, ()
@@ -126,7 +126,7 @@ def _list(value: object, kind: inspect.ListType, path: str, odd: list[Oddity]) -
 
 
 def _tuple(value: object, kind: inspect.TupleType, path: str, odd: list[Oddity]) -> object:
-    """The first parts, if there are more; of a part that is odd or not there, what is known without it."""
+    """Read a tuple, of which only the first parts may be there; an odd or missing part takes its default."""
     if not isinstance(value, list) or not value:
         return _leave_out(value, path, odd)
     if len(value) != len(kind.item_types):
@@ -143,7 +143,7 @@ def _tuple(value: object, kind: inspect.TupleType, path: str, odd: list[Oddity])
 
 
 def _text(value: object, kind: inspect.StrType, path: str, odd: list[Oddity]) -> object:
-    """A number for an id, or lines for a text, can be meant in one way only."""
+    """Read a text: a number for an id, or lines for a text, can be meant in one way only."""
     if value == "" and kind.min_length:
         _note(path, "is empty", odd)
         return _NOTHING

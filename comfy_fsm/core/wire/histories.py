@@ -1,4 +1,5 @@
-"""What `GET /history` lists, record by record, also where a wrapper has it in another shape. No state, no time."""
+"""Histories: reads what `GET /history` lists, record by record, even if a wrapper has reshaped it. No state, no
+time."""
 
 from __future__ import annotations
 
@@ -13,14 +14,14 @@ from comfy_fsm.core.wire.fieldwise import Oddity, read
 
 
 class Records(NamedTuple):
-    """The history, entry by entry: those that can be read, and what of each cannot."""
+    """History, entry by entry: records that can be read, and the oddities of each entry."""
 
     records: dict[str, HistoryRecord]
     odd: dict[str, tuple[Oddity, ...]]
 
 
 def records(raw: Raw) -> Records | None:
-    """None where this is no history at all (P33): no object, or one none of whose entries is one."""
+    """Read a history; None if it is none (P33): no object, or one without any readable entry."""
     whole = codec.body(raw, dict[str, HistoryRecord])
     if whole is not None and _WRAPPING.isdisjoint(whole):
         return Records(whole, {})
@@ -38,14 +39,15 @@ def records(raw: Raw) -> Records | None:
 
 
 _WRAPPERS = ("data", "result", "results", "history", "records", "response", "body")
-"""Names under which wrappers and Comfy Cloud have a history."""
+"""Keys under which wrappers and Comfy Cloud put a history."""
 _WRAPPING = frozenset({*_WRAPPERS, "outputs"})
-"""And what says that this is a record by itself: a prompt is called by none of these."""
+"""These and the key of a single record: no prompt has such an id."""
 _LAYERS = 4
 
 
 def unwrapped(raw: Raw) -> Raw:
-    """The history as `{prompt_id: record}`, if it stands in another object, in a text, in a list, or is one record."""
+    """Return the history as `{prompt_id: record}`, if it stands in another object, in a text, in a list, or is one
+    record."""
     for _ in range(_LAYERS):
         entries = codec.body(raw, dict[str, Raw])
         if entries is None:
@@ -64,7 +66,7 @@ def unwrapped(raw: Raw) -> Raw:
 
 
 def _by_id(entries: list[Raw]) -> Raw:
-    """Of records, those that name their prompt."""
+    """Index records by their prompt; those that name none are left out."""
     found: dict[str, Raw] = {}
     for entry in entries:
         prompt_id = _named(entry)
@@ -74,7 +76,7 @@ def _by_id(entries: list[Raw]) -> Raw:
 
 
 def _named(entry: Raw) -> str | None:
-    """By itself, as Comfy Cloud's, or in its prompt, as everybody's."""
+    """Return the prompt that an entry names: by itself, as in Comfy Cloud, or in its prompt, as elsewhere."""
     name, record = codec.body(entry, HistoryItem), codec.body(entry, HistoryRecord)
     parts = codec.body(record.prompt, list[Raw]) if record is not None else None
     if name is None and parts is not None and len(parts) > 1:

@@ -1,4 +1,4 @@
-"""What `GET /queue` lists, item by item, in the form of every version and in the short one of a recorder. No state."""
+"""Queues: reads what `GET /queue` lists, item by item, in the form of every version and in a recorder's short one."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from comfy_fsm.core.wire.fieldwise import Oddity, read
 
 
 class ShortQueue(Struct, frozen=True, forbid_unknown_fields=True):
-    """The queue as a recorder shortens it: ids only, never the bodies (P28)."""
+    """Queue as a recorder shortens it: ids only, never the bodies (P28)."""
 
     running: list[str]
     pending: list[str]
 
 
 class FullQueue(Struct, frozen=True):
-    """The queue as a server answers it; of each item only its id is read (P28)."""
+    """Queue as a server answers it; of each item only the id is read (P28)."""
 
     queue_running: list[Raw] | None = None
     queue_pending: list[Raw] | None = None
 
 
 class Listing(NamedTuple):
-    """What a queue lists; an item that cannot be read may be anything that it names, so that is not absent."""
+    """Items of a queue; one that cannot be read may be any prompt that it names, so that prompt is not absent."""
 
     running: list[str]
     pending: list[str]
     named: frozenset[str] = frozenset()
     odd: tuple[Oddity, ...] = ()
     whole: bool = True
-    """Both of its parts were there."""
+    """Both of its lists were there."""
     unread: int = 0
-    """Items that cannot be read."""
+    """Number of items that cannot be read."""
 
 
 _UUID = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -44,7 +44,7 @@ _MAX_ITEM = 64 * 1024
 
 
 def listing(raw: Raw) -> Listing | None:
-    """The queue, item by item, or None where this is none (P33)."""
+    """Read the queue, item by item; None if it is no queue (P33)."""
     short = codec.body(raw, ShortQueue)
     if short is not None:
         return Listing(short.running, short.pending)
@@ -68,7 +68,7 @@ def listing(raw: Raw) -> Listing | None:
 
 
 def _id_of(item: Raw) -> str | None:
-    """Of `[number, prompt_id, …]`; some gateways give objects."""
+    """Return the id in `[number, prompt_id, …]`; some gateways send objects."""
     parts = codec.body(item, list[Raw])
     if parts is not None:
         return codec.body(parts[1], str) if len(parts) > 1 else None
@@ -77,13 +77,13 @@ def _id_of(item: Raw) -> str | None:
 
 
 def queue(raw: Raw) -> tuple[list[str], list[str]] | None:
-    """The running and the pending prompt ids, or None where this is no queue (P33)."""
+    """Return the running and the pending prompt ids; None if this is no queue (P33)."""
     listed = listing(raw)
     return (listed.running, listed.pending) if listed is not None else None
 
 
 def marks(raw: Raw) -> dict[str, str]:
-    """The marks in a queue, by prompt id."""
+    """Return the marks in a queue, by prompt id."""
     full, _ = read(raw, FullQueue)
     items = [*(full.queue_running or ()), *(full.queue_pending or ())] if full is not None else []
     parts = [part for item in items if (part := codec.body(item, list[Raw])) is not None and len(part) > 1]
@@ -92,9 +92,10 @@ def marks(raw: Raw) -> dict[str, str]:
 
 
 def place_of(raw: Raw, prompt_id: str) -> int | None:
-    """How many prompts run or wait before this one, by the numbers that the server gave; None where it is not listed.
+    """Return how many prompts are running or pending before this one, by the server's numbers; None if it is not
+    listed.
 
-    A server lists what waits as its heap has it, which is not the order in which that will run.
+    A server lists pending prompts in the order of its heap, which is not the order in which they will run.
     """
     full, _ = read(raw, FullQueue)
     if full is None:

@@ -1,4 +1,4 @@
-"""What a server says when it takes a prompt, in part or whole, and when it does not: its words, whoever it is."""
+"""Answers to a POST: what a server says when it accepts a prompt, wholly or in part, and when it refuses it."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from comfy_fsm.core.wire import codec
 MAX_EXCERPT = 500
 """Characters kept of an answer that is no JSON, or of no known shape."""
 MAX_CAME = 120
-"""The same of what came instead of a prompt_id."""
+"""Characters kept of what came instead of a prompt_id."""
 _STILL_OPEN = frozenset({408, 409, 499})
-"""Of 4xx those that do not say that nothing was queued: timeouts, and an id that exists already (P58)."""
+"""4xx that do not mean that nothing was queued: timeouts, and an id that exists already (P58)."""
 SHORT = ("message", "error_message", "msg", "reason", "title")
 MESSAGES = (*SHORT, "detail", "description")
-"""Names under which servers and gateways give their words."""
+"""Keys under which servers and gateways put their messages."""
 OF_WRAPPERS = ("id", "job_id", "task_id", "run_id", "status", "state", "success", "images", "output", "url", "webhook")
-"""Names in what servers around a ComfyUI answer: they say what came, and nothing of a prompt."""
+"""Keys in the answers of servers around a ComfyUI: their names are safe to report, and say nothing of a prompt."""
 TYPES = ("type", "code", "error_code", "name")
 _TAGS = re.compile(r"<(?:head|style|script)\b.*?</(?:head|style|script)>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.DOTALL | re.IGNORECASE)
 
 
 def is_refusal(status: int) -> bool:
-    """Whether this answer to a POST says that nothing was queued; 5xx do not (P11, P33)."""
+    """Whether this answer to a POST means that nothing was queued; a 5xx does not (P11, P33)."""
     return 400 <= status < 500 and status not in _STILL_OPEN
 
 
@@ -45,7 +45,7 @@ class NodeError(Struct, frozen=True):
 
 
 class Accepted(Struct, frozen=True):
-    """The 200 answer to a POST; nodes in `node_errors` and the outputs behind them were dropped (P9)."""
+    """Answer 200 to a POST; nodes in `node_errors`, and the outputs that depend on them, were dropped (P9)."""
 
     prompt_id: Annotated[str, Meta(min_length=1)]
     node_errors: dict[str, NodeError] | list[object] | None = None
@@ -57,8 +57,8 @@ class Accepted(Struct, frozen=True):
 
 
 def excerpt(text: str) -> str:
-    """The beginning of what somebody says, on one line; of a page, what it shows."""
-    text = text[: 16 * MAX_EXCERPT]  # a pattern may look at each part of it for each other
+    """Return the beginning of a text on one line; of an HTML page, what it shows."""
+    text = text[: 16 * MAX_EXCERPT]  # a pattern may compare each part of it with each other
     if "<" in text:
         title = _TITLE.search(text)
         text = " ".join(filter(None, (title[1] if title else "", _TAGS.sub(" ", text))))
@@ -66,7 +66,7 @@ def excerpt(text: str) -> str:
 
 
 def refusal(raw: Raw, status: int) -> Failure:
-    """Why it was refused: the server's `error` and `node_errors` whole, and read as far as they can be (P9)."""
+    """Return why a prompt was refused: `error` and `node_errors` complete, and read as far as possible (P9)."""
     value = _value(raw)
     error = value.get("error") if isinstance(value, Mapping) else value
     kind, message = words_of(error)
@@ -90,7 +90,7 @@ def refusal(raw: Raw, status: int) -> Failure:
 
 
 def misfit(raw: Raw, status: int) -> Failure:
-    """A 2xx without the id that ComfyUI gives: whatever took the prompt, it is something else."""
+    """Describe a 2xx without ComfyUI's prompt id: whatever took the prompt is something else."""
     value = _value(raw)
     if isinstance(value, Mapping) and words_of(value.get("error"))[1]:
         return refusal(raw, status)
@@ -106,7 +106,7 @@ def misfit(raw: Raw, status: int) -> Failure:
 
 
 def words(body: bytes) -> str:
-    """What an answer says, in few words, whatever it is."""
+    """Return in few words what an answer says, whatever it is."""
     try:
         value = codec.loads(body)
     except (codec.Unreadable, RecursionError):
@@ -123,7 +123,7 @@ def _value(raw: Raw) -> object:
 
 
 def words_of(value: object) -> tuple[str | None, str | None]:
-    """Type and message, by the names that servers and gateways give them."""
+    """Return type and message, by the keys that servers and gateways use."""
     if isinstance(value, str):
         return None, excerpt(value) or None
     if isinstance(value, list):

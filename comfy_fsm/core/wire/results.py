@@ -1,7 +1,8 @@
-"""What a record, a frame or a job says that a run produced: its files and texts, in whatever shape a node told them.
+"""Results: the files and texts that a record, a frame or a job says a run produced, in whatever shape a node reported
+them.
 
-A node may nest them, give one bare, or name a file by its path alone. What is neither file nor text (flags, sizes,
-camera positions) is passed over. Nothing is left out in silence: what is beyond a bound is counted.
+A node may nest them, give a single one, or name a file by its path alone. What is neither file nor text (flags, sizes,
+camera positions) is passed over. Nothing is left out silently: what is beyond a bound is counted.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from comfy_fsm.core.effects import Output, Text
 from comfy_fsm.core.policy import Policy
 
 _TEXTUAL = re.compile(r"text|string|caption|prompt|tags?$|message|markdown|response|answer|value|title|descri", re.I)
-"""Keys under which custom nodes show words; a number under one of them is a word, too."""
+"""Keys under which custom nodes put texts; a number under one of them is a text, too."""
 _PLACE = re.compile(r"ur[il]$|link|href|file|path", re.I)
-"""Keys under which they say where something is: a file of `/view` or not, it is told."""
+"""Keys under which they put locations: these are reported, whether or not `/view` serves them."""
 _MODEL = re.compile(r"\.(?:obj|fbx|gltf|glb|usdz|stl|ply|splat|ksplat|spz)$", re.I)
 _MEDIA = re.compile(
     r"\.(?:png|jpe?g|webp|gif|avif|bmp|tiff?|exr|hdr|svg|mp4|webm|mkv|mov|avi|m4v|flac|mp3|wav|ogg|opus|m4a|aac"
@@ -28,13 +29,13 @@ _FILENAMES = ("filename", "file_name", "fileName")
 _ANNOTATED = re.compile(r"(.+?) \[(output|input|temp)\]", re.DOTALL)
 _ABSOLUTE = re.compile(r"[/\\]|[a-z]:", re.I)
 _BELOW = re.compile(r"(?:[a-z]:)?[/\\](?:.*[/\\])?(output|input|temp)[/\\]([^/\\].*)", re.I | re.DOTALL)
-"""A path on the server's disk: what is below one of its folders is what `/view` finds."""
+"""Path on the server's disk: what is below one of its folders is what `/view` serves."""
 _ASSET = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MOST_OF_A_PATH = 4_096
 
 
 class Produced(NamedTuple):
-    """Files and texts in the order in which they were told, and how many were left out for a bound of the policy."""
+    """Files and texts in the order in which they were reported, and how many were left out because of the policy."""
 
     outputs: tuple[Output, ...] = ()
     texts: tuple[Text, ...] = ()
@@ -42,19 +43,20 @@ class Produced(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """A value on its way, and under which names it stands."""
+    """Value to be read, and the names that lead to it."""
 
     node: str
     kind: str
     value: object
     textual: bool
-    """One of the names says that there are words."""
+    """One of these names stands for text."""
     within: bool = False
-    """In an object of the node's own making: only what it calls a text is one, and a place where something is."""
+    """It is inside an object that the node made up: there only what is named as a text or a location is read."""
 
 
 def produced(outputs: object, policy: Policy) -> Produced:
-    """All that these outputs name: `{node: {kind: …}}`, as records, jobs and `executed` have them."""
+    """Return all files and texts that these outputs name, in the form of records, jobs and `executed`: `{node: {kind:
+    …}}`."""
     files: list[Output] = []
     texts: list[Text] = []
     left_out = weight = 0
@@ -73,7 +75,8 @@ def produced(outputs: object, policy: Policy) -> Produced:
 
 
 def _nodes(outputs: object) -> Iterator[_Seen]:
-    """A node's own list has no kinds, so nobody can say what it lists: it is left out, and named as odd."""
+    """Yield the values of each node; a list in place of kinds is left out, since nobody can say what it lists, and
+    noted as odd."""
     for node, kinds in outputs.items() if isinstance(outputs, Mapping) else (("", outputs),):
         if isinstance(outputs, Mapping) and isinstance(kinds, list):
             continue
@@ -83,7 +86,7 @@ def _nodes(outputs: object) -> Iterator[_Seen]:
 
 
 def _found(waiting: Iterable[_Seen]) -> Iterator[Output | Text]:
-    """Depth first, in order, without recursion: how deep it goes is the server's word."""
+    """Yield files and texts depth first, in order, without recursion: the server decides how deep it goes."""
     stack = [iter(waiting)]
     while stack:
         seen = next(stack[-1], None)
@@ -101,7 +104,7 @@ def _found(waiting: Iterable[_Seen]) -> Iterator[Output | Text]:
 
 
 def _inner(seen: _Seen, value: Mapping[str, object], is_file: bool) -> list[_Seen]:
-    """What an object holds; what describes a file is no output of its own, unless it is an object again."""
+    """Return the values in an object; what describes a file is no output of its own, unless it is an object again."""
     return [
         seen._replace(
             value=item,
@@ -114,7 +117,7 @@ def _inner(seen: _Seen, value: Mapping[str, object], is_file: bool) -> list[_See
 
 
 def _file(node: str, kind: str, item: Mapping[str, object]) -> Output | None:
-    """An object that names a file: by `filename`, or by `name` with the folder or type that belong to one."""
+    """Read an object that names a file: by `filename`, or by `name` with the folder or type that go with one."""
     name: object = next((told for key in _FILENAMES if isinstance(told := item.get(key), str) and told), None)
     if name is None and ("subfolder" in item or "type" in item):
         name = item.get("name")
@@ -128,18 +131,18 @@ def _file(node: str, kind: str, item: Mapping[str, object]) -> Output | None:
 
 
 def _asset(item: Mapping[str, object], name: str) -> str:
-    """The id of an asset, which is a UUID (P53); a custom node may mean anything by `id`."""
+    """Return the id of an asset, which is a UUID (P53); a custom node may mean anything by `id`."""
     told = item.get(name)
     return told if isinstance(told, str) and _ASSET.fullmatch(told) else ""
 
 
 def names_asset(name: str, text: str) -> bool:
-    """Whether what stands under this name in a file is the id of an asset."""
+    """Whether the value under this name in a file is the id of an asset."""
     return name in ("id", "preview_id") and _ASSET.fullmatch(text) is not None
 
 
 def _words(seen: _Seen) -> Iterator[Output | Text]:
-    """A text, a path that is told as one, or nothing."""
+    """Yield a text, a path that was reported as one, or nothing."""
     value, textual = seen.value, seen.textual
     if isinstance(value, str):
         path = _path(seen, value) if not textual or _is_model(value) else None
@@ -152,7 +155,7 @@ def _words(seen: _Seen) -> Iterator[Output | Text]:
 
 
 def _path(seen: _Seen, text: str) -> Output | None:
-    """Preview3D and others name a file by its path: `mesh/m.glb`, `temp/b.png`, `a.png [temp]`."""
+    """Read a file named by its path, as by Preview3D and others: `mesh/m.glb`, `temp/b.png`, `a.png [temp]`."""
     annotated = _ANNOTATED.fullmatch(text)
     name, type_ = annotated.groups() if annotated else (text, "")
     if not _is_path(name):
@@ -175,12 +178,12 @@ def _is_path(text: str) -> bool:
 
 
 def _is_model(text: str) -> bool:
-    """Among words, a path is taken for one where ComfyUI's jobs do so, and where it can be one below a folder."""
+    """Whether a text is a path: where ComfyUI's jobs take it for one, and where it can be one below a folder."""
     return bool(_MODEL.search(text)) and " " not in text and not _ABSOLUTE.match(text)
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Folder and name. `/view` takes them apart, or finds nothing; a server on Windows writes backslashes."""
+    """Split a path in folder and name, as `/view` requires; a server on Windows writes backslashes."""
     cut = max(name.rfind("/"), name.rfind("\\"))
     folder, filename = name[: max(cut, 0)], name[cut + 1 :]
     return (folder, filename) if filename else ("", name)

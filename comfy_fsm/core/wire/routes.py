@@ -1,6 +1,6 @@
-"""ComfyUI's routes, once: what a request asks for, how it is written, and how it is read again. Sends nothing.
+"""Routes of ComfyUI, in one table: how each request is built, and recognised again. Sends nothing.
 
-A new route is a new row of `ROUTES`: then it is built, recognised in a trace, and known to the redactor.
+A new route is a new row of `ROUTES`: with it, it is built, recognised in a trace, and known to the redactor.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, quote, unquote, urlencode
 
 
 class Route(NamedTuple):
-    """What is asked for, the method, and the path, in which `{id}` stands for a prompt id."""
+    """Kind of request, method, and path, in which `{id}` stands for a prompt id."""
 
     kind: str
     method: str
@@ -32,8 +32,8 @@ ROUTES = (
     Route("jobs", "GET", "/api/jobs"),  # only under /api (P36)
     Route("job", "GET", "/api/jobs/{id}"),
     Route("act-cancel", "POST", "/api/jobs/{id}/cancel"),
-    Route("act-batch", "POST", "/api/jobs/cancel"),  # many at once (P42)
-    Route("job", "GET", "/api/job/{id}/status"),  # Comfy Cloud's
+    Route("act-batch", "POST", "/api/jobs/cancel"),  # several at once (P42)
+    Route("job", "GET", "/api/job/{id}/status"),  # that of Comfy Cloud
     Route("features", "GET", "/features"),
     Route("stats", "GET", "/system_stats"),
     Route("view", "GET", "/view"),
@@ -44,21 +44,21 @@ ROUTES = (
     Route("asset", "GET", "/api/assets/{id}/content"),
     Route("nodes", "GET", "/object_info"),
 )
-"""The first row of a kind is the one that is asked; the others are read where somebody else asked them."""
+"""Table of all routes. The first row of a kind is the one that we request; the others are recognised in traces."""
 
 OTHER = "other"
-"""The kind of a request for anything else."""
+"""Kind of a request for anything else."""
 
 
 class Asked(NamedTuple):
-    """What a request in a trace is about."""
+    """Request in a trace, recognised."""
 
     kind: str
     prompt_id: str | None = None
     prefix: str = ""
-    """What a proxy has before ComfyUI's own path."""
+    """Path of a proxy before ComfyUI's own."""
     server: str | None = None
-    """Where it was asked, if the path is a whole address."""
+    """Server that was asked, if the path is a whole address."""
 
 
 def _parts(path: str) -> tuple[str, ...]:
@@ -77,7 +77,7 @@ _WORDS = frozenset(part for _, _, parts in _SHAPES for part in parts if part != 
 
 
 def build(kind: str, prompt_id: str = "", query: Mapping[str, object] | None = None) -> tuple[str, str]:
-    """Method and path of the question of this kind."""
+    """Return method and path of a request of this kind."""
     route = _BUILT[kind]
     path = route.path.replace(_ID, quote(prompt_id, safe="", errors="replace"))
     told = urlencode(query, errors="replace", quote_via=quote) if query else ""
@@ -85,7 +85,7 @@ def build(kind: str, prompt_id: str = "", query: Mapping[str, object] | None = N
 
 
 def parse(method: str, path: str) -> Asked:
-    """Which question this is: with or without `/api`, behind a prefix, or as a whole address."""
+    """Recognise a request: with or without `/api`, behind a prefix, or as a whole address."""
     method = method.upper()
     origin, path = _split(path)
     parts = [part for part in path.split("/") if part]
@@ -94,7 +94,7 @@ def parse(method: str, path: str) -> Asked:
         for kind, shape in _BY_SHAPE.get((method, len(rest), rest[0] if rest else ""), ()):
             if _fits(shape, rest):
                 before = parts[:start]
-                if not _WORDS.isdisjoint(before):  # the route of a custom node, as /v2/manager/queue/history
+                if not _WORDS.isdisjoint(before):  # a route of a custom node, such as /v2/manager/queue/history
                     return Asked(OTHER, server=origin)
                 prefix = "/".join(before)
                 return Asked(kind, _named(shape, rest), prefix, f"{origin}/{prefix}" if origin and prefix else origin)
@@ -102,7 +102,7 @@ def parse(method: str, path: str) -> Asked:
 
 
 def is_partial(path: str) -> bool:
-    """Whether a list of jobs was asked for that need not show all that waits and runs (P36)."""
+    """Whether the requested list of jobs may leave out some that are pending or running (P36)."""
     try:
         query = parse_qs(path.partition("?")[2], max_num_fields=_MAX_FIELDS)
     except ValueError:
@@ -113,7 +113,7 @@ def is_partial(path: str) -> bool:
 
 
 def _split(path: str) -> tuple[str | None, str]:
-    """The server in a whole address, and the path without its query."""
+    """Return the server in a whole address, and the path without its query."""
     path = path.partition("?")[0].partition("#")[0]
     scheme, address, rest = path.partition("://")
     if not address or "/" in scheme:

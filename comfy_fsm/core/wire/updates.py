@@ -1,4 +1,4 @@
-"""What a listener is told of its task, as values: made of frames, and of the images that are results."""
+"""Updates: what a listener is told about its task, made from frames, and from images that are results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from comfy_fsm.media import type_in
 
 
 class Update(Struct, frozen=True, gc=False):
-    """A sign of life of a task; `name` is ComfyUI's own word, or `report` for what the application said itself."""
+    """Sign of life of a task; `name` is ComfyUI's own word, or `report` for what the application reported itself."""
 
     prompt_id: str
     name: str
@@ -25,12 +25,12 @@ class Update(Struct, frozen=True, gc=False):
     format: str = ""
     """MIME type of the image."""
     title: str = ""
-    """What the canvas calls the node."""
+    """Title of the node on the canvas."""
     class_type: str = ""
     share: float | None = None
-    """Of the whole run, from 0 to 1, never falling; None where its workflow is not known."""
+    """Share of the whole run that is done, from 0 to 1, never falling; None if its workflow is not known."""
     seconds_left: float | None = None
-    """A guess, from earlier runs of workflows of this shape; None where there were none."""
+    """Estimated seconds left, from earlier runs of workflows of this shape; None if there were none."""
 
     def __repr__(self) -> str:
         said = {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) not in (None, "", b"")}
@@ -57,7 +57,7 @@ _progress = msgspec.json.Decoder(_ProgressLine, strict=False).decode
 
 
 def steps_of(line: bytes) -> tuple[float | None, float | None]:
-    """Value and maximum in the line of a `progress` frame; None where they are odd (P18, P20)."""
+    """Return value and maximum in the line of a `progress` frame; None where they are odd (P18, P20)."""
     try:
         data = _progress(line).data.data
     except msgspec.DecodeError:
@@ -66,7 +66,7 @@ def steps_of(line: bytes) -> tuple[float | None, float | None]:
 
 
 def prompt_of(observation: AnyObservation) -> str | None:
-    """The prompt that a frame names, or None."""
+    """Return the prompt that a frame names, or None."""
     if type(observation) is seen.Message:
         return getattr(getattr(observation.data, "data", None), "prompt_id", None)
     if type(observation) is seen.Binary and observation.data.metadata is not None:
@@ -75,7 +75,7 @@ def prompt_of(observation: AnyObservation) -> str | None:
 
 
 def update_of(prompt_id: str, observation: AnyObservation, line: bytes, image: bytes = b"") -> Update | None:
-    """What this frame tells a listener; None where it tells nothing that others do not tell better."""
+    """Return the update that this frame gives rise to; None if other frames say the same in more detail."""
     if type(observation) is seen.Binary:
         told = observation.data.metadata
         node = told.node_id if told is not None and isinstance(told.node_id, str) else None
@@ -91,10 +91,11 @@ def update_of(prompt_id: str, observation: AnyObservation, line: bytes, image: b
         return Update(prompt_id, name, observation.at, data.node, data.value, data.max)
     node = getattr(getattr(frame, "data", None), "node", None)
     if node is None and isinstance(frame, seen.Executing):
-        return None  # the end, which the result tells
+        return None  # the end, which the result reports
     return Update(prompt_id, name, observation.at, node)
 
 
 def image_update(prompt_id: str, output: Output, at: float) -> Update:
-    """What is told of an image that is a result; its bytes go beside it, and its name in the result is its text."""
+    """Return the update for an image that is a result; its text is the name in the result, and its bytes come
+    separately."""
     return Update(prompt_id, "image", at, output.node, text=output.filename)
