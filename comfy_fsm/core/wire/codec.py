@@ -93,9 +93,8 @@ def message(text: str, *, at: float, window: str, server: str, conn: int | None 
         raw = raw.replace(b"\n", b" ").replace(b"\r", b" ")
     line = b'{"at":%b%b"ws.message","data":%b}' % (_encode(at), _tail(window, server, conn), raw)
     try:
-        # The frame is read by itself: otherwise the text could close `data` and pose as another window, or another
-        # kind.
-        # The decoder checks on the way that it is one frame and no more, so the line need not be read again.
+        # The frame is read by itself: otherwise the text could close `data` and pose as another window, or as another
+        # kind. The decoder checks on the way that it is one frame and no more, so the line need not be read again.
         return line, seen.Message(at=at, window=window, server=server, conn=conn, data=_frame(raw))
     except SLOW:
         pass

@@ -126,7 +126,7 @@ def _list(value: object, kind: inspect.ListType, path: str, odd: list[Oddity]) -
 
 
 def _tuple(value: object, kind: inspect.TupleType, path: str, odd: list[Oddity]) -> object:
-    """Read a tuple, of which only the first parts may be there; an odd or missing part takes its default."""
+    """Read a tuple without its extra parts; an odd or missing part becomes an empty record, if it is to be one."""
     if not isinstance(value, list) or not value:
         return _leave_out(value, path, odd)
     if len(value) != len(kind.item_types):

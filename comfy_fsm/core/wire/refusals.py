@@ -21,7 +21,7 @@ SHORT = ("message", "error_message", "msg", "reason", "title")
 MESSAGES = (*SHORT, "detail", "description")
 """Keys under which servers and gateways put their messages."""
 OF_WRAPPERS = ("id", "job_id", "task_id", "run_id", "status", "state", "success", "images", "output", "url", "webhook")
-"""Keys in the answers of servers around a ComfyUI: their names are safe to report, and say nothing of a prompt."""
+"""Keys in answers of servers around a ComfyUI: a log may keep their names, which say nothing of a prompt."""
 TYPES = ("type", "code", "error_code", "name")
 _TAGS = re.compile(r"<(?:head|style|script)\b.*?</(?:head|style|script)>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.DOTALL | re.IGNORECASE)
