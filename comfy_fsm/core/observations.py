@@ -162,8 +162,8 @@ class ResponseData(Struct, frozen=True, gc=False, omit_defaults=True):
     status: int
     body: Raw = Raw(b"null")
     retry_after: object = None
-    """Seconds after which to come again, where it said so; whatever a recorder of others has there is no reason to read
-    nothing of the answer."""
+    """Seconds after which to try again, if the server stated them. It may be of any type, so that a foreign recorder's
+    value does not make the whole answer unreadable."""
 
 
 class NoAnswerData(Struct, frozen=True, gc=False, omit_defaults=True):

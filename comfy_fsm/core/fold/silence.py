@@ -117,15 +117,15 @@ def _confirm(registry: Registry, task: Task, since: float, at: float) -> None:
 
 
 def await_end(registry: Registry, task: Task, at: float, *, by_job: bool) -> None:
-    """It is listed: whatever looked for it in vain before was no reason to look later for its end."""
+    """Ask for the end of a listed task; queries that failed to show it earlier are no reason to wait now."""
     if by_job or not task.over:
-        task.record_requested = False  # its job answers for its record, too: there is none yet
+        task.record_requested = False  # its job stands for its record, too: there is none yet
     if task.over:
         task.fruitless_looks += not task.record_requested
         request_record(registry, task, at)
     elif task.client_id is not None:
         task.fruitless_looks = 0
-    else:  # nobody is told of its end (P2): it is found by asking, or not at all
+    else:  # nobody receives its end (P2): only asking shows it
         task.fruitless_looks += 1
         request_queue(registry, task, at)
 

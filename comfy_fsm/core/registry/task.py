@@ -208,7 +208,7 @@ class Task(Struct, eq=False):
     undelivered: bool = False
     """The connection for its POST was refused, so nothing was sent."""
     put_off: bool = False
-    """Its POST was answered with when to come again, so nothing of it is under way."""
+    """The answer to its POST asked to try again later, so nothing of it is under way."""
     doubted: Failure | None = None
     """Answer to its POST, if it left open whether the prompt was accepted; reported if it never shows up again."""
     refused: int | None = None
@@ -291,10 +291,8 @@ class Task(Struct, eq=False):
         if self.completion_source is None:
             self.completion_source = name
             self.ended_at = at
-            self.record_requested, self.fruitless_looks = (
-                False,
-                0,
-            )  # what was looked for in vain while it ran is no reason to wait now
+            # Queries that failed while it ran are no reason to wait now.
+            self.record_requested, self.fruitless_looks = False, 0
 
     @property
     def over(self) -> bool:

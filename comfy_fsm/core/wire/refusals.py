@@ -33,9 +33,9 @@ def is_refusal(status: int) -> bool:
 
 
 def puts_off(status: int, retry_after: object) -> bool:
-    """Whether it says to come again: who says that has not passed it on, or a gateway would wait for what became of it.
+    """Whether the answer asks to try again later: a gateway that had passed the prompt on would wait for its result.
 
-    That is likely and not sure, so it is posted again only when it was looked for in vain.
+    That is likely, not certain, so the prompt is posted again only after a query has not found it.
     """
     return status == 503 and retry_after is not None
 
