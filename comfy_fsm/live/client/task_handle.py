@@ -133,6 +133,8 @@ class TaskHandle:
         await self._settled.wait()
         return self.result()
 
+    _wait = wait  # its name before 0.1.0, by which scripts know it
+
     def done(self) -> bool:
         """Whether it has settled, however, or the client was closed first."""
         return self._settled.is_set()
