@@ -68,7 +68,7 @@ async def login_page_for_looks(rig: Rig) -> None:
 @scenario("the record is cut half-way three times, no frame tells of the end", COMPLETES, "completed", within=10)
 async def history_cut(rig: Rig) -> None:
     rig.proxy.frame_rules.append(dropped(ends))
-    rig.proxy.rules.append(on(RECORDS, troubles.halved, times=3, when=lambda: rig.truth.ended))
+    rig.proxy.rules.append(on(RECORDS, troubles.halved_records(3)))
     await rig.submit()
 
 

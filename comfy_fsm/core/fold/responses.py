@@ -58,6 +58,8 @@ def fold_request(registry: Registry, position: int, o: seen.Request) -> None:
     if kind == routes.OTHER:
         question.what = f"{o.data.method} {o.data.path}"[: oddities.MAX_PATH]
     registry.add_question(o.data.id, question)
+    if kind in ("queue", "jobs"):
+        server.listing = question
     if kind == "post":
         fold_submission(registry, question, position, o)
     elif kind in ("history", "job") and prompt_id is not None:

@@ -145,11 +145,19 @@ def give_up(registry: Registry, position: int, at: float) -> None:
             registry.report("unverified", position, at, text, task=task)
             task.record_owed, task.record_requested = True, False
             request_record(registry, task, at)
+        elif (listed_by := _awaited(server, registry.policy.deadline_seconds)) > at:
+            registry.remind(task, listed_by)
         elif _is_quiet(registry, task, at):
             task.cause = server.unreachable
             settle(registry, task, State.EXPIRED, "inferred", None, position, at)
         else:
             registry.remind(task, math.nextafter(at, math.inf))
+
+
+def _awaited(server: Server, deadline: float) -> float:
+    """Until when its list may still come: one of many megabytes takes its time, and that is no silence."""
+    listing = server.listing
+    return listing.at + deadline if listing is not None and not listing.answered else -math.inf
 
 
 def _is_quiet(registry: Registry, task: Task, at: float) -> bool:

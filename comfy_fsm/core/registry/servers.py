@@ -223,6 +223,8 @@ class Server(Struct, eq=False):
     """First of the consecutive questions about tasks that it left without a usable answer (P33)."""
     failures: int = 0
     """Number of these questions."""
+    listing: Question | None = None
+    """Last question for its queue or its list of jobs, answered or not."""
     missed_at: float | None = None
     """When the first of them went unanswered, until one is answered."""
     pauses: Pauses = field(default_factory=Pauses)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from comfy_fsm import Board, LookAtQueue, Policy, State, Warn, read
 
 SERVER, WINDOW, PROMPT = "http://s", "w", "c0000000-0000-4000-8000-000000000000"
-CHECK, WARN, EXPIRE = 30.0, 120.0, 300.0
+CHECK, WARN, EXPIRE, DEADLINE = 30.0, 120.0, 300.0, 30.0
 STEP = 1.0  # seconds between two ticks
 
 
@@ -102,3 +102,25 @@ def test_whoever_speaks_is_not_asked(rate: int) -> None:
         watch.progress()
         watch.wait(rate, answering=True)
     assert not watch.looked
+
+
+@given(st.floats(0.0, 29.0))
+def test_a_queue_that_is_still_being_read_is_no_silence(before: float) -> None:
+    """One of many megabytes comes late, and then says that the prompt runs."""
+    watch = Watch()
+    watch.wait(EXPIRE - before - 1, answering=False)
+    watch._tell("http.request", '{"id":"long","method":"GET","path":"/queue"}')
+    watch.wait(DEADLINE - 2, answering=False)
+    assert watch.state is not State.EXPIRED
+    body = f'{{"running":["{PROMPT}"],"pending":[]}}'
+    watch._tell("http.response", f'{{"id":"long","status":200,"body":{body}}}')
+    watch.wait(CHECK, answering=False)
+    assert watch.state is not State.EXPIRED
+
+
+def test_a_queue_that_never_comes_holds_up_no_end() -> None:
+    watch = Watch()
+    watch.wait(EXPIRE - 2, answering=False)
+    watch._tell("http.request", '{"id":"long","method":"GET","path":"/queue"}')
+    watch.wait(DEADLINE + 5, answering=False)
+    assert watch.state is State.EXPIRED
