@@ -38,6 +38,8 @@ _RUN = uuid.uuid4().hex[:12]  # a request id is unique in a log, and a log outli
 _NUMBERS = count(1)
 _AT_ONCE = 4  # questions to one server at a time: it answers them one after another anyway
 _SHARE = 2.0  # a queue that takes long to be told is looked at for a third of the time at most
+_TOO_LONG = ("TooLarge", "Unreadable")
+"""Why a record did not come that will not come soon, either."""
 _RECENT = 200  # entries of the history among which an unanswered POST is looked for (F23: never the whole)
 
 
@@ -181,8 +183,16 @@ class Exchange:
 
     async def _call(self) -> None:
         """One question for all, since whoever waits for it may wait long to ask again."""
-        self._call_again = inf
-        await self._listing(self.has_jobs)
+        self._call_again, failed = inf, self._failed
+        listed = await self._listing(self.has_jobs)
+        if listed is None or failed or self.trouble in _TOO_LONG:
+            return
+        waiting = (task for task in self._board.open_at(self.server.url) if task.record_requested)
+        task = next(waiting, None)  # its queue answers: then it may be records that do not come, and one tells of all
+        if task is not None and task.prompt_id is not None:
+            await self._fetch(task.prompt_id)
+            if self._board.place(self.server.url).unreachable is None:
+                self._come_back()
 
     def _come_back(self) -> None:
         """It answers again: what was missed meanwhile nobody repeats (P4)."""
