@@ -273,8 +273,7 @@ def _trusted(registry: Registry, task: Task) -> Kept:
 
 
 def _counted(registry: Registry, task: Task, since: float, until: float) -> tuple[int | None, int | None]:
-    """Return the numbers of pending and running prompts that its own socket reported, and that `GET /prompt` answered,
-    during the query.
+    """Return how many prompts were pending or running during the query: by its own socket, and by `GET /prompt`.
 
     The larger of the two is to be believed: a socket may have gone deaf, and an answer may be of another server.
     """

@@ -94,7 +94,7 @@ class Socket(Struct, eq=False):
     read_to: float = 0.0
     conn: int | None = None
     counts: deque[tuple[float, int | None]] = field(default_factory=lambda: deque(maxlen=64))
-    """Numbers of pending and running prompts in its `status` frames, with their times; None for its end."""
+    """Times of its `status` frames, each with the number of pending and running prompts; None for its close."""
     counted_at: float = 0.0
     """When it last reported such a number of its own accord, and not to greet a new connection."""
     greeted_at: float = 0.0

@@ -190,7 +190,7 @@ class Task(Struct, eq=False):
     # what HTTP reported
     submitted_order: int = 0
     known_order: int = 0
-    """Order at which the server was known to have it: only a query sent later can prove absence (P29)."""
+    """Order at which its POST was over, or at which it was first shown; only a later query proves absence (P29)."""
     moved_at: float | None = None
     moved_position: int = 0
     over_at: float | None = None
