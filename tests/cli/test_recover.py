@@ -82,7 +82,7 @@ class Lines:
     def lose(self, server: str, prompt_id: str) -> None:
         self.post(server, prompt_id)
         self.ask(server, "GET", "/queue", {"running": [prompt_id], "pending": []})
-        for _ in range(2):
+        for _ in range(4):  # a lone absence must last for five times as long as one that a count agrees with
             self.ask(server, "GET", "/queue", {"running": [], "pending": []})
             self.ask(server, "GET", f"/history/{prompt_id}", {})
         for _ in range(4):
