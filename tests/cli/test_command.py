@@ -193,12 +193,12 @@ def test_a_name_that_the_server_gives_decides_no_path(
         (b"{}", BAD_DATA, "Export (API)"),
         (b'{"1": {"inputs": {}}}', BAD_DATA, "Export (API)"),
         (b"", BAD_DATA, "export"),
-        (b"\x89PNG\r\n\x1a\n\0\xff", BAD_DATA, "export"),
+        (b"\x89PNG\r\n\x1a\n\0\xff", BAD_DATA, "Export (API)"),
         (b"[" * 100_000, BAD_DATA, "export"),
         (b'{"\xff": 1}', BAD_DATA, "export"),
         (None, NO_INPUT, "No such file"),
     ],
-    ids=["canvas", "text", "list", "no-node", "no-class", "empty", "binary", "deep", "utf-8", "missing"],
+    ids=["canvas", "text", "list", "no-node", "no-class", "empty", "picture", "deep", "utf-8", "missing"],
 )
 def test_what_is_no_workflow_is_told_before_any_is_submitted(
     unposted: Refuse, comfy: FakeComfy, tmp_path: Path, content: bytes | None, status: int, cure: str
