@@ -68,7 +68,8 @@ HOUSE: list[dict[str, list[str]]] = [
     },
     {
         "comfy_fsm.live.transport": [
-            "addresses arrivals connection cookies deadlines redirects streaming trust",
+            "arrivals",
+            "addresses connection cookies deadlines redirects streaming trust",
             "requests unreachable",
             "comfy",
         ],
@@ -164,6 +165,7 @@ DOORS = {
     "pytest": {"comfy_fsm.testing.plugin"},
     "transitions": {"comfy_fsm.core.machine"},
     "aiosqlite": {"comfy_fsm.log.log"},
+    "anyio": {"comfy_fsm.live.transport.comfy"},
     "httpx": {"comfy_fsm.live.transport.comfy"},
     "websockets": {"comfy_fsm.live.transport.comfy", "comfy_fsm.live.transport.connection"},
     "ijson": {"comfy_fsm.live.transport.streaming"},

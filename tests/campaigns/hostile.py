@@ -52,11 +52,23 @@ def queue() -> bytes:
     return json.dumps({"queue_running": [], "queue_pending": pending}).encode()
 
 
+def history(outputs: object = None, **more: object) -> bytes:
+    """A record of the prompt that was posted last, whose id stands for PROMPT."""
+    status = {"status_str": "success", "completed": True, "messages": []}
+    record = {"prompt": [1, "PROMPT", {}, {}, []], "outputs": outputs or {}, "status": status, **more}
+    return json.dumps({"PROMPT": record}).encode()
+
+
+def files(count: int) -> object:
+    return {"1": {"images": [{"filename": f"a{n}.png", "subfolder": "", "type": "output"} for n in range(count)]}}
+
+
 class Server(NamedTuple):
-    """What is sent over each socket, again and again, and what is answered to `GET /queue`."""
+    """What is sent over each socket, again and again, and what is answered to `GET /queue` and `GET /history`."""
 
     frames: Callable[[], bytes] = lambda: frame(STATUS)
     queue: Callable[[], bytes] = lambda: b'{"queue_running":[],"queue_pending":[]}'
+    history: Callable[[], bytes] = lambda: b"{}"
     endless: bool = True
 
 
@@ -69,6 +81,33 @@ SERVERS = {
     "what looks like credentials": Server(lambda: frame(text(["https://u:p@h/?token=x " * 20] * 4000))),
     "binary frames of 30 MiB": Server(lambda: frame(b"\0\0\0\1\0\0\0\2" + bytes(30 * MB), 2)),
     "a queue of 60,000": Server(queue=queue, endless=False),
+    "a history of 10,000 files": Server(history=lambda: history(files(10_000)), endless=False),
+    "a history of 400,000 files": Server(history=lambda: history(files(400_000)), endless=False),
+    "a history of many nodes": Server(
+        history=lambda: history({str(n): {"text": ["a"]} for n in range(200_000)}), endless=False
+    ),
+    "a history of many prompts": Server(
+        history=lambda: json.dumps({f"p{n}": {"outputs": {}} for n in range(400_000)}).encode(), endless=False
+    ),
+    "a history of many fields": Server(
+        history=lambda: history(None, **{f"x{n}": [n] for n in range(50_000)}), endless=False
+    ),
+    "a history that is deep": Server(history=lambda: b'{"PROMPT":' + b"[" * 20_000_000, endless=False),
+    "a history that is deep and short": Server(
+        history=lambda: history(json.loads("[" * 900 + "]" * 900)), endless=False
+    ),
+    "a history of one long text": Server(history=lambda: history({"1": {"text": ["x" * 60 * MB]}}), endless=False),
+    "a history of long texts": Server(
+        history=lambda: history({str(n): {"text": ['"' * 3 * MB]} for n in range(9)}), endless=False
+    ),
+    "a history of odd types": Server(
+        history=lambda: history([[1.5, None, True]] * 200_000, prompt={}, status=["success"] * 9), endless=False
+    ),
+    "a history of messages": Server(
+        history=lambda: history(status={"messages": [["execution_cached", {"nodes": ["1"] * 9}]] * 60_000}),
+        endless=False,
+    ),
+    "a history without end": Server(history=lambda: history("x" * 600 * MB), endless=False),
 }
 
 
@@ -80,9 +119,30 @@ class Measured(NamedTuple):
     position: int
 
 
-async def talk(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+class Talk:
+    """What a server says, made once; and which sockets it has."""
+
+    def __init__(self, server: Server) -> None:
+        self.endless, self.blob = server.endless, server.frames()
+        self.queue, self.history = server.queue(), server.history()
+        self.told = b"p"
+        """The id of the prompt that was posted last."""
+        self.sockets: list[asyncio.StreamWriter] = []
+
+    def answer(self, path: str, body: bytes) -> bytes:
+        if path.startswith("/prompt") and body:
+            self.told = json.loads(body).get("prompt_id", "p").encode()
+            ended = {"type": "execution_success", "data": {"prompt_id": self.told.decode()}}
+            for socket in () if self.endless else self.sockets:
+                socket.write(frame(json.dumps(ended).encode()))
+            return json.dumps({"prompt_id": self.told.decode(), "node_errors": {}}).encode()
+        if path.startswith("/history"):
+            return self.history.replace(b"PROMPT", self.told)
+        return self.queue if path.startswith("/queue") else b"{}"
+
+
+async def talk(server: Talk, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """One connection: a socket, or HTTP until it is closed."""
-    blob, listed = server.frames(), server.queue()
     with suppress(OSError, asyncio.IncompleteReadError):
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
@@ -90,24 +150,22 @@ async def talk(server: Server, reader: asyncio.StreamReader, writer: asyncio.Str
             if b"sec-websocket-key" in fields:
                 accept = base64.b64encode(hashlib.sha1(fields[b"sec-websocket-key"] + KEY).digest())
                 writer.write(b"HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
-                             + accept + b"\r\n\r\n" + blob)  # fmt: skip
+                             + accept + b"\r\n\r\n" + server.blob)  # fmt: skip
+                server.sockets.append(writer)
                 while server.endless:
                     await writer.drain()
-                    writer.write(blob)
+                    writer.write(server.blob)
                 await asyncio.Event().wait()
             body = await reader.readexactly(int(fields.get(b"content-length", b"0")))
-            path, answer = head[0].split()[1], b"{}"
-            if path.startswith(b"/prompt") and body:
-                answer = json.dumps({"prompt_id": json.loads(body).get("prompt_id"), "node_errors": {}}).encode()
-            elif path.startswith(b"/queue"):
-                answer = listed
+            answer = server.answer(head[0].split()[1].decode(), body)
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(answer) + answer)
             await writer.drain()
 
 
 def serve(name: str, told: Any) -> None:
     async def story() -> None:
-        server = await asyncio.start_server(lambda *ends: talk(SERVERS[name], *ends), "127.0.0.1", 0)
+        made = Talk(SERVERS[name])
+        server = await asyncio.start_server(lambda *ends: talk(made, *ends), "127.0.0.1", 0)
         told.send(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 

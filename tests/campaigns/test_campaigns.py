@@ -63,7 +63,18 @@ def test_what_an_error_of_the_disk_refused_is_not_there() -> None:
 
 
 @unix
-@pytest.mark.parametrize("name", ["tiny frames", "what looks like credentials", "a queue of 60,000"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tiny frames",
+        "what looks like credentials",
+        "a queue of 60,000",
+        "frames of 60 MiB",
+        "a history that is deep",
+        "a history of odd types",
+        "a history of messages",
+    ],
+)
 def test_a_hostile_server_takes_no_more_memory_than_there_is_a_bound_for(name: str) -> None:
     measured = hostile.campaign(name, 2.0)
     assert measured.position > 1

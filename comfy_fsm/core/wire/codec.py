@@ -26,6 +26,8 @@ MAX_CITED = 2_000
 """Characters kept of an unreadable frame: enough to recognise it, too few to do harm."""
 
 _FORMATS = {1: "image/jpeg", 2: "image/png"}  # of previews (P7)
+_STEP = 256 * 1024
+_NONE = memoryview(b"")
 _UUID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 _T = TypeVar("_T")
@@ -133,32 +135,38 @@ def binary_line(payload: bytes, *, at: float, window: str, server: str, conn: in
 
 def image_of(payload: bytes) -> bytes | None:
     """Return the image of a preview, with or without metadata before it; None if there is none."""
-    event = int.from_bytes(payload[:4])
+    event, view = int.from_bytes(payload[:4]), memoryview(payload)
     if event == 4:
-        return _sized(payload, 4)[1] or None
-    return payload[8:] or None if event == 1 else None
+        return _copied(_sized(view, 4)[1]) or None
+    return _copied(view[8:]) or None if event == 1 else None
+
+
+def _copied(view: memoryview) -> bytes:
+    """In steps: while bytes are copied, no other thread has a turn."""
+    return b"".join([bytes(view[at : at + _STEP]) for at in range(0, len(view), _STEP)])
 
 
 def _told(payload: bytes) -> dict[str, object]:
     """Return what a binary frame says beside its image; nothing if it is malformed."""
+    view = memoryview(payload)
     match int.from_bytes(payload[:4]):
         case 1:
             name = _FORMATS.get(int.from_bytes(payload[4:8]))
             return {"format": name} if name else {}
         case 3:
-            return _progress_text(payload)
+            return _progress_text(view)
         case 4:
-            return {"metadata": metadata} if (metadata := _metadata(_sized(payload, 4)[0])) else {}
+            return {"metadata": metadata} if (metadata := _metadata(_sized(view, 4)[0])) else {}
     return {}
 
 
-def _sized(payload: bytes, start: int) -> tuple[bytes, bytes]:
+def _sized(payload: memoryview, start: int) -> tuple[memoryview, memoryview]:
     """Split off a part that is preceded by its length in four bytes; both are empty if the length is too large."""
     end = start + 4 + int.from_bytes(payload[start : start + 4])
-    return (payload[start + 4 : end], payload[end:]) if start + 4 <= end <= len(payload) else (b"", b"")
+    return (payload[start + 4 : end], payload[end:]) if start + 4 <= end <= len(payload) else (_NONE, _NONE)
 
 
-def _progress_text(payload: bytes) -> dict[str, object]:
+def _progress_text(payload: memoryview) -> dict[str, object]:
     """Return node and text, and the prompt that precedes them if a newer server and its client agreed on it."""
     first, rest = _sized(payload, 4)
     if not first:
@@ -169,18 +177,18 @@ def _progress_text(payload: bytes) -> dict[str, object]:
     return {"node": _cited(first), "text": _cited(rest)}
 
 
-def _metadata(raw: bytes) -> dict[str, str | None]:
+def _metadata(raw: memoryview) -> dict[str, str | None]:
     """Return the texts of the metadata, cut before they are read, so that forged ones cannot be long or deep."""
     try:
-        value = _plain(raw[:MAX_CITED])
+        value = _plain(bytes(raw[:MAX_CITED]))
     except SLOW:
         return {}
     texts = value.items() if isinstance(value, dict) else ()
     return {name: item for name, item in texts if item is None or isinstance(item, str)}
 
 
-def _cited(raw: bytes) -> str:
-    return raw[:MAX_CITED].decode("utf-8", "replace")
+def _cited(raw: memoryview) -> str:
+    return bytes(raw[:MAX_CITED]).decode("utf-8", "replace")
 
 
 def body(raw: msgspec.Raw, kind: type[_T]) -> _T | None:

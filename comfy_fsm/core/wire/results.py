@@ -77,10 +77,10 @@ def produced(outputs: object, policy: Policy) -> Produced:
 def _nodes(outputs: object) -> Iterator[_Seen]:
     """Yield the values of each node; a list in place of kinds is left out, since nobody can say what it lists, and
     noted as odd."""
-    for node, kinds in outputs.items() if isinstance(outputs, Mapping) else (("", outputs),):
-        if isinstance(outputs, Mapping) and isinstance(kinds, list):
+    for node, kinds in outputs.items() if isinstance(outputs, dict) else (("", outputs),):
+        if isinstance(outputs, dict) and isinstance(kinds, list):
             continue
-        named = kinds if isinstance(kinds, Mapping) and _file("", "", kinds) is None else {"": kinds}
+        named = kinds if isinstance(kinds, dict) and _file("", "", kinds) is None else {"": kinds}
         for kind, value in named.items():
             yield _Seen(str(node), str(kind), value, bool(_TEXTUAL.search(str(kind))))
 
@@ -93,8 +93,9 @@ def _found(waiting: Iterable[_Seen]) -> Iterator[Output | Text]:
         if seen is None:
             stack.pop()
         elif isinstance(seen.value, list):
-            stack.append(iter([seen._replace(value=item) for item in seen.value]))
-        elif isinstance(seen.value, Mapping):
+            node, kind, _, textual, within = seen
+            stack.append(iter([_Seen(node, kind, item, textual, within) for item in seen.value]))
+        elif isinstance(seen.value, dict):
             file = _file(seen.node, seen.kind, seen.value)
             if file is not None:
                 yield file
@@ -106,19 +107,25 @@ def _found(waiting: Iterable[_Seen]) -> Iterator[Output | Text]:
 def _inner(seen: _Seen, value: Mapping[str, object], is_file: bool) -> list[_Seen]:
     """Return the values in an object; what describes a file is no output of its own, unless it is an object again."""
     return [
-        seen._replace(
-            value=item,
+        _Seen(
+            seen.node,
+            seen.kind,
+            item,
             textual=seen.textual or bool(_TEXTUAL.search(str(key))),
             within=not (item and _PLACE.search(str(key))),
         )
         for key, item in value.items()
-        if not is_file or isinstance(item, list | Mapping)
+        if not is_file or isinstance(item, (list, dict))  # a union of types takes ten times as long
     ]
 
 
 def _file(node: str, kind: str, item: Mapping[str, object]) -> Output | None:
     """Read an object that names a file: by `filename`, or by `name` with the folder or type that go with one."""
-    name: object = next((told for key in _FILENAMES if isinstance(told := item.get(key), str) and told), None)
+    name: object = None
+    for key in _FILENAMES:
+        if isinstance(told := item.get(key), str) and told:
+            name = told
+            break
     if name is None and ("subfolder" in item or "type" in item):
         name = item.get("name")
         name = name if isinstance(name, str) and _is_path(name) else None

@@ -37,6 +37,7 @@ from comfy_fsm.live.transport.requests import HttpRequest
 _RUN = uuid.uuid4().hex[:12]  # a request id is unique in a log, and a log outlives its processes
 _NUMBERS = count(1)
 _AT_ONCE = 4  # questions to one server at a time: it answers them one after another anyway
+_LONG = 64 * 1024  # bytes of an answer from which on it is not read in the application's loop
 _SHARE = 2.0  # a queue that takes long to be told is looked at for a third of the time at most
 _TOO_LONG = ("TooLarge", "Unreadable")
 """Why a record did not come that will not come soon, either."""
@@ -108,7 +109,13 @@ class Exchange:
         if answer.retry_after is not None:
             now = asyncio.get_running_loop().time()
             self._not_before = now + min(answer.retry_after, self._policy.look_limit_seconds)
-        kept = self._redactor.response(request.method, request.path, answer.status, answer.body)
+        told = (request.method, request.path, answer.status, answer.body)
+        try:
+            short = len(answer.body) < _LONG
+            kept = self._redactor.response(*told) if short else await asyncio.to_thread(self._redactor.response, *told)
+        except asyncio.CancelledError:
+            self._given_up(request_id, window)
+            raise
         await self._told(request_id, answer.status, kept, window, answer.retry_after)
         return answer
 

@@ -24,6 +24,7 @@ _PICTURE_INFO = "extra_pnginfo"
 """Of `extra_data`, the workflow as the canvas has it, for the picture's own metadata: work, and no credential."""
 
 
+_MOST_MESSAGES = 1_000  # of one record, which has about five
 _MOST_OF_A_REFUSAL = 16 * 1024 * 1024
 
 
@@ -213,7 +214,7 @@ class Redactor:
     def _status(self, value: object) -> object:
         if not isinstance(value, dict):
             return _sample(value)
-        messages = _every(self._message)
+        messages = _some(self._message)
         return _only(value, status_str=_word, completed=_flag, messages=lambda told: messages(told) or _sample(told))
 
     def _message(self, value: object) -> object:
@@ -255,6 +256,18 @@ def _each(keep: Callable[[object], object]) -> Callable[[object], dict[str, obje
 
 def _every(keep: Callable[[object], object]) -> Callable[[object], object]:
     return lambda value: [keep(item) for item in value] if isinstance(value, list) else None
+
+
+def _some(keep: Callable[[object], object]) -> Callable[[object], object]:
+    """Of a list that no server has a reason to make so long, the first and the last, and that something is missing."""
+
+    def kept(value: object) -> object:
+        if not isinstance(value, list) or len(value) <= _MOST_MESSAGES:
+            return _every(keep)(value)
+        half = _MOST_MESSAGES // 2
+        return [*map(keep, value[:half]), ["…", {}], *map(keep, value[-half:])]
+
+    return kept
 
 
 def _whole(value: object) -> object:

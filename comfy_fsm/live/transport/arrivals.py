@@ -25,6 +25,13 @@ class Stream(NamedTuple):
     location: str = ""
 
 
+class Long(NamedTuple):
+    """A frame that is long, in pieces: of text in UTF-8, or of bytes."""
+
+    is_text: bool
+    parts: list[bytes]
+
+
 class SocketUp(NamedTuple):
     """The socket is open, for the `conn`th time; our first frame was sent."""
 
@@ -53,7 +60,7 @@ class Refused(NamedTuple):
     detail: str = ""
 
 
-Heard = str | bytes | SocketUp | SocketDown | Refused
+Heard = str | bytes | Long | SocketUp | SocketDown | Refused
 
 
 class Unanswered(Exception):

@@ -19,9 +19,9 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import quote, urlencode
 
 import httpx
-from websockets.asyncio.client import ClientConnection
 from websockets.client import backoff
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.frames import CloseCode
 from websockets.http11 import Response
 
 from comfy_fsm.errors import ClientClosed, ClientError
@@ -34,9 +34,13 @@ from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.live.transport.streaming import LONG, Reduced, TooMuch, Unreadable, reads
 from comfy_fsm.live.transport.trust import trusted
 
+with suppress(ImportError):  # httpx loads it with the first request: for 0.1 s in the application's loop
+    from anyio._backends import _asyncio
+
+    del _asyncio
+
 MAX_BODY = 64 * 1024 * 1024  # bytes of an answer; a history entry with its graph is a few hundred thousand
 FRAME_LIMIT = 64 * 1024 * 1024  # bytes of a frame; the library's own limit of 1 MiB kills sockets (F20)
-WAITING_FRAMES = 16_384  # read ahead of a consumer who is behind by a second; then, and only then, reading pauses (P6)
 CLOSING = 0.8  # seconds for the closing handshake and again for TCP: then the connection is aborted
 PATIENCE = 600.0  # seconds of a Retry-After that we honour: a server that asks for a year gets ten minutes
 AGENT = "comfy-fsm"
@@ -178,7 +182,7 @@ class Comfy:
                         await reduced.take(bytes(body))
                     elif len(body) > self._max_body:
                         raise Unanswered("TooLarge")
-                kept = reduced.close() if reduced is not None else bytes(body)
+                kept = await asyncio.to_thread(reduced.close) if reduced is not None else bytes(body)
         except TimeoutError:
             raise Unanswered("Deadline") from None
         except TooMuch:
@@ -233,8 +237,9 @@ class Comfy:
     async def listen(self, client_id: str) -> AsyncGenerator[Heard, None]:
         """All that the socket of a window brings, frames as they came; reconnects for as long as it is iterated.
 
-        A frame of text is str, a binary one bytes. The consumer decides what a Refused means: whoever goes on iterating
-        waits, and tries again. Closing or cancelling the iteration ends the socket properly.
+        A frame of text is str, a binary one bytes, and one that is long comes in pieces. The consumer decides what a
+        Refused means: whoever goes on iterating waits, and tries again. Closing or cancelling the iteration ends the
+        socket properly.
         """
         loop = asyncio.get_running_loop()
         conn, delays = 0, self._delays()
@@ -244,19 +249,24 @@ class Comfy:
                 yield socket
                 await self._pause(max(next(delays), socket.retry_after or 0.0))
                 continue
-            conn, opened, ending = conn + 1, loop.time(), None
+            conn, opened = conn + 1, loop.time()
+            ended = SocketDown(1006, "", conn)
             try:
-                with suppress(ConnectionClosed):  # recv tells it better, after what was said before
+                with suppress(ConnectionClosed):  # receive tells it better, after what was said before
                     await socket.send(HELLO)
                 yield SocketUp(conn)
-                recv = socket.recv
+                receive = socket.receive
                 while True:  # 20,000 times a second: no timeout of its own, keepalive ends a dead connection
-                    yield await recv()
+                    yield await receive()
             except ConnectionClosed as error:
-                ending = error.rcvd or error.sent
+                if (ending := error.rcvd or error.sent) is not None:
+                    ended = SocketDown(ending.code, ending.reason, conn)
+            except UnicodeDecodeError:
+                ended = SocketDown(CloseCode.INVALID_DATA, "a text that is no UTF-8", conn)
+                await socket.close(ended.code, ended.reason)
             finally:
                 await self._end(socket)
-            yield SocketDown(ending.code, ending.reason, conn) if ending else SocketDown(1006, "", conn)
+            yield ended
             if loop.time() - opened >= self._damp:  # one that fell again at once is no success (F28)
                 delays = self._delays()
             await self._pause(next(delays))
@@ -266,7 +276,7 @@ class Comfy:
         self._woken.set()
         self._woken = asyncio.Event()
 
-    async def _shake_hands(self, client_id: str) -> ClientConnection | Refused:
+    async def _shake_hands(self, client_id: str) -> Connection | Refused:
         """One socket. Comfy Cloud takes a key as header of a request, and as `token` of a socket."""
         socket = await self._handshake(client_id, self._query)
         if isinstance(socket, Refused) and socket.status in (401, 403) and self._key:
@@ -276,7 +286,7 @@ class Comfy:
                 return other
         return socket
 
-    async def _handshake(self, client_id: str, query: Mapping[str, str]) -> ClientConnection | Refused:
+    async def _handshake(self, client_id: str, query: Mapping[str, str]) -> Connection | Refused:
         """With the headers and cookies that HTTP has; and the jar learns what the answer sets (P33)."""
         url = f"{self.url}/ws?{urlencode({'clientId': client_id, **query}, errors='replace', quote_via=quote)}"
         request = httpx.Request("GET", url, headers=self._headers)
@@ -295,7 +305,7 @@ class Comfy:
             ping_timeout=3 * self._ping,  # a server that loads a model answers late, and is not gone (P8)
             close_timeout=CLOSING,
             max_size=self._frame_limit,
-            max_queue=WAITING_FRAMES,
+            max_queue=None,  # it bounds them itself, by their number and weight
             create_connection=Connection,
         )
         try:
@@ -305,6 +315,7 @@ class Comfy:
                 self._learn(error.response, request)
             return _refusal(error, connecting.process_exception(error) is None)
         self._learn(socket.response, request)
+        assert isinstance(socket, Connection)
         return socket
 
     def _learn(self, response: Response | None, request: httpx.Request) -> None:
@@ -312,7 +323,7 @@ class Comfy:
         headers = [(b"set-cookie", cookie.encode("utf-8", "replace")) for cookie in cookies]
         httpx.Cookies(self._jar).extract_cookies(httpx.Response(101, headers=headers, request=request))
 
-    async def _end(self, socket: ClientConnection) -> None:
+    async def _end(self, socket: Connection) -> None:
         """End the old connection before there is a new one (P3): by handshake, and if that takes too long, by force."""
         try:
             await socket.close()

@@ -17,9 +17,12 @@ LONG = 1024 * 1024
 """Bytes of an answer from which on it is read this way; shorter ones are kept as they came."""
 MAX_KEPT = 64 * 1024 * 1024
 """Bytes that may be kept of one answer."""
-MAX_TEXT = 32 * 1024 * 1024
-"""Bytes between two tokens: one text, which the parser holds in memory."""
+MAX_TEXT = 8 * 1024 * 1024
+"""Bytes between two tokens: one text, which the parser holds in memory, and reads anew with each piece of it."""
 MAX_DEPTH = 4_000
+"""Levels of nesting of what is skipped."""
+MAX_KEPT_DEPTH = 500
+"""And of what is kept, of which each level is looked at."""
 _VALUE = 64  # bytes that a kept number, name or bracket counts for
 _ENCODED = re.compile(rb"[A-Za-z0-9+/=_-]{1024,}")  # what is inside a text that nobody reads: a picture in base64
 _STANDING_IN = {b"NaN": b"4.0404040404e-3030", b"Infinity": b"4.0404040404e-3031"}  # Python writes them, JSON has none
@@ -67,10 +70,13 @@ class Reduced:
         self._tail = b""
 
     async def take(self, chunk: bytes) -> None:
-        """Feed it in pieces so small that nobody else waits for long; raises TooMuch or Unreadable."""
+        """Feed it in another thread; raises TooMuch or Unreadable."""
+        await asyncio.to_thread(self.feed_all, chunk)
+
+    def feed_all(self, chunk: bytes) -> None:
+        """In pieces so small that none of them keeps the interpreter from other threads for long."""
         for start in range(0, len(chunk), _PIECE):
             self.feed(chunk[start : start + _PIECE])
-            await asyncio.sleep(0)
 
     def feed(self, chunk: bytes) -> None:
         """Raises TooMuch or Unreadable."""
@@ -88,7 +94,8 @@ class Reduced:
         except self._wrong as error:
             raise Unreadable(str(error)) from None
         self._take()
-        return json.dumps(self._builder.value, default=_number).encode()
+        # Written value by value: all at once, no other thread would have a turn meanwhile.
+        return "".join(json.JSONEncoder(default=_number).iterencode(self._builder.value)).encode()
 
     def _parse(self, chunk: bytes) -> None:
         self._since += len(chunk)
@@ -123,7 +130,7 @@ class Reduced:
                 self._place()
                 self._put(*((event, value) if not self._drops(tuple(self._path), False) else ("null", None)))
         self._events.clear()
-        if max(self._skipped, len(self._path)) > MAX_DEPTH:
+        if self._skipped > MAX_DEPTH:
             raise TooMuch
 
     def _begin(self, event: str) -> None:
@@ -133,6 +140,8 @@ class Reduced:
             self._skipped = 1
         else:
             self._path.append("" if event == "start_map" else -1)
+            if len(self._path) > MAX_KEPT_DEPTH:
+                raise TooMuch
 
     def _place(self) -> None:
         """Where the next value of a list stands."""

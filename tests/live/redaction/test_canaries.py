@@ -323,16 +323,17 @@ def tell(
 ) -> Telling:
     """The files are read while they are written, with what SQLite keeps beside them, and again at the end."""
 
-    async def telling() -> tuple[dict[str, list[str]], list[object]]:
+    async def telling() -> tuple[dict[str, list[str]], list[object], Client]:
         async with Parrot(version) as parrot:
             url = parrot.url.replace("//", f"//{login}")
             async with asyncio.timeout(30), Client(url, log=log, policy=QUICK, **settings) as client:
                 witnesses = await story(parrot, client, word)
-                witnesses += [client, client.board.findings, client.board.tasks, client.tasks, client.servers]
+                witnesses += [client, client.board.tasks, client.tasks, client.servers]
                 assert log.with_name(f"{log.name}-wal").exists()
-                return shown_in_files(log, word), witnesses
+                return shown_in_files(log, word), witnesses, client
 
-    files, witnesses = asyncio.run(telling())
+    files, witnesses, client = asyncio.run(telling())
+    witnesses.append(client.board.findings)  # what it was told last, too
     return Telling(files | shown_in_files(log, word), export(log), witnesses)
 
 

@@ -1,0 +1,204 @@
+"""Long frames come in pieces: none of them is copied, decoded or hashed in one step of the application's loop."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.frames import Frame, Opcode
+from websockets.streams import StreamReader
+
+from comfy_fsm.core import observations as seen
+from comfy_fsm.core.wire import codec
+from comfy_fsm.live.engine import listener
+from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.live.transport import connection
+from comfy_fsm.live.transport.arrivals import Long, SocketDown
+from comfy_fsm.live.transport.comfy import Comfy
+from comfy_fsm.live.transport.connection import PIECE, Splitter
+from tests.campaigns.hostile import frame
+from tests.live.transport.test_flooding import serving
+
+Message = tuple[Opcode, bytes]
+COUNTING = bytes(range(251)) * 300
+SIZES = st.one_of(st.integers(0, 40), st.sampled_from([125, 126, 127, 300]))
+MESSAGES = st.lists(
+    st.tuples(st.sampled_from([Opcode.TEXT, Opcode.BINARY, Opcode.PING, Opcode.CLOSE]), SIZES), max_size=8
+)
+
+
+def parsed(data: bytes) -> list[Frame]:
+    """What the library makes of the bytes."""
+    reader, found = StreamReader(), []
+    reader.feed_data(data)
+    while reader.buffer:
+        parser = Frame.parse(reader.read_exact, mask=False)
+        try:
+            next(parser)
+            raise AssertionError("half a frame")
+        except StopIteration as ended:
+            found.append(ended.value)
+    return found
+
+
+def joined(frames: list[Frame]) -> list[Message]:
+    messages: list[Message] = []
+    for each in frames:
+        if each.opcode is Opcode.CONT:
+            messages[-1] = (messages[-1][0], messages[-1][1] + bytes(each.data))
+        else:
+            messages.append((each.opcode, bytes(each.data)))
+    return messages
+
+
+@given(MESSAGES, st.lists(st.integers(1, 500), min_size=1), st.sampled_from([1, 7, 30, 1000]))
+def test_frames_that_are_cut_say_what_they_said_however_they_arrive(
+    messages: list[tuple[Opcode, int]], reads: list[int], piece: int
+) -> None:
+    told = [
+        (kind, COUNTING[: min(size, 125) if kind in (Opcode.PING, Opcode.CLOSE) else size]) for kind, size in messages
+    ]
+    stream, splitter, passed = b"".join(frame(data, kind) for kind, data in told), Splitter(), b""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connection, "PIECE", piece)
+        for number in range(len(stream)):
+            step = reads[number % len(reads)]
+            if not stream:
+                break
+            passed, stream = passed + splitter.feed(stream[:step]), stream[step:]
+    frames = parsed(passed)
+    assert joined(frames) == told
+    assert all(len(each.data) <= max(piece, 125) for each in frames if each.opcode not in (Opcode.PING, Opcode.CLOSE))
+    assert sum(each.fin for each in frames) == len(told)
+
+
+@pytest.mark.parametrize("size", [65_535, 65_536, 70_000])
+def test_a_frame_whose_length_takes_eight_bytes_is_cut(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "PIECE", 1_000)
+    splitter, stream = Splitter(), frame(COUNTING[:size], Opcode.TEXT)
+    passed = b"".join(splitter.feed(stream[at : at + 3]) for at in range(0, len(stream), 3))
+    assert joined(parsed(passed)) == [(Opcode.TEXT, COUNTING[:size])]
+
+
+async def first(blob: bytes, count: int = 1, **options: Any) -> list[Any]:
+    """The first that a socket brings."""
+    async with serving(blob) as server:
+        comfy = Comfy(server.url, **options)
+        heard: list[Any] = []
+        frames: AsyncIterator[Any] = comfy.listen("w")
+        async for each in frames:
+            heard.append(each)
+            if len(heard) > count:
+                break
+        await frames.aclose()  # type: ignore[attr-defined]
+        await comfy.close()
+        return heard[1:]
+
+
+def test_a_long_frame_comes_in_pieces_and_a_short_one_whole() -> None:
+    picture = bytes(range(256)) * 4096 * 3
+    [long, short] = asyncio.run(first(frame(picture, 2) + frame(b"{}"), 2))
+    assert isinstance(long, Long)
+    assert not long.is_text
+    assert b"".join(long.parts) == picture
+    assert max(map(len, long.parts)) <= 2 * PIECE
+    assert short == "{}"
+
+
+def test_many_small_fragments_are_one_message() -> None:
+    text = "héllo " * 30
+    parts = [bytes([each]) for each in text.encode()]
+    blob = bytes([0x01, 1]) + parts[0] + b"".join(bytes([0x00, 1]) + each for each in parts[1:-1])
+    assert asyncio.run(first(blob + bytes([0x80, 1]) + parts[-1])) == [text]
+
+
+def test_a_frame_beyond_the_limit_ends_the_connection() -> None:
+    [down] = asyncio.run(first(frame(bytes(3 * PIECE), 2), frame_limit=2 * PIECE))
+    assert isinstance(down, SocketDown)
+    assert down.code == 1009
+
+
+def test_a_reader_who_is_behind_holds_no_more_bytes_than_there_is_a_bound_for() -> None:
+    async def story() -> tuple[int, int]:
+        async with serving(frame(bytes(PIECE // 2), 2)) as server:
+            comfy = Comfy(server.url)
+            frames = comfy.listen("w")
+            await anext(frames)
+            await anext(frames)
+            before = -1
+            while before != server.sent:  # until the server cannot send any more
+                before = server.sent
+                await asyncio.sleep(0.2)
+            await frames.aclose()
+            await comfy.close()
+            return before, connection.WAITING_BYTES
+
+    sent, bound = asyncio.run(asyncio.wait_for(story(), 60))
+    assert sent < bound + 16 * 1024 * 1024  # and what the kernel holds for both of them
+
+
+def a_listener() -> listener.Listener:
+    class Server:
+        url = "http://one:8188"
+
+    return listener.Listener(Server(), "w", None, Redactor(), lambda: 1.0)  # type: ignore[arg-type]
+
+
+def long(text: str) -> Long:
+    data = text.encode()
+    return Long(True, [data[at : at + PIECE] for at in range(0, len(data), PIECE)])
+
+
+@pytest.mark.parametrize("size", [PIECE, listener._WHOLE - 200, listener._WHOLE, 3 * listener._WHOLE])
+def test_a_long_failure_is_read_without_the_inputs_that_it_echoes(size: int) -> None:
+    data = {"prompt_id": "p", "exception_type": "E", "exception_message": "out", "current_inputs": {"a": ["A" * size]}}
+    text = json.dumps({"type": "execution_error", "data": data})
+    line, told = asyncio.run(a_listener()._read(long(text), 1.0, None))
+    assert isinstance(told, seen.Message)
+    assert isinstance(told.data, seen.ExecutionError)
+    assert told.data.data.exception_message == "out"
+    assert len(line) < 1000
+
+
+def test_a_long_text_that_need_not_be_cut_reads_as_a_short_one() -> None:
+    outputs = {"images": [{"filename": f"é{n}.png", "subfolder": "", "type": "output"} for n in range(40_000)]}
+    text = json.dumps({"type": "executed", "data": {"prompt_id": "p", "node": "1", "output": outputs}})
+    assert len(text) > listener._WHOLE
+    _, told = asyncio.run(a_listener()._read(long(text), 1.0, None))
+    _, short = codec.message(text, at=1.0, window="w", server="http://one:8188")
+    assert isinstance(told, seen.Message)
+    assert isinstance(told.data, seen.Executed)
+    assert isinstance(short, seen.Message)
+    assert isinstance(short.data, seen.Executed)
+    assert json.loads(bytes(told.data.data.output)) == json.loads(bytes(short.data.data.output))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"type":"x","data":"' + "a" * (listener._KEPT + 100) + '"}', "32 MiB"),
+        ('{"type":"x","data":' + "[" * 3_000_000, ""),
+        ("x" * 3_000_000, ""),
+    ],
+)
+def test_a_long_text_that_cannot_be_kept_is_told(text: str, why: str) -> None:
+    line, told = asyncio.run(a_listener()._read(long(text), 1.0, 3))
+    assert isinstance(told, seen.Undecodable)
+    assert (told.window, told.server, told.conn) == ("w", "http://one:8188", 3)
+    assert why in told.data.error
+    assert len(line) < 3000
+
+
+def test_a_long_picture_is_known_by_its_size_and_digest() -> None:
+    picture = bytes(range(256)) * 4096 * 3
+    payload = (1).to_bytes(4) + (2).to_bytes(4) + picture
+    parts = [payload[at : at + PIECE] for at in range(0, len(payload), PIECE)]
+    line, image = asyncio.run(a_listener()._look(Long(False, parts), 1.0, None))
+    told = codec.read(line)
+    assert isinstance(told, seen.Binary)
+    assert image == picture
+    assert told.data.digest == hashlib.sha256(picture).hexdigest()
