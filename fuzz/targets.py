@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from comfy_fsm.core.fold.board import Board
+from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.wire import codec
 from comfy_fsm.display import LONGEST, harmless
 from comfy_fsm.errors import LogError, TraceError
@@ -30,26 +32,28 @@ def _entry(kind: str, data: object) -> bytes:
 
 
 @cache
-def _posted() -> tuple[bytes, ...]:
+def _posted() -> tuple[AnyObservation, ...]:
     body = {"prompt": {"1": {"class_type": "A", "inputs": {}}}, "prompt_id": PROMPT, "client_id": WINDOW}
-    return (
+    lines = (
         _entry("ws.open", {}),
         _entry("http.request", {"id": "r", "method": "POST", "path": "/prompt", "body": body}),
         _entry("http.response", {"id": "r", "status": 200, "body": {"prompt_id": PROMPT}}),
     )
+    return tuple(map(codec.read, lines))
 
 
 def _fold(*lines: bytes) -> None:
+    """With a task of ours on the board."""
     board = Board()
-    for position, line in enumerate(lines, 1):
-        board.fold_observation(position, codec.read(line, 0.0))
+    for position, observation in enumerate((*_posted(), *map(codec.read, lines)), 1):
+        board.fold_observation(position, observation)
     board.drain()
     board.finish()
 
 
 def line(data: bytes) -> None:
     """A line of a trace, with a task of ours on the board."""
-    _fold(*_posted(), data)
+    _fold(data)
 
 
 def text_frame(data: bytes) -> None:
@@ -57,13 +61,13 @@ def text_frame(data: bytes) -> None:
     text = data.decode("utf-8", "replace")
     written, observation = codec.message(text, at=1.0, window=WINDOW, server=SERVER)
     assert type(codec.read(written)) is type(observation)
-    _fold(*_posted(), written)
+    _fold(written)
 
 
 def binary_frame(data: bytes) -> None:
     """A binary frame."""
     codec.image_of(data)
-    _fold(*_posted(), codec.binary_line(data, at=1.0, window=WINDOW, server=SERVER))
+    _fold(codec.binary_line(data, at=1.0, window=WINDOW, server=SERVER))
 
 
 def _answer(path: str, status: int, method: str = "GET") -> Target:
@@ -75,7 +79,7 @@ def _answer(path: str, status: int, method: str = "GET") -> Target:
         except (ValueError, RecursionError):
             told = json.dumps(data.decode("utf-8", "replace")).encode()
         answered = _entry("http.response", {"id": "q", "status": status, "body": "BODY"}).replace(b'"BODY"', told)
-        _fold(*_posted(), asked, answered)
+        _fold(asked, answered)
 
     return target
 
@@ -101,7 +105,8 @@ def _log() -> bytes:
 
 @cache
 def _scratch() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory()
+    memory = "/dev/shm"  # a log is written for each input
+    return tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None)
 
 
 def log_file(data: bytes) -> None:

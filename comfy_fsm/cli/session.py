@@ -161,7 +161,7 @@ class Session:
             raise Undelivered
 
     def _complain(self, name: str, why: object) -> None:
-        self._screen.complain(f"{name}: {why}")
+        self._screen.complain(self.client.scrub(f"{name}: {why}"))
         self.status = NOT_COMPLETED
 
     def tell_what_goes_on(self, again: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from comfy_fsm.log import lock
-from tests.campaigns import damage, hostile, kills, power, refusals
+from tests.campaigns import damage, hostile, kills, power, refusals, secrets
 from tests.campaigns.writing import judged, lines
 from tests.support.lines import fill
 
@@ -86,3 +86,16 @@ def test_a_log_is_judged_by_what_was_told_of_it(tmp_path: Path) -> None:
     assert judged(path, "kept a 0 1\nkept a 1 2\n") == []
     assert judged(path, "kept a 0 1\nrefused a 1 0\n") == ["refused, and there: a 1"]
     assert judged(path, "kept a 2 3\n") == ["acknowledged, and not there: a 2 at 3"]
+
+
+def test_no_credential_is_where_anybody_looks() -> None:
+    places, found = secrets.campaign(24, seed=7)
+    assert not found
+    assert places >= 9
+
+
+def test_a_credential_would_be_found_if_nothing_were_scrubbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "DEBUG", secrets.UNSCRUBBED + secrets.DEBUG)
+    _, found = secrets.campaign(12, seed=7)
+    assert any("the complaints of run" in each for each in found)
+    assert any("a.log" in each for each in found)

@@ -207,6 +207,10 @@ class Client:
         async with session.of_client(self.runner, self._redactor, act=False) as recoverer:
             return await recoverer.history(prompt_id, attempts=attempts)
 
+    def scrub(self, text: str) -> str:
+        """The text without the credentials that this client has or was shown: fit to be printed or logged."""
+        return self._redactor.text(text)
+
     async def close(self) -> None:
         """End in order; what is open goes on at its server, and is taken up by the next client on the same log.
 

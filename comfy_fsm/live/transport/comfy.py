@@ -111,7 +111,8 @@ class Comfy:
         self._query = query_of(url) | dict(socket_query)
         self._http_query = urlencode(query_of(url))
         self._key = {"token": given["x-api-key"]} if "x-api-key" in given and "token" not in self._query else {}
-        self.secrets = (*credentials_in(given), *self._query.values())
+        # A header may take the place of a login: that is sent no more, and is a secret all the same.
+        self.secrets = (*credentials_in(login), *credentials_in(given), *self._query.values())
         # nothing unpacks here, so nothing is a bomb
         self._headers = _BARE | given | {"accept-encoding": "identity"}
 
