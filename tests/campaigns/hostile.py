@@ -74,6 +74,9 @@ class Server(NamedTuple):
 
 SERVERS = {
     "tiny frames": Server(lambda: frame(b'{"type":"x","data":{}}') * 5000),
+    "empty texts": Server(lambda: frame(b"") * 20_000),
+    "empty pings": Server(lambda: frame(b"", 9) * 20_000),
+    "empty pongs": Server(lambda: frame(b"", 10) * 20_000),
     "counts of the queue": Server(lambda: frame(STATUS) * 2000),
     "frames of 16 MiB": Server(lambda: frame(text("x" * 16 * MB))),
     "frames of 60 MiB": Server(lambda: frame(text("x" * 60 * MB))),

@@ -18,6 +18,8 @@ from comfy_fsm.live.transport.arrivals import Long
 
 READ_SIZE = 16 * 1024
 """Bytes taken off the wire in one turn of the loop: asyncio's 256 KiB of tiny frames take 0.1 s to parse."""
+FRAMES_AT_ONCE = 500
+"""Frames that the library is handed in one turn: 16 KiB of empty ones are 8,192."""
 UNREAD_SIZE = 1024 * 1024
 """Bytes of our answers to pings, and of whatever else we sent, that a server may leave unread."""
 PIECE = 256 * 1024
@@ -39,11 +41,21 @@ class Splitter:
         self._piece = 0  # of the piece of it, where it is long
         self._ends = 0  # FIN, as the long one has it
 
-    def feed(self, data: bytes) -> bytes:
-        return b"".join(self._cut(self._head + data))
+    def feed(self, data: bytes) -> list[bytes]:
+        """In parts of so many frames that each is for a turn of its own."""
+        parts: list[bytes] = []
+        segments: list[bytes] = []
+        for segment in self._cut(self._head + data):
+            if segment is None:
+                parts.append(b"".join(segments))
+                segments.clear()
+            else:
+                segments.append(segment)
+        return [*parts, b"".join(segments)]
 
-    def _cut(self, data: bytes) -> Iterator[bytes]:
+    def _cut(self, data: bytes) -> Iterator[bytes | None]:
         at, size, self._head = 0, len(data), b""
+        frames = 0
         passed = 0  # up to here all is as it came
         while at < size:
             if self._left:
@@ -62,6 +74,11 @@ class Splitter:
                 yield data[passed:at]
                 self._head = data[at:]
                 return
+            frames += 1
+            if not frames % FRAMES_AT_ONCE:
+                yield data[passed:at]
+                passed = at
+                yield None
             length = int.from_bytes(data[at + 2 : start]) if start > at + 2 else length
             first = data[at]
             if length > PIECE and first & 0x0F in _DATA and not data[at + 1] & 0x80:
@@ -91,6 +108,7 @@ class Connection(ClientConnection):
         self._splitter: Splitter | None = None
         self._coming: deque[tuple[bool, bool]] = deque()  # messages: whether in pieces, whether of text
         self._waiting = self._weight = 0  # frames and bytes of them that nobody took yet
+        self._later: deque[bytes] = deque()  # what was read and is for a later turn; meanwhile nothing more is
         self._news = asyncio.Event()
         self._end: asyncio.TimerHandle | None = None
 
@@ -103,7 +121,32 @@ class Connection(ClientConnection):
         if self._splitter is None:
             data = self._shake_hands(data)
         if self._splitter is not None and data:
-            super().data_received(self._splitter.feed(data))
+            first, *rest = self._splitter.feed(data)
+            if self._later:
+                self._later += first, *rest
+                return
+            super().data_received(first)
+            self._put_off(rest)
+        self._bound()
+
+    def _put_off(self, parts: list[bytes]) -> None:
+        if parts:
+            self._later.extend(parts)
+            self.transport.pause_reading()
+            self.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """The next part, in a turn of its own."""
+        if not self._later or self.transport.is_closing():
+            return
+        super().data_received(self._later.popleft())
+        self._bound()
+        if self._later:
+            self.loop.call_soon(self._go_on)
+        else:
+            self._resume()
+
+    def _bound(self) -> None:
         if self.transport.get_write_buffer_size() > UNREAD_SIZE:
             self.transport.abort()
         if self._end is None and self.protocol.close_expected():  # either side gave it up: a server may not hang up
@@ -170,7 +213,10 @@ class Connection(ClientConnection):
 
     def _take(self, size: int) -> None:
         self._waiting, self._weight = self._waiting - 1, self._weight - size
-        if self._waiting <= WAITING_FRAMES // 4 and self._weight <= WAITING_BYTES // 4:
+        self._resume()
+
+    def _resume(self) -> None:
+        if not self._later and self._waiting <= WAITING_FRAMES // 4 and self._weight <= WAITING_BYTES // 4:
             self.transport.resume_reading()
 
 

@@ -69,7 +69,7 @@ def test_frames_that_are_cut_say_what_they_said_however_they_arrive(
             step = reads[number % len(reads)]
             if not stream:
                 break
-            passed, stream = passed + splitter.feed(stream[:step]), stream[step:]
+            passed, stream = passed + b"".join(splitter.feed(stream[:step])), stream[step:]
     frames = parsed(passed)
     assert joined(frames) == told
     assert all(len(each.data) <= max(piece, 125) for each in frames if each.opcode not in (Opcode.PING, Opcode.CLOSE))
@@ -80,7 +80,7 @@ def test_frames_that_are_cut_say_what_they_said_however_they_arrive(
 def test_a_frame_whose_length_takes_eight_bytes_is_cut(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "PIECE", 1_000)
     splitter, stream = Splitter(), frame(COUNTING[:size], Opcode.TEXT)
-    passed = b"".join(splitter.feed(stream[at : at + 3]) for at in range(0, len(stream), 3))
+    passed = b"".join(part for at in range(0, len(stream), 3) for part in splitter.feed(stream[at : at + 3]))
     assert joined(parsed(passed)) == [(Opcode.TEXT, COUNTING[:size])]
 
 
@@ -107,6 +107,16 @@ def test_a_long_frame_comes_in_pieces_and_a_short_one_whole() -> None:
     assert b"".join(long.parts) == picture
     assert max(map(len, long.parts)) <= 2 * PIECE
     assert short == "{}"
+
+
+def test_a_turn_has_no_more_frames_than_there_is_a_bound_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "FRAMES_AT_ONCE", 10)
+    tiny = frame(b"a") + frame(b"", Opcode.PING)
+    parts = Splitter().feed(tiny * 100)
+    assert joined([each for part in parts for each in parsed(part)]) == [(Opcode.TEXT, b"a"), (Opcode.PING, b"")] * 100
+    assert max(len(parsed(part)) for part in parts) <= 10
+    heard = asyncio.run(first(tiny * 2_000 + frame(b"the last"), 2_001))
+    assert heard == ["a"] * 2_000 + ["the last"]
 
 
 def test_many_small_fragments_are_one_message() -> None:
