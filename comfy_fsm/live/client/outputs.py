@@ -25,9 +25,11 @@ from comfy_fsm.errors import ClientError, DownloadFailed, MissingExtra
 from comfy_fsm.live.client.filenames import as_told, numbered, safe_folders, safe_name, same
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     import PIL.Image
 
-    Picture = PIL.Image.Image
+    Picture: TypeAlias = PIL.Image.Image
 
 Fetch = Callable[[Output], AbstractAsyncContextManager[AsyncIterator[bytes]]]
 """Opens the stored file; raises DownloadFailed, at once or at any piece of it."""
