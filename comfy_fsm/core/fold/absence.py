@@ -265,7 +265,7 @@ def _trusted(registry: Registry, task: Task) -> Kept:
                 registry.report("mixed-servers", each.position, each.at, text, task=task)
         elif task.stated is not None:
             kept.rounds.append(each)
-        elif each.asked >= task.last_sign and not (counts if told is None else told and each.rows is None):
+        elif each.asked >= task.last_sign and (told == 0 or (each.rows is not None and not (told is None and counts))):
             # Answers also agree with each other at a server that never had anything of ours: it may be another one.
             agrees = told is not None and (heard is not None or known)
             kept = Kept([*kept.rounds, each], [*kept.agreed, each] if agrees else kept.agreed, False)
