@@ -270,6 +270,8 @@ def _queue_answered(registry: Registry, question: Question, raw: Raw, position: 
         server.add_snapshot(look)
     for listing, signal in ((running, Signal.RUN), (pending, Signal.QUEUE)):
         for prompt_id in listing:
+            if prompt_id not in server.tasks and prompt_id not in registry.homes and len(server.twins) < 2:
+                continue  # somebody else's, as most in a long queue are
             task = _bound_here(registry, server, prompt_id, question.window, position, at, "listed")
             if task is None:
                 note_shown(registry, server, prompt_id)
