@@ -143,7 +143,7 @@ def _head(scene: Scene, width: int) -> list[Text]:
         first.append_text(standing)
     else:  # what is wrong is never cut short
         below = [Text(line, standing.style) for line in textwrap.wrap(standing.plain.strip(), max(width, 1))]
-    lines = [first, *below, *tallies]
+    lines = [first, *tallies, *below]  # the counts outlast the words where a terminal has few lines
     for line in lines:
         line.no_wrap, line.overflow = True, "ellipsis"
     return lines

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -119,18 +119,21 @@ def test_to_fold_the_rest_after_a_prefix_is_to_fold_it_all(
 ) -> None:
     line = entries(run.observations if isinstance(run, TrueRun) else run)
     cuts = data.draw(st.sets(st.integers(0, len(line)), max_size=3), label="cuts")
-    going, copies = Board(), []
-    for n, entry in enumerate(line):
-        if n in cuts:
-            copies.append((n, copy.deepcopy(going)))
-        going.fold(entry)
-    going.finish()
-    whole = snapshot(going)
-    for n, board in copies:
-        for entry in line[n:]:
+    tasks, findings, effects = snapshot(folded(line))
+    for n in cuts:
+        assert snapshot(folded(line[:n], line[n:])) == (tasks, findings, effects), f"cut before entry {n}"
+        acted = folded(line[:n], line[n:], between=Board.drain)  # by a process that did what was wanted so far
+        assert snapshot(acted)[:2] == (tasks, findings), f"cut and acted on before entry {n}"
+
+
+def folded(*parts: list[Entry], between: Callable[[Board], object] = lambda board: board.tasks) -> Board:
+    board = Board()
+    for part in parts:
+        for entry in part:
             board.fold(entry)
-        board.finish()
-        assert snapshot(board) == whole, f"cut before entry {n}"
+        between(board)
+    board.finish()
+    return board
 
 
 @settings(max_examples=15)

@@ -6,15 +6,21 @@ python -m tests.support.dispatching LOG JOBS URL...
 import asyncio
 import sys
 
+import msgspec
+
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.dispatch.dispatcher import Dispatcher
 from comfy_fsm.log import reader
 from tests.support.stage import QUICK, graph, outcome
 
+POLICY = msgspec.structs.replace(
+    QUICK, resubmits=1
+)  # a POST that a kill cut off is posted again, once its absence is proved
+
 
 async def work(log: str, jobs: int, urls: list[str]) -> None:
     async with (
-        Client(urls, log=log, policy=QUICK) as client,
+        Client(urls, log=log, policy=POLICY) as client,
         Dispatcher(client, capacity=2, look_seconds=0.2, retry_seconds=(0.05, 0.5)) as dispatcher,
     ):
         left = [asyncio.create_task(outcome(task)) for task in client.tasks]

@@ -23,7 +23,9 @@ LOG = "comfy-fsm.log"
 NOWHERE = "http://127.0.0.1:9"  # discard: nobody has listened there for decades
 ESCAPES = "\x1b[31mred\x1b]0;title\x07 \x9b1m \u202e"
 ENVIRONMENT = {
-    name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "TTY_COMPATIBLE", "COLUMNS")
+    name: value
+    for name, value in os.environ.items()
+    if name not in ("FORCE_COLOR", "TTY_COMPATIBLE", "COLUMNS", "LINES")
 } | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
 
 

@@ -192,6 +192,10 @@ class BlockingClient:
         """The record of this prompt, fetched until it validates, and what it lacks."""
         return self.call(self.inner.history(prompt_id, attempts=attempts))
 
+    def scrub(self, text: str) -> str:
+        """The text without the credentials that this client has or was shown: fit to be printed or logged."""
+        return self._asked(lambda client: client.scrub(text))
+
     def _asked(self, ask: Callable[[Client], _T]) -> _T:
         """In the loop, where what it looks at does not change meanwhile."""
         client = self.inner

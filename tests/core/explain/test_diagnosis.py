@@ -376,7 +376,7 @@ ADVICE = {
     "images-missed": "socket open from start to end",
     "stale-status": "Judge by status.messages",
     "undecodable": "verify over HTTP",
-    "clock-step": "not to be trusted",
+    "clock-step": "Do not trust durations",
     "out-of-order": "reorders frames",
 }
 STEPS = {  # what must be done about it now, beside the general advice
