@@ -162,8 +162,8 @@ class Disk:
             if dice is None or dice.random() < 0.5:
                 put(content, step.at + at, step.data[at : at + SECTOR])
 
-    def image(self, dice: random.Random, folder: Path) -> None:
-        """One of the states that the disk may be in."""
+    def image(self, dice: random.Random) -> dict[str, bytes]:
+        """One of the states that the disk may be in: the files by name."""
         names = dict(self.durable_names)
         for name, number, _ in self.pending_names[: dice.randint(0, len(self.pending_names))]:  # a journal keeps order
             if number is None:
@@ -171,39 +171,59 @@ class Disk:
             else:
                 names[name] = number
         how = dice.choice(["none", "some", "all"])
+        made = {}
         for name, number in names.items():
             content = bytearray(self.files[number])
             for step in self.pending[number]:
                 if how != "none":
                     self._apply(content, step, dice if how == "some" else None)
-            (folder / name).write_bytes(content)
+            made[name] = bytes(content)
+        return made
 
 
-def campaign(count: int, seed: int) -> tuple[int, list[str]]:
-    """How many steps the writer took, and what is wrong."""
+class Result(NamedTuple):
+    """How many steps the writer took, how many of the images differed, and what is wrong."""
+
+    steps: int
+    different: int
+    wrong: list[str]
+
+
+def campaign(count: int, seed: int) -> Result:
+    """Judge `count` images, and open each again; one that is the same as the one before is judged once."""
     dice, wrong = random.Random(seed), []
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, asyncio.Runner() as runner:
         (folder := Path(scratch, "real")).mkdir()
         taken = record(folder, 12)
         (place := Path(scratch, "image")).mkdir()
         cuts = sorted(dice.randrange(len(taken) + 1) for _ in range(count))
         disk, told, done = Disk(), "", 0
+        judged_before: set[int] = set()
+        different = 0
         for n, cut in enumerate(cuts):
+            if cut > done:
+                judged_before.clear()
             for step in taken[done:cut]:
                 if step.call == "tell":
                     told += step.data.decode()
                 else:
                     disk.do(step)
             done = cut
+            image = disk.image(dice)
+            if (key := hash(tuple(sorted(image.items())))) in judged_before:
+                continue
+            judged_before.add(key)
+            different += 1
             for left in place.iterdir():
                 left.unlink()
-            disk.image(dice, place)
+            for name, content in image.items():
+                (place / name).write_bytes(content)
             wrong += [f"seed {seed}, {n}, step {cut}: {each}" for each in judged(place / "a.log", told)]
             try:
-                asyncio.run(again(place / "a.log"))
+                runner.run(again(place / "a.log"))
             except LogError as error:
                 wrong.append(f"seed {seed}, {n}, step {cut}: cannot be opened again: {error}")
-    return len(taken), wrong
+    return Result(len(taken), different, wrong)
 
 
 async def again(path: Path) -> None:
@@ -216,8 +236,9 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
-    taken, wrong = campaign(chosen.count, chosen.seed)
-    print(f"power: {chosen.count} images of {taken} steps, {len(wrong)} wrong", *wrong[:10], sep="\n")
+    steps, different, wrong = campaign(chosen.count, chosen.seed)
+    print(f"power: {chosen.count} images of {steps} steps, {different} different, {len(wrong)} wrong", *wrong[:10],
+          sep="\n")  # fmt: skip
     return bool(wrong)
 
 
