@@ -171,6 +171,7 @@ def test_the_one_that_closes_is_cancelled_at_each_of_its_steps_twice_and_closes_
 
 
 @pytest.mark.filterwarnings("ignore:coroutine 'connect_tcp")  # anyio's own, whose group ends before it began
+@pytest.mark.filterwarnings("ignore:unclosed (transport|<socket):ResourceWarning")  # a connection that a cancel cut off
 def test_a_loop_that_ends_at_any_step_of_a_client_lets_its_log_go(tmp_path: Path) -> None:
     most = count_steps(tmp_path, lambda comfy, path: use(comfy, path, dispatching=False))
 
