@@ -1,4 +1,4 @@
-"""Makes the pictures of `watch` and `serve` that the README shows, from the recordings. Needs `.[test]` and Chromium.
+"""Make the pictures that the README and docs/ show, from the recordings. Needs `.[test]` and Chromium.
 
 python -m docs.screenshots
 """
@@ -30,6 +30,7 @@ from selenium.webdriver.chrome.service import Service
 from comfy_fsm.log.log import Log
 
 DOCS = Path(__file__).resolve().parent
+PICTURES = DOCS / "pictures"
 RECORDINGS = DOCS.parent / "fixtures" / "recordings" / "0.3.64"
 LOG = "studio.log"
 # Recordings up to so many seconds after their beginning, as though all had been made at once and had just been stopped.
@@ -90,11 +91,24 @@ def draw_terminal(folder: Path) -> None:
             drawn += os.read(terminal, 65_536)
     os.write(terminal, b"q")
     os.waitpid(process, 0)
-    picture = drawn.split(b"\x1b[H")[-2].decode().replace("\r", "")
-    console = Console(record=True, width=COLUMNS, height=LINES, file=io.StringIO(), force_terminal=True)
-    console.print(Text.from_ansi(picture), soft_wrap=True)
-    svg = console.export_svg(title=f"python -m comfy_fsm watch {LOG}", unique_id="watch")
-    (DOCS / "watch.svg").write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL), encoding="utf-8")
+    draw("watch", f"python -m comfy_fsm watch {LOG}", drawn.split(b"\x1b[H")[-2].decode().replace("\r", ""))
+
+
+def draw(name: str, title: str, text: str) -> None:
+    """Text with colours of a terminal as an SVG; its fonts are the reader's, so it loads nothing."""
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
+    console.print(Text.from_ansi(text), soft_wrap=True)
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title=title, unique_id=name), flags=re.DOTALL)
+    (PICTURES / f"{name}.svg").write_text("".join(f"{line.rstrip()}\n" for line in svg.splitlines()), encoding="utf-8")
+
+
+def draw_replay() -> None:
+    words = ["-m", "replay", "fixtures/recordings/0.3.64/socket-drop.jsonl.gz"]
+    colours = {"FORCE_COLOR": "1", "COLUMNS": str(COLUMNS)}
+    done = subprocess.run(
+        [sys.executable, *words], cwd=DOCS.parent, env=os.environ | colours, capture_output=True, text=True, check=True
+    )
+    draw("replay", " ".join(["python", *words]), done.stdout)
 
 
 def draw_page(folder: Path) -> None:
@@ -110,7 +124,7 @@ def draw_page(folder: Path) -> None:
         assert serving.stdout is not None
         browser.get(serving.stdout.readline().strip())
         time.sleep(2)
-        browser.save_screenshot(str(DOCS / "serve.png"))
+        browser.save_screenshot(str(PICTURES / "serve.png"))
     finally:
         browser.quit()
         serving.send_signal(signal.SIGTERM)
@@ -123,6 +137,7 @@ def main() -> None:
         asyncio.run(write(Path(folder) / LOG))
         draw_terminal(Path(folder))
         draw_page(Path(folder))
+    draw_replay()
 
 
 if __name__ == "__main__":

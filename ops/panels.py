@@ -70,7 +70,7 @@ PANELS: dict[str, list[Panel]] = {
               "ops", {"uncertain": rate("uncertain_submits_total", "instance")}),
     ],
     "Truth": [
-        Panel("Findings", "Per second, by code; the README says what each means and what to do.", "ops",
+        Panel("Findings", "Per second, by code; docs/reference/findings.md says what each means and what to do.", "ops",
               {"{{code}}": rate("findings_total", "code") + " > 0"}, width=12),
         Panel("Looks", "What answers over HTTP said about open tasks, per second. Unreachable is never absent.", "ops",
               {"{{result}}": rate("looks_total", "result")}, width=12),

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = {"P": (ROOT / "docs" / "protocol.md", 58), "F": (ROOT / "docs" / "failure-modes.md", 32)}
+PAGES = {
+    "P": (ROOT / "docs" / "reference" / "protocol.md", 58),
+    "F": (ROOT / "docs" / "explanation" / "failure-modes.md", 32),
+}
 CITING = ("comfy_fsm", "replay", "tests", "docs", "ops", "examples", "benchmarks", "fixtures")
 SUFFIXES = {".py", ".md", ".yml", ".html", ".js", ".css", ".jsonl"}
 CITATION = re.compile(r"(?<![\w.#/-])([PF])(\d{1,3})(?![\w.]\w|\w)")

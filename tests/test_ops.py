@@ -106,7 +106,7 @@ def test_no_metric_goes_unseen() -> None:
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return (ROOT / "docs" / "figures.md").read_text(encoding="utf-8")
+    return (ROOT / "docs" / "reference" / "figures.md").read_text(encoding="utf-8")
 
 
 def test_the_table_of_metrics_is_that_of_the_code(page: str) -> None:

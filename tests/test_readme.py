@@ -1,16 +1,19 @@
 """What the README and the pages of docs/ say is so: commands print what stands there, code runs, tables are the code's.
 
-All blocks of a page run in their order, in one empty folder that has nothing but `fixtures` in it: a later one may read
-what an earlier one wrote. A block of `text` is the output of the block before it. Blanks at the ends of lines do not
-count.
+All blocks of a page run in their order, in one folder that has nothing in it but `fixtures`, `examples` and a
+`workflow.json`: a later one may read what an earlier one wrote. A block of `text` is the output of the block before it.
+Blanks at the ends of lines do not count. Where a block names `127.0.0.1:8188`, a fake ComfyUI is there in its place.
 """
 
 import os
 import re
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -19,11 +22,16 @@ import pytest
 
 from comfy_fsm import CODES, State, errors
 from comfy_fsm.core import observations
+from comfy_fsm.testing import ThreadedFake
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-FORMATS = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+REFERENCE = ROOT / "docs" / "reference"
+FORMATS = (REFERENCE / "formats.md").read_text(encoding="utf-8")
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+FOLDERS = ("ops", "fixtures", "benchmarks", "tests")
+LINKING = [*PAGES, *(page for folder in FOLDERS for page in sorted((ROOT / folder).rglob("README.md")))]
+SERVER = "127.0.0.1:8188"
 CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 # What would change the look of a report, or where Python looks for us.
@@ -81,30 +89,41 @@ def lines(text: str) -> list[str]:
     return [line.rstrip() for line in text.rstrip().splitlines()]
 
 
+Outcomes = Callable[[str], list["subprocess.CompletedProcess[bytes] | None"]]
+
+
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[subprocess.CompletedProcess[bytes] | None]:
-    """What came of each block, in their order; None for those that this run is itself."""
-    folders = {block.page: tmp_path_factory.mktemp("page") for block in BLOCKS}
-    for folder in folders.values():
-        (folder / "fixtures").symlink_to(ROOT / "fixtures", target_is_directory=True)
-    found: list[subprocess.CompletedProcess[bytes] | None] = []
-    for block in BLOCKS:
-        folder = folders[block.page]
-        if block.language == "python":
-            found.append(run(["-W", "error", "-c", block.body], folder))
-        else:
-            found.append(None if "-m pytest" in block.body else replay(block.body.strip(), folder))
-    return found
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
+    """What came of each block of a page, in their order; None for those that this run is itself."""
+
+    @cache
+    def of(page: str) -> list[subprocess.CompletedProcess[bytes] | None]:
+        folder = tmp_path_factory.mktemp("page")
+        for name in ("fixtures", "examples"):
+            (folder / name).symlink_to(ROOT / name, target_is_directory=True)
+        shutil.copy(ROOT / "examples" / "workflow.json", folder)
+        with ThreadedFake() if SERVER in (ROOT / page).read_text("utf-8") else nullcontext() as comfy:
+            server = comfy.url.removeprefix("http://") if comfy else SERVER
+            return [outcome(block, folder, server) for block in BLOCKS if block.page == page]
+
+    return of
 
 
-@pytest.mark.parametrize("index", range(len(BLOCKS)), ids=[str(block) for block in BLOCKS])
-def test_a_block_does_what_its_page_says(index: int, outcomes: list[subprocess.CompletedProcess[bytes] | None]) -> None:
-    block, outcome = BLOCKS[index], outcomes[index]
-    if outcome is None:
+def outcome(block: Block, folder: Path, server: str) -> subprocess.CompletedProcess[bytes] | None:
+    body = block.body.replace(SERVER, server)
+    if block.language == "python":
+        return run(["-W", "error", "-c", body], folder)
+    return None if "-m pytest" in body else replay(body.strip(), folder)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_a_block_does_what_its_page_says(block: Block, outcomes: Outcomes) -> None:
+    came = outcomes(block.page)[[each for each in BLOCKS if each.page == block.page].index(block)]
+    if came is None:
         return
-    said = outcome.stdout.decode()
-    assert outcome.stderr == b""
-    assert outcome.returncode in ((0,) if block.language == "python" else (0, 1, 3)), said
+    said, killed = came.stdout.decode(), "signal.SIGKILL" in block.body
+    assert came.stderr == b""
+    assert came.returncode in ((-signal.SIGKILL if killed else 0,) if block.language == "python" else (0, 1, 3)), said
     if block.shown is not None:
         assert lines(said) == lines(block.shown)
 
@@ -130,8 +149,12 @@ def test_the_setup_replays_what_the_first_screen_shows_and_passes(tmp_path: Path
     assert replay(first.body.strip(), tmp_path).returncode == 0
 
 
-def test_the_example_is_the_code_of_the_first_screen() -> None:
-    first = next(block for block in FIRST if block.language == "python")
+def test_the_readme_is_short() -> None:
+    assert README.count("\n") <= 150
+
+
+def test_the_example_is_the_code_of_its_page() -> None:
+    first = next(block for block in BLOCKS if block.page == "docs/how-to/embed.md" and block.language == "python")
     assert (ROOT / "examples" / "embed.py").read_text(encoding="utf-8") == first.body
     assert len([line for line in first.body.splitlines() if line]) <= 12
 
@@ -145,22 +168,22 @@ def test_an_example_runs(example: Path) -> None:
 
 LIVE = ["-m", "comfy_fsm"]
 HELPS = {  # by the page and the heading under which it is told
-    ("README.md", "## The replay"): [["-m", "replay"]],
-    ("README.md", "### run and resume"): [[*LIVE, "run"], [*LIVE, "resume"]],
-    ("docs/diagnosis.md", "# Diagnosis"): [[*LIVE, "diagnose"]],
-    ("docs/recovery.md", "## recover"): [[*LIVE, "recover"]],
-    ("docs/recovery.md", "## consistency"): [[*LIVE, "consistency"]],
-    ("docs/recovery.md", "## history"): [[*LIVE, "history"]],
-    ("docs/watching.md", "## `watch`"): [[*LIVE, "watch"]],
-    ("docs/watching.md", "## `serve`"): [[*LIVE, "serve"]],
-    ("docs/figures.md", "## The command"): [[*LIVE, "metrics"]],
+    ("docs/reference/replay.md", "# The replay and its report"): [["-m", "replay"]],
+    ("docs/reference/command-line.md", "## run and resume"): [[*LIVE, "run"], [*LIVE, "resume"]],
+    ("docs/reference/diagnosis.md", "# Diagnosis"): [[*LIVE, "diagnose"]],
+    ("docs/reference/recovery.md", "## recover"): [[*LIVE, "recover"]],
+    ("docs/reference/recovery.md", "## consistency"): [[*LIVE, "consistency"]],
+    ("docs/reference/recovery.md", "## history"): [[*LIVE, "history"]],
+    ("docs/reference/watching.md", "## `watch`"): [[*LIVE, "watch"]],
+    ("docs/reference/watching.md", "## `serve`"): [[*LIVE, "serve"]],
+    ("docs/reference/figures.md", "## The command"): [[*LIVE, "metrics"]],
 }
 HELPED = [(*where, arguments) for where, commands in HELPS.items() for arguments in commands]
-ONLY_A_LOG = ["tail", "export"]  # no option but `--log`, of which the README tells for all
+ONLY_A_LOG = ["tail", "export"]  # no option but `--log`, of which the table of commands tells for all
 STATUSES = {
-    ("README.md", "## The replay"): [["-m", "replay"]],
-    ("docs/diagnosis.md", "# Diagnosis"): [[*LIVE, "diagnose"]],
-    ("README.md", "## Commands"): [[*LIVE, name] for name in (
+    ("docs/reference/replay.md", "## Exit status"): [["-m", "replay"]],
+    ("docs/reference/diagnosis.md", "# Diagnosis"): [[*LIVE, "diagnose"]],
+    ("docs/reference/command-line.md", "# The command line"): [[*LIVE, name] for name in (
         "run", "resume", "tail", "export", "metrics", "recover", "consistency", "history", "watch", "serve",
     )],
 }  # fmt: skip
@@ -212,7 +235,7 @@ def test_the_exit_statuses_are_those_of_the_help(page: str, heading: str, argume
 
 
 def test_the_exit_statuses_of_the_replay_are_those_of_the_formats() -> None:
-    rows = re.findall(r"^\| (\d+) \| (.*?) \|$", section("README.md", "## The replay"), re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \| (.*?) \|$", section("docs/reference/replay.md", "## Exit status"), re.MULTILINE)
     assert re.findall(r"(\d+) ([a-z ]+\b)", FORMATS.partition("## Exit status")[2]) == rows
 
 
@@ -239,21 +262,24 @@ def test_an_exit_status_is_as_the_table_says(arguments: list[str], status: int) 
 def test_the_table_of_findings_is_that_of_the_code() -> None:
     rows = [f"| `{row.code}` | {row.severity} | {row.meaning} | {row.advice} |\n" for row in CODES.values()]
     table = "| code | severity | means | what to do |\n|---|---|---|---|\n" + "".join(rows)
-    assert README.partition("<!-- findings -->\n")[2].partition("<!-- /findings -->")[0] == table
+    assert (REFERENCE / "findings.md").read_text("utf-8").partition("<!-- findings -->\n")[2].partition(
+        "<!-- /findings -->"
+    )[0] == table
 
 
 def test_the_table_of_states_is_that_of_the_code() -> None:
-    table = README.partition("| state | the task |")[2].partition("\n\n")[0]
+    table = (REFERENCE / "replay.md").read_text("utf-8").partition("| state | the task |")[2].partition("\n\n")[0]
     assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == [str(state) for state in State]
 
 
-def test_every_error_is_in_the_readme() -> None:
+def test_every_error_is_in_its_page() -> None:
     names = [name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)]
-    assert [name for name in names if f"`{name}`" not in README] == []
+    page = (REFERENCE / "errors.md").read_text("utf-8")
+    assert [name for name in names if f"`{name}`" not in page] == []
 
 
 def test_the_layout_names_every_module_and_no_other() -> None:
-    layout = README.partition("## Layout")[2].partition("```\n")[2].partition("```")[0]
+    layout = (ROOT / "docs" / "explanation" / "layout.md").read_text("utf-8").partition("```\n")[2].partition("```")[0]
     named = sorted(re.findall(r"^ +(\w+\.py) ", layout, re.MULTILINE))
     there = [path.name for package in ("comfy_fsm", "replay") for path in (ROOT / package).rglob("*.py")]
     assert named == sorted(name for name in there if name != "__init__.py")
@@ -268,25 +294,42 @@ def test_the_formats_name_every_field_of_the_report_and_every_kind_of_line() -> 
     assert [name for name in sorted(names) if f"`{name}`" not in FORMATS] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_no_table_is_broken_by_a_blank_line(page: Path) -> None:
     lines = page.read_text(encoding="utf-8").splitlines()
     heads = [at for at, line in enumerate(lines) if line.startswith("|") and not lines[at - 1].startswith("|")]
     assert [lines[at] for at in heads if not re.fullmatch(r"\|[-|: ]+\|", lines[at + 1])] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere_and_words_are_ours(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    for target in re.findall(r"\]\((?!https?:)([^)#]*)(?:#[^)]*)?\)", text):
-        assert not target or (page.parent / target).exists(), target
-    prose = re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL)
+def shown(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", LINKING, ids=shown)
+def test_every_link_leads_to_a_page_and_a_heading_of_it(page: Path) -> None:
+    lost = []
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([\w-]+))?\)", page.read_text(encoding="utf-8")):
+        linked = page.parent / target if target else page
+        if not linked.exists() or (anchor and anchor not in anchors(linked)):
+            lost.append(f"{target}#{anchor}")
+    assert lost == []
+
+
+@cache
+def anchors(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=shown)
+def test_the_words_are_ours(page: Path) -> None:
+    prose = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     assert not re.findall(r"(?i)\bevents?\b", prose)  # four libraries own that word
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_headings_that_are_linked_exist(page: Path) -> None:
-    for target, anchor in re.findall(r"\]\(([^)#:]*)#([\w-]+)\)", page.read_text(encoding="utf-8")):
-        linked = (page.parent / target if target else page).read_text(encoding="utf-8")
-        titles = re.findall(r"^#+ (.*)$", linked, re.MULTILINE)
-        assert anchor in {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+def test_every_page_is_in_the_index() -> None:
+    index = ROOT / "docs" / "index.md"
+    listed = {
+        (index.parent / target).resolve() for target in re.findall(r"\]\(([^)#\s]+\.md)\)", index.read_text("utf-8"))
+    }
+    assert {page for page in (ROOT / "docs").rglob("*.md") if page != index} <= listed

@@ -1,6 +1,6 @@
 """State machine of one task: its states, its signals, and TABLE, with a reason for each row.
 
-Knows no observation, no time and no other task. docs/machine.md has the diagram, drawn from TABLE:
+Knows no observation, no time and no other task. docs/reference/machine.md has the diagram, drawn from TABLE:
 
     submitting ──► pending ──► in_progress ──► ending ──► completed failed cancelled
         │  ▲           ▲                        │  ▲

@@ -52,7 +52,7 @@ Against the fakes alone this is part of every test run. Against real servers as 
 
    ```
    export COMFYUI_URLS=http://127.0.0.1:8188,http://127.0.0.1:8189
-   COMFYUI_CONFORMANCE_REPORT=docs/conformance.md python -m pytest tests/conformance
+   COMFYUI_CONFORMANCE_REPORT=docs/reference/conformance.md python -m pytest tests/conformance
    ```
 """
 SIGNS = {"failed": "**no**", "passed": "yes", "skipped": "–"}  # the first that any server of a name has is that name's

@@ -1,6 +1,6 @@
 """The table of faults: every scenario played, at servers that COMFYUI_URLS names, else at fakes; drawn as Markdown.
 
-python -m tests.faults [NAME…] [--scale 0.05] [--at-once 8] [--write docs/faults.md]
+python -m tests.faults [NAME…] [--scale 0.05] [--at-once 8] [--write docs/explanation/faults.md]
 """
 
 from __future__ import annotations

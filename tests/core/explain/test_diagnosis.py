@@ -680,7 +680,9 @@ def test_the_text_and_the_json_tell_the_same(path: Path, width: int) -> None:
 
 
 def test_the_formats_name_every_field_of_the_diagnosis() -> None:
-    formats = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8").partition("## The JSON diagnosis")[2]
+    formats = (
+        (ROOT / "docs" / "reference" / "formats.md").read_text(encoding="utf-8").partition("## The JSON diagnosis")[2]
+    )
     told = document.encode_diagnoses(replay(ROOT / LOST, MADE[0]))
     trace = json.loads(told)["trace"]
     fields = set(re.findall(r'"(\w+)":', told)) - trace.keys()
