@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+__all__ = ["LONGEST", "MARKS", "harmless"]
+
 LONGEST = 300
 MARKS = 3
 """Combining marks on one letter that are shown: no language needs more, and a tower of them covers other lines."""

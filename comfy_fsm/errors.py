@@ -40,7 +40,44 @@ Odd behaviour of a server is never an error: it is an observation, and perhaps a
 from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
-MAX_FAULTS = 3
+__all__ = [
+    "MAX_TOLD",
+    "BacklogFull",
+    "BadServerUrl",
+    "BadTag",
+    "BadWorkflow",
+    "ClientClosed",
+    "ClientError",
+    "ComfyFsmError",
+    "DownloadFailed",
+    "HandshakeRefused",
+    "InvariantBroken",
+    "LogClosed",
+    "LogDamaged",
+    "LogError",
+    "LogLocked",
+    "LogMoved",
+    "LogVersionError",
+    "LogWriteFailed",
+    "MissingExtra",
+    "NotALog",
+    "NotATrace",
+    "SecretInWorkflow",
+    "ServerUnreachable",
+    "TaskCancelled",
+    "TaskError",
+    "TaskExpired",
+    "TaskFailed",
+    "TaskLost",
+    "TaskRejected",
+    "TraceError",
+    "TraceVersionError",
+    "UnknownInput",
+    "UnknownTask",
+    "UploadFailed",
+]
+
+_MAX_FAULTS = 3
 """Faults of a refused prompt that a message names."""
 MAX_TOLD = 500
 """Characters of a server's own words that a message repeats: enough to see what failed."""
@@ -221,9 +258,9 @@ def _why(failure: _Failure) -> str:
     where = f" in node {failure.node_id!r:.80}" if failure.node_id else ""
     status = f"HTTP {failure.status}" if failure.status is not None else ""
     words = f"{told!r}{where}" if told else where.strip()
-    faults = [str(fault) for fault in failure.faults[:MAX_FAULTS]]
-    if len(failure.faults) > MAX_FAULTS:
-        faults.append(f"and {len(failure.faults) - MAX_FAULTS} more")
+    faults = [str(fault) for fault in failure.faults[:_MAX_FAULTS]]
+    if len(failure.faults) > _MAX_FAULTS:
+        faults.append(f"and {len(failure.faults) - _MAX_FAULTS} more")
     why = "; ".join([": ".join(filter(None, (status, words))), *faults]).removeprefix("; ")
     return f" ({why})" if why else ""
 

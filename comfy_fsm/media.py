@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-UNKNOWN = "application/octet-stream"
-TYPES = {
+__all__ = ["type_in", "type_of"]
+
+_UNKNOWN = "application/octet-stream"
+_TYPES = {
     "png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp", "gif": "image/gif",
     "avif": "image/avif", "bmp": "image/bmp", "tif": "image/tiff", "tiff": "image/tiff", "svg": "image/svg+xml",
     "exr": "image/x-exr", "hdr": "image/vnd.radiance",
@@ -20,11 +22,11 @@ _STARTS = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "ima
 
 def type_of(filename: str) -> str:
     """The MIME type that its name stands for."""
-    return TYPES.get(filename.rpartition(".")[2].lower(), UNKNOWN)
+    return _TYPES.get(filename.rpartition(".")[2].lower(), _UNKNOWN)
 
 
 def type_in(image: bytes) -> str:
     """The MIME type of an image, by its first bytes."""
     if image[:4] == b"RIFF" and image[8:12] == b"WEBP":
         return "image/webp"
-    return next((kind for start, kind in _STARTS.items() if image.startswith(start)), UNKNOWN)
+    return next((kind for start, kind in _STARTS.items() if image.startswith(start)), _UNKNOWN)

@@ -1,5 +1,6 @@
 """The front doors: what a package exports is sorted, there, and all of it; and what it costs to come in."""
 
+import ast
 import subprocess
 import sys
 import tomllib
@@ -12,6 +13,8 @@ import pytest
 import comfy_fsm
 import replay
 
+ROOT = Path(__file__).resolve().parents[1]
+
 
 @pytest.mark.parametrize("package", [comfy_fsm, replay], ids=lambda package: package.__name__)
 def test_all_is_sorted_whole_and_importable(package: types.ModuleType) -> None:
@@ -19,6 +22,43 @@ def test_all_is_sorted_whole_and_importable(package: types.ModuleType) -> None:
     public = [name for name, value in found.items() if not isinstance(value, types.ModuleType)]
     # Constants, classes, functions: the order that ruff's RUF022 writes.
     assert package.__all__ == sorted(public, key=lambda name: (not name.isupper(), name[0].islower(), name))
+
+
+MODULES = sorted(path for package in ("comfy_fsm", "replay") for path in (ROOT / package).rglob("[!_]*.py"))
+
+
+def exported(module: ast.Module) -> list[str] | None:
+    """`__all__` as it is written; None where there is none."""
+    for node in module.body:
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["__all__"]:
+            return list(ast.literal_eval(node.value))
+    return None
+
+
+def defined(module: ast.Module) -> set[str]:
+    """The names without an underscore that the module defines at its top level."""
+    found: set[str] = set()
+    branches = [each for node in module.body if isinstance(node, ast.If) for each in (*node.body, *node.orelse)]
+    for node in (*module.body, *branches):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+    return {name for name in found if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_lists_all_its_public_names_and_the_others_begin_with_an_underscore(path: Path) -> None:
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    names = exported(module)
+    if names is None:  # within core/, only modules whose names the front door gives on must have a list
+        assert "core" in path.parts, "list the module's public names in __all__"
+        return
+    given_on = {alias.name for node in module.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    ours = defined(module)
+    assert ours <= set(names) <= ours | given_on, "add the name to __all__, or begin it with an underscore"
+    assert names == sorted(names, key=lambda name: (not name.isupper(), name[0].islower(), name))
 
 
 def fresh(code: str) -> str:
@@ -62,6 +102,6 @@ def test_the_client_is_loaded_when_it_is_asked_for() -> None:
 
 
 def test_the_version_is_told_in_one_place() -> None:
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert project["project"]["dynamic"] == ["version"]
     assert metadata.version("comfy-fsm") == comfy_fsm.__version__

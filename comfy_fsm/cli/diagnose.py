@@ -7,6 +7,8 @@ import sys
 
 from comfy_fsm.cli.options import Format, IdAndLog, MaybeLog, NoColor, Wrong, must_be_readable
 
+__all__ = ["STATUS", "USAGE", "diagnose"]
+
 USAGE = "Usage: python -m comfy_fsm diagnose [OPTIONS] [ID] LOG"
 STATUS = (
     "Exit status: 0 pass · 1 fail · 3 incomplete, as `python -m replay LOG` would judge these tasks · 64 wrong usage · "

@@ -7,6 +7,8 @@ import sys
 
 from comfy_fsm.cli.options import Log, must_be_readable
 
+__all__ = ["export", "tail"]
+
 
 def tail(log: Log) -> int:
     """Print the entries of a log as lines of a trace, and each new one as it is written; ended by Ctrl-C.

@@ -10,6 +10,8 @@ from comfy_fsm.cli.options import Log, Servers, Unavailable, must_be_readable
 if TYPE_CHECKING:
     from comfy_fsm.core.metrics.catalogue import Figures
 
+__all__ = ["metrics", "refolded"]
+
 
 def metrics(log: Log, *, server: Servers = None) -> int:
     """Print the figures of a log as Prometheus would scrape them, as they were at its last entry.

@@ -26,6 +26,43 @@ if TYPE_CHECKING:
     from comfy_fsm.live.client.client import Client
     from comfy_fsm.live.transport.comfy import Comfy
 
+__all__ = [
+    "BAD_DATA",
+    "ENDED_BY_SIGNAL",
+    "NO_ACCESS",
+    "NO_INPUT",
+    "OUR_FAULT",
+    "UNREACHABLE",
+    "USAGE",
+    "Access",
+    "All",
+    "Attempts",
+    "Capacity",
+    "DryRun",
+    "Extra",
+    "Folder",
+    "Format",
+    "Host",
+    "Id",
+    "IdAndLog",
+    "Log",
+    "LogFile",
+    "MaybeLog",
+    "NoColor",
+    "Once",
+    "Port",
+    "Server",
+    "Servers",
+    "Sockets",
+    "Token",
+    "Unavailable",
+    "Workflows",
+    "Wrong",
+    "Yes",
+    "must_be_readable",
+    "worded",
+]
+
 USAGE, BAD_DATA, NO_INPUT, UNREACHABLE, OUR_FAULT = 64, 65, 66, 69, 70
 ENDED_BY_SIGNAL = 128
 
@@ -47,8 +84,8 @@ NoColor = Annotated[bool, Parameter(name="--no-color", negative="", show_default
 Capacity = Annotated[int | None, Parameter(name="--capacity", validator=validators.Number(gte=1))]
 Token = Annotated[str | None, Parameter(name="--token-env")]
 Sockets = Annotated[Literal["prefer", "require"], Parameter(name="--sockets")]
-Pairs = Annotated[list[str] | None, Parameter(negative="")]
-Extra = Annotated[Pairs, Parameter(name="--extra")]
+_Pairs = Annotated[list[str] | None, Parameter(negative="")]
+Extra = Annotated[_Pairs, Parameter(name="--extra")]
 Once = Annotated[bool, Parameter(name="--once", negative="", show_default=False)]
 Port = Annotated[int, Parameter(name="--port")]
 Host = Annotated[str, Parameter(name="--host")]
@@ -112,16 +149,16 @@ class Access:
     """
 
     token_env: Token = None
-    header: Annotated[Pairs, Parameter(name="--header")] = None
-    socket_query: Annotated[Pairs, Parameter(name="--socket-query")] = None
+    header: Annotated[_Pairs, Parameter(name="--header")] = None
+    socket_query: Annotated[_Pairs, Parameter(name="--socket-query")] = None
     ca: Annotated[str | None, Parameter(name="--ca")] = None
     timeout: Annotated[float | None, Parameter(name="--timeout", validator=validators.Number(gt=0))] = None
 
     @property
     def headers(self) -> dict[str, str]:
         """Those that go with every request."""
-        headers = bearing(self.token_env)
-        for name, value in pairs(self.header, "--header").items():
+        headers = _bearing(self.token_env)
+        for name, value in _pairs(self.header, "--header").items():
             if not (value.isascii() and value.isprintable() and _HEADER.fullmatch(name)):
                 raise Wrong(f"--header {name}: name or value is what no header may hold; nothing was sent")
             headers[name] = value
@@ -138,8 +175,8 @@ class Access:
         from comfy_fsm.live.client.client import Client
 
         settings: dict[str, Any] = {
-            "headers": self.headers, "socket_query": pairs(self.socket_query, "--socket-query"), "ca": self.ca,
-            "extra_data": pairs(extra, "--extra"), "policy": self.policy,
+            "headers": self.headers, "socket_query": _pairs(self.socket_query, "--socket-query"), "ca": self.ca,
+            "extra_data": _pairs(extra, "--extra"), "policy": self.policy,
             "sockets": sockets,
         }  # fmt: skip
         return lambda: Client(servers, log=log, **settings)
@@ -154,7 +191,7 @@ class Access:
         for url in urls:
             address_of(url)
         how: dict[str, Any] = {
-            "headers": self.headers, "socket_query": pairs(self.socket_query, "--socket-query"),
+            "headers": self.headers, "socket_query": _pairs(self.socket_query, "--socket-query"),
             "ssl_context": context_of(self.ca, None), **timeouts(self.policy),
         }  # fmt: skip
         return lambda: [Comfy(url, **how) for url in urls]
@@ -163,7 +200,7 @@ class Access:
 NO_ACCESS = Access()
 
 
-def pairs(given: list[str] | None, option: str) -> dict[str, str]:
+def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
     """NAME=ENV, each with the value of that variable: a secret has no business among the words of a command."""
     found = {}
     for pair in given or ():
@@ -176,7 +213,7 @@ def pairs(given: list[str] | None, option: str) -> dict[str, str]:
     return found
 
 
-def bearing(token_env: str | None) -> dict[str, str]:
+def _bearing(token_env: str | None) -> dict[str, str]:
     """The headers that go with every request."""
     if token_env is None:
         return {}

@@ -20,6 +20,8 @@ from comfy_fsm.core.wire.updates import Update
 from comfy_fsm.display import harmless
 from comfy_fsm.errors import LogError
 
+__all__ = ["Bars", "complain", "complain_of_warnings"]
+
 
 class Bars:
     """On standard error, so that standard output has only what was asked for; silent where that is no terminal."""

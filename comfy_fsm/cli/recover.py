@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from comfy_fsm.core.recovery.probes import ProbeResult
     from comfy_fsm.live.transport.comfy import Comfy
 
-LOG = "comfy-fsm.log"
-PROVED, OPEN = 0, 1
-MANY = 8
+__all__ = ["consistency", "history", "recover"]
+
+_LOG = "comfy-fsm.log"
+_PROVED, _OPEN = 0, 1
+_MANY = 8
 """Servers of a log that are told to who named none."""
 
 
@@ -38,7 +40,7 @@ def recover(
     *,
     all: All = False,
     server: Servers = None,
-    log: LogFile = LOG,
+    log: LogFile = _LOG,
     yes: Yes = False,
     dry_run: DryRun = False,
     access: Access = NO_ACCESS,
@@ -74,7 +76,7 @@ def recover(
     return _tell(recovery.recovery(found), found.decided, found.unreachable, found.silent)
 
 
-def consistency(prompt_id: Id, /, *, server: Servers = None, log: LogFile = LOG, access: Access = NO_ACCESS) -> int:
+def consistency(prompt_id: Id, /, *, server: Servers = None, log: LogFile = _LOG, access: Access = NO_ACCESS) -> int:
     """Tell which server has a task, which should, and what to do if they differ. The log is only read.
 
     Parameters
@@ -122,7 +124,7 @@ def history(
     """
     if attempts < 1:
         raise Wrong(f"{attempts} attempts ask nothing; give --attempts at least 1")
-    known = log if log is not None else LOG if os.path.exists(LOG) else None
+    known = log if log is not None else _LOG if os.path.exists(_LOG) else None
     open_servers = _asked(server, known, access)
     from comfy_fsm.live.recovery import session
     from comfy_fsm.report import recovery
@@ -149,7 +151,7 @@ def _known(log: str | None) -> str:
     from comfy_fsm.live.recovery import session
 
     urls = session.servers_of(log)
-    told = ", ".join(urls[:MANY]) + (f" and {len(urls) - MANY} more" if len(urls) > MANY else "")
+    told = ", ".join(urls[:_MANY]) + (f" and {len(urls) - _MANY} more" if len(urls) > _MANY else "")
     return f"; the log names {told}" if urls else "; the log names none"
 
 
@@ -157,7 +159,7 @@ def _tell(lines: Iterable[str], well: bool, unreachable: bool, silent: Iterable[
     """The report; where nobody answered there is none, but a line of complaint for each server."""
     if not unreachable:
         print("\n".join(lines), flush=True)
-        return PROVED if well else OPEN
+        return _PROVED if well else _OPEN
     from comfy_fsm.cli.progress import complain
     from comfy_fsm.report import recovery
 

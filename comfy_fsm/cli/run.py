@@ -23,6 +23,8 @@ from comfy_fsm.cli.options import (
 from comfy_fsm.cli.workflows import tell
 from comfy_fsm.workflow.files import read
 
+__all__ = ["resume", "resuming", "run"]
+
 
 def run(
     *workflows: Workflows,

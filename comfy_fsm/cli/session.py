@@ -22,9 +22,11 @@ from comfy_fsm.live.client.task_handle import TaskHandle
 from comfy_fsm.live.dispatch.dispatcher import Dispatcher
 from comfy_fsm.live.engine.runner import Undelivered
 
-COMPLETED, NOT_COMPLETED, BY_SIGNAL = 0, 1, 128
+__all__ = ["Order", "Screen", "Session", "resume", "submit"]
+
+_COMPLETED, _NOT_COMPLETED, _BY_SIGNAL = 0, 1, 128
 _AT_ONCE = 8  # tasks that are saved at a time: of two hundred that end together, the first are soon there
-LONG, LINES = 2_000, 40
+_LONG, _LINES = 2_000, 40
 """Characters and lines of a text beyond which it is saved as a file, not printed."""
 
 
@@ -80,7 +82,7 @@ def resume(
                 session.watch(task.prompt_id, task)
                 continue
             screen.complain(f"{task.prompt_id}: left alone, since {task.server} is not named; give it as --server")
-            session.status = NOT_COMPLETED
+            session.status = _NOT_COMPLETED
 
     return asyncio.run(_session(begin, folder, open_client, screen, capacity, again))
 
@@ -90,7 +92,7 @@ class Session:
 
     def __init__(self, client: Client, folder: str, screen: Screen) -> None:
         self.client = client
-        self.status = COMPLETED
+        self.status = _COMPLETED
         self._folder = folder
         self._screen = screen
         self._names = Names()
@@ -162,7 +164,7 @@ class Session:
 
     def _complain(self, name: str, why: object) -> None:
         self._screen.complain(self.client.scrub(f"{name}: {why}"))
-        self.status = NOT_COMPLETED
+        self.status = _NOT_COMPLETED
 
     def tell_what_goes_on(self, again: str) -> None:
         """Whoever ends the command ends no task."""
@@ -200,7 +202,7 @@ async def _session(
             except ClientError:
                 session.tell_what_goes_on(again)
                 raise
-            if status >= BY_SIGNAL:
+            if status >= _BY_SIGNAL:
                 session.tell_what_goes_on(again)
             return status
 
@@ -223,7 +225,7 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _is_long(text: Text) -> bool:
-    return len(text.text) > LONG or text.text.count("\n") > LINES
+    return len(text.text) > _LONG or text.text.count("\n") > _LINES
 
 
 def _lacks(task: TaskHandle) -> Iterator[str]:
@@ -256,4 +258,4 @@ async def _until_signal(work: Coroutine[Any, Any, int]) -> int:
     try:
         return await working
     except asyncio.CancelledError:
-        return BY_SIGNAL + got[0]
+        return _BY_SIGNAL + got[0]

@@ -22,9 +22,11 @@ from comfy_fsm.cli.options import (
     must_be_readable,
 )
 
-PACE = 0.2
+__all__ = ["serve", "watch"]
+
+_PACE = 0.2
 """Seconds between two pictures: soon enough for an eye, and calm."""
-SHARE = 10
+_SHARE = 10
 """A picture that took long to draw stays on show this many times as long: drawing takes no more of the time."""
 
 
@@ -49,13 +51,13 @@ def watch(log: Log, *, once: Once = False, no_color: NoColor = False) -> int:
         follower.open(float("inf"))
         show(follower.scene(), color=not no_color)
         return 0
-    follower.open(PACE)
+    follower.open(_PACE)
     signal.signal(signal.SIGTERM, _end)  # else the terminal would be left on its other screen
     with Terminal(color=not no_color) as terminal, _keys() as pressed:
         while True:
             begun = time.monotonic()
             terminal.draw(follower.scene(time.time()))
-            pause = max(PACE, SHARE * (time.monotonic() - begun))
+            pause = max(_PACE, _SHARE * (time.monotonic() - begun))
             if pressed(0.0 if follower.behind else pause):
                 return 0
             follower.advance(pause)
@@ -84,7 +86,7 @@ def serve(log: Log, *, port: Port = 8199, host: Host = "127.0.0.1") -> int:
     if not 0 <= port <= 65_535:
         raise Wrong(f"there is no port {port}; name one from 1 to 65535, or 0 for any that is free")
     follower = Follower(log)
-    follower.open(PACE)
+    follower.open(_PACE)
     try:
         listening = page.listen(host, port)
     except (OSError, UnicodeError) as error:

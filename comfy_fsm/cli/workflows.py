@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 
 from comfy_fsm.workflow.files import Order
 
+__all__ = ["tell"]
+
 
 def tell(orders: Iterable[Order], say: Callable[[str], None]) -> None:
     """One line for each file that was not plainly a workflow."""

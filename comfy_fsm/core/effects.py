@@ -10,6 +10,21 @@ from msgspec import Struct
 from comfy_fsm import media
 from comfy_fsm.core.machine import State
 
+__all__ = [
+    "AnyEffect",
+    "Deliver",
+    "Effect",
+    "Failure",
+    "FetchHistory",
+    "LookAtQueue",
+    "NodeFault",
+    "OpenSocket",
+    "Output",
+    "Result",
+    "Text",
+    "Warn",
+]
+
 
 class Output(Struct, frozen=True, gc=False):
     """File that a run produced, named as the server named it: never a path to trust."""

@@ -6,6 +6,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+__all__ = ["CODES", "GRAVITY", "Code", "Finding", "Severity"]
+
 
 class Severity(StrEnum):
     ERROR = "error"

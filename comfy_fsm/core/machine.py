@@ -18,6 +18,24 @@ from typing import NamedTuple
 
 from transitions import Machine
 
+__all__ = [
+    "CONCLUDABLE",
+    "FINAL",
+    "FOUND_ELSEWHERE",
+    "MOVES",
+    "OPEN",
+    "REASONS",
+    "RECOVERABLE",
+    "SETTLED",
+    "TABLE",
+    "Row",
+    "Signal",
+    "State",
+    "declare",
+    "diagram",
+    "step",
+]
+
 
 class State(StrEnum):
     """State of a task, in ComfyUI's own job words where it has one."""

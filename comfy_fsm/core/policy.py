@@ -8,6 +8,8 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
+__all__ = ["DEFAULT", "TOLD", "Policy", "by_header", "differing", "told"]
+
 
 class Policy(Struct, frozen=True, kw_only=True):
     """Thresholds: how long to wait, how often to ask, how much to remember."""

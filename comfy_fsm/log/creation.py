@@ -8,6 +8,8 @@ from contextlib import closing, suppress
 from comfy_fsm.errors import LogError
 from comfy_fsm.log.logfile import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, is_blank, uri
 
+__all__ = ["check_length", "create", "keep_aside", "logger"]
+
 logger = logging.getLogger(__name__)
 _LONGEST = 512 - len(".new-journal")  # bytes of a path that SQLite still opens
 
@@ -33,7 +35,7 @@ def create(path: str) -> None:
         if not is_blank(path):  # what has come in the meantime is not ours to overwrite
             raise FileExistsError(f"{path} was made by another program in this moment")
         os.replace(new, path)
-        sync_directory(path)
+        _sync_directory(path)
     finally:
         _clear(new)
 
@@ -94,7 +96,7 @@ def keep_aside(path: str, *, copy: bool = False) -> str:
     return kept
 
 
-def sync_directory(path: str) -> None:
+def _sync_directory(path: str) -> None:
     """So that the name is there after a power cut, too."""
     if not hasattr(os, "O_DIRECTORY"):
         return

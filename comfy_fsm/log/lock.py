@@ -23,7 +23,9 @@ from typing import NamedTuple
 
 from comfy_fsm.errors import LogError, LogLocked
 
-logger = logging.getLogger(__name__)
+__all__ = ["Lock", "Mark", "belongs_to_us", "is_written", "read_mark"]
+
+_logger = logging.getLogger(__name__)
 _HEAD = re.compile(rb"comfy-fsm (\d+) *\n")
 _HEAD_SIZE = 64
 _SLOT = Struct(">QQ16s16sQ16s")
@@ -181,7 +183,7 @@ class Lock:
         except OSError as error:
             if not self._complained:
                 self._complained = True
-                logger.warning(
+                _logger.warning(
                     "%s cannot be written (%s): should the end of the log be damaged, that would not show; "
                     "make room or mend the disk", self.name, error,
                 )  # fmt: skip

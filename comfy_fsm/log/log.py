@@ -21,7 +21,9 @@ from comfy_fsm.errors import LogClosed, LogDamaged, LogError, LogMoved, LogWrite
 from comfy_fsm.log.reader import MAX_LINE, LogRow, read
 from comfy_fsm.log.writer import Chain
 
-LIMIT = 16 * 1024 * 1024  # bytes that may wait: a second of a slow disk, and little beside an image
+__all__ = ["Log", "weigh"]
+
+_LIMIT = 16 * 1024 * 1024  # bytes that may wait: a second of a slow disk, and little beside an image
 _ROW_COST = 128  # what a waiting line takes beside its bytes, so that a million empty ones are bounded too
 
 
@@ -63,7 +65,7 @@ class Log:
         self._writer = asyncio.create_task(self._write(), name=f"log {chain.path}")
 
     @classmethod
-    async def open(cls, path: str | os.PathLike[str], *, limit: int = LIMIT) -> Self:
+    async def open(cls, path: str | os.PathLike[str], *, limit: int = _LIMIT) -> Self:
         """Own the log at `path` until it is closed; makes it, readable for its owner alone, if there is none.
 
         Beyond `limit` bytes that wait for the disk, `append` waits for room first. Raises LogLocked, NotALog,

@@ -14,6 +14,18 @@ from pathlib import Path
 
 from comfy_fsm.errors import LogVersionError, NotALog
 
+__all__ = [
+    "APPLICATION_ID",
+    "SCHEMA",
+    "SCHEMA_VERSION",
+    "close_later",
+    "held",
+    "is_blank",
+    "is_log",
+    "is_sqlite",
+    "uri",
+]
+
 APPLICATION_ID = 0x6366736D  # "cfsm"; at byte 68 of the file, where `file` and other tools look for it
 SCHEMA_VERSION = 1
 SCHEMA = "CREATE TABLE log (position INTEGER PRIMARY KEY AUTOINCREMENT, line BLOB NOT NULL, checksum BLOB NOT NULL)"

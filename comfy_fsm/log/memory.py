@@ -8,6 +8,8 @@ from comfy_fsm.errors import LogClosed
 from comfy_fsm.log.log import weigh
 from comfy_fsm.log.reader import LogRow
 
+__all__ = ["MemoryLog"]
+
 
 class MemoryLog:
     """The contract of `Log` without a disk, for tests and for what need not outlive its process."""

@@ -16,6 +16,8 @@ from comfy_fsm.errors import LogError
 from comfy_fsm.log.lock import Mark, read_mark
 from comfy_fsm.log.logfile import held, uri
 
+__all__ = ["DAMAGE", "GENESIS", "MAX_LINE", "LogRow", "Verification", "digest", "read", "verify"]
+
 MAX_LINE = 128 * 1024 * 1024  # a reader holds one; ComfyUI takes uploads up to 100 MiB, SQLite rows up to 1 GB
 
 _SCAN = "SELECT position, line, checksum FROM log WHERE position >= ? ORDER BY position LIMIT ?"

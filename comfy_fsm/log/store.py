@@ -7,6 +7,8 @@ from typing import Protocol
 
 from comfy_fsm.log.reader import LogRow
 
+__all__ = ["Store"]
+
 
 class Store(Protocol):
     """An append-only sequence of lines with one writer. `tests/support/log_contract.py` is its test suite.

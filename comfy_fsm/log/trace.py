@@ -21,17 +21,30 @@ from comfy_fsm.core.observations import AnyObservation, Damaged, DamageData, Hea
 from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import NotATrace, TraceError, TraceVersionError
 
-VERSION = 1
-MAX_LINE = 64 * 1024 * 1024
+__all__ = [
+    "LINE_FREE",
+    "MAX_RATIO",
+    "Block",
+    "Packed",
+    "damage",
+    "most_known",
+    "open_packed",
+    "raw_lines",
+    "read_file",
+    "read_lines",
+]
+
+_VERSION = 1
+_MAX_LINE = 64 * 1024 * 1024
 """Bytes of the longest line that is read: twice the largest frame seen in the field; longer ones are passed over."""
 MAX_RATIO = 400
 """How many times its own size a file may unpack to, once past MAX_FREE: recordings reach 60."""
-MAX_FREE = 64 * 1024 * 1024
+_MAX_FREE = 64 * 1024 * 1024
 LINE_FREE = 4 * 1024 * 1024
 """Bytes of a line that a compressed file of any size may hold; a longer one, up to MAX_RATIO times what was read."""
-HEAD_LINES = 20
+_HEAD_LINES = 20
 """A file none of whose first lines is an observation is no trace."""
-MAX_WINDOW = 128 * 1024 * 1024
+_MAX_WINDOW = 128 * 1024 * 1024
 _UNITS = ((1e11, 1e14, 1e3), (1e14, 1e17, 1e6), (1e17, 1e20, 1e9))
 """From which number on, and below which, a time is surely of how small a part of a second."""
 _BLOCK = 64 * 1024
@@ -79,7 +92,7 @@ class Packed:
     @property
     def longest_line(self) -> int:
         """Bytes of the longest line that may come of what was read so far."""
-        return min(MAX_LINE, max(LINE_FREE, self.count * MAX_RATIO)) if self.is_compressed else MAX_LINE
+        return min(_MAX_LINE, max(LINE_FREE, self.count * MAX_RATIO)) if self.is_compressed else _MAX_LINE
 
     def close(self) -> None:
         if self._raw is not sys.stdin.buffer:
@@ -106,7 +119,7 @@ def raw_lines(packed: Packed, name: str) -> Iterator[tuple[list[bytes | str], bo
     if packed.head.startswith(_GZIP):
         stream = gzip.GzipFile(fileobj=cast("IO[bytes]", packed))
     elif packed.head.startswith(_ZSTD):
-        stream = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).stream_reader(
+        stream = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).stream_reader(
             cast("IO[bytes]", packed), read_across_frames=True
         )
     elif packed.head.startswith(_SQLITE):
@@ -130,7 +143,7 @@ def _blocks(
     try:
         while block := read(_BLOCK):
             total += len(block)
-            if total > MAX_FREE and total > packed.count * MAX_RATIO:
+            if total > _MAX_FREE and total > packed.count * MAX_RATIO:
                 raise TraceError(
                     f"{name}: unpacks to more than {MAX_RATIO} times its size and was not read further; "
                     "a recording never does: look at what made this file"
@@ -231,9 +244,9 @@ def _with_head(blocks: Iterator[Block], name: str) -> Iterator[Block]:
                 _check_version(position, observation, name)
                 return itertools.chain(head, blocks)
             broken.append((position, observation.data.why))
-            if len(broken) >= HEAD_LINES:
+            if len(broken) >= _HEAD_LINES:
                 break
-        if len(broken) >= HEAD_LINES:
+        if len(broken) >= _HEAD_LINES:
             break
     for position, why in broken[:1]:
         raise NotATrace(
@@ -243,9 +256,9 @@ def _with_head(blocks: Iterator[Block], name: str) -> Iterator[Block]:
 
 
 def _check_version(position: int, observation: AnyObservation, name: str) -> None:
-    if isinstance(observation, Header) and observation.data.version != VERSION:
+    if isinstance(observation, Header) and observation.data.version != _VERSION:
         raise TraceVersionError(
-            f"{name}:{position}: trace version {observation.data.version}, while this reads version {VERSION}; "
+            f"{name}:{position}: trace version {observation.data.version}, while this reads version {_VERSION}; "
             "use the release that wrote it, or a newer one of this",
             position,
         )

@@ -19,6 +19,8 @@ from comfy_fsm.log.lock import Lock, belongs_to_us
 from comfy_fsm.log.logfile import SCHEMA_VERSION, close_later, held, is_blank, uri
 from comfy_fsm.log.reader import DAMAGE, GENESIS, digest
 
+__all__ = ["BUSY", "BUSY_TURNS", "WAL_LIMIT", "Chain", "Writer", "logger"]
+
 logger = logging.getLogger(__name__)
 BUSY = 5.0  # seconds until we complain of a stranger who writes to our file, which nobody should: the sqlite3 shell
 BUSY_TURNS = 12  # as often we complain; then the append fails

@@ -14,14 +14,16 @@ from comfy_fsm.core.explain.diagnosis import Diagnosis, Evidence, Explanation, R
 from comfy_fsm.display import harmless
 from comfy_fsm.report.player import Replay
 
-SHEETS = 20
+__all__ = ["WIDTH", "Line", "lines"]
+
+_SHEETS = 20
 """Tasks told in full; those that need a look come first, and the JSON document has them all."""
-CALM = 12
+_CALM = 12
 """Lines for the tasks with which all is well."""
-CHAIN = 8
+_CHAIN = 8
 """Signals named where a task is not told move by move: the first and the last ones."""
-PLACES = 6
-MARGIN = 9
+_PLACES = 6
+_MARGIN = 9
 """Letters on the left for the titles."""
 WIDTH = 100
 """Letters of a line: prose wider than this is hard to read, on any terminal."""
@@ -41,14 +43,14 @@ def lines(replay: Replay, width: int, *, whole: bool) -> Iterator[Line]:
     diagnoses, loose = replay.diagnose()
     sheet = _Sheet(replay, min(width, WIDTH), whole)
     told = [each for each in diagnoses if whole or each.concern < _WELL]
-    for diagnosis in told[:SHEETS]:
+    for diagnosis in told[:_SHEETS]:
         yield []
         yield from sheet.task(diagnosis)
-    if len(told) > SHEETS:
+    if len(told) > _SHEETS:
         yield []
-        yield [(f"and {len(told) - SHEETS:,} more tasks that need a look; name one, or see --format json", "dim")]
+        yield [(f"and {len(told) - _SHEETS:,} more tasks that need a look; name one, or see --format json", "dim")]
     yield from sheet.calm([each for each in diagnoses if each not in told])
-    shown = [finding for each in told[:SHEETS] for finding in each.findings]
+    shown = [finding for each in told[:_SHEETS] for finding in each.findings]
     yield from sheet.loose([finding for finding in loose if finding not in shown])
 
 
@@ -85,10 +87,10 @@ class _Sheet:
         yield []
         count = len(diagnoses)
         yield [(f"All is well with {count:,} {'task' if count == 1 else 'tasks'}.", "bold")]
-        for told in diagnoses[:CALM]:
+        for told in diagnoses[:_CALM]:
             yield from self._prose(f"{_id(told.prompt_id)[:8]}  {self._remark(told.says)}", later=" " * 10, margin=0)
-        if count > CALM:
-            yield [(f"and {count - CALM:,} more; name one, or see --format json", "dim")]
+        if count > _CALM:
+            yield [(f"and {count - _CALM:,} more; name one, or see --format json", "dim")]
 
     def loose(self, findings: list[Explanation]) -> Iterator[Line]:
         graver = [each for each in findings if each.severity != "note"]
@@ -96,24 +98,24 @@ class _Sheet:
             return
         yield []
         yield [("Found about no task in particular.", "bold")]
-        for finding in graver[:SHEETS]:
+        for finding in graver[:_SHEETS]:
             about = (("window", finding.window), ("server", finding.server), ("task", finding.prompt_id))
             subject = ", ".join(f"{word} {harmless(name, 60)}" for word, name in about if name is not None)
             yield from self._finding(finding, f"{subject}: " if subject else "")
-        if len(graver) > SHEETS:
-            yield [(f"and {len(graver) - SHEETS:,} more; see --format json", "dim")]
+        if len(graver) > _SHEETS:
+            yield [(f"and {len(graver) - _SHEETS:,} more; see --format json", "dim")]
 
     def _section(self, title: str, body: Iterable[Line]) -> Iterator[Line]:
         """What belongs together, its title on the left."""
         for number, line in enumerate(body):
-            yield [(f"{'' if number else title:{MARGIN}}", "dim"), *line]
+            yield [(f"{'' if number else title:{_MARGIN}}", "dim"), *line]
 
     def _chain(self, evidence: tuple[Evidence, ...]) -> Iterator[Line]:
         links = [self._glue(f"{self._place_of(each.position)} {each.signal}") for each in evidence]
         if links and not self._many:
             links[0] = self._glue("line ") + links[0]
-        if len(links) > CHAIN:
-            links = [*links[:3], self._glue(f"{len(links) - CHAIN + 1:,} more"), *links[4 - CHAIN :]]
+        if len(links) > _CHAIN:
+            links = [*links[:3], self._glue(f"{len(links) - _CHAIN + 1:,} more"), *links[4 - _CHAIN :]]
         yield from self._prose(" · ".join(links))
 
     def _moves(self, evidence: tuple[Evidence, ...]) -> Iterator[Line]:
@@ -129,7 +131,7 @@ class _Sheet:
 
     def _finding(self, finding: Explanation, subject: str = "") -> Iterator[Line]:
         begin = f"{finding.severity} {finding.code}: "
-        more = finding.count - min(len(finding.positions), PLACES)
+        more = finding.count - min(len(finding.positions), _PLACES)
         counted = f"({self._cited(finding.positions)}{self._glue(f' and {more:,} more') if more > 0 else ''})"
         prose = self._prose(f"{subject}{harmless(finding.text, _LONG)} {counted}", begin, later="  ")
         for number, line in enumerate(prose):
@@ -150,7 +152,7 @@ class _Sheet:
         return harmless(remark.text, _LONG) + cited
 
     def _cited(self, positions: tuple[int, ...]) -> str:
-        shown = [self._place_of(position) for position in dict.fromkeys(positions[:PLACES])]
+        shown = [self._place_of(position) for position in dict.fromkeys(positions[:_PLACES])]
         word = "" if self._many else "line " if len(shown) == 1 else "lines "
         return self._glue(word + ", ".join(shown))
 
@@ -163,7 +165,7 @@ class _Sheet:
         return harmless(text).replace(" ", _GLUE)
 
     def _prose(
-        self, text: str, first: str = "", *, later: str | None = None, style: str = "", margin: int = MARGIN
+        self, text: str, first: str = "", *, later: str | None = None, style: str = "", margin: int = _MARGIN
     ) -> Iterator[Line]:
         rest = " " * len(first) if later is None else later
         for line in textwrap.wrap(

@@ -12,7 +12,9 @@ from comfy_fsm.core.findings import Finding
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.report.player import Place, Replay
 
-REPORT = 1
+__all__ = ["DIAGNOSIS", "compose", "encode", "encode_diagnoses"]
+
+_REPORT = 1
 DIAGNOSIS = 1
 _TASK = (
     "prompt_id", "window", "server", "state", "outcome", "confidence", "completion_source", "confirmed_by",
@@ -41,7 +43,7 @@ class _Error(msgspec.Struct, frozen=True, omit_defaults=True):
 def compose(replay: Replay) -> dict[str, object]:
     """The report as plain values."""
     return {
-        "report": REPORT,
+        "report": _REPORT,
         "trace": replay.trace,
         "verdict": replay.verdict,
         "tasks": [_task(replay, task) for task in replay.tasks],
@@ -50,7 +52,7 @@ def compose(replay: Replay) -> dict[str, object]:
     }
 
 
-def compose_diagnoses(replay: Replay) -> dict[str, object]:
+def _compose_diagnoses(replay: Replay) -> dict[str, object]:
     """The diagnoses as plain values."""
     diagnoses, loose = replay.diagnose()
     return {
@@ -67,7 +69,7 @@ def encode(replay: Replay) -> str:
 
 
 def encode_diagnoses(replay: Replay) -> str:
-    return _encode(compose_diagnoses(replay))
+    return _encode(_compose_diagnoses(replay))
 
 
 def _encode(document: dict[str, object]) -> str:

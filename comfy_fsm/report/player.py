@@ -22,6 +22,8 @@ from comfy_fsm.errors import NotALog, TraceError
 from comfy_fsm.log import logfile, reader
 from comfy_fsm.log.trace import Block, Packed, damage, most_known, open_packed, read_file, read_lines
 
+__all__ = ["Follower", "Origins", "Place", "Replay", "Source", "TraceFacts", "replay"]
+
 Source = str | os.PathLike[str]
 Follower = Callable[[int, int], None]
 """Called now and then with the bytes read so far, and of how many (0 where that is not known)."""
@@ -90,7 +92,7 @@ class Replay(Struct, frozen=True, kw_only=True):
 
     @property
     def exit_status(self) -> int:
-        return EXIT[self.verdict]
+        return _EXIT[self.verdict]
 
     def codes_of(self, task: Task) -> list[str]:
         """The codes of the findings about this task."""
@@ -105,7 +107,7 @@ class Replay(Struct, frozen=True, kw_only=True):
         return self.origins.line(finding.positions[0])
 
 
-EXIT = {"pass": 0, "fail": 1, "unknown": 2, "incomplete": 3}
+_EXIT = {"pass": 0, "fail": 1, "unknown": 2, "incomplete": 3}
 
 
 def replay(

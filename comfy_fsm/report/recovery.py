@@ -13,8 +13,10 @@ from comfy_fsm.core.recovery.probes import Has, ProbeResult
 from comfy_fsm.core.recovery.verdicts import Consistency, Fetched, Recovered, Recovery, RecoveryCase
 from comfy_fsm.display import harmless
 
-WIDTH = 80
-FILES = 20
+__all__ = ["consistency", "history", "recovery", "silence"]
+
+_WIDTH = 80
+_FILES = 20
 """Output files told of one task."""
 _SHOWN: dict[Has, str] = {
     "running": "runs it",
@@ -114,17 +116,17 @@ def _next(case: RecoveryCase) -> list[str]:
 
 def _results(outputs: Iterable[Output], texts: Iterable[Text], left_out: int = 0) -> Iterator[str]:
     files, words = list(outputs), list(texts)
-    for output in files[:FILES]:
+    for output in files[:_FILES]:
         yield f"  output of node {harmless(output.node, 40)}: {harmless(output.path)}"
-    for text in words[:FILES]:
+    for text in words[:_FILES]:
         yield f"  text of node {harmless(text.node, 40)}: {harmless(text.text)}"
-    more = len(files[FILES:]) + len(words[FILES:]) + left_out
+    more = len(files[_FILES:]) + len(words[_FILES:]) + left_out
     if more:
         yield f"  and {more:,} more outputs"
 
 
 def _wrapped(text: str, hang: int = 4) -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent=" " * hang, break_on_hyphens=False)
+    return textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent=" " * hang, break_on_hyphens=False)
 
 
 def _count(number: int) -> str:

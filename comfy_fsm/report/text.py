@@ -24,13 +24,15 @@ from comfy_fsm.core.registry.task import Task
 from comfy_fsm.display import harmless
 from comfy_fsm.report.player import Place, Replay
 
-TASKS = 40
+__all__ = ["draw", "lay_out", "progress"]
+
+_TASKS = 40
 """Rows of the table of tasks; those that need a look come first, and the JSON report has them all."""
-SUBJECTS = 6
+_SUBJECTS = 6
 """Places told of one code."""
-UNWRAPPED = 4_000
+_UNWRAPPED = 4_000
 _UNKEPT = " (it came over the socket, and is not in a trace)"
-PATIENCE = 1.0
+_PATIENCE = 1.0
 """Seconds before a bar is worth looking at."""
 _STYLES = {
     "pass": "bold green", "fail": "bold red", "incomplete": "bold yellow", "unknown": "bold yellow",
@@ -47,7 +49,7 @@ def draw(replay: Replay, file: IO[str], *, color: bool | None, story: bool) -> N
         _draw(replay, _console(file, color), story=story)
         return
     text = io.StringIO()
-    _draw(replay, _console(text, False, width=UNWRAPPED), story=story)
+    _draw(replay, _console(text, False, width=_UNWRAPPED), story=story)
     file.writelines(line.rstrip() + "\n" for line in text.getvalue().splitlines())
 
 
@@ -58,7 +60,7 @@ def lay_out(
     console = _console(file, color)
     for part in _verdict(replay):
         console.print(part, soft_wrap=not file.isatty())
-    for line in compose(console.width if file.isatty() else UNWRAPPED):
+    for line in compose(console.width if file.isatty() else _UNWRAPPED):
         console.print(Text.assemble(*((text, _STYLES.get(style, style)) for text, style in line)), soft_wrap=True)
 
 
@@ -73,11 +75,11 @@ def _draw(replay: Replay, console: Console, *, story: bool) -> None:
     for part in _verdict(replay):
         console.print(part)
     if story:
-        for task in replay.tasks[:SUBJECTS]:
+        for task in replay.tasks[:_SUBJECTS]:
             _story(console, replay, task)
     elif replay.tasks:
         console.print(_tasks(replay, names))
-        left = len(replay.tasks) - TASKS
+        left = len(replay.tasks) - _TASKS
         if left > 0:
             console.print(Text(f"and {left:,} more tasks; --format json lists them all", "dim"))
     _findings(console, replay, names)
@@ -120,7 +122,7 @@ def _tasks(replay: Replay, names: _Names) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("\nstate", "\ntask", "\nwindow", "\nserver", "\nhow it is known", "\ntook", "\nfindings"):
         table.add_column(title, overflow="fold")
-    for task in heapq.nsmallest(TASKS, replay.tasks, key=lambda task: concern(task, replay.codes_of(task))):
+    for task in heapq.nsmallest(_TASKS, replay.tasks, key=lambda task: concern(task, replay.codes_of(task))):
         graver = [code for code in replay.codes_of(task) if CODES[code].severity != "note"]
         table.add_row(
             Text(task.state, _STYLES.get(task.state, "yellow")),
@@ -170,16 +172,16 @@ def _story(console: Console, replay: Replay, task: Task) -> None:
 
 def _results(task: Task) -> Iterator[str]:
     """What it produced, and what of that is not here."""
-    for output in task.outputs[:SUBJECTS]:
+    for output in task.outputs[:_SUBJECTS]:
         yield f"output of node {output.node}: {output.path}" + (_UNKEPT if output.by_socket else "")
-    for text in task.texts[:SUBJECTS]:
+    for text in task.texts[:_SUBJECTS]:
         yield f"text of node {text.node}: {text.text}"
-    more = len(task.outputs[SUBJECTS:]) + len(task.texts[SUBJECTS:])
+    more = len(task.outputs[_SUBJECTS:]) + len(task.texts[_SUBJECTS:])
     if more:
         yield f"and {more:,} more outputs and texts"
     if task.left_out:
         yield f"and {task.left_out:,} outputs that were told and not kept"
-    for node in task.missed[:SUBJECTS]:
+    for node in task.missed[:_SUBJECTS]:
         yield f"node {node} sends its images over the socket, and some may be missing"
 
 
@@ -213,7 +215,7 @@ def _findings(console: Console, replay: Replay, names: _Names) -> None:
         console.print()
         console.print(Text.assemble((f"{row.severity} ", _STYLES[row.severity]), (code, "bold"), f"  {row.meaning}"))
         console.print(Text(f"  {row.advice}", "italic"))
-        for finding in found[:SUBJECTS]:
+        for finding in found[:_SUBJECTS]:
             lines = ", ".join(_cite(replay.origins.place(position), many) for position in finding.positions)
             more = (
                 f" and {finding.count - len(finding.positions):,} more"
@@ -222,8 +224,8 @@ def _findings(console: Console, replay: Replay, names: _Names) -> None:
             )
             word = "line" if finding.count == 1 else "lines"
             console.print(Text(f"  {word} {lines}{more}: {names.subject(finding)}{harmless(finding.text)}"))
-        if len(found) > SUBJECTS:
-            console.print(Text(f"  and {len(found) - SUBJECTS:,} more of this kind", "dim"))
+        if len(found) > _SUBJECTS:
+            console.print(Text(f"  and {len(found) - _SUBJECTS:,} more of this kind", "dim"))
     if replay.unkept_findings:
         console.print(Text(f"and {replay.unkept_findings:,} more notes that were counted, not kept", "dim"))
 
@@ -297,7 +299,7 @@ def progress(file: IO[str]) -> Iterator[Callable[[int, int], None] | None]:
 
     def watch(done: int, size: int) -> None:
         bar.update(row, completed=done, total=size or None)
-        if not bar.live.is_started and time.monotonic() - begun > PATIENCE:
+        if not bar.live.is_started and time.monotonic() - begun > _PATIENCE:
             bar.start()
 
     try:

@@ -22,10 +22,12 @@ from aiohttp import (
 
 from comfy_fsm.testing.profiles import MAX_BODY
 
-COOKIE = "backend"
-OWN = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "content-length", "host"})
+__all__ = ["Balancer"]
+
+_COOKIE = "backend"
+_OWN = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "content-length", "host"})
 """Headers of one connection, which do not go on."""
-Side = web.WebSocketResponse | ClientWebSocketResponse
+_Side = web.WebSocketResponse | ClientWebSocketResponse
 
 
 class Balancer:
@@ -66,7 +68,7 @@ class Balancer:
         await self._session.close()
 
     def _choose(self, request: web.Request) -> int:
-        kept = request.cookies.get(COOKIE, "")
+        kept = request.cookies.get(_COOKIE, "")
         if self._sticky and kept.isdigit() and int(kept) < len(self.backends):
             return int(kept)
         return next(self._turns) % len(self.backends)
@@ -75,8 +77,8 @@ class Balancer:
         chosen = self._choose(request)
         backend = self.backends[chosen]
         self.served[backend] += 1
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in OWN}
-        mark = {"Set-Cookie": f"{COOKIE}={chosen}; Path=/"} if self._sticky else {}
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in _OWN}
+        mark = {"Set-Cookie": f"{_COOKIE}={chosen}; Path=/"} if self._sticky else {}
         try:
             if request.headers.get("Upgrade", "").lower() == "websocket":
                 return await self._pass_socket(request, backend, mark)
@@ -84,7 +86,7 @@ class Balancer:
                 request.method, backend + request.raw_path, headers=headers, data=await request.read(),
                 allow_redirects=False,
             ) as answer:  # fmt: skip
-                told = {name: value for name, value in answer.headers.items() if name.lower() not in OWN}
+                told = {name: value for name, value in answer.headers.items() if name.lower() not in _OWN}
                 return web.Response(status=answer.status, headers=told | mark, body=await answer.read())
         except WSServerHandshakeError as refusal:
             return web.Response(status=refusal.status)
@@ -110,14 +112,14 @@ class Balancer:
                     if self._idle is not None:
                         limit.reschedule(asyncio.get_running_loop().time() + self._idle)
 
-                ways: list[tuple[Side, Side]] = [(before, behind), (behind, before)]
+                ways: list[tuple[_Side, _Side]] = [(before, behind), (behind, before)]
                 carrying = [both.create_task(_carry(source, sink, heard)) for source, sink in ways]
                 await asyncio.wait(carrying, return_when=asyncio.FIRST_COMPLETED)
                 for each in carrying:
                     each.cancel()
 
 
-async def _carry(source: Side, sink: Side, heard: Callable[[], None]) -> None:
+async def _carry(source: _Side, sink: _Side, heard: Callable[[], None]) -> None:
     """Every frame of one side to the other, with the code by which it ended."""
     with suppress(ConnectionError):
         async for message in source:

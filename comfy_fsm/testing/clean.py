@@ -11,7 +11,9 @@ from comfy_fsm.core.machine import State
 from comfy_fsm.report import diagnosis, text
 from comfy_fsm.report.player import Replay, Source, replay
 
-WIDTH = 100
+__all__ = ["assert_clean"]
+
+_WIDTH = 100
 _GIVEN_UP = (State.LOST, State.EXPIRED)
 
 
@@ -52,5 +54,5 @@ def _wrong(found: Replay, allow: Collection[str]) -> list[str]:
 
 def _report(found: Replay) -> str:
     page = io.StringIO()
-    text.lay_out(found, page, lambda _: diagnosis.lines(found, WIDTH, whole=False), color=False)
+    text.lay_out(found, page, lambda _: diagnosis.lines(found, _WIDTH, whole=False), color=False)
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines())

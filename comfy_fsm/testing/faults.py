@@ -14,6 +14,23 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_t
 import msgspec
 from msgspec import Meta, Struct
 
+__all__ = [
+    "ACTS",
+    "FRAMES",
+    "ROUTES",
+    "Acting",
+    "ByRoute",
+    "Count",
+    "Faults",
+    "Knob",
+    "Once",
+    "Seconds",
+    "Step",
+    "knobs",
+    "route_of",
+    "seconds_at",
+]
+
 Once = Literal[
     "deaf", "empty_history", "foreign_history", "swallow_post", "drop_post", "post_500", "post_500_queued",
     "lose_end", "stale_status", "null_status",
@@ -21,7 +38,7 @@ Once = Literal[
 ByRoute = Literal["html", "too_many", "busy", "cut_answer", "garbage"]
 Acting = Literal["turn", "cut", "restart", "stranger"]
 ACTS: tuple[Acting, ...] = get_args(Acting)
-V = TypeVar("V")
+_V = TypeVar("_V")
 
 ROUTES = (
     "*",
@@ -249,17 +266,17 @@ def seconds_at(waits: dict[str, float], route: str) -> float:
 # what may be set
 
 
-class _ByRoute(dict[str, V]):
+class _ByRoute(dict[str, _V]):
     """Refuses a key that is no route."""
 
-    def __setitem__(self, route: str, value: V) -> None:
+    def __setitem__(self, route: str, value: _V) -> None:
         super().__setitem__(_known_route(route), value)
 
     def update(self, *given: Any, **named: Any) -> None:
         for route, value in dict(*given, **named).items():
             self[route] = value
 
-    def setdefault(self, route: str, default: V) -> V:
+    def setdefault(self, route: str, default: _V) -> _V:
         return super().setdefault(_known_route(route), default)
 
 

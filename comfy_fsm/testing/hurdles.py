@@ -15,10 +15,12 @@ from comfy_fsm.testing.playback.playback import Playback
 from comfy_fsm.testing.profiles import Profile, headers, refuses
 from comfy_fsm.testing.publishing import reset
 
+__all__ = ["PAGE", "Handler", "Hurdles", "hang_up"]
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PAGE = "<!doctype html><title>Please sign in</title><h1>Please sign in</h1>"
-BAD_GATEWAY = "<h1>502 Bad Gateway</h1>"
-FAULT_OF_THE_SERVER = (Crash, ValueError, KeyError, TypeError, AttributeError, ConnectionResetError)
+_BAD_GATEWAY = "<h1>502 Bad Gateway</h1>"
+_FAULT_OF_THE_SERVER = (Crash, ValueError, KeyError, TypeError, AttributeError, ConnectionResetError)
 
 
 class Hurdles:
@@ -66,7 +68,7 @@ class Hurdles:
             return instead
         try:
             answer = await self._played(request) or await handler(request)
-        except FAULT_OF_THE_SERVER as error:
+        except _FAULT_OF_THE_SERVER as error:
             return web.Response(status=500, text=f"500 Internal Server Error\n\n{type(error).__name__}")
         answer.headers.update(headers(self._profile, request.path))
         await asyncio.sleep(seconds_at(faults.late, route))
@@ -96,7 +98,7 @@ class Hurdles:
         if faults.login_page:
             return web.Response(text=PAGE, content_type="text/html")
         if faults.spend_at("html", route):
-            return web.Response(status=502, text=BAD_GATEWAY, content_type="text/html")
+            return web.Response(status=502, text=_BAD_GATEWAY, content_type="text/html")
         if status := faults.spend_refusal(route):
             return web.Response(status=status, headers={"Retry-After": faults.retry_after})
         if faults.spend_at("garbage", route):

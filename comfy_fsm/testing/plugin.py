@@ -18,6 +18,8 @@ import pytest
 if TYPE_CHECKING:
     from comfy_fsm.testing.threaded import ThreadedFake
 
+__all__ = ["MARK", "comfy_log", "fake_comfyui", "fake_comfyui_session", "pytest_configure"]
+
 MARK = "comfy(version, *, step_seconds, faults): which ComfyUI `fake_comfyui` is, and what goes wrong with it"
 
 

@@ -10,6 +10,20 @@ from dataclasses import dataclass
 from typing import Annotated, NamedTuple, get_type_hints
 from urllib.parse import urlsplit
 
+__all__ = [
+    "HISTORY_LIMIT",
+    "MAX_BODY",
+    "NEWEST",
+    "PROFILES",
+    "Profile",
+    "Since",
+    "features",
+    "headers",
+    "profile_of",
+    "refuses",
+    "system_stats",
+]
+
 
 class Since(NamedTuple):
     """From which version on it is so, and until which; a month stands for its first day."""
@@ -83,7 +97,7 @@ _ROWS: dict[str, Since] = {
     for name, hint in get_type_hints(Profile, include_extras=True).items()
     if hasattr(hint, "__metadata__")
 }
-LATEST = "0.38.1"  # what the newest files that were read say of themselves
+_LATEST = "0.38.1"  # what the newest files that were read say of themselves
 _UNNUMBERED = ("latest", "never")
 HISTORY_LIMIT = 10_000
 MAX_BODY = 100 * 1024 * 1024
@@ -120,7 +134,7 @@ PROFILES: dict[str, Profile] = {
 }  # fmt: skip
 
 
-def is_foreign(origin: str, host: str) -> bool:
+def _is_foreign(origin: str, host: str) -> bool:
     """Whether a browser asks from a page of elsewhere (P35); a port that one of them does not tell is not compared."""
     page, own = urlsplit(origin), urlsplit(f"//{host}")
     ports = {page.port, own.port}
@@ -130,7 +144,7 @@ def is_foreign(origin: str, host: str) -> bool:
 def refuses(profile: Profile, headers: Mapping[str, str], host: str) -> bool:
     """Whether a browser asks on behalf of another site (P35, P47); no other client says whence it comes."""
     crosses = profile.refuses_cross_sites and headers.get("Sec-Fetch-Site") == "cross-site"
-    return crosses or (profile.refuses_origins and is_foreign(headers.get("Origin", ""), host))
+    return crosses or (profile.refuses_origins and _is_foreign(headers.get("Origin", ""), host))
 
 
 def headers(profile: Profile, path: str) -> dict[str, str]:
@@ -143,7 +157,7 @@ def headers(profile: Profile, path: str) -> dict[str, str]:
 
 def system_stats(profile: Profile) -> dict[str, object]:
     """What a server of this version says of itself."""
-    number = LATEST if profile.version == "latest" else profile.version
+    number = _LATEST if profile.version == "latest" else profile.version
     version = {"comfyui_version": number} if profile.tells_its_version else {}
     deployed = {"deploy_environment": "local-git"} if profile.passes_usage_source else {}
     device = {"name": "fake", "type": "cpu", "index": None, "vram_total": 1 << 33, "vram_free": 1 << 33}

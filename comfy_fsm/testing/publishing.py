@@ -13,9 +13,11 @@ from typing import Any, NamedTuple, Protocol
 
 from comfy_fsm.testing.faults import FRAMES, Faults
 
-JPEG_FORMAT, PNG_FORMAT = 1, 2
-FAREWELL = 1.0  # seconds for the other side to close, too
-RESET = struct.pack("ii", 1, 0)  # SO_LINGER: no farewell, neither of the WebSocket nor of TCP
+__all__ = ["Frame", "Pipe", "Publisher", "Socket", "Writable", "flags_in", "preview", "preview_with", "reset", "text"]
+
+_JPEG_FORMAT, _PNG_FORMAT = 1, 2
+_FAREWELL = 1.0  # seconds for the other side to close, too
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: no farewell, neither of the WebSocket nor of TCP
 
 
 class Socket(Protocol):
@@ -61,7 +63,7 @@ class Pipe:
     async def close(self, code: int) -> None:
         """With a farewell, for which its client is given a moment."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(FAREWELL):
+            async with asyncio.timeout(_FAREWELL):
                 await self._close(code=code)
         self.abort()
 
@@ -73,7 +75,7 @@ def reset(transport: asyncio.BaseTransport | None) -> None:
     """End a connection as a crash does."""
     if isinstance(transport, asyncio.Transport):
         with suppress(OSError):
-            transport.get_extra_info("socket").setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, RESET)
+            transport.get_extra_info("socket").setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, _RESET)
         transport.abort()
 
 
@@ -191,7 +193,7 @@ class _Patience:
 
 def preview(picture: bytes) -> bytes:
     """The payload of binary 1."""
-    return struct.pack(">I", PNG_FORMAT if picture.startswith(b"\x89PNG") else JPEG_FORMAT) + picture
+    return struct.pack(">I", _PNG_FORMAT if picture.startswith(b"\x89PNG") else _JPEG_FORMAT) + picture
 
 
 def preview_with(metadata: Mapping[str, object], picture: bytes) -> bytes:

@@ -21,13 +21,17 @@ from comfy_fsm.testing.hurdles import PAGE, Handler, hang_up
 from comfy_fsm.testing.profiles import features, system_stats
 from comfy_fsm.testing.publishing import Pipe, flags_in
 
-ABOUT = """This is no ComfyUI: it is a fake one for tests, of the Python package comfy-fsm (comfy_fsm.testing).
+__all__ = ["Routes"]
+
+_ABOUT = """This is no ComfyUI: it is a fake one for tests, of the Python package comfy-fsm (comfy_fsm.testing).
 
 It answers as ComfyUI {version} does, with nodes that compute nothing, and goes wrong as it is told to.
 Its routes, each also under /api where this version has that: {routes}.
 {control}"""
-CONTROL = 'Turn its knobs by POST /fake/faults, such as {"empty_history": 2}; GET /fake/state shows them, and what ran.'
-NO_CONTROL = "Its knobs are turned from the program that started it."
+_CONTROL = (
+    'Turn its knobs by POST /fake/faults, such as {"empty_history": 2}; GET /fake/state shows them, and what ran.'
+)
+_NO_CONTROL = "Its knobs are turned from the program that started it."
 
 
 class Routes:
@@ -79,7 +83,7 @@ class Routes:
     async def _about(self, _: web.Request) -> web.StreamResponse:
         """Where a real one has its page."""
         told = {"version": self.profile.version, "routes": ", ".join(ROUTES[2:])}
-        return web.Response(text=ABOUT.format(**told, control=CONTROL if self._control else NO_CONTROL) + "\n")
+        return web.Response(text=_ABOUT.format(**told, control=_CONTROL if self._control else _NO_CONTROL) + "\n")
 
     async def _post_prompt(self, request: web.Request) -> web.StreamResponse:
         body, faults = await request.json(), self.faults

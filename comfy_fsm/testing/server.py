@@ -22,8 +22,10 @@ from comfy_fsm.testing.publishing import Publisher, reset
 from comfy_fsm.testing.routes import Routes
 from comfy_fsm.testing.workflows import sleeping
 
-HOST = "127.0.0.1"
-REMEMBERED = 10_000  # requests that `requests` holds
+__all__ = ["FakeComfy"]
+
+_HOST = "127.0.0.1"
+_REMEMBERED = 10_000  # requests that `requests` holds
 
 
 class FakeComfy:
@@ -44,7 +46,7 @@ class FakeComfy:
         self.profile = version if isinstance(version, Profile) else profile_of(version)
         self.faults = Faults()
         self.state = State() if state is None else state
-        self.requests: deque[tuple[str, str]] = deque(maxlen=REMEMBERED)
+        self.requests: deque[tuple[str, str]] = deque(maxlen=_REMEMBERED)
         self._step_seconds = step_seconds
         self._port = port
         self._control = control
@@ -56,7 +58,7 @@ class FakeComfy:
 
     @property
     def url(self) -> str:
-        return f"http://{HOST}:{self._port}"
+        return f"http://{_HOST}:{self._port}"
 
     @property
     def runs(self) -> Counter[str]:
@@ -98,7 +100,7 @@ class FakeComfy:
         app.add_routes(self._routes().table())
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, HOST, self._port, backlog=1024)
+        site = web.TCPSite(self._runner, _HOST, self._port, backlog=1024)
         await site.start()
         self._port = self._runner.addresses[0][1]
         jobs = (self.execution.work, self.publisher.publish)

@@ -15,8 +15,10 @@ from comfy_fsm.testing.playback.source import Source
 from comfy_fsm.testing.profiles import NEWEST, Profile
 from comfy_fsm.testing.server import FakeComfy
 
-T = TypeVar("T")
-PATIENCE = 30  # seconds for what takes none; a fake that hangs fails its test
+__all__ = ["ThreadedFake"]
+
+_T = TypeVar("_T")
+_PATIENCE = 30  # seconds for what takes none; a fake that hangs fails its test
 
 
 class ThreadedFake:
@@ -121,11 +123,11 @@ class ThreadedFake:
         self._thread.join()
         self._loop.close()
 
-    def _run(self, doing: Coroutine[object, object, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(doing, self._loop).result(PATIENCE)
+    def _run(self, doing: Coroutine[object, object, _T]) -> _T:
+        return asyncio.run_coroutine_threadsafe(doing, self._loop).result(_PATIENCE)
 
-    def _tell(self, find: Callable[[], T]) -> T:
-        async def found() -> T:
+    def _tell(self, find: Callable[[], _T]) -> _T:
+        async def found() -> _T:
             return find()
 
         return self._run(found())

@@ -6,6 +6,8 @@ import uuid
 
 from comfy_fsm.testing.execution.nodes import Graph
 
+__all__ = ["picture", "sleeping"]
+
 
 def picture(color: int = 0) -> Graph:
     """One small picture of built-in nodes, saved; another color is another picture, which no cache has (P14)."""

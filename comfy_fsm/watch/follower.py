@@ -20,7 +20,9 @@ from comfy_fsm.log.reader import LogRow
 from comfy_fsm.watch.projection import Projection
 from comfy_fsm.watch.snapshot import Scene
 
-ASKING = 0.5
+__all__ = ["PORTION", "Follower"]
+
+_ASKING = 0.5
 """Seconds between two looks whether somebody writes the log."""
 PORTION = 500
 """Rows between two looks at the clock: some milliseconds of folding."""
@@ -39,7 +41,7 @@ class Follower:
         """Whether a process writes the log; None where that cannot be told."""
         self.beginnings = 0
         """How often it began at the first row: a log that was replaced is another log."""
-        self._asked = -ASKING
+        self._asked = -_ASKING
         self._begin()
 
     def _begin(self) -> None:
@@ -62,7 +64,7 @@ class Follower:
 
     def _ask(self) -> None:
         """Before the rows are read, so that what a writer wrote last is not taken for the word of one who is gone."""
-        if time.monotonic() - self._asked >= ASKING:
+        if time.monotonic() - self._asked >= _ASKING:
             self.written, self._asked = is_written(self.path), time.monotonic()
 
     def advance(self, seconds: float) -> bool:

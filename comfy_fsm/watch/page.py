@@ -26,6 +26,8 @@ from comfy_fsm.display import harmless
 from comfy_fsm.watch.follower import Follower
 from comfy_fsm.watch.snapshot import QUIET, Scene
 
+__all__ = ["CONNECTIONS", "LONGEST", "PACE", "READERS", "SHARE", "is_loopback", "listen", "message", "serve"]
+
 PACE = 0.25
 """Seconds between two looks at the log: soon enough for an eye, and calm."""
 SHARE = 10
@@ -35,14 +37,14 @@ READERS = 16
 back by itself: nobody is kept out by readers who are idle."""
 CONNECTIONS = 64
 """Connections at once; one more takes the place of the oldest."""
-HEAD_PATIENCE = 10.0
+_HEAD_PATIENCE = 10.0
 """Seconds in which a new connection must have sent its first request."""
-BEAT = 5.0
+_BEAT = 5.0
 """Seconds after which a reader is told that nothing is new."""
-PATIENCE = 30.0
+_PATIENCE = 30.0
 """Seconds that a reader may take nothing before it is let go."""
 LONGEST = 240
-BY_SIGNAL = 128
+_BY_SIGNAL = 128
 
 _FILES = {
     "/": ("index.html", "text/html"),
@@ -66,8 +68,8 @@ _HEADERS = {
 }
 _encode = msgspec.json.Encoder().encode
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Rows = dict[int, Raw]
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_Rows = dict[int, Raw]
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -83,10 +85,10 @@ def is_loopback(listening: socket.socket) -> bool:
 
 def serve(follower: Follower, listening: socket.socket, host: str) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status."""
-    return asyncio.run(_Page(follower, names_of(listening, host)).run(listening))
+    return asyncio.run(_Page(follower, _names_of(listening, host)).run(listening))
 
 
-def names_of(listening: socket.socket, host: str) -> Callable[[str], bool]:
+def _names_of(listening: socket.socket, host: str) -> Callable[[str], bool]:
     """Which names in a Host header are ours. A name is what DNS rebinding needs: a number cannot be bound anew."""
     local = is_loopback(listening)
 
@@ -102,16 +104,16 @@ def names_of(listening: socket.socket, host: str) -> Callable[[str], bool]:
     return ours
 
 
-class Frame(NamedTuple):
+class _Frame(NamedTuple):
     """A scene as it is sent: each row by its number, encoded once for all readers."""
 
     beginnings: int
     position: int
     head: dict[str, object]
-    tables: dict[str, Rows]
+    tables: dict[str, _Rows]
 
 
-def frame_of(scene: Scene, beginnings: int) -> Frame:
+def _frame_of(scene: Scene, beginnings: int) -> _Frame:
     """Everything from a log is made harmless here; the page shows texts as texts besides."""
     view = scene.view
     head: dict[str, object] = {
@@ -132,13 +134,13 @@ def frame_of(scene: Scene, beginnings: int) -> Frame:
         "tasks": view.all_open + view.settled,
         "findings": sum(view.codes.values()) + view.unkept,
     }
-    tables: dict[str, Rows] = {
+    tables: dict[str, _Rows] = {
         "servers": dict(enumerate(map(_row, view.servers))),
         "windows": dict(enumerate(map(_row, view.windows))),
         "tasks": {task.number: _row(task) for task in view.tasks},
         "findings": {finding.number: _row(finding) for finding in view.findings},
     }
-    return Frame(beginnings, view.position, head, tables)
+    return _Frame(beginnings, view.position, head, tables)
 
 
 def _row(row: msgspec.Struct) -> Raw:
@@ -146,7 +148,7 @@ def _row(row: msgspec.Struct) -> Raw:
     return Raw(_encode({name: harmless(value, LONGEST) if isinstance(value, str) else value for name, value in fields}))
 
 
-def message(frame: Frame, sent: Frame | None, now: float) -> bytes:
+def message(frame: _Frame, sent: _Frame | None, now: float) -> bytes:
     """What a reader must be told that was last told `sent`: all of it, or what changed."""
     told: dict[str, object] = {"now": now, "quiet": QUIET, "head": frame.head}
     if sent is None or sent.beginnings != frame.beginnings:
@@ -163,7 +165,7 @@ def message(frame: Frame, sent: Frame | None, now: float) -> bytes:
     )  # fmt: skip
 
 
-def _change(rows: Rows, before: Rows) -> dict[str, object]:
+def _change(rows: _Rows, before: _Rows) -> dict[str, object]:
     return {"order": list(rows), "rows": {number: row for number, row in rows.items() if before.get(number) != row}}
 
 
@@ -175,7 +177,7 @@ class _Page:
         self._ours = ours
         folder = Path(__file__).parent / "static"
         self._files = {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in _FILES.items()}
-        self._frame: Frame | None = None
+        self._frame: _Frame | None = None
         self._news = asyncio.Event()
         self._readers: dict[asyncio.BaseTransport, None] = {}
         self._connections: dict[web.RequestHandler, bool] = {}  # and whether it sent a request
@@ -206,7 +208,7 @@ class _Page:
             self._ending.set()
             self._tell()
             await runner.cleanup()
-        return BY_SIGNAL + got[0]
+        return _BY_SIGNAL + got[0]
 
     def _admit(self, runner: web.AppRunner) -> web.RequestHandler:
         """A connection more; who sends half a request, or none, holds no place for long."""
@@ -216,7 +218,7 @@ class _Page:
         while len(self._connections) >= CONNECTIONS:
             self._drop(next(iter(self._connections)))
         self._connections[handler] = False
-        asyncio.get_running_loop().call_later(HEAD_PATIENCE, self._check, handler)
+        asyncio.get_running_loop().call_later(_HEAD_PATIENCE, self._check, handler)
         return handler
 
     def _check(self, handler: web.RequestHandler) -> None:
@@ -240,7 +242,7 @@ class _Page:
                 await asyncio.wait_for(self._ending.wait(), 0.0 if self._follower.behind else pace)
             pace = max(PACE, SHARE * self._cost)
 
-    def _advance(self, seconds: float) -> Frame | None:
+    def _advance(self, seconds: float) -> _Frame | None:
         """A new frame, where there is news and somebody to tell."""
         news = self._follower.advance(seconds)
         if not self._readers:
@@ -249,7 +251,7 @@ class _Page:
         if not news and self._frame is not None:
             return None
         begun = time.monotonic()
-        frame = frame_of(self._follower.scene(), self._follower.beginnings)
+        frame = _frame_of(self._follower.scene(), self._follower.beginnings)
         self._cost = time.monotonic() - begun
         return frame
 
@@ -258,7 +260,7 @@ class _Page:
         self._news = asyncio.Event()
 
     @web.middleware
-    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         """What is refused before anything is looked up."""
         if request.protocol in self._connections:
             self._connections[request.protocol] = True
@@ -304,17 +306,17 @@ class _Page:
         return response
 
     async def _stream(self, response: web.StreamResponse, transport: asyncio.BaseTransport) -> None:
-        sent: Frame | None = None
+        sent: _Frame | None = None
         await response.write(b"retry: 1000\n\n")
         while not self._ending.is_set() and transport in self._readers:
             news, frame = self._news, self._frame
             if frame is not None:
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(_PATIENCE):
                     await response.write(message(frame, sent, time.time()))
                 sent = frame
             if self._news is news:  # else there was news while it was written
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(news.wait(), BEAT)
+                    await asyncio.wait_for(news.wait(), _BEAT)
 
 
 def _refuse(status: int, why: str, **headers: str) -> web.Response:

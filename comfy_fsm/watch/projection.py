@@ -26,6 +26,21 @@ from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire.updates import Update, prompt_of, update_of
 from comfy_fsm.watch.snapshot import FindingRow, ServerRow, Snapshot, TaskRow, WindowRow
 
+__all__ = [
+    "FORGETTING",
+    "GONE",
+    "GRAVE",
+    "LONGEST",
+    "NOTES",
+    "OPEN",
+    "REMEMBERED",
+    "SECONDS",
+    "SERVERS",
+    "SETTLED",
+    "WINDOWS",
+    "Projection",
+]
+
 SERVERS, WINDOWS, GONE, OPEN, SETTLED = 40, 60, 6, 100, 50
 """Rows of a view. What is left out is counted: a person reads none of the rest, and a page must not grow with it.
 GONE is for windows that neither listen nor wait for anything."""

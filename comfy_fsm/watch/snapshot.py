@@ -10,6 +10,8 @@ from msgspec.structs import replace
 from comfy_fsm.core.findings import CODES, GRAVITY, Severity
 from comfy_fsm.core.machine import SETTLED, State
 
+__all__ = ["QUIET", "FindingRow", "Scene", "ServerRow", "Snapshot", "TaskRow", "WindowRow"]
+
 QUIET = 600.0
 """Seconds after which a log is history, and ages are counted to its end: a client with tasks writes far more often."""
 

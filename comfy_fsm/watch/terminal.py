@@ -23,10 +23,12 @@ from comfy_fsm.core.machine import SETTLED
 from comfy_fsm.display import harmless
 from comfy_fsm.watch.snapshot import QUIET, FindingRow, Scene, ServerRow, Snapshot, TaskRow, WindowRow
 
-UNWRAPPED = 4_000
-NARROW, WIDE = 110, 150
+__all__ = ["Terminal", "allot", "picture", "show", "span"]
+
+_UNWRAPPED = 4_000
+_NARROW, _WIDE = 110, 150
 """Columns of a terminal below which a row leaves out whose it is, and from which on it also says what to do."""
-BAR = 16
+_BAR = 16
 _STYLES = {
     "in_progress": "bold cyan", "ending": "cyan", "uncertain": "yellow", "completed": "green", "failed": "red",
     "rejected": "red", "cancelled": "magenta", "lost": "bold red", "expired": "bold red", "error": "bold red",
@@ -60,7 +62,7 @@ class Terminal:
 
 def show(scene: Scene, *, color: bool) -> None:
     """Print it once, whole: as wide as a terminal, or with no line cut where it is none."""
-    width = _console(color).width if sys.stdout.isatty() else UNWRAPPED
+    width = _console(color).width if sys.stdout.isatty() else _UNWRAPPED
     console = _console(color, width)
     with console.capture() as captured:
         console.print(picture(scene, width, None))
@@ -97,7 +99,7 @@ def picture(scene: Scene, width: int, height: int | None) -> RenderableType:
 def _foot(view: Snapshot, width: int) -> Text:
     """How to leave; and what to do about the newest of the gravest findings, where its row has no room for that."""
     foot = Text("q quits", "dim", no_wrap=True, overflow="ellipsis")
-    if view.findings and width < WIDE:
+    if view.findings and width < _WIDE:
         finding = min(view.findings, key=lambda finding: GRAVITY[finding.severity])
         foot.append(f"   {finding.code}: ", _STYLES[finding.severity]).append(CODES[finding.code].advice, "default")
     return foot
@@ -243,14 +245,14 @@ def _tasks(scene: Scene, names: _Names, width: int) -> _Section:
         return (
             Text(task.state, _STYLES.get(task.state, "")),
             Text(names.task(task.prompt_id)),
-            *([] if width < NARROW else [Text(names.window(task.window)), Text(names.server(task.server))]),
+            *([] if width < _NARROW else [Text(names.window(task.window)), Text(names.server(task.server))]),
             _bar(task),
             Text("" if begun is None or until is None else span(until - begun)),
             Text(_ago(scene, task.ended_at) if settled else ""),
             Text(harmless(task.error, 120), "red") if task.error else Text(task.confidence or "", "dim"),
         )
 
-    whose = () if width < NARROW else ("window", "server")
+    whose = () if width < _NARROW else ("window", "server")
     titles = ("task", "", *whose, "progress", "took", "ended", "")
     all_tasks = scene.view.all_open + scene.view.settled
     return _Section(titles, [row(task) for task in scene.view.tasks], all_tasks)
@@ -260,14 +262,14 @@ def _bar(task: TaskRow) -> Text:
     node = f" node {harmless(task.node, 20)}" if task.node is not None else ""
     if task.share is None:
         return Text(node.lstrip())
-    done = round(task.share * BAR)
-    return Text.assemble(("━" * done, "cyan"), ("─" * (BAR - done), "dim"), f" {task.share:4.0%}{node}")
+    done = round(task.share * _BAR)
+    return Text.assemble(("━" * done, "cyan"), ("─" * (_BAR - done), "dim"), f" {task.share:4.0%}{node}")
 
 
 def _findings(scene: Scene, names: _Names, width: int) -> _Section:
     def row(finding: FindingRow) -> tuple[Text, ...]:
         times = f" ({finding.count:,} times)" if finding.count > 1 else ""
-        advice = [Text(CODES[finding.code].advice, "italic")] if width >= WIDE else []
+        advice = [Text(CODES[finding.code].advice, "italic")] if width >= _WIDE else []
         return (
             Text(finding.code, _STYLES[finding.severity]),
             Text(_ago(scene, finding.at)),
@@ -276,7 +278,7 @@ def _findings(scene: Scene, names: _Names, width: int) -> _Section:
             *advice,
         )
 
-    titles = ("finding", "seen", "about", "", *(("what to do",) if width >= WIDE else ()))
+    titles = ("finding", "seen", "about", "", *(("what to do",) if width >= _WIDE else ()))
     total = sum(scene.view.codes.values()) + scene.view.unkept
     return _Section(titles, [row(finding) for finding in scene.view.findings], total)
 

@@ -11,7 +11,9 @@ from comfy_fsm.errors import BadWorkflow
 from comfy_fsm.workflow import png
 from comfy_fsm.workflow.shape import checked, is_workflow
 
-MOST = 64 * 1024 * 1024  # bytes of a workflow file; real ones have some hundred thousand
+__all__ = ["Order", "read", "read_content", "read_value"]
+
+_MOST = 64 * 1024 * 1024  # bytes of a workflow file; real ones have some hundred thousand
 _PLACES = (
     ("prompt",), ("input", "workflow"), ("input", "prompt"), ("input", "workflow_json"), ("workflow",), ("output",),
     ("body", "prompt"), ("data", "prompt"), ("prompt", "prompt"), ("payload", "prompt"), ("extra", "prompt"),
@@ -33,10 +35,10 @@ class Order(NamedTuple):
 def read(name: str | os.PathLike[str]) -> Order:
     """What the file holds, if it can be posted. Raises BadWorkflow or OSError, and then nothing was sent."""
     with open(name, "rb") as file:
-        content = file.read(MOST + 1)
+        content = file.read(_MOST + 1)
     name = os.fspath(name)
-    if len(content) > MOST:
-        raise BadWorkflow(f"{name} has more than {MOST // 2**20} MiB, so it was not read; is it a workflow?")
+    if len(content) > _MOST:
+        raise BadWorkflow(f"{name} has more than {_MOST // 2**20} MiB, so it was not read; is it a workflow?")
     return read_content(name, content)
 
 
@@ -68,7 +70,7 @@ def read_value(name: str, value: object, told: list[str]) -> Order:
 def _from_png(name: str, content: bytes) -> tuple[object, list[str]]:
     """What a picture that ComfyUI saved holds; of several texts of one keyword, the first."""
     found: dict[str, object] = {}
-    for keyword, text in png.texts(content, MOST):
+    for keyword, text in png.texts(content, _MOST):
         if keyword in ("prompt", "workflow") and keyword not in found:
             try:
                 found[keyword] = json.loads(text)

@@ -13,6 +13,8 @@ from comfy_fsm.errors import UnknownInput
 from comfy_fsm.workflow import files
 from comfy_fsm.workflow.shape import is_link
 
+__all__ = ["Workflow"]
+
 _MOST_SEED = 2**50
 """Above the largest random seed; the canvas draws from the same range, since JavaScript loses digits beyond it."""
 _MOST_LISTED = 30

@@ -5,6 +5,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
+__all__ = ["SIGNATURE", "texts"]
+
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _KEYWORD = 79  # bytes at most, by the standard
 

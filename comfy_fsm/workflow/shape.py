@@ -8,6 +8,8 @@ from typing import Any
 
 from comfy_fsm.errors import BadWorkflow
 
+__all__ = ["checked", "is_link", "is_workflow", "snapshot"]
+
 _WANTED = "a workflow in API format is an object of nodes, each with its class_type"
 _CURE = "in ComfyUI, save it by Export (API); nothing was sent"
 
@@ -17,7 +19,7 @@ def checked(workflow: object) -> dict[str, object]:
     if not isinstance(workflow, Mapping) or not workflow:
         is_empty = isinstance(workflow, Mapping)
         raise BadWorkflow(f"{_WANTED}, and this is {'empty' if is_empty else type(workflow).__name__}: {_CURE}")
-    if is_canvas(workflow):
+    if _is_canvas(workflow):
         raise BadWorkflow(f"{_WANTED}, and this one was saved for the canvas: {_CURE}")
     for name, node in workflow.items():
         if not isinstance(node, Mapping) or not isinstance(node.get("class_type"), str):
@@ -34,7 +36,7 @@ def snapshot(workflow: object) -> dict[str, Any]:
     return copied
 
 
-def is_canvas(value: object) -> bool:
+def _is_canvas(value: object) -> bool:
     """Whether it is what ComfyUI saves for its own canvas, which no server takes."""
     return isinstance(value, Mapping) and isinstance(value.get("nodes"), list)
 

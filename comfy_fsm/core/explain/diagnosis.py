@@ -20,6 +20,21 @@ from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.registry.task import Confidence, Task
 
+__all__ = [
+    "COMMAND",
+    "CONCERNS",
+    "MANY",
+    "Diagnosis",
+    "Evidence",
+    "Explanation",
+    "Remark",
+    "Step",
+    "concern",
+    "diagnose",
+    "explain",
+    "loose",
+]
+
 COMMAND = "python -m comfy_fsm"
 _ID = re.compile(r"\w[\w-]{0,63}", re.ASCII)
 _ADDRESS = re.compile(r"https?://(\w[\w.-]{0,252}|\[[\da-fA-F:.]{2,45}\])(:\d{1,5})?(/[\w./-]{0,100})?", re.ASCII)

@@ -28,6 +28,8 @@ from comfy_fsm.core.registry.task import Cause, Task
 from comfy_fsm.core.scheduling.backlog import Backlog, tag_of
 from comfy_fsm.core.wire import codec
 
+__all__ = ["Board"]
+
 
 class Board:
     """All tasks, windows and servers, folded."""

@@ -15,6 +15,8 @@ from msgspec import Struct
 from comfy_fsm.core.metrics.catalogue import METRICS, Reading
 from comfy_fsm.core.registry.counters import Histogram
 
+__all__ = ["ALERTS", "HOUR", "MINUTE", "Alert", "Change", "Sum", "Watch"]
+
 MINUTE = 60.0
 HOUR = 60 * MINUTE
 _STEPS = 120

@@ -20,6 +20,8 @@ from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.registry.counters import WAITS, Histogram
 from comfy_fsm.core.registry.registry import Registry, Server
 
+__all__ = ["FRAMES", "KINDS", "METRICS", "OTHER", "TIERS", "Disk", "Figures", "Metric", "Reading", "Rows", "Value"]
+
 OTHER = "other"
 TIERS = ("check", "warn")
 _PLAIN = {"\N{REPLACEMENT CHARACTER}unrecognized": "unrecognized", "\N{REPLACEMENT CHARACTER}damaged": "damaged"}

@@ -12,6 +12,8 @@ from comfy_fsm.core.registry.counters import Histogram
 from comfy_fsm.core.registry.registry import Server
 from comfy_fsm.core.registry.task import Task
 
+__all__ = ["Completions", "Gaps", "Looks", "Metrics", "Reconnects", "Requests", "measure"]
+
 
 class Completions(Struct, frozen=True):
     """Number of settlements of this kind."""

@@ -20,6 +20,25 @@ import msgspec
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.observations import AnyObservation
 
+__all__ = [
+    "MAX_CITED",
+    "MAX_DEPTH",
+    "SLOW",
+    "Unreadable",
+    "binary_line",
+    "body",
+    "encode",
+    "image_of",
+    "loads",
+    "message",
+    "message_line",
+    "parse",
+    "read",
+    "strict",
+    "typed",
+    "undecodable",
+]
+
 MAX_DEPTH = 200
 """Levels of nesting that the tolerant reader follows; ComfyUI's own messages need about ten."""
 MAX_CITED = 2_000

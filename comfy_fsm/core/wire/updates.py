@@ -10,6 +10,8 @@ from comfy_fsm.core.effects import Output
 from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.media import type_in
 
+__all__ = ["Update", "image_update", "prompt_of", "steps_of", "update_of"]
+
 
 class Update(Struct, frozen=True, gc=False):
     """Sign of life of a task; `name` is ComfyUI's own word, or `report` for what the application reported itself."""

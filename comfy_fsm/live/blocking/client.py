@@ -24,6 +24,8 @@ from comfy_fsm.live.blocking.windows import BlockingWindow, Submission
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.client.companion import Companion
 
+__all__ = ["BlockingClient", "Settings", "Upload"]
+
 _T = TypeVar("_T")
 _Companion = TypeVar("_Companion", bound=Companion)
 

@@ -10,6 +10,8 @@ from comfy_fsm.live.blocking.client import BlockingClient
 from comfy_fsm.live.blocking.tasks import BlockingTask, told
 from comfy_fsm.live.dispatch.dispatcher import Dispatcher, Stuck
 
+__all__ = ["BlockingDispatcher", "Dispatching", "Enqueuing"]
+
 _T = TypeVar("_T")
 
 

@@ -23,6 +23,8 @@ from comfy_fsm.live.client.task_handle import TaskHandle
 if TYPE_CHECKING:
     from comfy_fsm.live.client.outputs import Picture
 
+__all__ = ["BlockingOutput", "BlockingResult", "BlockingTask", "Calls", "told"]
+
 _T = TypeVar("_T")
 _DONE = Update("", "", 0.0)
 

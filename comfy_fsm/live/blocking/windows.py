@@ -9,6 +9,8 @@ from comfy_fsm.core.wire.updates import Update
 from comfy_fsm.live.blocking.tasks import BlockingTask, Calls, told
 from comfy_fsm.live.client.window import Window
 
+__all__ = ["BlockingWindow", "Submission"]
+
 
 class Submission(TypedDict, total=False):
     """What `Window.submit` takes beside the workflow."""

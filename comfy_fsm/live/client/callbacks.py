@@ -23,7 +23,9 @@ from comfy_fsm.live.client.spool import KeptImage
 from comfy_fsm.live.engine.closing import finish
 from comfy_fsm.live.engine.runner import Undelivered
 
-logger = logging.getLogger(__name__)
+__all__ = ["Callbacks", "Raised", "call"]
+
+_logger = logging.getLogger(__name__)
 _INSIDE: contextvars.ContextVar[frozenset[int]] = contextvars.ContextVar("inside", default=frozenset())
 Raised = Callable[[Callable[..., Any]], None]
 _PATIENCE = 5.0  # seconds that a completion waits for a progress callback to return; then it goes ahead of it
@@ -98,7 +100,7 @@ class Callbacks:
     def _stumbled(self, function: Callable[..., Any]) -> None:
         self._raised += 1
         if self._raised == 1:
-            logger.exception(
+            _logger.exception(
                 "the progress callback %r raised; the task goes on, the callback is called with what comes next, and "
                 "if it raises again that is counted, and told when the task is over", function,
             )  # fmt: skip
@@ -131,7 +133,7 @@ class Callbacks:
                     await self._returned.wait()
             except TimeoutError:
                 left = self._mailbox.images
-                logger.warning("the callback %r hangs, so %d images wait for it in vain", self._on_progress, left)
+                _logger.warning("the callback %r hangs, so %d images wait for it in vain", self._on_progress, left)
                 return
 
     async def _call(self, function: Callable[..., Any], argument: object, raised: Raised) -> None:
@@ -148,17 +150,17 @@ class Callbacks:
             running.cancel()
             await finish(running)
         if self._raised > 1:
-            logger.error("the progress callback %r raised %d times", self._on_progress, self._raised)
+            _logger.error("the progress callback %r raised %d times", self._on_progress, self._raised)
         self._raised = 0
 
 
 def _once(function: Callable[..., Any]) -> None:
-    logger.exception("the completion callback %r raised; the result stands, and it is not called again", function)
+    _logger.exception("the completion callback %r raised; the result stands, and it is not called again", function)
 
 
 def _left(function: Callable[..., Any]) -> None:
     if not isinstance(sys.exception(), ClientClosed):  # it waited for a task that the closing of the client left open
-        logger.exception("the callback %r for a task that was left raised; the task goes on", function)
+        _logger.exception("the callback %r for a task that was left raised; the task goes on", function)
 
 
 def _seen(resuming: asyncio.Task[None]) -> None:
@@ -168,7 +170,7 @@ def _seen(resuming: asyncio.Task[None]) -> None:
 
 
 def _again(function: Callable[..., Any]) -> None:
-    logger.exception(
+    _logger.exception(
         "the callback %r raised; what it was told of goes on, and it is called again for the next", function
     )
 

@@ -42,6 +42,8 @@ from comfy_fsm.live.transport.trust import context_of, timeouts
 from comfy_fsm.log.log import Log
 from comfy_fsm.log.memory import MemoryLog
 
+__all__ = ["Client"]
+
 _PATIENCE = 10.0  # seconds that closing waits for completion callbacks
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.registry.task import Task
 
+__all__ = ["Companion"]
+
 
 class Companion:
     """Given to `Client.accompany`; what it raises ends it alone."""

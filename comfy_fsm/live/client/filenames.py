@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 
+__all__ = ["MAX_NAME", "as_told", "numbered", "safe_folders", "safe_name", "same"]
+
 MAX_NAME = 255
 """Bytes of a name, of a folder or of a file: what file systems take."""
-MAX_DEPTH = 16
+_MAX_DEPTH = 16
 """Folders within folders; deeper ones become one."""
 _LONGEST_SUFFIX = 32
 _FORBIDDEN = frozenset('/\\:*?"<>|')  # of any system, since a folder may be another's
@@ -31,7 +33,9 @@ def safe_name(name: str) -> str:
 def safe_folders(subfolder: str) -> list[str]:
     """The folders below the caller's, one after another: none climbs, none is absolute, none names a drive."""
     parts = [safe_name(part) for part in _SEPARATORS.split(subfolder) if part not in ("", ".")]
-    return parts if len(parts) <= MAX_DEPTH else [*parts[: MAX_DEPTH - 1], _cut("_".join(parts[MAX_DEPTH - 1 :]), "")]
+    return (
+        parts if len(parts) <= _MAX_DEPTH else [*parts[: _MAX_DEPTH - 1], _cut("_".join(parts[_MAX_DEPTH - 1 :]), "")]
+    )
 
 
 def numbered(name: str, number: int) -> str:

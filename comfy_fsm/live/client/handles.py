@@ -36,7 +36,9 @@ from comfy_fsm.live.transport import requests
 from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.log.store import Store
 
-logger = logging.getLogger(__name__)
+__all__ = ["Handles"]
+
+_logger = logging.getLogger(__name__)
 _LATER = frozenset({429, 503})
 """Refusals that pass, where they say when."""
 
@@ -162,7 +164,7 @@ class Handles:
     async def _is_confirmed(self, handle: TaskHandle, task: Task) -> bool:
         if await self.runner.confirm(task):
             return True
-        logger.warning(
+        _logger.warning(
             "%s: task %s is not posted again: that its server never had it is not certain enough, and it would run "
             "twice; look there before it is submitted again", handle.server, handle.prompt_id,
         )  # fmt: skip
@@ -182,7 +184,7 @@ class Handles:
         if handle.waited + max(seconds, passed) > policy.refusal_seconds:
             return False
         handle.waited += max(seconds, passed)
-        logger.warning(
+        _logger.warning(
             "%s: refused task %s for now (HTTP %d), and %s: it is posted again in %.3g s",
             handle.server, handle.prompt_id, answer.status,
             "no sign of it was seen since" if proved else "nothing of it was queued", max(0.0, seconds - passed),

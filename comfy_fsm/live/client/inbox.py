@@ -15,6 +15,8 @@ from comfy_fsm.core.wire.updates import Update
 from comfy_fsm.live.client.spool import KeptImage
 from comfy_fsm.media import type_in
 
+__all__ = ["WAITING", "Mailbox"]
+
 WAITING = 1_000
 """Updates that wait in one mailbox; beyond, the oldest makes room."""
 

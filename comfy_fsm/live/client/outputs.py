@@ -24,6 +24,19 @@ from comfy_fsm.core.effects import Output, Result, Text
 from comfy_fsm.errors import ClientError, DownloadFailed, MissingExtra
 from comfy_fsm.live.client.filenames import as_told, numbered, safe_folders, safe_name, same
 
+__all__ = [
+    "MAX_READ",
+    "Fetch",
+    "Names",
+    "OutputFile",
+    "Picture",
+    "Saved",
+    "Source",
+    "TaskResult",
+    "at_hand",
+    "save_all",
+]
+
 if TYPE_CHECKING:
     from typing import TypeAlias
 

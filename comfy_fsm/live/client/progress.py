@@ -16,6 +16,8 @@ from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.scheduling.backlog import graph_of
 from comfy_fsm.core.wire.updates import Update, steps_of
 
+__all__ = ["Paces", "Progress", "Track"]
+
 _SHAPES = 256  # of workflows whose paces are remembered; the oldest makes room
 _MOST_STEPS = 10_000  # that a node counts for before it ran once
 _NEARLY = 0.95  # of a node that should be done by now, and is not

@@ -11,7 +11,9 @@ import tempfile
 import weakref
 from contextlib import suppress
 
-MEMORY = 32 * 1024 * 1024
+__all__ = ["KeptImage", "Spool"]
+
+_MEMORY = 32 * 1024 * 1024
 """Bytes of all images together that stay in memory."""
 
 
@@ -34,7 +36,7 @@ class KeptImage:
 class Spool:
     """Where a client keeps them; the folder is made when it is needed, for its owner alone."""
 
-    def __init__(self, memory: int = MEMORY) -> None:
+    def __init__(self, memory: int = _MEMORY) -> None:
         self._room = memory
         self._folder = ""
         self._count = 0

@@ -15,7 +15,9 @@ from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import BadTag
 from comfy_fsm.live.engine.recorder import Recorder
 
-logger = logging.getLogger(__name__)
+__all__ = ["NO_TAG", "Tag", "checked", "tagged"]
+
+_logger = logging.getLogger(__name__)
 
 
 class Tag(NamedTuple):
@@ -55,7 +57,7 @@ def checked(tag: object, recorder: Recorder) -> Tag:
         )
     shown = recorder.shown(value)
     if shown != value:
-        logger.warning(
+        _logger.warning(
             "a secret, or what stands in an address like one, is in a tag: the log has %r instead, and so has the task "
             "after a restart", shown
         )  # fmt: skip

@@ -24,6 +24,8 @@ from comfy_fsm.live.client.tags import NO_TAG, Tag
 from comfy_fsm.live.transport.arrivals import Answer
 from comfy_fsm.live.transport.requests import HttpRequest
 
+__all__ = ["ERRORS", "NOTHING", "Attached", "Dispatches", "TaskHandle"]
+
 ERRORS: dict[str, type[TaskError]] = {
     State.FAILED: TaskFailed,
     State.CANCELLED: TaskCancelled,

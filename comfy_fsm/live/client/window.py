@@ -14,6 +14,8 @@ from comfy_fsm.live.transport.addresses import address_of
 from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.workflow.shape import snapshot
 
+__all__ = ["Window"]
+
 _Begin = Callable[..., Awaitable[TaskHandle]]
 
 

@@ -13,6 +13,8 @@ from comfy_fsm.errors import BadServerUrl, ClientError
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.transport.addresses import address_of
 
+__all__ = ["must_be_positive", "places_of"]
+
 
 def places_of(
     client: Client, capacity: int | Mapping[str, int], weights: Mapping[str, float], fresh: Breaker

@@ -35,7 +35,9 @@ from comfy_fsm.live.engine.closing import Closing, finish
 from comfy_fsm.live.transport import requests
 from comfy_fsm.live.transport.addresses import address_of
 
-logger = logging.getLogger(__name__)
+__all__ = ["Dispatcher", "Stuck"]
+
+_logger = logging.getLogger(__name__)
 _PULSE = 1.0  # seconds after which placing is thought over without any news: a server that is late looks worse
 
 
@@ -329,7 +331,7 @@ class Dispatcher:
             self._learn(task, job)
         moved = await self._may_move(task) and await self._move(task)
         if not moved and task.state is State.LOST:
-            logger.warning("%s forgot task %s, which may have run: it is not moved", task.server, task.prompt_id)
+            _logger.warning("%s forgot task %s, which may have run: it is not moved", task.server, task.prompt_id)
         self._news.set()
         return moved
 
@@ -358,7 +360,7 @@ class Dispatcher:
         if (again := runner.board.backlog.waiting.get(new)) is None:
             self._client.handles.become(handle, task.server, task.window or "", old)
             return False
-        logger.info("%s: the job of task %s waits again as %s: %s", task.server, old, new, why)
+        _logger.info("%s: the job of task %s waits again as %s: %s", task.server, old, new, why)
         self._placement.wait(again)
         self._news.set()
         return True
@@ -374,4 +376,4 @@ class Dispatcher:
 
 def _report(ended: asyncio.Task[None]) -> None:
     if not ended.cancelled() and (error := ended.exception()) is not None:
-        logger.error("the dispatcher stumbled: %s", error, exc_info=error)
+        _logger.error("the dispatcher stumbled: %s", error, exc_info=error)

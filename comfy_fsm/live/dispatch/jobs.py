@@ -30,7 +30,9 @@ from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.log.reader import MAX_LINE
 from comfy_fsm.log.store import Store
 
-logger = logging.getLogger(__name__)
+__all__ = ["WaitingJobs", "written"]
+
+_logger = logging.getLogger(__name__)
 _MOST_NAMES = 5
 _MOST_TOLD = 100
 
@@ -70,7 +72,7 @@ def written(
     raise BadWorkflow("the log cannot hold this workflow unchanged, so it was not enqueued; make it smaller")
 
 
-def read_back(log: Store, position: int) -> dict[str, Any]:
+def _read_back(log: Store, position: int) -> dict[str, Any]:
     """The workflow that stands there: one path for what was enqueued a second and a crash ago.
 
     Raises BadWorkflow where it is damaged, SecretInWorkflow where it is without its secrets.
@@ -113,7 +115,7 @@ class WaitingJobs:
         handle.job = workflow, extra_data
         if missing not in self._told and len(self._told) < _MOST_TOLD:
             self._told.add(missing)
-            logger.warning(
+            _logger.warning(
                 "%s of a job is not written down, since it holds a secret; if this process ends before the job is "
                 "posted, no other can post it: then it is to be enqueued again", ", ".join(missing[:_MOST_NAMES])
             )  # fmt: skip
@@ -122,7 +124,7 @@ class WaitingJobs:
         """How to post it: with what is in memory, else as the log has it. Raises BadWorkflow or SecretInWorkflow."""
         handle = self._handles.hold(job.prompt_id)
         workflow, extra = handle.job or (
-            await asyncio.to_thread(read_back, self._handles.runner.log, job.position), {}
+            await asyncio.to_thread(_read_back, self._handles.runner.log, job.position), {}
         )  # fmt: skip
         handle.track.know(workflow)
         return requests.post(workflow, client_id, job.prompt_id, {**extra_data, **extra, MARK: job.prompt_id})

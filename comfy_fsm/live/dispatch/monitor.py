@@ -19,7 +19,9 @@ from comfy_fsm.core.wire import queues
 from comfy_fsm.live.engine.runner import Runner
 from comfy_fsm.live.transport import requests
 
-logger = logging.getLogger(__name__)
+__all__ = ["Monitor"]
+
+_logger = logging.getLogger(__name__)
 _AWAY = frozenset({Standing.OUT, Standing.STILL})
 _BREATH = 0.05  # seconds at least between two questions to one server
 
@@ -110,9 +112,9 @@ class Monitor:
         why = "refuses or does not answer" if standing is Standing.OUT else "answers, and nothing moves there"  # P34
         ids = ", ".join(str(task.prompt_id)[:8] for task in tasks[:5])
         if not tasks:
-            logger.warning("%s %s: it gets no jobs until that changes", self.place.url, why)
+            _logger.warning("%s %s: it gets no jobs until that changes", self.place.url, why)
         else:
-            logger.warning(
+            _logger.warning(
                 "%s %s: it gets no further jobs, and %d of ours stay bound to it (%s), since they may have run; "
                 "they go on when it does",
                 self.place.url, why, len(tasks), ids,

@@ -8,6 +8,8 @@ from msgspec import Raw
 from comfy_fsm.core.wire import bodies, codec, queues
 from comfy_fsm.live.transport.arrivals import Answer
 
+__all__ = ["is_object", "open_jobs", "queued", "shows_jobs", "tells"]
+
 
 def queued(answer: Answer | None) -> frozenset[str] | None:
     """The ids that a queue lists; None where it is no answer."""

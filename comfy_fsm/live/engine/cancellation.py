@@ -8,6 +8,8 @@ from comfy_fsm.core.wire import bodies, codec
 from comfy_fsm.live.engine.exchange import Exchange
 from comfy_fsm.live.transport import requests
 
+__all__ = ["cancel"]
+
 
 async def cancel(exchange: Exchange, prompt_id: str, window: str) -> bool:
     """Ask for it; False where the server says that there was nothing to cancel, or where nothing could be asked."""

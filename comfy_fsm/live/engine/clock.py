@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+__all__ = ["STEP", "SteadyClock"]
+
 STEP = 5.0
 """Seconds by which the two may differ before that is told: clocks are slewed, and not all run alike."""
 

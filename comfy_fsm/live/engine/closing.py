@@ -11,6 +11,8 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
+__all__ = ["Closing", "finish"]
+
 
 async def finish(*steps: asyncio.Future[Any] | Coroutine[Any, Any, Any]) -> None:
     """Wait until all have ended, whatever cancels us and whatever they raise: only for what ends by itself."""

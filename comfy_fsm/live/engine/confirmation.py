@@ -22,6 +22,8 @@ from comfy_fsm.live.engine.exchange import Exchange
 from comfy_fsm.live.engine.listener import Listener
 from comfy_fsm.live.transport import requests
 
+__all__ = ["is_still_absent"]
+
 _TRIES = 3
 """How often what was answered may fall short: prompts of others come and go between two answers."""
 

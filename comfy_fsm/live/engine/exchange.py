@@ -34,6 +34,8 @@ from comfy_fsm.live.transport.comfy import Comfy
 from comfy_fsm.live.transport.redirects import Misled, Trail, is_page
 from comfy_fsm.live.transport.requests import HttpRequest
 
+__all__ = ["Exchange"]
+
 _RUN = uuid.uuid4().hex[:12]  # a request id is unique in a log, and a log outlives its processes
 _NUMBERS = count(1)
 _AT_ONCE = 4  # questions to one server at a time: it answers them one after another anyway

@@ -21,6 +21,8 @@ from comfy_fsm.live.transport.arrivals import Long, Refused, SocketDown, SocketU
 from comfy_fsm.live.transport.comfy import Comfy
 from comfy_fsm.live.transport.streaming import MAX_TEXT, Reduced, TooMuch, Unreadable
 
+__all__ = ["Listener"]
+
 _FRAMES_AT_ONCE = 50  # while frames wait, reading the next one gives no turn to anybody else
 _WHOLE = 2 * 1024 * 1024  # bytes of a text up to which it is read at once; no longer one ever needs to be kept whole
 _KEPT = 32 * 1024 * 1024  # bytes that may be kept of a longer one

@@ -26,9 +26,11 @@ from comfy_fsm.errors import ClientClosed, LogError
 from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.log.reader import LogRow
 
-logger = logging.getLogger(__name__)
+__all__ = ["Appends", "Noted", "Recorder", "refold"]
+
+_logger = logging.getLogger(__name__)
 _TOLD = 3  # damaged places that are told one by one
-ROOM = 8 * 1024 * 1024
+_ROOM = 8 * 1024 * 1024
 """Bytes of lines that may wait for the disk before the sockets wait too: below the log's own limit, so that it never
 is the log that makes a reader wait."""
 _LINE_COST = 1024  # what a line that waits takes beside its bytes: so ROOM is 8,000 lines of tiny frames as well
@@ -50,14 +52,14 @@ def refold(
         if record.damage is not None:
             damaged += 1
             if damaged <= _TOLD:
-                logger.warning("%s, position %d: %s", path, record.position, record.damage)
+                _logger.warning("%s, position %d: %s", path, record.position, record.damage)
             told.append(seen.Damaged(at=at, data=seen.DamageData("damaged", record.damage)))
         for observation in told:
             board.fold_observation(record.position, observation)
             if folded is not None:
                 folded(record.position, observation)
     if damaged > _TOLD:
-        logger.warning("%s: %d more places are damaged; a replay names them all", path, damaged - _TOLD)
+        _logger.warning("%s: %d more places are damaged; a replay names them all", path, damaged - _TOLD)
     board.drain()  # wanted by a process that is gone; `resume` wants it anew
     return position
 
@@ -119,7 +121,7 @@ class Recorder:
         `kept` is what `clean` made of its line.
         """
         self._take(Noted(line, observation, image), len(image), kept)
-        return self._weight < ROOM
+        return self._weight < _ROOM
 
     async def clean(self, line: bytes) -> bytes | None:
         """A long line as the log takes it: who writes it may let that take half a second a megabyte, so another thread
@@ -127,7 +129,7 @@ class Recorder:
         return await asyncio.to_thread(self._redactor.aside(), line) if len(line) > _LONG else None
 
     async def room(self) -> None:
-        while self._weight >= ROOM and self._failure is None:
+        while self._weight >= _ROOM and self._failure is None:
             self._freed.clear()
             await self._freed.wait()
 

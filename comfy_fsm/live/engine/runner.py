@@ -38,7 +38,9 @@ from comfy_fsm.live.transport.comfy import Comfy
 from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.log.store import Store
 
-logger = logging.getLogger(__name__)
+__all__ = ["Runner", "Undelivered", "report"]
+
+_logger = logging.getLogger(__name__)
 _PULSE = 1.0  # seconds at most between two looks at the board's clock: what is due can move while we sleep
 _BREATH = 0.05  # and at least: a tick is a commit
 
@@ -142,7 +144,7 @@ class Runner:
             if self._needs_sockets or not alone or not await self.exchanges[url].is_comfy():
                 raise
             self._by_http.add(url)
-            logger.warning(
+            _logger.warning(
                 "%s: opens no socket (%s) and answers over HTTP, so its tasks are followed by HTTP alone: later, "
                 "and without previews; to refuse that, require sockets",
                 url, listener.refused.reason if listener.refused is not None else "no answer",
@@ -234,7 +236,7 @@ class Runner:
         for effect in self.board.drain():
             if effect.server not in self.exchanges and effect.server not in self._beyond:
                 self._beyond.add(effect.server)
-                logger.warning("%s is not among the servers of this client: it cannot be asked", effect.server)
+                _logger.warning("%s is not among the servers of this client: it cannot be asked", effect.server)
             self._perform_one(effect)
 
     def _perform_one(self, effect: AnyEffect) -> None:
@@ -248,7 +250,7 @@ class Runner:
         elif isinstance(effect, OpenSocket):
             self._reopen(effect)
         elif isinstance(effect, Warn):
-            logger.warning("%s: task %s gave no sign of life for a while", effect.server, effect.prompt_id)
+            _logger.warning("%s: task %s gave no sign of life for a while", effect.server, effect.prompt_id)
 
     def _reopen(self, effect: OpenSocket) -> None:
         key = (effect.server, effect.window)
@@ -299,7 +301,7 @@ class Runner:
             wait = self.board.due - self.clock()
             await asyncio.sleep(min(max(wait, _BREATH), _PULSE))
             if (ahead := self.clock.step()) is not None:
-                logger.warning(
+                _logger.warning(
                     "the clock of this machine was set: it is %.0f s %s of this client's, which goes on as it was and "
                     "stamps the log so; open the client again to follow the other",
                     abs(ahead), "ahead" if ahead > 0 else "behind",
@@ -340,4 +342,4 @@ class Runner:
 
 def report(ended: asyncio.Task[None]) -> None:
     if not ended.cancelled() and (error := ended.exception()) is not None:
-        logger.error("the client stumbled: %s", error, exc_info=error)
+        _logger.error("the client stumbled: %s", error, exc_info=error)

@@ -16,7 +16,9 @@ from comfy_fsm.core.metrics.catalogue import Reading
 from comfy_fsm.live.client.callbacks import call
 from comfy_fsm.live.client.companion import Companion
 
-logger = logging.getLogger(__name__)
+__all__ = ["Alarm"]
+
+_logger = logging.getLogger(__name__)
 _MOST = 1_000  # changes that wait for a callback that hangs
 _PATIENCE = 1.0  # seconds that closing waits for it
 
@@ -55,7 +57,7 @@ class Alarm(Companion):
             try:
                 self._waiting.put_nowait(change)
             except asyncio.QueueFull:
-                logger.warning("the callback %r hangs, so it is not told of %s", self._on_alert, change.alert.name)
+                _logger.warning("the callback %r hangs, so it is not told of %s", self._on_alert, change.alert.name)
 
     async def _tell(self) -> None:
         while True:
@@ -67,6 +69,6 @@ class Alarm(Companion):
             async with asyncio.timeout(_PATIENCE):
                 await self._waiting.join()
         except TimeoutError:
-            logger.warning("the callback %r hangs, so not every alert was told to it", self._on_alert)
+            _logger.warning("the callback %r hangs, so not every alert was told to it", self._on_alert)
         telling.cancel()
         await asyncio.wait([telling])

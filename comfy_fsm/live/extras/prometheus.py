@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric as Family
 
+__all__ = ["Collector", "Endpoint", "Source", "exposition", "registry_of"]
+
 _PATIENCE = 5.0  # seconds that a scrape waits for a busy loop; Prometheus itself gives up after ten
 
 Source = Callable[[], list[Reading]]

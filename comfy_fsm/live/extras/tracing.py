@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import TracerProvider
 
+__all__ = ["Spans"]
+
 _NAME = "comfyui task"
 _LONGEST = 100  # characters of an id; ComfyUI's have 36, and one that a server made up may have any number
 _PULSE = 0.5  # seconds

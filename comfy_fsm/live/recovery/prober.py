@@ -19,6 +19,8 @@ from comfy_fsm.live.engine.exchange import Exchange
 from comfy_fsm.live.transport import requests
 from comfy_fsm.live.transport.requests import HttpRequest
 
+__all__ = ["Prober"]
+
 _AT_ONCE = 4  # records asked of one server at a time
 _Read = Callable[[int, bytes], ProbeResult | None]
 

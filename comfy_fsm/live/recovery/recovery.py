@@ -25,6 +25,8 @@ from comfy_fsm.errors import UnknownTask
 from comfy_fsm.live.engine.recorder import Recorder
 from comfy_fsm.live.recovery.prober import Prober
 
+__all__ = ["Recoverer"]
+
 _PATIENCE = 3  # ticks after a proof of absence until it counts: it waits for what a socket may still hold
 
 

@@ -27,10 +27,12 @@ from comfy_fsm.log.lock import is_written
 from comfy_fsm.log.log import Log
 from comfy_fsm.log.reader import LogRow
 
+__all__ = ["of_client", "on_log", "run", "servers_of"]
+
 _T = TypeVar("_T")
 
 
-class Scratch:
+class _Scratch:
     """A log that keeps nothing; what is folded from it goes on after the last position of the real one."""
 
     def __init__(self, position: int) -> None:
@@ -52,7 +54,7 @@ async def of_client(runner: Runner, redactor: Redactor, *, act: bool) -> AsyncGe
     servers = [exchange.server for exchange in runner.exchanges.values()]
     board = Board(runner.policy)
     position = await asyncio.to_thread(refold, runner.log.read(), board, runner.log.path)
-    async with _at(Scratch(position), board, servers, redactor, runner.policy) as recoverer:
+    async with _at(_Scratch(position), board, servers, redactor, runner.policy) as recoverer:
         yield recoverer
 
 
@@ -75,7 +77,7 @@ async def on_log(
             return
         records: Iterable[LogRow] = reader.read(path) if path is not None else ()
         position = await asyncio.to_thread(refold, records, board, path or "")
-        async with _at(Scratch(position), board, servers, redactor, board.policy) as recoverer:
+        async with _at(_Scratch(position), board, servers, redactor, board.policy) as recoverer:
             recoverer.abandoned = path is not None and is_written(path) is False
             yield recoverer
     finally:

@@ -18,6 +18,8 @@ from msgspec.json import encode
 from comfy_fsm.core.wire import bodies, codec, fieldwise, histories, queues, refusals, routes
 from comfy_fsm.live.redaction.scrubbing import Scrubber
 
+__all__ = ["NOTHING", "Kept", "Redactor"]
+
 _LOOKS = frozenset({"history", "histories", "queue", "job", "jobs"})
 _INPUTS = ("current_inputs", "current_outputs")
 _PICTURE_INFO = "extra_pnginfo"

@@ -22,11 +22,13 @@ from comfy_fsm.errors import ClientError
 from comfy_fsm.live.redaction.spelling import MIN_SECRET, Spellings, unescaped
 from comfy_fsm.live.redaction.urls import without_credentials
 
-logger = logging.getLogger(__name__)
+__all__ = ["COMMON", "REDACTED", "Scrubber"]
+
+_logger = logging.getLogger(__name__)
 REDACTED = "[redacted]"
-MAX_SECRET = 16_384
+_MAX_SECRET = 16_384
 """Characters of a value that is learned; longer ones are data, such as a picture, and no credential."""
-MOST_LEARNED = 64
+_MOST_LEARNED = 64
 """Values of `extra_data` that are looked for at the same time: each costs every frame some time."""
 
 _DEPTH = 100  # levels that are looked into; what a fold reads lies above
@@ -138,13 +140,13 @@ class Scrubber:
         for value in found:
             self._learned.pop(value, None)
             self._learned[value] = None
-        for value in list(self._learned)[:-MOST_LEARNED]:
+        for value in list(self._learned)[:-_MOST_LEARNED]:
             del self._learned[value]
             if not self._told:
                 self._told = True
-                logger.warning(
+                _logger.warning(
                     "more than %d different values of extra_data were sent; if a server repeats one of the older in a "
-                    "text, the log keeps it; register it as a secret of the client to prevent that", MOST_LEARNED
+                    "text, the log keeps it; register it as a secret of the client to prevent that", _MOST_LEARNED
                 )  # fmt: skip
         if known != len(self._learned) or set(found) - set(self._spellings.secrets):
             self._rebuild()
@@ -280,4 +282,4 @@ class Scrubber:
 
 def _is_telling(value: str) -> bool:
     """Whether its text can be told from ordinary text, and is no data."""
-    return MIN_SECRET <= len(value) <= MAX_SECRET and value.lower() not in COMMON
+    return MIN_SECRET <= len(value) <= _MAX_SECRET and value.lower() not in COMMON

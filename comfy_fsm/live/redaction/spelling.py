@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable
 from urllib.parse import unquote
 
+__all__ = ["MIN_SECRET", "Spellings", "unescaped"]
+
 MIN_SECRET = 6
 """Characters; what is shorter cannot be told from ordinary text, and would take half the log with it."""
 

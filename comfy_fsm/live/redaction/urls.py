@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+__all__ = ["without_credentials"]
+
 _WORD = re.compile(r"[^\s\"'<>`]+")
 _SIGN = re.compile(r"[@?&#;%\\]")
 _LOGIN = re.compile(r"(?<=://)[^\s?#]*@")

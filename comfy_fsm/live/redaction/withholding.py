@@ -12,6 +12,8 @@ from typing import Any
 from comfy_fsm.live.redaction.scrubbing import REDACTED
 from comfy_fsm.live.redaction.spelling import unescaped
 
+__all__ = ["is_credential", "withheld"]
+
 _CREDENTIAL = frozenset({
     "apikey", "apitoken", "auth", "authorization", "bearer", "cookie", "cookies", "credential", "credentials", "jwt",
     "key", "keys", "login", "passphrase", "passwd", "password", "passwords", "pat", "pwd", "secret", "secrets",

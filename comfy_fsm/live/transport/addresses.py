@@ -11,6 +11,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from comfy_fsm.errors import BadServerUrl, ClientError
 from comfy_fsm.live.redaction.spelling import MIN_SECRET
 
+__all__ = ["address_of", "clean_headers", "credentials_in", "query_of"]
+
 _HARMLESS = frozenset({"accept", "accept-language", "user-agent", "referer", "origin", "cache-control", "host"})
 """Headers whose values are no secret."""
 _PORTS = {"http": 80, "https": 443}

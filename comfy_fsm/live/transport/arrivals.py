@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
+__all__ = ["Answer", "Heard", "Long", "Refused", "SocketDown", "SocketUp", "Stream", "Unanswered"]
+
 
 class Answer(NamedTuple):
     """What came back, whatever it is; `location` is where a redirect points to."""

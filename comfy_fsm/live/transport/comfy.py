@@ -34,18 +34,20 @@ from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.live.transport.streaming import LONG, Reduced, TooMuch, Unreadable, reads
 from comfy_fsm.live.transport.trust import trusted
 
+__all__ = ["CLOSING", "PATIENCE", "Comfy"]
+
 with suppress(ImportError):  # httpx loads it with the first request: for 0.1 s in the application's loop
     from anyio._backends import _asyncio
 
     del _asyncio
 
-MAX_BODY = 64 * 1024 * 1024  # bytes of an answer; a history entry with its graph is a few hundred thousand
-FRAME_LIMIT = 64 * 1024 * 1024  # bytes of a frame; the library's own limit of 1 MiB kills sockets (F20)
+_MAX_BODY = 64 * 1024 * 1024  # bytes of an answer; a history entry with its graph is a few hundred thousand
+_FRAME_LIMIT = 64 * 1024 * 1024  # bytes of a frame; the library's own limit of 1 MiB kills sockets (F20)
 CLOSING = 0.8  # seconds for the closing handshake and again for TCP: then the connection is aborted
 PATIENCE = 600.0  # seconds of a Retry-After that we honour: a server that asks for a year gets ten minutes
-AGENT = "comfy-fsm"
-_BARE = {"user-agent": AGENT, "accept": "*/*", "accept-encoding": "identity"}
-HELLO = '{"type":"feature_flags","data":{"supports_preview_metadata":true}}'
+_AGENT = "comfy-fsm"
+_BARE = {"user-agent": _AGENT, "accept": "*/*", "accept-encoding": "identity"}
+_HELLO = '{"type":"feature_flags","data":{"supports_preview_metadata":true}}'
 """The first frame of a client: previews then tell their prompt (P7)."""
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=8)  # who asks bounds how much at once
 _UNSENT = getattr(sockets, "TCP_NOTSENT_LOWAT", None)  # where there is such an option
@@ -75,8 +77,8 @@ class Comfy:
         connect_seconds: float = 10.0,
         write_seconds: float = 30.0,
         upload_seconds: float | None = None,
-        max_body: int = MAX_BODY,
-        frame_limit: int = FRAME_LIMIT,
+        max_body: int = _MAX_BODY,
+        frame_limit: int = _FRAME_LIMIT,
         ping_seconds: float = 20.0,
         damp_seconds: float = 10.0,
         backoff_seconds: tuple[float, float] = (0.5, 30.0),
@@ -254,7 +256,7 @@ class Comfy:
             ended = SocketDown(1006, "", conn)
             try:
                 with suppress(ConnectionClosed):  # receive tells it better, after what was said before
-                    await socket.send(HELLO)
+                    await socket.send(_HELLO)
                 yield SocketUp(conn)
                 receive = socket.receive
                 while True:  # 20,000 times a second: no timeout of its own, keepalive ends a dead connection

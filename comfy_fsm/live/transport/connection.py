@@ -16,7 +16,9 @@ from websockets.http11 import Response
 
 from comfy_fsm.live.transport.arrivals import Long
 
-READ_SIZE = 16 * 1024
+__all__ = ["FRAMES_AT_ONCE", "PIECE", "UNREAD_SIZE", "WAITING_BYTES", "Connect", "Connection", "Splitter"]
+
+_READ_SIZE = 16 * 1024
 """Bytes taken off the wire in one turn of the loop: asyncio's 256 KiB of tiny frames take 0.1 s to parse."""
 FRAMES_AT_ONCE = 500
 """Frames that the library is handed in one turn: 16 KiB of empty ones are 8,192."""
@@ -24,7 +26,7 @@ UNREAD_SIZE = 1024 * 1024
 """Bytes of our answers to pings, and of whatever else we sent, that a server may leave unread."""
 PIECE = 256 * 1024
 """Bytes of a frame from which on it comes in pieces, and of each of them."""
-WAITING_FRAMES = 16_384
+_WAITING_FRAMES = 16_384
 """Read ahead of a consumer who is behind by a second; then, and only then, reading pauses (P6)."""
 WAITING_BYTES = 8 * 1024 * 1024
 """The same, for frames that are long."""
@@ -114,7 +116,7 @@ class Connection(ClientConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if hasattr(transport, "max_size"):  # asyncio's own; where there is none, it reads as it likes
-            transport.max_size = READ_SIZE
+            transport.max_size = _READ_SIZE
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
@@ -180,7 +182,7 @@ class Connection(ClientConnection):
                 self._coming.append((not event.fin, event.opcode is Opcode.TEXT))
                 self._news.set()
             self._waiting, self._weight = self._waiting + 1, self._weight + len(event.data)
-            if self._waiting > WAITING_FRAMES or self._weight > WAITING_BYTES:
+            if self._waiting > _WAITING_FRAMES or self._weight > WAITING_BYTES:
                 self.transport.pause_reading()
         super().process_event(event)
 
@@ -216,7 +218,7 @@ class Connection(ClientConnection):
         self._resume()
 
     def _resume(self) -> None:
-        if not self._later and self._waiting <= WAITING_FRAMES // 4 and self._weight <= WAITING_BYTES // 4:
+        if not self._later and self._waiting <= _WAITING_FRAMES // 4 and self._weight <= WAITING_BYTES // 4:
             self.transport.resume_reading()
 
 

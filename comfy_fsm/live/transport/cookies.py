@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from http.cookiejar import Cookie, CookieJar
 
+__all__ = ["COUNT", "SIZE", "BoundedJar"]
+
 COUNT = 50
 """Cookies that are kept, as RFC 6265 has it for a domain; the oldest goes first."""
 SIZE = 6 * 1024

@@ -7,13 +7,15 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self
 
+__all__ = ["PIECE", "Silence"]
+
 PIECE = 64 * 1024
 """Bytes that are handed over at a time: each has a deadline of its own."""
-SLOWEST = 64 * 1024
+_SLOWEST = 64 * 1024
 """Bytes a second that an answer must bring on the whole, once its first deadline is over: a drip is not progress."""
-BUFFERED = 8 * 1024 * 1024
+_BUFFERED = 8 * 1024 * 1024
 """Bytes that kernels and proxies on the way may hold: they were taken, and have not arrived."""
-ON_THE_WAY = 128 * 1024
+_ON_THE_WAY = 128 * 1024
 """Bytes a second at which what is held goes on, at least."""
 
 
@@ -55,12 +57,12 @@ class Silence:
                 self._move(self._now() + self._writing)
                 yield part[start : start + PIECE]
             sent += len(part)
-        self._slow = self._now() + self._answer + min(sent, BUFFERED) / ON_THE_WAY
+        self._slow = self._now() + self._answer + min(sent, _BUFFERED) / _ON_THE_WAY
         self._move(self._slow)
 
     def read(self, size: int) -> None:
         """So many bytes of the answer came."""
-        self._slow += size / SLOWEST
+        self._slow += size / _SLOWEST
         self._move(min(self._now() + self._answer, self._slow))
 
     def _move(self, when: float) -> None:

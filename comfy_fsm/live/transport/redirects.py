@@ -10,6 +10,8 @@ import re
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qs, urljoin, urlsplit, urlunsplit
 
+__all__ = ["MAX_HOPS", "STATUSES", "Hop", "Misled", "Trail", "is_page", "shown"]
+
 MAX_HOPS = 5
 STATUSES = frozenset({301, 302, 303, 307, 308})
 _PAGES = frozenset({"text/html", "application/xhtml+xml"})

@@ -17,7 +17,28 @@ from comfy_fsm.errors import BadWorkflow, UploadFailed
 from comfy_fsm.live.transport.redirects import STATUSES, Hop, shown
 from comfy_fsm.workflow.shape import checked
 
-OPEN_JOBS = "pending,in_progress"
+__all__ = [
+    "HttpRequest",
+    "asset",
+    "cancel_job",
+    "cancel_jobs",
+    "delete",
+    "features",
+    "histories",
+    "history",
+    "interrupt",
+    "job",
+    "jobs",
+    "open_jobs",
+    "post",
+    "queue",
+    "remaining",
+    "system_stats",
+    "uploaded",
+    "view",
+]
+
+_OPEN_JOBS = "pending,in_progress"
 
 
 class HttpRequest(NamedTuple):
@@ -80,12 +101,12 @@ def job(prompt_id: str) -> HttpRequest:
 
 def jobs() -> HttpRequest:
     """Whether there are jobs at all: one is enough to see, of those that wait or run (P41)."""
-    return HttpRequest(*routes.build("jobs", query={"status": OPEN_JOBS, "limit": 1}))
+    return HttpRequest(*routes.build("jobs", query={"status": _OPEN_JOBS, "limit": 1}))
 
 
 def open_jobs() -> HttpRequest:
     """All that wait or run, without their graphs: what is not listed is asked by its id (P36)."""
-    return HttpRequest(*routes.build("jobs", query={"status": OPEN_JOBS}))
+    return HttpRequest(*routes.build("jobs", query={"status": _OPEN_JOBS}))
 
 
 def cancel_job(prompt_id: str) -> HttpRequest:

@@ -13,15 +13,17 @@ import re
 from decimal import Decimal
 from typing import Any
 
+__all__ = ["LONG", "MAX_DEPTH", "MAX_TEXT", "Reduced", "TooMuch", "Unreadable", "reads"]
+
 LONG = 1024 * 1024
 """Bytes of an answer from which on it is read this way; shorter ones are kept as they came."""
-MAX_KEPT = 64 * 1024 * 1024
+_MAX_KEPT = 64 * 1024 * 1024
 """Bytes that may be kept of one answer."""
 MAX_TEXT = 8 * 1024 * 1024
 """Bytes between two tokens: one text, which the parser holds in memory, and reads anew with each piece of it."""
 MAX_DEPTH = 4_000
 """Levels of nesting of what is skipped."""
-MAX_KEPT_DEPTH = 500
+_MAX_KEPT_DEPTH = 500
 """And of what is kept, of which each level is looked at."""
 _VALUE = 64  # bytes that a kept number, name or bracket counts for
 _ENCODED = re.compile(rb"[A-Za-z0-9+/=_-]{1024,}")  # what is inside a text that nobody reads: a picture in base64
@@ -54,7 +56,7 @@ def reads(path: str) -> bool:
 class Reduced:
     """One answer to this path: `feed` it as it comes, then take what is left of it."""
 
-    def __init__(self, path: str, most: int = MAX_KEPT) -> None:
+    def __init__(self, path: str, most: int = _MAX_KEPT) -> None:
         import ijson  # type: ignore[import-untyped]  # here, since most answers are short and most processes meet no other
 
         found = _ROUTES.search(path.partition("?")[0])
@@ -140,7 +142,7 @@ class Reduced:
             self._skipped = 1
         else:
             self._path.append("" if event == "start_map" else -1)
-            if len(self._path) > MAX_KEPT_DEPTH:
+            if len(self._path) > _MAX_KEPT_DEPTH:
                 raise TooMuch
 
     def _place(self) -> None:

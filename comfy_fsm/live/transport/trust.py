@@ -10,6 +10,8 @@ from typing import Any
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.errors import ClientError
 
+__all__ = ["context_of", "timeouts", "trusted"]
+
 
 @cache
 def trusted() -> ssl.SSLContext:
@@ -17,7 +19,7 @@ def trusted() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def trusting(ca: str | os.PathLike[str]) -> ssl.SSLContext:
+def _trusting(ca: str | os.PathLike[str]) -> ssl.SSLContext:
     """The same, and those of this file (PEM), which sign for a server of one's own. Raises ClientError, OSError."""
     context = ssl.create_default_context()
     with open(ca, "rb") as file:
@@ -36,7 +38,7 @@ def context_of(ca: str | os.PathLike[str] | None, given: ssl.SSLContext | None) 
     """The one of the two that was given; raises ClientError for both, OSError where there is no such file."""
     if ca is not None and given is not None:
         raise ClientError("both ca and an ssl_context were given, so no client was opened; load the file into one")
-    return trusting(ca) if ca is not None else given
+    return _trusting(ca) if ca is not None else given
 
 
 def timeouts(policy: Policy) -> dict[str, Any]:

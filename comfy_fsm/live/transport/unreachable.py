@@ -7,6 +7,8 @@ import re
 from comfy_fsm.errors import MAX_TOLD, ClientError, HandshakeRefused, ServerUnreachable
 from comfy_fsm.live.transport.arrivals import Refused
 
+__all__ = ["TRIES", "error_of", "for_good", "is_nobody", "place_of", "sockets_alone"]
+
 TRIES = 3
 """How often a connection that nobody takes is tried before that is told: a server that starts may take a moment."""
 _NOBODY = frozenset({"ConnectError", "gaierror"})

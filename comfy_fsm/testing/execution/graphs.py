@@ -11,6 +11,20 @@ from comfy_fsm.testing.execution.nodes import CLASSES, REPLACED, Graph, Input
 from comfy_fsm.testing.execution.pictures import Files
 from comfy_fsm.testing.profiles import Profile
 
+__all__ = [
+    "Crash",
+    "Problem",
+    "Refusal",
+    "Signatures",
+    "Verdict",
+    "class_of",
+    "inputs_of",
+    "judge",
+    "link_of",
+    "replaced",
+    "sources",
+]
+
 Problem = dict[str, object]
 
 

@@ -13,6 +13,8 @@ from comfy_fsm.testing.faults import Faults
 from comfy_fsm.testing.profiles import Profile
 from comfy_fsm.testing.publishing import Publisher
 
+__all__ = ["STANDING", "Ended", "House", "Item", "Kept"]
+
 STANDING = 0.005  # seconds between two looks whether a dead worker was brought back
 
 

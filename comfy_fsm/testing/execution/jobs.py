@@ -8,7 +8,9 @@ from typing import Any
 from comfy_fsm.testing.execution.house import Item
 from comfy_fsm.testing.execution.worker import Answer, Entry, Execution, is_canonical
 
-OPEN = ("pending", "in_progress")
+__all__ = ["Job", "Jobs"]
+
+_OPEN = ("pending", "in_progress")
 _ENDS = ("execution_success", "execution_error", "execution_interrupted")
 _MEDIA = frozenset({"images", "video", "audio", "3d"})
 _TEXTS = (".txt", ".md", ".json")
@@ -77,7 +79,7 @@ class Jobs:
 
     @property
     def _statuses(self) -> tuple[str, ...]:
-        return (*OPEN, "completed", "failed", *(("cancelled",) if self._profile.cancelled_jobs else ()))
+        return (*_OPEN, "completed", "failed", *(("cancelled",) if self._profile.cancelled_jobs else ()))
 
     def _query(self, query: Mapping[str, str]) -> tuple[set[str] | None, Callable[[Job], float], bool, int | None, int]:
         """What a list is asked for; raises ValueError with the words of the 400."""
@@ -102,7 +104,7 @@ class Jobs:
         statuses = wanted or {*self._statuses}
         queue = (("in_progress", self._state.running), ("pending", self._execution.waiting))
         found = [self._waiting(item, status) for status, items in queue if status in statuses for item in items]
-        if statuses - {*OPEN}:
+        if statuses - {*_OPEN}:
             ended = (self._ended(prompt_id, entry) for prompt_id, entry in self._state.history.items())
             found += [job for job in ended if job["status"] in statuses]
         return found

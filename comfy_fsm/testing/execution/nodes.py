@@ -10,6 +10,21 @@ from typing import NamedTuple, Protocol
 
 from comfy_fsm.testing.execution.pictures import JPEG, Files, Picture, Place, png
 
+__all__ = [
+    "CLASSES",
+    "REPLACED",
+    "Blocked",
+    "Given",
+    "Graph",
+    "Input",
+    "Interrupted",
+    "Node",
+    "NodeClass",
+    "NodeFailed",
+    "Stage",
+    "info",
+]
+
 Node = dict[str, object]
 Graph = dict[str, Node]
 
@@ -86,16 +101,16 @@ class NodeClass(NamedTuple):
     """Where it was not run, it is shown again from the cache, at the very end (P50)."""
 
 
-def number(stage: Stage, name: str, default: float = 0.0) -> float:
+def _number(stage: Stage, name: str, default: float = 0.0) -> float:
     value = stage.inputs.get(name, default)
     return value if isinstance(value, int | float) else default
 
 
-def words(stage: Stage, name: str, default: str = "") -> str:
+def _words(stage: Stage, name: str, default: str = "") -> str:
     return str(stage.inputs.get(name, default))
 
 
-def image(stage: Stage, name: str = "") -> Picture:
+def _image(stage: Stage, name: str = "") -> Picture:
     """The picture that came by this link, or by any, whatever that was called."""
     named = stage.inputs.get(name)
     pictures = (value for value in (named, *stage.inputs.values()) if isinstance(value, Picture))
@@ -106,17 +121,17 @@ def image(stage: Stage, name: str = "") -> Picture:
 
 
 async def _empty(stage: Stage) -> Given:
-    sizes = (int(number(stage, name)) for name in ("width", "height", "color", "batch_size"))
+    sizes = (int(_number(stage, name)) for name in ("width", "height", "color", "batch_size"))
     return Given((Picture(*sizes),))
 
 
 async def _pass(stage: Stage) -> Given:
-    return Given((image(stage),))
+    return Given((_image(stage),))
 
 
 async def _scale(stage: Stage) -> Given:
-    picture = image(stage)
-    width, height = (int(number(stage, side)) for side in ("width", "height"))
+    picture = _image(stage)
+    width, height = (int(_number(stage, side)) for side in ("width", "height"))
     return Given((picture._replace(width=width or picture.width, height=height or picture.height),))
 
 
@@ -126,7 +141,7 @@ async def _batch(stage: Stage) -> Given:
 
 
 async def _blur(stage: Stage) -> Given:
-    picture, radius = image(stage), number(stage, "blur_radius")
+    picture, radius = _image(stage), _number(stage, "blur_radius")
     if radius >= min(picture.width, picture.height):  # what no check sees, and computing does
         raise NodeFailed("Padding size should be less than the corresponding input dimension")
     return Given((picture,))
@@ -142,20 +157,20 @@ async def _load_checkpoint(stage: Stage) -> Given:
 
 
 async def _decode(stage: Stage) -> Given:
-    return Given((image(stage, "samples"),))
+    return Given((_image(stage, "samples"),))
 
 
 async def _sample(stage: Stage) -> Given:
-    steps = int(number(stage, "steps"))
+    steps = int(_number(stage, "steps"))
     for step in range(1, steps + 1):
         await stage.pause(stage.step_seconds)
         stage.progress(step, steps, JPEG if stage.previews else None)
-    return Given((image(stage, "latent_image"),))
+    return Given((_image(stage, "latent_image"),))
 
 
 def _save(kind: str, prefix: str = "") -> Callable[[Stage], Awaitable[Given]]:
     async def play(stage: Stage) -> Given:
-        picture, stem = image(stage), prefix or words(stage, "filename_prefix", "ComfyUI")
+        picture, stem = _image(stage), prefix or _words(stage, "filename_prefix", "ComfyUI")
         saved = [stage.files.save(stem, ".png", kind, png(picture)) for _ in range(picture.images)]
         return Given(shown={"images": saved})
 
@@ -163,19 +178,19 @@ def _save(kind: str, prefix: str = "") -> Callable[[Stage], Awaitable[Given]]:
 
 
 async def _save_latent(stage: Stage) -> Given:
-    prefix = words(stage, "filename_prefix", "ComfyUI")
+    prefix = _words(stage, "filename_prefix", "ComfyUI")
     return Given(shown={"latents": [stage.files.save(prefix, ".latent", "output", b"{}")]})
 
 
 async def _save_to_socket(stage: Stage) -> Given:
-    picture = image(stage)
+    picture = _image(stage)
     for step in range(picture.images):
         stage.progress(step, picture.images, png(picture))
     return Given()
 
 
 async def _show_and_pass(stage: Stage) -> Given:
-    return Given((image(stage),), {"text": ["seen"]})
+    return Given((_image(stage),), {"text": ["seen"]})
 
 
 async def _nothing(stage: Stage) -> Given:
@@ -183,41 +198,41 @@ async def _nothing(stage: Stage) -> Given:
 
 
 async def _show_text(stage: Stage) -> Given:
-    return Given(shown={"text": [words(stage, "text", words(stage, "source"))]})
+    return Given(shown={"text": [_words(stage, "text", _words(stage, "source"))]})
 
 
 async def _show_string(stage: Stage) -> Given:
-    return (await _show_text(stage))._replace(values=(words(stage, "text"),))
+    return (await _show_text(stage))._replace(values=(_words(stage, "text"),))
 
 
 # what those for tests do
 
 
 async def _sleep(stage: Stage) -> Given:
-    await stage.pause(number(stage, "seconds"))
-    return Given((image(stage),))
+    await stage.pause(_number(stage, "seconds"))
+    return Given((_image(stage),))
 
 
 async def _progress(stage: Stage) -> Given:
     """Each step takes `seconds`; `values` names what is told instead, `[[0.5, 3], [1, 7]]` (P18)."""
-    steps = int(number(stage, "steps", 4))
+    steps = int(_number(stage, "steps", 4))
     values = stage.inputs.get("values")
     told = values if isinstance(values, list) else [[step, steps] for step in range(1, steps + 1)]
     for at, (value, most) in enumerate(told, 1):
-        await stage.pause(number(stage, "seconds"))
+        await stage.pause(_number(stage, "seconds"))
         if stage.inputs.get("text"):
             stage.text(f"step {at} of {len(told)}")
         stage.progress(value, most, JPEG if stage.inputs.get("preview") and stage.previews else None)
-    return Given((image(stage),))
+    return Given((_image(stage),))
 
 
 async def _fail(stage: Stage) -> Given:
     """After so many steps, of one more."""
-    steps = int(number(stage, "steps"))
+    steps = int(_number(stage, "steps"))
     for step in range(1, steps + 1):
-        await stage.pause(number(stage, "seconds"))
+        await stage.pause(_number(stage, "seconds"))
         stage.progress(step, steps + 1)
-    raise NodeFailed(words(stage, "message", "failing as asked"), words(stage, "kind", "RuntimeError"))
+    raise NodeFailed(_words(stage, "message", "failing as asked"), _words(stage, "kind", "RuntimeError"))
 
 
 async def _block(stage: Stage) -> Given:
@@ -228,8 +243,8 @@ async def _block(stage: Stage) -> Given:
 async def _expand(stage: Stage) -> Given:
     """A chain of nodes in its place, each with the steps of its own, to run as often as `times` says (P17)."""
     own: dict[str, object] = {name: stage.inputs[name] for name in ("steps", "seconds") if name in stage.inputs}
-    names = [f"{stage.node_id}.0.0.{n}" for n in range(1, int(number(stage, "count", 2)) + 1)]
-    links: list[object] = [image(stage), *([name, 0] for name in names)]
+    names = [f"{stage.node_id}.0.0.{n}" for n in range(1, int(_number(stage, "count", 2)) + 1)]
+    links: list[object] = [_image(stage), *([name, 0] for name in names)]
     chain: Graph = {
         name: {"class_type": "FakeProgress", "inputs": {**own, "image": link}}
         for name, link in zip(names, links[:-1], strict=True)
@@ -245,22 +260,22 @@ async def _cycle(stage: Stage) -> Given:
 
 
 async def _big_frame(stage: Stage) -> Given:
-    stage.picture(JPEG.ljust(int(number(stage, "bytes")), b"\0"))
-    return Given((image(stage),))
+    stage.picture(JPEG.ljust(int(_number(stage, "bytes")), b"\0"))
+    return Given((_image(stage),))
 
 
 async def _named(stage: Stage) -> Given:
     """A file as a node names it; where it is on the disk, any folder in its name is one."""
-    named = Place(words(stage, "filename"), words(stage, "subfolder"), words(stage, "type", "output"))
+    named = Place(_words(stage, "filename"), _words(stage, "subfolder"), _words(stage, "type", "output"))
     folder, _, filename = named.filename.rpartition("/")
     place = named._replace(filename=filename, subfolder="/".join(filter(None, (named.subfolder, folder))))
-    stage.files.contents[place] = png(image(stage))
+    stage.files.contents[place] = png(_image(stage))
     return Given(shown={"images": [dict(named._asdict())]})
 
 
 async def _preview_3d(stage: Stage) -> Given:
     """Its file is named by a path alone, and beside it stand what is none."""
-    path = words(stage, "model_file")
+    path = _words(stage, "model_file")
     folder, _, filename = path.rpartition("/")
     stage.files.contents[Place(filename, folder)] = b"glTF"
     return Given(shown={"result": [path, {"position": {"x": 1.5}, "cameraType": "perspective"}, None]})
@@ -282,8 +297,8 @@ async def _shown(stage: Stage) -> Given:
 
 # the table
 
-MODELS = ["fake.safetensors", "conformance-unet.safetensors"]
-CHECKPOINTS = [*MODELS, "v1-5-pruned-emaonly-fp16.safetensors", "v1-5-pruned-emaonly.safetensors"]
+_MODELS = ["fake.safetensors", "conformance-unet.safetensors"]
+_CHECKPOINTS = [*_MODELS, "v1-5-pruned-emaonly-fp16.safetensors", "v1-5-pruned-emaonly.safetensors"]
 """The last two are those of ComfyUI's default workflow, now and before."""
 _WIDE = {"width": Input("INT", 1, 16384), "height": Input("INT", 1, 16384), "batch_size": Input("INT", 1, 4096)}
 _PREFIX = {"filename_prefix": Input("STRING")}
@@ -308,11 +323,11 @@ _SCALE = {
     **_IMAGE, "upscale_method": Input("STRING"), "width": Input("INT", 0, 16384), "height": Input("INT", 0, 16384),
     "crop": Input(["disabled", "center"]),
 }  # fmt: skip
-_UNET = {"unet_name": Input(MODELS), "weight_dtype": Input("STRING")}
+_UNET = {"unet_name": Input(_MODELS), "weight_dtype": Input("STRING")}
 _DECODE = {"samples": Input("LATENT"), "vae": Input("VAE")}
 
 CLASSES: dict[str, NodeClass] = {
-    "CheckpointLoaderSimple": NodeClass(_load_checkpoint, ("MODEL", "CLIP", "VAE"), {"ckpt_name": Input(CHECKPOINTS)}),
+    "CheckpointLoaderSimple": NodeClass(_load_checkpoint, ("MODEL", "CLIP", "VAE"), {"ckpt_name": Input(_CHECKPOINTS)}),
     "CLIPTextEncode": NodeClass(_pass, ("CONDITIONING",), {"text": Input("STRING"), "clip": Input("CLIP")}),
     "EmptyImage": NodeClass(_empty, ("IMAGE",), {**_WIDE, "color": Input("INT", 0, 0xFFFFFF)}),
     "EmptyLatentImage": NodeClass(_empty, ("LATENT",), _WIDE),

@@ -9,7 +9,9 @@ import uuid
 import zlib
 from typing import NamedTuple
 
-SIDE = 16  # of the largest picture that is really drawn; a test looks at what it is, not at what it shows
+__all__ = ["JPEG", "Files", "Picture", "Place", "digest_of", "is_inside", "png"]
+
+_SIDE = 16  # of the largest picture that is really drawn; a test looks at what it is, not at what it shows
 
 
 class Picture(NamedTuple):
@@ -22,7 +24,7 @@ class Picture(NamedTuple):
 
 
 def png(picture: Picture) -> bytes:
-    width, height = (max(1, min(side, SIDE)) for side in picture[:2])
+    width, height = (max(1, min(side, _SIDE)) for side in picture[:2])
     row = b"\0" + picture.color.to_bytes(4, "big")[1:] * width
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     parts = ((b"IHDR", head), (b"IDAT", zlib.compress(row * height, 1)), (b"IEND", b""))

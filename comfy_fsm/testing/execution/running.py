@@ -11,8 +11,10 @@ from comfy_fsm.testing.execution.graphs import Signatures, class_of, inputs_of, 
 from comfy_fsm.testing.execution.house import Ended, House, Item, Kept
 from comfy_fsm.testing.execution.nodes import CLASSES, Blocked, Given, Interrupted, NodeFailed
 
-TRACEBACK = ['  File "execution.py", line 1, in execute\n', '  File "nodes.py", line 1, in play\n']
-CYCLE = "graph.DependencyCycleError"
+__all__ = ["Running", "Stage"]
+
+_TRACEBACK = ['  File "execution.py", line 1, in execute\n', '  File "nodes.py", line 1, in play\n']
+_CYCLE = "graph.DependencyCycleError"
 
 
 class Running:
@@ -63,7 +65,7 @@ class Running:
         except Interrupted:
             self._say("execution_interrupted", self._where(), broadcast=True, ends=True)
         except NodeFailed as failure:
-            success = failure.kind == CYCLE and self.house.profile.cycles_succeed  # nobody says otherwise (P40)
+            success = failure.kind == _CYCLE and self.house.profile.cycles_succeed  # nobody says otherwise (P40)
             self._say("execution_error", self._where() | self._why(failure), ends=True)
         finally:
             self._stop()
@@ -117,7 +119,7 @@ class Running:
             if not self._under_way:
                 inner = [node_id for node_id in self._waiting if node_id in self._parents]  # they are to blame
                 self._current = next(iter(inner or self._waiting))
-                raise NodeFailed("Dependency cycle detected", CYCLE)
+                raise NodeFailed("Dependency cycle detected", _CYCLE)
             await asyncio.wait(self._under_way.values(), return_when=asyncio.FIRST_COMPLETED)
         return min(ready, key=self._distance)
 
@@ -321,7 +323,7 @@ class Running:
         return {
             "exception_message": f"{failure}\n" if self.house.profile.honours_own_ids else str(failure),
             "exception_type": failure.kind,
-            "traceback": TRACEBACK,
+            "traceback": _TRACEBACK,
             "current_inputs": {
                 name: [value if isinstance(value, plain) else str(value)] for name, value in inputs.items()
             },

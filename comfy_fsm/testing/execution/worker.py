@@ -19,12 +19,14 @@ from comfy_fsm.testing.faults import Faults
 from comfy_fsm.testing.profiles import HISTORY_LIMIT, Profile
 from comfy_fsm.testing.publishing import Publisher
 
+__all__ = ["Answer", "BrokenFake", "Entry", "Execution", "State", "is_canonical"]
+
 
 class BrokenFake(RuntimeError):
     """The fake itself failed, and not what it was asked to run."""
 
 
-KEYS = ("auth_token_comfy_org", "api_key_comfy_org")
+_KEYS = ("auth_token_comfy_org", "api_key_comfy_org")
 Answer = tuple[int, dict[str, object]]
 Entry = dict[str, object]
 
@@ -259,7 +261,7 @@ def is_canonical(prompt_id: object) -> bool:
 
 
 def _without_keys(item: Item) -> Item:
-    return item._replace(extra_data={name: value for name, value in item.extra_data.items() if name not in KEYS})
+    return item._replace(extra_data={name: value for name, value in item.extra_data.items() if name not in _KEYS})
 
 
 def _extra_data(body: dict[str, object]) -> dict[str, object]:

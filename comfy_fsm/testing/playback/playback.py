@@ -13,6 +13,8 @@ from comfy_fsm.testing.execution.pictures import JPEG, Files, Picture, Place, is
 from comfy_fsm.testing.playback.script import POST, Act, Question, Reply, Script, question
 from comfy_fsm.testing.publishing import Frame, Publisher
 
+__all__ = ["Playback"]
+
 _BY_ITSELF = ("view", "upload", "asset")
 """What the fake answers itself where the recorded answer was a good one: no trace holds the bytes of a file."""
 _NO_ROUTE = {"jobs": 404, "job": 404, "act-cancel": 405, "act-batch": 405}

@@ -10,6 +10,8 @@ from comfy_fsm.core.wire import routes
 from comfy_fsm.display import harmless
 from comfy_fsm.testing.playback.source import Line
 
+__all__ = ["POST", "Act", "Post", "Question", "Reply", "Script", "question", "write"]
+
 POST = "post"
 _ADDRESSED = ("execution_start", "executing", "executed")
 """What only the window that posted a prompt hears (P1)."""

@@ -9,10 +9,12 @@ from typing import Any, cast
 from comfy_fsm.core.wire import codec
 from comfy_fsm.log import logfile, reader, trace
 
+__all__ = ["Line", "Source", "read"]
+
 Source = str | os.PathLike[str] | Iterable[bytes | str]
 Line = dict[str, Any]
-DEEPEST = 200
-MOST = 256 * 1024 * 1024
+_DEEPEST = 200
+_MOST = 256 * 1024 * 1024
 """Bytes of a trace that a test may load; of a packed one, after unpacking."""
 
 
@@ -23,9 +25,9 @@ def read(source: Source) -> list[Line]:
     total = 0
     for number, raw in enumerate(_raw(source), 1):
         total += len(raw)
-        if total > MOST:
+        if total > _MOST:
             raise ValueError(
-                f"{name} is longer than {MOST >> 20} MiB, which is too much for a test: cut out what matters"
+                f"{name} is longer than {_MOST >> 20} MiB, which is too much for a test: cut out what matters"
             )
         if not raw.strip() or raw.lstrip().startswith(b"#"):
             continue
@@ -40,8 +42,8 @@ def _line(raw: bytes, place: str) -> Line:
         line = codec.loads(raw)
     except codec.Unreadable as error:
         raise ValueError(f"{place} is no line of a trace: {error}; a trace is JSON Lines") from None
-    if _depth(line) > DEEPEST:
-        raise ValueError(f"{place} cannot be played: it is nested deeper than {DEEPEST} levels")
+    if _depth(line) > _DEEPEST:
+        raise ValueError(f"{place} cannot be played: it is nested deeper than {_DEEPEST} levels")
     if not isinstance(line, dict) or not isinstance(line.get("kind"), str):
         raise ValueError(
             f"{place} is no line of a trace: it has no `kind`; a trace is JSON Lines with `at`, `kind`, `data`"
@@ -51,7 +53,7 @@ def _line(raw: bytes, place: str) -> Line:
 
 def _depth(value: object) -> int:
     depth, level = 0, [value]
-    while level and depth <= DEEPEST:
+    while level and depth <= _DEEPEST:
         depth += 1
         level = [
             inner for each in level if isinstance(each, dict | list)

@@ -21,6 +21,8 @@ from comfy_fsm.testing.strategies.scripted import (
     TrueRun,
 )
 
+__all__ = ["Source", "interleave", "mixtures", "source_of", "sources_of", "true_runs"]
+
 Source = tuple[str | None, str | None, str]
 
 

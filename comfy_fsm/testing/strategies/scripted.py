@@ -15,6 +15,21 @@ from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.wire import codec
 from comfy_fsm.testing.profiles import Profile, profile_of
 
+__all__ = [
+    "GRAPHS",
+    "OLDEST",
+    "PROMPTS",
+    "SERVERS",
+    "START",
+    "TOLD",
+    "TRUTH",
+    "VERSIONS",
+    "WINDOWS",
+    "Plan",
+    "Script",
+    "TrueRun",
+]
+
 SERVERS = ("http://one:8188", "http://two:8188")
 WINDOWS = ("window-a", "window-b", "window-c")
 PROMPTS = tuple(f"0000000{n}-aaaa-4bbb-8ccc-00000000000{n}" for n in (1, 2, 3))
@@ -33,7 +48,7 @@ TRUTH = {"success": "completed", "error": "failed", "interrupt": "cancelled", "d
 """What may become of a prompt, and the outcome that a client must come to."""
 _FAILURE = {"node_id": "3", "node_type": "C", "exception_type": "ValueError", "exception_message": "no"}
 
-Act = Callable[[], None]
+_Act = Callable[[], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +176,7 @@ class _Telling:
         self._outputs: dict[str, Any] = {}
         self._stamp: dict[str, Any] = {"timestamp": 1} if self._profile.states_success else {}
 
-    def acts(self) -> Iterator[Act]:
+    def acts(self) -> Iterator[_Act]:
         plan = self._plan
         yield self._say("execution_start", **self._stamp)
         yield self._say("execution_cached", nodes=list(plan.cached), **self._stamp)
@@ -171,14 +186,14 @@ class _Telling:
         yield lambda: self._script.to_all("status", {"status": {"exec_info": {"queue_remaining": 0}}}, plan.server)
         yield self._say("executing", node=None)
 
-    def _cached(self) -> Iterator[Act]:
+    def _cached(self) -> Iterator[_Act]:
         """Cached outputs are told again (P14)."""
         plan = self._plan
         for node in (n for n in plan.cached if n in plan.sinks() and self._profile.states_success):
             self._outputs |= {node: {"text": ["kept"]}} if plan.shows else {}
             yield self._say("executed", node=node, output=self._outputs.get(node))
 
-    def _nodes(self) -> Iterator[Act]:
+    def _nodes(self) -> Iterator[_Act]:
         plan, done = self._plan, list[str]()
         for node in (n for n in plan.graph if n not in plan.cached):
             yield self._state(done, node)
@@ -192,7 +207,7 @@ class _Telling:
             done.append(node)
             yield self._state(done, None)
 
-    def _end(self) -> Iterator[Act]:
+    def _end(self) -> Iterator[_Act]:
         """The end is told, where the version tells of it, and then written down."""
         plan = self._plan
         messages: list[Any] = [["execution_start", {"prompt_id": plan.prompt_id, **self._stamp}]]
@@ -205,7 +220,7 @@ class _Telling:
             yield self._say("execution_success", **self._stamp)
         yield lambda: self._script.record(plan, self._outputs, messages)
 
-    def _say(self, kind: str, *, broadcast: bool = False, **data: Any) -> Act:
+    def _say(self, kind: str, *, broadcast: bool = False, **data: Any) -> _Act:
         plan, told = self._plan, {"prompt_id": self._plan.prompt_id, **data}
         if broadcast:
             return lambda: self._script.to_all(kind, told, plan.server)
@@ -213,7 +228,7 @@ class _Telling:
             return lambda: self._script.frame(kind, told, plan.window, plan.server)
         return lambda: None
 
-    def _state(self, done: Iterable[str], running: str | None) -> Act:
+    def _state(self, done: Iterable[str], running: str | None) -> _Act:
         nodes = {n: {"state": "finished"} for n in done} | ({running: {"state": "running"}} if running else {})
         if not self._profile.honours_own_ids:
             return lambda: None

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from comfy_fsm.testing.faults import ACTS, FRAMES, ROUTES, Acting, Faults, Step
 
+__all__ = ["LASTING", "PASSING", "faults", "register", "schedules"]
+
 _ASKED = [route for route in ROUTES if route not in ("GET /", "GET /ws")]
 _COUNTS = st.integers(1, 3)
 _SECONDS = st.sampled_from((0.0, 0.01, 0.05))
