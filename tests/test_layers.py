@@ -37,7 +37,8 @@ HOUSE: list[dict[str, list[str]]] = [
     },
     {
         "comfy_fsm.core.registry": [
-            "addresses clock task",
+            "addresses clock ending",
+            "task",
             "counters pauses",
             "servers",
             "registry",

@@ -6,7 +6,7 @@ out has a default, forever. What the fold does not read stays `Raw`, undecoded.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Raw, Struct
 
@@ -20,6 +20,8 @@ __all__ = [
     "Closed",
     "Command",
     "CommandData",
+    "CommandName",
+    "DamageCode",
     "DamageData",
     "Damaged",
     "Delivered",
@@ -230,6 +232,13 @@ class HeaderData(Struct, frozen=True, gc=False, omit_defaults=True):
     policy: Raw = Raw(b"null")
 
 
+CommandName = Literal[
+    "resume", "follow", "recover", "seek", "adopt", "callback-cut",
+    "submit", "enqueue", "withdraw", "rebind", "recall", "cancel", "drain", "undrain",
+]  # fmt: skip
+"""Commands that we write; a trace may hold any other, which changes nothing."""
+
+
 class CommandData(Struct, frozen=True, gc=False, omit_defaults=True):
     name: str
     prompt_id: str | None = None
@@ -318,8 +327,12 @@ class Unrecognized(Observation, frozen=True, gc=False, kw_only=True, tag="\N{REP
     why: str = ""
 
 
+DamageCode = Literal["damaged", "undecodable", "time-unit"]
+"""Codes of the findings that a reader of logs and traces makes."""
+
+
 class DamageData(Struct, frozen=True, gc=False, omit_defaults=True):
-    code: str
+    code: DamageCode
     why: str
 
 

@@ -12,7 +12,7 @@ from contextlib import closing
 from hashlib import blake2b
 from typing import NamedTuple
 
-from comfy_fsm.errors import LogError
+from comfy_fsm.errors import InvariantBroken, LogError
 from comfy_fsm.log.lock import Mark, read_mark
 from comfy_fsm.log.logfile import held, uri
 
@@ -130,7 +130,8 @@ class _Reading:
             self._db.close()
 
     def _ask(self, sql: str, *values: int) -> sqlite3.Cursor:
-        assert self._db is not None
+        if self._db is None:
+            raise InvariantBroken("a log was read that is not open")
         return self._db.execute(sql, values)
 
     def _doubt(self) -> None:

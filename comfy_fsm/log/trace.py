@@ -17,7 +17,7 @@ from typing import IO, BinaryIO, NamedTuple, cast
 import msgspec
 import zstandard
 
-from comfy_fsm.core.observations import AnyObservation, Damaged, DamageData, Header
+from comfy_fsm.core.observations import AnyObservation, DamageCode, Damaged, DamageData, Header
 from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import NotATrace, TraceError, TraceVersionError
 
@@ -228,7 +228,7 @@ def _read(line: bytes | str, ended: bool, at: float) -> AnyObservation | None:
         return damage("damaged", f"truncated: the last line does not end, and cannot be read: {error}", at)
 
 
-def damage(code: str, why: str, at: float) -> Damaged:
+def damage(code: DamageCode, why: str, at: float) -> Damaged:
     """What stands for a place that could not be read."""
     return Damaged(at=at, data=DamageData(code, why))
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from comfy_fsm.errors import LogDamaged, LogError, LogLocked, LogMoved
+from comfy_fsm.errors import InvariantBroken, LogDamaged, LogError, LogLocked, LogMoved
 from comfy_fsm.log.creation import check_length, create, keep_aside
 from comfy_fsm.log.lock import Lock, belongs_to_us
 from comfy_fsm.log.logfile import SCHEMA_VERSION, close_later, held, is_blank, uri
@@ -121,7 +121,8 @@ class Chain:
     def outlast(self) -> None:
         """Let an opening that nobody waits for any more come to its end, in its thread, and take it back."""
         self._began.wait()
-        assert self._thread is not None
+        if self._thread is None:
+            raise InvariantBroken("an opening began without a thread")
         self._thread.join()
         if self._writer is not None:
             self._writer.close()

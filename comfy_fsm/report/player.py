@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from msgspec import Struct
 
 from comfy_fsm.core.explain.diagnosis import Diagnosis, Explanation, explain, loose
-from comfy_fsm.core.findings import Finding, Severity
+from comfy_fsm.core.findings import Code, Finding, Severity
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.metrics.summary import Metrics, measure
 from comfy_fsm.core.observations import AnyObservation, Damaged
@@ -84,7 +84,7 @@ class Replay(Struct, frozen=True, kw_only=True):
     findings: list[Finding]
     metrics: Metrics
     unkept_findings: int
-    codes: dict[str | None, list[str]]
+    codes: dict[str | None, list[Code]]
     origins: Origins
     board: Board
     log: str | None = None
@@ -94,7 +94,7 @@ class Replay(Struct, frozen=True, kw_only=True):
     def exit_status(self) -> int:
         return _EXIT[self.verdict]
 
-    def codes_of(self, task: Task) -> list[str]:
+    def codes_of(self, task: Task) -> list[Code]:
         """The codes of the findings about this task."""
         return self.codes.get(task.prompt_id, []) if task.prompt_id is not None else []
 
@@ -221,7 +221,7 @@ class _Play:
                 and (_begins(each.prompt_id, task) or (each.prompt_id is None and (each.window, each.server) in ears))
             ]
         found.sort(key=lambda finding: self.origins.line(finding.positions[0]))
-        codes: dict[str | None, list[str]] = {}
+        codes: dict[str | None, list[Code]] = {}
         for finding in found:
             told = codes.setdefault(finding.prompt_id, [])
             if finding.code not in told:

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from comfy_fsm.core.explain.diagnosis import concern
-from comfy_fsm.core.findings import CODES, GRAVITY, Finding
+from comfy_fsm.core.findings import CODES, GRAVITY, Code, Finding
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.display import harmless
 from comfy_fsm.report.player import Place, Replay
@@ -196,7 +196,7 @@ def _rows(replay: Replay, task: Task) -> Iterator[tuple[Text, ...]]:
         moved = Text(f"{told.before} → {told.after}" if told.after != told.before else str(told.after))
         rows.append((told.at, 1, told.position, Text(harmless(told.signal)), moved, told.why))
     for finding in replay.findings:
-        if finding.prompt_id == task.prompt_id and finding.code != "unresolved":
+        if finding.prompt_id == task.prompt_id and finding.code != Code.UNRESOLVED:
             code = Text(finding.code, _STYLES[finding.severity])
             rows.append((finding.at, 2, finding.positions[0], code, Text(""), finding.text))
     rows.sort(key=lambda row: row[:3])
@@ -206,7 +206,7 @@ def _rows(replay: Replay, task: Task) -> Iterator[tuple[Text, ...]]:
 
 
 def _findings(console: Console, replay: Replay, names: _Names) -> None:
-    by_code: dict[str, list[Finding]] = {}
+    by_code: dict[Code, list[Finding]] = {}
     for finding in replay.findings:
         by_code.setdefault(finding.code, []).append(finding)
     many = len(replay.trace.files) > 1

@@ -23,6 +23,7 @@ from msgspec import Raw
 
 from comfy_fsm.core.findings import CODES
 from comfy_fsm.display import harmless
+from comfy_fsm.errors import InvariantBroken
 from comfy_fsm.watch.follower import Follower
 from comfy_fsm.watch.snapshot import QUIET, Scene
 
@@ -212,7 +213,8 @@ class _Page:
 
     def _admit(self, runner: web.AppRunner) -> web.RequestHandler:
         """A connection more; who sends half a request, or none, holds no place for long."""
-        assert runner.server is not None
+        if runner.server is None:
+            raise InvariantBroken("a connection came to a page that is not served")
         handler = runner.server()
         self._connections = {each: asked for each, asked in self._connections.items() if each.transport is not None}
         while len(self._connections) >= CONNECTIONS:

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from comfy_fsm.core import observations as seen
-from comfy_fsm.core.findings import Finding, Severity
+from comfy_fsm.core.findings import Code, Finding, Severity
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.observations import AnyObservation
@@ -137,7 +137,7 @@ class Projection:
         self._most_moved = 1_000
         self._gone = dict.fromkeys(State, 0)
         self._counted = self._found = 0
-        self._codes: dict[str, int] = {}
+        self._codes: dict[Code, int] = {}
         self._grave: deque[tuple[int, Finding]] = deque(maxlen=GRAVE)
         self._notes: deque[tuple[int, Finding]] = deque(maxlen=NOTES)
 

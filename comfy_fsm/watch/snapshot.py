@@ -7,7 +7,7 @@ from typing import NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from comfy_fsm.core.findings import CODES, GRAVITY, Severity
+from comfy_fsm.core.findings import CODES, GRAVITY, Code, Severity
 from comfy_fsm.core.machine import SETTLED, State
 
 __all__ = ["QUIET", "FindingRow", "Scene", "ServerRow", "Snapshot", "TaskRow", "WindowRow"]
@@ -62,7 +62,7 @@ class FindingRow(Struct, frozen=True):
     """One finding; `number` counts them in the order in which they were found."""
 
     number: int
-    code: str
+    code: Code
     severity: Severity
     at: float
     position: int
@@ -83,7 +83,7 @@ class Snapshot(Struct, frozen=True):
     rates: tuple[int, ...]
     """Observations in each of the last seconds, the newest last."""
     states: dict[State, int]
-    codes: dict[str, int]
+    codes: dict[Code, int]
     unkept: int
     servers: tuple[ServerRow, ...]
     windows: tuple[WindowRow, ...]

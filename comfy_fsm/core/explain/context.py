@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from comfy_fsm.core.findings import Finding
+from comfy_fsm.core.findings import Code, Finding
 from comfy_fsm.core.machine import Signal, State
+from comfy_fsm.core.registry.ending import Cause, CauseKind
 from comfy_fsm.core.registry.registry import Act, QueueSnapshot, Registry, Server
-from comfy_fsm.core.registry.task import CauseKind, Task, Transition
+from comfy_fsm.core.registry.task import Task, Transition
 
 
 class Context:
@@ -45,7 +46,7 @@ class Context:
         outage = self._home.outage_since(self.task)
         return outage.kind if outage is not None else None
 
-    def _text(self, code: str) -> str:
+    def _text(self, code: Code) -> str:
         return next((finding.text for finding in self.findings if finding.code == code), "")
 
     def _told(self, *signals: Signal) -> Transition | None:
@@ -58,6 +59,11 @@ class Context:
         """Return the last snapshot of the queue since it was posted."""
         last = self._home.queues[-1] if self._home.queues else None
         return last if last is not None and last.asked > self.task.submitted_order else None
+
+
+def whose(deed: Act | Cause | None) -> str:
+    """Return the window that did it, as a sentence names it."""
+    return f"window {deed.window}" if deed is not None and deed.window else "a client without an id"
 
 
 def _standstill(server: Server, seconds: float) -> tuple[str, QueueSnapshot, QueueSnapshot] | None:

@@ -15,10 +15,11 @@ from msgspec import Struct
 
 from comfy_fsm.core.explain.facts import Facts
 from comfy_fsm.core.explain.rules import MISSING, NEXT, SAYS, StepRule, applies, worded
-from comfy_fsm.core.findings import CODES, Finding, Severity
+from comfy_fsm.core.findings import CODES, Code, Finding, Severity
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.machine import State
-from comfy_fsm.core.registry.task import Confidence, Task
+from comfy_fsm.core.registry.ending import Confidence
+from comfy_fsm.core.registry.task import Task
 
 __all__ = [
     "COMMAND",
@@ -42,7 +43,7 @@ _ADDRESS = re.compile(r"https?://(\w[\w.-]{0,252}|\[[\da-fA-F:.]{2,45}\])(:\d{1,
 MANY = 8
 """Servers named in one command."""
 CONCERNS = ("error", "undecided", "unsuccessful", "warning", "none")
-_HURT = frozenset({"deaf-socket", "missed-end", "unresolved", "silence"})
+_UNHEARD = frozenset({Code.DEAF_SOCKET, Code.MISSED_END, Code.UNRESOLVED, Code.SILENCE})
 """Findings of a task that one about its socket may explain: a frame was not received."""
 
 
@@ -67,7 +68,7 @@ class Evidence(Struct, frozen=True):
 class Explanation(Struct, frozen=True):
     """Finding, with the meaning and the advice of its code."""
 
-    code: str
+    code: Code
     severity: Severity
     text: str
     positions: tuple[int, ...]
@@ -131,7 +132,7 @@ def loose(board: Board, wanted: Callable[[Finding], bool] = lambda finding: True
     return _explained(filter(wanted, _Findings(board).loose))
 
 
-def concern(task: Task, codes: Iterable[str]) -> int:
+def concern(task: Task, codes: Iterable[Code]) -> int:
     """Return the urgency of a task: errors first, then undecided tasks, those that did not succeed, warnings, and all
     others."""
     severities = {CODES[code].severity for code in codes}
@@ -156,7 +157,7 @@ class _Findings:
                 continue
             self.loose.append(finding)
             if finding.prompt_id is None and finding.severity is not Severity.NOTE:
-                unread = finding.code in ("damaged", "undecodable") and finding.server is None
+                unread = finding.code in (Code.DAMAGED, Code.UNDECODABLE) and finding.server is None
                 (self.unread if unread else self._of_sockets.setdefault((finding.window, finding.server), [])).append(
                     finding
                 )
@@ -201,8 +202,8 @@ class _Paste:
 def _diagnose(board: Board, task: Task, found: _Findings, paste: _Paste) -> Diagnosis:
     own = found.about(board, task)
     codes = {finding.code for finding in own}
-    around = found.around(task) if not task.settled or codes & _HURT else []
-    unread = [] if task.settled else [*found.unread, *(each for each in around if each.code == "undecodable")]
+    around = found.around(task) if not task.settled or codes & _UNHEARD else []
+    unread = [] if task.settled else [*found.unread, *(each for each in around if each.code == Code.UNDECODABLE)]
     case = Facts(board.registry, task, own, unread)
     told = [*own, *around, *(each for each in unread if each not in around)]
     return Diagnosis(

@@ -6,10 +6,11 @@ which name the positions that show it. Nothing here changes anything: facts are 
 
 from __future__ import annotations
 
-from comfy_fsm.core.explain.context import Context
+from comfy_fsm.core.explain.context import Context, whose
+from comfy_fsm.core.findings import Code
 from comfy_fsm.core.machine import RECOVERABLE, Signal, State
+from comfy_fsm.core.registry.ending import RECORDS, CauseKind
 from comfy_fsm.core.registry.registry import ANY_PROMPT, OTHER_PROMPT
-from comfy_fsm.core.registry.task import CauseKind
 
 MAX_TOLD = 200
 """Characters that a sentence repeats of a server's own words."""
@@ -38,14 +39,12 @@ class Facts(Context):
     @property
     def who(self) -> str:
         """Window that caused it."""
-        cause = self.task.cause
-        return f"window {cause.window}" if cause is not None and cause.window else "a client without an id"
+        return whose(self.task.cause)
 
     @property
     def threat(self) -> str:
         """Window that asked for what may have removed or stopped it."""
-        act = self._threat()
-        return f"window {act.window}" if act is not None and act.window else "a client without an id"
+        return whose(self._threat())
 
     @property
     def how(self) -> str:
@@ -81,11 +80,11 @@ class Facts(Context):
 
     @property
     def dispute(self) -> str:
-        return self._text("contradiction")
+        return self._text(Code.CONTRADICTION)
 
     @property
     def flaw(self) -> str:
-        return self._text("history-incomplete")
+        return self._text(Code.HISTORY_INCOMPLETE)
 
     @property
     def node(self) -> str:
@@ -202,7 +201,7 @@ class Facts(Context):
         return gone is not None and gone >= (self.task.started_at or gone)
 
     def deaf(self) -> bool:
-        return self.found("deaf-socket") or (self.task.moved_at is not None and not self.task.frames)
+        return self.found(Code.DEAF_SOCKET) or (self.task.moved_at is not None and not self.task.frames)
 
     def out(self) -> bool:
         """Its server was not there after it was posted (P8)."""
@@ -250,7 +249,7 @@ class Facts(Context):
 
     def healthy(self) -> bool:
         """It makes progress, reported on it recently, and has an open socket to report more."""
-        if self.task.unanswered or self._listener is None or not self._listener.open or self.found("unresolved"):
+        if self.task.unanswered or self._listener is None or not self._listener.open or self.found(Code.UNRESOLVED):
             return False
         amiss = (
             self.quiet, self.deaf, self.out, self.hung_up, self.unreachable, self.denied, self.threatened, self.vanished
@@ -271,7 +270,7 @@ class Facts(Context):
         return self.task.null_received or self._told(Signal.END) is not None
 
     def invalid(self) -> bool:
-        return self.found("history-incomplete") and not self.task.settled
+        return self.found(Code.HISTORY_INCOMPLETE) and not self.task.settled
 
     def complained(self) -> bool:
         return self.task.error is not None and bool(self.task.error.type or self.task.error.message)
@@ -281,7 +280,7 @@ class Facts(Context):
         return "outofmemory" in words or "out of memory" in words
 
     def ran(self) -> bool:
-        return self.task.started_at is not None or self.task.confirmed_by in ("history", "jobs") or self.ended()
+        return self.task.started_at is not None or self.task.confirmed_by in RECORDS or self.ended()
 
     def begun(self) -> bool:
         return self.task.started_at is not None
@@ -309,7 +308,7 @@ class Facts(Context):
 
     def recorded(self) -> bool:
         """A record settled it, even one without a status."""
-        return self.task.confirmed_by in ("history", "jobs")
+        return self.task.confirmed_by in RECORDS
 
     def placed(self) -> bool:
         return bool(self.node)
@@ -321,7 +320,7 @@ class Facts(Context):
         cause = self.task.cause
         return cause is not None and cause.kind == kind and not (own and cause.window != self.task.window)
 
-    def found(self, code: str) -> bool:
+    def found(self, code: Code) -> bool:
         return any(finding.code == code for finding in self.findings)
 
     # places
@@ -370,9 +369,9 @@ class Facts(Context):
     def at_closing(self) -> Places:
         """Where its socket closed while it was needed."""
         down = self._listener.down_position if self._listener is not None else None
-        return tuple(dict.fromkeys(self.at("socket-gap") + ((down,) if down is not None else ())))
+        return tuple(dict.fromkeys(self.at(Code.SOCKET_GAP) + ((down,) if down is not None else ())))
 
-    def at(self, code: str) -> Places:
+    def at(self, code: Code) -> Places:
         return tuple(position for finding in self.findings if finding.code == code for position in finding.positions)
 
     def at_threat(self) -> Places:

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from comfy_fsm.core.explain.facts import Facts, Places
+from comfy_fsm.core.findings import Code
 from comfy_fsm.core.machine import OPEN, SETTLED, State
-from comfy_fsm.core.registry.task import CauseKind
+from comfy_fsm.core.registry.ending import CauseKind
 
 States = tuple[State, ...]
 Ask = Callable[[Facts], bool]
@@ -52,11 +53,11 @@ def _by(kind: CauseKind, *, own: bool = False) -> Ask:
     return lambda c: c.caused_by(kind, own=own)
 
 
-def _found(code: str) -> Ask:
+def _found(code: Code) -> Ask:
     return lambda c: c.found(code)
 
 
-def _at(code: str) -> Where:
+def _at(code: Code) -> Where:
     return lambda c: c.at(code)
 
 
@@ -124,7 +125,7 @@ SAYS: tuple[Rule, ...] = (
         "It ran at {c.server}, and gave no sign of life for {c.silence}."),
     Rule(_IN_PROGRESS, _always, Facts.at_last,
         "It runs at {c.server}, and nothing told its end so far."),
-    Rule(_ENDING, Facts.invalid, _at("history-incomplete"),
+    Rule(_ENDING, Facts.invalid, _at(Code.HISTORY_INCOMPLETE),
         "It ended, and the record that {c.server} gave of it does not validate."),
     Rule(_ENDING, _no(Facts.open_ended), Facts.at_end,
         "It {c.said}, {c.told}; no record confirms it yet."),
@@ -134,7 +135,7 @@ SAYS: tuple[Rule, ...] = (
         "It ended, as {c.source} told, and how is open."),
     Rule(_ENDING, _always, Facts.at_end,
         "All that it had to run was told to be done ({c.source}), but not that it ended."),
-    Rule(_RAN, _found("contradiction"), _at("contradiction"),
+    Rule(_RAN, _found(Code.CONTRADICTION), _at(Code.CONTRADICTION),
         "It counts as {c.task.state}, but the evidence disagrees: {c.dispute}."),
     Rule(_COMPLETED, Facts.verified, Facts.at_settling,
         "It succeeded: the {c.record} of {c.server} says so."),
@@ -233,7 +234,7 @@ MISSING: tuple[Rule, ...] = (
         "A status in its record: servers before 2024 give none."),
     Rule(_ENDING, Facts.unasked, _nowhere,
         "A look at the history: none was answered since its end was told."),
-    Rule(_ENDING, Facts.invalid, _at("history-incomplete"),
+    Rule(_ENDING, Facts.invalid, _at(Code.HISTORY_INCOMPLETE),
         "A record that validates: {c.flaw}."),
     Rule(OPEN, Facts.denied, Facts.at_denial,
         "Its record: the history answered {c.denials} that it has none."),
@@ -243,7 +244,7 @@ MISSING: tuple[Rule, ...] = (
         "A socket of its window: none was seen that could have heard of it."),
     Rule(_UNKNOWN + _WAITING_OR_RUNNING, Facts.down, Facts.at_closing,
         "The socket of its window: it is closed, and what it misses is not repeated."),
-    Rule(_ACCEPTED, Facts.deaf, _at("deaf-socket"),
+    Rule(_ACCEPTED, Facts.deaf, _at(Code.DEAF_SOCKET),
         "Frames on the socket of its window: it is open, and heard nothing of this task."),
     Rule(OPEN, Facts.out, Facts.at_outage,
         "What its server still knows: it went down ({c.outage}) after this was posted."),
@@ -321,7 +322,7 @@ NEXT: tuple[StepRule, ...] = (
     StepRule(_IN_PROGRESS, Facts.standing, "",
             "See whether it makes progress at {c.server}; if not, its worker has died: restart the server."),
     # settled tasks
-    StepRule(_RAN, _found("contradiction"), "history",
+    StepRule(_RAN, _found(Code.CONTRADICTION), "history",
             "Look at its outputs before you use them, and trust its record at {c.server} over any frame."),
     StepRule(_COMPLETED, _no(Facts.recorded), "",
             "Look whether its files are there, at {c.server}: no record will tell of them any more."),
@@ -358,23 +359,23 @@ NEXT: tuple[StepRule, ...] = (
     StepRule(_LOST, _all(_no(Facts.begun), _stayed), "",
             "If nothing is found, and it is still wanted, submit it again: it may then run twice, if it is late."),
     # further advice for single findings
-    StepRule(_ANY, _found("wrong-server"), "consistency",
+    StepRule(_ANY, _found(Code.WRONG_SERVER), "consistency",
             "Ask {c.server} about it, and no other server: it is bound to that one."),
-    StepRule(_ANY, _found("double-delivery"), "",
+    StepRule(_ANY, _found(Code.DOUBLE_DELIVERY), "",
             "Undo what the second hand-over of its result did, and let one place deliver."),
-    StepRule(_ANY, _found("resubmitted"), "history",
+    StepRule(_ANY, _found(Code.RESUBMITTED), "history",
             "See whether it ran twice at {c.server}, and has its outputs twice."),
     StepRule(tuple(SETTLED), Facts.deaf, "",
             "Open a new socket for {c.window} at {c.server}, under a fresh client id: this one hears nothing more."),
-    StepRule(_ANY, _found("callback-recursion"), "",
+    StepRule(_ANY, _found(Code.CALLBACK_RECURSION), "",
             "Mend its progress callback: it caused its own call, and was cut off."),
-    StepRule(_ANY, _found("partial-accept"), "",
+    StepRule(_ANY, _found(Code.PARTIAL_ACCEPT), "",
             "Read node_errors in the answer to its POST: these outputs never come. Mend them if they are wanted."),
-    StepRule(_ANY, _found("outputs-cut"), "",
+    StepRule(_ANY, _found(Code.OUTPUTS_CUT), "",
             "Fetch what is not in its result from {c.server} by hand, or follow it with a higher bound in the Policy."),
-    StepRule(_ANY, _found("images-missed"), "",
+    StepRule(_ANY, _found(Code.IMAGES_MISSED), "",
             "Run it again, with the socket of {c.window} open from start to end: what it sent is gone."),
-    StepRule(_ANY, _found("out-of-order"), "",
+    StepRule(_ANY, _found(Code.OUT_OF_ORDER), "",
             "Look for what reorders frames between {c.server} and {c.window}: a proxy, a recorder."),
 )  # fmt: skip
 

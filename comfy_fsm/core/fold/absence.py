@@ -12,11 +12,13 @@ from typing import NamedTuple
 
 from msgspec import Raw
 
+from comfy_fsm.core.findings import Code
 from comfy_fsm.core.fold.settlement import reopen_conclusion, request_queue, request_record, settle
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.policy import Policy
+from comfy_fsm.core.registry.ending import Cause, Source
 from comfy_fsm.core.registry.registry import Act, Question, Registry, Server, Socket
-from comfy_fsm.core.registry.task import AbsenceRound, Cause, Task
+from comfy_fsm.core.registry.task import AbsenceRound, Task
 from comfy_fsm.core.wire.bodies import remaining
 
 LONE, EXPLAINED, DISPUTED = 5.0, 1 / 3, 10.0
@@ -40,7 +42,7 @@ def note_empty(registry: Registry, task: Task, question: Question, position: int
     registry.counters.looks["absent"] += 1
     task.denials, task.denied_position = task.denials + 1, position
     if task.confidence == "stated" and not task.null_received and task.client_id is not None:
-        registry.report("history-early", position, at, "the record is written after the end is told", task=task)
+        registry.report(Code.HISTORY_EARLY, position, at, "the record is written after the end is told", task=task)
     chosen = task.nameless and task.posts and not task.unsent
     if chosen and not (task.known_order and question.server.honours_ids):
         return request_queue(registry, task, at)  # a prompt accepted under another id would be absent too (P10)
@@ -114,7 +116,7 @@ def note_count(question: Question, raw: Raw, now: float) -> None:
         question.server.counts.append((question.at, now, count))
 
 
-def refute_absence(registry: Registry, task: Task, question: Question, name: str, position: int, at: float) -> None:
+def refute_absence(registry: Registry, task: Task, question: Question, name: Source, position: int, at: float) -> None:
     """Note that a task is listed: answers without it prove nothing any more, and a conclusion is taken back.
 
     Unless the answer is older than they are: that of another window may be reported late.
@@ -126,7 +128,9 @@ def refute_absence(registry: Registry, task: Task, question: Question, name: str
     in_time = last is not None and newer and task.accepted and last.order > task.known_order  # else its POST came late
     if in_time and _trusted(registry, task).rounds:  # otherwise its queue hid what was counted all the while
         question.server.mixed = True
-        registry.report("mixed-servers", position, at, "in neither queue nor history, and then shown again", task=task)
+        registry.report(
+            Code.MIXED_SERVERS, position, at, "in neither queue nor history, and then shown again", task=task
+        )
     if task.concluded and newer:
         reopen_conclusion(registry, task, f"a listing by the {name}", position, at)
     if not task.settled:
@@ -143,7 +147,7 @@ def refute_by_record(registry: Registry, task: Task, question: Question, positio
     if len(kept) >= registry.policy.absences and kept[0].order > task.known_order and question.at > kept[-1].at:
         question.server.mixed = True
         registry.report(
-            "mixed-servers", position, at, "in neither queue nor history, and then recorded there", task=task
+            Code.MIXED_SERVERS, position, at, "in neither queue nor history, and then recorded there", task=task
         )
 
 
@@ -211,7 +215,7 @@ def _stand(registry: Registry, task: Task, forgotten: Cause | None, last: Absenc
     task.cause = task.cause if outcome is State.CANCELLED else forgotten
     settle(registry, task, outcome, task.confidence or "stated", None, last.position, last.at)
     text = "absent from queue and history: nothing confirms what was told"
-    registry.report("unverified", last.position, last.at, text, task=task)
+    registry.report(Code.UNVERIFIED, last.position, last.at, text, task=task)
 
 
 def _conclude(
@@ -223,7 +227,7 @@ def _conclude(
         settle(registry, task, State.CANCELLED, "inferred", "queue", last.position, last.at)
         if deletion is not None and deletion.window != task.window:
             text = f"removed from the queue by window {deletion.window}"
-            registry.report("foreign-delete", deletion.position, deletion.at, text, task=task)
+            registry.report(Code.FOREIGN_DELETE, deletion.position, deletion.at, text, task=task)
     else:
         task.cause = task.cause if task.unsent else forgotten or task.cause
         settle(registry, task, State.LOST, "inferred", "queue", last.position, last.at)
@@ -262,7 +266,7 @@ def _trusted(registry: Registry, task: Task) -> Kept:
                 text = f"its queue lists {each.rows}, while {told} are counted: rows are hidden, or two servers answer"
                 if not fewer:
                     text = f"it counts {answered}, while its socket tells of {heard}: two servers answer"
-                registry.report("mixed-servers", each.position, each.at, text, task=task)
+                registry.report(Code.MIXED_SERVERS, each.position, each.at, text, task=task)
         elif task.stated is not None:
             kept.rounds.append(each)
         elif each.asked >= task.last_sign and (told == 0 or (each.rows is not None and not (told is None and counts))):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from comfy_fsm.core import observations as seen
+from comfy_fsm.core.findings import Code
 from comfy_fsm.core.fold.absence import judge_all
 from comfy_fsm.core.fold.frames import HANDLERS, apply_run_frame
 from comfy_fsm.core.fold.settlement import reopen_conclusion, request_look
@@ -100,7 +101,7 @@ def _takes_back(task: Task, frame: seen.Frame, at: float) -> bool:
 def _step_back(registry: Registry, socket: Socket, position: int, o: seen.Message) -> None:
     if position == registry.position and o.conn == socket.conn:  # a frame that waited did not come late
         text = "earlier than the frame before it"
-        registry.report("clock-step", position, o.at, text, window=o.window, server=socket.server.url)
+        registry.report(Code.CLOCK_STEP, position, o.at, text, window=o.window, server=socket.server.url)
 
 
 def fold_binary(registry: Registry, position: int, o: seen.Binary) -> None:
@@ -134,7 +135,7 @@ def report_unknown_prompt(
 ) -> None:
     for position, o in frames:
         text = "nobody in the trace submitted this prompt"
-        registry.report("unknown-prompt", position, o.at, text, window=o.window, server=server, prompt_id=prompt_id)
+        registry.report(Code.UNKNOWN_PROMPT, position, o.at, text, window=o.window, server=server, prompt_id=prompt_id)
 
 
 def _whose(
@@ -153,13 +154,13 @@ def _whose(
     foreign = socket.overheard.get(prompt_id)
     if foreign is not None:  # from 0.3.45 to 0.3.57 most frames are such (P2)
         foreign.count += 1
-        registry.counters.found["foreign-message"] += 1
+        registry.counters.found[Code.FOREIGN_MESSAGE] += 1
         if foreign.count <= registry.policy.lines:
             foreign.positions.append(position)
         return None
     text = "heard about a task of another window"
     note = registry.report(
-        "foreign-message", position, o.at, text, window=window, server=socket.server.url, prompt_id=prompt_id
+        Code.FOREIGN_MESSAGE, position, o.at, text, window=window, server=socket.server.url, prompt_id=prompt_id
     )
     if note is not None:
         socket.overheard[prompt_id] = note
@@ -175,7 +176,7 @@ def _stranger(
         if home != server.url:
             text = f"told about by {server.url}, while it is bound to {home}"
             registry.report(
-                "wrong-server", position, o.at, text, window=o.window, server=server.url, prompt_id=prompt_id
+                Code.WRONG_SERVER, position, o.at, text, window=o.window, server=server.url, prompt_id=prompt_id
             )
         return None
     if isinstance(o, seen.Message) and _addressed(o.data) and registry.unposted < registry.policy.unposted:
@@ -212,7 +213,7 @@ def _nobody(registry: Registry, socket: Socket, position: int, o: seen.Message) 
         running.last_sign = o.at  # before January 2024 it never has an id; a server runs one prompt at a time
         return
     text = f"{o.data.__struct_config__.tag} without a prompt id"
-    registry.report("unattributed", position, o.at, text, window=o.window, server=socket.server.url)
+    registry.report(Code.UNATTRIBUTED, position, o.at, text, window=o.window, server=socket.server.url)
 
 
 def _about_no_task(registry: Registry, socket: Socket, position: int, o: seen.Message) -> None:
@@ -229,4 +230,4 @@ def _about_no_task(registry: Registry, socket: Socket, position: int, o: seen.Me
     elif isinstance(frame, seen.UnrecognizedFrame) and not ABOUT_NO_PROMPT.match(frame.name):
         text = f"frame of type {frame.name!r:.{MAX_WHAT}}" + (f": {frame.why}" if frame.why else "")
         url, name = socket.server.url, f"frame {frame.name}"
-        registry.report("unrecognized", position, o.at, text, window=o.window, server=url, name=name)
+        registry.report(Code.UNRECOGNIZED, position, o.at, text, window=o.window, server=url, name=name)

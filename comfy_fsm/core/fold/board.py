@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.effects import AnyEffect, Deliver, Output
-from comfy_fsm.core.findings import CODES, Finding
+from comfy_fsm.core.findings import CODES, Code, Finding
 from comfy_fsm.core.fold.absence import judge_absence, judge_all
 from comfy_fsm.core.fold.adoption import adopt, seek
 from comfy_fsm.core.fold.attribution import fold_binary, fold_message, report_unknown_prompt
@@ -23,8 +23,9 @@ from comfy_fsm.core.fold.sockets import fold_closed, fold_opened, mark_down
 from comfy_fsm.core.machine import RECOVERABLE, Signal
 from comfy_fsm.core.observations import AnyObservation, Entry
 from comfy_fsm.core.policy import DEFAULT, Policy, by_header
+from comfy_fsm.core.registry.ending import Cause
 from comfy_fsm.core.registry.registry import MAX_WHAT, Registry, Server
-from comfy_fsm.core.registry.task import Cause, Task
+from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.scheduling.backlog import Backlog, tag_of
 from comfy_fsm.core.wire import codec
 
@@ -77,7 +78,7 @@ class Board:
                 if task.statusless_outputs is not None:
                     take_outputs(registry, task, task.statusless_outputs)
                 text = f"still {task.state} where the trace ends"
-                registry.report("unresolved", position, at, text, task=task)
+                registry.report(Code.UNRESOLVED, position, at, text, task=task)
 
     def forget(self, keep: int) -> list[Task]:
         """Drop the final tasks except the last `keep`, and their findings; late reports on them change nothing.
@@ -213,7 +214,7 @@ class Board:
     def frames(self) -> tuple[int, int]:
         """Number of frames that named a prompt, and of those whose prompt was known."""
         heard = sum(task.frames for task in self._registry.tasks.values())
-        overheard = sum(finding.count for finding in self.findings if finding.code == "foreign-message")
+        overheard = sum(finding.count for finding in self.findings if finding.code == Code.FOREIGN_MESSAGE)
         return heard + overheard + self._registry.strangers, heard + overheard
 
     @property
@@ -226,16 +227,16 @@ class Board:
 
 
 def _undecodable(registry: Registry, position: int, o: seen.Undecodable) -> None:
-    registry.report("undecodable", position, o.at, o.data.error, window=o.window, server=o.server)
+    registry.report(Code.UNDECODABLE, position, o.at, o.data.error, window=o.window, server=o.server)
 
 
 def _damaged(registry: Registry, position: int, o: seen.Damaged) -> None:
     """Report damage; what follows is folded all the same."""
-    registry.report(o.data.code, position, o.at, o.data.why)
+    registry.report(Code(o.data.code), position, o.at, o.data.why)
 
 
 def _redacted(registry: Registry, position: int, o: AnyObservation) -> None:
-    registry.report("redacted", position, o.at, f"in a line of kind {_kind(o)}", window=o.window, server=o.server)
+    registry.report(Code.REDACTED, position, o.at, f"in a line of kind {_kind(o)}", window=o.window, server=o.server)
 
 
 def _kind(o: AnyObservation) -> str:
@@ -244,7 +245,7 @@ def _kind(o: AnyObservation) -> str:
 
 def _unrecognized(registry: Registry, position: int, o: seen.Unrecognized) -> None:
     text = f"line of kind {o.name!r:.{MAX_WHAT}}" + (f": {o.why}" if o.why else "")
-    registry.report("unrecognized", position, o.at, text, window=o.window, server=o.server, name=f"line {o.name}")
+    registry.report(Code.UNRECOGNIZED, position, o.at, text, window=o.window, server=o.server, name=f"line {o.name}")
 
 
 # time and commands
@@ -336,13 +337,13 @@ def _commanded(registry: Registry, position: int, o: seen.Command) -> None:
             adopt(registry, task, o.data.to, position, o.at)
         elif o.data.name == "callback-cut":
             text = "a progress callback caused its own call and was cut off"
-            registry.report("callback-recursion", position, o.at, text, task=task)
+            registry.report(Code.CALLBACK_RECURSION, position, o.at, text, task=task)
 
 
 def _delivered(registry: Registry, position: int, o: seen.Delivered) -> None:
     for task in registry.tasks_of(o.data.prompt_id, o.server):
         if task.delivered:
-            registry.report("double-delivery", position, o.at, "its result was handed over again", task=task)
+            registry.report(Code.DOUBLE_DELIVERY, position, o.at, "its result was handed over again", task=task)
         task.delivered = True
         registry.relieve(task)
 

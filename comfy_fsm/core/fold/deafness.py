@@ -8,6 +8,8 @@ from __future__ import annotations
 import heapq
 
 from comfy_fsm.core.effects import OpenSocket
+from comfy_fsm.core.findings import Code
+from comfy_fsm.core.registry.ending import RECORDS
 from comfy_fsm.core.registry.registry import Registry, Socket
 from comfy_fsm.core.registry.task import Task
 
@@ -19,7 +21,7 @@ def expect_end(registry: Registry, task: Task) -> None:
         socket is not None
         and socket.seen
         and not task.end_received
-        and task.confirmed_by in ("history", "jobs")
+        and task.confirmed_by in RECORDS
         and task.number not in socket.loose
     ):
         _loosen(registry, socket, task, task.settled_at or 0.0)
@@ -55,14 +57,14 @@ def check_missed_frames(registry: Registry, socket: Socket, at: float, *, closin
     for task in _take_due(socket, at, None if closing else registry.policy.settle_seconds):
         if task.moved_at is not None and not task.frames:
             text = "it moved, and the open socket of its window heard nothing of it"
-            registry.report("deaf-socket", task.moved_position, task.moved_at, text, task=task)
+            registry.report(Code.DEAF_SOCKET, task.moved_position, task.moved_at, text, task=task)
             task.moved_at = None
         if not task.settled:
             continue
         if not task.end_received:
             settled_at = task.settled_at or at
             registry.report(
-                "missed-end", task.settled_position, settled_at, f"settled by {task.confirmed_by} alone", task=task
+                Code.MISSED_END, task.settled_position, settled_at, f"settled by {task.confirmed_by} alone", task=task
             )
     if not socket.loose:
         registry.loose.pop((socket.server.url, socket.window), None)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from comfy_fsm.core import observations as seen
+from comfy_fsm.core.findings import Code
 from comfy_fsm.core.fold.settlement import apply_signal, note_end, request_record, state_outcome
 from comfy_fsm.core.machine import Signal, State
+from comfy_fsm.core.registry.ending import Source
 from comfy_fsm.core.registry.registry import Registry, Socket
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire.bodies import BLOCKED, FINISHED, failure_of, progress
@@ -30,7 +32,7 @@ def apply_run_frame(registry: Registry, task: Task, name: str, position: int, at
 
 def _disorder(registry: Registry, task: Task, name: str, position: int, at: float) -> None:
     if task.posts <= 1:
-        registry.report("out-of-order", position, at, f"{name} after a frame that is always later", task=task)
+        registry.report(Code.OUT_OF_ORDER, position, at, f"{name} after a frame that is always later", task=task)
 
 
 def _start(registry: Registry, socket: Socket, task: Task, position: int, at: float, data: seen.StartData) -> None:
@@ -79,7 +81,7 @@ def _null(registry: Registry, socket: Socket, task: Task, position: int, at: flo
     task.end_received = True
     socket.running = None if socket.running is task else socket.running
     if task.settled or task.null_received:
-        registry.report("repeated-signal", position, at, "executing null was told again", task=task)
+        registry.report(Code.REPEATED_SIGNAL, position, at, "executing null was told again", task=task)
         return
     task.null_received, task.phase = True, _NULL
     task.conclude()
@@ -105,7 +107,7 @@ def _executed(
     apply_run_frame(registry, task, "executed", position, at)
 
 
-def _exhaust(registry: Registry, task: Task, name: str, position: int, at: float) -> None:
+def _exhaust(registry: Registry, task: Task, name: Source, position: int, at: float) -> None:
     task.note_end_source(name, at)
     if task.stated is None and not task.settled:
         task.confidence = "inferred"
@@ -140,7 +142,7 @@ def _success(registry: Registry, socket: Socket, task: Task, position: int, at: 
 def _error(registry: Registry, socket: Socket, task: Task, position: int, at: float, data: seen.FailureData) -> None:
     if data.exception_type == BLOCKED:  # not an end: the prompt goes on and may succeed (P19)
         registry.report(
-            "blocked-error", position, at, f"node {data.node_id} was blocked; the prompt goes on", task=task
+            Code.BLOCKED_ERROR, position, at, f"node {data.node_id} was blocked; the prompt goes on", task=task
         )
         apply_run_frame(registry, task, "execution_error", position, at)
         return
@@ -156,7 +158,7 @@ def _interrupted(
 
 
 def _stated(
-    registry: Registry, socket: Socket, task: Task, outcome: State, name: str, position: int, at: float
+    registry: Registry, socket: Socket, task: Task, outcome: State, name: Source, position: int, at: float
 ) -> None:
     task.end_received = socket.end_told = True
     socket.running = None if socket.running is task else socket.running

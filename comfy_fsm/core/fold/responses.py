@@ -11,6 +11,7 @@ from itertools import islice
 from msgspec import Raw
 
 from comfy_fsm.core import observations as seen
+from comfy_fsm.core.findings import Code
 from comfy_fsm.core.fold.absence import ask_again, note_absent, note_count, note_empty, refute_absence, refute_by_record
 from comfy_fsm.core.fold.adoption import is_candidate, note_not_shown, note_shown
 from comfy_fsm.core.fold.deafness import note_progress
@@ -27,10 +28,11 @@ from comfy_fsm.core.fold.submissions import (
 )
 from comfy_fsm.core.machine import Signal
 from comfy_fsm.core.registry import oddities
-from comfy_fsm.core.registry.acts import fold_act, undo
+from comfy_fsm.core.registry.acts import ACTS, fold_act, undo
+from comfy_fsm.core.registry.ending import Cause, Source
 from comfy_fsm.core.registry.oddities import note_oddities
 from comfy_fsm.core.registry.registry import MAX_WHAT, Question, QueueSnapshot, Registry, Server, Window
-from comfy_fsm.core.registry.task import Cause, Task
+from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire import bodies, histories, queues, routes
 from comfy_fsm.core.wire.fieldwise import Oddity, read
 
@@ -64,7 +66,7 @@ def fold_request(registry: Registry, position: int, o: seen.Request) -> None:
         fold_submission(registry, question, position, o)
     elif kind in ("history", "job") and prompt_id is not None:
         _bound_here(registry, server, prompt_id, o.window, position, o.at, "asked")
-    elif kind.startswith("act-"):
+    elif kind in ACTS:
         fold_act(registry, question, position, o)
 
 
@@ -153,7 +155,7 @@ def _bound_here(
     elsewhere = task is None and home is not None and home != server.url and prompt_id not in server.chosen
     if elsewhere and not is_candidate(registry, server, prompt_id):
         text = f"{how} at {server.url}, while it is bound to {home}"
-        registry.report("wrong-server", position, at, text, window=window, server=server.url, prompt_id=prompt_id)
+        registry.report(Code.WRONG_SERVER, position, at, text, window=window, server=server.url, prompt_id=prompt_id)
     return task
 
 
@@ -215,7 +217,7 @@ def _history_answered(registry: Registry, question: Question, raw: Raw, position
     asked = registry.task_at(server, question.prompt_id)
     if asked is not None and question.prompt_id not in (*records, *found.odd) and not asked.settled:
         if records and question.kind == "history":  # of another prompt alone: no answer to the question
-            registry.report("history-incomplete", position, at, _ANOTHER, task=asked)
+            registry.report(Code.HISTORY_INCOMPLETE, position, at, _ANOTHER, task=asked)
             return _unreachable(registry, question, position, at, _ANOTHER)
         note_empty(registry, asked, question, position, at)
     elif asked is not None and asked.record_owed and not records:
@@ -282,7 +284,7 @@ def _queue_answered(registry: Registry, question: Question, raw: Raw, position: 
 
 
 def _listed(
-    registry: Registry, task: Task, question: Question, signal: Signal, name: str, position: int, at: float
+    registry: Registry, task: Task, question: Question, signal: Signal, name: Source, position: int, at: float
 ) -> None:
     if task.unanswered and task.posts and question.server.honours_ids is None:
         question.server.honours_ids = True  # it is there under the id that we chose
@@ -323,7 +325,7 @@ def _job_answered(registry: Registry, question: Question, raw: Raw, position: in
     if job.id not in (None, question.prompt_id):  # no answer to the question
         text = "the answer is about another job"
         registry.report(
-            "history-incomplete", position, at, text, server=question.server.url, prompt_id=question.prompt_id
+            Code.HISTORY_INCOMPLETE, position, at, text, server=question.server.url, prompt_id=question.prompt_id
         )
         return _unreachable(registry, question, position, at, text)
     _has_jobs(question.server, registry.now)
@@ -343,7 +345,7 @@ def _jobs_answered(registry: Registry, question: Question, raw: Raw, position: i
     jobs = [(job, odd) for job, odd in readable if job.id is not None]
     if len(jobs) < len(page.jobs):
         text = f"{len(page.jobs) - len(jobs)} of {len(page.jobs)} jobs in a list have no id, or are no objects"
-        registry.report("unrecognized", position, at, text, window=question.window, server=server.url)
+        registry.report(Code.UNRECOGNIZED, position, at, text, window=question.window, server=server.url)
     elif not question.partial and not (page.pagination and page.pagination.has_more):
         ids = {job.id or "": job.signal for job, _ in jobs if job.signal is not None}
         running = frozenset(name for name, signal in ids.items() if signal is Signal.RUN)

@@ -10,14 +10,18 @@ import math
 from msgspec import Raw
 
 from comfy_fsm.core.effects import Deliver, FetchHistory, LookAtQueue
+from comfy_fsm.core.findings import Code
 from comfy_fsm.core.fold.deafness import expect_end
 from comfy_fsm.core.machine import Signal, State
+from comfy_fsm.core.registry.ending import RECORDS, SETTLING, Confidence, Source
 from comfy_fsm.core.registry.images import take_images
 from comfy_fsm.core.registry.oddities import note_unknown_word
 from comfy_fsm.core.registry.registry import Registry
-from comfy_fsm.core.registry.task import SETTLING, UNANSWERED, Confidence, Task
+from comfy_fsm.core.registry.task import UNANSWERED, Task
 from comfy_fsm.core.wire.bodies import ENDED, HistoryRecord, JobRecord, executed_output
 from comfy_fsm.core.wire.results import produced
+
+_ABSENT = "absent from the queue, then from the history of its server"
 
 
 def apply_signal(registry: Registry, task: Task, signal: Signal, name: str, position: int, at: float) -> bool:
@@ -32,7 +36,7 @@ def apply_signal(registry: Registry, task: Task, signal: Signal, name: str, posi
     return changed
 
 
-def state_outcome(registry: Registry, task: Task, outcome: State, name: str, position: int, at: float) -> None:
+def state_outcome(registry: Registry, task: Task, outcome: State, name: Source, position: int, at: float) -> None:
     """Note that the server stated the outcome; its record is still to come (P21)."""
     if task.settled or (task.stated is not None and task.confidence == "stated"):
         _tell_again(registry, task, outcome, name, position, at)
@@ -46,19 +50,19 @@ def state_outcome(registry: Registry, task: Task, outcome: State, name: str, pos
     apply_statusless_record(registry, task, position, at)
 
 
-def _tell_again(registry: Registry, task: Task, outcome: State, name: str, position: int, at: float) -> None:
+def _tell_again(registry: Registry, task: Task, outcome: State, name: Source, position: int, at: float) -> None:
     agreed = task.outcome
     if agreed is outcome or agreed is State.EXPIRED or task.posts > 1:
         if task.posts <= 1:
-            registry.report("repeated-signal", position, at, f"{name} was told again", task=task)
+            registry.report(Code.REPEATED_SIGNAL, position, at, f"{name} was told again", task=task)
         elif task.state is State.IN_PROGRESS:  # the second run of the same id ends
             apply_signal(registry, task, Signal.TELL, name, position, at)
             request_record(registry, task, at)
         return
-    registry.report("contradiction", position, at, f"{name}, after it was told to be {agreed}", task=task)
+    registry.report(Code.CONTRADICTION, position, at, f"{name}, after it was told to be {agreed}", task=task)
 
 
-def note_end(registry: Registry, task: Task, name: str, position: int, at: float) -> None:
+def note_end(registry: Registry, task: Task, name: Source, position: int, at: float) -> None:
     """Note that the server reported the end of the task, but not its outcome (P22)."""
     task.note_end_source(name, at)
     apply_signal(registry, task, Signal.END, name, position, at)
@@ -71,7 +75,7 @@ def settle(
     task: Task,
     outcome: State,
     confidence: Confidence,
-    confirmed_by: str | None,
+    confirmed_by: Source | None,
     position: int,
     at: float,
 ) -> None:
@@ -79,8 +83,8 @@ def settle(
     contradicted = task.stated not in (None, outcome) and task.confidence == "stated" and task.posts <= 1
     if contradicted and outcome not in (State.LOST, State.EXPIRED):
         text = f"stated to be {task.stated}, while the record says {outcome}"
-        registry.report("contradiction", position, at, text, task=task)
-    told_by = "tick" if outcome is State.EXPIRED else confirmed_by or task.completion_source or "queue"
+        registry.report(Code.CONTRADICTION, position, at, text, task=task)
+    told_by: Source = "tick" if outcome is State.EXPIRED else confirmed_by or task.completion_source or "queue"
     if not apply_signal(registry, task, SETTLING[outcome], told_by, position, at):
         return
     if outcome is not State.EXPIRED:
@@ -89,7 +93,7 @@ def settle(
         take_outputs(registry, task, task.statusless_outputs)
     take_images(registry, task, outcome, position, at)
     if task.left_out:
-        registry.report("outputs-cut", position, at, f"{task.left_out:,} outputs are beyond the bounds", task=task)
+        registry.report(Code.OUTPUTS_CUT, position, at, f"{task.left_out:,} outputs are beyond the bounds", task=task)
     blamed = task.stated is State.CANCELLED  # its interrupt was attributed then: the next one is somebody else's
     task.mark_settled(outcome, confidence, confirmed_by, position, at)
     server = registry.server(task.server)
@@ -101,8 +105,8 @@ def settle(
     registry.owe(task)
     deliver(registry, task, at)
     if outcome is State.LOST:
-        registry.report("lost", position, at, "absent from the queue, then from the history of its server", task=task)
-    elif outcome is State.CANCELLED and confirmed_by in ("history", "jobs") and not blamed:
+        registry.report(Code.LOST, position, at, _ABSENT, task=task)
+    elif outcome is State.CANCELLED and confirmed_by in RECORDS and not blamed:
         _blame_interrupt(registry, task, position, at)
     expect_end(registry, task)
 
@@ -127,7 +131,14 @@ def take_outputs(registry: Registry, task: Task, outputs: object) -> None:
 
 
 def apply_record(
-    registry: Registry, task: Task, record: HistoryRecord, name: str, position: int, at: float, *, blurred: bool = False
+    registry: Registry,
+    task: Task,
+    record: HistoryRecord,
+    name: Source,
+    position: int,
+    at: float,
+    *,
+    blurred: bool = False,
 ) -> None:
     """Validate a history entry of this prompt, from the bound server, and settle by it.
 
@@ -154,7 +165,7 @@ def apply_record(
     if stale:
         status = record.status.status_str if record.status else None
         registry.report(
-            "stale-status", position, at, f"status_str says {status}, the messages say {outcome}", task=task
+            Code.STALE_STATUS, position, at, f"status_str says {status}, the messages say {outcome}", task=task
         )
     if not task.settled:
         task.error = failure or task.error
@@ -173,7 +184,7 @@ def apply_job(registry: Registry, task: Task, job: JobRecord, position: int, at:
         reopen_conclusion(registry, task, "the record of its job", position, at)
     if stale:
         text = f"the status of its job says {job.status}, the messages say {outcome}"
-        registry.report("stale-status", position, at, text, task=task)
+        registry.report(Code.STALE_STATUS, position, at, text, task=task)
     if not task.settled:
         task.error = failure or task.error
     record, unseen = HistoryRecord(outputs=job.named()), not task.settled and job.outputs is None
@@ -189,11 +200,11 @@ def _note_unseen(registry: Registry, task: Task, count: int, position: int, at: 
     told = len(task.outputs) + len(task.texts)
     if count > told:
         text = f"a list of jobs counts {count:,} outputs of it and names one at the most; told here are {told:,}"
-        registry.report("outputs-unseen", position, at, text, task=task)
+        registry.report(Code.OUTPUTS_UNSEEN, position, at, text, task=task)
 
 
 def _weigh_unclear(
-    registry: Registry, task: Task, record: HistoryRecord, missing: list[str], name: str, position: int, at: float
+    registry: Registry, task: Task, record: HistoryRecord, missing: list[str], name: Source, position: int, at: float
 ) -> None:
     """Apply a record whose outcome cannot be read; one that a frame stated stands."""
     if record.word:
@@ -207,7 +218,7 @@ def _weigh_unclear(
 
 
 def _weigh_bare(
-    registry: Registry, task: Task, record: HistoryRecord, missing: list[str], name: str, position: int, at: float
+    registry: Registry, task: Task, record: HistoryRecord, missing: list[str], name: Source, position: int, at: float
 ) -> None:
     """Apply an entry without a status: the run ended, and its outputs may be partial (before January 2024)."""
     if task.settled:
@@ -245,7 +256,7 @@ def _believe(
     record: HistoryRecord,
     outcome: State,
     confidence: Confidence,
-    name: str,
+    name: Source,
     position: int,
     at: float,
 ) -> None:
@@ -254,20 +265,20 @@ def _believe(
             _verify(registry, task, record, confidence, name)
         elif task.state is not State.EXPIRED and task.posts <= 1:
             text = f"settled as {task.state}, while a later record says {outcome}"
-            registry.report("contradiction", position, at, text, task=task)
+            registry.report(Code.CONTRADICTION, position, at, text, task=task)
         return
     take_outputs(registry, task, record.outputs)
     settle(registry, task, outcome, confidence, name, position, at)
 
 
-def _verify(registry: Registry, task: Task, record: HistoryRecord, confidence: Confidence, name: str) -> None:
+def _verify(registry: Registry, task: Task, record: HistoryRecord, confidence: Confidence, name: Source) -> None:
     """Confirm by its record a task that was settled without one: it is verified now, and nothing is delivered again."""
     task.record_owed = False
     if confidence == "verified" and (task.confidence != "verified" or (task.listed and record.outputs is not None)):
         task.confidence, task.confirmed_by, task.concluded = confidence, name, False
         task.listed = task.listed and record.outputs is None
         take_outputs(registry, task, record.outputs)
-        for code in ("unverified", "outputs-unseen") if not task.listed else ("unverified",):
+        for code in (Code.UNVERIFIED, Code.OUTPUTS_UNSEEN) if not task.listed else (Code.UNVERIFIED,):
             registry.withdraw_finding(code, task)
 
 
@@ -276,7 +287,7 @@ def _incomplete(registry: Registry, task: Task, what: str, position: int, at: fl
         return
     task.record_requested, task.fruitless_looks = False, task.fruitless_looks + 1
     registry.counters.looks["incomplete"] += 1
-    registry.report("history-incomplete", position, at, f"the entry does not validate: {what}", task=task)
+    registry.report(Code.HISTORY_INCOMPLETE, position, at, f"the entry does not validate: {what}", task=task)
     apply_signal(registry, task, Signal.END, "history", position, at)
     task.note_end_source("history", at)
     request_record(registry, task, at)
@@ -289,9 +300,9 @@ def reopen_conclusion(registry: Registry, task: Task, name: str, position: int, 
     """Take back a conclusion that new evidence refutes, as a recover command does; nothing is delivered twice for
     it."""
     concluded = task.state
-    registry.withdraw_finding("lost", task)
+    registry.withdraw_finding(Code.LOST, task)
     text = f"{name} came after it was concluded to be {concluded}"
-    registry.report("late-evidence", position, at, text, task=task)
+    registry.report(Code.LATE_EVIDENCE, position, at, text, task=task)
     apply_signal(registry, task, Signal.REOPEN, name, position, at)
     registry.counters.reopened += 1
     reopen(registry, task, at, again=False)
@@ -354,4 +365,4 @@ def _blame_interrupt(registry: Registry, task: Task, position: int, at: float) -
     task.cause = act.cause(task.prompt_id)
     if act.window != task.window:
         text = f"interrupted by window {act.window}" + ("" if act.hits(task.prompt_id) else ", for another id")
-        registry.report("foreign-interrupt", act.position, at, text, task=task)
+        registry.report(Code.FOREIGN_INTERRUPT, act.position, at, text, task=task)

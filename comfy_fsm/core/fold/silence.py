@@ -10,6 +10,7 @@ import math
 from itertools import islice
 
 from comfy_fsm.core.effects import FetchHistory, Warn
+from comfy_fsm.core.findings import Code
 from comfy_fsm.core.fold.settlement import request_queue, request_record, settle
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.registry.registry import Registry, Server
@@ -64,7 +65,7 @@ def _look_into(registry: Registry, task: Task, position: int, at: float) -> None
         registry.overdue[task.number] = task
         return
     if task.tier == 0 and silence >= check:
-        registry.report("silence", position, at, f"no sign of life for {silence:.0f} s", task=task)
+        registry.report(Code.SILENCE, position, at, f"no sign of life for {silence:.0f} s", task=task)
         task.asked_from = at
         _reach(registry, task, at)
     elif task.tier == 1 and silence >= warn and at - task.tier_at >= (warn - check) / 2:
@@ -142,7 +143,7 @@ def give_up(registry: Registry, position: int, at: float) -> None:
         if task.stated is not None and (_awaits_record(registry, task, at) or _is_quiet(registry, task, at)):
             settle(registry, task, task.stated, task.confidence or "stated", None, position, at)
             text = "no record of it was to be had: nothing confirms what was told"
-            registry.report("unverified", position, at, text, task=task)
+            registry.report(Code.UNVERIFIED, position, at, text, task=task)
             task.record_owed, task.record_requested = True, False
             request_record(registry, task, at)
         elif (listed_by := _awaited(server, registry.policy.deadline_seconds)) > at:

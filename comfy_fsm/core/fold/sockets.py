@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.effects import LookAtQueue, OpenSocket
+from comfy_fsm.core.findings import Code
 from comfy_fsm.core.fold.absence import judge_all
 from comfy_fsm.core.fold.deafness import check_missed_frames
 from comfy_fsm.core.registry.counters import REASONS
+from comfy_fsm.core.registry.ending import Cause
 from comfy_fsm.core.registry.registry import Registry, Socket
 from comfy_fsm.core.registry.servers import WindowTasks
-from comfy_fsm.core.registry.task import Cause
 
 _ABNORMAL = frozenset({1001, 1006, 1012})
 """Close codes of a server that is killed or restarts (P8)."""
@@ -21,7 +22,7 @@ def fold_opened(registry: Registry, position: int, o: seen.Opened) -> None:
     socket.read_to, socket.conn, socket.seen = max(socket.read_to, o.at), o.conn, True
     if socket.open:
         text = "a second socket was opened under the same client id"
-        registry.report("shared-client-id", position, o.at, text, window=o.window, server=socket.server.url)
+        registry.report(Code.SHARED_CLIENT_ID, position, o.at, text, window=o.window, server=socket.server.url)
     else:
         socket.opened_order = registry.order
         _come_back(registry, socket, o.at)
@@ -51,7 +52,7 @@ def note_gap(registry: Registry, socket: Socket, at: float) -> None:
         for task in ungapped.values():
             if not task.unanswered:
                 task.unbroken = task.unbroken and task.null_received  # after its end there was nothing left to miss
-                registry.report("socket-gap", down, socket.down_at, "the socket of its window was down", task=task)
+                registry.report(Code.SOCKET_GAP, down, socket.down_at, "the socket of its window was down", task=task)
         unlooked, own.unlooked = own.unlooked, {}
         for task in unlooked.values():
             if not task.unanswered and task.prompt_id is not None:  # at once: it answers again

@@ -7,13 +7,15 @@ The id in the answer is the task's (P10); an answer that says nothing leaves a d
 from __future__ import annotations
 
 from comfy_fsm.core import observations as seen
+from comfy_fsm.core.findings import Code
 from comfy_fsm.core.fold.attribution import replay_waiting
 from comfy_fsm.core.fold.settlement import apply_signal, reopen_conclusion, request_queue, settle
 from comfy_fsm.core.fold.silence import note_answer
 from comfy_fsm.core.machine import Signal, State
+from comfy_fsm.core.registry.ending import Cause
 from comfy_fsm.core.registry.oddities import note_oddities
 from comfy_fsm.core.registry.registry import MAX_WHAT, Question, Registry, Server
-from comfy_fsm.core.registry.task import Cause, SocketImages, Task
+from comfy_fsm.core.registry.task import SocketImages, Task
 from comfy_fsm.core.wire import bodies, codec, refusals
 from comfy_fsm.core.wire.fieldwise import read
 
@@ -35,7 +37,7 @@ def fold_submission(registry: Registry, question: Question, position: int, o: se
         home = known.server if known is not None else server.url
         if (before is not None and before.posts) or registry.homes.get(chosen, home) != home:
             text = "the same prompt id was posted again"
-            registry.report("resubmitted", position, o.at, text, task=before, prompt_id=chosen)
+            registry.report(Code.RESUBMITTED, position, o.at, text, task=before, prompt_id=chosen)
     if known is None or known.state is State.REJECTED:  # of a refused POST nothing runs: its id is free (P9)
         known = task
         registry.add(task, server, position, o.at)
@@ -64,7 +66,9 @@ def _known(registry: Registry, server: Server, task: Task, prompt_id: str) -> Ta
     del home.tasks[prompt_id]
     text = "heard about a task of another window"
     window, url, position = known.window, server.url, known.first_position
-    registry.report("foreign-message", position, known.last_sign, text, window=window, server=url, prompt_id=prompt_id)
+    registry.report(
+        Code.FOREIGN_MESSAGE, position, known.last_sign, text, window=window, server=url, prompt_id=prompt_id
+    )
     return None
 
 
@@ -145,7 +149,7 @@ def _accept(
     dropped = accepted.dropped()
     if dropped:
         text = f"accepted without node {', '.join(sorted(dropped)[:5])}"
-        registry.report("partial-accept", position, at, text, task=task)
+        registry.report(Code.PARTIAL_ACCEPT, position, at, text, task=task)
         task.remaining.clear()
         if task.sinks is not None:
             task.sinks -= dropped
@@ -212,7 +216,7 @@ def adopt_marked(registry: Registry, server: Server, given: str, mark: str | Non
     if task is None or mark == given or not (task.unanswered or task.may_have_another_id):
         return
     home, late, lost = registry.server(task.server), task.settled, task
-    registry.withdraw_finding("lost", lost)
+    registry.withdraw_finding(Code.LOST, lost)
     task = rename(registry, task, home, given)
     if late and task is lost:
         reopen_conclusion(registry, task, "a prompt that bears its mark", position, at)
@@ -222,7 +226,7 @@ def adopt_marked(registry: Registry, server: Server, given: str, mark: str | Non
         task.delivered, task.handed_over = lost.delivered, lost.handed_over
         registry.owe(task)
         text = f"a prompt that bears its mark came after it was concluded to be {lost.state}"
-        registry.report("late-evidence", position, at, text, task=task)
+        registry.report(Code.LATE_EVIDENCE, position, at, text, task=task)
         registry.counters.reopened += 1
     task.known_order = task.known_order or registry.order
     apply_signal(registry, task, Signal.ACCEPT, "queue", position, at)

@@ -12,6 +12,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from comfy_fsm.core.findings import Code
 from comfy_fsm.core.metrics.catalogue import METRICS, Reading
 from comfy_fsm.core.registry.counters import Histogram
 
@@ -110,7 +111,7 @@ ALERTS: dict[str, Alert] = {
               Sum("comfy_fsm_tasks_silent", only=("tier", ("warn",))), 0.0, None, MINUTE,
               "Tasks gave no sign of life for longer than the warning tier.",
               "Look at the queue of their server; a silent node is no dead node."),
-        Alert("ComfyServerInconsistent", "critical", _found("wrong-server", HOUR), 0.0, None, 0.0,
+        Alert("ComfyServerInconsistent", "critical", _found(Code.WRONG_SERVER, HOUR), 0.0, None, 0.0,
               "A task was asked of, or answered about by, a server it is not bound to.",
               "Name each server by its own address, not by that of a balancer without cookies."),
         Alert("ComfyFramesUnattributed", "warning", _rise("comfy_fsm_claimed_frames_total", 15 * MINUTE), None, 1.0,
@@ -127,7 +128,7 @@ ALERTS: dict[str, Alert] = {
               "Less than 95 % of the tasks that a socket failed were settled all the same.",
               "Look at what their servers answer over HTTP.",
               of=_rise("comfy_fsm_recoveries_needed_total", HOUR)),
-        Alert("ComfySocketsDeaf", "warning", _found("deaf-socket", 15 * MINUTE), 0.0, None, 0.0,
+        Alert("ComfySocketsDeaf", "warning", _found(Code.DEAF_SOCKET, 15 * MINUTE), 0.0, None, 0.0,
               "An open socket heard nothing of its task.",
               "Look for a proxy that keeps dead connections open, and for two programs under one client id."),
         Alert("ComfyReconnectStorm", "warning",
@@ -155,7 +156,7 @@ ALERTS: dict[str, Alert] = {
         Alert("ComfyLogBehind", "warning", Sum("comfy_fsm_log_waiting_bytes"), 4.0 * 1024 * 1024, None, 30.0,
               "More than 4 MiB wait for the log; at 8 the sockets wait too.",
               "Move the log to a faster disk, or give each program fewer windows."),
-        Alert("ComfyCallbackRecursion", "warning", _found("callback-recursion", HOUR), 0.0, None, 0.0,
+        Alert("ComfyCallbackRecursion", "warning", _found(Code.CALLBACK_RECURSION, HOUR), 0.0, None, 0.0,
               "A progress callback caused its own call, and was cut off.",
               "Do not report progress from inside a progress callback."),
     )

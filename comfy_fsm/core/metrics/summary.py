@@ -6,9 +6,10 @@ from statistics import fmean, median
 
 from msgspec import Struct
 
+from comfy_fsm.core.findings import Code
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.machine import State
-from comfy_fsm.core.registry.counters import Histogram
+from comfy_fsm.core.registry.counters import HURTS, Histogram
 from comfy_fsm.core.registry.registry import Server
 from comfy_fsm.core.registry.task import Task
 
@@ -98,14 +99,14 @@ class Metrics(Struct, frozen=True):
 
 def measure(board: Board) -> Metrics:
     tasks = board.tasks
-    by_code: dict[str, set[str | None]] = {}
+    by_code: dict[Code, set[str | None]] = {}
     for finding in board.findings:
         by_code.setdefault(finding.code, set()).add(finding.prompt_id)
-    hurt = set().union(*(by_code.get(code, set()) for code in ("socket-gap", "missed-end", "deaf-socket")))
+    hurt = set().union(*(by_code.get(code, set()) for code in HURTS))
     needed = [task for task in tasks if task.prompt_id in hurt]
     recovered = sum(task.settled and task.state not in (State.LOST, State.EXPIRED) for task in needed)
     settled = sum(task.settled for task in tasks)
-    strayed = by_code.get("wrong-server", set())
+    strayed = by_code.get(Code.WRONG_SERVER, set())
     seconds = sorted(filter(None, map(_seconds, tasks)))
     frames, known = board.frames
     counters = board.registry.counters
@@ -128,11 +129,11 @@ def measure(board: Board) -> Metrics:
         requests=[
             _requests(server) for server in board.registry.each_server() if any(server.counters.answers.values())
         ],
-        missed_ends=counters.found["missed-end"],
-        deaf_sockets=counters.found["deaf-socket"],
-        repeated_signals=counters.found["repeated-signal"],
-        foreign_messages=counters.found["foreign-message"],
-        callbacks_cut=counters.found["callback-recursion"],
+        missed_ends=counters.found[Code.MISSED_END],
+        deaf_sockets=counters.found[Code.DEAF_SOCKET],
+        repeated_signals=counters.found[Code.REPEATED_SIGNAL],
+        foreign_messages=counters.found[Code.FOREIGN_MESSAGE],
+        callbacks_cut=counters.found[Code.CALLBACK_RECURSION],
         uncertain_submits=counters.uncertain,
         history_retries=counters.retries,
     )

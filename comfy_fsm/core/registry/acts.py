@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from comfy_fsm.core import observations as seen
+from comfy_fsm.core.registry.ending import CauseKind
 from comfy_fsm.core.registry.registry import Act, Question, Registry
-from comfy_fsm.core.registry.task import CauseKind
-from comfy_fsm.core.wire import bodies, codec
+from comfy_fsm.core.wire import bodies, codec, routes
 
-_ACTS: dict[str, tuple[CauseKind, ...]] = {
+ACTS: dict[routes.Kind, tuple[CauseKind, ...]] = {
     "act-interrupt": ("interrupt",),
     "act-queue": ("delete",),
     "act-cancel": ("interrupt", "delete"),
@@ -30,7 +30,7 @@ def fold_act(registry: Registry, question: Question, position: int, o: seen.Requ
         removal = codec.body(o.data.body, bodies.Removal) or bodies.Removal()
         ids = None if removal.clear else frozenset(removal.delete or ())
     exact = question.kind in ("act-cancel", "act-batch")
-    acts = (Act(kind, o.window, ids, registry.order, position, o.at, exact=exact) for kind in _ACTS[question.kind])
+    acts = (Act(kind, o.window, ids, registry.order, position, o.at, exact=exact) for kind in ACTS[question.kind])
     question.acts = tuple(acts)
     for act in question.acts:
         for server in question.server.names():

@@ -7,12 +7,14 @@ are counted here; what comes with every frame is not, since a replay would pay f
 from __future__ import annotations
 
 from bisect import bisect_left
+from typing import Literal, get_args
 
 from msgspec import Struct, field
 
-from comfy_fsm.core.findings import CODES
+from comfy_fsm.core.findings import CODES, Code
 from comfy_fsm.core.machine import RECOVERABLE, SETTLED, State
-from comfy_fsm.core.registry.task import Confidence, Task
+from comfy_fsm.core.registry.ending import RECORDS, Confidence, Source
+from comfy_fsm.core.registry.task import Task
 
 SECONDS = (0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0)
 """Bounds in seconds for the duration of a task: from a graph that is cached to a video that takes an hour."""
@@ -22,20 +24,21 @@ GAPS = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0)
 """Bounds in seconds for the downtime of a socket: from one step of the backoff to a night."""
 _LONGEST = 1e9  # seconds; a trace can state any time, and a sum must stay a number
 
-SOURCES = (
-    "execution_success", "execution_error", "execution_interrupted", "executing", "executed", "progress_state",
-    "history", "jobs", "queue", "response", "command", "tick", "none",
-)  # fmt: skip
+CountedSource = Source | Literal["none"]
+SOURCES: tuple[CountedSource, ...] = (*get_args(Source), "none")
 """Signals that can be the first to report an end; `none` for a task that expired in silence."""
-CONFIDENCES: tuple[Confidence, ...] = ("verified", "stated", "inferred")
-LOOKS = ("settled", "listed", "absent", "incomplete", "unreachable")
+CONFIDENCES: tuple[Confidence, ...] = get_args(Confidence)
+LookResult = Literal["settled", "listed", "absent", "incomplete", "unreachable"]
+LOOKS: tuple[LookResult, ...] = get_args(LookResult)
 """Results that a query about an open task can have."""
-ANSWERS = ("answered", "refused", "failed", "unanswered")
+AnswerResult = Literal["answered", "refused", "failed", "unanswered"]
+ANSWERS: tuple[AnswerResult, ...] = get_args(AnswerResult)
 """Ways in which a request can end: 2xx and 3xx, 4xx, 5xx, or without an answer."""
 REASONS = {1000: "normal", 1001: "going-away", 1006: "abnormal", 1009: "too-big", 1011: "server-error", 1012: "restart"}
 RECONNECTS = (*REASONS.values(), "resumed", "other")
 """Reasons to open a socket again: its close code, or `resumed` if the process that held it is gone."""
-_HURT = frozenset({"socket-gap", "missed-end", "deaf-socket"})
+HURTS = (Code.SOCKET_GAP, Code.MISSED_END, Code.DEAF_SOCKET)
+"""Findings after which only asking shows how a task ended."""
 
 
 class Histogram(Struct, eq=False):
@@ -84,7 +87,7 @@ class Histogram(Struct, eq=False):
 class ServerCounters(Struct, eq=False):
     """Counters of one server."""
 
-    answers: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ANSWERS, 0))
+    answers: dict[AnswerResult, int] = field(default_factory=lambda: dict.fromkeys(ANSWERS, 0))
     waits: Histogram = field(default_factory=lambda: Histogram(WAITS))
     reconnects: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RECONNECTS, 0))
     settled_at: float = 0.0
@@ -103,7 +106,7 @@ class Counters(Struct, eq=False):
 
     submissions: int = 0
     settled: dict[State, int] = field(default_factory=lambda: dict.fromkeys(sorted(SETTLED), 0))
-    completions: dict[tuple[State, str, Confidence], int] = field(default_factory=dict)
+    completions: dict[tuple[State, CountedSource, Confidence], int] = field(default_factory=dict)
     """Settled tasks by state, source and confidence: at most as many keys as there are combinations."""
     reopened: int = 0
     seconds: Histogram = field(default_factory=lambda: Histogram(SECONDS))
@@ -115,8 +118,8 @@ class Counters(Struct, eq=False):
     uncertain: int = 0
     retries: int = 0
     """Records requested again because an earlier answer contained none."""
-    looks: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LOOKS, 0))
-    found: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CODES, 0))
+    looks: dict[LookResult, int] = field(default_factory=lambda: dict.fromkeys(LOOKS, 0))
+    found: dict[Code, int] = field(default_factory=lambda: dict.fromkeys(CODES, 0))
     """Findings by code; each occurrence counts."""
     strayed: set[str] = field(default_factory=set)
     """Ids of tasks about which a server was asked, or answered, to which they are not bound."""
@@ -126,21 +129,21 @@ class Counters(Struct, eq=False):
 
     def settle(self, task: Task, server: ServerCounters, at: float) -> None:
         """Count a settlement; after a recover command it may be the task's second one."""
-        state, source = task.state, task.completion_source or "none"
+        state = task.state
         self.settled[state] += 1
-        key = (state, source if source in SOURCES else "none", task.confidence or "inferred")
+        key = (state, task.completion_source or "none", task.confidence or "inferred")
         self.completions[key] = self.completions.get(key, 0) + 1
-        self.looks["settled"] += task.confirmed_by in ("history", "jobs")
+        self.looks["settled"] += task.confirmed_by in RECORDS
         self.recovered += task.impaired and state not in RECOVERABLE
         server.settled_at = at
         if state is State.COMPLETED and task.submitted_at is not None and task.ended_at is not None:
             self.seconds.observe(task.ended_at - task.submitted_at)
 
-    def count_finding(self, code: str, task: Task | None, prompt_id: str | None) -> None:
+    def count_finding(self, code: Code, task: Task | None, prompt_id: str | None) -> None:
         self.found[code] += 1
-        if code in _HURT and task is not None and not task.impaired:
+        if code in HURTS and task is not None and not task.impaired:
             task.impaired = True
             self.impaired += 1
             self.recovered += task.settled and task.state not in RECOVERABLE
-        elif code == "wrong-server" and prompt_id is not None:
+        elif code == Code.WRONG_SERVER and prompt_id is not None:
             self.strayed.add(prompt_id)

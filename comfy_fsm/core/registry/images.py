@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.effects import Output
+from comfy_fsm.core.findings import Code
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.registry.registry import Registry
@@ -62,4 +63,6 @@ def take_images(registry: Registry, task: Task, outcome: State, position: int, a
     if task.missed:
         nodes = ", ".join(task.missed[:5])
         why = "none came" if heard else "the socket did not hear the whole run"
-        registry.report("images-missed", position, at, f"node {nodes} sends its images over it, and {why}", task=task)
+        registry.report(
+            Code.IMAGES_MISSED, position, at, f"node {nodes} sends its images over it, and {why}", task=task
+        )

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 from msgspec import Raw
 
+from comfy_fsm.core.findings import Code
 from comfy_fsm.core.registry.registry import MAX_WHAT, Question, Registry
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire.fieldwise import Oddity
@@ -29,7 +30,7 @@ def note_unknown_route(registry: Registry, question: Question, raw: Raw, positio
         return
     text = f"{method} {path!r:.{MAX_PATH}} is no route of ComfyUI; its answer is about this prompt, and was not judged"
     route = path.replace(task.prompt_id or "", "")
-    registry.report("unrecognized", position, at, text, task=task, name=f"route {method} {route}")
+    registry.report(Code.UNRECOGNIZED, position, at, text, task=task, name=f"route {method} {route}")
 
 
 def note_misfit(registry: Registry, question: Question, raw: Raw, wanted: str, position: int, at: float) -> None:
@@ -41,22 +42,22 @@ def note_misfit(registry: Registry, question: Question, raw: Raw, wanted: str, p
     came = {b"{": "another object", b"[": "a list", b'"': "a text"}.get(first, "a number or a flag")
     text = f"{came} came where {wanted} was asked for, and was not judged"
     where = {"task": task} if task is not None else {"window": question.window, "server": question.server.url}
-    registry.report("unrecognized", position, at, text, name=f"{came} for {wanted}", **where)
+    registry.report(Code.UNRECOGNIZED, position, at, text, name=f"{came} for {wanted}", **where)
 
 
 def note_unknown_word(registry: Registry, task: Task, what: str, word: object, position: int, at: float) -> None:
     text = f"{what} is {word!r:.{MAX_WHAT}}, which is no word that is known, and was not judged"
-    registry.report("unrecognized", position, at, text, task=task, name=f"{what} {word}")
+    registry.report(Code.UNRECOGNIZED, position, at, text, task=task, name=f"{what} {word}")
 
 
 def note_oddities(registry: Registry, task: Task, whose: str, odd: Sequence[Oddity], position: int, at: float) -> None:
     """Note what in an answer about this task is not as ComfyUI writes it; the rest of the answer counts."""
     for each in odd:
         text = f"{whose}: {each}; the rest of it counts"
-        registry.report("unrecognized", position, at, text, task=task, name=f"{whose} {each}")
+        registry.report(Code.UNRECOGNIZED, position, at, text, task=task, name=f"{whose} {each}")
 
 
 def note_odd_queue(registry: Registry, question: Question, odd: Sequence[Oddity], position: int, at: float) -> None:
     text = f"the queue: {odd[0]}" + (f", and {len(odd) - 1} more" if len(odd) > 1 else "") + "; the rest of it counts"
     url = question.server.url
-    registry.report("unrecognized", position, at, text, window=question.window, server=url, name="the queue")
+    registry.report(Code.UNRECOGNIZED, position, at, text, window=question.window, server=url, name="the queue")

@@ -9,7 +9,7 @@ import heapq
 from itertools import islice
 
 from comfy_fsm.core.effects import AnyEffect, Deliver, LookAtQueue, OpenSocket, Output
-from comfy_fsm.core.findings import CODES, Finding, Severity
+from comfy_fsm.core.findings import CODES, Code, Finding, Severity
 from comfy_fsm.core.machine import FINAL
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.registry import addresses
@@ -131,7 +131,7 @@ class Registry:
         if other != server.url and other not in server.joined:
             server.joined.add(other)
             text = f"{server.url} and {other} are taken for one server"
-            self.report("same-server", self.position, self.now, text, server=server.url, name=other)
+            self.report(Code.SAME_SERVER, self.position, self.now, text, server=server.url, name=other)
 
     def each_server(self) -> list[Server]:
         """Return each server once, though it may be known under several spellings."""
@@ -274,7 +274,7 @@ class Registry:
 
     def report(
         self,
-        code: str,
+        code: Code,
         position: int,
         at: float,
         text: str,
@@ -342,7 +342,7 @@ class Registry:
             for task in self.tasks_of(effect.result.prompt_id or "", effect.server):
                 self.owe(task)
 
-    def withdraw_finding(self, code: str, task: Task) -> None:
+    def withdraw_finding(self, code: Code, task: Task) -> None:
         """Withdraw a finding about this task that turned out to be wrong."""
         finding = self.found.pop((code, task.window, task.server, task.prompt_id), None)
         if finding is not None:

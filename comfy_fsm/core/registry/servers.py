@@ -11,8 +11,10 @@ from msgspec import Struct, field
 from comfy_fsm.core.findings import Finding
 from comfy_fsm.core.observations import Binary, Message
 from comfy_fsm.core.registry.counters import ServerCounters
+from comfy_fsm.core.registry.ending import Cause, CauseKind
 from comfy_fsm.core.registry.pauses import Pauses
-from comfy_fsm.core.registry.task import Cause, CauseKind, Task
+from comfy_fsm.core.registry.task import Task
+from comfy_fsm.core.wire import routes
 
 MAX_WHAT = 80
 """Characters kept of a name or an error that a server or a recorder supplied."""
@@ -49,7 +51,7 @@ class Act(Struct, eq=False):
 class Question(Struct, eq=False):
     """Request whose answer is still to come."""
 
-    kind: str
+    kind: routes.Kind
     server: Server
     window: str | None
     order: int

@@ -6,47 +6,16 @@ Knows no other task, no socket and no request: an observation is attributed befo
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
 from msgspec import Raw, Struct, field
 
 from comfy_fsm.core.effects import Failure, Output, Result, Text
 from comfy_fsm.core.machine import REASONS, RECOVERABLE, SETTLED, Signal, State, step
+from comfy_fsm.core.registry.ending import Cause, Confidence, Source
 from comfy_fsm.core.scheduling.backlog import Job
 from comfy_fsm.core.wire import codec
 
-Confidence = Literal["verified", "stated", "inferred"]
-
-SETTLING = {
-    State.COMPLETED: Signal.COMPLETE,
-    State.FAILED: Signal.FAIL,
-    State.CANCELLED: Signal.CANCEL,
-    State.LOST: Signal.LOSE,
-    State.REJECTED: Signal.REJECT,
-    State.EXPIRED: Signal.EXPIRE,
-}
-
-
 UNANSWERED = frozenset({State.SUBMITTING, State.UNCERTAIN})
-
-
-CauseKind = Literal[
-    "unanswered", "interrupt", "delete", "clear-history", "outage", "hang-up", "unwatched", "unreachable"
-]
-"""`outage`: the connection was refused, so nobody is there; `hang-up`: a socket broke off, as when a server is killed
-(P8)."""
-
-
-class Cause(Struct, frozen=True, gc=False):
-    """Reason for the state of a task or a server that no signal states: an act of a window, or a failure."""
-
-    kind: CauseKind
-    position: int
-    at: float
-    window: str | None = None
-    """Window that did it."""
-    what: str = ""
-    """Details: an error, a status, or the target of the act."""
 
 
 class AbsenceRound(Struct, frozen=True, gc=False):
@@ -102,8 +71,8 @@ class Task(Struct, eq=False):
     stated: State | None = None
     """Outcome reported so far; survives a second run of the same id, since completion is decided once."""
     confidence: Confidence | None = None
-    completion_source: str | None = None
-    confirmed_by: str | None = None
+    completion_source: Source | None = None
+    confirmed_by: Source | None = None
     submitted_at: float | None = None
     started_at: float | None = None
     ended_at: float | None = None
@@ -286,7 +255,7 @@ class Task(Struct, eq=False):
                 self.completion_source = self.ended_at = self.confidence = None
         return True
 
-    def note_end_source(self, name: str, at: float) -> None:
+    def note_end_source(self, name: Source, at: float) -> None:
         """Note the first signal that reports the end as its source; later ones only confirm it."""
         if self.completion_source is None:
             self.completion_source = name
@@ -327,7 +296,7 @@ class Task(Struct, eq=False):
             self.reached.update(nodes)
 
     def mark_settled(
-        self, outcome: State, confidence: Confidence, confirmed_by: str | None, position: int, at: float
+        self, outcome: State, confidence: Confidence, confirmed_by: Source | None, position: int, at: float
     ) -> None:
         """Record a settlement; the working notes of the run are dropped."""
         self.stated = outcome

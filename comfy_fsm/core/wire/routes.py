@@ -6,14 +6,23 @@ A new route is a new row of `ROUTES`: with it, it is built, recognised in a trac
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import parse_qs, quote, unquote, urlencode
+
+ActKind = Literal["act-queue", "act-history", "act-interrupt", "act-cancel", "act-batch"]
+Kind = (
+    Literal[
+        "post", "remaining", "queue", "history", "histories", "job", "jobs", "features", "stats",
+        "view", "upload", "socket", "assets", "asset", "nodes", "other",
+    ]
+    | ActKind
+)  # fmt: skip
 
 
 class Route(NamedTuple):
     """Kind of request, method, and path, in which `{id}` stands for a prompt id."""
 
-    kind: str
+    kind: Kind
     method: str
     path: str
 
@@ -46,14 +55,14 @@ ROUTES = (
 )
 """Table of all routes. The first row of a kind is the one that we request; the others are recognised in traces."""
 
-OTHER = "other"
+OTHER: Literal["other"] = "other"
 """Kind of a request for anything else."""
 
 
 class Asked(NamedTuple):
     """Request in a trace, recognised."""
 
-    kind: str
+    kind: Kind
     prompt_id: str | None = None
     prefix: str = ""
     """Path of a proxy before ComfyUI's own."""
@@ -68,7 +77,7 @@ def _parts(path: str) -> tuple[str, ...]:
 _ID = "{id}"
 _BUILT = {route.kind: route for route in reversed(ROUTES)}
 _SHAPES = [(route.kind, route.method, _parts(route.path)) for route in ROUTES]
-_BY_SHAPE: dict[tuple[str, int, str], list[tuple[str, tuple[str, ...]]]] = {}
+_BY_SHAPE: dict[tuple[str, int, str], list[tuple[Kind, tuple[str, ...]]]] = {}
 for _kind, _method, _shape in _SHAPES:
     _BY_SHAPE.setdefault((_method, len(_shape), _shape[0]), []).append((_kind, _shape))
 _LONGEST = max(len(parts) for _, _, parts in _SHAPES)
@@ -76,7 +85,7 @@ _MAX_FIELDS = 32
 _WORDS = frozenset(part for _, _, parts in _SHAPES for part in parts if part != _ID)
 
 
-def build(kind: str, prompt_id: str = "", query: Mapping[str, object] | None = None) -> tuple[str, str]:
+def build(kind: Kind, prompt_id: str = "", query: Mapping[str, object] | None = None) -> tuple[str, str]:
     """Return method and path of a request of this kind."""
     route = _BUILT[kind]
     path = route.path.replace(_ID, quote(prompt_id, safe="", errors="replace"))

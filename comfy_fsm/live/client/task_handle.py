@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from comfy_fsm.core.effects import Output, Result
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.wire.updates import Update
-from comfy_fsm.errors import TaskCancelled, TaskError, TaskExpired, TaskFailed, TaskLost, TaskRejected
+from comfy_fsm.errors import InvariantBroken, TaskCancelled, TaskError, TaskExpired, TaskFailed, TaskLost, TaskRejected
 from comfy_fsm.live.client.callbacks import Callbacks
 from comfy_fsm.live.client.inbox import Mailbox
 from comfy_fsm.live.client.outputs import Fetch, Names, OutputFile, TaskResult, at_hand, save_all
@@ -145,7 +145,8 @@ class TaskHandle:
         """Its result, or raise the error that `await task` raises; InvalidStateError while it goes on."""
         if (error := self.exception()) is not None:
             raise error
-        assert self._result is not None
+        if self._result is None:
+            raise InvariantBroken("a task settled with neither a result nor an error")
         return self._result
 
     def exception(self) -> Exception | None:

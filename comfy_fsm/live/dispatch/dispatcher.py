@@ -14,7 +14,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from comfy_fsm.core.effects import Result
 from comfy_fsm.core.fold.resubmission import ELSEWHERE
@@ -198,7 +198,7 @@ class Dispatcher:
     async def undrain(self, server: str) -> None:
         await self._turn("undrain", server)
 
-    async def _turn(self, name: str, server: str) -> None:
+    async def _turn(self, name: Literal["drain", "undrain"], server: str) -> None:
         url, _ = address_of(server)
         if url not in self._placement.places:
             raise BadServerUrl(f"{url} is not among the servers of this client ({', '.join(self._client.servers)})")

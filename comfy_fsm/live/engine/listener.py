@@ -13,6 +13,7 @@ from comfy_fsm.core import observations as seen
 from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.wire import codec
 from comfy_fsm.core.wire.bodies import greets
+from comfy_fsm.errors import InvariantBroken
 from comfy_fsm.live.engine.closing import finish
 from comfy_fsm.live.engine.recorder import Recorder
 from comfy_fsm.live.redaction.redact import Redactor
@@ -50,7 +51,8 @@ class Listener:
     async def ready(self, patience: float) -> None:
         """Wait until the socket is open; raises HandshakeRefused or ServerUnreachable where it is not, or never."""
         self.open()
-        assert self._listening is not None
+        if self._listening is None:
+            raise InvariantBroken("a socket was opened, and nobody listens to it")
         self._refusals = 0
         self.server.wake()
         try:
@@ -117,9 +119,8 @@ class Listener:
                 await self._closed(1000, "closed by us", conn)
 
     async def _read(self, frame: str | Long, at: float, conn: int | None) -> tuple[bytes, AnyObservation]:
-        if type(frame) is str:
+        if isinstance(frame, str):
             return self._told(frame, at, conn)
-        assert isinstance(frame, Long)
         return await asyncio.to_thread(self._read_long, frame.parts, at, conn)
 
     def _told(self, text: str, at: float, conn: int | None) -> tuple[bytes, AnyObservation]:
@@ -146,9 +147,8 @@ class Listener:
         return codec.encode(unread), unread
 
     async def _look(self, frame: bytes | Long, at: float, conn: int | None) -> tuple[bytes, bytes]:
-        if type(frame) is bytes:
+        if isinstance(frame, bytes):
             return self._seen(frame, at, conn)
-        assert isinstance(frame, Long)
         return await asyncio.to_thread(lambda: self._seen(b"".join(frame.parts), at, conn))
 
     def _seen(self, payload: bytes, at: float, conn: int | None) -> tuple[bytes, bytes]:

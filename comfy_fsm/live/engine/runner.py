@@ -210,7 +210,12 @@ class Runner:
         return listener
 
     async def command(
-        self, name: str, prompt_id: str | None, window: str | None, server: str | None, to: str | None = None
+        self,
+        name: seen.CommandName,
+        prompt_id: str | None,
+        window: str | None,
+        server: str | None,
+        to: str | None = None,
     ) -> None:
         """Write down what the application, or its operator, asks for; on return it is folded."""
         data, at = seen.CommandData(name, prompt_id, to=to), self.clock()

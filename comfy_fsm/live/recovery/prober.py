@@ -15,6 +15,7 @@ from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.recovery.probes import ProbeResult, no_answer, read_greeting, read_job, read_queue, read_record
 from comfy_fsm.core.recovery.verdicts import Consistency, Fetched, binding, compare
 from comfy_fsm.core.registry.task import Task
+from comfy_fsm.errors import InvariantBroken
 from comfy_fsm.live.engine.exchange import Exchange
 from comfy_fsm.live.transport import requests
 from comfy_fsm.live.transport.requests import HttpRequest
@@ -103,7 +104,7 @@ class Prober:
                 return Fetched(prompt_id, attempt, tuple(urls), best)
             pause = self._policy.pause(attempt + 2)
             await asyncio.sleep(pause * random.uniform(0.8, 1.0))
-        raise AssertionError("unreachable")
+        raise InvariantBroken("attempts at a record ended without a last one")
 
 
 def _rank(showing: ProbeResult) -> int:

@@ -178,7 +178,7 @@ class Recoverer:
         for case, showing in zip(cases, found, strict=True):
             case.showings[url] = showing
 
-    async def _command(self, name: str, cases: Iterable[_Case], to: str | None = None) -> None:
+    async def _command(self, name: seen.CommandName, cases: Iterable[_Case], to: str | None = None) -> None:
         """One for each, in one commit."""
         at = self._clock()
         commands = [

@@ -116,7 +116,7 @@ class Redactor:
             return text[: text.index("current_")]  # as undecodable as before
         return encode(kept).decode()  # and not the text, in which a name may stand twice
 
-    def _asked(self, kind: str, body: object) -> object:
+    def _asked(self, kind: routes.Kind, body: object) -> object:
         match kind:
             case "post":
                 self._learn(body)
@@ -168,7 +168,7 @@ class Redactor:
                 return _each(_number)(codec.loads(body))
         return _shape(codec.loads(body)) if asked.kind in _LOOKS else None
 
-    def _refused(self, kind: str, status: int, body: bytes) -> object:
+    def _refused(self, kind: routes.Kind, status: int, body: bytes) -> object:
         if kind == "job" and status == 404 and bodies.is_missing_job(Raw(body)):
             return _only(codec.loads(body), error=_text)
         return None

@@ -24,7 +24,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from websockets.frames import CloseCode
 from websockets.http11 import Response
 
-from comfy_fsm.errors import ClientClosed, ClientError
+from comfy_fsm.errors import ClientClosed, ClientError, InvariantBroken
 from comfy_fsm.live.transport.addresses import address_of, clean_headers, credentials_in, query_of
 from comfy_fsm.live.transport.arrivals import Answer, Heard, Refused, SocketDown, SocketUp, Stream, Unanswered
 from comfy_fsm.live.transport.connection import Connect, Connection
@@ -233,7 +233,7 @@ class Comfy:
                 self._bare = self._new_pool(ours=False) if pool is self._bare else self._bare
                 if last:
                     raise Unanswered(type(error).__name__) from error
-        raise AssertionError("unreachable")
+        raise InvariantBroken("the last attempt at a request neither answered nor failed")
 
     # listening
 
@@ -318,7 +318,8 @@ class Comfy:
                 self._learn(error.response, request)
             return _refusal(error, connecting.process_exception(error) is None)
         self._learn(socket.response, request)
-        assert isinstance(socket, Connection)
+        if not isinstance(socket, Connection):
+            raise InvariantBroken("websockets opened another kind of connection than it was told to")
         return socket
 
     def _learn(self, response: Response | None, request: httpx.Request) -> None:
@@ -348,7 +349,8 @@ class _Sending(httpx.AsyncByteStream):
     """A body that is handed over piece by piece: what moves is not cut."""
 
     def __init__(self, content: object, silence: Silence) -> None:
-        assert isinstance(content, httpx.AsyncByteStream)
+        if not isinstance(content, httpx.AsyncByteStream):
+            raise InvariantBroken("httpx made no asynchronous body for an asynchronous client")
         self._content = content
         self._silence = silence
 
