@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import pytest
 
-from comfy_fsm import CODES, State, errors
+from comfy_fsm import State
 from comfy_fsm.core import observations
 from comfy_fsm.testing import ThreadedFake
 
@@ -166,72 +166,10 @@ def test_an_example_runs(example: Path) -> None:
     assert outcome.stdout
 
 
-LIVE = ["-m", "comfy_fsm"]
-HELPS = {  # by the page and the heading under which it is told
-    ("docs/reference/replay.md", "# The replay and its report"): [["-m", "replay"]],
-    ("docs/reference/command-line.md", "## run and resume"): [[*LIVE, "run"], [*LIVE, "resume"]],
-    ("docs/reference/diagnosis.md", "# Diagnosis"): [[*LIVE, "diagnose"]],
-    ("docs/reference/recovery.md", "## recover"): [[*LIVE, "recover"]],
-    ("docs/reference/recovery.md", "## consistency"): [[*LIVE, "consistency"]],
-    ("docs/reference/recovery.md", "## history"): [[*LIVE, "history"]],
-    ("docs/reference/watching.md", "## `watch`"): [[*LIVE, "watch"]],
-    ("docs/reference/watching.md", "## `serve`"): [[*LIVE, "serve"]],
-    ("docs/reference/figures.md", "## The command"): [[*LIVE, "metrics"]],
-}
-HELPED = [(*where, arguments) for where, commands in HELPS.items() for arguments in commands]
-ONLY_A_LOG = ["tail", "export"]  # no option but `--log`, of which the table of commands tells for all
-STATUSES = {
-    ("docs/reference/replay.md", "## Exit status"): [["-m", "replay"]],
-    ("docs/reference/diagnosis.md", "# Diagnosis"): [[*LIVE, "diagnose"]],
-    ("docs/reference/command-line.md", "# The command line"): [[*LIVE, name] for name in (
-        "run", "resume", "tail", "export", "metrics", "recover", "consistency", "history", "watch", "serve",
-    )],
-}  # fmt: skip
-STATED = [(*where, arguments) for where, commands in STATUSES.items() for arguments in commands]
-
-
-def named(value: object) -> str:
-    return " ".join(value[1:]) if isinstance(value, list) else str(value)
-
-
-@cache
-def helped(*arguments: str) -> str:
-    outcome = run([*arguments, "--help"], ROOT)
-    assert (outcome.returncode, outcome.stderr) == (0, b"")
-    return outcome.stdout.decode()
-
-
 def section(page: str, heading: str) -> str:
     found = re.search(rf"^{heading}\n(.*?)(?=^##? |\Z)", (ROOT / page).read_text("utf-8"), re.MULTILINE | re.DOTALL)
     assert found is not None
     return found[1]
-
-
-@pytest.mark.parametrize(("page", "heading", "arguments"), HELPED, ids=named)
-def test_the_options_of_the_help_are_those_of_the_page(page: str, heading: str, arguments: list[str]) -> None:
-    rows = "".join(re.findall(r"^\| (`-.*?) \| ", section(page, heading), re.MULTILINE))
-    told, shown = (set(re.findall(r"--[a-z-]+", text)) | {"--help"} for text in (rows, helped(*arguments)))
-    assert told == shown
-
-
-def test_every_command_is_in_the_table_and_every_help_is_compared() -> None:
-    told = re.findall(r"^│ (\w+) ", helped(*LIVE), re.MULTILINE)
-    rows = re.findall(r"^\| \[`(\w+)[^|]*\]\(([^)#]*)", section("README.md", "## Commands"), re.MULTILINE)
-    assert sorted(name for name, _ in rows if name != "python") == sorted(told)
-    compared = [arguments[2] for *_, arguments in HELPED if arguments[:2] == LIVE]
-    assert sorted(compared + ONLY_A_LOG) == sorted(told)
-    for name in ONLY_A_LOG:
-        assert set(re.findall(r"--[a-z-]+", helped(*LIVE, name))) == {"--log"}
-
-
-@pytest.mark.parametrize(("page", "heading", "arguments"), STATED, ids=named)
-def test_the_exit_statuses_are_those_of_the_help(page: str, heading: str, arguments: list[str]) -> None:
-    said = " ".join(helped(*arguments).split()).partition("Exit status: ")[2].rstrip(".")
-    told = [re.fullmatch(r"(\d+(?: or \d+)?) (.*)", one.strip(" ·.")) for one in re.split(r" · ", said)]
-    assert all(told)
-    assert told
-    rows = re.findall(r"^\| (\d+(?: or \d+)?) \| (.*?) \|$", section(page, heading), re.MULTILINE)
-    assert [(status, text.replace("`", "")) for status, text in rows] == [(one[1], one[2]) for one in told if one]
 
 
 def test_the_exit_statuses_of_the_replay_are_those_of_the_formats() -> None:
@@ -259,23 +197,9 @@ def test_an_exit_status_is_as_the_table_says(arguments: list[str], status: int) 
     assert outcome.stderr.count(b"\n") == (status >= 64)
 
 
-def test_the_table_of_findings_is_that_of_the_code() -> None:
-    rows = [f"| `{row.code}` | {row.severity} | {row.meaning} | {row.advice} |\n" for row in CODES.values()]
-    table = "| code | severity | means | what to do |\n|---|---|---|---|\n" + "".join(rows)
-    assert (REFERENCE / "findings.md").read_text("utf-8").partition("<!-- findings -->\n")[2].partition(
-        "<!-- /findings -->"
-    )[0] == table
-
-
 def test_the_table_of_states_is_that_of_the_code() -> None:
     table = (REFERENCE / "replay.md").read_text("utf-8").partition("| state | the task |")[2].partition("\n\n")[0]
     assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == [str(state) for state in State]
-
-
-def test_every_error_is_in_its_page() -> None:
-    names = [name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)]
-    page = (REFERENCE / "errors.md").read_text("utf-8")
-    assert [name for name in names if f"`{name}`" not in page] == []
 
 
 def test_the_layout_names_every_module_and_no_other() -> None:

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from comfy_fsm.testing import FakeComfy, Faults, ThreadedFake, picture
-from comfy_fsm.testing.faults import FRAMES, ROUTES, Knob, knobs, route_of
+from comfy_fsm.testing.faults import FRAMES, ROUTES, knobs, route_of
 from comfy_fsm.testing.profiles import profile_of
 from tests.conformance.protocol import Server
 from tests.conftest import ROOT
@@ -199,37 +199,6 @@ def test_the_command_begins_with_the_faults_that_it_was_given() -> None:
         assert (faults["refuse_sockets"], faults["mute"]) == ([1, 500], True)
 
     asyncio.run(asyncio.wait_for(story(), 60))
-
-
-def table() -> str:
-    """The knobs as a page shows them: what each takes, and what it does."""
-    rows = "".join(
-        f"| {knob.group} | `{knob.name}` | {_takes(knob)} | `{_shown(knob.default)}` | {knob.description} |\n"
-        for knob in knobs()
-    )
-    return f"| about | knob | takes | default | what goes wrong |\n|---|---|---|---|---|\n{rows}"
-
-
-def _shown(default: object) -> str:
-    return "set()" if default == set() else repr(default)
-
-
-def _takes(knob: Knob) -> str:
-    if isinstance(knob.default, dict):
-        return "seconds by route" if "Seconds" in knob.description else "counts by route"
-    kinds = {
-        bool: "true or false",
-        int: "a count",
-        float: "seconds",
-        set: "types of frames",
-        tuple: "a count, a status",
-    }
-    return kinds.get(type(knob.default), "text")
-
-
-def test_the_table_of_the_page_is_that_of_the_code() -> None:
-    page = (ROOT / "docs" / "reference" / "testing.md").read_text(encoding="utf-8")
-    assert page.partition("<!-- knobs -->\n")[2].partition("<!-- /knobs -->")[0] == table()
 
 
 # on a thread, and as new

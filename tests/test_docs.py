@@ -1,0 +1,51 @@
+"""The pages of docs/ that follow from the code are those that `python -m docs.render` writes."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from cyclopts import App
+from rich.console import Console
+
+from docs import render
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize("page", render.TABLES)
+def test_the_tables_of_a_page_are_those_of_the_code(page: str) -> None:
+    assert (render.REFERENCE / page).read_text("utf-8") == render.rendered(page), "run python -m docs.render"
+
+
+OPTION = re.compile(r"--[a-z][a-z-]+")
+
+
+@pytest.mark.parametrize(("heading", "command", "app"), render.every_command(), ids=lambda value: str(value)[:40])
+def test_the_page_has_the_options_and_exit_statuses_that_the_help_prints(heading: str, command: str, app: App) -> None:
+    printed = io.StringIO()
+    app.help_print([], console=Console(file=printed, width=400))
+    options, _, ends = printed.getvalue().partition("Exit status")
+    section = render.section(heading, command, app)
+    cells = re.findall(r"^\| `(.*?)` \|", section, re.MULTILINE)
+    named = {
+        option for start in re.findall(r"^│[ *]*(.*?)  ", options, re.MULTILINE) for option in OPTION.findall(start)
+    }
+    assert {option for cell in cells for option in OPTION.findall(cell)} == named - {"--help"}
+    if ends:
+        told = section if app.help_epilogue else render.statuses(render.commands)
+        assert re.findall(r"^\| (\d+)", told, re.MULTILINE) == re.findall(r"(?:: |· )(\d+)", ends)
+
+
+def test_every_command_is_in_the_table_of_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    rows = re.findall(r"^\| \[`(\w+)[^|]*\]\(docs/", readme.partition("## Commands")[2], re.MULTILINE)
+    assert sorted(rows) == sorted(name for name in render.commands if not name.startswith("-"))
+
+
+def test_no_page_made_from_the_code_shows_the_number_of_a_fact() -> None:
+    for page in render.TABLES:
+        for make in render.TABLES[page].values():
+            assert not re.findall(r"\b[PFR]\d+\b", make())
