@@ -2,6 +2,7 @@
 
     cyclopts apps              ─► reference/command-line.md   every command with its options and exit statuses
     comfy_fsm/core/policy.py   ─► reference/policy.md         every threshold with unit, default and reason
+    comfy_fsm/core/machine.py  ─► reference/machine.md        the diagram, and every move with its reason
     comfy_fsm/errors.py        ─► reference/errors.md         every error and whose fault it is
     comfy_fsm/core/findings.py ─► reference/findings.md       every code of a report
     comfy_fsm/testing/faults.py ─► reference/testing.md       every knob of the fake
@@ -22,8 +23,9 @@ from typing import Any, Literal, get_args, get_origin
 
 from cyclopts import App
 
-from comfy_fsm import CODES, ComfyFsmError, Policy, TaskError, errors
+from comfy_fsm import CODES, TABLE, ComfyFsmError, Policy, TaskError, errors
 from comfy_fsm.__main__ import app as commands
+from comfy_fsm.core.machine import diagram
 from comfy_fsm.testing.__main__ import app as fake
 from comfy_fsm.testing.faults import Knob, knobs
 from replay.__main__ import app as replay
@@ -164,6 +166,20 @@ def task_errors() -> str:
     return table("error", "`safe_to_retry`", "the task", "a second run", rows=rows)
 
 
+def drawing() -> str:
+    return f"```mermaid\n{diagram().rstrip()}\n```\n"
+
+
+def moves() -> str:
+    """The moves that lead somewhere; states that share a reason share a row."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for row in TABLE:
+        if row.next is not row.state:
+            groups.setdefault((row.signal, row.next, row.why), []).append(f"`{row.state}`")
+    rows = [[", ".join(states), f"`{signal}`", f"`{to}`", why] for (signal, to, why), states in groups.items()]
+    return table("from", "signal", "to", "because", rows=rows)
+
+
 def findings() -> str:
     rows = [[f"`{row.code}`", row.severity, row.meaning, row.advice] for row in CODES.values()]
     return table("code", "severity", "means", "what to do", rows=rows)
@@ -188,6 +204,7 @@ def takes(knob: Knob) -> str:
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "command-line.md": {"commands": command_line},
     "policy.md": {"policy": policy},
+    "machine.md": {"diagram": drawing, "moves": moves},
     "errors.md": {"errors": error_table, "task errors": task_errors},
     "findings.md": {"findings": findings},
     "testing.md": {"knobs": knob_table},

@@ -17,9 +17,12 @@ import signal
 import struct
 import subprocess
 import sys
+import tarfile
 import tempfile
 import termios
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -109,6 +112,42 @@ def draw_replay() -> None:
         [sys.executable, *words], cwd=DOCS.parent, env=os.environ | colours, capture_output=True, text=True, check=True
     )
     draw("replay", " ".join(["python", *words]), done.stdout)
+
+
+@contextmanager
+def chromium(folder: Path) -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or ""
+    for flag in (*FLAGS, f"--user-data-dir={folder / 'browser'}"):
+        options.add_argument(flag)
+    browser = webdriver.Chrome(options, Service(shutil.which("chromedriver")))
+    try:
+        yield browser
+    finally:
+        browser.quit()
+
+
+def draw_machine(folder: Path, browser: webdriver.Chrome) -> None:
+    """The diagram of reference/machine.md, by mermaid of npm: what renders the page may know no mermaid."""
+    subprocess.run(["npm", "pack", "--silent", "mermaid@11"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    with tarfile.open(next(folder.glob("mermaid-*.tgz"))) as packed:
+        script = packed.extractfile("package/dist/mermaid.min.js")
+        assert script is not None
+        (folder / "mermaid.js").write_bytes(script.read())
+    diagram = (DOCS / "reference" / "machine.md").read_text("utf-8").partition("```mermaid\n")[2].partition("```")[0]
+    diagram = re.sub(r"^ +(classDef|Class) .*\n", "", diagram.rpartition("---\n")[2], flags=re.MULTILINE)
+    (folder / "machine.html").write_text('<meta charset="utf-8"><script src="mermaid.js"></script>', encoding="utf-8")
+    browser.get((folder / "machine.html").as_uri())
+    browser.set_script_timeout(120)
+    svg = browser.execute_async_script(
+        "const [text, done] = arguments;"
+        "mermaid.initialize({startOnLoad: false, htmlLabels: false, theme: 'neutral', deterministicIds: true});"
+        "mermaid.render('machine', text).then(({svg}) => done(svg), error => done(String(error)))",
+        diagram,
+    )
+    assert svg.startswith("<svg"), svg
+    svg = svg.replace('style="', 'style="background: white; ', 1)
+    (PICTURES / "machine.svg").write_text(svg + "\n", encoding="utf-8")
 
 
 def draw_page(folder: Path) -> None:

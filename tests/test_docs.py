@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import re
 from pathlib import Path
@@ -49,3 +50,10 @@ def test_no_page_made_from_the_code_shows_the_number_of_a_fact() -> None:
     for page in render.TABLES:
         for make in render.TABLES[page].values():
             assert not re.findall(r"\b[PFR]\d+\b", make())
+
+
+@pytest.mark.parametrize("module", ["comfy_fsm", "comfy_fsm.testing", "comfy_fsm.testing.strategies", "replay"])
+def test_every_public_name_is_in_the_api_reference(module: str) -> None:
+    page = (render.REFERENCE / "api.rst").read_text("utf-8")
+    names = importlib.import_module(module).__all__
+    assert [name for name in names if not re.search(rf"^\.\. .*::(?: {module}\.| ){name}$", page, re.MULTILINE)] == []

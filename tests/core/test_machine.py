@@ -91,7 +91,7 @@ def test_nothing_becomes_submitting_again() -> None:
 
 
 def test_the_drawing_in_the_docs_is_drawn_from_the_table() -> None:
-    remedy = "python -c 'from comfy_fsm.core.machine import diagram; print(diagram(), end=\"\")'"
+    remedy = "python -m docs.render"
     text = (ROOT / "docs" / "reference" / "machine.md").read_text(encoding="utf-8")
     drawings = [block.partition("```")[0] for block in text.split("```mermaid\n")[1:]]
     assert [drawing.strip() for drawing in drawings] == [diagram().strip()], f"put in the output of: {remedy}"
