@@ -219,6 +219,8 @@ class ResponseData(Struct, frozen=True, gc=False, omit_defaults=True):
     retry_after: object = None
     """Seconds after which to try again, if the server stated them. It may be of any type, so that a foreign recorder's
     value does not make the whole answer unreadable."""
+    location: object = None
+    """Where a redirect leads, without what may be secret in it; of any type for the same reason."""
 
 
 class NoAnswerData(Struct, frozen=True, gc=False, omit_defaults=True):

@@ -75,7 +75,7 @@ class Board:
             for prompt_id, frames in server.waiting.items():
                 report_unknown_prompt(registry, server.url, prompt_id, frames)
             for task in server.open_tasks.values():
-                if task.statusless_outputs is not None:
+                if task.announced or task.statusless_outputs is not None:
                     take_outputs(registry, task, task.statusless_outputs)
                 text = f"still {task.state} where the trace ends"
                 registry.report(Code.UNRESOLVED, position, at, text, task=task)

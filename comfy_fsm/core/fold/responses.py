@@ -207,7 +207,8 @@ def _history_answered(registry: Registry, question: Question, raw: Raw, position
             server.shown_order = max(server.shown_order, question.order)
             note_progress(registry, task, position, at)
             odd = found.odd.get(prompt_id, ())
-            note_oddities(registry, task, "its record", (*odd, *bodies.odd_outputs(record.outputs)), position, at)
+            outputs = bodies.odd_outputs(record.outputs, task.announced)
+            note_oddities(registry, task, "its record", (*odd, *outputs), position, at)
             blurred = any(each.path == "status" for each in odd)
             apply_record(registry, task, record, "history", position, at, blurred=blurred)
         elif record.names(prompt_id):

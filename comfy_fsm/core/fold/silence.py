@@ -35,7 +35,7 @@ def remind(registry: Registry, position: int, at: float) -> None:
         elif server.unreachable is not None:
             _wait_for(registry, server, task, at)
         else:
-            _look_into(registry, task, position, at)
+            _look_into(registry, server, task, position, at)
 
 
 def _awaits_record(registry: Registry, task: Task, at: float) -> bool:
@@ -54,9 +54,9 @@ def _wait_for(registry: Registry, server: Server, task: Task, at: float) -> None
     registry.remind(task, math.nextafter(at + registry.policy.check_seconds, math.inf))
 
 
-def _look_into(registry: Registry, task: Task, position: int, at: float) -> None:
+def _look_into(registry: Registry, server: Server, task: Task, position: int, at: float) -> None:
     policy = registry.policy
-    since = _catch_up(registry.server(task.server), task)
+    since = _catch_up(server, task)
     silence = at - since
     if task.silent_since != since:
         task.silent_since, task.tier, task.confirms = since, 0, 0
@@ -72,8 +72,8 @@ def _look_into(registry: Registry, task: Task, position: int, at: float) -> None
         _reach(registry, task, at)
         if task.prompt_id is not None:
             registry.emit(Warn(due=at, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
-    elif task.tier == 0:
-        _confirm(registry, task, since, at)
+    elif task.tier == 0 or (server.listing is not None and not server.listing.answered):
+        _confirm(registry, task, since, at)  # a queue that takes long holds up no record
     if task.tier == 2:
         due = max(since + expire, task.asked_from + (expire - check) / 2)
     else:
@@ -147,7 +147,8 @@ def give_up(registry: Registry, position: int, at: float) -> None:
             task.record_owed, task.record_requested = True, False
             request_record(registry, task, at)
         elif (listed_by := _awaited(server, registry.policy.deadline_seconds)) > at:
-            registry.remind(task, listed_by)
+            _confirm(registry, task, task.silent_since, at)
+            registry.remind(task, min(listed_by, at + registry.policy.confirm_seconds))
         elif _is_quiet(registry, task, at):
             task.cause = server.unreachable
             settle(registry, task, State.EXPIRED, "inferred", None, position, at)

@@ -7,6 +7,7 @@ The id in the answer is the task's (P10); an answer that says nothing leaves a d
 from __future__ import annotations
 
 from comfy_fsm.core import observations as seen
+from comfy_fsm.core.effects import Failure
 from comfy_fsm.core.findings import Code
 from comfy_fsm.core.fold.attribution import replay_waiting
 from comfy_fsm.core.fold.settlement import apply_signal, reopen_conclusion, request_queue, settle
@@ -95,18 +96,25 @@ def fold_acceptance(registry: Registry, question: Question, position: int, o: se
         note_oddities(registry, task, "the answer to its POST", odd, position, o.at)
         _accept(registry, question, task, accepted, position, o.at)
     elif refusals.is_refusal(status):
-        task.error = task.error or refusals.refusal(raw, status)
+        task.error = task.error or _words_of(o.data)
         if task.error.type is not None or task.error.message is not None:
             note_answer(question.server, registry.now)
         task.refused = status
         task.note_end_source("response", o.at) if task.unanswered else None
         _refuse(registry, task, position, o.at)
     else:
-        task.doubted = refusals.misfit(raw, status) if status < 300 else refusals.refusal(raw, status)
+        task.doubted = _words_of(o.data)
         task.put_off = refusals.puts_off(status, o.data.retry_after)
         if status in GATEWAY and not task.put_off:
             note_post_over(registry, task)
         mark_uncertain(registry, task, position, o.at, f"HTTP {status}")
+
+
+def _words_of(answer: seen.ResponseData) -> Failure:
+    """Return what an answer says that accepts nothing."""
+    if 300 <= answer.status < 400 and isinstance(answer.location, str) and answer.location:
+        return refusals.redirect(answer.status, answer.location)
+    return (refusals.misfit if answer.status < 300 else refusals.refusal)(answer.body, answer.status)
 
 
 def _refuse(registry: Registry, task: Task, position: int, at: float) -> None:

@@ -6,7 +6,7 @@ Every type here reads the forms of every version, and the shortened forms that a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from msgspec import Raw, Struct
@@ -116,10 +116,11 @@ class RecordStatus(Struct, frozen=True):
         return None
 
 
-def odd_outputs(outputs: object) -> list[Oddity]:
-    """Return where outputs are not `{node: {kind: […]}}`; what they name is read all the same."""
+def odd_outputs(outputs: object, told: Collection[str] = ()) -> list[Oddity]:
+    """Return where outputs are not `{node: {kind: […]}}`; what they name is read all the same. `told` are the nodes
+    whose outputs are known, so that some should be there."""
     if outputs is None:
-        return []
+        return [Oddity("outputs", "are not there")] if told else []
     if not isinstance(outputs, dict):
         return [Oddity("outputs", "are no object of nodes")]
     odd = (node for node, kinds in outputs.items() if kinds is not None and not isinstance(kinds, dict))
@@ -182,11 +183,9 @@ class HistoryRecord(Struct, frozen=True):
         return all(kept.get(node) for node in nodes)
 
     def lacks(self, nodes: Iterable[str]) -> list[str]:
-        """Return the nodes whose outputs it should have and does not; outputs that are no object say nothing about
-        them."""
-        if self.outputs is not None and not isinstance(self.outputs, dict):
-            return []
-        return [node for node in nodes if node not in (self.outputs or {})]
+        """Return the nodes whose outputs it should have and does not; outputs that are no object, or not there, say
+        nothing about them."""
+        return [node for node in nodes if node not in self.outputs] if isinstance(self.outputs, dict) else []
 
 
 class HistoryItem(Struct, frozen=True):

@@ -11,6 +11,8 @@ from msgspec import Meta, Raw, Struct
 from comfy_fsm.core.effects import Failure, NodeFault
 from comfy_fsm.core.wire import codec
 
+_MOVED = frozenset({301, 307, 308})
+"""Redirects of a request that was not handled; 302 and 303 may also lead to the result of one that was."""
 MAX_EXCERPT = 500
 """Characters kept of an answer that is no JSON, or of no known shape."""
 MAX_CAME = 120
@@ -29,7 +31,7 @@ _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.DOTALL | re.IGNORECASE)
 
 def is_refusal(status: int) -> bool:
     """Whether this answer to a POST means that nothing was queued; a 5xx does not (P11, P33)."""
-    return 400 <= status < 500 and status not in _STILL_OPEN
+    return (400 <= status < 500 and status not in _STILL_OPEN) or status in _MOVED
 
 
 def puts_off(status: int, retry_after: object) -> bool:
@@ -89,6 +91,12 @@ def refusal(raw: Raw, status: int) -> Failure:
     )
 
 
+def redirect(status: int, location: str) -> Failure:
+    """Return where a POST was redirected to, which is not followed: it is for the server that was named."""
+    cure = "give that address if ComfyUI is there; if it is a login, give the token or the header that it wants"
+    return Failure(type=None, message=f"redirected to {location[:MAX_EXCERPT]}; {cure}", status=status)
+
+
 def misfit(raw: Raw, status: int) -> Failure:
     """Describe a 2xx without ComfyUI's prompt id: whatever took the prompt is something else."""
     value = _value(raw)
@@ -140,11 +148,21 @@ def words_of(value: object) -> tuple[str | None, str | None]:
 
 
 def _faults(node_errors: object) -> Iterator[NodeFault]:
-    for node_id, node in node_errors.items() if isinstance(node_errors, Mapping) else ():
-        errors = node.get("errors") if isinstance(node, Mapping) else node
+    for node_id, node in _by_node(node_errors):
+        errors = node.get("errors", node) if isinstance(node, Mapping) else node
         node_type = _text(node.get("class_type")) if isinstance(node, Mapping) else None
         for error in errors if isinstance(errors, list) else [errors]:
             yield _fault(str(node_id), node_type, error)
+
+
+def _by_node(node_errors: object) -> Iterator[tuple[object, object]]:
+    """Yield each node with what is said of it: by its id, or in a list of such objects or of nodes that name
+    themselves."""
+    for each in node_errors if isinstance(node_errors, list) else [node_errors]:
+        if isinstance(each, Mapping) and "node_id" in each:
+            yield each["node_id"], each
+        elif isinstance(each, Mapping):
+            yield from each.items()
 
 
 def _fault(node_id: str, node_type: str | None, error: object) -> NodeFault:

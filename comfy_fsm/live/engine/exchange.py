@@ -31,7 +31,7 @@ from comfy_fsm.live.redaction.redact import NOTHING, Kept, Redactor
 from comfy_fsm.live.transport import requests
 from comfy_fsm.live.transport.arrivals import Answer, Stream, Unanswered
 from comfy_fsm.live.transport.comfy import Comfy
-from comfy_fsm.live.transport.redirects import Misled, Trail, is_page
+from comfy_fsm.live.transport.redirects import STATUSES, Misled, Trail, is_page, shown
 from comfy_fsm.live.transport.requests import HttpRequest
 
 __all__ = ["Exchange"]
@@ -118,7 +118,9 @@ class Exchange:
         except asyncio.CancelledError:
             self._given_up(request_id, window)
             raise
-        await self._told(request_id, answer.status, kept, window, answer.retry_after)
+        place = self._redactor.text(shown(answer.location)) if answer.status in STATUSES else None
+        data = seen.ResponseData(request_id, answer.status, kept.whole, answer.retry_after, place)
+        await self._told(data, kept, window)
         return answer
 
     @asynccontextmanager
@@ -131,7 +133,7 @@ class Exchange:
                 while (hop := trail.follow(stream.status, stream.location)) is not None:
                     await opened.aclose()
                     stream = await opened.enter_async_context(self.server.download(request._replace(hop=hop)))
-                await self._told(request_id, stream.status, NOTHING, window)
+                await self._told(seen.ResponseData(request_id, stream.status, NOTHING.whole), NOTHING, window)
                 if stream.status != 200:
                     raise self._failed_download(f"HTTP {stream.status}{trail.led_to}", stream.status)
                 if is_page(stream.content_type, request.path):
@@ -141,7 +143,7 @@ class Exchange:
             await self._missing(request_id, error, window)
             raise self._failed_download(f"{error.name}{trail.led_to}") from error
         except Misled as error:
-            await self._told(request_id, trail.status, NOTHING, window)
+            await self._told(seen.ResponseData(request_id, trail.status, NOTHING.whole), NOTHING, window)
             raise self._failed_download(f"HTTP {trail.status}, {error}", trail.status) from error
 
     def _failed_download(self, why: str, status: int | None = None) -> DownloadFailed:
@@ -168,10 +170,7 @@ class Exchange:
         with suppress(ClientError, LogError):  # closed, or failed: that is told by others
             self._recorder.put(codec.encode(ended), ended)
 
-    async def _told(
-        self, request_id: str, status: int, body: Kept, window: str | None, retry_after: float | None = None
-    ) -> None:
-        data = seen.ResponseData(request_id, status, body.whole, retry_after)
+    async def _told(self, data: seen.ResponseData, body: Kept, window: str | None) -> None:
         whole = seen.Response(at=self._clock(), window=window, server=self.server.url, data=data)
         if body.whole is body.logged:
             await self._recorder.write(whole)

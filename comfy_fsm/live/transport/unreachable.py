@@ -26,8 +26,8 @@ def is_nobody(refused: Refused) -> bool:
 
 
 def sockets_alone(refused: Refused | None) -> bool:
-    """Whether it may be sockets alone that do not pass: somebody answered, or nothing came of it."""
-    return refused is None or bool(refused.status) or (refused.passing and not is_nobody(refused))
+    """Whether it may be sockets alone that do not pass: somebody answered, if with no handshake, or nothing came."""
+    return refused is None or not (is_nobody(refused) or refused.reason == "SSLCertVerificationError")
 
 
 def error_of(url: str, refused: Refused | None, patience: float) -> ClientError:
@@ -74,6 +74,9 @@ def _unanswered(url: str, refused: Refused, patience: float) -> ServerUnreachabl
             return _unreachable(url, f"its certificate is not trusted{detail}", cure)
         case "SSLError" if "WRONG_VERSION_NUMBER" in refused.detail:
             return _unreachable(url, "no TLS is spoken there", "write http:// instead of https://")
+    if for_good(refused):
+        cure = "check the address, and what stands before ComfyUI there; trying again is of no use before that"
+        return _unreachable(url, f"what answers there opens no socket ({refused.reason}{detail})", cure)
     return _unreachable(url, f"no socket could be opened in {patience:g} s ({refused.reason}{detail})")
 
 

@@ -1,10 +1,12 @@
 """Silence has tiers (R5.1): when the board wants to look, warns and gives up, with a clock that is only numbers."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfy_fsm import Board, LookAtQueue, Policy, State, Warn, read
+from comfy_fsm import Board, FetchHistory, LookAtQueue, Policy, State, Warn, read
 
 SERVER, WINDOW, PROMPT = "http://s", "w", "c0000000-0000-4000-8000-000000000000"
 CHECK, WARN, EXPIRE, DEADLINE = 30.0, 120.0, 300.0, 30.0
@@ -18,6 +20,7 @@ class Watch:
         self.board = Board(Policy())
         self.at, self.position = 0.0, 0
         self.looked: list[float] = []
+        self.fetched: list[float] = []
         self.warned: list[float] = []
         body = f'{{"prompt_id":"{PROMPT}","client_id":"{WINDOW}"}}'
         self._tell("http.request", f'{{"id":"p","method":"POST","path":"/prompt","body":{body}}}')
@@ -45,6 +48,8 @@ class Watch:
                         self._tell("http.request", f'{{"id":"q{self.position}","method":"GET","path":"/queue"}}')
                         body = f'{{"running":["{PROMPT}"],"pending":[]}}'
                         self._tell("http.response", f'{{"id":"q{self.position - 1}","status":200,"body":{body}}}')
+                elif isinstance(effect, FetchHistory):
+                    self.fetched.append(self.at)
                 elif isinstance(effect, Warn):
                     self.warned.append(self.at)
 
@@ -124,3 +129,13 @@ def test_a_queue_that_never_comes_holds_up_no_end() -> None:
     watch._tell("http.request", '{"id":"long","method":"GET","path":"/queue"}')
     watch.wait(DEADLINE + 5, answering=False)
     assert watch.state is State.EXPIRED
+
+
+def test_while_a_queue_is_being_read_its_record_is_fetched_again_and_again() -> None:
+    watch = Watch()
+    watch.wait(CHECK - STEP, answering=False)
+    watch._tell("http.request", f'{{"id":"q{watch.position}","method":"GET","path":"/queue"}}')
+    watch.wait(EXPIRE, answering=False)
+    later = [at for at in watch.fetched if at > CHECK]
+    assert later
+    assert max(b - a for a, b in itertools.pairwise(later)) <= 2 * CHECK + STEP

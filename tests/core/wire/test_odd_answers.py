@@ -103,6 +103,8 @@ def judged(kind: str, body: object, *heard: bytes):
     return task, report.findings
 
 
+TOLD = (frame("execution_start", prompt_id=ID, timestamp=1),
+        frame("executed", prompt_id=ID, node="9", display_node="9", output={"images": [FILE]}))  # fmt: skip
 CASES = [(kind, outcome) for kind in ("record", "job") for outcome in STATUS]
 
 
@@ -149,6 +151,22 @@ def test_without_what_decides_the_rest_does_or_nothing(kind: str, outcome: str, 
             old = {"completed"} if kind == "record" and odd.get("status") is None else set()
             assert (None if task.outcome is None else str(task.outcome)) in by_rest | old, (path, odd)
             assert task.confidence != "verified" or str(task.outcome) in by_rest
+
+
+@pytest.mark.parametrize("outputs", [odd for odd in ODD if not isinstance(odd, dict)])
+def test_of_a_record_without_readable_outputs_those_count_that_frames_told(outputs: object) -> None:
+    task, findings = judged("record", {ID: changed(record("completed"), ("outputs",), outputs)}, *TOLD)
+    assert (str(task.state), task.confidence) == ("completed", "verified")
+    assert [output.filename for output in task.outputs] == ["a.png"]
+    assert [found.text for found in findings if found.code == "unrecognized"] != []
+
+
+@pytest.mark.parametrize("end", ["", "execution_success"])
+def test_of_a_run_whose_end_is_open_the_report_names_what_frames_told(end: str) -> None:
+    heard = (*TOLD, frame(end, prompt_id=ID, timestamp=2)) if end else TOLD
+    task, _ = judged("record", {}, *heard)
+    assert not task.settled
+    assert [output.filename for output in task.outputs] == ["a.png"]
 
 
 @pytest.mark.parametrize("kind", ["record", "job"])

@@ -50,19 +50,24 @@ BODIES = {  # what is answered, and what of it the error must tell
     "odd-nodes": (
         {"error": {"message": "No"}, "node_errors": {"4": "broken", "5": {"errors": {"message": "worse"}}}}, "worse"),
     "list-of-nodes": ({"error": {"message": "No"}, "node_errors": [1]}, "No"),
+    "list-of-named-nodes": (
+        {"error": {"message": "No"}, "node_errors": [{"node_id": 4, "errors": [{"message": "why"}]}]}, "why"),
+    "list-of-objects": ({"error": {"message": "No"}, "node_errors": [{"4": {"errors": [{"message": "why"}]}}]}, "why"),
     "nothing": (None, ""),
     "words": ("Server got itself in trouble", "Server got itself in trouble"),
 }  # fmt: skip
-SAYS_NOTHING_RAN = (400, 401, 402, 403, 404, 405, 407, 410, 413, 415, 421, 422, 423, 425, 429, 431, 451)
-LEAVES_OPEN = (200, 201, 202, 204, 302, 408, 409, 499, 500, 501, 502, 503, 504, 520)
+SAYS_NOTHING_RAN = (301, 307, 308, 400, 401, 402, 403, 404, 405, 407, 410, 413, 415, 421, 422, 423, 425, 429, 431, 451)
+LEAVES_OPEN = (200, 201, 202, 204, 302, 303, 408, 409, 499, 500, 501, 502, 503, 504, 520)
 ACCEPTED = {"prompt_id": ID, "number": 0, "node_errors": {}}
 
 
-def post(status: int, body: object, *, before: tuple[bytes, ...] = (), after: tuple[bytes, ...] = ()) -> Board:
+def post(
+    status: int, body: object, *, location: object = None, before: tuple[bytes, ...] = (), after: tuple[bytes, ...] = ()
+) -> Board:
     sent = {"prompt": GRAPH, "client_id": "w", "prompt_id": ID}
     return replay(
         [line("ws.open", {}), line("http.request", {"id": "r", "method": "POST", "path": "/prompt", "body": sent}),
-         *before, line("http.response", {"id": "r", "status": status, "body": body}), *after]
+         *before, line("http.response", {"id": "r", "status": status, "body": body, "location": location}), *after]
     ).board  # fmt: skip
 
 
@@ -99,6 +104,23 @@ def test_what_does_not_say_that_nothing_ran_leaves_a_doubt_and_is_told_all_the_s
         assert words in text
     elif "error" not in (body or {}):
         assert "no ComfyUI" in text
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirected_post_tells_where_to(status: int) -> None:
+    task = the(post(status, None, location="https://gpu.example/prompt", after=GIVEN_UP))
+    assert task.state is (State.EXPIRED if status in (302, 303) else State.REJECTED)
+    told = task.result().error
+    assert told is not None
+    assert "redirected to https://gpu.example/prompt" in str(told.message)
+    assert told.status == status
+
+
+@pytest.mark.parametrize("location", [None, "", 7, ["x"], {}])
+def test_a_redirect_without_a_readable_place_is_told_by_its_status(location: object) -> None:
+    task = the(post(307, {"error": "moved"}, location=location))
+    assert "HTTP 307" in str(TaskRejected(task.result()))
+    assert "moved" in str(TaskRejected(task.result()))
 
 
 @pytest.mark.parametrize("status", [200, 201, 202])

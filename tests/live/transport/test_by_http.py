@@ -182,6 +182,7 @@ CERTIFICATE = Refused(0, None, "SSLCertVerificationError", False, "", "self-sign
     [(None, "no answer"), (CERTIFICATE, "SSL_CERT_FILE"),
      (CERTIFICATE._replace(detail="Hostname mismatch, certificate is not valid for 'a'."), "another name"),
      (Refused(0, None, "SSLError", False, "", "[SSL: WRONG_VERSION_NUMBER]"), "http://"),
+     (Refused(0, None, "InvalidUpgrade", False, "", "no header"), "what stands before ComfyUI"),
      (Refused(0, None, "gaierror", True, "", "Name or service not known"), "how it is spelled"),
      (Refused(0, None, "ConnectError", True), "start ComfyUI"),
      (Refused(0, None, "TimeoutError", True), "TimeoutError"), (Refused(503, 1.0, "HTTP 503", True), "HTTP 503")],
@@ -197,6 +198,7 @@ def test_what_is_not_about_sockets_alone_is_no_reason_to_do_without() -> None:
     assert not sockets_alone(CERTIFICATE)
     assert not sockets_alone(Refused(0, None, "ConnectError", True))
     assert sockets_alone(Refused(503, None, "HTTP 503", True))
+    assert sockets_alone(Refused(0, None, "InvalidUpgrade", False))
     assert sockets_alone(None)
 
 
