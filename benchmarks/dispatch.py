@@ -18,7 +18,7 @@ from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.client.task_handle import TaskHandle
 from comfy_fsm.live.dispatch.dispatcher import Dispatcher
 from comfy_fsm.testing import FakeComfy, picture
-from tests.core.scheduling.test_scheduler import brute_force, dispatched, least_queue, round_robin, simple, workload
+from tests.support.makespans import brute_force, dispatched, least_queue, round_robin, simple, workload
 
 STEPS = (0.02, 0.04, 0.08, 0.16)  # seconds a node takes at each of the real ones: two nodes a picture
 PICTURES = 60

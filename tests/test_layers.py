@@ -415,3 +415,17 @@ def test_a_room_has_a_name_of_its_own(module: str) -> None:
     name = module.rpartition(".")[2]
     assert name not in NO_ROOM
     assert name == "__main__" or name not in sys.stdlib_module_names - NAMED_LIKE_STDLIB
+
+
+# tests
+
+
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_test_module_is_imported_by_another(path: Path) -> None:
+    """What several tests need lives in tests/support/: a test may be moved, split or deleted, and no other breaks."""
+    found = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    imported = {node.module or "" for node in found if isinstance(node, ast.ImportFrom)}
+    assert not [name for name in imported if name.rpartition(".")[2].startswith("test_")]

@@ -1,70 +1,31 @@
 """Every fixture reaches its verdict, and keeps it however its lines are doubled, mixed, or cut off."""
 
-import gzip
-import io
 import json
 import random
-from functools import cache
 from pathlib import Path
 
 import pytest
 
-from comfy_fsm.core.observations import AnyObservation, Command, Damaged, Entry, Header, Message
+from comfy_fsm.core.observations import AnyObservation, Command, Damaged, Header, Message
 from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import TraceError
-from comfy_fsm.log.trace import Packed, read_file, read_lines
+from comfy_fsm.log.trace import read_lines
 from comfy_fsm.report.document import compose
 from comfy_fsm.testing.strategies.runs import interleave, source_of, sources_of
 from replay import replay
+from tests.support.fixtures import FIXTURES, MADE, RECORDINGS, bytes_of, entries_of, expected_of, name_of, read, some
 from tests.support.folding import fold_all, outcomes
 
-FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
-RECORDINGS = sorted((FIXTURES / "recordings").glob("*/*.jsonl.gz"))
-MADE = sorted((FIXTURES / "made").glob("*.jsonl"))
-assert len(RECORDINGS) > 100, "a green run over no recordings proves nothing"
-assert len(MADE) > 50, "a green run over no made traces proves nothing"
 SEEDS = (1, 2, 3)
 OURS = "live-client"
 """Logs of our own client: one process asked for all its windows, and its questions keep their order."""
 DISPUTED = ("contradiction", "late-evidence")
 REOPENING = ("recover", "adopt")
-WHOLE = 150  # entries up to which each single cut and each single repeat is tried; of longer traces, SAMPLE of them
-SAMPLE = 40
 TAIL = 60  # lines in front of one that is cut off at each of its bytes; a cut says nothing about what lies further back
-
-
-def name_of(path: Path) -> str:
-    return f"{path.parent.name}/{path.name.partition('.jsonl')[0]}"
 
 
 def each(paths: list[Path]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("path", paths, ids=name_of)
-
-
-def expected_of(path: Path) -> dict:
-    return json.loads(path.with_name(path.name.partition(".jsonl")[0] + ".expected.json").read_text(encoding="utf-8"))
-
-
-def bytes_of(path: Path) -> bytes:
-    data = path.read_bytes()
-    return gzip.decompress(data) if path.suffix == ".gz" else data
-
-
-def read(content: bytes, name: str) -> list[Entry]:
-    blocks = read_file(Packed(io.BytesIO(content)), name)
-    return [Entry(*pair) for block in blocks for pair in zip(block.positions, block.observations, strict=True)]
-
-
-@cache
-def entries_of(path: Path) -> tuple[Entry, ...]:
-    return tuple(read(bytes_of(path), path.name))
-
-
-def some(count: int) -> list[int]:
-    """Every index, or an even sample with both ends."""
-    if count <= WHOLE:
-        return list(range(count))
-    return sorted({round(i * (count - 1) / SAMPLE) for i in range(SAMPLE + 1)})
 
 
 def check_verdict(expected: dict, document: dict, *, exact: bool) -> None:

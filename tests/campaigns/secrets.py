@@ -26,7 +26,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from tests.live.redaction.test_canaries import FRAMES, SPELLINGS, shows
+from tests.support.spellings import FRAMES, SPELLINGS, shows
 
 AT_ONCE = 50
 """Canaries of one run: as many as environment and headers bear."""

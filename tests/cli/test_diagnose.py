@@ -16,10 +16,10 @@ from comfy_fsm.live.blocking.client import BlockingClient
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.testing import FakeComfy, ThreadedFake
 from replay import replay
-from tests.core.explain.test_diagnosis import ID, STORIES, Story, begun, hostile
 from tests.support.lines import fill
 from tests.support.processes import BAD_DATA, LOG, NO_INPUT, USAGE, command, of_the_future, said
 from tests.support.stage import QUICK, graph, outcome, play, with_node
+from tests.support.stories import ID, STORIES, Story, begun, hostile
 
 PASS, FAIL, INCOMPLETE = 0, 1, 3
 

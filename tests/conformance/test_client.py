@@ -18,8 +18,8 @@ from comfy_fsm.live.client.task_handle import TaskHandle
 from comfy_fsm.log.reader import read
 from comfy_fsm.testing import PROFILES
 from replay import Replay, replay
+from tests.conformance.places import URLS, Fake, Real
 from tests.conformance.protocol import Server
-from tests.conformance.test_conformance import URLS, Fake, Real
 from tests.conformance.workflows import workflow
 
 FOLDER = os.environ.get("COMFYUI_CONFORMANCE_RECORDING")

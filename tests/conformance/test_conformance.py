@@ -6,22 +6,16 @@ COMFYUI_CONFORMANCE_REPORT names the page that tells how it went, for docs/refer
 
 import asyncio
 import os
-import platform
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
-import aiohttp
 import pytest
 
-from comfy_fsm.testing import FakeComfy
 from tests.conformance import addresses, asking, ending, jobs, running, submitting
-from tests.conformance.protocol import Server
+from tests.conformance.places import URLS, Fake, Real
 from tests.conformance.report import About, Row, page
 from tests.conformance.scenario import Scenario, scenarios_of
 
-URLS = [url for url in os.environ.get("COMFYUI_URLS", "").split(",") if url]
 REPORT = os.environ.get("COMFYUI_CONFORMANCE_REPORT")
 ROOMS = {
     "Addresses and sockets": scenarios_of(addresses),
@@ -33,46 +27,6 @@ ROOMS = {
 }
 SCENARIOS = [scenario for room in ROOMS.values() for scenario in room]
 FAKES = ["latest", "0.33.0", "0.24.0", "0.8.2", "0.3.64", "0.3.50", "0.3.10", "2024-08-17", "2023-10-14"]
-
-
-class Real(NamedTuple):
-    """A server that runs somewhere; another one of the list stands for the wrong one (P26)."""
-
-    url: str
-
-    def __str__(self) -> str:
-        return self.url
-
-    @asynccontextmanager
-    async def opened(self) -> AsyncIterator[tuple[Server, About]]:
-        async with aiohttp.ClientSession() as http:
-            others = [Server(url, http) for url in URLS if url != self.url]
-            server = Server(self.url, http, others[0] if others else None)
-            stats = (await server.get("/system_stats")).body
-            system, (device, *_) = stats["system"], stats["devices"]
-            version = system.get("comfyui_version", "unknown")
-            python, torch = system["python_version"].split()[0], system["pytorch_version"]
-            machine = f"{system['os']}, Python {python}, torch {torch}, {device['type']}"
-            yield server, About(f"ComfyUI {version}", version, machine)
-
-
-class Fake(NamedTuple):
-    """A fake of a version, new for each scenario."""
-
-    version: str
-
-    def __str__(self) -> str:
-        return f"fake-{self.version}"
-
-    @asynccontextmanager
-    async def opened(self) -> AsyncIterator[tuple[Server, About]]:
-        async with (
-            FakeComfy(version=self.version, step_seconds=0.01) as fake,
-            FakeComfy(version=self.version) as other,
-            aiohttp.ClientSession() as http,
-        ):
-            about = About(f"fake {self.version}", self.version, f"{os.name}, Python {platform.python_version()}")
-            yield Server(fake.url, http, Server(other.url, http)), about
 
 
 CASES: list[tuple[Real | Fake, Scenario]] = [

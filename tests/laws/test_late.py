@@ -34,7 +34,7 @@ from comfy_fsm.testing.strategies.scripted import (
     Script,
     TrueRun,
 )
-from tests.laws.test_laws import decided
+from tests.support.runs import decided
 
 law = settings(max_examples=max(300, settings().max_examples))
 GRACE = DEFAULT.settle_seconds

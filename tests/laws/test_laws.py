@@ -31,6 +31,7 @@ from comfy_fsm.testing.strategies.scripted import WINDOWS
 from replay import replay
 from tests.support.folding import entries, fold_all, outcomes
 from tests.support.reference import judge
+from tests.support.runs import decided
 
 # Four times as many as elsewhere: what these laws still found came after the first hundred. `--long` asks for more yet.
 law = settings(max_examples=max(400, settings().max_examples))
@@ -49,22 +50,6 @@ def snapshot(board: Board) -> Snapshot:
 
 
 # law 1
-
-
-def decided(run: TrueRun, board: Board) -> dict[Any, Any]:
-    """State and outcome of each task.
-
-    Whether a run goes on that was heard to have nothing left (P16), while an older answer still lists it, is for the
-    last word to say: of two sources, either may have it. Not so once the server said that it ended: that stands.
-    """
-    found = outcomes(board)
-    for (server, prompt_id), tasks in found.items():
-        if prompt_id not in run.told_ended():
-            found[server, prompt_id] = [("running", None) if t in CONCLUDED else t for t in tasks]
-    return found
-
-
-CONCLUDED = ((str(State.IN_PROGRESS), None), (str(State.ENDING), None))
 
 
 @law

@@ -21,6 +21,7 @@ from comfy_fsm.log.log import Log
 from comfy_fsm.log.reader import read, verify
 from tests.support.lines import fill
 from tests.support.log_contract import some_lines, start
+from tests.support.processes import WRITES
 
 
 @pytest.fixture
@@ -297,20 +298,6 @@ def test_what_was_refused_is_not_in_the_log_even_if_the_disk_has_it(
 
 
 # whether somebody writes
-
-
-WRITES = """
-import asyncio, sys
-from comfy_fsm.log.log import Log
-
-async def work():
-    async with await Log.open(sys.argv[1]) as log:
-        await log.append(*(line.encode() for line in sys.argv[2:]))
-        print("written", flush=True)
-        await asyncio.sleep(3600)
-
-asyncio.run(work())
-"""
 
 
 def test_a_log_is_written_until_its_writer_closes_it_or_dies(path: Path) -> None:

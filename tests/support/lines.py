@@ -1,6 +1,7 @@
 """Lines of a log made by hand, what is to be seen of them, and a log that holds them."""
 
 import asyncio
+import gzip
 import json
 from pathlib import Path
 
@@ -38,3 +39,7 @@ def fill(path: Path, *lines: bytes) -> Path:
 
     asyncio.run(written())
     return path
+
+
+def lines_of(path: Path) -> list[bytes]:
+    return [each for each in gzip.decompress(path.read_bytes()).splitlines() if each.strip()]

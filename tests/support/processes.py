@@ -110,3 +110,17 @@ def in_a_thread() -> Iterator[FakeComfy]:
     """A server in a loop of its own, all of it within reach."""
     with ThreadedFake() as fake:
         yield fake._comfy
+
+
+WRITES = """
+import asyncio, sys
+from comfy_fsm.log.log import Log
+
+async def work():
+    async with await Log.open(sys.argv[1]) as log:
+        await log.append(*(line.encode() for line in sys.argv[2:]))
+        print("written", flush=True)
+        await asyncio.sleep(3600)
+
+asyncio.run(work())
+"""

@@ -10,7 +10,7 @@ import pytest
 from comfy_fsm.core.findings import CODES
 from comfy_fsm.testing import assert_clean
 from tests.conftest import FIXTURES, Recording, find_recordings
-from tests.testing.test_plugin import pytest_on
+from tests.support.pytest_runs import pytest_on
 
 RECORDINGS = FIXTURES / "recordings" / "0.3.64"
 SETTLED = ("completed", "failed", "cancelled", "rejected")

@@ -16,7 +16,7 @@ from comfy_fsm.testing.execution.pictures import Files, Picture
 from comfy_fsm.testing.execution.worker import BrokenFake
 from tests.conformance.protocol import Server
 from tests.support.fake_stage import PATIENCE, Graph, chain, play
-from tests.testing.test_plugin import PLAIN, pytest_on
+from tests.support.pytest_runs import PLAIN, pytest_on
 
 DEFAULT: Graph = {
     "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "v1-5-pruned-emaonly-fp16.safetensors"}},

@@ -1,6 +1,5 @@
 """The pytest plugin as its users have it: in a pytest of its own, on a file of theirs."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,15 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-
-PLAIN = """
-import json, urllib.request
-
-def ask(url, body=None):
-    sent = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(urllib.request.Request(url, sent, {"Content-Type": "application/json"})) as answer:
-        return json.load(answer)
-"""
+from tests.support.pytest_runs import PLAIN, pytest_on
 
 SYNCHRONOUS = """
 import time
@@ -111,15 +102,6 @@ WRONG_MARKS = {
 
 ALONE = "def test_without_it(): assert True"
 WITHOUT_AIOHTTP = "import sys; sys.modules['aiohttp'] = None"
-
-
-def pytest_on(folder: Path, **files: str) -> tuple[int, str]:
-    for name, text in files.items():
-        (folder / f"{name}.py").write_text(text, encoding="utf-8")
-    words = [sys.executable, "-m", "pytest", "-W", "error", "--strict-markers", "-p", "comfy_fsm.testing.plugin", "."]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    return done.returncode, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("story", [SYNCHRONOUS, KNOBS, VERSION, ASYNCHRONOUS, MARKED])

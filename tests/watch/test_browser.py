@@ -18,7 +18,7 @@ from selenium.webdriver.common.keys import Keys
 
 from tests.support.lines import fill, frame, line
 from tests.support.processes import LOG, until
-from tests.watch.test_watching import DISCOVERED, NOW, RUNNING, Page, serving
+from tests.support.serving import DISCOVERED, NOW, RUNNING, Page, serving
 
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--window-size=1280,1000",

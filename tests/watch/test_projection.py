@@ -1,9 +1,7 @@
 """What is to be seen of a log: the same however it came, bounded whatever came, and nobody's progress but its own."""
 
-import gzip
 from collections import Counter
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,12 +17,7 @@ from comfy_fsm.watch import projection
 from comfy_fsm.watch.projection import Projection
 from comfy_fsm.watch.snapshot import QUIET, Scene, Snapshot, TaskRow
 from replay import replay
-from tests.support.lines import SERVER, START, WINDOW, frame, line, seen
-
-
-def lines_of(path: Path) -> list[bytes]:
-    return [each for each in gzip.decompress(path.read_bytes()).splitlines() if each.strip()]
-
+from tests.support.lines import SERVER, START, WINDOW, frame, line, lines_of, seen
 
 # the same however it came
 

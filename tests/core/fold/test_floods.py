@@ -16,14 +16,13 @@ from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.registry import pauses
 from comfy_fsm.core.wire import codec
 from comfy_fsm.watch import projection
+from tests.support.flooding import Told, asked, frame
 
 HERE, THERE, WINDOW, TASK = "http://here:1", "http://there:1", "w", "our task"
 SMALL = 20
 BOUNDS = ("waiting_prompts", "waiting_frames", "unposted", "questions", "homes", "acts", "jobs", "outputs", "findings")
 POLICY = replace(Policy(), **dict.fromkeys(BOUNDS, SMALL))
 MANY = 24 * SMALL
-
-Told = tuple[str, dict[str, Any]]
 
 
 def size(thing: object, seen: set[int] | None = None) -> int:
@@ -42,15 +41,6 @@ def size(thing: object, seen: set[int] | None = None) -> int:
         each = list(thing)
         return len(each) + sum(size(one, seen) for one in each)
     return 1
-
-
-def frame(kind: str, prompt_id: str | None, **data: Any) -> Told:
-    return "ws.message", {"type": kind, "data": {"prompt_id": prompt_id, **data}}
-
-
-def asked(n: int, path: str, answer: object, status: int = 200) -> list[Told]:
-    request = {"id": f"r{n}", "method": "GET", "path": path}
-    return [("http.request", request), ("http.response", {"id": f"r{n}", "status": status, "body": answer})]
 
 
 def command(name: str, prompt_id: str | None = TASK, **data: Any) -> Told:

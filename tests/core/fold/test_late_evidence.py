@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from comfy_fsm import Policy, State, Task
-from tests.core.fold.test_absence import POLICY, PROMPT, RECORD, SERVER, WINDOW, Story, never_answered, vanished
+from tests.support.one_prompt import POLICY, PROMPT, RECORD, SERVER, WINDOW, Story, never_answered, vanished
 
 GRAPH = {"1": {"class_type": "A", "inputs": {}}}
 NEXT = "d0000000-0000-4000-8000-000000000001"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from comfy_fsm import Deliver, Entry, FetchHistory, LookAtQueue, State, read
 from comfy_fsm.core.fold.absence import LONE
-from tests.core.fold.test_absence import POLICY, PROMPT, SERVER, WINDOW, Story
+from tests.support.one_prompt import POLICY, PROMPT, SERVER, WINDOW, Story
 
 law = settings(max_examples=max(300, settings().max_examples), deadline=None)
 OTHERS = [f"e{n}000000-0000-4000-8000-000000000000" for n in range(3)]

@@ -22,7 +22,7 @@ from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.registry import pauses
 from comfy_fsm.core.wire import codec
 from tests.campaigns import growth
-from tests.core.fold.test_floods import Told, asked, frame
+from tests.support.flooding import Told, asked, frame
 
 SERVER, WINDOW, OTHER = "http://one:8188", "w", "v"
 FEW, MANY = 80, 160

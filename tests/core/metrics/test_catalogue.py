@@ -23,7 +23,7 @@ from comfy_fsm.live.extras.prometheus import exposition
 from comfy_fsm.testing.strategies import observations, true_runs
 from comfy_fsm.testing.strategies.scripted import SERVERS, TrueRun
 from replay import replay
-from tests.test_recordings import MADE, RECORDINGS, entries_of, expected_of, name_of
+from tests.support.fixtures import MADE, RECORDINGS, entries_of, expected_of, name_of
 
 HOSTILE = ['"} 1\nevil 2', "a\\b", "\x1b[31m", "\u202e", "", "\ud800", "http://127.0.0.1:8188"]
 CLOSED: dict[str, set[str]] = {

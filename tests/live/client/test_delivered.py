@@ -22,7 +22,7 @@ from comfy_fsm.live.client.task_handle import TaskHandle
 from comfy_fsm.testing import FakeComfy
 from comfy_fsm.testing.execution.nodes import CLASSES
 from replay import Replay, replay
-from tests.core.wire.test_results import SHAPES
+from tests.support.shapes import SHAPES
 from tests.support.stage import QUICK, codes, graph, outcome, play
 
 VERSIONS = ("2023-10-14", "2024-08-17", "0.3.10", "0.3.64", "0.33.0")

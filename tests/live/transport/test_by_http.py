@@ -16,7 +16,7 @@ from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.transport.arrivals import Refused
 from comfy_fsm.live.transport.unreachable import error_of, place_of, sockets_alone
 from comfy_fsm.testing import FakeComfy
-from tests.live.transport.test_comfy import raw_serving, serving
+from tests.support.http_servers import raw_serving, serving
 from tests.support.stage import QUICK, graph, outcome, until, with_node
 
 FOR_GOOD = [200, 302, 400, 401, 403, 404, 405, 410, 426, 501, 505]

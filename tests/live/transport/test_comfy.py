@@ -18,43 +18,11 @@ from comfy_fsm.live.transport import comfy, requests
 from comfy_fsm.live.transport.arrivals import Heard, Refused, SocketDown, SocketUp, Unanswered
 from comfy_fsm.live.transport.comfy import Comfy
 from comfy_fsm.live.transport.requests import HttpRequest
+from tests.support.http_servers import Handler, raw_serving, serving
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 WORKFLOW = {"1": {"class_type": "KSampler", "inputs": {"seed": 1}}}
 LONG = 1000.0  # seconds that no test waits for
 SHUT = "http://127.0.0.1:1"  # a port on which nobody listens
-
-
-@asynccontextmanager
-async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    """A server whose every route is the handler, and its address."""
-    app = web.Application(client_max_size=1 << 30)
-    app.router.add_route("*", "/{path:.*}", handler)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
-    await site.start()
-    port = runner.addresses[0][1]
-    try:
-        yield f"{'https' if tls else 'http'}://{'localhost' if tls else '127.0.0.1'}:{port}"
-    finally:
-        await runner.cleanup()
-
-
-@asynccontextmanager
-async def raw_serving(reply: bytes, then: Callable[[asyncio.StreamWriter], None] | None = None) -> AsyncIterator[str]:
-    """A server that answers anything with these bytes, and hangs up."""
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(100)
-        writer.write(reply)
-        if then is not None:
-            then(writer)
-        writer.close()
-
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ from comfy_fsm.live.transport.arrivals import Long, SocketDown
 from comfy_fsm.live.transport.comfy import Comfy
 from comfy_fsm.live.transport.connection import PIECE, Splitter
 from tests.campaigns.hostile import frame
-from tests.live.transport.test_flooding import serving
+from tests.support.deaf_server import serving
 
 Message = tuple[Opcode, bytes]
 COUNTING = bytes(range(251)) * 300

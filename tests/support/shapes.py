@@ -1,0 +1,42 @@
+"""Shapes of outputs that nodes report, with the files and the texts in each."""
+
+from __future__ import annotations
+
+SHAPES: list[tuple[object, list[str], list[str]]] = [
+    ({"images": [{"filename": "a.png", "subfolder": "s", "type": "output"}]}, ["output/s/a.png"], []),
+    ({"images": [{"filename": "a.png", "subfolder": None, "type": None}, None]}, ["a.png"], []),
+    ({"images": [[{"filename": "a.png"}], [[{"filename": "b.png"}]]]}, ["a.png", "b.png"], []),
+    ({"video": {"filename": "a.mp4", "type": "temp"}}, ["temp/a.mp4"], []),
+    ({"anything": {"deep": {"deeper": [{"filename": "a.png"}]}}}, ["a.png"], []),
+    ({"gifs": [{"filename": "v.mp4", "workflow": "v.png", "fullpath": "/o/v.mp4"}]}, ["v.mp4"], []),
+    ({"images": [{"filename": "a.png", "thumbnail": {"filename": "t.webp"}}]}, ["a.png", "t.webp"], []),
+    ({"images": [{"name": "a.png", "subfolder": "", "type": "output"}]}, ["output/a.png"], []),
+    ({"3d": [{"filename": "mesh/m.glb", "subfolder": ""}]}, ["mesh/m.glb"], []),
+    ({"result": ["mesh/m.glb", {"cameraType": "perspective"}, None]}, ["output/mesh/m.glb"], []),
+    ({"result": ["mesh\\m.OBJ", None, "temp/bg.png"]}, ["output/mesh/m.OBJ", "temp/bg.png"], []),
+    ({"result": "m.glb"}, ["output/m.glb"], []),
+    ({"audio": ["a.flac [temp]", "b b.mp3"]}, ["temp/a.flac", "output/b b.mp3"], []),
+    ({"text": ["a cat"]}, [], ["a cat"]),
+    ({"text": "a cat"}, [], ["a cat"]),
+    ({"text": [["a", "b"], None]}, [], ["a", "b"]),
+    ({"text": ["see a.png", "m.png"]}, [], ["see a.png", "m.png"]),
+    ({"text": ["mesh/m.glb"]}, ["output/mesh/m.glb"], ["mesh/m.glb"]),
+    ({"text": ["/root/m.glb", "made my m.glb"]}, [], ["/root/m.glb", "made my m.glb"]),
+    ({"text": [42, True]}, [], ["42", "true"]),
+    ({"tags": ["1girl, solo"], "wd_caption": ["a girl"], "words": ["all the same"]}, [],
+     ["1girl, solo", "a girl", "all the same"]),
+    ({"ui": {"text": {"content": "deep"}}}, [], ["deep"]),
+    ({"url": ["https://example.org/a.png"]}, [], ["https://example.org/a.png"]),
+    ({"animated": [True], "size": [512, 768], "camera": [{"fov": 35}], "x": [None]}, [], []),
+    ([{"filename": "a.png"}], [], []),  # a list without a kind; the record that has it names the node
+    ({"filename": "a.png"}, ["a.png"], []),
+    ("a cat", [], ["a cat"]),
+    (None, [], []),
+    ({"images": [{"url": "https://cdn.example/a.png", "width": 3}]}, [], ["https://cdn.example/a.png"]),
+    ({"s3": {"uri": "s3://b/a.png", "size": 3}}, [], ["s3://b/a.png"]),
+    ({"files": [{"file": "a.png"}, {"path": "x/b.mp4"}, {"file_name": "c.json"}, {"fileName": "d"}]},
+     ["output/a.png", "output/x/b.mp4", "c.json", "d"], []),
+    ({"saved": [{"path": "notes.docx"}]}, [], ["notes.docx"]),
+    ({"fullpath": ["/srv/ComfyUI/output/s/a.png", "C:\\ComfyUI\\temp\\b.png"]}, ["output/s/a.png", "temp/b.png"], []),
+    ({"images": [{"filename": 7}, {"filename": ""}, {"filename": None}, {}]}, [], []),
+]  # fmt: skip
