@@ -1,4 +1,4 @@
-"""Arguments in, exit status out: `python -m comfy_fsm COMMAND`."""
+"""Arguments in, exit status out: `comfy-fsm COMMAND`, or `python -m comfy_fsm COMMAND`."""
 
 from __future__ import annotations
 
@@ -12,30 +12,47 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 import cyclopts
 from cyclopts import App
 
-from comfy_fsm.cli import diagnose, export, metrics, options, recover, run, watch
+from comfy_fsm import __version__
+from comfy_fsm.cli import completion, diagnose, export, metrics, options, recover, run, watch
 from comfy_fsm.errors import BadServerUrl, BadWorkflow, ClientError, InvariantBroken, LogError, UnknownTask
 
 app = App(
-    name="python -m comfy_fsm",
+    name=options.PROGRAM,
+    usage=f"Usage: {options.PROGRAM} COMMAND",
     help="Run ComfyUI workflows, and know for sure what became of them.",
-    help_epilogue="Exit status: 0 all completed, or proved · "
-    "1 a task did not complete or is undecided, or a file was not saved · "
-    "64 wrong usage · 65 no workflow, or no log · 66 no such file · "
-    "69 no server answers, or a port or an extra is not to be had · 70 our own fault · "
-    "130 or 143 ended by a signal.",
-    version_flags=[],
+    help_epilogue=options.STATUS_HINT.format(options.PROGRAM),
+    help_formatter=options.draw_panel,
+    version=f"comfy-fsm {__version__}",
+    version_flags=["--version"],
     result_action="return_value",
 )
+app.command(options.print_statuses, name="--help-status")
 
-for plain in (
-    export.tail, export.export, metrics.metrics, recover.consistency, recover.history, watch.watch,
-    watch.serve,
-):  # fmt: skip
-    app.command(plain)
-app.command(run.run, usage="Usage: python -m comfy_fsm run [OPTIONS] --server URL WORKFLOW...")
-app.command(run.resume, usage="Usage: python -m comfy_fsm resume [OPTIONS] --server URL")
-app.command(recover.recover, usage="Usage: python -m comfy_fsm recover [OPTIONS] --server URL ID|--all")
-app.command(diagnose.diagnose, usage=diagnose.USAGE, help_epilogue=diagnose.STATUS)
+
+@app.command(name="--install-completion")
+def install_completion(shell: completion.Shell = None) -> int:
+    """Install tab completion for bash, zsh or fish; without a name, for the shell in $SHELL."""
+    return completion.install(app, "comfy-fsm", shell)
+
+
+for flag in ("--help", "--version", "--help-status", "--install-completion"):
+    app[flag].group = "Options"
+
+# In the order of a day: submit and look, then find out, then look after.
+for command, usage in (
+    (run.run, "run [OPTIONS] --server URL WORKFLOW..."),
+    (run.resume, "resume [OPTIONS] --server URL|--known"),
+    (watch.watch, "watch [OPTIONS] LOG"),
+    (watch.serve, "serve [OPTIONS] LOG"),
+    (diagnose.diagnose, "diagnose [OPTIONS] [ID] LOG"),
+    (recover.recover, "recover [OPTIONS] --server URL|--known ID|--all"),
+    (recover.consistency, "consistency [OPTIONS] --server URL|--known ID"),
+    (recover.history, "history [OPTIONS] --server URL|--known ID"),
+    (metrics.metrics, "metrics [OPTIONS] LOG"),
+    (export.tail, "tail LOG"),
+    (export.export, "export LOG"),
+):
+    app.command(command, usage=f"Usage: {options.PROGRAM} {usage}", sort_key=len(list(app)))
 
 
 def main(arguments: list[str] | None = None) -> int:

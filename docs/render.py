@@ -25,6 +25,7 @@ from cyclopts import App
 
 from comfy_fsm import CODES, TABLE, ComfyFsmError, Policy, TaskError, errors
 from comfy_fsm.__main__ import app as commands
+from comfy_fsm.cli.options import STATUSES
 from comfy_fsm.core.machine import diagram
 from comfy_fsm.testing.__main__ import app as fake
 from comfy_fsm.testing.faults import Knob, knobs
@@ -65,11 +66,14 @@ def attribute_docs(kind: type) -> dict[str, str]:
 def every_command() -> list[tuple[str, str, App]]:
     """Heading, command and app of each command, in the order of the help."""
     named = [(name, f"{commands.name[0]} {name}", commands[name]) for name in commands if not name.startswith("-")]
-    return [*named, ("replay", replay.name[0], replay), ("The fake ComfyUI", fake.name[0], fake)]
+    below = [name for name in replay if not name.startswith("-")]
+    parts = [(f"replay {name}", f"{replay.name[0]} {name}", replay[name]) for name in below]
+    return [*named, ("replay", replay.name[0], replay), *parts, ("The fake ComfyUI", fake.name[0], fake)]
 
 
 def command_line() -> str:
-    parts = ["## Exit statuses\n", statuses(commands), *(section(*each) for each in every_command())]
+    told = table("exit status", "means", rows=STATUSES.items())
+    parts = ["## Exit statuses\n", told, *(section(*each) for each in every_command())]
     return "\n".join(parts)
 
 
@@ -79,9 +83,8 @@ def section(heading: str, command: str, app: App) -> str:
     rows = [[f"`{spelled(each)}`", defaulted(each), plain(each.parameter.help or "")] for each in arguments]
     about = plain(inspect.cleandoc(app.help or "").partition("\n\nParameters\n")[0])
     options = table("option", "default", "what it does", rows=rows)
-    return "\n".join(
-        [f"## {heading}\n", f"    {usage}\n", f"{about}\n", options, *([statuses(app)] if app.help_epilogue else [])]
-    )
+    ends = [statuses(app)] if "Exit status: " in str(app.help_epilogue) else []
+    return "\n".join([f"## {heading}\n", f"    {usage}\n", f"{about}\n", options, *ends])
 
 
 def by_place(argument: Any) -> bool:

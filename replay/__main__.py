@@ -1,4 +1,4 @@
-"""Arguments in, exit status out: `python -m replay TRACE…`."""
+"""Arguments in, exit status out: `comfy-replay TRACE…`, or `python -m replay TRACE…`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 import cyclopts
 from cyclopts import App, Parameter
 
+from comfy_fsm import __version__
+from comfy_fsm.cli import completion, options
 from comfy_fsm.errors import ComfyFsmError, InvariantBroken
 
 if TYPE_CHECKING:
@@ -28,15 +30,29 @@ USAGE, NOT_A_TRACE, NO_INPUT, OUR_FAULT, CUT_SHORT = 64, 65, 66, 70, 130
 
 _BY_DEFAULT = "Judge by the default policy, and not by that of whoever wrote the log."
 
+_PROGRAM = options.program("comfy-replay", "replay")
+
 app = App(
-    name="python -m replay",
-    usage="Usage: python -m replay [OPTIONS] TRACE...",
+    name=_PROGRAM,
+    usage=f"Usage: {_PROGRAM} [OPTIONS] TRACE...",
     help="Tell, per task, what a trace or log shows to have happened, on what evidence, and what went wrong.",
-    help_epilogue="Exit status: 0 pass · 1 fail · 2 unknown · 3 incomplete · 64 wrong usage · 65 not a trace · "
-    "66 no such file · 70 our own fault.",
-    version_flags=[],
+    help_epilogue=options.STATUS_HINT.format(_PROGRAM),
+    help_formatter=options.draw_panel,
+    version=f"comfy-fsm {__version__}",
+    version_flags=["--version"],
     result_action="return_value",
 )
+app.command(options.print_statuses, name="--help-status")
+
+
+@app.command(name="--install-completion")
+def install_completion(shell: completion.Shell = None) -> int:
+    """Install tab completion for bash, zsh or fish; without a name, for the shell in $SHELL."""
+    return completion.install(app, "comfy-replay", shell)
+
+
+for flag in ("--help", "--version", "--help-status", "--install-completion"):
+    app[flag].group = "Options"
 
 
 @app.default

@@ -107,7 +107,7 @@ HOUSE: list[dict[str, list[str]]] = [
     {
         "comfy_fsm.cli": [
             "options progress session workflows",
-            "diagnose export metrics recover run watch",
+            "completion diagnose export metrics recover run watch",
         ]
     },
     # The fake ComfyUI knows nothing of our client, and our client nothing of it.
@@ -172,6 +172,7 @@ DOORS = {
     "ijson": {"comfy_fsm.live.transport.streaming"},
     "cyclopts": {
         "comfy_fsm.__main__",
+        "comfy_fsm.cli.completion",
         "comfy_fsm.cli.options",
         "comfy_fsm.testing.__main__",
         "replay.__main__",

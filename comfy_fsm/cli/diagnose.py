@@ -7,13 +7,9 @@ import sys
 
 from comfy_fsm.cli.options import Format, IdAndLog, MaybeLog, NoColor, Wrong, must_be_readable
 
-__all__ = ["STATUS", "USAGE", "diagnose"]
-
-USAGE = "Usage: python -m comfy_fsm diagnose [OPTIONS] [ID] LOG"
-STATUS = (
-    "Exit status: 0 pass · 1 fail · 3 incomplete, as `python -m replay LOG` would judge these tasks · 64 wrong usage · "
-    "65 no log · 66 no such file · 70 our own fault."
-)
+__all__ = [
+    "diagnose",
+]
 
 
 def diagnose(*names: IdAndLog, log: MaybeLog = None, format: Format = "text", no_color: NoColor = False) -> int:

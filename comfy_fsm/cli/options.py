@@ -1,12 +1,14 @@
-"""The options that commands share, how each may end, and what is refused before anything is opened or sent."""
+"""The options that commands share, what each exit status means, and what is refused before anything is sent."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import (
@@ -17,25 +19,36 @@ from cyclopts import (
     UnusedCliTokensError,
     validators,
 )
+from cyclopts.help import DefaultFormatter
 from msgspec.structs import replace
 
 from comfy_fsm.core.policy import DEFAULT, Policy
 from comfy_fsm.errors import LogDamaged, LogError
 
 if TYPE_CHECKING:
+    from cyclopts.help import HelpPanel
+
     from comfy_fsm.live.client.client import Client
     from comfy_fsm.live.transport.comfy import Comfy
 
 __all__ = [
     "BAD_DATA",
     "ENDED_BY_SIGNAL",
+    "MANY",
+    "NONE_ASKED",
     "NO_ACCESS",
     "NO_INPUT",
     "OUR_FAULT",
+    "PLAINLY",
+    "PROGRAM",
+    "STATUSES",
+    "STATUS_HINT",
     "UNREACHABLE",
     "USAGE",
+    "VALUES",
     "Access",
     "All",
+    "Asked",
     "Attempts",
     "Capacity",
     "DryRun",
@@ -51,25 +64,50 @@ __all__ = [
     "NoColor",
     "Once",
     "Port",
-    "Server",
     "Servers",
     "Sockets",
     "Token",
     "Unavailable",
+    "Work",
     "Workflows",
     "Wrong",
     "Yes",
+    "draw_panel",
     "must_be_readable",
+    "print_statuses",
+    "program",
     "worded",
 ]
 
 USAGE, BAD_DATA, NO_INPUT, UNREACHABLE, OUR_FAULT = 64, 65, 66, 69, 70
 ENDED_BY_SIGNAL = 128
+VALUES = {
+    "--server": "URL", "--log": "FILE", "--output": "PATH", "--header": "NAME=ENV", "--socket-query": "NAME=ENV",
+    "--extra": "NAME=ENV", "--ca": "FILE", "--token-env": "ENV", "--timeout": "SECONDS", "--capacity": "N",
+    "--attempts": "N", "--port": "N", "--host": "ADDRESS", "--task": "ID", "--window": "ID", "--diagnose": "[ID]",
+    "--format": "FORMAT", "--sockets": "HOW",
+}  # fmt: skip
+"""What the value of an option is, as the help writes it."""
+MANY = 8
+"""Servers of a log that are listed to a user who named none."""
+STATUSES = {
+    "0": "All is well: each task completed, or is decided and no finding is an error.",
+    "1": "A task did not complete, a file was not saved, or a finding is an error.",
+    "2": "Unknown: a search ran out of its budget. Only of a replay.",
+    "3": "Incomplete: a task is undecided. Only of a replay and of diagnose; elsewhere this is 1.",
+    "64": "Wrong usage.",
+    "65": "Not a workflow, not a trace, or not a log.",
+    "66": "No such file.",
+    "69": "No server answers, a port is in use, or an optional dependency is missing.",
+    "70": "A fault of comfy-fsm itself.",
+    "130 or 143": "Ended by a signal: Ctrl-C or SIGTERM.",
+}
+"""Every exit status of every command, once."""
+STATUS_HINT = "`{} --help-status` lists the exit statuses."
 
 Workflows = Annotated[str, Parameter(name="WORKFLOW")]
 Log = Annotated[str, Parameter(name="--log")]  # also by its place alone, as LOG
 Id = Annotated[str, Parameter(name="ID")]
-Server = Annotated[list[str], Parameter(name="--server", negative="")]
 Servers = Annotated[list[str] | None, Parameter(name="--server", negative="")]
 LogFile = Annotated[str, Parameter(name="--log")]
 MaybeLog = Annotated[str | None, Parameter(name="--log")]
@@ -102,6 +140,31 @@ class Unavailable(Exception):
     """Something that the command needs is not to be had here: a port, an extra. The text says how to get it."""
 
 
+def program(name: str, module: str) -> str:
+    """How the user started this: by the script of that name, or as a module."""
+    return name if os.path.basename(sys.argv[0]).startswith(name) else f"python -m {module}"
+
+
+PROGRAM = program("comfy-fsm", "comfy_fsm")
+
+
+def print_statuses() -> int:
+    """List the exit statuses of all commands."""
+    for status, meaning in STATUSES.items():
+        print(f"{status:>10}  {meaning}")
+    return 0
+
+
+def draw_panel(console: Any, options: Any, panel: HelpPanel) -> None:
+    """Draw a panel of the help: words for values, and no signs for what the usage line says is required."""
+    entry: Any
+    for entry in panel.entries:
+        entry.required = False
+        if getattr(entry, "metavar", None):  # which older releases of cyclopts have no word for
+            entry.metavar = next((VALUES[name] for name in entry.names if name in VALUES), entry.metavar)
+    DefaultFormatter()(console, options, panel)
+
+
 def must_be_readable(log: str) -> None:
     """Raise OSError where there is no such file, LogError where it is something else or nothing of it can be read."""
     from comfy_fsm.log import logfile, reader
@@ -117,9 +180,10 @@ def must_be_readable(log: str) -> None:
 def worded(error: CycloptsError) -> str:
     """What the library says, in our words where its own mislead: a word in capitals has no hyphens before it."""
     command = " ".join(error.command_chain or ())
-    more = f"`{' '.join(filter(None, ('python -m comfy_fsm', command, '--help')))}` tells more"
+    more = f"`{' '.join(filter(None, (PROGRAM, command, '--help')))}` tells more"
     if isinstance(error, UnknownCommandError):
-        return f"there is no command {(error.root_input_tokens or [''])[0]!r}; {more}"
+        given = (error.root_input_tokens or [""])[0]
+        return f"there is no command {given!r}{_meant(given, error.app or ())}; {more}"
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         return f"{error.unused_tokens[0]!r} is one word too many; {more}"
     if isinstance(error, MissingArgumentError) and error.argument is not None and not error.tokens_so_far:
@@ -127,6 +191,67 @@ def worded(error: CycloptsError) -> str:
         bare = "LOG" if name == "--log" else name.removeprefix("--")
         return f"{command} needs {bare if bare.isupper() else name}; {more}"
     return f"{str(error).rstrip('.')}; {more}"
+
+
+def _meant(given: str, names: Iterable[str]) -> str:
+    close = get_close_matches(given, (name for name in names if not name.startswith("-")), 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Asked:
+    """The servers that a command may ask; a log's own only if the user says so, since they get the credentials.
+
+    Parameters
+    ----------
+    server
+        Address of a server that may be asked; may be given several times.
+    known
+        Ask every server that the log names.
+    """
+
+    server: Servers = None
+    known: Annotated[bool, Parameter(name="--known", negative="", show_default=False)] = False
+
+    def urls(self, log: str | None) -> list[str]:
+        """Return their addresses; raise Wrong if there are none."""
+        from comfy_fsm.live.recovery.session import servers_of
+
+        told = [] if log is None or (self.server and not self.known) else servers_of(log)
+        if found := [*(self.server or ()), *(told if self.known else ())]:
+            return found
+        if not told:
+            none = "" if log is None else "; the log names none"
+            raise Wrong(f"name each server that may be asked by --server{none}")
+        named = ", ".join(told[:MANY]) + (f" and {len(told) - MANY} more" if len(told) > MANY else "")
+        raise Wrong(
+            f"name each server that may be asked by --server, or all of the log by --known; the log names {named}"
+        )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Work:
+    """How workflows are submitted, and where their files go.
+
+    Parameters
+    ----------
+    output
+        The folder to save files into.
+    capacity
+        How many tasks a server may hold at once; the rest waits in the log, and goes to whichever ends it first.
+    extra
+        NAME=ENV: send this in extra_data with the value of that environment variable, such as
+        api_key_comfy_org=KEY for partner nodes; may be repeated.
+    sockets
+        Whether a server that refuses sockets is followed by HTTP alone (prefer), or gets nothing (require).
+    """
+
+    output: Folder = "."
+    capacity: Capacity = None
+    extra: Extra = None
+    sockets: Sockets = "prefer"
 
 
 @Parameter(name="*")
@@ -168,16 +293,14 @@ class Access:
     def policy(self) -> Policy:
         return DEFAULT if self.timeout is None else replace(DEFAULT, deadline_seconds=self.timeout)
 
-    def opening(
-        self, servers: list[str], log: str, extra: list[str] | None, sockets: Literal["prefer", "require"]
-    ) -> Callable[[], Client]:
+    def opening(self, servers: list[str], log: str, work: Work) -> Callable[[], Client]:
         """How to open the client: in the loop that will run it."""
         from comfy_fsm.live.client.client import Client
 
         settings: dict[str, Any] = {
             "headers": self.headers, "socket_query": _pairs(self.socket_query, "--socket-query"), "ca": self.ca,
-            "extra_data": _pairs(extra, "--extra"), "policy": self.policy,
-            "sockets": sockets,
+            "extra_data": _pairs(work.extra, "--extra"), "policy": self.policy,
+            "sockets": work.sockets,
         }  # fmt: skip
         return lambda: Client(servers, log=log, **settings)
 
@@ -198,6 +321,8 @@ class Access:
 
 
 NO_ACCESS = Access()
+NONE_ASKED = Asked()
+PLAINLY = Work()
 
 
 def _pairs(given: list[str] | None, option: str) -> dict[str, str]:

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 from comfy_fsm.cli.options import (
     NO_ACCESS,
+    NONE_ASKED,
     UNREACHABLE,
     Access,
     All,
+    Asked,
     Attempts,
     DryRun,
     Id,
     LogFile,
     MaybeLog,
-    Servers,
     Wrong,
     Yes,
     must_be_readable,
@@ -26,12 +27,14 @@ if TYPE_CHECKING:
     from comfy_fsm.core.recovery.probes import ProbeResult
     from comfy_fsm.live.transport.comfy import Comfy
 
-__all__ = ["consistency", "history", "recover"]
+__all__ = [
+    "consistency",
+    "history",
+    "recover",
+]
 
 _LOG = "comfy-fsm.log"
 _PROVED, _OPEN = 0, 1
-_MANY = 8
-"""Servers of a log that are told to who named none."""
 
 
 def recover(
@@ -39,7 +42,7 @@ def recover(
     /,
     *,
     all: All = False,
-    server: Servers = None,
+    asked: Asked = NONE_ASKED,
     log: LogFile = _LOG,
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -53,8 +56,8 @@ def recover(
         The prompt id of the task, or how it begins.
     all
         Every task that is lost, expired, uncertain, ending, or silent; or open, if no process writes the log.
-    server
-        Address of a server that may be asked; name all that the log knows.
+    asked
+        The servers that may be asked.
     log
         The log that knows the task; without --yes it is only read, also while another process writes it.
     yes
@@ -68,7 +71,7 @@ def recover(
         raise Wrong("name one task by its id, or give --all for all that need it; --help tells more")
     if yes and dry_run:
         raise Wrong("--yes acts and --dry-run does not; give one of them; without either nothing is written")
-    open_servers = _asked(server, log, access)
+    open_servers = _asking(asked, log, access)
     from comfy_fsm.live.recovery import session
     from comfy_fsm.report import recovery
 
@@ -76,21 +79,21 @@ def recover(
     return _tell(recovery.recovery(found), found.decided, found.unreachable, found.silent)
 
 
-def consistency(prompt_id: Id, /, *, server: Servers = None, log: LogFile = _LOG, access: Access = NO_ACCESS) -> int:
+def consistency(prompt_id: Id, /, *, asked: Asked = NONE_ASKED, log: LogFile = _LOG, access: Access = NO_ACCESS) -> int:
     """Tell which server has a task, which should, and what to do if they differ. The log is only read.
 
     Parameters
     ----------
     prompt_id
         The prompt id of the task, or how it begins.
-    server
-        Address of a server to ask; name all that the log knows.
+    asked
+        The servers that may be asked.
     log
         The log that knows the task, also one that another process writes.
     access
         What a server wants before it answers.
     """
-    open_servers = _asked(server, log, access)
+    open_servers = _asking(asked, log, access)
     from comfy_fsm.live.recovery import session
     from comfy_fsm.report import recovery
 
@@ -102,7 +105,7 @@ def history(
     prompt_id: Id,
     /,
     *,
-    server: Servers = None,
+    asked: Asked = NONE_ASKED,
     log: MaybeLog = None,
     attempts: Attempts = 3,
     access: Access = NO_ACCESS,
@@ -113,8 +116,8 @@ def history(
     ----------
     prompt_id
         The prompt id, also of a prompt that no log knows; or how that of a task begins.
-    server
-        Address of a server to ask; of a task, that to which it is bound.
+    asked
+        The servers that may be asked.
     log
         The log that knows the task; comfy-fsm.log if there is one.
     attempts
@@ -124,35 +127,23 @@ def history(
     """
     if attempts < 1:
         raise Wrong(f"{attempts} attempts ask nothing; give --attempts at least 1")
-    known = log if log is not None else _LOG if os.path.exists(_LOG) else None
-    open_servers = _asked(server, known, access)
+    path = log if log is not None else _LOG if os.path.exists(_LOG) else None
+    open_servers = _asking(asked, path, access)
     from comfy_fsm.live.recovery import session
     from comfy_fsm.report import recovery
 
-    found = session.run(known, open_servers, lambda recoverer: recoverer.history(prompt_id, attempts=attempts))
+    found = session.run(path, open_servers, lambda recoverer: recoverer.history(prompt_id, attempts=attempts))
     return _tell(recovery.history(found), found.case.well, found.name == "unreachable", [found.showing])
 
 
-def _asked(servers: list[str] | None, log: str | None, access: Access) -> Callable[[], list[Comfy]]:
-    """The servers that may be asked: those that were named, and no other that a log may name."""
+def _asking(asked: Asked, log: str | None, access: Access) -> Callable[[], list[Comfy]]:
+    """Return how to reach the servers that may be asked: those that were named, or with --known those of the log."""
     if log is not None:
         must_be_readable(log)
     from comfy_fsm.cli.progress import complain, complain_of_warnings
 
     complain_of_warnings(complain)
-    if not servers:
-        raise Wrong(f"name each server that may be asked by --server{_known(log)}")
-    return access.asking(servers)
-
-
-def _known(log: str | None) -> str:
-    if log is None:
-        return ""
-    from comfy_fsm.live.recovery import session
-
-    urls = session.servers_of(log)
-    told = ", ".join(urls[:_MANY]) + (f" and {len(urls) - _MANY} more" if len(urls) > _MANY else "")
-    return f"; the log names {told}" if urls else "; the log names none"
+    return access.asking(asked.urls(log))
 
 
 def _tell(lines: Iterable[str], well: bool, unreachable: bool, silent: Iterable[ProbeResult]) -> int:

@@ -239,6 +239,8 @@ def test_wrong_usage_is_said_to_be_that(unposted: Refuse, arguments: list[str], 
     ("arguments", "says"),
     [
         (["bogus"], "there is no command 'bogus'; `python -m comfy_fsm --help` tells more"),
+        (["rnu"], "there is no command 'rnu'; did you mean 'run'?"),
+        (["run", "--servr", NOWHERE], "Did you mean --server?"),
         (["run"], "run needs --server; `python -m comfy_fsm run --help` tells more"),
         (["watch"], "watch needs LOG; `python -m comfy_fsm watch --help` tells more"),
         (["history"], "history needs ID; `python -m comfy_fsm history --help` tells more"),
