@@ -13,6 +13,7 @@ SAMPLE = range(150)
 ONCE_WRONG = {
     6321: "a look that was asked before the POST arrived was taken for a lie of the queue",
     53744: "so were rounds of absence of a POST that came later than its grace",
+    51064: "lists of the queue that were asked for again and again put off the end of a task for ever",
 }
 
 

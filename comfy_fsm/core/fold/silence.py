@@ -13,6 +13,7 @@ from comfy_fsm.core.effects import FetchHistory, Warn
 from comfy_fsm.core.findings import Code
 from comfy_fsm.core.fold.settlement import request_queue, request_record, settle
 from comfy_fsm.core.machine import State
+from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.registry.registry import Registry, Server
 from comfy_fsm.core.registry.task import Task
 
@@ -146,7 +147,7 @@ def give_up(registry: Registry, position: int, at: float) -> None:
             registry.report(Code.UNVERIFIED, position, at, text, task=task)
             task.record_owed, task.record_requested = True, False
             request_record(registry, task, at)
-        elif (listed_by := _awaited(server, registry.policy.deadline_seconds)) > at:
+        elif (listed_by := _awaited(registry.policy, server, task)) > at:
             _confirm(registry, task, task.silent_since, at)
             registry.remind(task, min(listed_by, at + registry.policy.confirm_seconds))
         elif _is_quiet(registry, task, at):
@@ -156,10 +157,13 @@ def give_up(registry: Registry, position: int, at: float) -> None:
             registry.remind(task, math.nextafter(at, math.inf))
 
 
-def _awaited(server: Server, deadline: float) -> float:
-    """Until when its list may still come: one of many megabytes takes its time, and that is no silence."""
-    listing = server.listing
-    return listing.at + deadline if listing is not None and not listing.answered else -math.inf
+def _awaited(policy: Policy, server: Server, task: Task) -> float:
+    """Until when its list may still come: one of many megabytes takes its time, and that is no silence. Of those that
+    were asked for later none is waited for, since one may always be under way."""
+    listing, overdue = server.listing, server.quiet_since(task) + policy.expire_seconds
+    if listing is None or listing.answered or listing.at > overdue:
+        return -math.inf
+    return listing.at + policy.deadline_seconds
 
 
 def _is_quiet(registry: Registry, task: Task, at: float) -> bool:

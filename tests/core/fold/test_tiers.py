@@ -131,6 +131,15 @@ def test_a_queue_that_never_comes_holds_up_no_end() -> None:
     assert watch.state is State.EXPIRED
 
 
+@given(st.floats(1.0, DEADLINE))
+def test_nor_do_queues_that_are_asked_for_again_and_again(pause: float) -> None:
+    watch = Watch()
+    while watch.at < EXPIRE + 2 * DEADLINE:
+        watch._tell("http.request", f'{{"id":"q{watch.position}","method":"GET","path":"/queue"}}')
+        watch.wait(pause, answering=False)
+    assert watch.state is State.EXPIRED
+
+
 def test_while_a_queue_is_being_read_its_record_is_fetched_again_and_again() -> None:
     watch = Watch()
     watch.wait(CHECK - STEP, answering=False)
