@@ -58,8 +58,9 @@ def find_blocks(page: Path) -> Iterator[Block]:
     text = page.read_text(encoding="utf-8")
     found = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     for (language, body), (after, shown) in zip(found, [*found[1:], ("", "")], strict=False):
-        is_file = re.match(r"# \w+\.py\n", body)  # to be written down; the test of that page does so
-        if language in ("sh", "python") and not is_file:
+        if re.match(r"# \w+\.py\n", body):
+            continue  # a file, which the test of its page writes down and runs
+        if language in ("sh", "python"):
             yield Block(str(page.relative_to(ROOT)), language, body, shown if after == "text" else None)
 
 
