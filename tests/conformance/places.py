@@ -42,6 +42,7 @@ class Fake(NamedTuple):
     """A fake of a version, new for each scenario."""
 
     version: str
+    step_seconds: float = 0.01
 
     def __str__(self) -> str:
         return f"fake-{self.version}"
@@ -49,7 +50,7 @@ class Fake(NamedTuple):
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[tuple[Server, About]]:
         async with (
-            FakeComfy(version=self.version, step_seconds=0.01) as fake,
+            FakeComfy(version=self.version, step_seconds=self.step_seconds) as fake,
             FakeComfy(version=self.version) as other,
             aiohttp.ClientSession() as http,
         ):

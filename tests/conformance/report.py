@@ -13,7 +13,7 @@ PAGE = """\
 How a ComfyUI server behaves is known in this project as facts with numbers, P1, P2 and so on, which the code cites.
 Here they are played as scenarios against servers: real ones, and the fake (`comfy_fsm.testing`) that our tests run
 against, and those of whoever embeds us. So each vouches for the other: the facts for the real server, the fake for the
-facts. The scenarios are in [tests/conformance](../tests/conformance). They speak HTTP and WebSocket to the server by
+facts. The scenarios are in [tests/conformance](../../tests/conformance). They speak HTTP and WebSocket to the server by
 themselves, without our client between.
 
 ## Servers
