@@ -16,7 +16,7 @@ from comfy_fsm.core.findings import Code
 from comfy_fsm.core.fold.settlement import reopen_conclusion, request_queue, request_record, settle
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.policy import Policy
-from comfy_fsm.core.registry.ending import Cause, Source
+from comfy_fsm.core.registry.ending import Cause, Ending, Source
 from comfy_fsm.core.registry.registry import Act, Question, Registry, Server, Socket
 from comfy_fsm.core.registry.task import AbsenceRound, Task
 from comfy_fsm.core.wire.bodies import remaining
@@ -32,7 +32,7 @@ _MOST = 16
 """Rounds remembered for each task."""
 
 
-def note_empty(registry: Registry, task: Task, question: Question, position: int, at: float) -> None:
+def note_empty(registry: Registry, task: Task, question: Question) -> None:
     """Note an empty answer: `{}` alone proves nothing (P26); after a queue without the prompt, it is one round of
     absence (P29). So is the 404 of a single job, for which the server reads both, in this order (P38)."""
     confirming, task.confirming = task.confirming, False
@@ -40,33 +40,33 @@ def note_empty(registry: Registry, task: Task, question: Question, position: int
         return  # asked by itself, an empty answer proves nothing (P26), and causes no query
     task.record_requested, task.fruitless_looks = False, task.fruitless_looks + 1
     registry.counters.looks["absent"] += 1
-    task.denials, task.denied_position = task.denials + 1, position
+    task.denials, task.denied_position = task.denials + 1, registry.position
     if task.confidence == "stated" and not task.null_received and task.client_id is not None:
-        registry.report(Code.HISTORY_EARLY, position, at, "the record is written after the end is told", task=task)
+        registry.report(Code.HISTORY_EARLY, "the record is written after the end is told", task)
     chosen = task.nameless and task.posts and not task.unsent
     if chosen and not (task.known_order and question.server.honours_ids):
-        return request_queue(registry, task, at)  # a prompt accepted under another id would be absent too (P10)
-    note_absent(registry, task, question, position, at)
+        return request_queue(registry, task)  # a prompt accepted under another id would be absent too (P10)
+    note_absent(registry, task, question)
 
 
-def note_absent(registry: Registry, task: Task, question: Question, position: int, at: float) -> None:
-    _note_round(registry, task, question, position)
+def note_absent(registry: Registry, task: Task, question: Question) -> None:
+    _note_round(registry, task, question)
     if not task.settled:
         agreed = _trusted(registry, task).agreed  # a look is made as soon as it can decide, and a moment more
         before = agreed[0].at + 1.01 * registry.policy.absence_seconds if agreed else math.inf
-        request_queue(registry, task, at, before)
+        request_queue(registry, task, before)
 
 
-def ask_again(registry: Registry, task: Task, at: float) -> None:
+def ask_again(registry: Registry, task: Task) -> None:
     """Request the record of a task that was settled as stated: it may still be written."""
     task.record_requested, task.fruitless_looks = False, task.fruitless_looks + 1
     task.record_owed = task.fruitless_looks < _OWED
-    request_record(registry, task, at)
+    request_record(registry, task)
 
 
-def _note_round(registry: Registry, task: Task, question: Question, position: int) -> None:
+def _note_round(registry: Registry, task: Task, question: Question) -> None:
     """Note a history without the record: with a query of the queue before it, that is one round."""
-    look = _round(registry, task, question, position)
+    look = _round(registry, task, question)
     if look is None:
         return
     if len(task.rounds) >= _MOST:
@@ -83,7 +83,7 @@ def _note_round(registry: Registry, task: Task, question: Question, position: in
         server.absent_due, server.turn_due = min(server.absent_due, due), min(server.turn_due, due)
 
 
-def _round(registry: Registry, task: Task, question: Question, position: int) -> AbsenceRound | None:
+def _round(registry: Registry, task: Task, question: Question) -> AbsenceRound | None:
     """Return the round that this answer completes, if it does. A query counts only if it was sent after the POST was
     over, and after the time in which the server may still take it up."""
     if task.posts and not task.known_order:
@@ -99,7 +99,7 @@ def _round(registry: Registry, task: Task, question: Question, position: int) ->
         asked, rows = question.at, None  # a missing job is in neither, by one answer (P38)
     if task.over_at is not None and asked < task.over_at + registry.policy.post_seconds and not task.accepted:
         return None
-    return AbsenceRound(registry.order, asked, registry.now, position, rows)
+    return AbsenceRound(registry.order, asked, registry.now, registry.position, rows)
 
 
 def _is_looked_for(task: Task, question: Question) -> bool:
@@ -116,7 +116,7 @@ def note_count(question: Question, raw: Raw, now: float) -> None:
         question.server.counts.append((question.at, now, count))
 
 
-def refute_absence(registry: Registry, task: Task, question: Question, name: Source, position: int, at: float) -> None:
+def refute_absence(registry: Registry, task: Task, question: Question, name: Source) -> None:
     """Note that a task is listed: answers without it prove nothing any more, and a conclusion is taken back.
 
     Unless the answer is older than they are: that of another window may be reported late.
@@ -128,17 +128,15 @@ def refute_absence(registry: Registry, task: Task, question: Question, name: Sou
     in_time = last is not None and newer and task.accepted and last.order > task.known_order  # else its POST came late
     if in_time and _trusted(registry, task).rounds:  # otherwise its queue hid what was counted all the while
         question.server.mixed = True
-        registry.report(
-            Code.MIXED_SERVERS, position, at, "in neither queue nor history, and then shown again", task=task
-        )
+        registry.report(Code.MIXED_SERVERS, "in neither queue nor history, and then shown again", task)
     if task.concluded and newer:
-        reopen_conclusion(registry, task, f"a listing by the {name}", position, at)
+        reopen_conclusion(registry, task, f"a listing by the {name}")
     if not task.settled:
         task.rounds.clear()
         registry.server(task.server).absent.pop(task.number, None)
 
 
-def refute_by_record(registry: Registry, task: Task, question: Question, position: int, at: float) -> None:
+def refute_by_record(registry: Registry, task: Task, question: Question) -> None:
     """Report that several servers answer, if a task is recorded that was in neither queue nor history time and again,
     while no end was reported: one server writes the record before its queue drops the prompt (P21)."""
     if task.settled or task.stated is not None or not task.accepted:
@@ -146,15 +144,13 @@ def refute_by_record(registry: Registry, task: Task, question: Question, positio
     kept = _trusted(registry, task).rounds
     if len(kept) >= registry.policy.absences and kept[0].order > task.known_order and question.at > kept[-1].at:
         question.server.mixed = True
-        registry.report(
-            Code.MIXED_SERVERS, position, at, "in neither queue nor history, and then recorded there", task=task
-        )
+        registry.report(Code.MIXED_SERVERS, "in neither queue nor history, and then recorded there", task)
 
 
-def judge_all(registry: Registry, server: Server, now: float, *, ticked: bool = False) -> None:
+def judge_all(registry: Registry, server: Server, *, ticked: bool = False) -> None:
     """Judge the absences that can be judged now that a socket was read further, or time passed. Of many, each turn
     takes the next, and the rest are due at once, so that no entry holds up the fold for long."""
-    patience = registry.policy.settle_seconds
+    patience, now = registry.policy.settle_seconds, registry.now
     absent, turn = server.absent, server.turn
     if not turn:
         turn.extend(reversed(absent.values()))
@@ -163,7 +159,7 @@ def judge_all(registry: Registry, server: Server, now: float, *, ticked: bool = 
         task = turn.pop()
         if task.number not in absent:
             continue
-        judge_absence(registry, task, now=now if ticked else None)
+        judge_absence(registry, task, ticked=ticked)
         if not task.settled:
             kept = _trusted(registry, task).rounds
             if kept and kept[0].at + patience > now:
@@ -171,26 +167,28 @@ def judge_all(registry: Registry, server: Server, now: float, *, ticked: bool = 
     server.absent_due = now if turn else server.turn_due
 
 
-def judge_absence(registry: Registry, task: Task, *, now: float | None = None, closing: bool = False) -> None:
-    """Conclude what the rounds allow. `now`: time passed; `closing`: no further query will come."""
+def judge_absence(registry: Registry, task: Task, *, ticked: bool = False, closing: bool = False) -> None:
+    """Conclude what the rounds allow. `ticked`: time passed; `closing`: no further query will come."""
     if task.settled or not task.rounds:
         return
     server = registry.server(task.server)
     deletion = _deletion(server, task) if task.state is State.PENDING else None
     least = 1 if deletion is not None and task.stated is None else registry.policy.absences
     kept = _trusted(registry, task)
-    if len(kept.rounds) < least or not (closing or _is_read(registry, task, kept.rounds, now)):
+    if len(kept.rounds) < least or not (closing or _is_read(registry, task, kept.rounds, ticked=ticked)):
         return
     last = kept.rounds[-1]
     forgotten = _forgotten(server, task, kept.rounds[0])
     if task.stated is not None:
-        return _stand(registry, task, forgotten, last)
+        with registry.as_of(last.position, last.at):
+            return _stand(registry, task, forgotten)
     unsent = task.unsent or (task.put_off and not task.accepted)
     explained = unsent or deletion is not None or forgotten is not None
     if server.is_mixed and not (task.unsent or (explained and closing)):
         return  # the server that denies it may be another than the one that has it
     if (explained and (closing or last in kept.agreed)) or _lasts(registry.policy, kept, explained=explained):
-        _conclude(registry, task, deletion, forgotten, last)
+        with registry.as_of(last.position, last.at):
+            _conclude(registry, task, deletion, forgotten)
 
 
 def _lasts(policy: Policy, kept: Kept, *, explained: bool) -> bool:
@@ -209,28 +207,27 @@ def _spread(rounds: list[AbsenceRound]) -> float:
     return max(0.0, rounds[-1].asked - rounds[0].at)
 
 
-def _stand(registry: Registry, task: Task, forgotten: Cause | None, last: AbsenceRound) -> None:
+def _stand(registry: Registry, task: Task, forgotten: Cause | None) -> None:
     """Settle the task as it was stated: that stands, though no record confirms it."""
     outcome = task.stated or State.COMPLETED
     task.cause = task.cause if outcome is State.CANCELLED else forgotten
-    settle(registry, task, outcome, task.confidence or "stated", None, last.position, last.at)
+    settle(registry, task, Ending(outcome, task.confidence or "stated"))
     text = "absent from queue and history: nothing confirms what was told"
-    registry.report(Code.UNVERIFIED, last.position, last.at, text, task=task)
+    registry.report(Code.UNVERIFIED, text, task)
 
 
-def _conclude(
-    registry: Registry, task: Task, deletion: Act | None, forgotten: Cause | None, last: AbsenceRound
-) -> None:
+def _conclude(registry: Registry, task: Task, deletion: Act | None, forgotten: Cause | None) -> None:
     """Conclude the likeliest outcome, as none was stated, and mark it as concluded (P27, P30)."""
     if task.state is State.PENDING and (deletion is not None or forgotten is None):
         task.cause = deletion.cause(task.prompt_id) if deletion is not None else None
-        settle(registry, task, State.CANCELLED, "inferred", "queue", last.position, last.at)
+        settle(registry, task, Ending(State.CANCELLED, "inferred", "queue"))
         if deletion is not None and deletion.window != task.window:
             text = f"removed from the queue by window {deletion.window}"
-            registry.report(Code.FOREIGN_DELETE, deletion.position, deletion.at, text, task=task)
+            with registry.as_of(deletion.position, deletion.at):
+                registry.report(Code.FOREIGN_DELETE, text, task)
     else:
         task.cause = task.cause if task.unsent else forgotten or task.cause
-        settle(registry, task, State.LOST, "inferred", "queue", last.position, last.at)
+        settle(registry, task, Ending(State.LOST, "inferred", "queue"))
 
 
 # counts that agree, and counts that do not
@@ -266,7 +263,8 @@ def _trusted(registry: Registry, task: Task) -> Kept:
                 text = f"its queue lists {each.rows}, while {told} are counted: rows are hidden, or two servers answer"
                 if not fewer:
                     text = f"it counts {answered}, while its socket tells of {heard}: two servers answer"
-                registry.report(Code.MIXED_SERVERS, each.position, each.at, text, task=task)
+                with registry.as_of(each.position, each.at):
+                    registry.report(Code.MIXED_SERVERS, text, task)
         elif task.stated is not None:
             kept.rounds.append(each)
         elif each.asked >= task.last_sign and (told == 0 or (each.rows is not None and not (told is None and counts))):
@@ -328,12 +326,12 @@ def _least(socket: Socket, since: float, until: float) -> int | None:
     return min((count for count in (before, *within) if count is not None), default=None)
 
 
-def _is_read(registry: Registry, task: Task, kept: list[AbsenceRound], now: float | None) -> bool:
+def _is_read(registry: Registry, task: Task, kept: list[AbsenceRound], *, ticked: bool) -> bool:
     """Whether no frame can be on its way that was sent before the task vanished: what is read later may be sent
     earlier."""
     own_socket = registry.socket_of(task)
     over = kept[0].at + registry.policy.settle_seconds
-    if own_socket is None or own_socket.read_to >= max(over, kept[-1].at) or (now is not None and now >= over):
+    if own_socket is None or own_socket.read_to >= max(over, kept[-1].at) or (ticked and registry.now >= over):
         return True
     told = _least(
         own_socket, kept[-1].asked, kept[-1].at

@@ -42,7 +42,7 @@ def note_not_shown(registry: Registry, server: Server, prompt_id: str) -> None:
             del task.candidates[server.url]
 
 
-def adopt(registry: Registry, task: Task, url: str | None, position: int, at: float) -> None:
+def adopt(registry: Registry, task: Task, url: str | None) -> None:
     """Bind the task to the server that showed it; its own must have denied it, by the proof that also makes a task
     lost."""
     here, there = registry.server(task.server), registry.server(url)
@@ -67,10 +67,10 @@ def adopt(registry: Registry, task: Task, url: str | None, position: int, at: fl
     registry.counters.reopened += task.settled
     task.server = there.url
     registry.bind(task, there, prompt_id)
-    apply_signal(registry, task, Signal.ADOPT, "command", position, at)
+    apply_signal(registry, task, Signal.ADOPT, "command")
     task.known_order = registry.order  # what that server did not list before proves nothing
     task.forget_run()
-    reopen(registry, task, at)
+    reopen(registry, task)
 
 
 def _is_denied(registry: Registry, task: Task) -> bool:

@@ -14,7 +14,7 @@ from comfy_fsm.core.fold.frames import HANDLERS, apply_run_frame
 from comfy_fsm.core.fold.settlement import reopen_conclusion, request_look
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.registry.images import image_in
-from comfy_fsm.core.registry.registry import MAX_WHAT, Registry, Socket
+from comfy_fsm.core.registry.registry import MAX_WHAT, Registry, Socket, Subject
 from comfy_fsm.core.registry.servers import COUNTING
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire.bodies import BLOCKED, greets, remaining
@@ -25,7 +25,7 @@ ABOUT_NO_PROMPT = re.compile(r"assets\.|(logs|notification)\Z")
 prompt."""
 
 
-def fold_message(registry: Registry, position: int, o: seen.Message) -> None:
+def fold_message(registry: Registry, o: seen.Message) -> None:
     server = registry.servers.get(o.server)  # the registry's own look-up, without its calls: most entries are frames
     window, at, frame = o.window, o.at, o.data
     socket = server.sockets.get(window) if server is not None else None
@@ -33,7 +33,7 @@ def fold_message(registry: Registry, position: int, o: seen.Message) -> None:
         socket = registry.socket(o.server, window)
         server = socket.server
     if at < socket.read_to:
-        _step_back(registry, socket, position, o)
+        _step_back(registry, socket, o)
     socket.read_to = at
     kind = type(frame)
     says = HANDLERS.get(kind)
@@ -45,28 +45,28 @@ def fold_message(registry: Registry, position: int, o: seen.Message) -> None:
             task.frames += 1
             task.last_sign = at
         elif prompt_id is None:
-            _nobody(registry, socket, position, o)
+            _nobody(registry, socket, o)
         else:
-            task = _whose(registry, socket, position, o, prompt_id)
+            task = _whose(registry, socket, o, prompt_id)
         if task is not None:
             if task.concluded and _takes_back(task, frame, at):
-                reopen_conclusion(registry, task, frame.__struct_config__.tag, position, at)  # type: ignore[arg-type]
-            says(registry, socket, task, position, at, data)
+                reopen_conclusion(registry, task, frame.__struct_config__.tag)  # type: ignore[arg-type]
+            says(registry, socket, task, data)
     else:
-        _about_no_task(registry, socket, position, o)
+        _about_no_task(registry, socket, o)
     if server.absent and (kind is seen.Status or at >= server.absent_due):
-        judge_all(registry, server, at)
+        judge_all(registry, server)
 
 
-def _count(registry: Registry, socket: Socket, count: int, at: float) -> None:
+def _count(registry: Registry, socket: Socket, count: int) -> None:
     """Note the server's number of prompts: if it fell, and no end of ours was reported, ask which one ended."""
     before = socket.counts[-1][1] if socket.counts else None
-    socket.counts.append((at, count))
+    socket.counts.append((registry.now, count))
     _count_on(socket)
     told, socket.end_told = socket.end_told, False
-    if before is None or count >= before or told or at < socket.looked_at:
+    if before is None or count >= before or told or registry.now < socket.looked_at:
         return
-    socket.looked_at = at + registry.policy.look_seconds
+    socket.looked_at = registry.now + registry.policy.look_seconds
     own = socket.server.own.get(socket.window)
     if own is None:
         return
@@ -74,7 +74,7 @@ def _count(registry: Registry, socket: Socket, count: int, at: float) -> None:
     for task in news.values():
         if task.state in _LOOKED_FOR:
             task.fruitless_looks = 0
-            request_look(registry, task, at)
+            request_look(registry, task)
 
 
 def _count_on(socket: Socket) -> None:
@@ -98,22 +98,22 @@ def _takes_back(task: Task, frame: seen.Frame, at: float) -> bool:
     return ended or null or at > (task.settled_at or at)
 
 
-def _step_back(registry: Registry, socket: Socket, position: int, o: seen.Message) -> None:
-    if position == registry.position and o.conn == socket.conn:  # a frame that waited did not come late
+def _step_back(registry: Registry, socket: Socket, o: seen.Message) -> None:
+    if not registry.looks_back and o.conn == socket.conn:  # a frame that waited did not come late
         text = "earlier than the frame before it"
-        registry.report(Code.CLOCK_STEP, position, o.at, text, window=o.window, server=socket.server.url)
+        registry.report(Code.CLOCK_STEP, text, Subject(o.window, socket.server.url))
 
 
-def fold_binary(registry: Registry, position: int, o: seen.Binary) -> None:
+def fold_binary(registry: Registry, o: seen.Binary) -> None:
     """Fold a binary frame: a preview with metadata names its prompt; one without is attributed to nobody (P7), though
     it may be an image that the running task keeps."""
     socket = registry.socket(o.server, o.window)
     socket.read_to = o.at
     metadata, task = o.data.metadata, socket.running
     if metadata is not None and metadata.prompt_id is not None:
-        task = _whose(registry, socket, position, o, metadata.prompt_id)
+        task = _whose(registry, socket, o, metadata.prompt_id)
         if task is not None:
-            apply_run_frame(registry, task, "preview", position, o.at)
+            apply_run_frame(registry, task, "preview")
     registry.imaged = None
     if task is not None and task.imaging is not None and not task.settled:
         image = image_in(task.imaging, o.data, registry.policy)
@@ -124,10 +124,11 @@ def replay_waiting(registry: Registry, task: Task) -> None:
     """Fold the frames that waited until the owner of this prompt was known (P12)."""
     for position, o in registry.server(task.server).waiting.pop(task.prompt_id or "", ()):
         registry.strangers -= 1
-        if isinstance(o, seen.Message):
-            fold_message(registry, position, o)
-        else:
-            fold_binary(registry, position, o)
+        with registry.as_of(position, o.at):
+            if isinstance(o, seen.Message):
+                fold_message(registry, o)
+            else:
+                fold_binary(registry, o)
 
 
 def report_unknown_prompt(
@@ -135,16 +136,15 @@ def report_unknown_prompt(
 ) -> None:
     for position, o in frames:
         text = "nobody in the trace submitted this prompt"
-        registry.report(Code.UNKNOWN_PROMPT, position, o.at, text, window=o.window, server=server, prompt_id=prompt_id)
+        with registry.as_of(position, o.at):
+            registry.report(Code.UNKNOWN_PROMPT, text, Subject(o.window, server, prompt_id))
 
 
-def _whose(
-    registry: Registry, socket: Socket, position: int, o: seen.Message | seen.Binary, prompt_id: str
-) -> Task | None:
+def _whose(registry: Registry, socket: Socket, o: seen.Message | seen.Binary, prompt_id: str) -> Task | None:
     """Return the window's own task that this frame is about, or None."""
     task = registry.task_at(socket.server, prompt_id)
     if task is None:
-        return _stranger(registry, socket, position, o, prompt_id)
+        return _stranger(registry, socket, o, prompt_id)
     window = o.window
     registry.join(socket.server, task.server)
     if window == task.window or window == task.client_id:
@@ -156,41 +156,35 @@ def _whose(
         foreign.count += 1
         registry.counters.found[Code.FOREIGN_MESSAGE] += 1
         if foreign.count <= registry.policy.lines:
-            foreign.positions.append(position)
+            foreign.positions.append(registry.position)
         return None
     text = "heard about a task of another window"
-    note = registry.report(
-        Code.FOREIGN_MESSAGE, position, o.at, text, window=window, server=socket.server.url, prompt_id=prompt_id
-    )
+    note = registry.report(Code.FOREIGN_MESSAGE, text, Subject(window, socket.server.url, prompt_id))
     if note is not None:
         socket.overheard[prompt_id] = note
     return None
 
 
-def _stranger(
-    registry: Registry, socket: Socket, position: int, o: seen.Message | seen.Binary, prompt_id: str
-) -> Task | None:
+def _stranger(registry: Registry, socket: Socket, o: seen.Message | seen.Binary, prompt_id: str) -> Task | None:
     server = socket.server
     home = registry.homes.get(prompt_id)
     if home is not None:  # bound to another server; or to this one, and its task was dropped
         if home != server.url:
             text = f"told about by {server.url}, while it is bound to {home}"
-            registry.report(
-                Code.WRONG_SERVER, position, o.at, text, window=o.window, server=server.url, prompt_id=prompt_id
-            )
+            registry.report(Code.WRONG_SERVER, text, Subject(o.window, server.url, prompt_id))
         return None
     if isinstance(o, seen.Message) and _addressed(o.data) and registry.unposted < registry.policy.unposted:
         registry.unposted += 1  # it belongs to this window until a POST says more
         task = Task(server=server.url, window=o.window, client_id=o.window, frames=1)
         task.prompt_id = prompt_id
-        registry.add(task, server, position, o.at)
+        registry.add(task, server)
         replay_waiting(registry, task)
         return task
     registry.strangers += 1
     registry.counters.strange += 1
     frames = server.waiting.setdefault(prompt_id, [])
     if len(frames) < registry.policy.waiting_frames:
-        frames.append((position, o))
+        frames.append((registry.position, o))
     if len(server.waiting) > registry.policy.waiting_prompts:
         gone, frames = server.waiting.popitem(last=False)
         report_unknown_prompt(registry, server.url, gone, frames)
@@ -205,7 +199,7 @@ def _addressed(frame: seen.Frame) -> bool:
     return not isinstance(frame, seen.Progress | seen.ProgressState | seen.ExecutionInterrupted)
 
 
-def _nobody(registry: Registry, socket: Socket, position: int, o: seen.Message) -> None:
+def _nobody(registry: Registry, socket: Socket, o: seen.Message) -> None:
     """Attribute a frame without an id to nobody (P4), whatever seems likely."""
     running = socket.running
     alive = running is not None and running.unbroken and running.state is State.IN_PROGRESS
@@ -213,16 +207,16 @@ def _nobody(registry: Registry, socket: Socket, position: int, o: seen.Message) 
         running.last_sign = o.at  # before January 2024 it never has an id; a server runs one prompt at a time
         return
     text = f"{o.data.__struct_config__.tag} without a prompt id"
-    registry.report(Code.UNATTRIBUTED, position, o.at, text, window=o.window, server=socket.server.url)
+    registry.report(Code.UNATTRIBUTED, text, Subject(o.window, socket.server.url))
 
 
-def _about_no_task(registry: Registry, socket: Socket, position: int, o: seen.Message) -> None:
+def _about_no_task(registry: Registry, socket: Socket, o: seen.Message) -> None:
     """Fold a frame about the server itself, or of an unknown type."""
     frame = o.data
     if isinstance(frame, seen.Status):
         count = remaining(frame.data)
         if count is not None:
-            _count(registry, socket, count, o.at)
+            _count(registry, socket, count)
             if not greets(frame):
                 socket.counted_at = o.at
         if greets(frame):
@@ -230,4 +224,4 @@ def _about_no_task(registry: Registry, socket: Socket, position: int, o: seen.Me
     elif isinstance(frame, seen.UnrecognizedFrame) and not ABOUT_NO_PROMPT.match(frame.name):
         text = f"frame of type {frame.name!r:.{MAX_WHAT}}" + (f": {frame.why}" if frame.why else "")
         url, name = socket.server.url, f"frame {frame.name}"
-        registry.report(Code.UNRECOGNIZED, position, o.at, text, window=o.window, server=url, name=name)
+        registry.report(Code.UNRECOGNIZED, text, Subject(o.window, url), name=name)

@@ -7,6 +7,8 @@ The same code runs live and in replay: append, then fold, then perform. Time is 
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
+from typing import Any, TypeVar
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.effects import AnyEffect, Deliver, Output
@@ -16,15 +18,14 @@ from comfy_fsm.core.fold.adoption import adopt, seek
 from comfy_fsm.core.fold.attribution import fold_binary, fold_message, report_unknown_prompt
 from comfy_fsm.core.fold.deafness import check_missed_frames
 from comfy_fsm.core.fold.responses import fold_no_answer, fold_request, fold_response, give_up_questions
-from comfy_fsm.core.fold.resubmission import COMMANDS, fold_job, is_still_absent, never_ran, witness_for
+from comfy_fsm.core.fold.resubmission import COMMANDS, is_still_absent, never_ran, witness_for
 from comfy_fsm.core.fold.settlement import apply_signal, reopen, request_look, request_queue, take_outputs
 from comfy_fsm.core.fold.silence import give_up, remind
 from comfy_fsm.core.fold.sockets import fold_closed, fold_opened, mark_down
 from comfy_fsm.core.machine import RECOVERABLE, Signal
 from comfy_fsm.core.observations import AnyObservation, Entry
 from comfy_fsm.core.policy import DEFAULT, Policy, by_header
-from comfy_fsm.core.registry.ending import Cause
-from comfy_fsm.core.registry.registry import MAX_WHAT, Registry, Server
+from comfy_fsm.core.registry.registry import MAX_WHAT, Registry, Server, Subject
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.scheduling.backlog import Backlog, tag_of
 from comfy_fsm.core.wire import codec
@@ -51,34 +52,34 @@ class Board:
         registry = self._registry
         if position <= registry.position:
             if type(o) is seen.Damaged:  # damage at a place whose entry was read all the same
-                _damaged(registry, position, o)
+                with registry.as_of(position, o.at):
+                    _damaged(registry, o)
             return
         registry.position = position
         if o.mono is not None:
             o = registry.clock.steady(o, o.mono)
         registry.now = at = o.at
         if at >= registry.due:
-            remind(registry, position, at)
+            remind(registry)
         if o.redacted:
-            _redacted(registry, position, o)
-        _FOLDS[type(o)](registry, position, o)
+            _redacted(registry, o)
+        _FOLDS[type(o)](registry, o)
 
     def finish(self) -> None:
         """End the trace: what waited for a later entry is judged by what is there."""
         registry = self._registry
-        position, at = registry.position, registry.now
         for server in registry.each_server():
             for task in list(server.open_tasks.values()):
                 judge_absence(registry, task, closing=True)
             for socket in server.sockets.values():
-                check_missed_frames(registry, socket, at, closing=True)
+                check_missed_frames(registry, socket, closing=True)
             for prompt_id, frames in server.waiting.items():
                 report_unknown_prompt(registry, server.url, prompt_id, frames)
             for task in server.open_tasks.values():
                 if task.announced or task.statusless_outputs is not None:
                     take_outputs(registry, task, task.statusless_outputs)
                 text = f"still {task.state} where the trace ends"
-                registry.report(Code.UNRESOLVED, position, at, text, task=task)
+                registry.report(Code.UNRESOLVED, text, task)
 
     def forget(self, keep: int) -> list[Task]:
         """Drop the final tasks except the last `keep`, and their findings; late reports on them change nothing.
@@ -226,44 +227,41 @@ class Board:
         return list(dict.fromkeys(server.url for server in self._registry.servers.values() if server.url))
 
 
-def _undecodable(registry: Registry, position: int, o: seen.Undecodable) -> None:
-    registry.report(Code.UNDECODABLE, position, o.at, o.data.error, window=o.window, server=o.server)
+def _undecodable(registry: Registry, o: seen.Undecodable) -> None:
+    registry.report(Code.UNDECODABLE, o.data.error, Subject(o.window, o.server))
 
 
-def _damaged(registry: Registry, position: int, o: seen.Damaged) -> None:
+def _damaged(registry: Registry, o: seen.Damaged) -> None:
     """Report damage; what follows is folded all the same."""
-    registry.report(Code(o.data.code), position, o.at, o.data.why)
+    registry.report(Code(o.data.code), o.data.why, Subject())
 
 
-def _redacted(registry: Registry, position: int, o: AnyObservation) -> None:
-    registry.report(Code.REDACTED, position, o.at, f"in a line of kind {_kind(o)}", window=o.window, server=o.server)
+def _redacted(registry: Registry, o: AnyObservation) -> None:
+    text = f"in a line of kind {type(o).__struct_config__.tag}"
+    registry.report(Code.REDACTED, text, Subject(o.window, o.server))
 
 
-def _kind(o: AnyObservation) -> str:
-    return str(type(o).__struct_config__.tag)
-
-
-def _unrecognized(registry: Registry, position: int, o: seen.Unrecognized) -> None:
+def _unrecognized(registry: Registry, o: seen.Unrecognized) -> None:
     text = f"line of kind {o.name!r:.{MAX_WHAT}}" + (f": {o.why}" if o.why else "")
-    registry.report(Code.UNRECOGNIZED, position, o.at, text, window=o.window, server=o.server, name=f"line {o.name}")
+    registry.report(Code.UNRECOGNIZED, text, Subject(o.window, o.server), name=f"line {o.name}")
 
 
 # time and commands
 
 
-def _ticked(registry: Registry, position: int, o: seen.Tick) -> None:
+def _ticked(registry: Registry, o: seen.Tick) -> None:
     """Fold a tick: give up silent tasks, and judge what nothing on its way can change any more."""
-    give_up(registry, position, o.at)
+    give_up(registry)
     for server in list(registry.absent.values()):
         if server.absent:
-            judge_all(registry, server, o.at, ticked=True)
+            judge_all(registry, server, ticked=True)
         else:
             del registry.absent[server.url]
     for socket in list(registry.loose.values()):
-        check_missed_frames(registry, socket, o.at, closing=False)
+        check_missed_frames(registry, socket, closing=False)
 
 
-def _resumed(registry: Registry, position: int, o: seen.Command) -> None:
+def _resumed(registry: Registry, o: seen.Command) -> None:
     """Let a process take over this window from the log of one that is gone: what that one still held is asked for anew.
 
     Where nothing changed since the last time, what was asked for then still stands.
@@ -273,101 +271,130 @@ def _resumed(registry: Registry, position: int, o: seen.Command) -> None:
     if window is None:
         return
     window.resumed_at = max(window.resumed_at, o.at)
-    give_up_questions(registry, window, position, o.at)
+    give_up_questions(registry, window)
     stirred, window.stirred = window.stirred, {}
     for server in stirred.values():
         socket = server.sockets.get(o.window)
         if socket is not None:
             if socket.open:
                 socket.leave(socket.read_to, "resumed")  # nobody was there to see when it really ended
-            mark_down(registry, socket, position, o.at)
-        _resume_at(registry, server, position, o)
+            mark_down(registry, socket)
+        _resume_at(registry, server, o)
     undelivered, window.undelivered = window.undelivered, {}
-    for task in sorted(undelivered.values(), key=_number):
+    for task in sorted(undelivered.values(), key=attrgetter("number")):
         registry.emit(Deliver(due=o.at, server=task.server, result=task.result()), str(task.number))
 
 
-def _resume_at(registry: Registry, server: Server, position: int, o: seen.Command) -> None:
+def _resume_at(registry: Registry, server: Server, o: seen.Command) -> None:
     """Ask about the open tasks of this window at one server. Nobody watched it: it may have gone down, and a pending
     task may have run and been forgotten (P27)."""
     own = server.own.get(o.window)
     if own is None:
         return
     unresumed, own.unresumed = own.unresumed, {}
-    tasks = sorted((task for task in unresumed.values() if task.window == o.window), key=_number)
+    tasks = sorted((task for task in unresumed.values() if task.window == o.window), key=attrgetter("number"))
     if tasks:
-        server.note_outage(registry.order, Cause("unwatched", position, o.at))
+        server.note_outage(registry.order, registry.cause("unwatched"))
     for task in tasks:
         task.record_requested, task.fruitless_looks = False, 0
-        request_look(registry, task, o.at)
+        request_look(registry, task)
 
 
-def _number(task: Task) -> int:
-    return task.number
-
-
-def _followed(registry: Registry, position: int, o: seen.Command) -> None:
+def _followed(registry: Registry, o: seen.Command) -> None:
     """Follow a prompt of somebody else: no socket of ours receives its frames (P1), so it is asked about (F6)."""
     server, prompt_id = registry.server(o.server), o.data.prompt_id
     if prompt_id is None or prompt_id in server.tasks or registry.homes.get(prompt_id) == server.url:
         return
     registry.order += 1
     task = Task(server=server.url, window=o.window, prompt_id=prompt_id, known_order=registry.order, tag=tag_of(o))
-    registry.add(task, server, position, o.at)
-    apply_signal(registry, task, Signal.DOUBT, "command", position, o.at)
-    request_queue(registry, task, o.at)
+    registry.add(task, server)
+    apply_signal(registry, task, Signal.DOUBT, "command")
+    request_queue(registry, task)
 
 
-def _commanded(registry: Registry, position: int, o: seen.Command) -> None:
-    if o.data.name == "resume":
-        return _resumed(registry, position, o)
-    if o.data.name == "follow":
-        return _followed(registry, position, o)
-    if o.data.name in COMMANDS:
-        return fold_job(registry, position, o)
-    for task in registry.tasks_of(o.data.prompt_id or "", o.server):
-        if o.data.name == "recover":
-            signal = Signal.RECOVER if task.state in RECOVERABLE or not task.concluded else Signal.REOPEN
-            if apply_signal(registry, task, signal, "command", position, o.at):
-                registry.counters.reopened += 1
-                reopen(registry, task, o.at)
-        elif o.data.name == "seek":
-            seek(registry, task, o.data.to)
-        elif o.data.name == "adopt":
-            adopt(registry, task, o.data.to, position, o.at)
-        elif o.data.name == "callback-cut":
-            text = "a progress callback caused its own call and was cut off"
-            registry.report(Code.CALLBACK_RECURSION, position, o.at, text, task=task)
+def _recovered(registry: Registry, o: seen.Command) -> None:
+    for task in _named(registry, o):
+        signal = Signal.RECOVER if task.state in RECOVERABLE or not task.concluded else Signal.REOPEN
+        if apply_signal(registry, task, signal, "command"):
+            registry.counters.reopened += 1
+            reopen(registry, task)
 
 
-def _delivered(registry: Registry, position: int, o: seen.Delivered) -> None:
+def _sought(registry: Registry, o: seen.Command) -> None:
+    for task in _named(registry, o):
+        seek(registry, task, o.data.to)
+
+
+def _adopted(registry: Registry, o: seen.Command) -> None:
+    for task in _named(registry, o):
+        adopt(registry, task, o.data.to)
+
+
+def _callback_cut(registry: Registry, o: seen.Command) -> None:
+    for task in _named(registry, o):
+        registry.report(Code.CALLBACK_RECURSION, "a progress callback caused its own call and was cut off", task)
+
+
+def _named(registry: Registry, o: seen.Command) -> list[Task]:
+    return registry.tasks_of(o.data.prompt_id or "", o.server)
+
+
+_COMMANDS: dict[str, Callable[[Registry, seen.Command], None]] = {
+    **COMMANDS,
+    "resume": _resumed,
+    "follow": _followed,
+    "recover": _recovered,
+    "seek": _sought,
+    "adopt": _adopted,
+    "callback-cut": _callback_cut,
+}
+
+
+def _commanded(registry: Registry, o: seen.Command) -> None:
+    fold = _COMMANDS.get(o.data.name)
+    if fold is not None:
+        fold(registry, o)
+
+
+def _delivered(registry: Registry, o: seen.Delivered) -> None:
     for task in registry.tasks_of(o.data.prompt_id, o.server):
         if task.delivered:
-            registry.report(Code.DOUBLE_DELIVERY, position, o.at, "its result was handed over again", task=task)
+            registry.report(Code.DOUBLE_DELIVERY, "its result was handed over again", task)
         task.delivered = True
         registry.relieve(task)
 
 
-def _headed(registry: Registry, position: int, o: seen.Header) -> None:
+def _headed(registry: Registry, o: seen.Header) -> None:
     """Fold a header: it states how the trace was made, and by which policy; nothing about any task."""
     told = None if registry.fixed_policy else codec.body(o.data.policy, dict[str, object])
     if told:
         registry.policy, registry.told_policy = by_header(registry.policy, told), True
 
 
-_FOLDS: dict[type[AnyObservation], Callable[..., None]] = {
-    seen.Header: _headed,
-    seen.Opened: fold_opened,
-    seen.Closed: fold_closed,
-    seen.Message: fold_message,
-    seen.Binary: fold_binary,
-    seen.Undecodable: _undecodable,
-    seen.Request: fold_request,
-    seen.Response: fold_response,
-    seen.NoAnswer: fold_no_answer,
-    seen.Tick: _ticked,
-    seen.Command: _commanded,
-    seen.Delivered: _delivered,
-    seen.Unrecognized: _unrecognized,
-    seen.Damaged: _damaged,
-}
+_O = TypeVar("_O", bound=seen.Observation)
+_Fold = Callable[[Registry, Any], None]
+
+
+def _by(kind: type[_O], fold: Callable[[Registry, _O], None]) -> tuple[type[seen.Observation], _Fold]:
+    """Pair a kind with its fold: mypy sees that they fit, which a table of all kinds cannot say."""
+    return kind, fold
+
+
+_FOLDS: dict[type[seen.Observation], _Fold] = dict(
+    (
+        _by(seen.Header, _headed),
+        _by(seen.Opened, fold_opened),
+        _by(seen.Closed, fold_closed),
+        _by(seen.Message, fold_message),
+        _by(seen.Binary, fold_binary),
+        _by(seen.Undecodable, _undecodable),
+        _by(seen.Request, fold_request),
+        _by(seen.Response, fold_response),
+        _by(seen.NoAnswer, fold_no_answer),
+        _by(seen.Tick, _ticked),
+        _by(seen.Command, _commanded),
+        _by(seen.Delivered, _delivered),
+        _by(seen.Unrecognized, _unrecognized),
+        _by(seen.Damaged, _damaged),
+    )
+)

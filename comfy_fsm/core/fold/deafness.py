@@ -41,31 +41,30 @@ def _suspect(registry: Registry, socket: Socket, task: Task, at: float) -> None:
     registry.emit(OpenSocket(due=due, server=task.server, window=socket.window or ""), socket.window)
 
 
-def note_progress(registry: Registry, task: Task, position: int, at: float) -> None:
+def note_progress(registry: Registry, task: Task) -> None:
     """Note progress seen over HTTP: an open socket that receives nothing about it is deaf (P3)."""
     socket = registry.socket_of(task)
     if socket is None or task.frames or task.moved_at is not None:
         return
     if socket.open and task.submitted_at is not None and socket.opened_order < task.submitted_order:
-        task.moved_at, task.moved_position = at, position
-        _loosen(registry, socket, task, at)
-        _suspect(registry, socket, task, at)
+        task.moved_at, task.moved_position = registry.now, registry.position
+        _loosen(registry, socket, task, registry.now)
+        _suspect(registry, socket, task, registry.now)
 
 
-def check_missed_frames(registry: Registry, socket: Socket, at: float, *, closing: bool) -> None:
+def check_missed_frames(registry: Registry, socket: Socket, *, closing: bool) -> None:
     """Report what a socket did not deliver, now that it was read as far as it goes."""
-    for task in _take_due(socket, at, None if closing else registry.policy.settle_seconds):
+    for task in _take_due(socket, registry.now, None if closing else registry.policy.settle_seconds):
         if task.moved_at is not None and not task.frames:
             text = "it moved, and the open socket of its window heard nothing of it"
-            registry.report(Code.DEAF_SOCKET, task.moved_position, task.moved_at, text, task=task)
+            with registry.as_of(task.moved_position, task.moved_at):
+                registry.report(Code.DEAF_SOCKET, text, task)
             task.moved_at = None
         if not task.settled:
             continue
         if not task.end_received:
-            settled_at = task.settled_at or at
-            registry.report(
-                Code.MISSED_END, task.settled_position, settled_at, f"settled by {task.confirmed_by} alone", task=task
-            )
+            with registry.as_of(task.settled_position, task.settled_at or registry.now):
+                registry.report(Code.MISSED_END, f"settled by {task.confirmed_by} alone", task)
     if not socket.loose:
         registry.loose.pop((socket.server.url, socket.window), None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.findings import Code
@@ -17,80 +18,76 @@ from comfy_fsm.core.wire.bodies import BLOCKED, FINISHED, failure_of, progress
 _START, _CACHED, _RUN, _STATED, _NULL = 1, 2, 3, 4, 5
 
 
-def apply_run_frame(registry: Registry, task: Task, name: str, position: int, at: float) -> None:
+def apply_run_frame(registry: Registry, task: Task, name: str) -> None:
     """Apply a frame that shows the server at work on the task, or shows that it was before the end."""
     if task.phase < _RUN:
         task.phase = _RUN
     elif task.phase > _RUN:
-        _disorder(registry, task, name, position, at)
-        apply_signal(registry, task, Signal.TRAIL, name, position, at)
+        _disorder(registry, task, name)
+        apply_signal(registry, task, Signal.TRAIL, name)
         return
     if task.state is not State.IN_PROGRESS:  # in progress it stays so: thousands of these come (P18)
         signal = Signal.TRAIL if task.over else Signal.RUN
-        apply_signal(registry, task, signal, name, position, at)
+        apply_signal(registry, task, signal, name)
 
 
-def _disorder(registry: Registry, task: Task, name: str, position: int, at: float) -> None:
+def _disorder(registry: Registry, task: Task, name: str) -> None:
     if task.posts <= 1:
-        registry.report(Code.OUT_OF_ORDER, position, at, f"{name} after a frame that is always later", task=task)
+        registry.report(Code.OUT_OF_ORDER, f"{name} after a frame that is always later", task)
 
 
-def _start(registry: Registry, socket: Socket, task: Task, position: int, at: float, data: seen.StartData) -> None:
+def _start(registry: Registry, socket: Socket, task: Task, data: seen.StartData) -> None:
     if task.phase > _START and task.posts <= 1:
-        _disorder(registry, task, "execution_start", position, at)
-        apply_signal(registry, task, Signal.TRAIL, "execution_start", position, at)
+        _disorder(registry, task, "execution_start")
+        apply_signal(registry, task, Signal.TRAIL, "execution_start")
         return
     task.phase, task.null_received = _START, False
     task.unbroken, task.has_timestamp = True, data.timestamp is not None
-    task.started_at = task.started_at or at
+    task.started_at = task.started_at or registry.now
     socket.running = task
     late = task.over and task.posts <= 1
-    apply_signal(registry, task, Signal.TRAIL if late else Signal.RUN, "execution_start", position, at)
+    apply_signal(registry, task, Signal.TRAIL if late else Signal.RUN, "execution_start")
 
 
-def _cached(registry: Registry, socket: Socket, task: Task, position: int, at: float, data: seen.CachedData) -> None:
+def _cached(registry: Registry, socket: Socket, task: Task, data: seen.CachedData) -> None:
     task.reach(data.nodes, registry.policy.outputs)
     if not task.has_timestamp:  # before August 2024 a cached sink sends no `executed` (P14)
         task.finish_nodes(data.nodes, registry.policy.outputs)
     task.remaining.difference_update(data.nodes)
     if task.phase > _CACHED:
-        _disorder(registry, task, "execution_cached", position, at)
+        _disorder(registry, task, "execution_cached")
     else:
         task.phase = _CACHED
     if task.state is not State.IN_PROGRESS:
         signal = Signal.RUN if task.phase <= _RUN and not task.over else Signal.TRAIL
-        apply_signal(registry, task, signal, "execution_cached", position, at)
+        apply_signal(registry, task, signal, "execution_cached")
 
 
-def _executing(
-    registry: Registry, socket: Socket, task: Task, position: int, at: float, data: seen.ExecutingData
-) -> None:
+def _executing(registry: Registry, socket: Socket, task: Task, data: seen.ExecutingData) -> None:
     if data.node is None:
-        _null(registry, socket, task, position, at)
+        _null(registry, socket, task)
         return
     if not task.settled:
         task.reach((data.node,), registry.policy.outputs)
         if task.imaging is not None:
             task.imaging.node = data.node
-    apply_run_frame(registry, task, "executing", position, at)
+    apply_run_frame(registry, task, "executing")
 
 
-def _null(registry: Registry, socket: Socket, task: Task, position: int, at: float) -> None:
+def _null(registry: Registry, socket: Socket, task: Task) -> None:
     """Apply `executing` null: the run ended. On older servers, the outcome is inferred from what was not reported
     (P22)."""
     task.end_received = True
     socket.running = None if socket.running is task else socket.running
     if task.settled or task.null_received:
-        registry.report(Code.REPEATED_SIGNAL, position, at, "executing null was told again", task=task)
+        registry.report(Code.REPEATED_SIGNAL, "executing null was told again", task)
         return
     task.null_received, task.phase = True, _NULL
     task.conclude()
-    note_end(registry, task, "executing", position, at)
+    note_end(registry, task, "executing")
 
 
-def _executed(
-    registry: Registry, socket: Socket, task: Task, position: int, at: float, data: seen.ExecutedData
-) -> None:
+def _executed(registry: Registry, socket: Socket, task: Task, data: seen.ExecutedData) -> None:
     if data.node is not None and not task.settled:
         output = bytes(data.output)
         if output != b"null":
@@ -102,82 +99,92 @@ def _executed(
         task.finish_nodes((data.node,), registry.policy.outputs)
         if task.sinks is not None and not task.sinks and task.phase <= _RUN:
             task.phase = _RUN
-            _exhaust(registry, task, "executed", position, at)
+            _exhaust(registry, task, "executed")
             return
-    apply_run_frame(registry, task, "executed", position, at)
+    apply_run_frame(registry, task, "executed")
 
 
-def _exhaust(registry: Registry, task: Task, name: Source, position: int, at: float) -> None:
-    task.note_end_source(name, at)
+def _exhaust(registry: Registry, task: Task, name: Source) -> None:
+    task.note_end_source(name, registry.now)
     if task.stated is None and not task.settled:
         task.confidence = "inferred"
-    if task.state is not State.ENDING and apply_signal(registry, task, Signal.EXHAUST, name, position, at):
-        request_record(registry, task, at)
+    if task.state is not State.ENDING and apply_signal(registry, task, Signal.EXHAUST, name):
+        request_record(registry, task)
 
 
-def _progress(registry: Registry, socket: Socket, task: Task, position: int, at: float, data: seen.PromptData) -> None:
-    apply_run_frame(registry, task, "progress", position, at)
+def _progress(registry: Registry, socket: Socket, task: Task, data: seen.PromptData) -> None:
+    apply_run_frame(registry, task, "progress")
 
 
-def _progress_state(
-    registry: Registry, socket: Socket, task: Task, position: int, at: float, data: seen.ProgressStateData
-) -> None:
+def _progress_state(registry: Registry, socket: Socket, task: Task, data: seen.ProgressStateData) -> None:
     must = task.remaining
     if must and bytes(data.nodes).count(FINISHED) >= len(must):
         states = progress(data.nodes)
         if all(states.get(node) == "finished" for node in must):
             if task.phase <= _RUN:
-                _exhaust(registry, task, "progress_state", position, at)
+                _exhaust(registry, task, "progress_state")
             return
     if task.state is State.ENDING and task.phase <= _RUN and "running" not in progress(data.nodes).values():
         return  # nothing in it runs (P16), so it is no news of the run
     if task.phase != _RUN or task.state is not State.IN_PROGRESS:  # otherwise no news either, like most
-        apply_run_frame(registry, task, "progress_state", position, at)
+        apply_run_frame(registry, task, "progress_state")
 
 
-def _success(registry: Registry, socket: Socket, task: Task, position: int, at: float, data: seen.PromptData) -> None:
-    _stated(registry, socket, task, State.COMPLETED, "execution_success", position, at)
+def _success(registry: Registry, socket: Socket, task: Task, data: seen.PromptData) -> None:
+    _stated(registry, socket, task, State.COMPLETED, "execution_success")
 
 
-def _error(registry: Registry, socket: Socket, task: Task, position: int, at: float, data: seen.FailureData) -> None:
+def _error(registry: Registry, socket: Socket, task: Task, data: seen.FailureData) -> None:
     if data.exception_type == BLOCKED:  # not an end: the prompt goes on and may succeed (P19)
-        registry.report(
-            Code.BLOCKED_ERROR, position, at, f"node {data.node_id} was blocked; the prompt goes on", task=task
-        )
-        apply_run_frame(registry, task, "execution_error", position, at)
+        registry.report(Code.BLOCKED_ERROR, f"node {data.node_id} was blocked; the prompt goes on", task)
+        apply_run_frame(registry, task, "execution_error")
         return
     if not task.settled:
         task.error = task.error or failure_of(data)
-    _stated(registry, socket, task, State.FAILED, "execution_error", position, at)
+    _stated(registry, socket, task, State.FAILED, "execution_error")
 
 
-def _interrupted(
-    registry: Registry, socket: Socket, task: Task, position: int, at: float, data: seen.FailureData
-) -> None:
-    _stated(registry, socket, task, State.CANCELLED, "execution_interrupted", position, at)
+def _interrupted(registry: Registry, socket: Socket, task: Task, data: seen.FailureData) -> None:
+    _stated(registry, socket, task, State.CANCELLED, "execution_interrupted")
 
 
-def _stated(
-    registry: Registry, socket: Socket, task: Task, outcome: State, name: Source, position: int, at: float
-) -> None:
+def _stated(registry: Registry, socket: Socket, task: Task, outcome: State, name: Source) -> None:
     task.end_received = socket.end_told = True
     socket.running = None if socket.running is task else socket.running
     if task.phase > _STATED:
-        _disorder(registry, task, name, position, at)
+        _disorder(registry, task, name)
     else:
         task.phase = _STATED
-    state_outcome(registry, task, outcome, name, position, at)
+    state_outcome(registry, task, outcome, name)
 
 
-HANDLERS: dict[type[seen.Frame], Callable[..., None]] = {
-    seen.ExecutionStart: _start,
-    seen.ExecutionCached: _cached,
-    seen.Executing: _executing,
-    seen.Executed: _executed,
-    seen.Progress: _progress,
-    seen.ProgressState: _progress_state,
-    seen.ExecutionSuccess: _success,
-    seen.ExecutionError: _error,
-    seen.ExecutionInterrupted: _interrupted,
-}
-"""Handlers by type of frame; each is given the registry, socket, task, position, time and the frame's data."""
+_D = TypeVar("_D", covariant=True)
+_Handler = Callable[[Registry, Socket, Task, Any], None]
+
+
+class _Bearing(Protocol[_D]):
+    """Frame with data of this type."""
+
+    @property
+    def data(self) -> _D: ...
+
+
+def _by(kind: type[_Bearing[_D]], says: Callable[[Registry, Socket, Task, _D], None]) -> tuple[type[object], _Handler]:
+    """Pair a type of frame with its handler: mypy sees that the handler takes the data of that type."""
+    return kind, says
+
+
+HANDLERS: dict[type[object], _Handler] = dict(
+    (
+        _by(seen.ExecutionStart, _start),
+        _by(seen.ExecutionCached, _cached),
+        _by(seen.Executing, _executing),
+        _by(seen.Executed, _executed),
+        _by(seen.Progress, _progress),
+        _by(seen.ProgressState, _progress_state),
+        _by(seen.ExecutionSuccess, _success),
+        _by(seen.ExecutionError, _error),
+        _by(seen.ExecutionInterrupted, _interrupted),
+    )
+)
+"""Handlers by type of frame; each is given the registry, the socket, the task and the frame's data."""

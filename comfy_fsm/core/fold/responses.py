@@ -29,9 +29,9 @@ from comfy_fsm.core.fold.submissions import (
 from comfy_fsm.core.machine import Signal
 from comfy_fsm.core.registry import oddities
 from comfy_fsm.core.registry.acts import ACTS, fold_act, undo
-from comfy_fsm.core.registry.ending import Cause, Source
+from comfy_fsm.core.registry.ending import Source
 from comfy_fsm.core.registry.oddities import note_oddities
-from comfy_fsm.core.registry.registry import MAX_WHAT, Question, QueueSnapshot, Registry, Server, Window
+from comfy_fsm.core.registry.registry import Question, QueueSnapshot, Registry, Server, Subject, Window
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire import bodies, histories, queues, routes
 from comfy_fsm.core.wire.fieldwise import Oddity, read
@@ -43,7 +43,7 @@ UNANSWERED_AT_ONCE = 256
 _CONNECTION_LOST = ("ConnectError", "ConnectionRefused", "ClientConnector", "ECONNREFUSED")
 
 
-def fold_request(registry: Registry, position: int, o: seen.Request) -> None:
+def fold_request(registry: Registry, o: seen.Request) -> None:
     registry.order += 1
     if o.data.id in registry.questions:
         return  # a request id is unique in a trace: this entry came before
@@ -53,7 +53,7 @@ def fold_request(registry: Registry, position: int, o: seen.Request) -> None:
     if socket is None:
         registry.see(o.window)
     elif socket.down_position is not None:
-        note_gap(registry, socket, o.at)
+        note_gap(registry, socket)
     kind, prompt_id = asked.kind if _is_comfy(server, asked) else routes.OTHER, asked.prompt_id
     question = Question(kind, server, o.window, registry.order, registry.now, prompt_id)
     question.partial = kind == "jobs" and routes.is_partial(o.data.path)
@@ -63,11 +63,11 @@ def fold_request(registry: Registry, position: int, o: seen.Request) -> None:
     if kind in ("queue", "jobs"):
         server.listing = question
     if kind == "post":
-        fold_submission(registry, question, position, o)
+        fold_submission(registry, question, o)
     elif kind in ("history", "job") and prompt_id is not None:
-        _bound_here(registry, server, prompt_id, o.window, position, o.at, "asked")
+        _bound_here(registry, server, prompt_id, o.window, "asked")
     elif kind in ACTS:
-        fold_act(registry, question, position, o)
+        fold_act(registry, question, o)
 
 
 def _answered(registry: Registry, request_id: str, status: int | None, at: float) -> Question | None:
@@ -79,54 +79,54 @@ def _answered(registry: Registry, request_id: str, status: int | None, at: float
     return question
 
 
-def fold_response(registry: Registry, position: int, o: seen.Response) -> None:
+def fold_response(registry: Registry, o: seen.Response) -> None:
     question = _answered(registry, o.data.id, o.data.status, o.at)
     if question is None:
         return
     status, raw = o.data.status, o.data.body
     if question.kind == routes.OTHER:
-        oddities.note_unknown_route(registry, question, raw, position, o.at)
+        oddities.note_unknown_route(registry, question, raw)
     elif question.kind == "post":
-        fold_acceptance(registry, question, position, o)
+        fold_acceptance(registry, question, o)
     elif status >= 400 and question.acts:
         undo(question)
     elif question.kind == "features" and status in (200, 404):
         if status == 404:  # both came with 0.3.45 (P10), but a service may have the one without the other
             question.server.honours_ids = False
     elif question.kind == "job" and status == 404 and bodies.is_missing_job(raw):
-        _job_missing(registry, question, position, o.at)
+        _job_missing(registry, question)
     elif question.kind == "jobs" and status == 400 and bodies.knows_no_cancelled(raw):
         question.server.cancelled_jobs = False
     elif status != 200:
-        _unreachable(registry, question, position, o.at, f"HTTP {status}")
+        _unreachable(registry, question, f"HTTP {status}")
     elif question.kind in ("history", "histories"):
-        _history_answered(registry, question, raw, position, o.at)
+        _history_answered(registry, question, raw)
     elif question.kind == "remaining":
         note_count(question, raw, registry.now)
     elif question.kind == "queue":
-        _queue_answered(registry, question, raw, position, o.at)
+        _queue_answered(registry, question, raw)
     elif question.kind == "job":
-        _job_answered(registry, question, raw, position, o.at)
+        _job_answered(registry, question, raw)
     elif question.kind == "jobs":
-        _jobs_answered(registry, question, raw, position, o.at)
+        _jobs_answered(registry, question, raw)
     elif question.kind == "stats":
         question.server.version = bodies.version(raw) or question.server.version
     elif question.acts and bodies.did_nothing(raw):
         undo(question)
 
 
-def fold_no_answer(registry: Registry, position: int, o: seen.NoAnswer) -> None:
+def fold_no_answer(registry: Registry, o: seen.NoAnswer) -> None:
     question = _answered(registry, o.data.id, None, o.at)
     if question is None:
         return
     if o.data.error.startswith(_CONNECTION_LOST):  # refused is not slow (P8)
-        question.server.note_outage(registry.order, Cause("outage", position, o.at, what=o.data.error[:MAX_WHAT]))
+        question.server.note_outage(registry.order, registry.cause("outage", o.data.error))
         undo(question)
     if question.task is not None:
         question.task.undelivered = o.data.error.startswith(_CONNECTION_LOST)
         note_post_over(registry, question.task)
-        mark_uncertain(registry, question.task, position, o.at, o.data.error)
-    _unreachable(registry, question, position, o.at, o.data.error)
+        mark_uncertain(registry, question.task, o.data.error)
+    _unreachable(registry, question, o.data.error)
 
 
 _MAX_PREFIXES = 8
@@ -144,9 +144,7 @@ def _is_comfy(server: Server, asked: routes.Asked) -> bool:
     return True
 
 
-def _bound_here(
-    registry: Registry, server: Server, prompt_id: str, window: str | None, position: int, at: float, how: str
-) -> Task | None:
+def _bound_here(registry: Registry, server: Server, prompt_id: str, window: str | None, how: str) -> Task | None:
     """Return the task with this id at this server; report it if another server has it."""
     task = registry.task_at(server, prompt_id)
     home = registry.homes.get(prompt_id)
@@ -155,31 +153,31 @@ def _bound_here(
     elsewhere = task is None and home is not None and home != server.url and prompt_id not in server.chosen
     if elsewhere and not is_candidate(registry, server, prompt_id):
         text = f"{how} at {server.url}, while it is bound to {home}"
-        registry.report(Code.WRONG_SERVER, position, at, text, window=window, server=server.url, prompt_id=prompt_id)
+        registry.report(Code.WRONG_SERVER, text, Subject(window, server.url, prompt_id))
     return task
 
 
-def give_up_questions(registry: Registry, window: Window, position: int, at: float) -> None:
+def give_up_questions(registry: Registry, window: Window) -> None:
     """Give up the questions of a window whose process is gone: no answer will come."""
     pending, window.pending = window.pending, {}
     for question in pending.values():
         question.answered = True
         if question.task is not None:
             note_post_over(registry, question.task)
-            mark_uncertain(registry, question.task, position, at, "its process ended")
+            mark_uncertain(registry, question.task, "its process ended")
 
 
-def _unreachable(registry: Registry, question: Question, position: int, at: float, what: str) -> None:
+def _unreachable(registry: Registry, question: Question, what: str) -> None:
     """Note that a question has no usable answer: that is no evidence (P33), only a reason to ask again, later."""
     registry.counters.looks["absent" if (question.kind, what) == ("job", "HTTP 404") else "unreachable"] += (
         question.kind in _LOOKS
     )
     if question.kind in _ABOUT_TASKS:
-        question.server.note_failure(position, at, what)
+        question.server.note_failure(registry.cause("unreachable", what))
     task = registry.task_at(question.server, question.prompt_id)
     if task is not None and not task.settled:
         task.record_requested, task.fruitless_looks = False, task.fruitless_looks + 1
-        request_record(registry, task, at)
+        request_record(registry, task)
 
 
 # answers about tasks
@@ -188,29 +186,29 @@ def _unreachable(registry: Registry, question: Question, position: int, at: floa
 _ANOTHER = "the answer is about another prompt"
 
 
-def _history_answered(registry: Registry, question: Question, raw: Raw, position: int, at: float) -> None:
+def _history_answered(registry: Registry, question: Question, raw: Raw) -> None:
     found = histories.records(raw)
     if found is None:
-        oddities.note_misfit(registry, question, raw, "a history", position, at)
-        return _unreachable(registry, question, position, at, "no JSON of a history")
+        oddities.note_misfit(registry, question, raw, "a history")
+        return _unreachable(registry, question, "no JSON of a history")
     records, server, unread = found.records, question.server, found.odd.keys() - found.records.keys()
     note_answer(server, registry.now)
     unanswered = _next_unanswered(server) if question.kind == "histories" else []
     if awaits_marker(server):
         for prompt_id, record in records.items():
-            adopt_marked(registry, server, prompt_id, record.mark(), position, at)
+            adopt_marked(registry, server, prompt_id, record.mark())
     for prompt_id, record in records.items():
-        task = _bound_here(registry, server, prompt_id, question.window, position, at, "answered")
+        task = _bound_here(registry, server, prompt_id, question.window, "answered")
         if task is not None:
-            refute_by_record(registry, task, question, position, at)
-            task.last_sign, task.shown_order = at, question.order
+            refute_by_record(registry, task, question)
+            task.last_sign, task.shown_order = registry.now, question.order
             server.shown_order = max(server.shown_order, question.order)
-            note_progress(registry, task, position, at)
+            note_progress(registry, task)
             odd = found.odd.get(prompt_id, ())
             outputs = bodies.odd_outputs(record.outputs, task.announced)
-            note_oddities(registry, task, "its record", (*odd, *outputs), position, at)
+            note_oddities(registry, task, "its record", (*odd, *outputs))
             blurred = any(each.path == "status" for each in odd)
-            apply_record(registry, task, record, "history", position, at, blurred=blurred)
+            apply_record(registry, task, record, "history", blurred=blurred)
         elif record.names(prompt_id):
             note_shown(registry, server, prompt_id)
     if question.prompt_id is not None and not records:
@@ -218,16 +216,16 @@ def _history_answered(registry: Registry, question: Question, raw: Raw, position
     asked = registry.task_at(server, question.prompt_id)
     if asked is not None and question.prompt_id not in (*records, *found.odd) and not asked.settled:
         if records and question.kind == "history":  # of another prompt alone: no answer to the question
-            registry.report(Code.HISTORY_INCOMPLETE, position, at, _ANOTHER, task=asked)
-            return _unreachable(registry, question, position, at, _ANOTHER)
-        note_empty(registry, asked, question, position, at)
+            registry.report(Code.HISTORY_INCOMPLETE, _ANOTHER, asked)
+            return _unreachable(registry, question, _ANOTHER)
+        note_empty(registry, asked, question)
     elif asked is not None and asked.record_owed and not records:
-        ask_again(registry, asked, at)
+        ask_again(registry, asked)
     if asked is not None and question.prompt_id in unread and not asked.settled:
-        note_oddities(registry, asked, "its record", found.odd[question.prompt_id or ""], position, at)
-        return _unreachable(registry, question, position, at, "a record that cannot be read")
+        note_oddities(registry, asked, "its record", found.odd[question.prompt_id or ""])
+        return _unreachable(registry, question, "a record that cannot be read")
     if question.kind == "histories" and not unread:
-        _unmarked(registry, unanswered, question, position, at)
+        _unmarked(registry, unanswered, question)
 
 
 def _next_unanswered(server: Server) -> list[Task]:
@@ -242,67 +240,69 @@ def _next_unanswered(server: Server) -> list[Task]:
     return found
 
 
-def _unmarked(registry: Registry, tasks: list[Task], question: Question, position: int, at: float) -> None:
+def _unmarked(registry: Registry, tasks: list[Task], question: Question) -> None:
     """Note the absence of tasks whose mark is nowhere in a full history: they were not accepted (P10, P11)."""
     for task in tasks:
         if task.nameless and task.known_order and task.window == question.window:
             task.fruitless_looks += 1
             registry.counters.looks["absent"] += 1
-            note_absent(registry, task, question, position, at)
+            note_absent(registry, task, question)
 
 
-def _queue_answered(registry: Registry, question: Question, raw: Raw, position: int, at: float) -> None:
+def _queue_answered(registry: Registry, question: Question, raw: Raw) -> None:
     listed = queues.listing(raw)
     if listed is None:
-        oddities.note_misfit(registry, question, raw, "a queue", position, at)
-        return _unreachable(registry, question, position, at, "no JSON of a queue")
+        oddities.note_misfit(registry, question, raw, "a queue")
+        return _unreachable(registry, question, "no JSON of a queue")
     server = question.server
     note_answer(server, registry.now)
     running, pending = listed.running, listed.pending
     if listed.odd:
-        oddities.note_odd_queue(registry, question, listed.odd, position, at)
+        oddities.note_odd_queue(registry, question, listed.odd)
     if awaits_marker(server):
         for prompt_id, mark in queues.marks(raw).items():
-            adopt_marked(registry, server, prompt_id, mark, position, at)
+            adopt_marked(registry, server, prompt_id, mark)
     ids = listed.named.union(running, pending)
     rows = len(running) + len(pending) + listed.unread
     if listed.whole:
-        look = QueueSnapshot(
-            question.at, rows, question.order, registry.order, ids, frozenset(running), position, registry.now
-        )
-        server.add_snapshot(look)
+        server.add_snapshot(_snapshot(registry, question, rows, ids, frozenset(running)))
     for listing, signal in ((running, Signal.RUN), (pending, Signal.QUEUE)):
         for prompt_id in listing:
             if prompt_id not in server.tasks and prompt_id not in registry.homes and len(server.twins) < 2:
                 continue  # somebody else's, as most in a long queue are
-            task = _bound_here(registry, server, prompt_id, question.window, position, at, "listed")
+            task = _bound_here(registry, server, prompt_id, question.window, "listed")
             if task is None:
                 note_shown(registry, server, prompt_id)
                 continue
             task.shown_order = question.order
             server.shown_order = max(server.shown_order, question.order)
-            _listed(registry, task, question, signal, "queue", position, at)
+            _listed(registry, task, question, signal, "queue")
 
 
-def _listed(
-    registry: Registry, task: Task, question: Question, signal: Signal, name: Source, position: int, at: float
-) -> None:
+def _snapshot(
+    registry: Registry, question: Question, rows: int, ids: frozenset[str], running: frozenset[str]
+) -> QueueSnapshot:
+    orders = question.order, registry.order
+    return QueueSnapshot(question.at, rows, *orders, ids, running, registry.position, registry.now)
+
+
+def _listed(registry: Registry, task: Task, question: Question, signal: Signal, name: Source) -> None:
     if task.unanswered and task.posts and question.server.honours_ids is None:
         question.server.honours_ids = True  # it is there under the id that we chose
-    refute_absence(registry, task, question, name, position, at)
+    refute_absence(registry, task, question, name)
     if task.settled:
         return
-    task.last_sign = max(task.last_sign, at)
+    task.last_sign = max(task.last_sign, registry.now)
     registry.counters.looks["listed"] += 1
     if signal is Signal.RUN:
-        note_progress(registry, task, position, at)
+        note_progress(registry, task)
         if task.over:
             signal = Signal.TRAIL  # it is listed until its record is written (P21)
-    apply_signal(registry, task, signal, name, position, at)
-    await_end(registry, task, at, by_job=question.kind == "job")
+    apply_signal(registry, task, signal, name)
+    await_end(registry, task, by_job=question.kind == "job")
 
 
-def _job_missing(registry: Registry, question: Question, position: int, at: float) -> None:
+def _job_missing(registry: Registry, question: Question) -> None:
     """Note that a job is neither in the queue nor, read after it, in the history (P38)."""
     server = question.server
     _has_jobs(server, registry.now)
@@ -310,7 +310,7 @@ def _job_missing(registry: Registry, question: Question, position: int, at: floa
     if task is None:
         note_not_shown(registry, server, question.prompt_id or "")
     elif not task.settled:
-        note_empty(registry, task, question, position, at)
+        note_empty(registry, task, question)
 
 
 def _has_jobs(server: Server, now: float) -> None:
@@ -318,83 +318,72 @@ def _has_jobs(server: Server, now: float) -> None:
     server.has_jobs = True
 
 
-def _job_answered(registry: Registry, question: Question, raw: Raw, position: int, at: float) -> None:
+def _job_answered(registry: Registry, question: Question, raw: Raw) -> None:
     job, odd = read(raw, bodies.JobRecord)
     if job is None or (job.id is None and job.status is None):
-        oddities.note_misfit(registry, question, raw, "a job", position, at)
-        return _unreachable(registry, question, position, at, "no JSON of a job")
+        oddities.note_misfit(registry, question, raw, "a job")
+        return _unreachable(registry, question, "no JSON of a job")
     if job.id not in (None, question.prompt_id):  # no answer to the question
         text = "the answer is about another job"
         registry.report(
-            Code.HISTORY_INCOMPLETE, position, at, text, server=question.server.url, prompt_id=question.prompt_id
+            Code.HISTORY_INCOMPLETE, text, Subject(server=question.server.url, prompt_id=question.prompt_id)
         )
-        return _unreachable(registry, question, position, at, text)
+        return _unreachable(registry, question, text)
     _has_jobs(question.server, registry.now)
-    _job(registry, question, job, question.prompt_id or "", position, at, odd)
+    _job(registry, question, job, question.prompt_id or "", odd)
 
 
-def _jobs_answered(registry: Registry, question: Question, raw: Raw, position: int, at: float) -> None:
+def _jobs_answered(registry: Registry, question: Question, raw: Raw) -> None:
     """Fold a page of jobs: what it lists counts; what it lacks is absent only if all pending and running jobs were
     listed."""
     page, _ = read(raw, bodies.JobList)
     if page is None:
-        oddities.note_misfit(registry, question, raw, "a list of jobs", position, at)
-        return _unreachable(registry, question, position, at, "no JSON of jobs")
+        oddities.note_misfit(registry, question, raw, "a list of jobs")
+        return _unreachable(registry, question, "no JSON of jobs")
     server = question.server
     _has_jobs(server, registry.now)
     readable = [(job, odd) for job, odd in (read(item, bodies.JobRecord) for item in page.jobs) if job is not None]
     jobs = [(job, odd) for job, odd in readable if job.id is not None]
     if len(jobs) < len(page.jobs):
         text = f"{len(page.jobs) - len(jobs)} of {len(page.jobs)} jobs in a list have no id, or are no objects"
-        registry.report(Code.UNRECOGNIZED, position, at, text, window=question.window, server=server.url)
+        registry.report(Code.UNRECOGNIZED, text, Subject(question.window, server.url))
     elif not question.partial and not (page.pagination and page.pagination.has_more):
         ids = {job.id or "": job.signal for job, _ in jobs if job.signal is not None}
         running = frozenset(name for name, signal in ids.items() if signal is Signal.RUN)
-        look = QueueSnapshot(
-            question.at, len(ids), question.order, registry.order, frozenset(ids), running, position, registry.now
-        )
-        server.add_snapshot(look)
+        server.add_snapshot(_snapshot(registry, question, len(ids), frozenset(ids), running))
     for job, odd in jobs:
-        _job(registry, question, job, job.id or "", position, at, odd)
+        _job(registry, question, job, job.id or "", odd)
 
 
-def _job(
-    registry: Registry,
-    question: Question,
-    job: bodies.JobRecord,
-    name: str,
-    position: int,
-    at: float,
-    odd: tuple[Oddity, ...],
-) -> None:
+def _job(registry: Registry, question: Question, job: bodies.JobRecord, name: str, odd: tuple[Oddity, ...]) -> None:
     server = question.server
     if job.status == "cancelled":
         server.cancelled_jobs = True
-    task = _bound_here(registry, server, name, question.window, position, at, "answered")
+    task = _bound_here(registry, server, name, question.window, "answered")
     if task is None:
         return note_shown(registry, server, name) if job.status is not None else None
-    note_oddities(registry, task, "its job", (*odd, *bodies.odd_outputs(job.outputs)), position, at)
+    note_oddities(registry, task, "its job", (*odd, *bodies.odd_outputs(job.outputs)))
     signal = job.signal
     if question.kind == "job":
         ids = frozenset((name,))
-        look = QueueSnapshot(question.at, 1, question.order, registry.order, ids, ids, position, registry.now)
+        look = _snapshot(registry, question, 1, ids, ids)
         server.look_at_one(name, look if signal is Signal.RUN else None)
     task.shown_order = question.order
     server.shown_order = max(server.shown_order, question.order)
     if signal is None and job.verdict(None).outcome is None and job.status != "failed":
-        return _unknown_job(registry, task, job, position, at)
+        return _unknown_job(registry, task, job)
     if signal is None:
-        refute_by_record(registry, task, question, position, at)
-        task.last_sign = task.last_sign if task.settled else at
-        note_progress(registry, task, position, at)
-        apply_job(registry, task, job, position, at)
+        refute_by_record(registry, task, question)
+        task.last_sign = task.last_sign if task.settled else registry.now
+        note_progress(registry, task)
+        apply_job(registry, task, job)
     else:
-        _listed(registry, task, question, signal, "jobs", position, at)
+        _listed(registry, task, question, signal, "jobs")
 
 
-def _unknown_job(registry: Registry, task: Task, job: bodies.JobRecord, position: int, at: float) -> None:
+def _unknown_job(registry: Registry, task: Task, job: bodies.JobRecord) -> None:
     """Note a status that no version is known to write: it is no evidence, so it is reported and asked about again."""
-    oddities.note_unknown_word(registry, task, "the status of its job", job.status, position, at)
+    oddities.note_unknown_word(registry, task, "the status of its job", job.status)
     if not task.settled:
         task.record_requested, task.fruitless_looks = False, task.fruitless_looks + 1
-        request_record(registry, task, at)
+        request_record(registry, task)

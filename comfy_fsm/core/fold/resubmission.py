@@ -14,6 +14,7 @@ from itertools import islice
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.fold.settlement import settle
 from comfy_fsm.core.machine import State
+from comfy_fsm.core.registry.ending import Ending
 from comfy_fsm.core.registry.registry import QueueSnapshot, Registry, Server
 from comfy_fsm.core.registry.task import Task
 
@@ -105,17 +106,12 @@ def witness_for(registry: Registry, task: Task) -> Task | None:
     return next((other for other in _witnesses(registry, task) if other.state in recorded), None)
 
 
-def fold_job(registry: Registry, position: int, o: seen.Command) -> None:
-    """Fold a command about a job, or about a server that jobs may go to."""
-    _FOLDS[o.data.name](registry, position, o)
-
-
-def _enqueued(registry: Registry, position: int, o: seen.Command) -> None:
+def _enqueued(registry: Registry, o: seen.Command) -> None:
     if o.data.prompt_id is not None and not _is_posted(registry, o.data.prompt_id):
-        registry.backlog.enqueue(position, o)
+        registry.backlog.enqueue(registry.position, o)
 
 
-def _submitted(registry: Registry, position: int, o: seen.Command) -> None:
+def _submitted(registry: Registry, o: seen.Command) -> None:
     """Keep the tag for the next POST under this id."""
     registry.backlog.tag(o)
 
@@ -125,11 +121,11 @@ def _is_posted(registry: Registry, prompt_id: str) -> bool:
     return bool(registry.tasks_of(prompt_id, None)) or prompt_id in registry.chosen
 
 
-def _withdrawn(registry: Registry, position: int, o: seen.Command) -> None:
+def _withdrawn(registry: Registry, o: seen.Command) -> None:
     registry.backlog.take(o.data.prompt_id)
 
 
-def _rebound(registry: Registry, position: int, o: seen.Command) -> None:
+def _rebound(registry: Registry, o: seen.Command) -> None:
     """Let its job wait again under a new id. Without a proof the command changes nothing, whoever wrote it."""
     new = o.data.to
     for task in registry.tasks_of(o.data.prompt_id or "", o.server):
@@ -138,30 +134,30 @@ def _rebound(registry: Registry, position: int, o: seen.Command) -> None:
             continue
         registry.backlog.wait_again(job, new)
         if not task.settled:
-            settle(registry, task, State.REJECTED, "verified", "command", position, o.at)
+            settle(registry, task, Ending(State.REJECTED, "verified", "command"))
         task.job, task.successor = None, new
 
 
-def _recalled(registry: Registry, position: int, o: seen.Command) -> None:
+def _recalled(registry: Registry, o: seen.Command) -> None:
     for task in registry.tasks_of(o.data.prompt_id or "", o.server):
         task.recalled = task.recalled or not task.settled
 
 
-def _cancelled(registry: Registry, position: int, o: seen.Command) -> None:
+def _cancelled(registry: Registry, o: seen.Command) -> None:
     """Note that the application cancelled the task, so that its job is not moved."""
     for task in registry.tasks_of(o.data.prompt_id or "", o.server):
         task.wanted = False
 
 
-def _drained(registry: Registry, position: int, o: seen.Command) -> None:
+def _drained(registry: Registry, o: seen.Command) -> None:
     registry.backlog.drain(o.server)
 
 
-def _undrained(registry: Registry, position: int, o: seen.Command) -> None:
+def _undrained(registry: Registry, o: seen.Command) -> None:
     registry.backlog.undrain(o.server)
 
 
-_FOLDS: dict[str, Callable[[Registry, int, seen.Command], None]] = {
+COMMANDS: dict[str, Callable[[Registry, seen.Command], None]] = {
     "enqueue": _enqueued,
     "submit": _submitted,
     "withdraw": _withdrawn,
@@ -171,4 +167,4 @@ _FOLDS: dict[str, Callable[[Registry, int, seen.Command], None]] = {
     "drain": _drained,
     "undrain": _undrained,
 }
-COMMANDS = frozenset(_FOLDS)
+"""Commands about a job, or about a server that jobs may go to."""

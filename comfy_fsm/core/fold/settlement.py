@@ -13,7 +13,7 @@ from comfy_fsm.core.effects import Deliver, FetchHistory, LookAtQueue
 from comfy_fsm.core.findings import Code
 from comfy_fsm.core.fold.deafness import expect_end
 from comfy_fsm.core.machine import Signal, State
-from comfy_fsm.core.registry.ending import RECORDS, SETTLING, Confidence, Source
+from comfy_fsm.core.registry.ending import RECORDS, SETTLING, Ending, Source
 from comfy_fsm.core.registry.images import take_images
 from comfy_fsm.core.registry.oddities import note_unknown_word
 from comfy_fsm.core.registry.registry import Registry
@@ -24,9 +24,9 @@ from comfy_fsm.core.wire.results import produced
 _ABSENT = "absent from the queue, then from the history of its server"
 
 
-def apply_signal(registry: Registry, task: Task, signal: Signal, name: str, position: int, at: float) -> bool:
+def apply_signal(registry: Registry, task: Task, signal: Signal, name: str) -> bool:
     unknown = task.state in UNANSWERED
-    changed = task.apply(signal, name, position, at, registry.policy.signals)
+    changed = task.apply(signal, name, registry.position, registry.now, registry.policy.signals)
     server = registry.server(task.server)
     server.note(task)
     if unknown and task.state not in UNANSWERED:
@@ -36,86 +36,79 @@ def apply_signal(registry: Registry, task: Task, signal: Signal, name: str, posi
     return changed
 
 
-def state_outcome(registry: Registry, task: Task, outcome: State, name: Source, position: int, at: float) -> None:
+def state_outcome(registry: Registry, task: Task, outcome: State, name: Source) -> None:
     """Note that the server stated the outcome; its record is still to come (P21)."""
     if task.settled or (task.stated is not None and task.confidence == "stated"):
-        _tell_again(registry, task, outcome, name, position, at)
+        _tell_again(registry, task, outcome, name)
         return
-    task.note_end_source(name, at)
-    task.stated, task.confidence, task.stated_at = outcome, "stated", at
-    apply_signal(registry, task, Signal.TELL, name, position, at)
-    request_record(registry, task, at)
+    task.note_end_source(name, registry.now)
+    task.stated, task.confidence, task.stated_at = outcome, "stated", registry.now
+    apply_signal(registry, task, Signal.TELL, name)
+    request_record(registry, task)
     if outcome is State.CANCELLED:
-        _blame_interrupt(registry, task, position, at)
-    apply_statusless_record(registry, task, position, at)
+        _blame_interrupt(registry, task)
+    apply_statusless_record(registry, task)
 
 
-def _tell_again(registry: Registry, task: Task, outcome: State, name: Source, position: int, at: float) -> None:
+def _tell_again(registry: Registry, task: Task, outcome: State, name: Source) -> None:
     agreed = task.outcome
     if agreed is outcome or agreed is State.EXPIRED or task.posts > 1:
         if task.posts <= 1:
-            registry.report(Code.REPEATED_SIGNAL, position, at, f"{name} was told again", task=task)
+            registry.report(Code.REPEATED_SIGNAL, f"{name} was told again", task)
         elif task.state is State.IN_PROGRESS:  # the second run of the same id ends
-            apply_signal(registry, task, Signal.TELL, name, position, at)
-            request_record(registry, task, at)
+            apply_signal(registry, task, Signal.TELL, name)
+            request_record(registry, task)
         return
-    registry.report(Code.CONTRADICTION, position, at, f"{name}, after it was told to be {agreed}", task=task)
+    registry.report(Code.CONTRADICTION, f"{name}, after it was told to be {agreed}", task)
 
 
-def note_end(registry: Registry, task: Task, name: Source, position: int, at: float) -> None:
+def note_end(registry: Registry, task: Task, name: Source) -> None:
     """Note that the server reported the end of the task, but not its outcome (P22)."""
-    task.note_end_source(name, at)
-    apply_signal(registry, task, Signal.END, name, position, at)
-    request_record(registry, task, at)
-    apply_statusless_record(registry, task, position, at)
+    task.note_end_source(name, registry.now)
+    apply_signal(registry, task, Signal.END, name)
+    request_record(registry, task)
+    apply_statusless_record(registry, task)
 
 
-def settle(
-    registry: Registry,
-    task: Task,
-    outcome: State,
-    confidence: Confidence,
-    confirmed_by: Source | None,
-    position: int,
-    at: float,
-) -> None:
+def settle(registry: Registry, task: Task, ending: Ending) -> None:
     """Settle the task, once; everything that follows from it is requested or noted here."""
+    outcome, source = ending.outcome, ending.source
     contradicted = task.stated not in (None, outcome) and task.confidence == "stated" and task.posts <= 1
     if contradicted and outcome not in (State.LOST, State.EXPIRED):
         text = f"stated to be {task.stated}, while the record says {outcome}"
-        registry.report(Code.CONTRADICTION, position, at, text, task=task)
-    told_by: Source = "tick" if outcome is State.EXPIRED else confirmed_by or task.completion_source or "queue"
-    if not apply_signal(registry, task, SETTLING[outcome], told_by, position, at):
+        registry.report(Code.CONTRADICTION, text, task)
+    told_by: Source = "tick" if outcome is State.EXPIRED else source or task.completion_source or "queue"
+    if not apply_signal(registry, task, SETTLING[outcome], told_by):
         return
     if outcome is not State.EXPIRED:
-        task.note_end_source(told_by, at)
+        task.note_end_source(told_by, registry.now)
     if not task.outputs and not task.texts and not task.left_out:
         take_outputs(registry, task, task.statusless_outputs)
-    take_images(registry, task, outcome, position, at)
+    take_images(registry, task, outcome)
     if task.left_out:
-        registry.report(Code.OUTPUTS_CUT, position, at, f"{task.left_out:,} outputs are beyond the bounds", task=task)
+        registry.report(Code.OUTPUTS_CUT, f"{task.left_out:,} outputs are beyond the bounds", task)
     blamed = task.stated is State.CANCELLED  # its interrupt was attributed then: the next one is somebody else's
-    task.mark_settled(outcome, confidence, confirmed_by, position, at)
+    task.mark_settled(ending, registry.position, registry.now)
     server = registry.server(task.server)
-    registry.counters.settle(task, server.counters, at)
+    registry.counters.settle(task, server.counters, registry.now)
     server.remove_open(task)
     if task.prompt_id is not None:
         registry.retract(FetchHistory, task.server, task.prompt_id)
         registry.retract(LookAtQueue, task.server, task.prompt_id)
     registry.owe(task)
-    deliver(registry, task, at)
+    deliver(registry, task)
     if outcome is State.LOST:
-        registry.report(Code.LOST, position, at, _ABSENT, task=task)
-    elif outcome is State.CANCELLED and confirmed_by in RECORDS and not blamed:
-        _blame_interrupt(registry, task, position, at)
+        registry.report(Code.LOST, _ABSENT, task)
+    elif outcome is State.CANCELLED and source in RECORDS and not blamed:
+        _blame_interrupt(registry, task)
     expect_end(registry, task)
 
 
-def deliver(registry: Registry, task: Task, at: float) -> None:
+def deliver(registry: Registry, task: Task) -> None:
     """Request the delivery, once; after late evidence, the new result replaces one that was not handed over yet."""
     if not task.handed_over or registry.has_emitted(Deliver, task.server, str(task.number)):
         task.handed_over = True
-        registry.emit(Deliver(due=at, server=task.server, result=task.result()), str(task.number))
+        registry.emit(Deliver(due=registry.now, server=task.server, result=task.result()), str(task.number))
 
 
 def take_outputs(registry: Registry, task: Task, outputs: object) -> None:
@@ -130,214 +123,192 @@ def take_outputs(registry: Registry, task: Task, outputs: object) -> None:
 # records
 
 
-def apply_record(
-    registry: Registry,
-    task: Task,
-    record: HistoryRecord,
-    name: Source,
-    position: int,
-    at: float,
-    *,
-    blurred: bool = False,
-) -> None:
+def apply_record(registry: Registry, task: Task, record: HistoryRecord, name: Source, *, blurred: bool = False) -> None:
     """Validate a history entry of this prompt, from the bound server, and settle by it.
 
     `blurred`: its status cannot be read, so it ended, and only a frame can have stated how.
     """
     if not record.names(task.prompt_id or ""):
-        _incomplete(registry, task, "it names another prompt", position, at)
+        _incomplete(registry, task, "it names another prompt")
         return
     if record.status is not None:
         registry.server(task.server).gives_status = True
     outcome, stale, failure = record.verdict()
     if task.concluded and outcome is not task.state:
-        reopen_conclusion(registry, task, f"its record in the {name}", position, at)
+        reopen_conclusion(registry, task, f"its record in the {name}")
     missing = record.lacks(task.announced)
     if outcome is None:
         if blurred or record.word not in ("", *ENDED):
-            _weigh_unclear(registry, task, record, missing, name, position, at)
+            _weigh_unclear(registry, task, record, missing, name)
         else:
-            _weigh_bare(registry, task, record, missing, name, position, at)
+            _weigh_bare(registry, task, record, missing, name)
         return
     if outcome is State.COMPLETED and missing and not task.settled:
-        _incomplete(registry, task, f"it lacks the outputs of node {', '.join(missing[:5])}", position, at)
+        _incomplete(registry, task, f"it lacks the outputs of node {', '.join(missing[:5])}")
         return
     if stale:
         status = record.status.status_str if record.status else None
-        registry.report(
-            Code.STALE_STATUS, position, at, f"status_str says {status}, the messages say {outcome}", task=task
-        )
+        registry.report(Code.STALE_STATUS, f"status_str says {status}, the messages say {outcome}", task)
     if not task.settled:
         task.error = failure or task.error
-    _believe(registry, task, record, outcome, "verified", name, position, at)
+    _believe(registry, task, record, Ending(outcome, "verified", name))
 
 
-def apply_job(registry: Registry, task: Task, job: JobRecord, position: int, at: float) -> None:
+def apply_job(registry: Registry, task: Task, job: JobRecord) -> None:
     """Apply a job that ended, like a record; in a list it has neither outputs nor messages (P38)."""
     outcome, stale, failure = job.verdict(registry.server(task.server).names_cancelled)
     missing = HistoryRecord(outputs=job.outputs).lacks(task.announced) if job.outputs is not None else []
     if outcome is None or (outcome is State.COMPLETED and missing):
         lacks = f"it lacks the outputs of node {', '.join(missing[:5])}" if missing else "it does not say how it ended"
-        _incomplete(registry, task, lacks, position, at)
+        _incomplete(registry, task, lacks)
         return
     if task.concluded and outcome is not task.state:
-        reopen_conclusion(registry, task, "the record of its job", position, at)
+        reopen_conclusion(registry, task, "the record of its job")
     if stale:
         text = f"the status of its job says {job.status}, the messages say {outcome}"
-        registry.report(Code.STALE_STATUS, position, at, text, task=task)
+        registry.report(Code.STALE_STATUS, text, task)
     if not task.settled:
         task.error = failure or task.error
     record, unseen = HistoryRecord(outputs=job.named()), not task.settled and job.outputs is None
-    _believe(registry, task, record, outcome, "verified", "jobs", position, at)
+    _believe(registry, task, record, Ending(outcome, "verified", "jobs"))
     if unseen:
-        _note_unseen(registry, task, job.outputs_count or 0, position, at)
+        _note_unseen(registry, task, job.outputs_count or 0)
 
 
-def _note_unseen(registry: Registry, task: Task, count: int, position: int, at: float) -> None:
+def _note_unseen(registry: Registry, task: Task, count: int) -> None:
     """Note that its outputs are only those that frames reported: a list of jobs counts them, and names one at the most
     (P38)."""
     task.listed = True
     told = len(task.outputs) + len(task.texts)
     if count > told:
         text = f"a list of jobs counts {count:,} outputs of it and names one at the most; told here are {told:,}"
-        registry.report(Code.OUTPUTS_UNSEEN, position, at, text, task=task)
+        registry.report(Code.OUTPUTS_UNSEEN, text, task)
 
 
-def _weigh_unclear(
-    registry: Registry, task: Task, record: HistoryRecord, missing: list[str], name: Source, position: int, at: float
-) -> None:
+def _weigh_unclear(registry: Registry, task: Task, record: HistoryRecord, missing: list[str], name: Source) -> None:
     """Apply a record whose outcome cannot be read; one that a frame stated stands."""
     if record.word:
-        note_unknown_word(registry, task, "the status_str of its record", record.word, position, at)
+        note_unknown_word(registry, task, "the status_str of its record", record.word)
     if task.stated is None or task.confidence != "stated":
-        _incomplete(registry, task, "its status does not say how it ended", position, at)
+        _incomplete(registry, task, "its status does not say how it ended")
     elif task.stated is State.COMPLETED and missing:
-        _incomplete(registry, task, f"it lacks the outputs of node {', '.join(missing[:5])}", position, at)
+        _incomplete(registry, task, f"it lacks the outputs of node {', '.join(missing[:5])}")
     else:
-        _believe(registry, task, record, task.stated, "stated", name, position, at)
+        _believe(registry, task, record, Ending(task.stated, "stated", name))
 
 
-def _weigh_bare(
-    registry: Registry, task: Task, record: HistoryRecord, missing: list[str], name: Source, position: int, at: float
-) -> None:
+def _weigh_bare(registry: Registry, task: Task, record: HistoryRecord, missing: list[str], name: Source) -> None:
     """Apply an entry without a status: the run ended, and its outputs may be partial (before January 2024)."""
     if task.settled:
         return
     if registry.server(task.server).gives_status:
-        _incomplete(registry, task, "it has no status, though this server gives one", position, at)
+        _incomplete(registry, task, "it has no status, though this server gives one")
         return
     ordered = record.ordered()
     outputs = ordered if ordered is not None else task.sinks
     through = bool(outputs) and record.has(outputs or ())
-    note_end(registry, task, name, position, at)
+    note_end(registry, task, name)
     if task.stated is State.COMPLETED and missing:
-        _incomplete(registry, task, f"it lacks the outputs of node {', '.join(missing[:5])}", position, at)
+        _incomplete(registry, task, f"it lacks the outputs of node {', '.join(missing[:5])}")
     elif task.stated is not None:
-        _believe(registry, task, record, task.stated, task.confidence or "stated", name, position, at)
+        _believe(registry, task, record, Ending(task.stated, task.confidence or "stated", name))
     elif through or task.reached_every_sink():
-        _believe(registry, task, record, State.COMPLETED, "inferred", name, position, at)
+        _believe(registry, task, record, Ending(State.COMPLETED, "inferred", name))
     else:
         task.statusless, task.statusless_outputs = True, record.outputs  # read once it settles: there may be many
 
 
-def apply_statusless_record(registry: Registry, task: Task, position: int, at: float) -> None:
+def apply_statusless_record(registry: Registry, task: Task) -> None:
     """Settle by a record without a status that came before the frame which states the outcome."""
     if not task.statusless or task.settled:
         return
     if task.stated is not None:
-        settle(registry, task, task.stated, task.confidence or "stated", "history", position, at)
+        settle(registry, task, Ending(task.stated, task.confidence or "stated", "history"))
     elif task.reached_every_sink():
-        settle(registry, task, State.COMPLETED, "inferred", "history", position, at)
+        settle(registry, task, Ending(State.COMPLETED, "inferred", "history"))
 
 
-def _believe(
-    registry: Registry,
-    task: Task,
-    record: HistoryRecord,
-    outcome: State,
-    confidence: Confidence,
-    name: Source,
-    position: int,
-    at: float,
-) -> None:
+def _believe(registry: Registry, task: Task, record: HistoryRecord, ending: Ending) -> None:
     if task.settled:
-        if outcome is task.state:
-            _verify(registry, task, record, confidence, name)
+        if ending.outcome is task.state:
+            _verify(registry, task, record, ending)
         elif task.state is not State.EXPIRED and task.posts <= 1:
-            text = f"settled as {task.state}, while a later record says {outcome}"
-            registry.report(Code.CONTRADICTION, position, at, text, task=task)
+            text = f"settled as {task.state}, while a later record says {ending.outcome}"
+            registry.report(Code.CONTRADICTION, text, task)
         return
     take_outputs(registry, task, record.outputs)
-    settle(registry, task, outcome, confidence, name, position, at)
+    settle(registry, task, ending)
 
 
-def _verify(registry: Registry, task: Task, record: HistoryRecord, confidence: Confidence, name: Source) -> None:
+def _verify(registry: Registry, task: Task, record: HistoryRecord, ending: Ending) -> None:
     """Confirm by its record a task that was settled without one: it is verified now, and nothing is delivered again."""
     task.record_owed = False
-    if confidence == "verified" and (task.confidence != "verified" or (task.listed and record.outputs is not None)):
-        task.confidence, task.confirmed_by, task.concluded = confidence, name, False
+    if ending.confidence == "verified" and (
+        task.confidence != "verified" or (task.listed and record.outputs is not None)
+    ):
+        task.confidence, task.confirmed_by, task.concluded = ending.confidence, ending.source, False
         task.listed = task.listed and record.outputs is None
         take_outputs(registry, task, record.outputs)
         for code in (Code.UNVERIFIED, Code.OUTPUTS_UNSEEN) if not task.listed else (Code.UNVERIFIED,):
             registry.withdraw_finding(code, task)
 
 
-def _incomplete(registry: Registry, task: Task, what: str, position: int, at: float) -> None:
+def _incomplete(registry: Registry, task: Task, what: str) -> None:
     if task.settled:
         return
     task.record_requested, task.fruitless_looks = False, task.fruitless_looks + 1
     registry.counters.looks["incomplete"] += 1
-    registry.report(Code.HISTORY_INCOMPLETE, position, at, f"the entry does not validate: {what}", task=task)
-    apply_signal(registry, task, Signal.END, "history", position, at)
-    task.note_end_source("history", at)
-    request_record(registry, task, at)
+    registry.report(Code.HISTORY_INCOMPLETE, f"the entry does not validate: {what}", task)
+    apply_signal(registry, task, Signal.END, "history")
+    task.note_end_source("history", registry.now)
+    request_record(registry, task)
 
 
 # requests
 
 
-def reopen_conclusion(registry: Registry, task: Task, name: str, position: int, at: float) -> None:
+def reopen_conclusion(registry: Registry, task: Task, name: str) -> None:
     """Take back a conclusion that new evidence refutes, as a recover command does; nothing is delivered twice for
     it."""
     concluded = task.state
     registry.withdraw_finding(Code.LOST, task)
     text = f"{name} came after it was concluded to be {concluded}"
-    registry.report(Code.LATE_EVIDENCE, position, at, text, task=task)
-    apply_signal(registry, task, Signal.REOPEN, name, position, at)
+    registry.report(Code.LATE_EVIDENCE, text, task)
+    apply_signal(registry, task, Signal.REOPEN, name)
     registry.counters.reopened += 1
-    reopen(registry, task, at, again=False)
+    reopen(registry, task, again=False)
 
 
-def reopen(registry: Registry, task: Task, at: float, *, again: bool = True) -> None:
+def reopen(registry: Registry, task: Task, *, again: bool = True) -> None:
     """Look again for a task that was reopened, or bound to another server."""
     registry.relieve(task)
-    task.reopen(at, again=again)
+    task.reopen(registry.now, again=again)
     registry.server(task.server).add_open(task)
-    registry.remind(task, at + registry.policy.check_seconds)
-    request_queue(registry, task, at)
+    registry.remind(task, registry.now + registry.policy.check_seconds)
+    request_queue(registry, task)
 
 
-def request_record(registry: Registry, task: Task, at: float) -> None:
+def request_record(registry: Registry, task: Task) -> None:
     """Request the record, later after each fruitless attempt."""
     if task.prompt_id is not None and not task.record_requested:
         task.record_requested = True
         registry.server(task.server).note(task)
         registry.counters.retries += task.fruitless_looks > 0
-        due = at + _backoff(registry, task)
+        due = registry.now + _backoff(registry, task)
         registry.emit(FetchHistory(due=due, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
 
 
-def request_queue(registry: Registry, task: Task, at: float, before: float = math.inf) -> None:
+def request_queue(registry: Registry, task: Task, before: float = math.inf) -> None:
     registry.server(task.server).note(task)
-    request_look(registry, task, at, before)
+    request_look(registry, task, before)
 
 
-def request_look(registry: Registry, task: Task, at: float, before: float = math.inf) -> None:
+def request_look(registry: Registry, task: Task, before: float = math.inf) -> None:
     """Request a query of the queue in a sweep over many tasks, which is no news of this one; at `before` at the
     latest."""
     if task.prompt_id is not None:
-        due = at + _backoff(registry, task)
-        due = before if at < before < due else due
+        due = registry.now + _backoff(registry, task)
+        due = before if registry.now < before < due else due
         registry.emit(LookAtQueue(due=due, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
 
 
@@ -345,7 +316,7 @@ def _backoff(registry: Registry, task: Task) -> float:
     return registry.policy.pause(task.fruitless_looks)
 
 
-def _blame_interrupt(registry: Registry, task: Task, position: int, at: float) -> None:
+def _blame_interrupt(registry: Registry, task: Task) -> None:
     """Attribute the interrupt: one of its owner if there is one, and one that names an id before one that does not
     (P31)."""
     server = registry.server(task.server)
@@ -365,4 +336,5 @@ def _blame_interrupt(registry: Registry, task: Task, position: int, at: float) -
     task.cause = act.cause(task.prompt_id)
     if act.window != task.window:
         text = f"interrupted by window {act.window}" + ("" if act.hits(task.prompt_id) else ", for another id")
-        registry.report(Code.FOREIGN_INTERRUPT, act.position, at, text, task=task)
+        with registry.as_of(act.position, registry.now):
+            registry.report(Code.FOREIGN_INTERRUPT, text, task)

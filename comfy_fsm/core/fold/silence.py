@@ -14,6 +14,7 @@ from comfy_fsm.core.findings import Code
 from comfy_fsm.core.fold.settlement import request_queue, request_record, settle
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.policy import Policy
+from comfy_fsm.core.registry.ending import Ending
 from comfy_fsm.core.registry.registry import Registry, Server
 from comfy_fsm.core.registry.task import Task
 
@@ -24,66 +25,66 @@ _PACE = (1, 1, 1, 1, 1, 2, 2, 3, 6)
 """Waits between two confirmations, in multiples of the first."""
 
 
-def remind(registry: Registry, position: int, at: float) -> None:
+def remind(registry: Registry) -> None:
     """Handle the quiet tasks whose reminder is due."""
     for _ in range(AT_ONCE):
-        task = registry.next_reminder(at)
+        task = registry.next_reminder(registry.now)
         if task is None:
             return
         server = registry.server(task.server)
-        if _awaits_record(registry, task, at):
+        if _awaits_record(registry, task):
             registry.overdue[task.number] = task
         elif server.unreachable is not None:
-            _wait_for(registry, server, task, at)
+            _wait_for(registry, server, task)
         else:
-            _look_into(registry, server, task, position, at)
+            _look_into(registry, server, task)
 
 
-def _awaits_record(registry: Registry, task: Task, at: float) -> bool:
+def _awaits_record(registry: Registry, task: Task) -> bool:
     """Whether its outcome was stated, and its record did not come in the time that it had."""
     since = task.stated_at
-    return since is not None and task.confidence == "stated" and at >= since + registry.policy.verify_seconds
+    return since is not None and task.confidence == "stated" and registry.now >= since + registry.policy.verify_seconds
 
 
-def _wait_for(registry: Registry, server: Server, task: Task, at: float) -> None:
+def _wait_for(registry: Registry, server: Server, task: Task) -> None:
     """Wait for a server that cannot be asked: that is no silence of the task, but there is an end to it."""
-    gone = server.missed_at if server.missed_at is not None else at
-    if at - gone >= registry.policy.expire_seconds * registry.policy.unreachable_times:
+    gone = server.missed_at if server.missed_at is not None else registry.now
+    if registry.now - gone >= registry.policy.expire_seconds * registry.policy.unreachable_times:
         registry.overdue[task.number] = task
         return
-    request_queue(registry, task, at)
-    registry.remind(task, math.nextafter(at + registry.policy.check_seconds, math.inf))
+    request_queue(registry, task)
+    registry.remind(task, math.nextafter(registry.now + registry.policy.check_seconds, math.inf))
 
 
-def _look_into(registry: Registry, server: Server, task: Task, position: int, at: float) -> None:
+def _look_into(registry: Registry, server: Server, task: Task) -> None:
     policy = registry.policy
     since = _catch_up(server, task)
-    silence = at - since
+    silence = registry.now - since
     if task.silent_since != since:
         task.silent_since, task.tier, task.confirms = since, 0, 0
     check, warn, expire = policy.check_seconds, policy.warn_seconds, policy.expire_seconds
-    if task.tier and silence >= expire and at - task.asked_from >= (expire - check) / 2:
+    if task.tier and silence >= expire and registry.now - task.asked_from >= (expire - check) / 2:
         registry.overdue[task.number] = task
         return
     if task.tier == 0 and silence >= check:
-        registry.report(Code.SILENCE, position, at, f"no sign of life for {silence:.0f} s", task=task)
-        task.asked_from = at
-        _reach(registry, task, at)
-    elif task.tier == 1 and silence >= warn and at - task.tier_at >= (warn - check) / 2:
-        _reach(registry, task, at)
+        registry.report(Code.SILENCE, f"no sign of life for {silence:.0f} s", task)
+        task.asked_from = registry.now
+        _reach(registry, task)
+    elif task.tier == 1 and silence >= warn and registry.now - task.tier_at >= (warn - check) / 2:
+        _reach(registry, task)
         if task.prompt_id is not None:
-            registry.emit(Warn(due=at, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
+            registry.emit(Warn(due=registry.now, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
     elif task.tier == 0 or (server.listing is not None and not server.listing.answered):
-        _confirm(registry, task, since, at)  # a queue that takes long holds up no record
+        _confirm(registry, task, since)  # a queue that takes long holds up no record
     if task.tier == 2:
         due = max(since + expire, task.asked_from + (expire - check) / 2)
     else:
         due = max(since + warn, task.tier_at + (warn - check) / 2) if task.tier else since + check
     # At the next check at the latest: the query of this one may bring a sign of life, from which silence counts anew.
-    sooner = at + check if task.tier else since + _next(registry, task)
+    sooner = registry.now + check if task.tier else since + _next(registry, task)
     verify = math.inf if task.stated_at is None else task.stated_at + policy.verify_seconds
-    then = [when for when in (due, sooner, verify) if when > at]
-    registry.remind(task, min(then, default=math.nextafter(at, math.inf)))
+    then = [when for when in (due, sooner, verify) if when > registry.now]
+    registry.remind(task, min(then, default=math.nextafter(registry.now, math.inf)))
 
 
 def _catch_up(server: Server, task: Task) -> float:
@@ -96,10 +97,10 @@ def _catch_up(server: Server, task: Task) -> float:
     return since
 
 
-def _reach(registry: Registry, task: Task, at: float) -> None:
+def _reach(registry: Registry, task: Task) -> None:
     """Enter the next tier, and send its query."""
-    task.tier, task.tier_at = task.tier + 1, at
-    request_queue(registry, task, at)
+    task.tier, task.tier_at = task.tier + 1, registry.now
+    request_queue(registry, task)
 
 
 def _next(registry: Registry, task: Task) -> float:
@@ -108,31 +109,31 @@ def _next(registry: Registry, task: Task) -> float:
     return registry.policy.confirm_seconds * steps
 
 
-def _confirm(registry: Registry, task: Task, since: float, at: float) -> None:
+def _confirm(registry: Registry, task: Task, since: float) -> None:
     """Fetch its record alone: a terminal one settles it, an empty one proves nothing and is no round of absence."""
-    if at < since + _next(registry, task) or task.prompt_id is None:
+    if registry.now < since + _next(registry, task) or task.prompt_id is None:
         return
     task.confirms += 1
     if task.state in _CONFIRMED and not task.record_requested and not task.rounds:
         task.confirming = True
-        registry.emit(FetchHistory(due=at, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
+        registry.emit(FetchHistory(due=registry.now, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
 
 
-def await_end(registry: Registry, task: Task, at: float, *, by_job: bool) -> None:
+def await_end(registry: Registry, task: Task, *, by_job: bool) -> None:
     """Ask for the end of a listed task; queries that failed to show it earlier are no reason to wait now."""
     if by_job or not task.over:
         task.record_requested = False  # its job stands for its record, too: there is none yet
     if task.over:
         task.fruitless_looks += not task.record_requested
-        request_record(registry, task, at)
+        request_record(registry, task)
     elif task.client_id is not None:
         task.fruitless_looks = 0
     else:  # nobody receives its end (P2): only asking shows it
         task.fruitless_looks += 1
-        request_queue(registry, task, at)
+        request_queue(registry, task)
 
 
-def give_up(registry: Registry, position: int, at: float) -> None:
+def give_up(registry: Registry) -> None:
     """Give up overdue tasks, on a tick alone: any other entry may be about to report on them. A stated outcome
     stands."""
     overdue = list(islice(registry.overdue.values(), AT_ONCE))
@@ -141,20 +142,20 @@ def give_up(registry: Registry, position: int, at: float) -> None:
         if task.settled:
             continue
         server = registry.server(task.server)
-        if task.stated is not None and (_awaits_record(registry, task, at) or _is_quiet(registry, task, at)):
-            settle(registry, task, task.stated, task.confidence or "stated", None, position, at)
+        if task.stated is not None and (_awaits_record(registry, task) or _is_quiet(registry, task)):
+            settle(registry, task, Ending(task.stated, task.confidence or "stated"))
             text = "no record of it was to be had: nothing confirms what was told"
-            registry.report(Code.UNVERIFIED, position, at, text, task=task)
+            registry.report(Code.UNVERIFIED, text, task)
             task.record_owed, task.record_requested = True, False
-            request_record(registry, task, at)
-        elif (listed_by := _awaited(registry.policy, server, task)) > at:
-            _confirm(registry, task, task.silent_since, at)
-            registry.remind(task, min(listed_by, at + registry.policy.confirm_seconds))
-        elif _is_quiet(registry, task, at):
+            request_record(registry, task)
+        elif (listed_by := _awaited(registry.policy, server, task)) > registry.now:
+            _confirm(registry, task, task.silent_since)
+            registry.remind(task, min(listed_by, registry.now + registry.policy.confirm_seconds))
+        elif _is_quiet(registry, task):
             task.cause = server.unreachable
-            settle(registry, task, State.EXPIRED, "inferred", None, position, at)
+            settle(registry, task, Ending(State.EXPIRED, "inferred"))
         else:
-            registry.remind(task, math.nextafter(at, math.inf))
+            registry.remind(task, math.nextafter(registry.now, math.inf))
 
 
 def _awaited(policy: Policy, server: Server, task: Task) -> float:
@@ -166,9 +167,9 @@ def _awaited(policy: Policy, server: Server, task: Task) -> float:
     return listing.at + policy.deadline_seconds
 
 
-def _is_quiet(registry: Registry, task: Task, at: float) -> bool:
+def _is_quiet(registry: Registry, task: Task) -> bool:
     server = registry.server(task.server)
-    return server.unreachable is not None or server.quiet_since(task) + registry.policy.expire_seconds <= at
+    return server.unreachable is not None or server.quiet_since(task) + registry.policy.expire_seconds <= registry.now
 
 
 def note_answer(server: Server, now: float) -> None:

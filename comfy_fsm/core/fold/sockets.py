@@ -8,43 +8,42 @@ from comfy_fsm.core.findings import Code
 from comfy_fsm.core.fold.absence import judge_all
 from comfy_fsm.core.fold.deafness import check_missed_frames
 from comfy_fsm.core.registry.counters import REASONS
-from comfy_fsm.core.registry.ending import Cause
-from comfy_fsm.core.registry.registry import Registry, Socket
+from comfy_fsm.core.registry.registry import Registry, Socket, Subject
 from comfy_fsm.core.registry.servers import WindowTasks
 
 _ABNORMAL = frozenset({1001, 1006, 1012})
 """Close codes of a server that is killed or restarts (P8)."""
 
 
-def fold_opened(registry: Registry, position: int, o: seen.Opened) -> None:
+def fold_opened(registry: Registry, o: seen.Opened) -> None:
     registry.order += 1
     socket = registry.socket(o.server, o.window)
     socket.read_to, socket.conn, socket.seen = max(socket.read_to, o.at), o.conn, True
     if socket.open:
         text = "a second socket was opened under the same client id"
-        registry.report(Code.SHARED_CLIENT_ID, position, o.at, text, window=o.window, server=socket.server.url)
+        registry.report(Code.SHARED_CLIENT_ID, text, Subject(o.window, socket.server.url))
     else:
         socket.opened_order = registry.order
-        _come_back(registry, socket, o.at)
-        note_gap(registry, socket, o.at)
+        _come_back(registry, socket)
+        note_gap(registry, socket)
     socket.open += 1
     socket.server.stir(o.window)
     socket.down_position = None
     registry.retract(OpenSocket, socket.server.url, o.window)
 
 
-def _come_back(registry: Registry, socket: Socket, at: float) -> None:
+def _come_back(registry: Registry, socket: Socket) -> None:
     """Count how long the socket was closed, and why, if it was open before."""
     if socket.gone_at is not None:
-        registry.counters.gaps.observe(at - socket.gone_at)
+        registry.counters.gaps.observe(registry.now - socket.gone_at)
         socket.server.counters.reconnects[socket.close_reason] += 1
         socket.gone_at = None
 
 
-def note_gap(registry: Registry, socket: Socket, at: float) -> None:
+def note_gap(registry: Registry, socket: Socket) -> None:
     """Report the gap of a socket whose window went on: what it missed is not repeated (P4), so ask over HTTP."""
     down = socket.down_position
-    if down is None or at < socket.down_at:  # what was seen before the close may be reported after it
+    if down is None or registry.now < socket.down_at:  # what was seen before the close may be reported after it
         return
     socket.down_position = None
     for own in _owned(socket):
@@ -52,11 +51,12 @@ def note_gap(registry: Registry, socket: Socket, at: float) -> None:
         for task in ungapped.values():
             if not task.unanswered:
                 task.unbroken = task.unbroken and task.null_received  # after its end there was nothing left to miss
-                registry.report(Code.SOCKET_GAP, down, socket.down_at, "the socket of its window was down", task=task)
+                with registry.as_of(down, socket.down_at):
+                    registry.report(Code.SOCKET_GAP, "the socket of its window was down", task)
         unlooked, own.unlooked = own.unlooked, {}
         for task in unlooked.values():
             if not task.unanswered and task.prompt_id is not None:  # at once: it answers again
-                look = LookAtQueue(due=at, server=task.server, prompt_id=task.prompt_id)
+                look = LookAtQueue(due=registry.now, server=task.server, prompt_id=task.prompt_id)
                 registry.emit(look, task.prompt_id)
 
 
@@ -66,7 +66,7 @@ def _owned(socket: Socket) -> list[WindowTasks]:
     return [own for own in found if own is not None]
 
 
-def fold_closed(registry: Registry, position: int, o: seen.Closed) -> None:
+def fold_closed(registry: Registry, o: seen.Closed) -> None:
     registry.order += 1
     socket = registry.socket(o.server, o.window)
     if not socket.open:
@@ -74,22 +74,22 @@ def fold_closed(registry: Registry, position: int, o: seen.Closed) -> None:
     socket.read_to = max(socket.read_to, o.at)
     socket.open -= 1
     if o.data.code in _ABNORMAL:
-        socket.server.note_outage(registry.order, Cause("hang-up", position, o.at, what=f"code {o.data.code}"))
+        socket.server.note_outage(registry.order, registry.cause("hang-up", f"code {o.data.code}"))
     if not socket.open:
         socket.leave(o.at, REASONS.get(o.data.code or 0, "other"))
-        mark_down(registry, socket, position, o.at)
+        mark_down(registry, socket)
 
 
-def mark_down(registry: Registry, socket: Socket, position: int, at: float) -> None:
+def mark_down(registry: Registry, socket: Socket) -> None:
     """Note that the last socket of this window at this server closed, or that the process which held it is gone."""
     socket.open, socket.running = 0, None
     if socket.counts:
-        socket.counts.append((at, None))
-    judge_all(registry, socket.server, at)
-    check_missed_frames(registry, socket, at, closing=True)
+        socket.counts.append((registry.now, None))
+    judge_all(registry, socket.server)
+    check_missed_frames(registry, socket, closing=True)
     window = socket.window
     if _owned(socket):
         if socket.down_position is None:
-            socket.down_position, socket.down_at = position, at
-        due = at + registry.policy.reopen_seconds
+            socket.down_position, socket.down_at = registry.position, registry.now
+        due = registry.now + registry.policy.reopen_seconds
         registry.emit(OpenSocket(due=due, server=socket.server.url, window=window or ""), window)

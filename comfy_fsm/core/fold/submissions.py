@@ -13,9 +13,9 @@ from comfy_fsm.core.fold.attribution import replay_waiting
 from comfy_fsm.core.fold.settlement import apply_signal, reopen_conclusion, request_queue, settle
 from comfy_fsm.core.fold.silence import note_answer
 from comfy_fsm.core.machine import Signal, State
-from comfy_fsm.core.registry.ending import Cause
+from comfy_fsm.core.registry.ending import Ending
 from comfy_fsm.core.registry.oddities import note_oddities
-from comfy_fsm.core.registry.registry import MAX_WHAT, Question, Registry, Server
+from comfy_fsm.core.registry.registry import Question, Registry, Server, Subject
 from comfy_fsm.core.registry.task import SocketImages, Task
 from comfy_fsm.core.wire import bodies, codec, refusals
 from comfy_fsm.core.wire.fieldwise import read
@@ -24,13 +24,13 @@ GATEWAY = frozenset({408, 499, 502, 503, 504, 520, 521, 522, 523, 524})
 """Statuses of gateways: what they passed on may still be under way."""
 
 
-def fold_submission(registry: Registry, question: Question, position: int, o: seen.Request) -> None:
+def fold_submission(registry: Registry, question: Question, o: seen.Request) -> None:
     submission = codec.body(o.data.body, bodies.Submission) or bodies.Submission()
     server, chosen = question.server, submission.prompt_id
     registry.counters.submissions += 1
     task = Task(server=server.url)
     task.prompt_id = chosen
-    _take_submission(registry, task, submission, position, o)
+    _take_submission(registry, task, submission, o)
     known = None
     if chosen is not None:
         known = _known(registry, server, task, chosen)
@@ -38,15 +38,15 @@ def fold_submission(registry: Registry, question: Question, position: int, o: se
         home = known.server if known is not None else server.url
         if (before is not None and before.posts) or registry.homes.get(chosen, home) != home:
             text = "the same prompt id was posted again"
-            registry.report(Code.RESUBMITTED, position, o.at, text, task=before, prompt_id=chosen)
+            registry.report(Code.RESUBMITTED, text, before or Subject(prompt_id=chosen))
     if known is None or known.state is State.REJECTED:  # of a refused POST nothing runs: its id is free (P9)
         known = task
-        registry.add(task, server, position, o.at)
+        registry.add(task, server)
     elif not known.posts:
         binding = registry.server(known.server)
         binding.unindex(known)
         registry.relieve(known)
-        _take_submission(registry, known, submission, position, o)
+        _take_submission(registry, known, submission, o)
         binding.index(known)
         registry.owe(known)
     known.posts += 1
@@ -66,19 +66,15 @@ def _known(registry: Registry, server: Server, task: Task, prompt_id: str) -> Ta
     registry.forget(known, home)
     del home.tasks[prompt_id]
     text = "heard about a task of another window"
-    window, url, position = known.window, server.url, known.first_position
-    registry.report(
-        Code.FOREIGN_MESSAGE, position, known.last_sign, text, window=window, server=url, prompt_id=prompt_id
-    )
+    with registry.as_of(known.first_position, known.last_sign):
+        registry.report(Code.FOREIGN_MESSAGE, text, Subject(known.window, server.url, prompt_id))
     return None
 
 
-def _take_submission(
-    registry: Registry, task: Task, submission: bodies.Submission, position: int, o: seen.Request
-) -> None:
+def _take_submission(registry: Registry, task: Task, submission: bodies.Submission, o: seen.Request) -> None:
     task.window = o.window if o.window is not None else submission.client_id
     task.client_id = submission.client_id
-    task.submitted_at, task.submitted_position = o.at, position
+    task.submitted_at, task.submitted_position = o.at, registry.position
     task.submitted_order = registry.order
     task.sinks = submission.sinks() - task.finished_early if submission.prompt else None
     task.remaining = submission.must_run() if submission.prompt else set()
@@ -86,28 +82,28 @@ def _take_submission(
         task.imaging = SocketImages(frozenset(nodes))
 
 
-def fold_acceptance(registry: Registry, question: Question, position: int, o: seen.Response) -> None:
+def fold_acceptance(registry: Registry, question: Question, o: seen.Response) -> None:
     task = question.task
     if task is None:
         return
     status, raw = o.data.status, o.data.body
     accepted, odd = read(raw, refusals.Accepted) if 200 <= status < 300 else (None, ())
     if accepted is not None:
-        note_oddities(registry, task, "the answer to its POST", odd, position, o.at)
-        _accept(registry, question, task, accepted, position, o.at)
+        note_oddities(registry, task, "the answer to its POST", odd)
+        _accept(registry, question, task, accepted)
     elif refusals.is_refusal(status):
         task.error = task.error or _words_of(o.data)
         if task.error.type is not None or task.error.message is not None:
             note_answer(question.server, registry.now)
         task.refused = status
         task.note_end_source("response", o.at) if task.unanswered else None
-        _refuse(registry, task, position, o.at)
+        _refuse(registry, task)
     else:
         task.doubted = _words_of(o.data)
         task.put_off = refusals.puts_off(status, o.data.retry_after)
         if status in GATEWAY and not task.put_off:
             note_post_over(registry, task)
-        mark_uncertain(registry, task, position, o.at, f"HTTP {status}")
+        mark_uncertain(registry, task, f"HTTP {status}")
 
 
 def _words_of(answer: seen.ResponseData) -> Failure:
@@ -117,11 +113,11 @@ def _words_of(answer: seen.ResponseData) -> Failure:
     return (refusals.misfit if answer.status < 300 else refusals.refusal)(answer.body, answer.status)
 
 
-def _refuse(registry: Registry, task: Task, position: int, at: float) -> None:
+def _refuse(registry: Registry, task: Task) -> None:
     if task.unanswered:
-        settle(registry, task, State.REJECTED, "verified", "response", position, at)
+        settle(registry, task, Ending(State.REJECTED, "verified", "response"))
     else:
-        apply_signal(registry, task, Signal.REJECT, "response", position, at)
+        apply_signal(registry, task, Signal.REJECT, "response")
 
 
 def note_post_over(registry: Registry, task: Task) -> None:
@@ -129,51 +125,49 @@ def note_post_over(registry: Registry, task: Task) -> None:
     task.over_at = None if task.undelivered else registry.now
 
 
-def mark_uncertain(registry: Registry, task: Task, position: int, at: float, what: str) -> None:
+def mark_uncertain(registry: Registry, task: Task, what: str) -> None:
     """Note that the prompt may have been accepted: ask before anything else (P11)."""
-    task.cause = task.cause or Cause("unanswered", position, at, what=what[:MAX_WHAT])
+    task.cause = task.cause or registry.cause("unanswered", what)
     task.known_order = task.known_order or registry.order
-    registry.counters.uncertain += apply_signal(registry, task, Signal.DOUBT, "response", position, at)
+    registry.counters.uncertain += apply_signal(registry, task, Signal.DOUBT, "response")
     if not task.settled:
-        request_queue(registry, task, at)
+        request_queue(registry, task)
 
 
-def _accept(
-    registry: Registry, question: Question, task: Task, accepted: refusals.Accepted, position: int, at: float
-) -> None:
+def _accept(registry: Registry, question: Question, task: Task, accepted: refusals.Accepted) -> None:
     server, chosen, given = question.server, task.prompt_id, accepted.prompt_id
     note_answer(server, registry.now)
     if chosen == given:
         if task.posts:
             server.honours_ids = True
     elif chosen is not None and task.known_order:  # the id was posted twice, and each POST was given an id of its own
-        task = _second(registry, task, server, position, at)
+        task = _second(registry, task, server)
         task = _rebind(registry, task, server, given)
     else:
         task = rename(registry, task, server, given)
     question.prompt_id = given
     task.known_order = registry.order
-    task.last_sign = at
+    task.last_sign = registry.now
     dropped = accepted.dropped()
     if dropped:
         text = f"accepted without node {', '.join(sorted(dropped)[:5])}"
-        registry.report(Code.PARTIAL_ACCEPT, position, at, text, task=task)
+        registry.report(Code.PARTIAL_ACCEPT, text, task)
         task.remaining.clear()
         if task.sinks is not None:
             task.sinks -= dropped
         if task.imaging is not None:
             task.imaging.nodes -= dropped
-    apply_signal(registry, task, Signal.ACCEPT, "response", position, at)
+    apply_signal(registry, task, Signal.ACCEPT, "response")
     replay_waiting(registry, task)
     task.conclude()
 
 
-def _second(registry: Registry, first: Task, server: Server, position: int, at: float) -> Task:
+def _second(registry: Registry, first: Task, server: Server) -> Task:
     task = Task(server=server.url, window=first.window, client_id=first.client_id, posts=1)
     task.submitted_at, task.submitted_order = first.submitted_at, first.submitted_order
     task.submitted_position, task.tag = first.submitted_position, first.tag
     first.posts = 1
-    registry.add(task, server, position, at)
+    registry.add(task, server)
     return task
 
 
@@ -217,7 +211,7 @@ def _rebind(registry: Registry, task: Task, server: Server, given: str) -> Task:
     return adopted
 
 
-def adopt_marked(registry: Registry, server: Server, given: str, mark: str | None, position: int, at: float) -> None:
+def adopt_marked(registry: Registry, server: Server, given: str, mark: str | None) -> None:
     """Take a prompt that bears our mark for the one whose POST was never answered, whatever its id is here (P10); even
     where that was called lost, which was only concluded."""
     task = registry.task_at(server, mark)
@@ -227,17 +221,17 @@ def adopt_marked(registry: Registry, server: Server, given: str, mark: str | Non
     registry.withdraw_finding(Code.LOST, lost)
     task = rename(registry, task, home, given)
     if late and task is lost:
-        reopen_conclusion(registry, task, "a prompt that bears its mark", position, at)
+        reopen_conclusion(registry, task, "a prompt that bears its mark")
     elif late:  # frames reported on it meanwhile, under the id that it has
         home.unfound.pop(lost.number, None)
         registry.relieve(task)
         task.delivered, task.handed_over = lost.delivered, lost.handed_over
         registry.owe(task)
         text = f"a prompt that bears its mark came after it was concluded to be {lost.state}"
-        registry.report(Code.LATE_EVIDENCE, position, at, text, task=task)
+        registry.report(Code.LATE_EVIDENCE, text, task)
         registry.counters.reopened += 1
     task.known_order = task.known_order or registry.order
-    apply_signal(registry, task, Signal.ACCEPT, "queue", position, at)
+    apply_signal(registry, task, Signal.ACCEPT, "queue")
     replay_waiting(registry, task)
 
 

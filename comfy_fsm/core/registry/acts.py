@@ -16,7 +16,7 @@ ACTS: dict[routes.Kind, tuple[CauseKind, ...]] = {
 }
 
 
-def fold_act(registry: Registry, question: Question, position: int, o: seen.Request) -> None:
+def fold_act(registry: Registry, question: Question, o: seen.Request) -> None:
     """Remember who interrupted or removed what, to explain a task that vanishes (P27, P30, P31)."""
     ids: frozenset[str] | None = None
     if question.kind == "act-interrupt":
@@ -30,7 +30,9 @@ def fold_act(registry: Registry, question: Question, position: int, o: seen.Requ
         removal = codec.body(o.data.body, bodies.Removal) or bodies.Removal()
         ids = None if removal.clear else frozenset(removal.delete or ())
     exact = question.kind in ("act-cancel", "act-batch")
-    acts = (Act(kind, o.window, ids, registry.order, position, o.at, exact=exact) for kind in ACTS[question.kind])
+    acts = (
+        Act(kind, o.window, ids, registry.order, registry.position, o.at, exact=exact) for kind in ACTS[question.kind]
+    )
     question.acts = tuple(acts)
     for act in question.acts:
         for server in question.server.names():

@@ -28,6 +28,15 @@ SETTLING = {
 }
 
 
+class Ending(Struct, frozen=True, gc=False):
+    """How a task is settled: its outcome, how sure that is, and what shows it; no source if nothing but what was
+    stated does."""
+
+    outcome: State
+    confidence: Confidence
+    source: Source | None = None
+
+
 CauseKind = Literal[
     "unanswered", "interrupt", "delete", "clear-history", "outage", "hang-up", "unwatched", "unreachable"
 ]

@@ -45,7 +45,7 @@ def image_in(imaging: SocketImages, data: seen.BinaryData, policy: Policy) -> Ou
     return image
 
 
-def take_images(registry: Registry, task: Task, outcome: State, position: int, at: float) -> None:
+def take_images(registry: Registry, task: Task, outcome: State) -> None:
     """Add the kept images to the outputs of a task that settles, and report those that did not arrive: nobody can fetch
     them."""
     imaging = task.imaging
@@ -63,6 +63,4 @@ def take_images(registry: Registry, task: Task, outcome: State, position: int, a
     if task.missed:
         nodes = ", ".join(task.missed[:5])
         why = "none came" if heard else "the socket did not hear the whole run"
-        registry.report(
-            Code.IMAGES_MISSED, position, at, f"node {nodes} sends its images over it, and {why}", task=task
-        )
+        registry.report(Code.IMAGES_MISSED, f"node {nodes} sends its images over it, and {why}", task)

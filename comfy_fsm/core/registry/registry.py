@@ -6,7 +6,10 @@ Stores and looks up; decides nothing. Whatever a server or a trace can make grow
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
+from typing import NamedTuple
 
 from comfy_fsm.core.effects import AnyEffect, Deliver, LookAtQueue, OpenSocket, Output
 from comfy_fsm.core.findings import CODES, Code, Finding, Severity
@@ -15,6 +18,7 @@ from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.registry import addresses
 from comfy_fsm.core.registry.clock import Clock
 from comfy_fsm.core.registry.counters import Counters
+from comfy_fsm.core.registry.ending import Cause, CauseKind
 from comfy_fsm.core.registry.servers import (
     ANY_PROMPT,
     INTERRUPTS_BY_ID,
@@ -44,12 +48,21 @@ __all__ = [
     "Registry",
     "Server",
     "Socket",
+    "Subject",
     "Window",
 ]  # fmt: skip
 
 _MOST_NAMES = 16
 """Number of addresses that may be one server; any more count as servers of their own, so that comparing them stays
 cheap."""
+
+
+class Subject(NamedTuple):
+    """Subject of a finding that is about no task that is known."""
+
+    window: str | None = None
+    server: str | None = None
+    prompt_id: str | None = None
 
 
 class Registry:
@@ -80,7 +93,10 @@ class Registry:
         """Names of these findings, by the key without the name."""
         self.effects: dict[tuple[type[AnyEffect], str, str | None], AnyEffect] = {}
         self.position = 0
+        """Position of the entry that is folded, or was folded last; `now`: its time."""
         self.now = 0.0
+        self.looks_back = False
+        """An earlier moment stands in `position` and `now` for a while."""
         self.order = 0
         self.strangers = 0
         self.unposted = 0
@@ -95,6 +111,20 @@ class Registry:
         self.backlog = Backlog(policy.jobs, policy.acts)
         self.imaged: tuple[Task, Output] | None = None
         """Task and output of the last binary frame, if that was an image that a task keeps."""
+
+    def cause(self, kind: CauseKind, what: str = "") -> Cause:
+        """Return what was just seen as a cause."""
+        return Cause(kind, self.position, self.now, what=what[:MAX_WHAT])
+
+    @contextmanager
+    def as_of(self, position: int, at: float) -> Iterator[None]:
+        """Judge and report within this block as of an earlier moment than that of the entry that is folded."""
+        before = self.position, self.now, self.looks_back
+        self.position, self.now, self.looks_back = position, at, True
+        try:
+            yield
+        finally:
+            self.position, self.now, self.looks_back = before
 
     # servers, sockets, tasks
 
@@ -131,7 +161,7 @@ class Registry:
         if other != server.url and other not in server.joined:
             server.joined.add(other)
             text = f"{server.url} and {other} are taken for one server"
-            self.report(Code.SAME_SERVER, self.position, self.now, text, server=server.url, name=other)
+            self.report(Code.SAME_SERVER, text, Subject(server=server.url), name=other)
 
     def each_server(self) -> list[Server]:
         """Return each server once, though it may be known under several spellings."""
@@ -148,17 +178,17 @@ class Registry:
     def see(self, window: str | None) -> None:
         window_of(self.windows, window).seen = True
 
-    def add(self, task: Task, server: Server, position: int, at: float) -> None:
+    def add(self, task: Task, server: Server) -> None:
         """Add a task that is seen for the first time; it has no id until the server gives it one."""
         self._numbers += 1
         task.number = self._numbers
-        task.first_position = position
-        task.last_sign = at
+        task.first_position = self.position
+        task.last_sign = self.now
         self.tasks[task.number] = task
         server.add_open(task)
         if task.prompt_id is not None:
             self.bind(task, server, task.prompt_id)
-        self.remind(task, at + min(self.policy.check_seconds, self.policy.confirm_seconds))
+        self.remind(task, self.now + min(self.policy.check_seconds, self.policy.confirm_seconds))
 
     def bind(self, task: Task, server: Server, prompt_id: str) -> None:
         task.prompt_id = prompt_id
@@ -272,26 +302,13 @@ class Registry:
 
     # findings and effects
 
-    def report(
-        self,
-        code: Code,
-        position: int,
-        at: float,
-        text: str,
-        *,
-        task: Task | None = None,
-        window: str | None = None,
-        server: str | None = None,
-        prompt_id: str | None = None,
-        name: str | None = None,
-    ) -> Finding | None:
+    def report(self, code: Code, text: str, about: Task | Subject, *, name: str | None = None) -> Finding | None:
         """Report a finding; the same code about the same subject is counted, not repeated.
 
         With a `name`, each of the first names has a finding of its own, and all others share one.
         """
-        if task is not None:
-            window, server, prompt_id = window or task.window, server or task.server, task.prompt_id
-        self.counters.count_finding(code, task, prompt_id)
+        window, server, prompt_id = about.window, about.server, about.prompt_id
+        self.counters.count_finding(code, about if isinstance(about, Task) else None, prompt_id)
         key: tuple[str | None, ...] = (code, window, server, prompt_id)
         if name is not None:
             key, text = self._name(key, name, text)
@@ -301,12 +318,13 @@ class Registry:
             if severity is Severity.NOTE and len(self.findings) >= self.policy.findings:
                 self.unkept_findings += 1
                 return None
-            finding = self.found[key] = Finding(code, severity, at, window, server, prompt_id, text, [position])
+            finding = Finding(code, severity, self.now, window, server, prompt_id, text, [self.position])
+            self.found[key] = finding
             self.findings[id(finding)] = finding
             return finding
         finding.count += 1
         if finding.count <= self.policy.lines:
-            finding.positions.append(position)
+            finding.positions.append(self.position)
         return finding
 
     def _name(self, key: tuple[str | None, ...], name: str, text: str) -> tuple[tuple[str | None, ...], str]:

@@ -330,11 +330,11 @@ class Server(Struct, eq=False):
         else:
             self.running.pop(name, None)
 
-    def note_failure(self, position: int, at: float, what: str) -> None:
+    def note_failure(self, cause: Cause) -> None:
         self.failures += 1
         if self.unreachable is None:
-            self.missed_at = at
-            self.unreachable = Cause("unreachable", position, at, what=what[:MAX_WHAT])
+            self.missed_at = cause.at
+            self.unreachable = cause
 
     def note_answered(self) -> None:
         self.unreachable, self.failures = None, 0

@@ -11,7 +11,7 @@ from msgspec import Raw, Struct, field
 
 from comfy_fsm.core.effects import Failure, Output, Result, Text
 from comfy_fsm.core.machine import REASONS, RECOVERABLE, SETTLED, Signal, State, step
-from comfy_fsm.core.registry.ending import Cause, Confidence, Source
+from comfy_fsm.core.registry.ending import Cause, Confidence, Ending, Source
 from comfy_fsm.core.scheduling.backlog import Job
 from comfy_fsm.core.wire import codec
 
@@ -295,14 +295,13 @@ class Task(Struct, eq=False):
         elif len(self.reached) < limit:
             self.reached.update(nodes)
 
-    def mark_settled(
-        self, outcome: State, confidence: Confidence, confirmed_by: Source | None, position: int, at: float
-    ) -> None:
+    def mark_settled(self, ending: Ending, position: int, at: float) -> None:
         """Record a settlement; the working notes of the run are dropped."""
+        outcome, confidence = ending.outcome, ending.confidence
         self.stated = outcome
         self.confidence = confidence
         self.concluded = outcome in RECOVERABLE or (outcome is State.CANCELLED and confidence == "inferred")
-        self.confirmed_by = confirmed_by
+        self.confirmed_by = ending.source
         self.settled_at, self.settled_position = at, position
         if outcome in RECOVERABLE:
             self.error = self.error or self.doubted
