@@ -38,6 +38,7 @@ HOUSE: list[dict[str, list[str]]] = [
     {
         "comfy_fsm.core.registry": [
             "addresses clock ending",
+            "parts",
             "task",
             "counters pauses",
             "servers",
@@ -189,9 +190,9 @@ NO_DOOR = {"msgspec"}  # the observations are its Structs: it is our vocabulary,
 # dice (`time`, `datetime`, `asyncio`, `os`, `pathlib`, `socket`, `ssl`, `sqlite3`, `logging`, `random`, `uuid`, …) to
 # list, and each release adds some. A name lets in what is below it, so `urllib`, which has sockets, is not here.
 PURE = {
-    "__future__", "abc", "base64", "binascii", "bisect", "collections", "copy", "dataclasses", "enum", "functools",
-    "hashlib", "heapq", "itertools", "json", "math", "operator", "re", "shlex", "statistics", "string", "struct",
-    "types", "typing", "unicodedata", "urllib.parse", "zlib",
+    "__future__", "abc", "base64", "binascii", "bisect", "collections", "contextlib", "copy", "dataclasses", "enum",
+    "functools", "hashlib", "heapq", "itertools", "json", "math", "operator", "re", "shlex", "statistics", "string",
+    "struct", "types", "typing", "unicodedata", "urllib.parse", "zlib",
     "comfy_fsm", "msgspec", "transitions",
 }  # fmt: skip
 IMPURE_BUILTINS = {"__import__", "breakpoint", "eval", "exec", "input", "open", "print"}

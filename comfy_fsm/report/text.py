@@ -191,7 +191,7 @@ def _rows(replay: Replay, task: Task) -> Iterator[tuple[Text, ...]]:
     rows: list[tuple[float, int, int, Text, Text, str]] = []
     if task.submitted_at is not None:
         posted = Text("POST /prompt"), Text("submitting"), "the window posted it"
-        rows.append((task.submitted_at, 0, task.submitted_position, *posted))
+        rows.append((task.submitted_at, 0, task.submission.position, *posted))
     for told in task.signals:
         moved = Text(f"{told.before} → {told.after}" if told.after != told.before else str(told.after))
         rows.append((told.at, 1, told.position, Text(harmless(told.signal)), moved, told.why))

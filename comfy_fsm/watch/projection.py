@@ -255,13 +255,13 @@ class Projection:
         ahead = heapq.nsmallest(OPEN, each, key=lambda task: (_RANK[task.state], task.number))
         # A settled task that was reopened still says where it settled first.
         ended = (task for task in self.board.tasks if task.settled)
-        latest = heapq.nlargest(SETTLED, ended, key=attrgetter("settled_position", "number"))
+        latest = heapq.nlargest(SETTLED, ended, key=attrgetter("end.settled_position", "number"))
         return [self._task(task) for task in (*ahead, *latest)]
 
     def _task(self, task: Task) -> TaskRow:
         moved = None if task.settled else self._moved.get(task.number)
         update = Update("", "", 0.0)
-        if moved is not None and moved.position > task.settled_position:
+        if moved is not None and moved.position > task.end.settled_position:
             update = update_of("", moved.observation, moved.line) or update
         begun = task.submitted_at if task.submitted_at is not None else task.started_at
         error = task.error

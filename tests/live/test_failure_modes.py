@@ -60,7 +60,7 @@ def test_f3_a_callback_that_hangs_stops_neither_our_reading_nor_anybody_elses(lo
         hanging.set()
 
     replayed = play(story, log)
-    assert all(task.end_received for task in replayed.tasks)
+    assert all(task.run.end_received for task in replayed.tasks)
 
 
 def test_f4_a_deaf_socket_is_replaced_under_a_fresh_id(log: Path) -> None:

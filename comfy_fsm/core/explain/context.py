@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from comfy_fsm.core.findings import Code, Finding
 from comfy_fsm.core.machine import Signal, State
 from comfy_fsm.core.registry.ending import Cause, CauseKind
+from comfy_fsm.core.registry.parts import Transition
 from comfy_fsm.core.registry.registry import Act, QueueSnapshot, Registry, Server
-from comfy_fsm.core.registry.task import Task, Transition
+from comfy_fsm.core.registry.task import Task
 
 
 class Context:
@@ -38,7 +39,7 @@ class Context:
         """Whether the act may have hit it: an interrupt hits what runs (P31); what the queue still listed afterwards
         was not removed."""
         task = self.task
-        if act.order <= task.submitted_order or not act.hits(task.prompt_id):
+        if act.order <= task.submission.order or not act.hits(task.prompt_id):
             return False
         return act.order > task.shown_order if act.kind == "delete" else act.at >= (task.started_at or act.at)
 
@@ -58,7 +59,7 @@ class Context:
     def _looked(self) -> QueueSnapshot | None:
         """Return the last snapshot of the queue since it was posted."""
         last = self._home.queues[-1] if self._home.queues else None
-        return last if last is not None and last.asked > self.task.submitted_order else None
+        return last if last is not None and last.asked > self.task.submission.order else None
 
 
 def whose(deed: Act | Cause | None) -> str:

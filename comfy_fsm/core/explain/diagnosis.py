@@ -228,7 +228,7 @@ def _evidence(task: Task) -> list[Evidence]:
     if task.submitted_at is not None:
         start = State.SUBMITTING
         post = Evidence(
-            task.submitted_position, task.submitted_at, "POST /prompt", start, start, "the window posted it"
+            task.submission.position, task.submitted_at, "POST /prompt", start, start, "the window posted it"
         )
         found.insert(sum(each.position < post.position for each in found), post)
     return found

@@ -115,7 +115,7 @@ class Facts(Context):
 
     @property
     def denials(self) -> str:
-        return "once" if self.task.denials == 1 else f"{self.task.denials:,} times"
+        return "once" if self.task.inquiry.denials == 1 else f"{self.task.inquiry.denials:,} times"
 
     @property
     def listing(self) -> str:
@@ -125,7 +125,7 @@ class Facts(Context):
     @property
     def left(self) -> str:
         """Output nodes that were not reported as done."""
-        found = sorted(self.task.sinks or ())
+        found = sorted(self.task.remains.sinks or ())
         more = f" and {len(found) - MAX_NODES:,} more" if len(found) > MAX_NODES else ""
         return ", ".join(cut(node) for node in found[:MAX_NODES]) + more
 
@@ -201,7 +201,7 @@ class Facts(Context):
         return gone is not None and gone >= (self.task.started_at or gone)
 
     def deaf(self) -> bool:
-        return self.found(Code.DEAF_SOCKET) or (self.task.moved_at is not None and not self.task.frames)
+        return self.found(Code.DEAF_SOCKET) or (self.task.run.moved_at is not None and not self.task.frames)
 
     def out(self) -> bool:
         """Its server was not there after it was posted (P8)."""
@@ -235,7 +235,7 @@ class Facts(Context):
         return self.looked_since() and look is not None and self.task.prompt_id not in look.ids
 
     def unasked(self) -> bool:
-        return not (self.task.denials or self.task.statusless or self.invalid())
+        return not (self.task.inquiry.denials or self.task.run.statusless or self.invalid())
 
     def behind(self) -> bool:
         """Another prompt has been listed as running for long: a long run, or a dead worker (P34)."""
@@ -267,7 +267,7 @@ class Facts(Context):
         return self.task.stated is not None and self.task.confidence == "inferred"
 
     def ended(self) -> bool:
-        return self.task.null_received or self._told(Signal.END) is not None
+        return self.task.run.null_received or self._told(Signal.END) is not None
 
     def invalid(self) -> bool:
         return self.found(Code.HISTORY_INCOMPLETE) and not self.task.settled
@@ -295,10 +295,10 @@ class Facts(Context):
         return self.task.cause is not None and self.task.cause.what == OTHER_PROMPT
 
     def denied(self) -> bool:
-        return self.task.denials > 0
+        return self.task.inquiry.denials > 0
 
     def bare(self) -> bool:
-        return self.task.statusless
+        return self.task.run.statusless
 
     def open_ended(self) -> bool:
         return self.task.stated is None
@@ -314,7 +314,7 @@ class Facts(Context):
         return bool(self.node)
 
     def unfinished(self) -> bool:
-        return bool(self.task.sinks)
+        return bool(self.task.remains.sinks)
 
     def caused_by(self, kind: CauseKind, *, own: bool = False) -> bool:
         cause = self.task.cause
@@ -329,7 +329,7 @@ class Facts(Context):
         return ()
 
     def at_post(self) -> Places:
-        return (self.task.submitted_position,) if self.posted() else ()
+        return (self.task.submission.position,) if self.posted() else ()
 
     def at_cause(self) -> Places:
         return (self.task.cause.position,) if self.task.cause is not None else ()
@@ -348,7 +348,7 @@ class Facts(Context):
         return (told.position,) if told is not None else ()
 
     def at_settling(self) -> Places:
-        return (self.task.settled_position,) if self.task.settled_position else ()
+        return (self.task.end.settled_position,) if self.task.end.settled_position else ()
 
     def at_outage(self) -> Places:
         return (self._home.outage.position,) if self._home.outage is not None else ()
@@ -361,10 +361,10 @@ class Facts(Context):
         return (look.position,) if look is not None else ()
 
     def at_denial(self) -> Places:
-        return (self.task.denied_position,)
+        return (self.task.inquiry.denied_position,)
 
     def at_absence(self) -> Places:
-        return (self.task.absent_position,) if self.task.absent_position else ()
+        return tuple(look.position for look in self.task.inquiry.rounds[-1:])
 
     def at_closing(self) -> Places:
         """Where its socket closed while it was needed."""

@@ -17,8 +17,9 @@ from comfy_fsm.core.fold.settlement import reopen_conclusion, request_queue, req
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.registry.ending import Cause, Ending, Source
+from comfy_fsm.core.registry.parts import AbsenceRound
 from comfy_fsm.core.registry.registry import Act, Question, Registry, Server, Socket
-from comfy_fsm.core.registry.task import AbsenceRound, Task
+from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire.bodies import remaining
 
 LONE, EXPLAINED, DISPUTED = 5.0, 1 / 3, 10.0
@@ -28,20 +29,17 @@ AT_ONCE = 64
 """Tasks whose absence is judged in one turn."""
 _OWED = 10
 """Attempts to fetch the record of a task that was settled as stated."""
-_MOST = 16
-"""Rounds remembered for each task."""
 
 
 def note_empty(registry: Registry, task: Task, question: Question) -> None:
     """Note an empty answer: `{}` alone proves nothing (P26); after a queue without the prompt, it is one round of
     absence (P29). So is the 404 of a single job, for which the server reads both, in this order (P38)."""
-    confirming, task.confirming = task.confirming, False
-    if confirming and question.kind != "job" and not _is_looked_for(task, question):
+    if task.inquiry.take_confirming() and question.kind != "job" and not _is_looked_for(task, question):
         return  # asked by itself, an empty answer proves nothing (P26), and causes no query
-    task.record_requested, task.fruitless_looks = False, task.fruitless_looks + 1
+    task.inquiry.fail()
     registry.counters.looks["absent"] += 1
-    task.denials, task.denied_position = task.denials + 1, registry.position
-    if task.confidence == "stated" and not task.null_received and task.client_id is not None:
+    task.inquiry.deny(registry.position)
+    if task.confidence == "stated" and not task.run.null_received and task.client_id is not None:
         registry.report(Code.HISTORY_EARLY, "the record is written after the end is told", task)
     chosen = task.nameless and task.posts and not task.unsent
     if chosen and not (task.known_order and question.server.honours_ids):
@@ -59,8 +57,8 @@ def note_absent(registry: Registry, task: Task, question: Question) -> None:
 
 def ask_again(registry: Registry, task: Task) -> None:
     """Request the record of a task that was settled as stated: it may still be written."""
-    task.record_requested, task.fruitless_looks = False, task.fruitless_looks + 1
-    task.record_owed = task.fruitless_looks < _OWED
+    task.inquiry.fail()
+    task.inquiry.owe(owed=task.inquiry.fruitless < _OWED)
     request_record(registry, task)
 
 
@@ -69,9 +67,7 @@ def _note_round(registry: Registry, task: Task, question: Question) -> None:
     look = _round(registry, task, question)
     if look is None:
         return
-    if len(task.rounds) >= _MOST:
-        del task.rounds[_MOST // 2]
-    task.rounds.append(look)
+    task.inquiry.add_round(look)
     server = registry.server(task.server)
     server.absent[task.number] = task
     registry.absent[server.url] = server
@@ -88,7 +84,7 @@ def _round(registry: Registry, task: Task, question: Question) -> AbsenceRound |
     over, and after the time in which the server may still take it up."""
     if task.posts and not task.known_order:
         return None
-    since = max(task.known_order, task.rounds[-1].order if task.rounds else 0)
+    since = max(task.known_order, task.inquiry.rounds[-1].order if task.inquiry.rounds else 0)
     queues = (queue for name in question.server.names() for queue in name.queues)
     looks = [q for q in queues if q.asked > since and q.answered < question.order]
     look = max(looks, key=lambda look: look.at, default=None)  # another window may report an older answer last
@@ -97,14 +93,18 @@ def _round(registry: Registry, task: Task, question: Question) -> AbsenceRound |
         if question.kind != "job" or question.order <= since:
             return None
         asked, rows = question.at, None  # a missing job is in neither, by one answer (P38)
-    if task.over_at is not None and asked < task.over_at + registry.policy.post_seconds and not task.accepted:
+    if (
+        task.answer.over_at is not None
+        and asked < task.answer.over_at + registry.policy.post_seconds
+        and not task.accepted
+    ):
         return None
     return AbsenceRound(registry.order, asked, registry.now, registry.position, rows)
 
 
 def _is_looked_for(task: Task, question: Question) -> bool:
     """Whether the queue was asked before this, since the last round: only then an empty record counts."""
-    since = max(task.known_order, task.rounds[-1].order if task.rounds else 0)
+    since = max(task.known_order, task.inquiry.rounds[-1].order if task.inquiry.rounds else 0)
     queues = (queue for name in question.server.names() for queue in name.queues)
     return any(q.asked > since and q.answered < question.order and task.prompt_id not in q.ids for q in queues)
 
@@ -121,7 +121,7 @@ def refute_absence(registry: Registry, task: Task, question: Question, name: Sou
 
     Unless the answer is older than they are: that of another window may be reported late.
     """
-    last = task.rounds[-1] if task.rounds else None
+    last = task.inquiry.rounds[-1] if task.inquiry.rounds else None
     if last is not None and registry.now < last.at:
         return
     newer = last is None or question.at > last.at
@@ -132,7 +132,7 @@ def refute_absence(registry: Registry, task: Task, question: Question, name: Sou
     if task.concluded and newer:
         reopen_conclusion(registry, task, f"a listing by the {name}")
     if not task.settled:
-        task.rounds.clear()
+        task.inquiry.forget_rounds()
         registry.server(task.server).absent.pop(task.number, None)
 
 
@@ -169,7 +169,7 @@ def judge_all(registry: Registry, server: Server, *, ticked: bool = False) -> No
 
 def judge_absence(registry: Registry, task: Task, *, ticked: bool = False, closing: bool = False) -> None:
     """Conclude what the rounds allow. `ticked`: time passed; `closing`: no further query will come."""
-    if task.settled or not task.rounds:
+    if task.settled or not task.inquiry.rounds:
         return
     server = registry.server(task.server)
     deletion = _deletion(server, task) if task.state is State.PENDING else None
@@ -182,7 +182,7 @@ def judge_absence(registry: Registry, task: Task, *, ticked: bool = False, closi
     if task.stated is not None:
         with registry.as_of(last.position, last.at):
             return _stand(registry, task, forgotten)
-    unsent = task.unsent or (task.put_off and not task.accepted)
+    unsent = task.unsent or (task.answer.put_off and not task.accepted)
     explained = unsent or deletion is not None or forgotten is not None
     if server.is_mixed and not (task.unsent or (explained and closing)):
         return  # the server that denies it may be another than the one that has it
@@ -210,7 +210,8 @@ def _spread(rounds: list[AbsenceRound]) -> float:
 def _stand(registry: Registry, task: Task, forgotten: Cause | None) -> None:
     """Settle the task as it was stated: that stands, though no record confirms it."""
     outcome = task.stated or State.COMPLETED
-    task.cause = task.cause if outcome is State.CANCELLED else forgotten
+    if outcome is not State.CANCELLED:
+        task.end.blame(forgotten)
     settle(registry, task, Ending(outcome, task.confidence or "stated"))
     text = "absent from queue and history: nothing confirms what was told"
     registry.report(Code.UNVERIFIED, text, task)
@@ -219,14 +220,15 @@ def _stand(registry: Registry, task: Task, forgotten: Cause | None) -> None:
 def _conclude(registry: Registry, task: Task, deletion: Act | None, forgotten: Cause | None) -> None:
     """Conclude the likeliest outcome, as none was stated, and mark it as concluded (P27, P30)."""
     if task.state is State.PENDING and (deletion is not None or forgotten is None):
-        task.cause = deletion.cause(task.prompt_id) if deletion is not None else None
+        task.end.blame(deletion.cause(task.prompt_id) if deletion is not None else None)
         settle(registry, task, Ending(State.CANCELLED, "inferred", "queue"))
         if deletion is not None and deletion.window != task.window:
             text = f"removed from the queue by window {deletion.window}"
             with registry.as_of(deletion.position, deletion.at):
                 registry.report(Code.FOREIGN_DELETE, text, task)
     else:
-        task.cause = task.cause if task.unsent else forgotten or task.cause
+        if forgotten is not None and not task.unsent:
+            task.end.blame(forgotten)
         settle(registry, task, Ending(State.LOST, "inferred", "queue"))
 
 
@@ -250,7 +252,7 @@ def _trusted(registry: Registry, task: Task) -> Kept:
     kept, hidden, server = Kept([], [], False), 0.0, registry.server(task.server)
     known = any(name.shown_order for name in server.names())
     counts = any(name.counts for name in server.names())
-    for each in task.rounds:
+    for each in task.inquiry.rounds:
         heard, answered = _counted(registry, task, each.asked, each.at)
         told = max((count for count in (heard, answered) if count is not None), default=None)
         fewer = told is not None and each.rows is not None and told > each.rows
@@ -357,7 +359,7 @@ def _deletion(server: Server, task: Task) -> Act | None:
 def _is_later(act: Act, task: Task) -> bool:
     """Whether the act came after its POST: in the order of the entries or, as another window may report late, by its
     time."""
-    return act.order > task.submitted_order or act.at > (task.submitted_at or act.at)
+    return act.order > task.submission.order or act.at > (task.submitted_at or act.at)
 
 
 def _forgotten(server: Server, task: Task, first: AbsenceRound) -> Cause | None:
@@ -365,6 +367,6 @@ def _forgotten(server: Server, task: Task, first: AbsenceRound) -> Cause | None:
 
     What came after it was first absent explains nothing, in whichever order the two were reported.
     """
-    since = max(task.submitted_order, task.shown_order)  # an outage before it was last listed lost nothing
+    since = max(task.submission.order, task.shown_order)  # an outage before it was last listed lost nothing
     clears = (act for act in server.acts if act.kind == "clear-history" and act.order > since)
     return server.outage_since(task, first.at) or next((act.cause(task.prompt_id) for act in clears), None)

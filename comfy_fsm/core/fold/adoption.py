@@ -15,31 +15,30 @@ from comfy_fsm.core.registry.task import Task
 
 def seek(registry: Registry, task: Task, url: str | None) -> None:
     """Allow this server, for one query, to be asked about the task as if it were bound there."""
-    if url is None or task.state in FINAL or len(task.candidates) >= registry.policy.acts:
+    if url is None or task.state in FINAL or len(task.inquiry.candidates) >= registry.policy.acts:
         return
     server = registry.server(url)
     if server.url != task.server:
-        task.candidates[server.url] = False
+        task.inquiry.admit(server.url)
 
 
 def is_candidate(registry: Registry, server: Server, prompt_id: str) -> list[Task]:
     """Return the tasks of other servers that this one may be asked about; for most ids that a queue lists there are
     none."""
     tasks = registry.tasks_of(prompt_id, None) if prompt_id in registry.homes else []
-    return [task for task in tasks if server.url in task.candidates]
+    return [task for task in tasks if server.url in task.inquiry.candidates]
 
 
 def note_shown(registry: Registry, server: Server, prompt_id: str) -> None:
     """Note that the server lists the prompt, or has its record; of a server that was not asked, that proves nothing."""
     for task in is_candidate(registry, server, prompt_id):
-        task.candidates[server.url] = True
+        task.inquiry.find(server.url)
 
 
 def note_not_shown(registry: Registry, server: Server, prompt_id: str) -> None:
     """End the query: to ask this server again takes another `seek`."""
     for task in is_candidate(registry, server, prompt_id):
-        if not task.candidates[server.url]:
-            del task.candidates[server.url]
+        task.inquiry.dismiss(server.url)
 
 
 def adopt(registry: Registry, task: Task, url: str | None) -> None:
@@ -49,8 +48,8 @@ def adopt(registry: Registry, task: Task, url: str | None) -> None:
     prompt_id = task.prompt_id
     if (
         prompt_id is None
-        or not task.candidates.get(there.url)
-        or not _is_denied(registry, task)
+        or not task.inquiry.candidates.get(there.url)
+        or not is_denied(registry, task)
         or prompt_id in there.tasks
     ):
         return
@@ -65,15 +64,13 @@ def adopt(registry: Registry, task: Task, url: str | None) -> None:
         if socket is not None:
             socket.loose.pop(task.number, None)
     registry.counters.reopened += task.settled
-    task.server = there.url
+    task.move(there.url, registry.order)
     registry.bind(task, there, prompt_id)
     apply_signal(registry, task, Signal.ADOPT, "command")
-    task.known_order = registry.order  # what that server did not list before proves nothing
-    task.forget_run()
     reopen(registry, task)
 
 
-def _is_denied(registry: Registry, task: Task) -> bool:
+def is_denied(registry: Registry, task: Task) -> bool:
     """Whether absence is proved (P29), and no end was reported: it may never have been there."""
-    proved = not task.settled and task.absences >= registry.policy.absences
+    proved = not task.settled and len(task.inquiry.rounds) >= registry.policy.absences
     return task.state is State.LOST or (proved and task.stated is None)

@@ -42,8 +42,7 @@ def fold_message(registry: Registry, o: seen.Message) -> None:
         prompt_id = data.prompt_id  # type: ignore[union-attr]
         task = server.tasks.get(prompt_id or "")
         if task is not None and window == task.window:  # most frames: what _whose does, without its call
-            task.frames += 1
-            task.last_sign = at
+            task.receive(at)
         elif prompt_id is None:
             _nobody(registry, socket, o)
         else:
@@ -73,7 +72,7 @@ def _count(registry: Registry, socket: Socket, count: int) -> None:
     news, own.uncounted, own.unlooked = own.uncounted | own.unlooked, {}, {}
     for task in news.values():
         if task.state in _LOOKED_FOR:
-            task.fruitless_looks = 0
+            task.inquiry.hasten()
             request_look(registry, task)
 
 
@@ -148,8 +147,7 @@ def _whose(registry: Registry, socket: Socket, o: seen.Message | seen.Binary, pr
     window = o.window
     registry.join(socket.server, task.server)
     if window == task.window or window == task.client_id:
-        task.frames += 1
-        task.last_sign = o.at
+        task.receive(o.at)
         return task
     foreign = socket.overheard.get(prompt_id)
     if foreign is not None:  # from 0.3.45 to 0.3.57 most frames are such (P2)
@@ -175,8 +173,7 @@ def _stranger(registry: Registry, socket: Socket, o: seen.Message | seen.Binary,
         return None
     if isinstance(o, seen.Message) and _addressed(o.data) and registry.unposted < registry.policy.unposted:
         registry.unposted += 1  # it belongs to this window until a POST says more
-        task = Task(server=server.url, window=o.window, client_id=o.window, frames=1)
-        task.prompt_id = prompt_id
+        task = Task(server=server.url, prompt_id=prompt_id, window=o.window, client_id=o.window, frames=1)
         registry.add(task, server)
         replay_waiting(registry, task)
         return task
@@ -202,9 +199,9 @@ def _addressed(frame: seen.Frame) -> bool:
 def _nobody(registry: Registry, socket: Socket, o: seen.Message) -> None:
     """Attribute a frame without an id to nobody (P4), whatever seems likely."""
     running = socket.running
-    alive = running is not None and running.unbroken and running.state is State.IN_PROGRESS
+    alive = running is not None and running.run.unbroken and running.state is State.IN_PROGRESS
     if running is not None and alive and isinstance(o.data, seen.Progress):
-        running.last_sign = o.at  # before January 2024 it never has an id; a server runs one prompt at a time
+        running.note_sign(o.at)  # before January 2024 it never has an id; a server runs one prompt at a time
         return
     text = f"{o.data.__struct_config__.tag} without a prompt id"
     registry.report(Code.UNATTRIBUTED, text, Subject(o.window, socket.server.url))
@@ -214,12 +211,12 @@ def _about_no_task(registry: Registry, socket: Socket, o: seen.Message) -> None:
     """Fold a frame about the server itself, or of an unknown type."""
     frame = o.data
     if isinstance(frame, seen.Status):
-        count = remaining(frame.data)
+        count, greeting = remaining(frame.data), greets(frame)
         if count is not None:
             _count(registry, socket, count)
-            if not greets(frame):
+            if not greeting:
                 socket.counted_at = o.at
-        if greets(frame):
+        if greeting:
             socket.greeted_at = o.at
     elif isinstance(frame, seen.UnrecognizedFrame) and not ABOUT_NO_PROMPT.match(frame.name):
         text = f"frame of type {frame.name!r:.{MAX_WHAT}}" + (f": {frame.why}" if frame.why else "")

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.effects import AnyEffect, Deliver, Output
 from comfy_fsm.core.findings import CODES, Code, Finding
 from comfy_fsm.core.fold.absence import judge_absence, judge_all
-from comfy_fsm.core.fold.adoption import adopt, seek
+from comfy_fsm.core.fold.adoption import adopt, is_denied, seek
 from comfy_fsm.core.fold.attribution import fold_binary, fold_message, report_unknown_prompt
 from comfy_fsm.core.fold.deafness import check_missed_frames
 from comfy_fsm.core.fold.responses import fold_no_answer, fold_request, fold_response, give_up_questions
@@ -40,8 +40,6 @@ class Board:
         """Start empty; `fixed`: the policy stands, whatever a header states of the one by which the log was written."""
         self._registry = Registry(policy)
         self._registry.fixed_policy = fixed
-
-    # input
 
     def fold(self, entry: Entry) -> None:
         """Fold one entry; an entry at or before the last position was folded already, and changes nothing."""
@@ -76,8 +74,8 @@ class Board:
             for prompt_id, frames in server.waiting.items():
                 report_unknown_prompt(registry, server.url, prompt_id, frames)
             for task in server.open_tasks.values():
-                if task.announced or task.statusless_outputs is not None:
-                    take_outputs(registry, task, task.statusless_outputs)
+                if task.remains.announced or task.run.statusless_outputs is not None:
+                    take_outputs(registry, task, task.run.statusless_outputs)
                 text = f"still {task.state} where the trace ends"
                 registry.report(Code.UNRESOLVED, text, task)
 
@@ -88,8 +86,6 @@ class Board:
         describe what is left, and a POST of a dropped id is a new task.
         """
         return self._registry.drop_settled(keep)
-
-    # output
 
     def drain(self) -> list[AnyEffect]:
         """Return the effects wanted since the last call, earliest first; each is handed over once."""
@@ -155,7 +151,6 @@ class Board:
         return queues[-1].ids if queues else None
 
     def open_at(self, server: str) -> list[Task]:
-        """Return the unsettled tasks at this server."""
         return list(self._registry.peek(server).open_tasks.values())
 
     def may_move(self, task: Task) -> str | None:
@@ -165,6 +160,10 @@ class Board:
     def still_absent(self, task: Task, since: float) -> bool:
         """Whether everything that its server reported since then denies it; asked before it is posted again."""
         return is_still_absent(self._registry, task, since)
+
+    def denied(self, task: Task) -> bool:
+        """Whether its own server denies it, by the proof that also makes a task lost: another may have it."""
+        return is_denied(self._registry, task)
 
     def witness_for(self, task: Task) -> Task | None:
         """Return a task whose record would show that the server of this one forgot nothing since."""
@@ -296,7 +295,7 @@ def _resume_at(registry: Registry, server: Server, o: seen.Command) -> None:
     if tasks:
         server.note_outage(registry.order, registry.cause("unwatched"))
     for task in tasks:
-        task.record_requested, task.fruitless_looks = False, 0
+        task.inquiry.start_over()
         request_look(registry, task)
 
 
@@ -360,7 +359,7 @@ def _delivered(registry: Registry, o: seen.Delivered) -> None:
     for task in registry.tasks_of(o.data.prompt_id, o.server):
         if task.delivered:
             registry.report(Code.DOUBLE_DELIVERY, "its result was handed over again", task)
-        task.delivered = True
+        task.deliver()
         registry.relieve(task)
 
 
@@ -372,12 +371,12 @@ def _headed(registry: Registry, o: seen.Header) -> None:
 
 
 _O = TypeVar("_O", bound=seen.Observation)
-_Fold = Callable[[Registry, Any], None]
+_Fold = Callable[[Registry, object], None]
 
 
 def _by(kind: type[_O], fold: Callable[[Registry, _O], None]) -> tuple[type[seen.Observation], _Fold]:
     """Pair a kind with its fold: mypy sees that they fit, which a table of all kinds cannot say."""
-    return kind, fold
+    return kind, cast(_Fold, fold)
 
 
 _FOLDS: dict[type[seen.Observation], _Fold] = dict(

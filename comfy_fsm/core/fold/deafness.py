@@ -20,7 +20,7 @@ def expect_end(registry: Registry, task: Task) -> None:
     if (
         socket is not None
         and socket.seen
-        and not task.end_received
+        and not task.run.end_received
         and task.confirmed_by in RECORDS
         and task.number not in socket.loose
     ):
@@ -44,10 +44,10 @@ def _suspect(registry: Registry, socket: Socket, task: Task, at: float) -> None:
 def note_progress(registry: Registry, task: Task) -> None:
     """Note progress seen over HTTP: an open socket that receives nothing about it is deaf (P3)."""
     socket = registry.socket_of(task)
-    if socket is None or task.frames or task.moved_at is not None:
+    if socket is None or task.frames or task.run.moved_at is not None:
         return
-    if socket.open and task.submitted_at is not None and socket.opened_order < task.submitted_order:
-        task.moved_at, task.moved_position = registry.now, registry.position
+    if socket.open and task.submitted_at is not None and socket.opened_order < task.submission.order:
+        task.run.move(registry.position, registry.now)
         _loosen(registry, socket, task, registry.now)
         _suspect(registry, socket, task, registry.now)
 
@@ -55,15 +55,15 @@ def note_progress(registry: Registry, task: Task) -> None:
 def check_missed_frames(registry: Registry, socket: Socket, *, closing: bool) -> None:
     """Report what a socket did not deliver, now that it was read as far as it goes."""
     for task in _take_due(socket, registry.now, None if closing else registry.policy.settle_seconds):
-        if task.moved_at is not None and not task.frames:
+        if task.run.moved_at is not None and not task.frames:
             text = "it moved, and the open socket of its window heard nothing of it"
-            with registry.as_of(task.moved_position, task.moved_at):
+            with registry.as_of(task.run.moved_position, task.run.moved_at):
                 registry.report(Code.DEAF_SOCKET, text, task)
-            task.moved_at = None
+            task.run.forget_move()
         if not task.settled:
             continue
-        if not task.end_received:
-            with registry.as_of(task.settled_position, task.settled_at or registry.now):
+        if not task.run.end_received:
+            with registry.as_of(task.end.settled_position, task.settled_at or registry.now):
                 registry.report(Code.MISSED_END, f"settled by {task.confirmed_by} alone", task)
     if not socket.loose:
         registry.loose.pop((socket.server.url, socket.window), None)
@@ -77,7 +77,7 @@ def _take_due(socket: Socket, at: float, patience: float | None) -> list[Task]:
         task = socket.loose.get(number)
         if task is None:
             continue
-        due = max(task.settled_at or 0.0, task.moved_at or 0.0) + (patience or 0.0)
+        due = max(task.settled_at or 0.0, task.run.moved_at or 0.0) + (patience or 0.0)
         if patience is not None and due > at:
             heapq.heappush(socket.loose_due, (due, number))
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.findings import Code
@@ -21,7 +21,7 @@ _START, _CACHED, _RUN, _STATED, _NULL = 1, 2, 3, 4, 5
 def apply_run_frame(registry: Registry, task: Task, name: str) -> None:
     """Apply a frame that shows the server at work on the task, or shows that it was before the end."""
     if task.phase < _RUN:
-        task.phase = _RUN
+        task.enter(_RUN)
     elif task.phase > _RUN:
         _disorder(registry, task, name)
         apply_signal(registry, task, Signal.TRAIL, name)
@@ -41,23 +41,22 @@ def _start(registry: Registry, socket: Socket, task: Task, data: seen.StartData)
         _disorder(registry, task, "execution_start")
         apply_signal(registry, task, Signal.TRAIL, "execution_start")
         return
-    task.phase, task.null_received = _START, False
-    task.unbroken, task.has_timestamp = True, data.timestamp is not None
-    task.started_at = task.started_at or registry.now
+    task.enter(_START)
+    task.begin(registry.now, has_timestamp=data.timestamp is not None)
     socket.running = task
     late = task.over and task.posts <= 1
     apply_signal(registry, task, Signal.TRAIL if late else Signal.RUN, "execution_start")
 
 
 def _cached(registry: Registry, socket: Socket, task: Task, data: seen.CachedData) -> None:
-    task.reach(data.nodes, registry.policy.outputs)
-    if not task.has_timestamp:  # before August 2024 a cached sink sends no `executed` (P14)
-        task.finish_nodes(data.nodes, registry.policy.outputs)
+    task.remains.reach(data.nodes, registry.policy.outputs)
+    if not task.run.has_timestamp:  # before August 2024 a cached sink sends no `executed` (P14)
+        task.remains.finish(data.nodes, registry.policy.outputs)
     task.remaining.difference_update(data.nodes)
     if task.phase > _CACHED:
         _disorder(registry, task, "execution_cached")
     else:
-        task.phase = _CACHED
+        task.enter(_CACHED)
     if task.state is not State.IN_PROGRESS:
         signal = Signal.RUN if task.phase <= _RUN and not task.over else Signal.TRAIL
         apply_signal(registry, task, signal, "execution_cached")
@@ -68,21 +67,22 @@ def _executing(registry: Registry, socket: Socket, task: Task, data: seen.Execut
         _null(registry, socket, task)
         return
     if not task.settled:
-        task.reach((data.node,), registry.policy.outputs)
+        task.remains.reach((data.node,), registry.policy.outputs)
         if task.imaging is not None:
-            task.imaging.node = data.node
+            task.imaging.execute(data.node)
     apply_run_frame(registry, task, "executing")
 
 
 def _null(registry: Registry, socket: Socket, task: Task) -> None:
     """Apply `executing` null: the run ended. On older servers, the outcome is inferred from what was not reported
     (P22)."""
-    task.end_received = True
+    task.run.receive_end()
     socket.running = None if socket.running is task else socket.running
-    if task.settled or task.null_received:
+    if task.settled or task.run.null_received:
         registry.report(Code.REPEATED_SIGNAL, "executing null was told again", task)
         return
-    task.null_received, task.phase = True, _NULL
+    task.run.receive_end(null=True)
+    task.enter(_NULL)
     task.conclude()
     note_end(registry, task, "executing")
 
@@ -91,14 +91,11 @@ def _executed(registry: Registry, socket: Socket, task: Task, data: seen.Execute
     if data.node is not None and not task.settled:
         output = bytes(data.output)
         if output != b"null":
-            if data.node in task.announced or len(task.announced) < registry.policy.outputs:
-                task.announced[data.node] = output
-            else:
-                task.unannounced += 1
-        task.reach((data.node,), registry.policy.outputs)
-        task.finish_nodes((data.node,), registry.policy.outputs)
-        if task.sinks is not None and not task.sinks and task.phase <= _RUN:
-            task.phase = _RUN
+            task.announce(data.node, output, registry.policy.outputs)
+        task.remains.reach((data.node,), registry.policy.outputs)
+        task.remains.finish((data.node,), registry.policy.outputs)
+        if task.remains.sinks is not None and not task.remains.sinks and task.phase <= _RUN:
+            task.enter(_RUN)
             _exhaust(registry, task, "executed")
             return
     apply_run_frame(registry, task, "executed")
@@ -107,7 +104,7 @@ def _executed(registry: Registry, socket: Socket, task: Task, data: seen.Execute
 def _exhaust(registry: Registry, task: Task, name: Source) -> None:
     task.note_end_source(name, registry.now)
     if task.stated is None and not task.settled:
-        task.confidence = "inferred"
+        task.end.infer(None)
     if task.state is not State.ENDING and apply_signal(registry, task, Signal.EXHAUST, name):
         request_record(registry, task)
 
@@ -140,7 +137,7 @@ def _error(registry: Registry, socket: Socket, task: Task, data: seen.FailureDat
         apply_run_frame(registry, task, "execution_error")
         return
     if not task.settled:
-        task.error = task.error or failure_of(data)
+        task.fail(task.error or failure_of(data))
     _stated(registry, socket, task, State.FAILED, "execution_error")
 
 
@@ -149,17 +146,18 @@ def _interrupted(registry: Registry, socket: Socket, task: Task, data: seen.Fail
 
 
 def _stated(registry: Registry, socket: Socket, task: Task, outcome: State, name: Source) -> None:
-    task.end_received = socket.end_told = True
+    task.run.receive_end()
+    socket.end_told = True
     socket.running = None if socket.running is task else socket.running
     if task.phase > _STATED:
         _disorder(registry, task, name)
     else:
-        task.phase = _STATED
+        task.enter(_STATED)
     state_outcome(registry, task, outcome, name)
 
 
 _D = TypeVar("_D", covariant=True)
-_Handler = Callable[[Registry, Socket, Task, Any], None]
+_Handler = Callable[[Registry, Socket, Task, object], None]
 
 
 class _Bearing(Protocol[_D]):
@@ -171,7 +169,7 @@ class _Bearing(Protocol[_D]):
 
 def _by(kind: type[_Bearing[_D]], says: Callable[[Registry, Socket, Task, _D], None]) -> tuple[type[object], _Handler]:
     """Pair a type of frame with its handler: mypy sees that the handler takes the data of that type."""
-    return kind, says
+    return kind, cast(_Handler, says)
 
 
 HANDLERS: dict[type[object], _Handler] = dict(

@@ -6,6 +6,7 @@ means unreachable, never absent (P33).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 
 from msgspec import Raw
@@ -123,7 +124,7 @@ def fold_no_answer(registry: Registry, o: seen.NoAnswer) -> None:
         question.server.note_outage(registry.order, registry.cause("outage", o.data.error))
         undo(question)
     if question.task is not None:
-        question.task.undelivered = o.data.error.startswith(_CONNECTION_LOST)
+        question.task.answer.lose(undelivered=o.data.error.startswith(_CONNECTION_LOST))
         note_post_over(registry, question.task)
         mark_uncertain(registry, question.task, o.data.error)
     _unreachable(registry, question, o.data.error)
@@ -176,7 +177,7 @@ def _unreachable(registry: Registry, question: Question, what: str) -> None:
         question.server.note_failure(registry.cause("unreachable", what))
     task = registry.task_at(question.server, question.prompt_id)
     if task is not None and not task.settled:
-        task.record_requested, task.fruitless_looks = False, task.fruitless_looks + 1
+        task.inquiry.fail()
         request_record(registry, task)
 
 
@@ -200,15 +201,7 @@ def _history_answered(registry: Registry, question: Question, raw: Raw) -> None:
     for prompt_id, record in records.items():
         task = _bound_here(registry, server, prompt_id, question.window, "answered")
         if task is not None:
-            refute_by_record(registry, task, question)
-            task.last_sign, task.shown_order = registry.now, question.order
-            server.shown_order = max(server.shown_order, question.order)
-            note_progress(registry, task)
-            odd = found.odd.get(prompt_id, ())
-            outputs = bodies.odd_outputs(record.outputs, task.announced)
-            note_oddities(registry, task, "its record", (*odd, *outputs))
-            blurred = any(each.path == "status" for each in odd)
-            apply_record(registry, task, record, "history", blurred=blurred)
+            _recorded(registry, task, question, record, found.odd.get(prompt_id, ()))
         elif record.names(prompt_id):
             note_shown(registry, server, prompt_id)
     if question.prompt_id is not None and not records:
@@ -219,13 +212,31 @@ def _history_answered(registry: Registry, question: Question, raw: Raw) -> None:
             registry.report(Code.HISTORY_INCOMPLETE, _ANOTHER, asked)
             return _unreachable(registry, question, _ANOTHER)
         note_empty(registry, asked, question)
-    elif asked is not None and asked.record_owed and not records:
+    elif asked is not None and asked.inquiry.owed and not records:
         ask_again(registry, asked)
     if asked is not None and question.prompt_id in unread and not asked.settled:
         note_oddities(registry, asked, "its record", found.odd[question.prompt_id or ""])
         return _unreachable(registry, question, "a record that cannot be read")
     if question.kind == "histories" and not unread:
         _unmarked(registry, unanswered, question)
+
+
+def _recorded(
+    registry: Registry, task: Task, question: Question, record: bodies.HistoryRecord, odd: Sequence[Oddity]
+) -> None:
+    refute_by_record(registry, task, question)
+    task.note_sign(registry.now)
+    _shown(task, question)
+    note_progress(registry, task)
+    note_oddities(registry, task, "its record", (*odd, *bodies.odd_outputs(record.outputs, task.remains.announced)))
+    blurred = any(each.path == "status" for each in odd)
+    apply_record(registry, task, record, "history", blurred=blurred)
+
+
+def _shown(task: Task, question: Question) -> None:
+    """Note that an answer to this question shows the task: its server knows it, and us."""
+    task.note_shown(question.order)
+    question.server.shown_order = max(question.server.shown_order, question.order)
 
 
 def _next_unanswered(server: Server) -> list[Task]:
@@ -244,7 +255,7 @@ def _unmarked(registry: Registry, tasks: list[Task], question: Question) -> None
     """Note the absence of tasks whose mark is nowhere in a full history: they were not accepted (P10, P11)."""
     for task in tasks:
         if task.nameless and task.known_order and task.window == question.window:
-            task.fruitless_looks += 1
+            task.inquiry.miss()
             registry.counters.looks["absent"] += 1
             note_absent(registry, task, question)
 
@@ -274,8 +285,7 @@ def _queue_answered(registry: Registry, question: Question, raw: Raw) -> None:
             if task is None:
                 note_shown(registry, server, prompt_id)
                 continue
-            task.shown_order = question.order
-            server.shown_order = max(server.shown_order, question.order)
+            _shown(task, question)
             _listed(registry, task, question, signal, "queue")
 
 
@@ -292,7 +302,7 @@ def _listed(registry: Registry, task: Task, question: Question, signal: Signal, 
     refute_absence(registry, task, question, name)
     if task.settled:
         return
-    task.last_sign = max(task.last_sign, registry.now)
+    task.note_sign(max(task.last_sign, registry.now))
     registry.counters.looks["listed"] += 1
     if signal is Signal.RUN:
         note_progress(registry, task)
@@ -368,13 +378,13 @@ def _job(registry: Registry, question: Question, job: bodies.JobRecord, name: st
         ids = frozenset((name,))
         look = _snapshot(registry, question, 1, ids, ids)
         server.look_at_one(name, look if signal is Signal.RUN else None)
-    task.shown_order = question.order
-    server.shown_order = max(server.shown_order, question.order)
+    _shown(task, question)
     if signal is None and job.verdict(None).outcome is None and job.status != "failed":
         return _unknown_job(registry, task, job)
     if signal is None:
         refute_by_record(registry, task, question)
-        task.last_sign = task.last_sign if task.settled else registry.now
+        if not task.settled:
+            task.note_sign(registry.now)
         note_progress(registry, task)
         apply_job(registry, task, job)
     else:
@@ -385,5 +395,5 @@ def _unknown_job(registry: Registry, task: Task, job: bodies.JobRecord) -> None:
     """Note a status that no version is known to write: it is no evidence, so it is reported and asked about again."""
     oddities.note_unknown_word(registry, task, "the status of its job", job.status)
     if not task.settled:
-        task.record_requested, task.fruitless_looks = False, task.fruitless_looks + 1
+        task.inquiry.fail()
         request_record(registry, task)

@@ -32,11 +32,11 @@ def never_ran(registry: Registry, task: Task) -> str | None:
         return None  # whoever received its result may have acted on it
     if task.unsent and (task.unanswered or task.state is State.LOST):
         return "the connection for its POST was refused: nothing was sent"  # P8
-    if task.state is State.REJECTED and task.refused in ELSEWHERE:
+    if task.state is State.REJECTED and task.answer.refused in ELSEWHERE:
         return "its POST was refused: nothing was queued"  # P9
     if not _is_remembered(registry, task) or registry.server(task.server).is_mixed:
         return None
-    if task.state is State.LOST and not task.accepted and (task.over_at is None or registry.policy.resubmits):
+    if task.state is State.LOST and not task.accepted and (task.answer.over_at is None or registry.policy.resubmits):
         return "it was never accepted, and its absence is proved"  # P29, where that is allowed
     vanished = task.state is State.CANCELLED and task.confirmed_by == "queue" and task.started_at is None
     if vanished and task.recalled:
@@ -88,16 +88,16 @@ def _is_remembered(registry: Registry, task: Task) -> bool:
     """Whether its server forgot nothing since the POST, without which absence proves nothing (P27): it must not have
     been down since, or show that it still knows a task that it had accepted before."""
     server = registry.server(task.server)
-    if any(act.kind == "clear-history" and act.order > task.submitted_order for act in server.acts):
+    if any(act.kind == "clear-history" and act.order > task.submission.order for act in server.acts):
         return False
     down = server.outage_order
-    return down <= task.submitted_order or any(witness.shown_order > down for witness in _witnesses(registry, task))
+    return down <= task.submission.order or any(witness.shown_order > down for witness in _witnesses(registry, task))
 
 
 def _witnesses(registry: Registry, task: Task) -> Iterator[Task]:
     """Return tasks that the same server had accepted before this one was posted; the last ones first."""
     accepted = _accepted(registry.server(task.server))
-    return (other for other in accepted if other.known_order < task.submitted_order)
+    return (other for other in accepted if other.known_order < task.submission.order)
 
 
 def witness_for(registry: Registry, task: Task) -> Task | None:
@@ -135,18 +135,18 @@ def _rebound(registry: Registry, o: seen.Command) -> None:
         registry.backlog.wait_again(job, new)
         if not task.settled:
             settle(registry, task, Ending(State.REJECTED, "verified", "command"))
-        task.job, task.successor = None, new
+        task.pass_on(new)
 
 
 def _recalled(registry: Registry, o: seen.Command) -> None:
     for task in registry.tasks_of(o.data.prompt_id or "", o.server):
-        task.recalled = task.recalled or not task.settled
+        task.recall()
 
 
 def _cancelled(registry: Registry, o: seen.Command) -> None:
     """Note that the application cancelled the task, so that its job is not moved."""
     for task in registry.tasks_of(o.data.prompt_id or "", o.server):
-        task.wanted = False
+        task.cancel()
 
 
 def _drained(registry: Registry, o: seen.Command) -> None:

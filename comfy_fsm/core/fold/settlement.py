@@ -32,7 +32,7 @@ def apply_signal(registry: Registry, task: Task, signal: Signal, name: str) -> b
     if unknown and task.state not in UNANSWERED:
         server.unanswered.pop(task.number, None)
         if not task.settled:
-            task.known_order = registry.order  # a query sent before may have come before its POST (P11)
+            task.note_known(registry.order)  # a query sent before may have come before its POST (P11)
     return changed
 
 
@@ -42,7 +42,7 @@ def state_outcome(registry: Registry, task: Task, outcome: State, name: Source) 
         _tell_again(registry, task, outcome, name)
         return
     task.note_end_source(name, registry.now)
-    task.stated, task.confidence, task.stated_at = outcome, "stated", registry.now
+    task.end.state(outcome, registry.now)
     apply_signal(registry, task, Signal.TELL, name)
     request_record(registry, task)
     if outcome is State.CANCELLED:
@@ -83,7 +83,7 @@ def settle(registry: Registry, task: Task, ending: Ending) -> None:
     if outcome is not State.EXPIRED:
         task.note_end_source(told_by, registry.now)
     if not task.outputs and not task.texts and not task.left_out:
-        take_outputs(registry, task, task.statusless_outputs)
+        take_outputs(registry, task, task.run.statusless_outputs)
     take_images(registry, task, outcome)
     if task.left_out:
         registry.report(Code.OUTPUTS_CUT, f"{task.left_out:,} outputs are beyond the bounds", task)
@@ -107,7 +107,7 @@ def settle(registry: Registry, task: Task, ending: Ending) -> None:
 def deliver(registry: Registry, task: Task) -> None:
     """Request the delivery, once; after late evidence, the new result replaces one that was not handed over yet."""
     if not task.handed_over or registry.has_emitted(Deliver, task.server, str(task.number)):
-        task.handed_over = True
+        task.hand_over()
         registry.emit(Deliver(due=registry.now, server=task.server, result=task.result()), str(task.number))
 
 
@@ -115,9 +115,8 @@ def take_outputs(registry: Registry, task: Task, outputs: object) -> None:
     """Take the outputs that a record or a job names, and those of other nodes that frames reported: after a failure it
     may name fewer."""
     told = outputs if isinstance(outputs, dict) else {} if outputs is None else {"": outputs}
-    heard = {node: executed_output(Raw(raw)) for node, raw in task.announced.items() if node not in told}
-    task.outputs, task.texts, left_out = produced(told | heard, registry.policy)
-    task.left_out = left_out + task.unannounced
+    heard = {node: executed_output(Raw(raw)) for node, raw in task.remains.announced.items() if node not in told}
+    task.produce(*produced(told | heard, registry.policy))
 
 
 # records
@@ -136,7 +135,7 @@ def apply_record(registry: Registry, task: Task, record: HistoryRecord, name: So
     outcome, stale, failure = record.verdict()
     if task.concluded and outcome is not task.state:
         reopen_conclusion(registry, task, f"its record in the {name}")
-    missing = record.lacks(task.announced)
+    missing = record.lacks(task.remains.announced)
     if outcome is None:
         if blurred or record.word not in ("", *ENDED):
             _weigh_unclear(registry, task, record, missing, name)
@@ -150,14 +149,14 @@ def apply_record(registry: Registry, task: Task, record: HistoryRecord, name: So
         status = record.status.status_str if record.status else None
         registry.report(Code.STALE_STATUS, f"status_str says {status}, the messages say {outcome}", task)
     if not task.settled:
-        task.error = failure or task.error
+        task.fail(failure)
     _believe(registry, task, record, Ending(outcome, "verified", name))
 
 
 def apply_job(registry: Registry, task: Task, job: JobRecord) -> None:
     """Apply a job that ended, like a record; in a list it has neither outputs nor messages (P38)."""
     outcome, stale, failure = job.verdict(registry.server(task.server).names_cancelled)
-    missing = HistoryRecord(outputs=job.outputs).lacks(task.announced) if job.outputs is not None else []
+    missing = HistoryRecord(outputs=job.outputs).lacks(task.remains.announced) if job.outputs is not None else []
     if outcome is None or (outcome is State.COMPLETED and missing):
         lacks = f"it lacks the outputs of node {', '.join(missing[:5])}" if missing else "it does not say how it ended"
         _incomplete(registry, task, lacks)
@@ -168,7 +167,7 @@ def apply_job(registry: Registry, task: Task, job: JobRecord) -> None:
         text = f"the status of its job says {job.status}, the messages say {outcome}"
         registry.report(Code.STALE_STATUS, text, task)
     if not task.settled:
-        task.error = failure or task.error
+        task.fail(failure)
     record, unseen = HistoryRecord(outputs=job.named()), not task.settled and job.outputs is None
     _believe(registry, task, record, Ending(outcome, "verified", "jobs"))
     if unseen:
@@ -178,7 +177,7 @@ def apply_job(registry: Registry, task: Task, job: JobRecord) -> None:
 def _note_unseen(registry: Registry, task: Task, count: int) -> None:
     """Note that its outputs are only those that frames reported: a list of jobs counts them, and names one at the most
     (P38)."""
-    task.listed = True
+    task.note_listed()
     told = len(task.outputs) + len(task.texts)
     if count > told:
         text = f"a list of jobs counts {count:,} outputs of it and names one at the most; told here are {told:,}"
@@ -205,7 +204,7 @@ def _weigh_bare(registry: Registry, task: Task, record: HistoryRecord, missing: 
         _incomplete(registry, task, "it has no status, though this server gives one")
         return
     ordered = record.ordered()
-    outputs = ordered if ordered is not None else task.sinks
+    outputs = ordered if ordered is not None else task.remains.sinks
     through = bool(outputs) and record.has(outputs or ())
     note_end(registry, task, name)
     if task.stated is State.COMPLETED and missing:
@@ -215,12 +214,12 @@ def _weigh_bare(registry: Registry, task: Task, record: HistoryRecord, missing: 
     elif through or task.reached_every_sink():
         _believe(registry, task, record, Ending(State.COMPLETED, "inferred", name))
     else:
-        task.statusless, task.statusless_outputs = True, record.outputs  # read once it settles: there may be many
+        task.run.take_statusless(record.outputs)
 
 
 def apply_statusless_record(registry: Registry, task: Task) -> None:
     """Settle by a record without a status that came before the frame which states the outcome."""
-    if not task.statusless or task.settled:
+    if not task.run.statusless or task.settled:
         return
     if task.stated is not None:
         settle(registry, task, Ending(task.stated, task.confidence or "stated", "history"))
@@ -242,12 +241,11 @@ def _believe(registry: Registry, task: Task, record: HistoryRecord, ending: Endi
 
 def _verify(registry: Registry, task: Task, record: HistoryRecord, ending: Ending) -> None:
     """Confirm by its record a task that was settled without one: it is verified now, and nothing is delivered again."""
-    task.record_owed = False
+    task.inquiry.owe(owed=False)
     if ending.confidence == "verified" and (
         task.confidence != "verified" or (task.listed and record.outputs is not None)
     ):
-        task.confidence, task.confirmed_by, task.concluded = ending.confidence, ending.source, False
-        task.listed = task.listed and record.outputs is None
+        task.verify(ending, listed=task.listed and record.outputs is None)
         take_outputs(registry, task, record.outputs)
         for code in (Code.UNVERIFIED, Code.OUTPUTS_UNSEEN) if not task.listed else (Code.UNVERIFIED,):
             registry.withdraw_finding(code, task)
@@ -256,7 +254,7 @@ def _verify(registry: Registry, task: Task, record: HistoryRecord, ending: Endin
 def _incomplete(registry: Registry, task: Task, what: str) -> None:
     if task.settled:
         return
-    task.record_requested, task.fruitless_looks = False, task.fruitless_looks + 1
+    task.inquiry.fail()
     registry.counters.looks["incomplete"] += 1
     registry.report(Code.HISTORY_INCOMPLETE, f"the entry does not validate: {what}", task)
     apply_signal(registry, task, Signal.END, "history")
@@ -290,10 +288,10 @@ def reopen(registry: Registry, task: Task, *, again: bool = True) -> None:
 
 def request_record(registry: Registry, task: Task) -> None:
     """Request the record, later after each fruitless attempt."""
-    if task.prompt_id is not None and not task.record_requested:
-        task.record_requested = True
+    if task.prompt_id is not None and not task.inquiry.requested:
+        task.inquiry.request()
         registry.server(task.server).note(task)
-        registry.counters.retries += task.fruitless_looks > 0
+        registry.counters.retries += task.inquiry.fruitless > 0
         due = registry.now + _backoff(registry, task)
         registry.emit(FetchHistory(due=due, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
 
@@ -313,7 +311,7 @@ def request_look(registry: Registry, task: Task, before: float = math.inf) -> No
 
 
 def _backoff(registry: Registry, task: Task) -> float:
-    return registry.policy.pause(task.fruitless_looks)
+    return registry.policy.pause(task.inquiry.fruitless)
 
 
 def _blame_interrupt(registry: Registry, task: Task) -> None:
@@ -325,7 +323,7 @@ def _blame_interrupt(registry: Registry, task: Task) -> None:
         for act in server.acts
         if act.kind == "interrupt"
         and not act.used
-        and act.order > task.submitted_order
+        and act.order > task.submission.order
         and (act.hits(task.prompt_id) or not (act.exact or server.interrupts_by_id))
     ]
     acts.sort(key=lambda act: (act.window != task.window, act.ids is None, not act.hits(task.prompt_id)))
@@ -333,7 +331,7 @@ def _blame_interrupt(registry: Registry, task: Task) -> None:
         return
     act = acts[0]
     act.used = True
-    task.cause = act.cause(task.prompt_id)
+    task.end.blame(act.cause(task.prompt_id))
     if act.window != task.window:
         text = f"interrupted by window {act.window}" + ("" if act.hits(task.prompt_id) else ", for another id")
         with registry.as_of(act.position, registry.now):

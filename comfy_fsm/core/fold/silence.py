@@ -42,7 +42,7 @@ def remind(registry: Registry) -> None:
 
 def _awaits_record(registry: Registry, task: Task) -> bool:
     """Whether its outcome was stated, and its record did not come in the time that it had."""
-    since = task.stated_at
+    since = task.end.stated_at
     return since is not None and task.confidence == "stated" and registry.now >= since + registry.policy.verify_seconds
 
 
@@ -60,52 +60,50 @@ def _look_into(registry: Registry, server: Server, task: Task) -> None:
     policy = registry.policy
     since = _catch_up(server, task)
     silence = registry.now - since
-    if task.silent_since != since:
-        task.silent_since, task.tier, task.confirms = since, 0, 0
+    task.silence.begin(since)
     check, warn, expire = policy.check_seconds, policy.warn_seconds, policy.expire_seconds
-    if task.tier and silence >= expire and registry.now - task.asked_from >= (expire - check) / 2:
+    if task.silence.tier and silence >= expire and registry.now - task.silence.asked_from >= (expire - check) / 2:
         registry.overdue[task.number] = task
         return
-    if task.tier == 0 and silence >= check:
+    if task.silence.tier == 0 and silence >= check:
         registry.report(Code.SILENCE, f"no sign of life for {silence:.0f} s", task)
-        task.asked_from = registry.now
         _reach(registry, task)
-    elif task.tier == 1 and silence >= warn and registry.now - task.tier_at >= (warn - check) / 2:
+    elif task.silence.tier == 1 and silence >= warn and registry.now - task.silence.tier_at >= (warn - check) / 2:
         _reach(registry, task)
         if task.prompt_id is not None:
             registry.emit(Warn(due=registry.now, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
-    elif task.tier == 0 or (server.listing is not None and not server.listing.answered):
+    elif task.silence.tier == 0 or (server.listing is not None and not server.listing.answered):
         _confirm(registry, task, since)  # a queue that takes long holds up no record
-    if task.tier == 2:
-        due = max(since + expire, task.asked_from + (expire - check) / 2)
+    if task.silence.tier == 2:
+        due = max(since + expire, task.silence.asked_from + (expire - check) / 2)
     else:
-        due = max(since + warn, task.tier_at + (warn - check) / 2) if task.tier else since + check
+        due = max(since + warn, task.silence.tier_at + (warn - check) / 2) if task.silence.tier else since + check
     # At the next check at the latest: the query of this one may bring a sign of life, from which silence counts anew.
-    sooner = registry.now + check if task.tier else since + _next(registry, task)
-    verify = math.inf if task.stated_at is None else task.stated_at + policy.verify_seconds
+    sooner = registry.now + check if task.silence.tier else since + _next(registry, task)
+    verify = math.inf if task.end.stated_at is None else task.end.stated_at + policy.verify_seconds
     then = [when for when in (due, sooner, verify) if when > registry.now]
     registry.remind(task, min(then, default=math.nextafter(registry.now, math.inf)))
 
 
 def _catch_up(server: Server, task: Task) -> float:
     """Return since when the task is silent; a pause of its server starts no new silence."""
-    before, since = max(task.last_sign, task.quiet_from), server.quiet_since(task)
+    before, since = max(task.last_sign, task.silence.quiet_from), server.quiet_since(task)
     window = server.windows.get(task.window)
-    if since != before and task.silent_since == before and (window is None or window.resumed_at <= before):
-        task.silent_since = since
-    task.quiet_from, task.paused = since, len(server.pauses)
+    if since != before and task.silence.since == before and (window is None or window.resumed_at <= before):
+        task.silence.shift(since)
+    task.silence.pause(since, len(server.pauses))
     return since
 
 
 def _reach(registry: Registry, task: Task) -> None:
     """Enter the next tier, and send its query."""
-    task.tier, task.tier_at = task.tier + 1, registry.now
+    task.silence.ask(registry.now)
     request_queue(registry, task)
 
 
 def _next(registry: Registry, task: Task) -> float:
     """Return the seconds from its last sign of life to the next confirmation."""
-    steps = sum(_PACE[min(n, len(_PACE) - 1)] for n in range(task.confirms + 1))
+    steps = sum(_PACE[min(n, len(_PACE) - 1)] for n in range(task.silence.confirms + 1))
     return registry.policy.confirm_seconds * steps
 
 
@@ -113,23 +111,24 @@ def _confirm(registry: Registry, task: Task, since: float) -> None:
     """Fetch its record alone: a terminal one settles it, an empty one proves nothing and is no round of absence."""
     if registry.now < since + _next(registry, task) or task.prompt_id is None:
         return
-    task.confirms += 1
-    if task.state in _CONFIRMED and not task.record_requested and not task.rounds:
-        task.confirming = True
+    task.silence.confirm()
+    if task.state in _CONFIRMED and not task.inquiry.requested and not task.inquiry.rounds:
+        task.inquiry.confirm()
         registry.emit(FetchHistory(due=registry.now, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
 
 
 def await_end(registry: Registry, task: Task, *, by_job: bool) -> None:
     """Ask for the end of a listed task; queries that failed to show it earlier are no reason to wait now."""
     if by_job or not task.over:
-        task.record_requested = False  # its job stands for its record, too: there is none yet
+        task.inquiry.answered()
     if task.over:
-        task.fruitless_looks += not task.record_requested
+        if not task.inquiry.requested:
+            task.inquiry.miss()
         request_record(registry, task)
     elif task.client_id is not None:
-        task.fruitless_looks = 0
+        task.inquiry.hasten()
     else:  # nobody receives its end (P2): only asking shows it
-        task.fruitless_looks += 1
+        task.inquiry.miss()
         request_queue(registry, task)
 
 
@@ -146,13 +145,14 @@ def give_up(registry: Registry) -> None:
             settle(registry, task, Ending(task.stated, task.confidence or "stated"))
             text = "no record of it was to be had: nothing confirms what was told"
             registry.report(Code.UNVERIFIED, text, task)
-            task.record_owed, task.record_requested = True, False
+            task.inquiry.owe()
+            task.inquiry.answered()
             request_record(registry, task)
         elif (listed_by := _awaited(registry.policy, server, task)) > registry.now:
-            _confirm(registry, task, task.silent_since)
+            _confirm(registry, task, task.silence.since)
             registry.remind(task, min(listed_by, registry.now + registry.policy.confirm_seconds))
         elif _is_quiet(registry, task):
-            task.cause = server.unreachable
+            task.end.blame(server.unreachable)
             settle(registry, task, Ending(State.EXPIRED, "inferred"))
         else:
             registry.remind(task, math.nextafter(registry.now, math.inf))

@@ -50,7 +50,7 @@ def note_gap(registry: Registry, socket: Socket) -> None:
         ungapped, own.ungapped = own.ungapped, {}  # for the others, nothing came that a second gap could hide
         for task in ungapped.values():
             if not task.unanswered:
-                task.unbroken = task.unbroken and task.null_received  # after its end there was nothing left to miss
+                task.run.miss()
                 with registry.as_of(down, socket.down_at):
                     registry.report(Code.SOCKET_GAP, "the socket of its window was down", task)
         unlooked, own.unlooked = own.unlooked, {}

@@ -15,8 +15,9 @@ from comfy_fsm.core.fold.silence import note_answer
 from comfy_fsm.core.machine import Signal, State
 from comfy_fsm.core.registry.ending import Ending
 from comfy_fsm.core.registry.oddities import note_oddities
+from comfy_fsm.core.registry.parts import Submission
 from comfy_fsm.core.registry.registry import Question, Registry, Server, Subject
-from comfy_fsm.core.registry.task import SocketImages, Task
+from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire import bodies, codec, refusals
 from comfy_fsm.core.wire.fieldwise import read
 
@@ -28,8 +29,7 @@ def fold_submission(registry: Registry, question: Question, o: seen.Request) -> 
     submission = codec.body(o.data.body, bodies.Submission) or bodies.Submission()
     server, chosen = question.server, submission.prompt_id
     registry.counters.submissions += 1
-    task = Task(server=server.url)
-    task.prompt_id = chosen
+    task = Task(server=server.url, prompt_id=chosen)
     _take_submission(registry, task, submission, o)
     known = None
     if chosen is not None:
@@ -49,9 +49,7 @@ def fold_submission(registry: Registry, question: Question, o: seen.Request) -> 
         _take_submission(registry, known, submission, o)
         binding.index(known)
         registry.owe(known)
-    known.posts += 1
-    known.job = registry.backlog.take(chosen) or known.job
-    known.tag = registry.backlog.take_tag(chosen) or (known.job.tag if known.job is not None else known.tag)
+    known.count_post(registry.backlog.take(chosen), registry.backlog.take_tag(chosen))
     question.task = known
     replay_waiting(registry, known)
 
@@ -72,14 +70,10 @@ def _known(registry: Registry, server: Server, task: Task, prompt_id: str) -> Ta
 
 
 def _take_submission(registry: Registry, task: Task, submission: bodies.Submission, o: seen.Request) -> None:
-    task.window = o.window if o.window is not None else submission.client_id
-    task.client_id = submission.client_id
-    task.submitted_at, task.submitted_position = o.at, registry.position
-    task.submitted_order = registry.order
-    task.sinks = submission.sinks() - task.finished_early if submission.prompt else None
-    task.remaining = submission.must_run() if submission.prompt else set()
-    if nodes := submission.image_nodes():
-        task.imaging = SocketImages(frozenset(nodes))
+    window, client_id = o.window if o.window is not None else submission.client_id, submission.client_id
+    task.post(window, client_id, Submission(registry.now, registry.position, registry.order))
+    sinks, remaining = (submission.sinks(), submission.must_run()) if submission.prompt else (None, set())
+    task.plan(sinks, remaining, submission.image_nodes())
 
 
 def fold_acceptance(registry: Registry, question: Question, o: seen.Response) -> None:
@@ -92,16 +86,17 @@ def fold_acceptance(registry: Registry, question: Question, o: seen.Response) ->
         note_oddities(registry, task, "the answer to its POST", odd)
         _accept(registry, question, task, accepted)
     elif refusals.is_refusal(status):
-        task.error = task.error or _words_of(o.data)
-        if task.error.type is not None or task.error.message is not None:
+        error = task.error or _words_of(o.data)
+        task.fail(error)
+        if error.type is not None or error.message is not None:
             note_answer(question.server, registry.now)
-        task.refused = status
-        task.note_end_source("response", o.at) if task.unanswered else None
+        task.answer.refuse(status)
+        if task.unanswered:
+            task.note_end_source("response", registry.now)
         _refuse(registry, task)
     else:
-        task.doubted = _words_of(o.data)
-        task.put_off = refusals.puts_off(status, o.data.retry_after)
-        if status in GATEWAY and not task.put_off:
+        task.answer.doubt(_words_of(o.data), put_off=refusals.puts_off(status, o.data.retry_after))
+        if status in GATEWAY and not task.answer.put_off:
             note_post_over(registry, task)
         mark_uncertain(registry, task, f"HTTP {status}")
 
@@ -122,13 +117,13 @@ def _refuse(registry: Registry, task: Task) -> None:
 
 def note_post_over(registry: Registry, task: Task) -> None:
     """Note that its POST ended without an answer, or with one of a gateway: its server may take it up all the same."""
-    task.over_at = None if task.undelivered else registry.now
+    task.answer.end(registry.now)
 
 
 def mark_uncertain(registry: Registry, task: Task, what: str) -> None:
     """Note that the prompt may have been accepted: ask before anything else (P11)."""
-    task.cause = task.cause or registry.cause("unanswered", what)
-    task.known_order = task.known_order or registry.order
+    task.end.blame(task.cause or registry.cause("unanswered", what))
+    task.note_known(task.known_order or registry.order)
     registry.counters.uncertain += apply_signal(registry, task, Signal.DOUBT, "response")
     if not task.settled:
         request_queue(registry, task)
@@ -146,27 +141,20 @@ def _accept(registry: Registry, question: Question, task: Task, accepted: refusa
     else:
         task = rename(registry, task, server, given)
     question.prompt_id = given
-    task.known_order = registry.order
-    task.last_sign = registry.now
+    task.note_known(registry.order)
+    task.note_sign(registry.now)
     dropped = accepted.dropped()
     if dropped:
         text = f"accepted without node {', '.join(sorted(dropped)[:5])}"
         registry.report(Code.PARTIAL_ACCEPT, text, task)
-        task.remaining.clear()
-        if task.sinks is not None:
-            task.sinks -= dropped
-        if task.imaging is not None:
-            task.imaging.nodes -= dropped
+        task.drop(dropped)
     apply_signal(registry, task, Signal.ACCEPT, "response")
     replay_waiting(registry, task)
     task.conclude()
 
 
 def _second(registry: Registry, first: Task, server: Server) -> Task:
-    task = Task(server=server.url, window=first.window, client_id=first.client_id, posts=1)
-    task.submitted_at, task.submitted_order = first.submitted_at, first.submitted_order
-    task.submitted_position, task.tag = first.submitted_position, first.tag
-    first.posts = 1
+    task = first.split()
     registry.add(task, server)
     return task
 
@@ -194,19 +182,9 @@ def _rebind(registry: Registry, task: Task, server: Server, given: str) -> Task:
     home = registry.server(adopted.server)
     home.unindex(adopted)
     registry.relieve(adopted)
-    adopted.window, adopted.client_id, adopted.posts = task.window, task.client_id, task.posts
+    adopted.absorb(task)
     home.index(adopted)
     registry.owe(adopted)
-    adopted.submitted_at, adopted.submitted_order = task.submitted_at, task.submitted_order
-    adopted.submitted_position = task.submitted_position
-    adopted.job, adopted.recalled, adopted.wanted = task.job, task.recalled, task.wanted
-    adopted.tag = task.tag
-    if not adopted.settled:
-        reached = adopted.reached
-        adopted.sinks, adopted.remaining, adopted.imaging = task.sinks, task.remaining - reached, task.imaging
-        if adopted.sinks is not None:
-            adopted.sinks -= adopted.finished_early
-            adopted.reached = adopted.sinks & reached
     registry.forget(task, server)
     return adopted
 
@@ -225,12 +203,12 @@ def adopt_marked(registry: Registry, server: Server, given: str, mark: str | Non
     elif late:  # frames reported on it meanwhile, under the id that it has
         home.unfound.pop(lost.number, None)
         registry.relieve(task)
-        task.delivered, task.handed_over = lost.delivered, lost.handed_over
+        task.share_delivery(lost)
         registry.owe(task)
         text = f"a prompt that bears its mark came after it was concluded to be {lost.state}"
         registry.report(Code.LATE_EVIDENCE, text, task)
         registry.counters.reopened += 1
-    task.known_order = task.known_order or registry.order
+    task.note_known(task.known_order or registry.order)
     apply_signal(registry, task, Signal.ACCEPT, "queue")
     replay_waiting(registry, task)
 

@@ -141,8 +141,7 @@ class Counters(Struct, eq=False):
 
     def count_finding(self, code: Code, task: Task | None, prompt_id: str | None) -> None:
         self.found[code] += 1
-        if code in HURTS and task is not None and not task.impaired:
-            task.impaired = True
+        if code in HURTS and task is not None and task.impair():
             self.impaired += 1
             self.recovered += task.settled and task.state not in RECOVERABLE
         elif code == Code.WRONG_SERVER and prompt_id is not None:

@@ -11,8 +11,9 @@ from comfy_fsm.core.effects import Output
 from comfy_fsm.core.findings import Code
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.policy import Policy
+from comfy_fsm.core.registry.parts import SocketImages
 from comfy_fsm.core.registry.registry import Registry
-from comfy_fsm.core.registry.task import SocketImages, Task
+from comfy_fsm.core.registry.task import Task
 
 TYPE = "websocket"
 """Type of these outputs, in place of the server's folder that a file would be in."""
@@ -51,15 +52,14 @@ def take_images(registry: Registry, task: Task, outcome: State) -> None:
     imaging = task.imaging
     if imaging is None:
         return
-    task.outputs = (*(output for output in task.outputs if not output.by_socket), *imaging.images)
-    task.left_out += imaging.left_out
+    task.produce_images(imaging)
     if (
         outcome is not State.COMPLETED or task.client_id is None
     ):  # without a socket to address, the server sent them to nobody (P2)
         return
     came = {image.node for image in imaging.images}
-    heard = task.unbroken and task.end_received
-    task.missed = tuple(sorted(node for node in imaging.nodes if node not in came or not heard))
+    heard = task.run.unbroken and task.run.end_received
+    task.miss([node for node in imaging.nodes if node not in came or not heard])
     if task.missed:
         nodes = ", ".join(task.missed[:5])
         why = "none came" if heard else "the socket did not hear the whole run"

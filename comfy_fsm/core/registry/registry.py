@@ -92,11 +92,8 @@ class Registry:
         self.named: dict[tuple[str | None, ...], list[str]] = {}
         """Names of these findings, by the key without the name."""
         self.effects: dict[tuple[type[AnyEffect], str, str | None], AnyEffect] = {}
-        self.position = 0
-        """Position of the entry that is folded, or was folded last; `now`: its time."""
-        self.now = 0.0
-        self.looks_back = False
-        """An earlier moment stands in `position` and `now` for a while."""
+        self.position, self.now, self.looks_back = 0, 0.0, False
+        """Position and time of the entry that is folded or was folded last; of an earlier one within `as_of`."""
         self.order = 0
         self.strangers = 0
         self.unposted = 0
@@ -153,7 +150,9 @@ class Registry:
         task = server.tasks.get(prompt_id or "")
         if task is None and len(server.twins) > 1:
             found = (twin.tasks.get(prompt_id or "") for twin in server.names())
-            task = next((each for each in found if each is not None and server.url not in each.candidates), None)
+            task = next(
+                (each for each in found if each is not None and server.url not in each.inquiry.candidates), None
+            )
         return task
 
     def join(self, server: Server, other: str) -> None:
@@ -181,9 +180,7 @@ class Registry:
     def add(self, task: Task, server: Server) -> None:
         """Add a task that is seen for the first time; it has no id until the server gives it one."""
         self._numbers += 1
-        task.number = self._numbers
-        task.first_position = self.position
-        task.last_sign = self.now
+        task.register(self._numbers, self.position, self.now)
         self.tasks[task.number] = task
         server.add_open(task)
         if task.prompt_id is not None:
@@ -191,7 +188,7 @@ class Registry:
         self.remind(task, self.now + min(self.policy.check_seconds, self.policy.confirm_seconds))
 
     def bind(self, task: Task, server: Server, prompt_id: str) -> None:
-        task.prompt_id = prompt_id
+        task.take_id(prompt_id)
         server.tasks[prompt_id] = task
         home = self.homes.setdefault(prompt_id, server.url)
         if home != server.url:
@@ -224,7 +221,7 @@ class Registry:
         sockets = [socket for server in servers for socket in server.sockets.values()]
         held = {id(task) for socket in sockets for task in (socket.running, *socket.loose.values())}
         final = [task for task in self.tasks.values() if task.state in FINAL and id(task) not in held]
-        final.sort(key=lambda task: (task.settled_position, task.number))
+        final.sort(key=lambda task: (task.end.settled_position, task.number))
         gone = final[: max(0, len(final) - keep)]
         for task in gone:
             del self.tasks[task.number]

@@ -283,7 +283,7 @@ class Server(Struct, eq=False):
         asked."""
         window = self.windows.get(task.window)
         resumed = window.resumed_at if window is not None else 0.0
-        return self.pauses.skip(max(task.last_sign, task.quiet_from, resumed), task.paused)
+        return self.pauses.skip(max(task.last_sign, task.silence.quiet_from, resumed), task.silence.paused)
 
     @property
     def names_cancelled(self) -> bool | None:
@@ -342,7 +342,7 @@ class Server(Struct, eq=False):
     def outage_since(self, task: Task, until: float = inf) -> Cause | None:
         """Return its last outage until then, unless the task is younger or was reported on since: a server may forget
         what it had before an outage (P27)."""
-        since = max(task.submitted_order, task.shown_order, task.known_order if task.accepted else 0)
+        since = max(task.submission.order, task.shown_order, task.known_order if task.accepted else 0)
         begun = task.submitted_at if task.submitted_at is not None else inf
         later = (cause for order, cause in self.outages if (order > since or cause.at > begun) and cause.at <= until)
         gone = max(later, key=lambda cause: cause.at, default=None)

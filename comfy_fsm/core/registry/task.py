@@ -1,62 +1,23 @@
 """Record of one task: what was reported about it so far, and what each transition leaves behind.
 
-Knows no other task, no socket and no request: an observation is attributed before it comes here.
+Knows no other task, no socket and no request: an observation is attributed before it comes here. Its fields, and those
+of its parts, are written here and in `parts` alone. What every frame touches stands in the task itself, for speed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from msgspec import Raw, Struct, field
 
 from comfy_fsm.core.effects import Failure, Output, Result, Text
-from comfy_fsm.core.machine import REASONS, RECOVERABLE, SETTLED, Signal, State, step
+from comfy_fsm.core.machine import RECOVERABLE, SETTLED, Signal, State, step
+from comfy_fsm.core.registry import parts
 from comfy_fsm.core.registry.ending import Cause, Confidence, Ending, Source
 from comfy_fsm.core.scheduling.backlog import Job
 from comfy_fsm.core.wire import codec
 
 UNANSWERED = frozenset({State.SUBMITTING, State.UNCERTAIN})
-
-
-class AbsenceRound(Struct, frozen=True, gc=False):
-    """Absence from the queue and, asked after its answer, from the history (P29)."""
-
-    order: int
-    asked: float
-    """When the queue was asked."""
-    at: float
-    position: int
-    rows: int | None
-    """Number of prompts that the queue listed; None if a job was missing, and no queue was asked."""
-
-
-class Transition(Struct, frozen=True, gc=False):
-    """Signal applied to a task: ComfyUI's name for it, where and when it was seen, and the transition that it made."""
-
-    signal: str
-    position: int
-    at: float
-    before: State
-    signalled: Signal
-    after: State
-
-    @property
-    def why(self) -> str:
-        """Reason that the table gives for the transition."""
-        return REASONS[self.before, self.signalled]
-
-
-class SocketImages(Struct):
-    """Nodes of a graph that send their images over the socket, and the images that came."""
-
-    nodes: frozenset[str]
-    node: str | None = None
-    """Node that executes now, whether or not it sends images."""
-    images: list[Output] = field(default_factory=list)
-    weight: int = 0
-    named: bool = False
-    """The images come with metadata, so a frame without any repeats one or is a preview."""
-    left_out: int = 0
 
 
 class Task(Struct, eq=False):
@@ -67,41 +28,63 @@ class Task(Struct, eq=False):
     window: str | None = None
     client_id: str | None = None
     """Client id to which the server addresses its frames; None: to nobody, or to everybody (P2)."""
+    number: int = 0
+    first_position: int = 0
+    tag: bytes = b""
+    """JSON that the application attached to it."""
+
+    # what every frame touches
     state: State = State.SUBMITTING
-    stated: State | None = None
-    """Outcome reported so far; survives a second run of the same id, since completion is decided once."""
-    confidence: Confidence | None = None
-    completion_source: Source | None = None
-    confirmed_by: Source | None = None
-    submitted_at: float | None = None
+    signals: list[parts.Transition] = field(default_factory=list)
+    frames: int = 0
+    """Number of frames about it that reached its own window."""
+    last_sign: float = 0.0
+    phase: int = 0
+    concluded: bool = False
+    """Settled on absence or time alone, so late evidence may reopen it."""
+    remaining: set[str] = field(default_factory=set)
+    """Nodes of the accepted graph that are not cached: once all have finished, the run is over."""
+    imaging: parts.SocketImages | None = None
+    """Images sent over the socket; None if no node of the graph sends any."""
+
+    # its parts
+    submission: parts.Submission = field(default_factory=parts.Submission)
+    answer: parts.PostAnswer = field(default_factory=parts.PostAnswer)
+    run: parts.Run = field(default_factory=parts.Run)
+    remains: parts.Remains = field(default_factory=parts.Remains)
+    silence: parts.Silence = field(default_factory=parts.Silence)
+    inquiry: parts.Inquiry = field(default_factory=parts.Inquiry)
+    end: parts.KnownEnd = field(default_factory=parts.KnownEnd)
+
+    # what is known of it at the server, in the order of the log
+    posts: int = 0
+    known_order: int = 0
+    """Order at which its POST was over, or at which it was first shown; only a later query proves absence (P29)."""
+    shown_order: int = 0
+    """Order of the last query whose answer showed it: its server had not forgotten it by then."""
     started_at: float | None = None
-    ended_at: float | None = None
-    settled_at: float | None = None
-    settled_position: int = 0
+    impaired: bool = False
+    """Its socket was down, deaf, or silent about its end; the metrics count how many such tasks settle all the same."""
+
+    # what came of it
     outputs: tuple[Output, ...] = ()
-    error: Failure | None = None
     texts: tuple[Text, ...] = ()
+    error: Failure | None = None
     left_out: int = 0
     """Number of outputs and texts beyond the bounds of the policy."""
     missed: tuple[str, ...] = ()
     """Nodes whose images came over the socket, but not all of them."""
-    signals: list[Transition] = field(default_factory=list)
-    number: int = 0
-    first_position: int = 0
-    submitted_position: int = 0
-    cause: Cause | None = None
-    posts: int = 0
+    unannounced: int = 0
+    """Number of nodes whose outputs frames reported beyond the bound."""
+    listed: bool = False
+    """Settled by a list of jobs, which names no outputs: its outputs are those that frames reported."""
     delivered: bool = False
     handed_over: bool = False
     """Delivery of its result was requested; it is not requested again unless the application asks for it."""
-    concluded: bool = False
-    """Settled on absence or time alone, so late evidence may reopen it."""
-    impaired: bool = False
-    """Its socket was down, deaf, or silent about its end; the metrics count how many such tasks settle all the same."""
+
+    # its job
     job: Job | None = None
     """Job of the backlog for which this task was posted; None again once the job was moved to another task."""
-    tag: bytes = b""
-    """JSON that the application attached to it."""
     wanted: bool = True
     """False once the application cancelled it."""
     recalled: bool = False
@@ -109,85 +92,39 @@ class Task(Struct, eq=False):
     successor: str | None = None
     """Id under which its job went on, since it is proved that it never ran under this one."""
 
-    # what the socket reported
-    frames: int = 0
-    """Number of frames about it that reached its own window."""
-    end_received: bool = False
-    """A frame that reported its end reached its own window."""
-    null_received: bool = False
-    unbroken: bool = False
-    """Its start was received, and its socket was never down since."""
-    has_timestamp: bool = False
-    """Its start carried a timestamp: this server states a success by name (since July 2024)."""
-    phase: int = 0
-    last_sign: float = 0.0
-    silent_since: float = 0.0
-    """Last sign of life before the silence that was last examined; a later one starts a new silence."""
-    tier: int = 0
-    """Number of tiers that this silence has passed."""
-    asked_from: float = 0.0
-    tier_at: float = 0.0
-    """When the question of the last of these tiers was asked; `asked_from`: that of the first."""
-    quiet_from: float = 0.0
-    """When its silence begins to count, if later than its last sign of life: until then nobody could be asked."""
-    paused: int = 0
-    """Number of pauses of its server that `quiet_from` takes into account."""
-    confirms: int = 0
-    """How often its record was fetched in this silence, to confirm its state."""
-    confirming: bool = False
-    """Its record alone was requested, without the queue: an answer without the record proves nothing."""
-    stated_at: float | None = None
-    """When its outcome was stated."""
-    record_owed: bool = False
-    """Settled as stated; its record is still being requested."""
-    listed: bool = False
-    """Settled by a list of jobs, which names no outputs: its outputs are those that frames reported."""
+    # what its parts say, as reports name it
 
-    # what remains to run
-    remaining: set[str] = field(default_factory=set)
-    """Nodes of the accepted graph that are not cached: once all have finished, the run is over."""
-    sinks: set[str] | None = None
-    reached: set[str] = field(default_factory=set)
-    finished_early: set[str] = field(default_factory=set)
-    """Nodes reported as done while the graph was not known yet (P12)."""
-    announced: dict[str, bytes] = field(default_factory=dict)
-    unannounced: int = 0
-    """Number of nodes whose outputs were reported beyond the bound."""
-    imaging: SocketImages | None = None
-    """Images sent over the socket; None if no node of the graph sends any."""
+    @property
+    def stated(self) -> State | None:
+        return self.end.stated
 
-    # what HTTP reported
-    submitted_order: int = 0
-    known_order: int = 0
-    """Order at which its POST was over, or at which it was first shown; only a later query proves absence (P29)."""
-    moved_at: float | None = None
-    moved_position: int = 0
-    over_at: float | None = None
-    """When its POST was cut off without an answer; its server may take it up even after that."""
-    rounds: list[AbsenceRound] = field(default_factory=list)
-    """Rounds of absence since it was last shown; of many, the first and the last are kept."""
-    denials: int = 0
-    """How often its server answered that it has no record of it."""
-    denied_position: int = 0
-    fruitless_looks: int = 0
-    record_requested: bool = False
-    """Its record was requested, and no answer came yet: further signals of its end do not request it again."""
-    shown_order: int = 0
-    """Order of the last query whose answer showed it: its server had not forgotten it by then."""
-    undelivered: bool = False
-    """The connection for its POST was refused, so nothing was sent."""
-    put_off: bool = False
-    """The answer to its POST asked to try again later, so nothing of it is under way."""
-    doubted: Failure | None = None
-    """Answer to its POST, if it left open whether the prompt was accepted; reported if it never shows up again."""
-    refused: int | None = None
-    """HTTP status that refused its POST."""
-    statusless: bool = False
-    """Its record was seen without a status: it ended, and a later frame may state how."""
-    statusless_outputs: object = None
-    """Outputs of that record, which may be partial."""
-    candidates: dict[str, bool] = field(default_factory=dict)
-    """Servers to which it is not bound and that a recovery may ask for it; True if the server showed it."""
+    @property
+    def confidence(self) -> Confidence | None:
+        return self.end.confidence
+
+    @property
+    def completion_source(self) -> Source | None:
+        return self.end.source
+
+    @property
+    def confirmed_by(self) -> Source | None:
+        return self.end.confirmed_by
+
+    @property
+    def cause(self) -> Cause | None:
+        return self.end.cause
+
+    @property
+    def submitted_at(self) -> float | None:
+        return self.submission.at
+
+    @property
+    def ended_at(self) -> float | None:
+        return self.end.at
+
+    @property
+    def settled_at(self) -> float | None:
+        return self.end.settled_at
 
     @property
     def windows(self) -> tuple[str | None, ...]:
@@ -197,14 +134,6 @@ class Task(Struct, eq=False):
     @property
     def settled(self) -> bool:
         return self.state in SETTLED
-
-    @property
-    def absences(self) -> int:
-        return len(self.rounds)
-
-    @property
-    def absent_position(self) -> int:
-        return self.rounds[-1].position if self.rounds else 0
 
     @property
     def unanswered(self) -> bool:
@@ -222,7 +151,7 @@ class Task(Struct, eq=False):
     @property
     def unsent(self) -> bool:
         """Its POST never reached a server (P8), and none has it."""
-        return self.undelivered and not self.accepted
+        return self.answer.undelivered and not self.accepted
 
     @property
     def nameless(self) -> bool:
@@ -233,11 +162,111 @@ class Task(Struct, eq=False):
     def may_have_another_id(self) -> bool:
         """It was concluded to be lost under the id that we chose, and may have been accepted under another (P10)."""
         lost = self.state is State.LOST and self.concluded and self.posts > 0
-        return lost and not (self.undelivered or self.accepted)
+        return lost and not (self.answer.undelivered or self.accepted)
 
     @property
     def outcome(self) -> State | None:
-        return self.state if self.state in SETTLED else self.stated
+        return self.state if self.state in SETTLED else self.end.stated
+
+    @property
+    def over(self) -> bool:
+        """Its end was reported or its record seen: further news of the run is late, whatever it says."""
+        return self.end.stated is not None or self.run.null_received or self.run.statusless
+
+    # who it is
+
+    def register(self, number: int, position: int, at: float) -> None:
+        """Take its place among all tasks, as it is seen for the first time."""
+        self.number, self.first_position, self.last_sign = number, position, at
+
+    def take_id(self, prompt_id: str) -> None:
+        self.prompt_id = prompt_id
+
+    def post(self, window: str | None, client_id: str | None, submission: parts.Submission) -> None:
+        """Take the POST by which a window submits it."""
+        self.window, self.client_id, self.submission = window, client_id, submission
+
+    def count_post(self, job: Job | None, tag: bytes) -> None:
+        self.posts += 1
+        self.job = job or self.job
+        self.tag = tag or (self.job.tag if self.job is not None else self.tag)
+
+    def split(self) -> Task:
+        """Return the task of the second POST under this id, which was given an id of its own."""
+        self.posts = 1
+        again = Task(server=self.server, window=self.window, client_id=self.client_id, posts=1, tag=self.tag)
+        again.submission = self.submission
+        return again
+
+    def absorb(self, posted: Task) -> None:
+        """Take over who posted it: its frames came before the answer to the POST named this id (P12)."""
+        self.post(posted.window, posted.client_id, posted.submission)
+        self.posts, self.tag = posted.posts, posted.tag
+        self.job, self.recalled, self.wanted = posted.job, posted.recalled, posted.wanted
+        if not self.settled:
+            self.remaining, self.imaging = posted.remaining - self.remains.reached, posted.imaging
+            self.remains.join(posted.remains.sinks)
+
+    def move(self, server: str, order: int) -> None:
+        """Bind it to another server: of the run at the former one nothing counts, nor what this one did not list
+        before."""
+        self.server, self.known_order = server, order
+        self.run, self.phase = parts.Run(end_received=self.run.end_received), 0
+        self.silence.end()
+
+    # what was heard and shown of it
+
+    def plan(self, sinks: set[str] | None, remaining: set[str], images: Collection[str]) -> None:
+        """Take the graph that was posted: its sinks, the nodes that must run, and those that send images."""
+        self.remains.plan(sinks)
+        self.remaining = remaining
+        if images:
+            self.imaging = parts.SocketImages(frozenset(images))
+
+    def drop(self, nodes: set[str]) -> None:
+        """Expect nothing of these nodes, which the server dropped when it accepted the rest."""
+        self.remaining.clear()
+        self.remains.drop(nodes)
+        if self.imaging is not None:
+            self.imaging.drop(nodes)
+
+    def receive(self, at: float) -> None:
+        """Count a frame about it that reached its own window."""
+        self.frames += 1
+        self.last_sign = at
+
+    def note_sign(self, at: float) -> None:
+        """Note a sign of life that is no frame."""
+        self.last_sign = at
+
+    def note_known(self, order: int) -> None:
+        self.known_order = order
+
+    def note_shown(self, order: int) -> None:
+        self.shown_order = order
+
+    def enter(self, phase: int) -> None:
+        self.phase = phase
+
+    def begin(self, at: float, *, has_timestamp: bool) -> None:
+        """Note that its run started."""
+        self.started_at = self.started_at or at
+        self.run.begin(has_timestamp=has_timestamp)
+
+    def announce(self, node: str, output: bytes, limit: int) -> None:
+        """Keep what a frame says that a node produced."""
+        announced = self.remains.announced
+        if node in announced or len(announced) < limit:
+            announced[node] = output
+        else:
+            self.unannounced += 1
+
+    def impair(self) -> bool:
+        """Note that its socket failed it; return True if it was whole until now."""
+        first, self.impaired = not self.impaired, True
+        return first
+
+    # how it ends
 
     def apply(self, signal: Signal, name: str, position: int, at: float, limit: int) -> bool:
         """Apply a signal; return True if the state changed. Of the signals, the first and the last are kept."""
@@ -245,100 +274,108 @@ class Task(Struct, eq=False):
         after = step(before, signal)
         if len(self.signals) >= limit:
             del self.signals[limit // 2]
-        self.signals.append(Transition(name, position, at, before, signal, after))
+        self.signals.append(parts.Transition(name, position, at, before, signal, after))
         if after is before:
             return False
         self.state = after
         if after is State.IN_PROGRESS:
             self.started_at = self.started_at or at
-            if self.stated is None:  # the end was concluded too early: nothing reported it yet
-                self.completion_source = self.ended_at = self.confidence = None
+            if self.end.stated is None:
+                self.end.withdraw()
         return True
 
     def note_end_source(self, name: Source, at: float) -> None:
-        """Note the first signal that reports the end as its source; later ones only confirm it."""
-        if self.completion_source is None:
-            self.completion_source = name
-            self.ended_at = at
-            # Queries that failed while it ran are no reason to wait now.
-            self.record_requested, self.fruitless_looks = False, 0
-
-    @property
-    def over(self) -> bool:
-        """Its end was reported or its record seen: further news of the run is late, whatever it says."""
-        return self.stated is not None or self.null_received or self.statusless
+        """Note who reports the end; queries that failed while it ran are no reason to wait now."""
+        if self.end.report(name, at):
+            self.inquiry.start_over()
 
     def conclude(self) -> None:
         """Infer a success before July 2024, when `executing` null alone ends a run: all of it was received, every sink
         was done or cached, and no error or interrupt was reported."""
-        if self._silent_end() and self.sinks is not None and not self.sinks:
-            self.stated, self.confidence = State.COMPLETED, "inferred"
+        if self._silent_end() and self.remains.sinks is not None and not self.remains.sinks:
+            self.end.infer(State.COMPLETED)
 
     def reached_every_sink(self) -> bool:
         """Apply the same rule with sinks that were at least begun, since some never send `executed` (P15)."""
-        return self._silent_end() and self.sinks is not None and self.sinks <= self.reached
+        sinks = self.remains.sinks
+        return self._silent_end() and sinks is not None and sinks <= self.remains.reached
 
     def _silent_end(self) -> bool:
-        return self.null_received and self.unbroken and not self.has_timestamp and self.stated is None
+        run = self.run
+        return run.null_received and run.unbroken and not run.has_timestamp and self.end.stated is None
 
-    def finish_nodes(self, nodes: Iterable[str], limit: int) -> None:
-        """Note nodes that will report nothing more; the remaining sinks are those that still may."""
-        if self.sinks is not None:
-            self.sinks.difference_update(nodes)
-        elif len(self.finished_early) < limit:
-            self.finished_early.update(nodes)
+    def fail(self, failure: Failure | None) -> None:
+        """Take the reason of a failure; the first stands unless a better one is given."""
+        self.error = failure or self.error
 
-    def reach(self, nodes: Iterable[str], limit: int) -> None:
-        """Note nodes that were begun, cached or done; while the graph is unknown, at most `limit` are remembered."""
-        if self.sinks is not None:
-            self.reached.update(self.sinks.intersection(nodes))
-        elif len(self.reached) < limit:
-            self.reached.update(nodes)
+    def produce(self, outputs: tuple[Output, ...], texts: tuple[Text, ...], left_out: int) -> None:
+        self.outputs, self.texts, self.left_out = outputs, texts, left_out + self.unannounced
+
+    def produce_images(self, imaging: parts.SocketImages) -> None:
+        """Add the images that came over the socket."""
+        self.outputs = (*(output for output in self.outputs if not output.by_socket), *imaging.images)
+        self.left_out += imaging.left_out
+
+    def miss(self, nodes: Collection[str]) -> None:
+        """Note nodes whose images did not all come."""
+        self.missed = tuple(sorted(nodes))
 
     def mark_settled(self, ending: Ending, position: int, at: float) -> None:
         """Record a settlement; the working notes of the run are dropped."""
-        outcome, confidence = ending.outcome, ending.confidence
-        self.stated = outcome
-        self.confidence = confidence
-        self.concluded = outcome in RECOVERABLE or (outcome is State.CANCELLED and confidence == "inferred")
-        self.confirmed_by = ending.source
-        self.settled_at, self.settled_position = at, position
+        outcome = ending.outcome
+        self.end.settle(ending, position, at)
+        self.concluded = outcome in RECOVERABLE or (outcome is State.CANCELLED and ending.confidence == "inferred")
         if outcome in RECOVERABLE:
-            self.error = self.error or self.doubted
+            self.error = self.error or self.answer.doubted
         else:
-            self.ended_at = self.ended_at if self.ended_at is not None else at
-        self.sinks = self.statusless_outputs = None
+            self.end.close(at)
+        self.remains.clear()
+        self.run.statusless_outputs = None
         self.remaining.clear()
-        self.reached.clear()
-        self.finished_early.clear()
-        self.announced.clear()
+
+    def verify(self, ending: Ending, *, listed: bool) -> None:
+        """Take the record of a task that was settled without one."""
+        self.end.verify(ending)
+        self.concluded, self.listed = False, listed
+
+    def note_listed(self) -> None:
+        self.listed = True
+
+    def hand_over(self) -> None:
+        self.handed_over = True
+
+    def deliver(self) -> None:
+        self.delivered = True
+
+    def share_delivery(self, other: Task) -> None:
+        """Count the result as delivered, if that of the same task under its former id was."""
+        self.delivered, self.handed_over = other.delivered, other.handed_over
 
     def reopen(self, at: float, *, again: bool) -> None:
         """Forget what was concluded from silence or absence; `again`: its result is to be delivered once more."""
         self.concluded = False
         if again:
             self.delivered = self.handed_over = False
-        self.stated = self.confidence = self.confirmed_by = self.completion_source = self.cause = None
-        self.ended_at = self.settled_at = None
-        self.error = None if self.error is self.doubted else self.error
-        self.rounds.clear()
-        self.fruitless_looks = self.tier = self.denials = 0
-        self.record_requested = False
+        self.error = None if self.error is self.answer.doubted else self.error
+        self.end, self.inquiry = parts.KnownEnd(settled_position=self.end.settled_position), parts.Inquiry()
+        self.silence.tier = 0
         self.last_sign = at
-        self.stated_at = None
-        self.record_owed = self.confirming = False
-        self.candidates.clear()
-
-    def forget_run(self) -> None:
-        """Forget the run at the former server, after an adopt command: it says nothing about the run here."""
-        self.null_received = self.unbroken = self.has_timestamp = self.statusless = False
-        self.phase = self.paused = 0
-        self.moved_at = None
 
     def active_after(self, at: float) -> bool:
         """Whether its last sign of life is later than `at`; a command that restarted its silence is none."""
         commanded = any(told.at == self.last_sign and told.signal == "command" for told in self.signals)
         return self.last_sign > at and not commanded
+
+    def recall(self) -> None:
+        """Note that it was to be withdrawn from its server, unless it is settled."""
+        self.recalled = self.recalled or not self.settled
+
+    def cancel(self) -> None:
+        self.wanted = False
+
+    def pass_on(self, successor: str) -> None:
+        """Give its job to another task."""
+        self.job, self.successor = None, successor
 
     def result(self) -> Result:
         return Result(

@@ -98,8 +98,8 @@ class Handles:
         """What the tasks of an earlier process run, as their POSTs in the log say: nodes and classes, no inputs."""
         for handle in self.all:
             task = self.task_of(handle)
-            if task is not None and task.submitted_position:
-                graph = await asyncio.to_thread(_posted, self.runner.log, task.submitted_position)
+            if task is not None and task.submission.position:
+                graph = await asyncio.to_thread(_posted, self.runner.log, task.submission.position)
                 handle.track.know(graph, task.remaining)
 
     def hold_job(self, job: Job) -> TaskHandle:

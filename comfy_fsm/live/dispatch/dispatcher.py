@@ -277,13 +277,13 @@ class Dispatcher:
         task = self._client.board.task(prompt_id, place.url)
         if task is None:
             return
-        if task.unanswered or task.refused in ELSEWHERE:
+        if task.unanswered or task.answer.refused in ELSEWHERE:
             place.breaker.fail(self._client.runner.clock())
         else:
             place.breaker.accept()
         if task.job is None:  # withdrawn while it was posted, and cancelled since
             self._free(prompt_id, place.url)
-        elif task.undelivered and not task.settled:
+        elif task.answer.undelivered and not task.settled:
             await self._move(task)
 
     def _free(self, prompt_id: str, url: str) -> None:

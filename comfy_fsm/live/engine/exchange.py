@@ -195,7 +195,7 @@ class Exchange:
         listed = await self._listing(self.has_jobs)
         if listed is None or failed or self.trouble in _TOO_LONG:
             return
-        waiting = (task for task in self._board.open_at(self.server.url) if task.record_requested)
+        waiting = (task for task in self._board.open_at(self.server.url) if task.inquiry.requested)
         task = next(waiting, None)  # its queue answers: then it may be records that do not come, and one tells of all
         if task is not None and task.prompt_id is not None:
             await self._fetch(task.prompt_id)
@@ -359,7 +359,7 @@ class Exchange:
         """One question tells all of one prompt (P38); one that was denied, or whose job was no answer the last time, is
         looked for in the list, too: an empty record without a look at the queue before it proves nothing (P29)."""
         task = self._open(prompt_ids[0])
-        return len(prompt_ids) == 1 and self._jobs_answer and task is not None and not task.rounds
+        return len(prompt_ids) == 1 and self._jobs_answer and task is not None and not task.inquiry.rounds
 
     async def _fetch_alone(self, prompt_id: str) -> None:
         try:
@@ -394,4 +394,4 @@ class Exchange:
 
     def _open(self, prompt_id: str) -> Task | None:
         task = self._board.task(prompt_id, self.server.url)
-        return task if task is not None and (task.record_owed or not task.settled) else None
+        return task if task is not None and (task.inquiry.owed or not task.settled) else None

@@ -78,7 +78,7 @@ class Prober:
             return no_answer(url, "it is not named as --server")
         if task is not None:
             request = exchange.record_of(prompt_id, task) if task.server == url else request
-            window, told = task.window, [*task.announced, *(output.node for output in task.outputs)]
+            window, told = task.window, [*task.remains.announced, *(output.node for output in task.outputs)]
         found = await self._ask(url, request, window, partial(read_record, url, prompt_id, told=dict.fromkeys(told)))
         return found or no_answer(url, "an answer that says nothing")
 

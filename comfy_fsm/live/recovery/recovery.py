@@ -116,7 +116,7 @@ class Recoverer:
             left = [case for case in left if case.is_denied and case.task.state not in FINAL]
             rounds, waited = rounds + 1, waited + pause
             pause = max(self._policy.look_seconds, waited)
-        denied = [case for case in left if self._is_lost(case.task)]
+        denied = [case for case in left if self._board.denied(case.task)]
         if denied:
             await self._search([other for other in self._prober.exchanges if other != url], denied)
         await self._conclude([case.task for case in cases if case.is_denied])
@@ -125,11 +125,6 @@ class Recoverer:
 
     def _silence(self, task: Task, now: float) -> float:
         return now - self._board.place(task.server).quiet_since(task)
-
-    def _is_lost(self, task: Task) -> bool:
-        """By what the fold made of it: proved absent, and nothing told of its end."""
-        proved = not task.settled and task.absences >= self._policy.absences
-        return task.state is State.LOST or (proved and task.stated is None)
 
     async def _search(self, others: list[str], cases: list[_Case]) -> None:
         """Of what its own server denies, exactly one other may have it."""
@@ -168,7 +163,7 @@ class Recoverer:
     async def _conclude(self, tasks: list[Task]) -> None:
         """A proof of absence waits for what a socket may still hold; a tick says that the time for it is over."""
         for _ in range(_PATIENCE):
-            if all(task.settled or not task.absences for task in tasks):
+            if all(task.settled or not task.inquiry.rounds for task in tasks):
                 return
             await asyncio.sleep(self._policy.settle_seconds)
             await self._recorder.write(seen.Tick(at=self._clock()))

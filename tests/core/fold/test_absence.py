@@ -107,10 +107,10 @@ def test_a_look_that_was_asked_while_the_post_was_under_way_or_could_arrive_coun
     story.tell("http.request", {"id": "p", "method": "POST", "path": "/prompt", "body": body})
     story.look().wait(20).look().wait(20).look()
     (task,) = story.board.tasks
-    assert not task.rounds
+    assert not task.inquiry.rounds
     story.tell("http.error", {"id": "p", "error": "ReadTimeout"})
     story.look().wait(POLICY.post_seconds - 1).look()
-    assert not task.rounds
+    assert not task.inquiry.rounds
 
 
 def test_answers_that_contradict_each_other_are_named_and_nothing_is_concluded_there() -> None:

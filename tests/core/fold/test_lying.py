@@ -90,7 +90,7 @@ class Lying(Story):
     def look(self, **_: Any) -> Lying:
         """As a client looks: the job alone at first; then the list, the count, and the job or its record."""
         (task,) = self.board.tasks
-        if self.has_jobs and not task.rounds:
+        if self.has_jobs and not task.inquiry.rounds:
             return self.fetch()
         listed = self.question("jobs", "/api/jobs?status=pending,in_progress") if self.has_jobs else None
         listed = listed or self.question("queue", "/queue")
