@@ -1,7 +1,7 @@
 """Measures of the source: `python -m tests.measure_house` prints them; `tests/test_layers.py` holds those that matter.
 
-Folders by modules, the longest files, functions with many parameters, assignments to a task's fields outside
-`task.py`, and the first words of docstrings.
+Folders by modules, the longest files, functions with many parameters, assignments to a task's fields outside its own
+files, and the first words of docstrings.
 """
 
 import ast
@@ -12,7 +12,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PARAMETERS = 6
 """From here on a function has too many of them."""
-TASK = "comfy_fsm/core/registry/task.py"
+TASK, PARTS = "comfy_fsm/core/registry/task.py", "comfy_fsm/core/registry/parts.py"
+_CALLED = {"task", "asked", "known", "adopted", "bound", "lost", "older", "other", "former", "first", "running"}
+"""Names that a task goes by in the core where nothing annotates it."""
 
 
 def modules() -> dict[str, ast.Module]:
@@ -45,24 +47,54 @@ def crowded(module: ast.Module) -> list[str]:
     return found
 
 
-def task_fields(module: ast.Module) -> frozenset[str]:
-    (task,) = (node for node in module.body if isinstance(node, ast.ClassDef) and node.name == "Task")
-    return frozenset(
-        each.target.id for each in task.body if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
-    )
+def fields(module: ast.Module, name: str) -> dict[str, str]:
+    """The fields of a record, each with its annotation."""
+    (record,) = (node for node in module.body if isinstance(node, ast.ClassDef) and node.name == name)
+    return {
+        each.target.id: ast.unparse(each.annotation)
+        for each in record.body
+        if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
+    }
 
 
-def foreign_writes(module: ast.Module, fields: frozenset[str]) -> list[int]:
-    """Lines that assign to a field of a task, as far as the name of the variable shows that it is one."""
-    return [
-        node.lineno
-        for node in ast.walk(module)
-        if isinstance(node, ast.Attribute)
-        and isinstance(node.ctx, ast.Store)
-        and node.attr in fields
-        and isinstance(node.value, ast.Name)
-        and node.value.id in ("task", "asked", "older", "other", "former")
-    ]
+def task_fields(source: dict[str, ast.Module]) -> tuple[frozenset[str], dict[str, frozenset[str]]]:
+    """The fields of a task, and those of each of its parts."""
+    task = fields(source[TASK], "Task")
+    records = {node.name for node in source[PARTS].body if isinstance(node, ast.ClassDef)}
+    parts = {name: kind.removeprefix("parts.") for name, kind in task.items()}
+    return frozenset(task), {
+        name: frozenset(fields(source[PARTS], kind)) for name, kind in parts.items() if kind in records
+    }
+
+
+def foreign_writes(source: dict[str, ast.Module]) -> dict[str, list[int]]:
+    """Lines outside its own files that assign to a field of a task, or of a part of one."""
+    own, parts = task_fields(source)
+    found: dict[str, list[int]] = {}
+    for path, module in source.items():
+        if path in (TASK, PARTS):
+            continue
+        arguments = (node for node in ast.walk(module) if isinstance(node, ast.arg))
+        called = {
+            each.arg
+            for each in arguments
+            if each.annotation and ast.unparse(each.annotation) in ("Task", "Task | None")
+        }
+        called |= _CALLED if path.startswith("comfy_fsm/core") else {"task"}
+        for node in ast.walk(module):
+            if not isinstance(node, ast.Attribute) or isinstance(node.ctx, ast.Load):
+                continue
+            holder = node.value
+            of_task = isinstance(holder, ast.Name) and holder.id in called and node.attr in own
+            of_part = isinstance(holder, ast.Attribute) and node.attr in parts.get(holder.attr, ())
+            if of_task or of_part:
+                found.setdefault(path, []).append(node.lineno)
+    return found
+
+
+def crowds(source: dict[str, ast.Module]) -> dict[str, list[str]]:
+    """Functions with too many parameters, by module."""
+    return {path: found for path, module in source.items() if (found := crowded(module))}
 
 
 def openings(module: ast.Module) -> Iterator[str]:
@@ -80,17 +112,14 @@ def main() -> None:
     print("modules a folder:", ", ".join(f"{folder} {count}" for folder, count in folders.most_common(5)))
     lines = Counter({path: len((ROOT / path).read_text(encoding="utf-8").splitlines()) for path in source})
     print("lines a file:", ", ".join(f"{path} {count}" for path, count in lines.most_common(5)))
-    crowds = {path: found for path, module in source.items() if (found := crowded(module))}
-    print(f"functions of {PARAMETERS} parameters or more:", sum(map(len, crowds.values())))
-    for path, found in crowds.items():
+    many = crowds(source)
+    print(f"functions of {PARAMETERS} parameters or more:", sum(map(len, many.values())))
+    for path, found in many.items():
         print(f"  {path}: {', '.join(found)}")
-    fields = task_fields(source[TASK])
-    writes = {
-        path: found for path, module in source.items() if path != TASK and (found := foreign_writes(module, fields))
-    }
-    print("assignments to a task's fields outside its file:", sum(map(len, writes.values())))
-    for path, found in writes.items():
-        print(f"  {path}: lines {', '.join(map(str, found))}")
+    writes = foreign_writes(source)
+    print("assignments to a task's fields outside its own files:", sum(map(len, writes.values())))
+    for path, lines_of in writes.items():
+        print(f"  {path}: lines {', '.join(map(str, lines_of))}")
     first = Counter(word for module in source.values() for word in openings(module))
     print("docstrings open with:", ", ".join(f"{word} {count}" for word, count in first.most_common(25)))
 

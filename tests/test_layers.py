@@ -16,6 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.measure_house import crowds, foreign_writes
+from tests.measure_house import modules as parsed
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # The storeys, from the ground up, each with its folders side by side; within a folder its floors, from the ground up.
@@ -213,6 +216,8 @@ NO_ROOM = {"base", "common", "helpers", "manager", "misc", "utils"}  # names tha
 MODULES_PER_FOLDER = 12
 LINES_PER_FILE = 400
 LINES_PER_FUNCTION = 40
+MANY_PARAMETERS = 11
+"""Functions with six parameters or more: commands and requests, which name what their callers choose from."""
 
 
 @cache
@@ -397,6 +402,16 @@ def test_importing_comfy_fsm_loads_no_loop_socket_or_disk() -> None:
     code = "import sys; before = set(sys.modules); import comfy_fsm; print(*set(sys.modules) - before)"
     fresh = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not NOT_LOADED & set(fresh.stdout.split())
+
+
+def test_few_functions_have_many_parameters_and_none_in_the_core() -> None:
+    many = crowds(parsed())
+    assert not [path for path in many if path.startswith("comfy_fsm/core")]
+    assert sum(map(len, many.values())) <= MANY_PARAMETERS, many
+
+
+def test_the_fields_of_a_task_are_written_in_its_own_files_alone() -> None:
+    assert not foreign_writes(parsed()), "say what happened, by a method of the task or of its part"
 
 
 @each_module
