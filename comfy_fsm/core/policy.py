@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
-__all__ = ["DEFAULT", "TOLD", "Policy", "by_header", "differing", "told"]
+__all__ = ["DEFAULT", "TOLD", "Policy", "backoff", "by_header", "differing", "told"]
 
 
 class Policy(Struct, frozen=True, kw_only=True):
@@ -117,6 +117,12 @@ class Policy(Struct, frozen=True, kw_only=True):
         return min(self.look_seconds * step, self.look_limit_seconds)
 
 
+def backoff(first: float, limit: float, failures: int) -> float:
+    """Return the seconds to wait after so many failures in a row before this one: each doubles the wait."""
+    return min(first * 2.0 ** min(failures, _DOUBLINGS), limit)
+
+
+_DOUBLINGS = 16
 _PAUSES = (0.5, 0.5, 1.0, 1.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 1024.0)
 DEFAULT = Policy()
 _COUNTS = ("absences", "resubmits", "unreachable_times")

@@ -12,6 +12,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from comfy_fsm.core.policy import backoff
+
 
 class Standing(StrEnum):
     """Standing of a server: whether it may be given tasks."""
@@ -92,5 +94,5 @@ class Breaker(Struct, eq=False):
         first = self.first_seconds if standing is Standing.OUT else self.still_seconds
         limit = max(self.limit_seconds, first)
         self.standing = self._doubt = standing
-        self.again_at = now + min(first * 2 ** min(self.failures, 16), limit)
+        self.again_at = now + backoff(first, limit, self.failures)
         self.failures += 1

@@ -16,14 +16,15 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 from contextlib import asynccontextmanager, suppress
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from itertools import count
 from urllib.parse import quote, urlencode
 
 import httpx
-from websockets.client import backoff
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.frames import CloseCode
 from websockets.http11 import Response
 
+from comfy_fsm.core.policy import backoff
 from comfy_fsm.errors import ClientClosed, ClientError, InvariantBroken
 from comfy_fsm.live.transport.addresses import address_of, clean_headers, credentials_in, query_of
 from comfy_fsm.live.transport.arrivals import Answer, Heard, Refused, SocketDown, SocketUp, Stream, Unanswered
@@ -335,9 +336,8 @@ class Comfy:
             socket.transport.abort()  # changes nothing where the handshake was completed
 
     def _delays(self) -> Generator[float]:
-        low, high = self._backoff
-        for delay in backoff(low, low, high):  # whose jitter is in the first wait alone
-            yield delay * random.uniform(0.5, 1.0)
+        yield self._backoff[0] * random.random()  # windows that one outage closed do not come back all at once
+        yield from (backoff(*self._backoff, failures) * random.uniform(0.5, 1.0) for failures in count())
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
