@@ -127,6 +127,8 @@ def _replay(traces: list[str], task: str | None, window: str | None, default_pol
 
     with text.progress(sys.stderr) as watch:
         found = replay(*traces, policy=DEFAULT if default_policy else None, task=task, window=window, watch=watch)
+    for note in found.notes:
+        _note(note)
     if task is not None and not found.tasks:
         raise _Wrong(f"no task's prompt id begins with {task!r}; leave it out to see them all")
     if window is not None and not found.tasks and not found.findings:
@@ -199,10 +201,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _say(status: int, text: str) -> int:
+    _note(text)
+    return status
+
+
+def _note(text: str) -> None:
     from comfy_fsm.display import harmless
 
     print(f"replay: {harmless(text, 600)}", file=sys.stderr)
-    return status
 
 
 if __name__ == "__main__":

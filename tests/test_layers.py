@@ -71,6 +71,7 @@ HOUSE: list[dict[str, list[str]]] = [
         "comfy_fsm.log": ["lock logfile trace", "creation reader", "store writer", "log", "memory"],
         "comfy_fsm.live.redaction": ["spelling urls", "scrubbing", "redact withholding"],
     },
+    {"comfy_fsm.captures": ["capture", "frames har", "detection", "reading"]},
     {
         "comfy_fsm.live.transport": [
             "arrivals",
@@ -173,7 +174,7 @@ DOORS = {
     "anyio": {"comfy_fsm.live.transport.comfy"},
     "httpx": {"comfy_fsm.live.transport.comfy"},
     "websockets": {"comfy_fsm.live.transport.comfy", "comfy_fsm.live.transport.connection"},
-    "ijson": {"comfy_fsm.live.transport.streaming"},
+    "ijson": {"comfy_fsm.captures.frames", "comfy_fsm.captures.har", "comfy_fsm.live.transport.streaming"},
     "cyclopts": {
         "comfy_fsm.__main__",
         "comfy_fsm.cli.completion",

@@ -26,9 +26,11 @@ __all__ = [
     "MAX_RATIO",
     "Block",
     "Packed",
+    "blocks",
     "damage",
     "most_known",
     "open_packed",
+    "opening",
     "raw_lines",
     "read_file",
     "read_lines",
@@ -42,6 +44,7 @@ MAX_RATIO = 400
 _MAX_FREE = 64 * 1024 * 1024
 LINE_FREE = 4 * 1024 * 1024
 """Bytes of a line that a compressed file of any size may hold; a longer one, up to MAX_RATIO times what was read."""
+_HEAD_BYTES = 4096
 _HEAD_LINES = 20
 """A file none of whose first lines is an observation is no trace."""
 _MAX_WINDOW = 128 * 1024 * 1024
@@ -75,7 +78,9 @@ class Packed:
 
     def __init__(self, raw: BinaryIO) -> None:
         self._raw = raw
-        self.head = raw.read(len(_SQLITE))
+        self.head = b""
+        while len(self.head) < _HEAD_BYTES and (part := raw.read(_HEAD_BYTES - len(self.head))):
+            self.head += part
         self._unread = self.head
         self.count = 0
         self.is_compressed = self.head.startswith((_GZIP, _ZSTD))
@@ -115,6 +120,24 @@ def read_file(packed: Packed, name: str) -> Iterator[Block]:
 
 def raw_lines(packed: Packed, name: str) -> Iterator[tuple[list[bytes | str], bool]]:
     """The lines of one file or stream: each as bytes, or as what is wrong with it; False with one that does not end."""
+    return _split(blocks(packed, name), packed)
+
+
+def opening(packed: Packed) -> bytes:
+    """The first bytes of what is in it, by which one can tell what it is; empty where they cannot be unpacked."""
+    try:
+        if packed.head.startswith(_GZIP):
+            return zlib.decompressobj(wbits=31).decompress(packed.head, 4 * _HEAD_BYTES)
+        if packed.head.startswith(_ZSTD):
+            unpacking = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW).stream_reader(packed.head)
+            return unpacking.read(4 * _HEAD_BYTES)
+    except _UNPACKING:
+        return b""
+    return packed.head
+
+
+def blocks(packed: Packed, name: str) -> Iterator[bytes | str]:
+    """Blocks as they are unpacked; a text, as the last one, says how the file is damaged."""
     stream: Packed | gzip.GzipFile | zstandard.ZstdDecompressionReader = packed
     if packed.head.startswith(_GZIP):
         stream = gzip.GzipFile(fileobj=cast("IO[bytes]", packed))
@@ -124,7 +147,7 @@ def raw_lines(packed: Packed, name: str) -> Iterator[tuple[list[bytes | str], bo
         )
     elif packed.head.startswith(_SQLITE):
         raise NotATrace(f"{name}: a log cannot be read from a stream; name the file")
-    return _split(_blocks(stream, packed, name), packed)
+    return _blocks(stream, packed, name)
 
 
 def read_lines(lines: Iterable[bytes | str], name: str = "lines") -> Iterator[Block]:
@@ -136,7 +159,6 @@ def read_lines(lines: Iterable[bytes | str], name: str = "lines") -> Iterator[Bl
 def _blocks(
     stream: Packed | gzip.GzipFile | zstandard.ZstdDecompressionReader, packed: Packed, name: str
 ) -> Iterator[bytes | str]:
-    """Blocks as they are unpacked; a text, as the last one, says how the file is damaged."""
     total = 0
     # gzip's read1 gives what it has before it finds the rest missing; its read gives nothing then
     read = stream.read1 if isinstance(stream, gzip.GzipFile) else stream.read

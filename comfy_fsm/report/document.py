@@ -49,7 +49,7 @@ def compose(replay: Replay) -> dict[str, object]:
         "tasks": [_task(replay, task) for task in replay.tasks],
         "findings": [_finding(replay, finding) for finding in replay.findings],
         "metrics": replay.metrics,
-    }
+    } | ({"notes": replay.notes} if replay.notes else {})
 
 
 def _compose_diagnoses(replay: Replay) -> dict[str, object]:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from msgspec import Struct
 
+from comfy_fsm.captures.capture import Capture
+from comfy_fsm.captures.reading import read_capture
 from comfy_fsm.core.explain.diagnosis import Diagnosis, Explanation, explain, loose
 from comfy_fsm.core.findings import Code, Finding, Severity
 from comfy_fsm.core.fold.board import Board
@@ -89,6 +91,8 @@ class Replay(Struct, frozen=True, kw_only=True):
     board: Board
     log: str | None = None
     """Where it was a single log: its path."""
+    notes: tuple[str, ...] = ()
+    """What a source that another tool recorded was read as, and what it cannot tell."""
 
     @property
     def exit_status(self) -> int:
@@ -143,6 +147,7 @@ class _Play:
         self._logs: list[str] = []
         self.origins = Origins(self.names)
         self.facts = TraceFacts(files=self.names)
+        self.notes: list[str] = []
 
     def run(self) -> None:
         try:
@@ -164,7 +169,10 @@ class _Play:
                 return _read_log(path)
         packed = open_packed(path)
         self._packed.append(packed)
-        return read_file(packed, name)
+        if (capture := read_capture(packed, name)) is None:
+            return read_file(packed, name)
+        self.notes += [f"{name}: {note}" for note in capture.notes]
+        return _captured(capture, name)
 
     def _merge(self, sources: list[Iterator[Block]]) -> Iterator[Block]:
         """By time, each source in its own order; the line number becomes the position in the merged order."""
@@ -237,11 +245,22 @@ class _Play:
             origins=self.origins,
             board=self.board,
             log=self._logs[0] if self._logs and len(self.names) == 1 else None,
+            notes=tuple(self.notes),
         )
 
 
 def _begins(name: str | None, wanted: str | None) -> bool:
     return wanted is None or (name is not None and name.startswith(wanted))
+
+
+def _captured(capture: Capture, name: str) -> Iterator[Block]:
+    """The entries of what another tool recorded; positions count the lines of the trace that it becomes."""
+    at, position = 0.0, 0
+    for block in read_lines(capture.lines, name):
+        at, position = block.observations[-1].at, block.positions[-1]
+        yield block
+    if capture.damage is not None:
+        yield Block((position + 1,), (damage("damaged", capture.damage, at),), 1)
 
 
 def _read_log(path: str) -> Iterator[Block]:

@@ -1,0 +1,26 @@
+"""A file that may be a capture, to its reader: the one way in."""
+
+from __future__ import annotations
+
+from comfy_fsm.captures.capture import Capture, Pieces
+from comfy_fsm.captures.detection import form_of
+from comfy_fsm.captures.frames import from_items, from_lines
+from comfy_fsm.captures.har import read_har
+from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.log.trace import Packed, blocks, opening, raw_lines
+
+__all__ = ["read_capture"]
+
+
+def read_capture(packed: Packed, name: str, redactor: Redactor | None = None) -> Capture | None:
+    """Read a HAR or bare frames whole, without what may not be written down; None where the file is neither."""
+    head = opening(packed)
+    form = form_of(head)
+    if form is None:
+        return None
+    redactor = redactor or Redactor()
+    if form == "har":
+        return read_har(Pieces(blocks(packed, name)), redactor, name)
+    if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
+        return from_items(Pieces(blocks(packed, name)), redactor)
+    return from_lines(raw_lines(packed, name), redactor)
