@@ -55,6 +55,30 @@ for flag in ("--help", "--version", "--help-status", "--install-completion"):
     app[flag].group = "Options"
 
 
+@app.command(name="import")
+def import_(
+    capture: Annotated[str, Parameter(name="CAPTURE")],
+    *,
+    output: Annotated[str, Parameter(name=["--output", "-o"])],
+) -> int:
+    """Write what another tool recorded as a trace, without workflows and credentials.
+
+    Parameters
+    ----------
+    capture
+        A HAR of a browser, mitmproxy or Playwright, or bare frames ({"type": …, "data": …}) of a script; packed or not.
+    output
+        The trace file to write, or - for standard output.
+    """
+    from replay.importing import import_capture
+
+    path = "-" if capture == _STDIN else capture
+    into = "-" if output == _STDIN else output
+    if into != "-" and os.path.realpath(path) == os.path.realpath(into):
+        raise _Wrong(f"--output {output} would write the trace over the capture; name another file")
+    return import_capture(path, into, _note)
+
+
 @app.default
 def command(
     *traces: Annotated[str, Parameter(name="TRACE")],
@@ -71,7 +95,8 @@ def command(
     Parameters
     ----------
     traces
-        Trace files (.jsonl, .jsonl.gz, .jsonl.zst), logs, or - for standard input; several are merged by time.
+        Trace files (.jsonl, .jsonl.gz, .jsonl.zst), logs, HARs, bare frames, or - for standard input; several are
+        merged by time.
     format
         The report: text to read, or json (version 1) to process.
     task

@@ -130,7 +130,7 @@ HOUSE: list[dict[str, list[str]]] = [
             "__main__ plugin",
         ]
     },
-    {"comfy_fsm": ["__main__"], "replay": ["__init__", "__main__"]},
+    {"comfy_fsm": ["__main__"], "replay": ["__init__ importing", "__main__"]},
 ]
 
 
