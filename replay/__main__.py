@@ -95,8 +95,7 @@ def command(
     Parameters
     ----------
     traces
-        Trace files (.jsonl, .jsonl.gz, .jsonl.zst), logs, HARs, bare frames, or - for standard input; several are
-        merged by time.
+        Traces (.jsonl, .gz, .zst), logs, HARs, bare frames, or - for standard input; several are merged by time.
     format
         The report: text to read, or json (version 1) to process.
     task
