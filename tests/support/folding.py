@@ -6,14 +6,15 @@ from collections.abc import Iterable
 
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.observations import AnyObservation, Entry
+from comfy_fsm.core.policy import DEFAULT, Policy
 
 
 def entries(observations: Iterable[AnyObservation], first: int = 1) -> list[Entry]:
     return [Entry(position, o) for position, o in enumerate(observations, first)]
 
 
-def fold_all(observations: Iterable[AnyObservation], *, finish: bool = True) -> Board:
-    board = Board()
+def fold_all(observations: Iterable[AnyObservation], *, finish: bool = True, policy: Policy = DEFAULT) -> Board:
+    board = Board(policy)
     for position, o in enumerate(observations, 1):
         board.fold(Entry(position, o))
     if finish:

@@ -7,6 +7,7 @@ from typing import Any
 
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.machine import State
+from comfy_fsm.core.policy import DEFAULT, Policy
 from comfy_fsm.core.wire import codec
 from replay import Replay, replay
 from tests.support.folding import fold_all
@@ -91,8 +92,8 @@ class Story:
     def replay(self) -> Replay:
         return replay(self.lines)
 
-    def board(self) -> Board:
-        return fold_all(map(codec.parse, self.lines), finish=False)
+    def board(self, policy: Policy = DEFAULT, *, finish: bool = False) -> Board:
+        return fold_all(map(codec.parse, self.lines), finish=finish, policy=policy)
 
 
 def record(status: str = "success", *messages: str) -> dict[str, object]:

@@ -57,8 +57,6 @@ def _type(kind: Hashable) -> inspect.Type:
 def _read(value: object, kind: inspect.Type, path: str, odd: list[Oddity]) -> object:
     if isinstance(kind, inspect.UnionType):
         return _union(value, kind, path, odd)
-    if isinstance(kind, inspect.CustomType) and kind.cls is not Raw:
-        return value
     reader = _READERS.get(type(kind))
     if reader is not None:
         return reader(value, kind, path, odd)
@@ -169,7 +167,6 @@ _READERS: dict[type[inspect.Type], Callable[..., object]] = {
     inspect.TupleType: _tuple,
     inspect.StrType: _text,
     inspect.RawType: _raw,
-    inspect.CustomType: _raw,
 }
 _PLAIN: dict[type[inspect.Type], type] = {inspect.BoolType: bool, inspect.IntType: int, inspect.FloatType: float}
 _SHAPES: dict[type[inspect.Type], tuple[type, ...]] = {

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from itertools import product
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfy_fsm.core.scheduling.assignment import assign
-from comfy_fsm.core.scheduling.backlog import Job, graph_of
-from comfy_fsm.core.scheduling.breaker import Breaker, Standing
+from comfy_fsm.core.scheduling.backlog import Job
 from comfy_fsm.core.scheduling.scheduler import Durations, Place, Scheduler
-from comfy_fsm.testing import picture
 from tests.support.makespans import brute_force, dispatched, least_queue, round_robin, simple, workload
 
 SEEDS = range(60)
@@ -42,18 +37,6 @@ def test_while_it_learns_it_is_ahead_of_round_robin_and_of_least_queue_on_the_sa
 def test_once_it_has_learned_it_is_ahead_of_least_queue_on_every_workload_or_as_good() -> None:
     for sizes, paces in (workload(seed, (40, 200)) for seed in SEEDS):
         assert dispatched(sizes, paces, known=True) <= least_queue(sizes, paces) * 1.01
-
-
-@given(st.lists(st.lists(st.floats(0.1, 9), min_size=3, max_size=3), min_size=1, max_size=6))
-def test_a_plan_is_the_best_of_all(seconds: list[list[float]]) -> None:
-    def ends(plan: Sequence[int]) -> float:
-        loads = [0.5, 0.0, 2.0]
-        for job, server in enumerate(plan):
-            loads[server] += seconds[job][server]
-        return max(loads)
-
-    best = min(ends(plan) for plan in product(range(3), repeat=len(seconds)))
-    assert ends(assign(seconds, [0.5, 0.0, 2.0])) == pytest.approx(best)
 
 
 # whose turn
@@ -162,60 +145,23 @@ def test_graphs_without_number_do_not_fill_the_memory() -> None:
     assert len(known._medians) <= 4_096
 
 
-def test_workflows_of_one_shape_have_one_name_whatever_is_drawn_with_them() -> None:
-    other = picture(1)
-    other["2"]["inputs"]["images"] = ["1", 1]
-    assert graph_of(picture(1)) == graph_of(picture(2)) != graph_of(other)
-    loads = [{"1": {"class_type": "Load", "inputs": {"ckpt_name": name}}} for name in ("a", "b")]
-    assert graph_of(loads[0]) != graph_of(loads[1])
+def test_a_server_that_is_not_among_the_places_ends_nothing() -> None:
+    scheduler = Scheduler([Place("one", capacity=1)])
+    scheduler.wait(Job("1", 0.0, "g", 0.0, 1))
+    assert scheduler.next(0.0) is not None
+    scheduler.end("1", "two", 1.0)
+    scheduler.end("2", "one", 1.0)
+    assert list(scheduler.places["one"].jobs) == ["1"]
 
 
-# health
+def test_a_job_that_does_not_wait_is_withdrawn_in_vain() -> None:
+    scheduler = Scheduler([Place("one")])
+    scheduler.withdraw("1")
+    assert len(scheduler) == 0
 
 
-def test_a_server_that_fails_is_left_alone_for_twice_as_long_each_time_and_tried_with_one_task() -> None:
-    breaker, now, waits = Breaker(first_seconds=1.0, limit_seconds=8.0), 0.0, []
-    for _ in range(6):
-        breaker.fail(now)
-        assert breaker.room(5) == 0
-        waits.append(breaker.again_at - now)
-        breaker.answer(breaker.again_at - 0.01)
-        assert breaker.room(5) == 0
-        now = breaker.again_at
-        breaker.answer(now)
-        assert breaker.room(5) == 1
-    assert waits == [1, 2, 4, 8, 8, 8]
-    breaker.accept()
-    assert (breaker.room(5), breaker.failures) == (5, 6)
-    breaker.complete()
-    assert breaker.failures == 0
-
-
-def test_a_server_where_nothing_moves_is_out_until_something_does() -> None:
-    breaker = Breaker(still_seconds=100)
-    breaker.see(frozenset("ab"), 3, 0.0)
-    breaker.see(frozenset("abc"), 3, 99.0)  # more in its queue is no movement
-    assert breaker.standing is Standing.UP
-    breaker.see(frozenset("abcd"), 3, 100.0)
-    assert breaker.standing is Standing.STILL
-    breaker.answer(1e9)
-    assert breaker.room(5) == 0  # that it answers was never in doubt
-    breaker.see(frozenset("bcd"), 3, 200.0)
-    assert breaker.room(5) == 1
-    breaker.accept()
-    assert breaker.room(5) == 1  # it accepted before, too
-    breaker.complete()
-    assert breaker.room(5) == 5
-
-
-def test_a_queue_that_we_emptied_ourselves_is_no_movement_and_each_trial_comes_later() -> None:
-    breaker, now, waits = Breaker(still_seconds=10, limit_seconds=60), 0.0, []
-    for trial in "abcde":
-        breaker.see(frozenset(trial), 0, now)
-        breaker.see(frozenset(trial), 0, now := now + 10)
-        assert breaker.standing is Standing.STILL
-        began = now
-        while breaker.standing is Standing.STILL:
-            breaker.see(frozenset(), 0, now := now + 1, frozenset(trial))
-        waits.append(now - began)
-    assert waits == [10, 20, 40, 60, 60]
+def test_a_graph_that_is_warm_already_pushes_no_other_out() -> None:
+    place = Place("one")
+    for number, graph in enumerate("abcdd"):
+        place.begin(str(number), 1.0, graph, 0.0)
+    assert list(place.warm) == ["a", "b", "c", "d"]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.wire import codec
@@ -298,3 +299,22 @@ def test_no_binary_frame_raises_or_makes_a_long_line(event: int, rest: bytes) ->
     binary(event.to_bytes(4) + rest)
     line = codec.binary_line(event.to_bytes(4) + sized(rest) + bytes(100_000), at=1.0, window="w", server="s")
     assert len(line) < 7 * codec.MAX_CITED
+
+
+def test_a_time_that_is_none_is_left_out_of_its_frame() -> None:
+    line = b'{"at":1,"kind":"ws.message","data":{"type":"execution_start","data":{"prompt_id":"p","timestamp":"x"}}}'
+    assert codec.parse(line) == seen.Message(at=1, data=seen.ExecutionStart(seen.StartData("p")))
+
+
+@pytest.mark.parametrize("text", ["[1, NaN]", "NaN", '"a text"'])
+def test_a_frame_that_is_no_object_is_undecodable(text: str) -> None:
+    _, read = codec.message(text, at=1.0, window="w", server="s")
+    assert isinstance(read, seen.Undecodable)
+    assert read.data.error == "no JSON object"
+
+
+def test_json_nested_deeper_than_is_followed_is_unreadable_and_no_body() -> None:
+    deep = b"[NaN," * (codec.MAX_DEPTH + 2) + b"1" + b"]" * (codec.MAX_DEPTH + 2)
+    with pytest.raises(codec.Unreadable, match="nested too deeply"):
+        codec.loads(deep)
+    assert codec.body(Raw(deep), object) is None

@@ -224,3 +224,26 @@ def test_where_a_node_raised_is_kept_in_memory() -> None:
 
 def test_raw_words_are_read_as_they_are() -> None:
     assert refusals.refusal(Raw(b'"Server got itself in trouble"'), 500).message == "Server got itself in trouble"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"error": {"message": "no"}}', "no"), (b'{"message": "no"}', "no"), (b'"no"', "no"), (b"7", ""),
+        (b"<title>Bad</title><p>gateway</p>", "Bad Bad gateway"),
+    ],
+)  # fmt: skip
+def test_what_any_answer_says_is_told_in_few_words(body: bytes, said: str) -> None:
+    assert refusals.words(body) == said
+
+
+def test_a_place_that_is_led_to_is_told_with_what_to_do() -> None:
+    failure = refusals.redirect(302, "https://login.example")
+    assert failure.status == 302
+    assert "https://login.example" in (failure.message or "")
+
+
+def test_a_number_where_a_text_is_wanted_is_told_as_one_and_a_flag_is_not() -> None:
+    errors = {"3": {"class_type": 7, "errors": [{"type": True, "message": "no"}]}}
+    failure = refusals.refusal(Raw(json.dumps({"node_errors": errors}).encode()), 400)
+    assert (failure.faults[0].node_type, failure.faults[0].type, failure.faults[0].message) == ("7", None, "no")

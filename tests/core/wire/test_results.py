@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from comfy_fsm.core.effects import Output
 from comfy_fsm.core.policy import DEFAULT, Policy
-from comfy_fsm.core.wire.results import Produced, produced
+from comfy_fsm.core.wire.results import Produced, names_asset, produced
 from replay import replay
 from tests.support.fixtures import FIXTURES
 from tests.support.shapes import SHAPES
@@ -146,3 +146,13 @@ def test_images_that_did_not_come_and_those_that_were_cut_are_told() -> None:
     assert (missed.outputs, missed.missed, codes - {"repeated-signal"}) == ((), ("9",), {"images-missed"})
     cut, codes = of_fixture("outputs-cut")
     assert (len(cut.outputs), cut.result().left_out, codes - {"repeated-signal"}) == (2, 1, {"outputs-cut"})
+
+
+def test_a_file_is_known_by_its_asset_only_where_that_is_one() -> None:
+    asset = "0f0f0f0f-1111-4222-8333-444444444444"
+    told = {"images": [{"filename": "a.png", "id": asset}, {"filename": "b.png", "id": "7", "preview_id": asset}]}
+    first, second = produced({"9": told}, DEFAULT).outputs
+    assert (first.id, first.preview_id, second.id, second.preview_id) == (asset, "", "", asset)
+    assert names_asset("id", asset)
+    assert not names_asset("id", "7")
+    assert not names_asset("filename", asset)

@@ -70,3 +70,15 @@ def test_no_path_raises(method: str, path: str) -> None:
 
 def test_a_path_of_a_million_segments_takes_no_time_to_speak_of() -> None:
     assert parse("GET", "/a" * 1_000_000 + "/history/x").prompt_id == "x"
+
+
+@pytest.mark.parametrize(
+    ("query", "partial"),
+    [
+        ("", False), ("?status=pending,in_progress", False), ("?status=In_Progress&status=pending,failed", False),
+        ("?status=pending", True), ("?offset=0", False), ("?offset=20", True), ("?workflow_id=w", True),
+        ("?" + "a=1&" * 99, True),
+    ],
+)  # fmt: skip
+def test_a_list_of_jobs_is_whole_unless_its_query_leaves_some_out(query: str, partial: bool) -> None:
+    assert routes.is_partial("/api/jobs" + query) is partial
