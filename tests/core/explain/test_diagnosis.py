@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from comfy_fsm.core.explain.diagnosis import CONCERNS, diagnose, explain, loose
 from comfy_fsm.core.explain.rules import SAYS
+from comfy_fsm.core.findings import CODES, Code
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.testing.strategies import observations, true_runs
@@ -19,7 +20,7 @@ from replay import replay
 from tests.support.explaining import cited, dump
 from tests.support.fixtures import FIXTURES
 from tests.support.folding import fold_all
-from tests.support.stories import HOME, ID, STORIES, Story, begun, record
+from tests.support.stories import AWAY, HOME, ID, STORIES, Story, begun, record
 
 # the same state, for different reasons
 
@@ -142,3 +143,27 @@ def test_consistency_is_asked_of_every_server_and_all_of_the_log_that_is_known()
     for log in ("a\nlog", "\x1b[2J"):
         diagnoses = explain(found.board, found.tasks, log)
         assert not [step.command for each in diagnoses for step in each.steps if step.command]
+
+
+def test_what_is_about_no_task_is_told_apart_the_gravest_first() -> None:
+    story = begun().tell("ws.message", {"type": "odd", "data": {}}).hear("execution_start", timestamp=1)
+    story.tell("ws.undecodable", {"error": "no JSON"}, window=None, server=None)
+    apart = loose(story.board())
+    assert [each.code for each in apart] == [Code.UNDECODABLE, Code.UNRECOGNIZED]
+    assert [(each.meaning, each.advice) for each in apart] == [
+        (CODES[each.code].meaning, CODES[each.code].advice) for each in apart
+    ]
+    assert [each.code for each in loose(story.board(), lambda finding: finding.window is None)] == [Code.UNDECODABLE]
+
+
+def test_tasks_are_found_by_the_beginning_of_their_id() -> None:
+    board = begun().board()
+    assert [each.prompt_id for each in diagnose(board, ID[:4])] == [ID]
+    assert diagnose(board, "nobody") == []
+
+
+def test_where_two_servers_have_an_id_each_task_has_the_findings_of_its_own() -> None:
+    story = begun().hear("execution_start", timestamp=1).at(AWAY).listen().post()
+    told = {each.server: {finding.code for finding in each.findings} for each in diagnose(story.board())}
+    assert Code.OUT_OF_ORDER in told[HOME]
+    assert Code.OUT_OF_ORDER not in told[AWAY]

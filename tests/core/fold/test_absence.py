@@ -288,3 +288,28 @@ def test_what_a_socket_is_greeted_with_counts_nothing_that_was_posted_since() ->
     for _ in range(int(LONE)):
         story.look().wait(POLICY.absence_seconds)
     assert story.state is State.CANCELLED
+
+
+def test_a_record_that_is_asked_for_before_the_post_was_answered_proves_nothing() -> None:
+    story = Story().open()
+    body = {"prompt": {"1": {"class_type": "A", "inputs": {}}}, "prompt_id": PROMPT, "client_id": WINDOW}
+    story.tell("http.request", {"id": "post", "method": "POST", "path": "/prompt", "body": body})
+    for _ in range(4):
+        story.look().wait(20)
+    assert story.state is State.SUBMITTING
+
+
+def test_a_post_that_was_cut_off_may_be_taken_up_for_a_while() -> None:
+    story = Story().open().post("ReadTimeout")
+    story.ask("GET", "/features", {}).look().wait(20).look().wait(5)
+    assert story.state is State.UNCERTAIN
+
+
+def test_a_listing_that_is_older_than_the_absence_does_not_refute_it() -> None:
+    """Another window asked before, and its answer is reported late."""
+    story = Story().open().post().count(1).count(0).look()
+    wall, story.wall = story.wall, story.wall - 0.5
+    story.ask("GET", "/queue", {"queue_running": [], "queue_pending": [[1, PROMPT, {}, {}, []]]})
+    story.wall = wall
+    story.wait(POLICY.absence_seconds).look().wait(POLICY.settle_seconds)
+    assert story.state is State.CANCELLED

@@ -81,3 +81,9 @@ def test_a_settlement_is_counted_with_its_source_and_a_gap_with_its_recovery() -
 def test_a_task_that_another_server_was_asked_about_has_strayed() -> None:
     story = begun().elsewhere(AWAY, "h", f"/history/{ID}", {})
     assert story.board().registry.counters.strayed == {ID}
+
+
+def test_no_share_beyond_all_of_them_is_longer_than_the_longest() -> None:
+    histogram = Histogram(SECONDS)
+    histogram.observe(3.0)
+    assert histogram.quantile(2.0) == 3.0

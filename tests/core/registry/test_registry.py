@@ -119,3 +119,35 @@ def test_two_windows_are_known_once_they_asked_or_heard_something() -> None:
     story = Story().listen().post(client_id=OTHER)
     assert story.board().windows == [ME]
     assert story.tell("ws.open", {}, window=OTHER).board().windows == [ME, OTHER]
+
+
+def test_another_spelling_of_a_server_is_told_once() -> None:
+    story = Story().listen().at("http://localhost:8188/").look().look().at("HTTP://localhost:8188").look()
+    assert len(found(story.at(HOME).post().board(), Code.SAME_SERVER)) <= 2
+
+
+def test_what_was_forgotten_is_remembered_by_its_id_up_to_a_bound() -> None:
+    story = Story().listen()
+    for prompt_id in (ID, ID2):
+        entry = record() | {"prompt": [1, prompt_id, {}, {}, []]}
+        story.post(prompt_id=prompt_id).ask("GET", f"/history/{prompt_id}", None, 200, {prompt_id: entry})
+    story.post(prompt_id="third").wait(9)
+    board = story.board(Policy(homes=1))
+    assert len(board.forget(0)) == 2
+    late = codec.parse(Story().elsewhere(AWAY, "h", f"/history/{ID}", {}).lines[0])
+    board.fold_observation(board.position + 1, late)
+    assert found(board, Code.WRONG_SERVER) == []
+
+
+def test_a_query_that_is_performed_is_asked_for_again_by_the_next_gap() -> None:
+    board, asked = Board(), list[bool]()
+    for entry in entries(map(codec.parse, begun().hang_up().listen().hang_up().listen().lines)):
+        board.fold(entry)
+        asked.append(any(isinstance(effect, LookAtQueue) for effect in board.drain()))
+    assert asked[-4:] == [False, True, False, True]
+
+
+def test_a_task_that_was_refused_under_its_id_leaves_the_id_to_the_next() -> None:
+    board = Story().listen().post(400).post().wait(9).board()
+    assert [task.state for task in board.forget(0)] == ["rejected"]
+    assert board.task(ID, HOME) is board.tasks[0]

@@ -103,3 +103,18 @@ def test_open_tasks_are_listed_under_each_of_their_windows_until_they_settle() -
     (task,) = settled.board().tasks
     assert task.state is State.CANCELLED
     assert home(settled).own == {}
+
+
+def test_an_older_outage_that_is_reported_later_is_not_the_last() -> None:
+    story = begun().look(status="ConnectError")
+    story._at -= 9.0
+    last = home(story.hang_up()).outage
+    assert last is not None
+    assert last.kind == "outage"
+
+
+def test_a_snapshot_that_was_taken_before_the_last_one_changes_nothing_of_what_runs() -> None:
+    """Logs of two processes are merged by the time of each line, and their clocks may differ."""
+    story = Story().listen().post().look((ID,))
+    story._at -= 5.0
+    assert list(home(story.look((ID2,))).running) == [ID]
