@@ -18,7 +18,7 @@ from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.wire import codec
 from comfy_fsm.display import LONGEST, harmless
 from comfy_fsm.errors import LogError, TraceError
-from comfy_fsm.live.client import filenames
+from comfy_fsm.live.saving import filenames
 from comfy_fsm.log.reader import read as read_log
 from comfy_fsm.log.trace import Packed, read_file
 

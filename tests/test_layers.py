@@ -90,10 +90,11 @@ HOUSE: list[dict[str, list[str]]] = [
             "runner",
         ]
     },
+    {"comfy_fsm.live.saving": ["filenames", "places"]},
     {"comfy_fsm.live.recovery": ["prober", "recovery", "session"]},
     {
         "comfy_fsm.live.client": [
-            "companion filenames progress spool tags",
+            "companion progress spool tags",
             "inbox outputs",
             "callbacks",
             "task_handle",

@@ -17,10 +17,11 @@ from comfy_fsm.core.effects import Text
 from comfy_fsm.core.wire.updates import Update
 from comfy_fsm.errors import ClientError, DownloadFailed, TaskError
 from comfy_fsm.live.client.client import Client
-from comfy_fsm.live.client.outputs import Names, save_all
+from comfy_fsm.live.client.outputs import save_all
 from comfy_fsm.live.client.task_handle import TaskHandle
 from comfy_fsm.live.dispatch.dispatcher import Dispatcher
 from comfy_fsm.live.engine.runner import Undelivered
+from comfy_fsm.live.saving.places import Names
 
 __all__ = ["Order", "Screen", "Session", "resume", "submit"]
 
@@ -100,13 +101,16 @@ class Session:
         self._taken: defaultdict[TaskHandle, asyncio.Event] = defaultdict(asyncio.Event)
         self._watching: list[asyncio.Task[None]] = []
 
-    def taker(self, name: str) -> Callable[[TaskHandle], Coroutine[Any, Any, None]]:
-        """What takes the result of a task: delivered is what it saved, and what it could not save another time."""
+    def taker(self, name: str, *, again: bool = False) -> Callable[[TaskHandle], Coroutine[Any, Any, None]]:
+        """What takes the result of a task: delivered is what it saved, and what it could not save another time.
+
+        `again`: perhaps a process took it already, and was killed before it could say so.
+        """
 
         async def take(task: TaskHandle) -> None:
             try:
                 async with self._at_once:
-                    await self._take(name, task)
+                    await self._take(name, task, again)
             finally:
                 self._taken[task].set()
 
@@ -115,7 +119,7 @@ class Session:
     def expect_all(self) -> None:
         """Before anything is delivered: what an earlier process left is taken as what is submitted now."""
         for task in self.client.tasks:
-            task.when_complete(self.taker(task.prompt_id))
+            task.when_complete(self.taker(task.prompt_id, again=True))
 
     def watch(self, name: str, task: TaskHandle) -> None:
         self._watching.append(asyncio.create_task(self._watch(name, task)))
@@ -136,7 +140,7 @@ class Session:
         except ClientError as error:
             self._complain(name, error)
 
-    async def _take(self, name: str, task: TaskHandle) -> None:
+    async def _take(self, name: str, task: TaskHandle, again: bool) -> None:
         """What it produced, on the disk and told of; anything that is not there makes the status."""
         try:
             await task
@@ -148,7 +152,8 @@ class Session:
             for line in [] if _is_long(text) else text.text.splitlines():
                 self._screen.say(line)
         passing = False
-        async for saved in save_all(task.outputs, filter(_is_long, texts), self._folder, self._names):
+        long = filter(_is_long, texts)
+        async for saved in save_all(task.outputs, long, self._folder, self._names, again=again):
             if saved.path is not None:
                 self._screen.say(str(saved.path))
             if saved.renamed:

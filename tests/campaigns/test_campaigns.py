@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from comfy_fsm.log import lock
-from tests.campaigns import damage, hostile, kills, power, refusals, secrets
+from tests.campaigns import damage, hostile, kills, power, refusals, runs, secrets
 from tests.campaigns.writing import judged, lines
 from tests.support.lines import fill
 
@@ -33,6 +33,13 @@ def test_damage_would_be_silent_if_nothing_were_remembered_beside_the_log(monkey
 def test_what_a_killed_writer_acknowledged_is_there() -> None:
     _, wrong = kills.campaign(10, seed=7)
     assert not wrong
+
+
+@unix
+def test_each_file_of_a_killed_run_is_saved_once() -> None:
+    files, wrong = runs.campaign(4, seed=7)
+    assert not wrong
+    assert files
 
 
 @strace

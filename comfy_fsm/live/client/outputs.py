@@ -10,19 +10,19 @@ import asyncio
 import errno
 import io
 import os
-import secrets
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from itertools import chain, count
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import msgspec
 
 from comfy_fsm.core.effects import Output, Result, Text
 from comfy_fsm.errors import ClientError, DownloadFailed, MissingExtra
-from comfy_fsm.live.client.filenames import as_told, numbered, safe_folders, safe_name, same
+from comfy_fsm.live.saving.filenames import as_told, safe_folders, safe_name
+from comfy_fsm.live.saving.places import Folder, Names, Unfinished, descend
 
 __all__ = [
     "MAX_READ",
@@ -50,31 +50,6 @@ Fetch = Callable[[Output], AbstractAsyncContextManager[AsyncIterator[bytes]]]
 MAX_READ = 256 * 1024 * 1024
 """Bytes that `read` takes into memory unless told otherwise; a longer file is better saved."""
 _AT_ONCE = 4  # files of one task that are fetched at a time
-_MODE = 0o600  # for its owner alone, as the log is: what is in a picture is nobody else's business
-_FOLDER_MODE = 0o700
-
-
-class Names:
-    """The names that are taken in each folder: those that were there, and those that were given since.
-
-    Shared by those who save into one folder, so that it is listed once.
-    """
-
-    def __init__(self) -> None:
-        self._taken: dict[Path, set[str]] = {}
-        self._numbers: dict[tuple[Path, str], int] = {}
-
-    def free(self, folder: Path, name: str) -> Iterator[Path]:
-        """The places for a file of this name, best first; a name in another case is taken, too."""
-        if folder not in self._taken:
-            self._taken[folder] = {same(there) for there in os.listdir(folder)}
-        taken, key = self._taken[folder], (folder, same(name))
-        for number in count(self._numbers.get(key, 1)):
-            self._numbers[key] = number  # the lower ones are taken: ten thousand of one name are no square of that
-            place = numbered(name, number)
-            if same(place) not in taken:
-                taken.add(same(place))
-                yield folder / place
 
 
 class Source(NamedTuple):
@@ -155,38 +130,37 @@ class OutputFile(Output, frozen=True, dict=True, gc=True):
     async def save(self, path: str | os.PathLike[str]) -> Path:
         """Save it under a name of the caller's own; raises FileExistsError rather than overwrite anything."""
         place = _vacant(Path(path))
-        return await self._save(place.parent, [place])
+        with Folder(place.parent) as folder, Unfinished(folder) as file:
+            await self._fill(file)
+            return file.publish([place])
 
     async def save_into(self, folder: str | os.PathLike[str]) -> Path:
         """Save it below a folder as the server named it, with its subfolder, both made safe; a number where taken."""
         return await self.save_among(self.source.names, Path(folder))
 
-    async def save_among(self, names: Names, root: Path) -> Path:
-        """The same, where others save into that folder, too."""
+    async def save_among(self, names: Names, root: Path, *, again: bool = False) -> Path:
+        """The same, where others save into that folder, too; `again`: perhaps an earlier process saved it already."""
         made: list[Path] = []
         try:
-            place = _descend(root, safe_folders(self.subfolder), made)
-            free = names.free(place, safe_name(self.filename))
-            return await self._save(place, chain([next(free)], free))  # the first that comes has the best name
+            with descend(root, safe_folders(self.subfolder), made) as folder:
+                free = names.free(folder, name := safe_name(self.filename))
+                places = chain(() if again else [next(free)], free)  # the first that comes has the best name
+                with Unfinished(folder) as file:
+                    await self._fill(file)
+                    there = await asyncio.to_thread(names.earlier, folder, name, file) if again else None
+                    return there if there is not None else file.publish(places)
         except BaseException:
             for empty in reversed(made):
                 with suppress(OSError):  # others saved into it meanwhile
                     empty.rmdir()
             raise
 
-    async def _save(self, folder: Path, places: Iterable[Path]) -> Path:
+    async def _fill(self, file: Unfinished) -> None:
         """Onto the disk whole or not at all: it gets its name when its last byte is there."""
-        part = folder / f".{secrets.token_hex(8)}.part"
-        file = _private(part)
-        try:
-            with file:
-                async with self.source.fetch(self) as chunks:
-                    async for chunk in chunks:
-                        await asyncio.to_thread(file.write, chunk)
-                await asyncio.to_thread(_flush, file)
-            return _publish(part, places)
-        finally:
-            _discard(part)
+        async with self.source.fetch(self) as chunks:
+            async for chunk in chunks:
+                await asyncio.to_thread(file.file.write, chunk)
+        await asyncio.to_thread(file.flush)
 
 
 class TaskResult(Result, frozen=True, gc=True):
@@ -219,11 +193,17 @@ class Saved(NamedTuple):
 
 
 async def save_all(
-    files: Sequence[OutputFile], texts: Iterable[Text], folder: str | os.PathLike[str], names: Names
+    files: Sequence[OutputFile],
+    texts: Iterable[Text],
+    folder: str | os.PathLike[str],
+    names: Names,
+    *,
+    again: bool = False,
 ) -> AsyncGenerator[Saved, None]:
     """Save the files and the texts of one task, each on the disk when it is told of; several tasks share `names`.
 
-    A file that several nodes name is saved once. What fails keeps no other from being saved.
+    A file that several nodes name is saved once. What fails keeps no other from being saved. `again`: what an earlier
+    process saved, and was killed before it could say so, is not saved twice.
     """
     once = {(file.type, file.subfolder, file.filename, file.by_socket): file for file in reversed(files)}
     wanted: deque[OutputFile | Text] = deque([*reversed(once.values()), *texts])
@@ -231,7 +211,7 @@ async def save_all(
     try:
         while wanted or under_way:
             while wanted and len(under_way) < _AT_ONCE:
-                under_way.append(asyncio.create_task(_save_one(wanted.popleft(), Path(folder), names)))
+                under_way.append(asyncio.create_task(_save_one(wanted.popleft(), Path(folder), names, again)))
             yield await under_way.popleft()
     finally:
         for saving in under_way:
@@ -256,10 +236,10 @@ def _content(text: Text) -> Fetch:
     return fetch
 
 
-async def _save_one(output: OutputFile | Text, folder: Path, names: Names) -> Saved:
+async def _save_one(output: OutputFile | Text, folder: Path, names: Names, again: bool) -> Saved:
     file = _text_file(output) if isinstance(output, Text) else output
     try:
-        path = await file.save_among(names, folder)
+        path = await file.save_among(names, folder, again=again)
     except (ClientError, OSError) as error:
         return Saved(output, None, error=error)
     return Saved(output, path, "" if isinstance(output, Text) else _renamed(output, path, folder))
@@ -274,72 +254,8 @@ def _renamed(output: Output, path: Path, folder: Path) -> str:
     return f"saved as {got!r:.300}: the server named it {told!r:.300}, {why}"
 
 
-def _descend(root: Path, folders: Iterable[str], made: list[Path]) -> Path:
-    """Folder by folder, made where there is none. One that would lead out by a link, or is a file, is passed by."""
-    root.mkdir(_FOLDER_MODE, parents=True, exist_ok=True)  # the caller's own words, not a server's
-    real, here = os.path.realpath(root), root
-    for name in folders:
-        here = next(place for n in count(1) if _is_ours(place := here / numbered(name, n), real, made))
-    return here
-
-
-def _is_ours(place: Path, root: str, made: list[Path]) -> bool:
-    with suppress(FileExistsError):
-        os.mkdir(place, _FOLDER_MODE)
-        made.append(place)
-        _flush_folder(place.parent)
-    if not os.path.isdir(place):
-        return False
-    there = os.path.realpath(place)
-    return there != root and os.path.commonpath((there, root)) == root
-
-
 def _vacant(place: Path) -> Path:
     """The place, if nothing is there yet: found out before the download, and again by `_publish`."""
     if os.path.lexists(place):
         raise FileExistsError(errno.EEXIST, "there already, so nothing was written; choose another name", str(place))
     return place
-
-
-def _private(part: Path) -> BinaryIO:
-    def opener(path: str, flags: int) -> int:
-        return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), _MODE)
-
-    return open(part, "xb", opener=opener)
-
-
-def _flush(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _publish(part: Path, places: Iterable[Path]) -> Path:
-    """Give it the first name that is free; what has the name already, be it a dangling link, keeps it."""
-    place = None
-    for place in places:
-        with suppress(FileExistsError):
-            try:
-                os.link(part, place)
-            except FileExistsError:
-                raise
-            except OSError:  # no hard links here: the name is taken first, and then what it stands for
-                _private(place).close()
-                os.replace(part, place)
-            _flush_folder(place.parent)
-            return place
-    raise FileExistsError(errno.EEXIST, "taken by now, so nothing was written; choose another name", str(place))
-
-
-def _flush_folder(folder: Path) -> None:
-    """A name is on the disk when its folder is; not every system can be asked for that."""
-    with suppress(OSError):
-        opened = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)
-
-
-def _discard(part: Path) -> None:
-    with suppress(FileNotFoundError):
-        part.unlink()

@@ -17,10 +17,11 @@ from comfy_fsm.core.wire.updates import Update
 from comfy_fsm.errors import InvariantBroken, TaskCancelled, TaskError, TaskExpired, TaskFailed, TaskLost, TaskRejected
 from comfy_fsm.live.client.callbacks import Callbacks
 from comfy_fsm.live.client.inbox import Mailbox
-from comfy_fsm.live.client.outputs import Fetch, Names, OutputFile, TaskResult, at_hand, save_all
+from comfy_fsm.live.client.outputs import Fetch, OutputFile, TaskResult, at_hand, save_all
 from comfy_fsm.live.client.progress import Progress, Track
 from comfy_fsm.live.client.spool import KeptImage
 from comfy_fsm.live.client.tags import NO_TAG, Tag
+from comfy_fsm.live.saving.places import Names
 from comfy_fsm.live.transport.arrivals import Answer
 from comfy_fsm.live.transport.requests import HttpRequest
 

@@ -8,8 +8,9 @@ import io
 import os
 import stat
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -19,9 +20,10 @@ from hypothesis import strategies as st
 
 from comfy_fsm.core.effects import Output, Text
 from comfy_fsm.errors import ClientError, DownloadFailed, MissingExtra
-from comfy_fsm.live.client import outputs
-from comfy_fsm.live.client.filenames import MAX_NAME, safe_folders, safe_name, same
-from comfy_fsm.live.client.outputs import Fetch, Names, OutputFile, Saved, Source, save_all
+from comfy_fsm.live.client.outputs import Fetch, OutputFile, Saved, Source, save_all
+from comfy_fsm.live.saving import places
+from comfy_fsm.live.saving.filenames import MAX_NAME, safe_folders, safe_name, same
+from comfy_fsm.live.saving.places import Folder, Names, Unfinished
 from comfy_fsm.media import type_in
 
 SERVER = "http://h:8188"
@@ -42,6 +44,10 @@ def fetching(*chunks: bytes, error: BaseException | None = None) -> Fetch:
         yield pieces()
 
     return fetch
+
+
+def no_link(*_: object, **__: object) -> None:
+    raise PermissionError(errno.EPERM, "no links here")
 
 
 def file(name: str, *chunks: bytes, error: BaseException | None = None, folder: str = "") -> OutputFile:
@@ -134,7 +140,6 @@ def test_of_a_download_that_is_cancelled_nothing_is_left(tmp_path: Path) -> None
     async def test() -> None:
         saving = asyncio.ensure_future(OutputFile.at(file("a.png"), Source(SERVER, fetch, Names())).save_into(tmp_path))
         await started.wait()
-        assert len(names(tmp_path)) == 1
         saving.cancel()
         await asyncio.wait([saving])
         assert saving.cancelled()
@@ -144,21 +149,45 @@ def test_of_a_download_that_is_cancelled_nothing_is_left(tmp_path: Path) -> None
     assert names(tmp_path) == []
 
 
-def test_where_there_are_no_hard_links_files_are_saved_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def link(*_: object) -> None:
-        raise PermissionError(errno.EPERM, "no links here")
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="every file has a name there")
+def test_of_a_download_under_way_there_is_no_name_that_a_killed_process_would_leave(tmp_path: Path) -> None:
+    @asynccontextmanager
+    async def fetch(output: Output) -> AsyncIterator[AsyncIterator[bytes]]:
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b"half"
+            there.extend(names(tmp_path))
 
-    monkeypatch.setattr(outputs.os, "link", link)
+        yield pieces()
+
+    there: list[str] = []
+    asyncio.run(OutputFile.at(file("a.png"), Source(SERVER, fetch, Names())).save_into(tmp_path))
+    assert (there, names(tmp_path)) == ([], ["a.png"])
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_where_a_file_must_have_a_name_all_the_time_it_has_one_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    monkeypatch.setattr(Unfinished, "_unnamed", Unfinished._named)
+    if not links:
+        monkeypatch.setattr(places.os, "link", no_link)
     for _ in range(2):
         assert asyncio.run(file("a.png").save_into(tmp_path)).read_bytes() == b"".join(PNG)
     assert names(tmp_path) == ["a-2.png", "a.png"]
 
 
-def save(*files: OutputFile, into: Path, texts: tuple[Text, ...] = ()) -> list[Saved]:
+def test_where_there_are_no_hard_links_files_are_saved_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places.os, "link", no_link)
+    for _ in range(2):
+        assert asyncio.run(file("a.png").save_into(tmp_path)).read_bytes() == b"".join(PNG)
+    assert names(tmp_path) == ["a-2.png", "a.png"]
+
+
+def save(*files: OutputFile, into: Path, texts: tuple[Text, ...] = (), again: bool = False) -> list[Saved]:
     async def saved() -> list[Saved]:
-        return [one async for one in save_all(files, texts, into, Names())]
+        return [one async for one in save_all(files, texts, into, Names(), again=again)]
 
     return asyncio.run(saved())
 
@@ -263,9 +292,9 @@ def test_two_names_that_some_system_takes_for_one_do_not_meet(tmp_path: Path) ->
 
 
 def test_ten_thousand_files_of_one_name_take_no_square_of_the_time(tmp_path: Path) -> None:
-    places = Names()
+    given = Names()
     for number in range(1, 10_001):
-        assert next(places.free(tmp_path, "a.png")).name == ("a.png" if number == 1 else f"a-{number}.png")
+        assert next(given.free(Folder(tmp_path), "a.png")).name == ("a.png" if number == 1 else f"a-{number}.png")
 
 
 def test_a_file_that_two_nodes_name_is_saved_once(tmp_path: Path) -> None:
@@ -292,6 +321,67 @@ def test_no_link_in_the_folder_leads_outside(tmp_path: Path) -> None:
     assert {path for path in everything(folder) if path.endswith("a.png")} >= {
         "video-2/a.png", "here-2/a.png", "real/a.png", "file-2/a.png", "gone-2/a.png",
     }  # fmt: skip
+
+
+def test_a_folder_that_becomes_a_link_while_a_file_is_saved_into_it_leads_nothing_out(tmp_path: Path) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "folder"
+    outside.mkdir()
+
+    @asynccontextmanager
+    async def fetch(output: Output) -> AsyncIterator[AsyncIterator[bytes]]:
+        (folder / "video").rename(folder / "moved")
+        (folder / "video").symlink_to(outside)
+        async with fetching(b"ours")(output) as pieces:
+            yield pieces
+
+    output = Output(node="9", kind="images", filename="a.png", subfolder="video", type="output")
+    asyncio.run(OutputFile.at(output, Source(SERVER, fetch, Names())).save_into(folder))
+    assert names(outside) == []
+    assert names(folder / "moved") == ["a.png"]
+
+
+def test_links_that_come_and_go_lead_nothing_out(tmp_path: Path) -> None:
+    outside, folder, over = tmp_path / "outside", tmp_path / "folder", threading.Event()
+    for place in (outside, folder, folder / "a", outside / "b"):
+        place.mkdir()
+
+    def swap() -> None:
+        while not over.is_set():
+            with suppress(OSError):
+                (folder / "a").rename(folder / "kept")
+                (folder / "a").symlink_to(outside)
+                (folder / "a").unlink()
+            with suppress(OSError):
+                (folder / "kept").rename(folder / "a")
+
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    try:
+        for n in range(100):
+            save(file(f"{n}.png", folder="a/b"), into=folder)
+    finally:
+        over.set()
+        swapping.join()
+    assert everything(outside) == []
+    assert [*outside.rglob("*")] == [outside / "b"]
+
+
+def test_what_an_earlier_process_saved_is_not_saved_again(tmp_path: Path) -> None:
+    first = save(file("a.png"), file("a.png", b"other", folder="s"), into=tmp_path)
+    (tmp_path / "b.png").write_bytes(b"half")  # by somebody else
+    (tmp_path / "c.png").symlink_to(tmp_path / "a.png")
+    files = [file("a.png"), file("a.png", b"other", folder="s"), file("b.png", b"mine"), file("c.png")]
+    again = save(*files, into=tmp_path, again=True)
+    assert [one.path for one in again[:2]] == [one.path for one in first]
+    assert everything(tmp_path) == ["a.png", "b-2.png", "b.png", "c-2.png", "c.png", "s/a.png"]
+
+
+def test_two_files_that_are_the_same_are_two_even_where_one_was_saved_already(tmp_path: Path) -> None:
+    save(file("a.png"), into=tmp_path)
+    given = Names()
+    for _ in range(2):
+        asyncio.run(file("a.png").save_among(given, tmp_path, again=True))
+    assert everything(tmp_path) == ["a-2.png", "a.png"]
 
 
 def test_the_folder_itself_may_be_a_link_since_it_is_the_callers_word(tmp_path: Path) -> None:

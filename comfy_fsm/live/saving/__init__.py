@@ -1,0 +1,1 @@
+"""Puts files onto this disk: whole or not at all, under a safe name, in the folder that the caller named."""
