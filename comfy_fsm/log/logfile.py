@@ -9,15 +9,16 @@ import stat
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from comfy_fsm.errors import LogVersionError, NotALog
+from comfy_fsm.errors import LogError, LogVersionError, NotALog
 
 __all__ = [
     "APPLICATION_ID",
     "SCHEMA",
     "SCHEMA_VERSION",
+    "beside",
     "close_later",
     "held",
     "is_blank",
@@ -77,8 +78,10 @@ def _head(path: str, found: os.stat_result, size: int) -> bytes:
     """The first bytes of a file that is a log where SQLite has it open; for whoever holds the guard."""
     if _held[_key(found)]:
         return _MAGIC
-    with open(path, "rb") as file:
-        return file.read(size)
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        now = os.fstat(descriptor)
+        return file.read(size) if stat.S_ISREG(now.st_mode) and _key(now) == _key(found) else b""
 
 
 def is_sqlite(path: str) -> bool:
@@ -115,6 +118,17 @@ def _look(path: str, found: os.stat_result) -> None:
             f"{path} is a log of version {version}, newer than this release, which reads {SCHEMA_VERSION}; "
             "it was not touched; use a newer comfy-fsm"
         )
+
+
+def beside(path: str) -> Iterator[tuple[str, os.stat_result]]:
+    """The files that SQLite has beside a log, those that are there, before it opens them; raises LogError where one is
+    a pipe, for which it would wait for ever, or anything else that is no file."""
+    for suffix in ("-wal", "-shm", "-journal"):
+        with suppress(FileNotFoundError):
+            found = os.lstat(name := path + suffix)
+            if not stat.S_ISREG(found.st_mode):
+                raise LogError(f"{name} is not a regular file, so {path} was not opened; move it away, and try again")
+            yield name, found
 
 
 def is_log(path: str | os.PathLike[str]) -> bool:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from comfy_fsm.errors import InvariantBroken, LogError
 from comfy_fsm.log.lock import Mark, read_mark
-from comfy_fsm.log.logfile import held, uri
+from comfy_fsm.log.logfile import beside, held, uri
 
 __all__ = ["DAMAGE", "GENESIS", "MAX_LINE", "LogRow", "Verification", "digest", "read", "verify"]
 
@@ -117,6 +117,7 @@ class _Reading:
 
     def _connect(self) -> None:
         self.close()
+        list(beside(self._path))
         query = "mode=ro&immutable=1" if self._immutable else "mode=ro"
         # A generator may be handed from thread to thread, and SQLite is built to allow it.
         self._db = sqlite3.connect(uri(self._path, query), uri=True, isolation_level=None, check_same_thread=False)

@@ -16,7 +16,7 @@ from typing import Any
 from comfy_fsm.errors import InvariantBroken, LogDamaged, LogError, LogLocked, LogMoved
 from comfy_fsm.log.creation import check_length, create, keep_aside
 from comfy_fsm.log.lock import Lock, belongs_to_us
-from comfy_fsm.log.logfile import SCHEMA_VERSION, close_later, held, is_blank, uri
+from comfy_fsm.log.logfile import SCHEMA_VERSION, beside, close_later, held, is_blank, uri
 from comfy_fsm.log.reader import DAMAGE, GENESIS, digest
 
 __all__ = ["BUSY", "BUSY_TURNS", "WAL_LIMIT", "Chain", "Writer", "logger"]
@@ -172,6 +172,8 @@ class Writer(sqlite3.Connection):
             lock.reset()
             create(path)
         _check_file(path, stack.enter_context(held(path)))
+        for name, found in beside(path):
+            _check_file(name, found)
         return lock, _claim_file(path, stack)
 
     def _prepare(self, path: str) -> None:

@@ -79,11 +79,12 @@ class Follower:
         return before != (self.trouble, self._told, self.beginnings, self.written)
 
     def _round(self, seconds: float) -> None:
-        """From the last row on: if that is no longer what it was, the log was replaced, and is read as another one."""
+        """From the last row on. If that is no longer what it was, or a row is back that was told to be gone, the log is
+        another one, and is read from its beginning."""
         until = time.monotonic() + seconds
         with closing(reader.read(self.path, max(self._after - 1, 0))) as records:
-            if not self._after or self._is_last(next(records, None)):
-                self._read(records, until)
+            same = not self._after or self._is_last(next(records, None))
+            if same and self._read(records, until):
                 return
         self._begin()
         with closing(reader.read(self.path)) as records:
@@ -92,18 +93,22 @@ class Follower:
     def _is_last(self, record: LogRow | None) -> bool:
         return record is not None and record.position == self._after and _mark(record.line) == self._mark
 
-    def _read(self, records: Generator[LogRow, None, None], until: float) -> None:
+    def _read(self, records: Generator[LogRow, None, None], until: float) -> bool:
+        """Take what is new; false where a row is there that was told to be gone."""
         told, line, number = self._told, None, 0
         self.behind = False
         try:
             for number, record in enumerate(records, 1):
+                if record.line is not None and self._after < record.position <= told:
+                    return False
                 if record.position > told or not record.position:
                     line = self._take(record) or line
                 if not number % PORTION:
                     self._projection.rest()
                     if time.monotonic() > until:
                         self.behind = True
-                        return
+                        return True
+            return True
         finally:
             self._projection.rest()
             if line is not None:

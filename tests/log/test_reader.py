@@ -66,6 +66,22 @@ def test_what_is_not_our_log_is_named_and_not_touched(
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, os.mkdir, lambda name: os.symlink("/dev/zero", name)], ids=["pipe", "directory", "link"]
+)
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
+def test_what_lies_beside_a_log_and_is_no_file_is_named_and_not_waited_for(
+    path: Path, suffix: str, make: Callable[[str], None]
+) -> None:
+    fill(path, b"a")
+    make(f"{path}{suffix}")
+    for attempt in (lambda: asyncio.run(Log.open(path)), lambda: list(read(path)), lambda: verify(path)):
+        with pytest.raises(LogError, match=f"log.sqlite{suffix} is not a regular file"):
+            attempt()
+    (os.rmdir if make is os.mkdir else os.unlink)(f"{path}{suffix}")
+    assert verify(path).rows == 1
+
+
 def test_an_empty_file_is_no_log_to_read_but_one_may_be_begun_in_it(path: Path) -> None:
     path.touch()
     assert not is_log(path)

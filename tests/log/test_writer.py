@@ -62,6 +62,16 @@ def test_a_file_of_another_owner_is_refused(path: Path, monkeypatch: pytest.Monk
         asyncio.run(Log.open(path))
 
 
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
+def test_a_second_name_of_what_lies_beside_is_refused_and_not_written_to(path: Path, suffix: str) -> None:
+    fill(path, b"a")
+    (other := path.with_name("other")).write_bytes(b"precious")
+    os.link(other, f"{path}{suffix}")
+    with pytest.raises(LogError, match=f"{suffix} cannot be opened for writing: it has 2 names"):
+        asyncio.run(Log.open(path))
+    assert other.read_bytes() == b"precious"
+
+
 MOVES: dict[str, Callable[[Path], object]] = {
     "removed": Path.unlink,
     "renamed": lambda path: path.rename(path.with_name("rotated")),

@@ -1,10 +1,13 @@
 """A log is followed while it grows, and however it is damaged, replaced or taken away meanwhile."""
 
 import os
+import shutil
 import sqlite3
+import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from comfy_fsm.errors import LogDamaged, LogError
 from comfy_fsm.watch.follower import PORTION, Follower
 from comfy_fsm.watch.snapshot import Snapshot
+from tests.campaigns.damage import hurt, killed
 from tests.support.lines import START, fill, frame, line, seen
 
 LONG = 60.0  # seconds that no round here needs
@@ -189,6 +193,57 @@ def test_what_was_seen_stays_on_show_while_the_log_cannot_be_read(
     replaced(path, *ticks(2))
     assert follower.advance(LONG)
     assert (follower.trouble, follower.scene().view.observations) == (None, 2)
+
+
+HARM: dict[str, Callable[[Path, Random], object]] = {
+    "cut": lambda file, dice: os.truncate(file, dice.randrange(file.stat().st_size + 1)),
+    "lengthened": lambda file, dice: os.truncate(file, 1 << dice.randrange(14, 40)),
+    "flipped": lambda file, dice: file.write_bytes(hurt(file.read_bytes()[: 1 << 20] or b"x", dice)),
+    "overwritten": lambda file, dice: file.write_bytes(dice.randbytes(dice.randrange(20_000))),
+    "removed": lambda file, _: file.unlink(),
+    "renamed": lambda file, _: file.rename(f"{file}.1"),
+    "forbidden": lambda file, _: file.chmod(0),
+    "a pipe": lambda file, _: (file.unlink(missing_ok=True), os.mkfifo(file)),
+    "a folder": lambda file, _: (file.unlink(missing_ok=True), file.mkdir()),
+    "a link to itself": lambda file, _: (file.unlink(missing_ok=True), file.symlink_to(file.name)),
+    "without end": lambda file, _: (file.unlink(missing_ok=True), file.symlink_to("/dev/zero")),
+}
+
+
+def left_by_a_killed_writer(folder: Path, appends: int) -> dict[str, bytes]:
+    folder.mkdir()
+    return killed(folder, appends)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_becomes_of_the_files_a_follower_goes_on_and_comes_back(tmp_path: Path, seed: int) -> None:
+    dice = Random(seed)
+    files, other = (left_by_a_killed_writer(tmp_path / name, rows) for name, rows in (("one", 24), ("two", 9)))
+    for n in range(25):
+        (folder := tmp_path / str(n)).mkdir()
+        path = folder / "a.log"
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        follower = opened(path)
+        whole_rows = follower.scene().view.observations
+        for _ in range(dice.randint(1, 4)):
+            chosen = files if dice.random() < 0.5 else other
+            with suppress(OSError):
+                HARM[dice.choice(sorted(HARM))](folder / dice.choice(sorted(files)), dice)
+            follower.advance(LONG)
+            follower.scene()
+            if dice.random() < 0.2:
+                shutil.rmtree(folder)
+                folder.mkdir()
+                for name, content in chosen.items():
+                    (folder / name).write_bytes(content)
+        shutil.rmtree(folder)
+        folder.mkdir()
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        follower.advance(LONG)
+        assert (follower.trouble, follower.scene().view.observations) == (None, whole_rows)
 
 
 def test_what_is_no_log_at_the_start_is_an_error(path: Path) -> None:
