@@ -4,6 +4,7 @@ No other module opens such a file: to close any descriptor of a file drops every
 SQLite's too (sqlite.org/howtocorrupt.html, 2.2), and then a stranger may take the `-wal` away under its writer.
 """
 
+import errno
 import os
 import stat
 import threading
@@ -67,11 +68,16 @@ def held(path: str) -> Iterator[os.stat_result]:
 def close_later(descriptor: int) -> None:
     """Close a descriptor of a log once nobody here has the file open in SQLite any more."""
     with _guard:
-        key = _key(os.fstat(descriptor))
-        if _held[key]:
-            _unclosed.setdefault(key, []).append(descriptor)
-        else:
-            os.close(descriptor)
+        _close(descriptor)
+
+
+def _close(descriptor: int) -> None:
+    """For whoever holds the guard."""
+    key = _key(os.fstat(descriptor))
+    if _held[key]:
+        _unclosed.setdefault(key, []).append(descriptor)
+    else:
+        os.close(descriptor)
 
 
 def _head(path: str, found: os.stat_result, size: int) -> bytes:
@@ -79,9 +85,13 @@ def _head(path: str, found: os.stat_result, size: int) -> bytes:
     if _held[_key(found)]:
         return _MAGIC
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         now = os.fstat(descriptor)
-        return file.read(size) if stat.S_ISREG(now.st_mode) and _key(now) == _key(found) else b""
+        if stat.S_ISDIR(now.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        return os.read(descriptor, size) if stat.S_ISREG(now.st_mode) and _key(now) == _key(found) else b""
+    finally:
+        _close(descriptor)
 
 
 def is_sqlite(path: str) -> bool:
