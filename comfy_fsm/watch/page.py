@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import signal
 import socket
 import time
@@ -19,6 +20,7 @@ from typing import NamedTuple
 
 import msgspec
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 from msgspec import Raw
 
 from comfy_fsm.core.findings import CODES
@@ -68,6 +70,7 @@ _HEADERS = {
     "Server": "comfy-fsm",
 }
 _encode = msgspec.json.Encoder().encode
+_logger = logging.getLogger(__name__)
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _Rows = dict[int, Raw]
@@ -170,6 +173,25 @@ def _change(rows: _Rows, before: _Rows) -> dict[str, object]:
     return {"order": list(rows), "rows": {number: row for number, row in rows.items() if before.get(number) != row}}
 
 
+class _Faults(logging.Filter):
+    """Lets a fault of ours through, once. What a client sends wrong is answered; told here, it could fill a disk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        kind = type(error).__name__
+        if isinstance(error, HttpProcessingError | ConnectionError) or kind in self._told:
+            return False
+        self._told.add(kind)
+        return True
+
+
+_logger.addFilter(_Faults())
+
+
 class _Page:
     """The page, its readers, and the one who looks at the log for all of them."""
 
@@ -199,7 +221,7 @@ class _Page:
         app.router.add_get("/feed", self._feed)
         for path in self._files:
             app.router.add_get(path, self._file)
-        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2.0)
+        runner = web.AppRunner(app, access_log=None, logger=_logger, handle_signals=False, shutdown_timeout=2.0)
         await runner.setup()
         server = await loop.create_server(lambda: self._admit(runner), sock=listening)
         try:
@@ -216,7 +238,8 @@ class _Page:
         if runner.server is None:
             raise InvariantBroken("a connection came to a page that is not served")
         handler = runner.server()
-        self._connections = {each: asked for each, asked in self._connections.items() if each.transport is not None}
+        was = self._connections.items()  # one that is new has no transport yet, and one that is gone has none any more
+        self._connections = {each: asked for each, asked in was if each.transport is not None or not asked}
         while len(self._connections) >= CONNECTIONS:
             self._drop(next(iter(self._connections)))
         self._connections[handler] = False

@@ -473,6 +473,28 @@ def test_idle_readers_keep_nobody_out(tmp_path: Path) -> None:
                 reader.close()
 
 
+REQUESTS = [
+    b"GET / HT", b"\x00\xff" * 100, b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 5_000 + b"\r\n", b"PRI * HTTP/2.0\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n" + b"z" * 70_000,
+    b"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999\r\n\r\n" + b"z" * 70_000,
+    b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n", b"GET http://[ HTTP/1.1\r\nHost: h\r\n\r\n",
+    b"GET /feed HTTP/1.1\r\nHost: h\r\n\r\n" * 500, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 100,
+]  # fmt: skip
+
+
+def test_what_a_client_sends_wrong_fills_no_standard_error(tmp_path: Path) -> None:
+    """Else it could fill a disk, or a pipe that nobody reads, and then the page stands still."""
+    fill(tmp_path / LOG, *RUNNING)
+    with serving(tmp_path) as served:
+        address = (served.host.partition(":")[0], int(served.host.partition(":")[2]))
+        for request in REQUESTS * 20:
+            with socket.create_connection(address, timeout=GUARD) as client, suppress(ConnectionError):
+                client.sendall(request)
+                client.shutdown(socket.SHUT_WR)
+                client.recv(1)
+        assert served.get("").status_code == 200
+
+
 def test_half_a_request_holds_no_connection(tmp_path: Path) -> None:
     fill(tmp_path / LOG, *RUNNING)
     with serving(tmp_path) as served:
