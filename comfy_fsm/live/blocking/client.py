@@ -10,7 +10,8 @@ import os
 import ssl
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from concurrent.futures import CancelledError, Future, wait
+from concurrent.futures import CancelledError, Future, InvalidStateError, wait
+from contextlib import suppress
 from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
 
 from comfy_fsm.core.explain.diagnosis import Diagnosis
@@ -99,14 +100,15 @@ class BlockingClient:
             if self._thread is not None:
                 raise ClientError("a client is entered once, and this one was already; make another")
             self._thread = threading.Thread(target=self._live, name="comfy-fsm", daemon=True)
-        self._thread.start()
-        try:
+        try:  # all of it, since Ctrl-C may come at any line, and nobody else leaves what was not entered
+            self._thread.start()
             self._ready.wait()
+            if not self._life.done():
+                return self
         except BaseException:
             self.__exit__()
             raise
-        if self._life.done():
-            self.__exit__()  # which raises what kept it from opening
+        self.__exit__()  # which raises what kept it from opening
         return self
 
     @property
@@ -212,12 +214,18 @@ class BlockingClient:
         self.__exit__()
 
     def __exit__(self, *_: object) -> None:
-        if not self._left.done():
+        try:
+            self._leave()
+            if self._thread is not None and self._thread.ident is not None:  # else Ctrl-C came before it began
+                wait([self._life])  # if Ctrl-C ends this, the client is closed all the same
+                self._thread.join()  # not at once: of a join that was interrupted Python believes that the thread ended
+                self._life.result()
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        with suppress(InvalidStateError):  # it was left already, perhaps by another thread in this moment
             self._left.set_result(None)
-        if self._thread is not None:
-            wait([self._life])  # if Ctrl-C ends this, the client is closed all the same
-            self._thread.join()  # not at once: of a join that was interrupted Python believes that the thread ended
-            self._life.result()
 
     # in the thread
 

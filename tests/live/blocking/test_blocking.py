@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -324,6 +325,76 @@ def test_ctrl_c_while_it_is_left_hurries_nothing_and_the_thread_ends(
     client.__exit__()
     with opened(fake_comfyui, comfy_log) as again:
         assert again.run(graph(1)).state == "completed", "the log was let go"
+
+
+class Interrupts:
+    """Ctrl-C at the n-th line that runs where a client is entered and left, and again some lines later."""
+
+    def __init__(self, first: int, again: int) -> None:
+        self.left = [first, again] if again else [first]
+        self._codes = {BlockingClient.__enter__.__code__, BlockingClient.__exit__.__code__}
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> "Interrupts | None":
+        if frame.f_code not in self._codes:
+            return None
+        if event == "line" and self.left and frame.f_lineno != frame.f_code.co_firstlineno + 1:
+            self.left[0] -= 1
+            if not self.left[0]:
+                del self.left[0]
+                raise KeyboardInterrupt
+        return self
+
+
+@pytest.mark.parametrize("again", [0, 1, 3, 6])
+def test_ctrl_c_at_any_line_of_its_opening_leaves_no_thread_and_no_locked_log(
+    fake_comfyui: ThreadedFake, tmp_path: Path, again: int
+) -> None:
+    for n in range(1, 100):
+        client = opened(fake_comfyui, tmp_path / f"{n}.log")
+        interrupts = Interrupts(n, again)
+        sys.settrace(interrupts)
+        try:
+            client.__enter__()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(None)
+        if len(interrupts.left) > bool(again):
+            client.__exit__()
+            assert n > 5
+            break  # so many lines there are not
+        until(lambda: "comfy-fsm" not in {thread.name for thread in threading.enumerate()})
+        with opened(fake_comfyui, tmp_path / f"{n}.log"):
+            pass
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_ctrl_c_while_its_thread_is_started_leaves_no_thread(
+    fake_comfyui: ThreadedFake, comfy_log: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        if begun or thread.name != "comfy-fsm":
+            start(thread)
+        if thread.name == "comfy-fsm":
+            raise KeyboardInterrupt
+
+    client = opened(fake_comfyui, comfy_log)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            client.__enter__()
+    assert "comfy-fsm" not in {thread.name for thread in threading.enumerate()}
+    with opened(fake_comfyui, comfy_log):
+        pass
+
+
+def test_it_may_be_closed_by_several_threads_at_once(fake_comfyui: ThreadedFake) -> None:
+    client = opened(fake_comfyui)
+    client.__enter__()
+    with ThreadPoolExecutor(8) as pool:
+        assert [closing.result() for closing in [pool.submit(client.close) for _ in range(8)]] == [None] * 8
 
 
 PROGRAM = """
