@@ -19,6 +19,7 @@ from comfy_fsm.core.registry.servers import COUNTING
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire.bodies import BLOCKED, greets, remaining
 
+_FOREIGN = Code.FOREIGN_MESSAGE  # looked up for most frames of some servers (P2)
 _LOOKED_FOR = frozenset({State.PENDING, State.IN_PROGRESS})
 ABOUT_NO_PROMPT = re.compile(r"assets\.|(logs|notification)\Z")
 """Types of frames about the scan of a server's files (P54), its terminal and its service: known, and about no
@@ -141,23 +142,24 @@ def report_unknown_prompt(
 
 def _whose(registry: Registry, socket: Socket, o: seen.Message | seen.Binary, prompt_id: str) -> Task | None:
     """Return the window's own task that this frame is about, or None."""
-    task = registry.task_at(socket.server, prompt_id)
+    server, window = socket.server, o.window
+    task = server.tasks.get(prompt_id) or registry.task_at(server, prompt_id)
     if task is None:
         return _stranger(registry, socket, o, prompt_id)
-    window = o.window
-    registry.join(socket.server, task.server)
+    if task.server != server.url:
+        registry.join(server, task.server)
     if window == task.window or window == task.client_id:
         task.receive(o.at)
         return task
     foreign = socket.overheard.get(prompt_id)
     if foreign is not None:  # from 0.3.45 to 0.3.57 most frames are such (P2)
         foreign.count += 1
-        registry.counters.found[Code.FOREIGN_MESSAGE] += 1
+        registry.counters.found[_FOREIGN] += 1
         if foreign.count <= registry.policy.lines:
             foreign.positions.append(registry.position)
         return None
     text = "heard about a task of another window"
-    note = registry.report(Code.FOREIGN_MESSAGE, text, Subject(window, socket.server.url, prompt_id))
+    note = registry.report(_FOREIGN, text, Subject(window, server.url, prompt_id))
     if note is not None:
         socket.overheard[prompt_id] = note
     return None
