@@ -296,7 +296,7 @@ class TaskFailed(TaskError):
     """A node raised while it ran."""
 
     happened = "failed"
-    again = "it is over, so it is safe to run it again, once what failed is mended"
+    again = "it is over, so it is safe to run it again, once the cause is fixed"
     safe_to_retry = True
 
 
@@ -312,7 +312,7 @@ class TaskRejected(TaskError):
     """The server refused to run it."""
 
     happened = "was rejected"
-    again = "nothing ran, so it is safe to submit it again, once the workflow is mended"
+    again = "nothing ran, so it is safe to submit it again, once the workflow is fixed"
     safe_to_retry = True
 
 

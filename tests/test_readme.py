@@ -1,120 +1,38 @@
-"""What the README and the pages of docs/ say is so: commands print what stands there, code runs, tables are the code's.
+"""What the README and the pages of docs/ say is so: commands print what stands there, code runs, links lead somewhere.
 
-All blocks of a page run in their order, in one folder that has nothing in it but `fixtures`, `examples` and a
-`workflow.json`: a later one may read what an earlier one wrote. A block of `text` is the output of the block before it.
-Blanks at the ends of lines do not count. Where a block names `127.0.0.1:8188`, a fake ComfyUI is there in its place.
+`docs/blocks.py` says which blocks run, and how; `python -m docs.blocks` writes down anew what they print.
 """
 
-import os
 import re
-import shlex
-import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from comfy_fsm import State
 from comfy_fsm.core import observations
-from comfy_fsm.testing import ThreadedFake
+from docs import blocks
+from docs.blocks import PAGES, ROOT, Block, run
 
-ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 REFERENCE = ROOT / "docs" / "reference"
 FORMATS = (REFERENCE / "formats.md").read_text(encoding="utf-8")
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FOLDERS = ("ops", "fixtures", "benchmarks", "tests")
 LINKING = [*PAGES, *(page for folder in FOLDERS for page in sorted((ROOT / folder).rglob("README.md")))]
-SERVER = "127.0.0.1:8188"
 CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-
-# What would change the look of a report, or where Python looks for us.
-_LEFT_OUT = ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "PYTHONPATH", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT} | {
-    "PYTHONPATH": str(ROOT),
-    "PYTHONIOENCODING": "utf-8",
-}
-
-
-class Block(NamedTuple):
-    """A fenced block of a page, and the text that must come of it, if the page shows it."""
-
-    page: str
-    language: str
-    body: str
-    shown: str | None
-
-    def __str__(self) -> str:
-        return f"{self.page}: {self.language}: {self.body.splitlines()[0][:70]}"
-
-
-def find_blocks(page: Path) -> Iterator[Block]:
-    text = page.read_text(encoding="utf-8")
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    for (language, body), (after, shown) in zip(found, [*found[1:], ("", "")], strict=False):
-        if re.match(r"# \w+\.py\n", body):
-            continue  # a file, which the test of its page writes down and runs
-        if language in ("sh", "python"):
-            yield Block(str(page.relative_to(ROOT)), language, body, shown if after == "text" else None)
-
-
-BLOCKS = [block for page in PAGES for block in find_blocks(page)]
+BLOCKS = [block for page in PAGES for block in blocks.find(page)]
 FIRST = [block for block in BLOCKS if block.page == "README.md"]
 SETUP = [block.body.strip() for block in BLOCKS if "-m venv" in block.body]
 
-
-def run(arguments: list[str], folder: Path, stdin: Path | None = None) -> subprocess.CompletedProcess[bytes]:
-    with open(stdin or os.devnull, "rb") as given:
-        return subprocess.run(
-            [sys.executable, *arguments], cwd=folder, env=ENVIRONMENT, stdin=given, capture_output=True, timeout=120
-        )
-
-
-def replay(command: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
-    """The part of a line of shell that replays: the set-up before it is the environment we run in."""
-    words = shlex.split(command.rpartition("&&")[2])
-    stdin = folder / words.pop() if words[-2:-1] == ["<"] else None
-    if stdin is not None:
-        words.pop()
-    assert words[0] in ("python", ".venv/bin/python")
-    return run(words[1:], folder, stdin)
-
-
-def lines(text: str) -> list[str]:
-    return [line.rstrip() for line in text.rstrip().splitlines()]
-
-
-Outcomes = Callable[[str], list["subprocess.CompletedProcess[bytes] | None"]]
+Outcomes = Callable[[str], list[blocks.Outcome | None]]
 
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
-    """What came of each block of a page, in their order; None for those that this run is itself."""
-
-    @cache
-    def of(page: str) -> list[subprocess.CompletedProcess[bytes] | None]:
-        folder = tmp_path_factory.mktemp("page")
-        for name in ("fixtures", "examples"):
-            (folder / name).symlink_to(ROOT / name, target_is_directory=True)
-        shutil.copy(ROOT / "examples" / "workflow.json", folder)
-        with ThreadedFake() if SERVER in (ROOT / page).read_text("utf-8") else nullcontext() as comfy:
-            server = comfy.url.removeprefix("http://") if comfy else SERVER
-            return [outcome(block, folder, server) for block in BLOCKS if block.page == page]
-
-    return of
-
-
-def outcome(block: Block, folder: Path, server: str) -> subprocess.CompletedProcess[bytes] | None:
-    body = block.body.replace(SERVER, server)
-    if block.language == "python":
-        return run(["-W", "error", "-c", body], folder)
-    return None if "-m pytest" in body else replay(body.strip(), folder)
+    """What came of each block of a page."""
+    return cache(lambda page: blocks.run_page(ROOT / page, tmp_path_factory.mktemp("page")))
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
@@ -126,7 +44,7 @@ def test_a_block_does_what_its_page_says(block: Block, outcomes: Outcomes) -> No
     assert came.stderr == b""
     assert came.returncode in ((-signal.SIGKILL if killed else 0,) if block.language == "python" else (0, 1, 3)), said
     if block.shown is not None:
-        assert lines(said) == lines(block.shown)
+        assert blocks.lines(said) == blocks.lines(block.shown)
 
 
 def test_each_block_of_shell_is_one_command() -> None:
@@ -147,7 +65,7 @@ def test_the_setup_replays_what_the_first_screen_shows_and_passes(tmp_path: Path
     first = next(block for block in FIRST if block.language == "sh")
     assert SETUP[0].split("-m replay ")[1] == first.body.strip().split("-m replay ")[1].removesuffix(" --no-color")
     (tmp_path / "fixtures").symlink_to(ROOT / "fixtures", target_is_directory=True)
-    assert replay(first.body.strip(), tmp_path).returncode == 0
+    assert blocks.run_shell(first.body.strip(), tmp_path).returncode == 0
 
 
 def test_the_readme_is_short() -> None:

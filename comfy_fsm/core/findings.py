@@ -120,7 +120,7 @@ _ROWS: dict[Code, tuple[Severity, str, str]] = {
     ),
     Code.SOCKET_GAP: (
         _W, "The window's socket was down while one of its tasks was in flight.",
-        "Nothing missed is repeated: ask queue and history after every reconnect.",
+        "ComfyUI does not resend what you missed: ask queue and history after every reconnect.",
     ),
     Code.MISSED_END: (
         _W, "The task settled, though no end signal of it reached its window's socket.",
@@ -140,7 +140,7 @@ _ROWS: dict[Code, tuple[Severity, str, str]] = {
     ),
     Code.SILENCE: (
         _W, "No sign of life for longer than the check tier.",
-        "Look at the queue; a silent node need not be dead.",
+        "A silent node is not necessarily dead: check the queue.",
     ),
     Code.BLOCKED_ERROR: (
         _W, "ExecutionBlocked was reported, which is not an end: the prompt goes on.",

@@ -79,7 +79,7 @@ app = App(
     "The faults below are how it begins. While it runs, POST /fake/faults takes them as JSON, such as "
     '{"empty_history": 2}, and GET /fake/state shows them, and what ran.',
     help_epilogue=f"Exit status: 0 ended · {WRONG_USAGE} wrong usage · {NO_INPUT} no such file · "
-    f"{UNAVAILABLE} a port or an extra is not to be had · {OUR_FAULT} our own fault.",
+    f"{UNAVAILABLE} a port is in use, or an optional dependency is missing · {OUR_FAULT} our own fault.",
     version_flags=[],
     result_action="return_value",
 )

@@ -56,7 +56,7 @@ def check_missed_frames(registry: Registry, socket: Socket, *, closing: bool) ->
     """Report what a socket did not deliver, now that it was read as far as it goes."""
     for task in _take_due(socket, registry.now, None if closing else registry.policy.settle_seconds):
         if task.run.moved_at is not None and not task.frames:
-            text = "it moved, and the open socket of its window heard nothing of it"
+            text = "the task progressed, but its window's open socket received nothing"
             with registry.as_of(task.run.moved_position, task.run.moved_at):
                 registry.report(Code.DEAF_SOCKET, text, task)
             task.run.forget_move()

@@ -129,7 +129,7 @@ ALERTS: dict[str, Alert] = {
               "Look at what their servers answer over HTTP.",
               of=_rise("comfy_fsm_recoveries_needed_total", HOUR)),
         Alert("ComfySocketsDeaf", "warning", _found(Code.DEAF_SOCKET, 15 * MINUTE), 0.0, None, 0.0,
-              "An open socket heard nothing of its task.",
+              "An open socket received nothing about its task.",
               "Look for a proxy that keeps dead connections open, and for two programs under one client id."),
         Alert("ComfyReconnectStorm", "warning",
               _rise("comfy_fsm_reconnects_total", 5 * MINUTE, by_server=True), 10.0, None, 0.0,
