@@ -1,9 +1,11 @@
-"""Make the pictures that the README and docs/ show, from the recordings. Needs `.[test]` and Chromium.
+"""Make the pictures that the README and docs/ show, from the recordings. Needs `.[test,docs]`,
+Chromium, and npm for the diagram of the state machine.
 
 python -m docs.screenshots
 """
 
 import asyncio
+import base64
 import fcntl
 import gzip
 import io
@@ -34,7 +36,8 @@ from comfy_fsm.log.log import Log
 
 DOCS = Path(__file__).resolve().parent
 PICTURES = DOCS / "pictures"
-RECORDINGS = DOCS.parent / "fixtures" / "recordings" / "0.3.64"
+RECORDED = "fixtures/recordings/0.3.64"
+RECORDINGS = DOCS.parent / RECORDED
 LOG = "studio.log"
 # Recordings up to so many seconds after their beginning, as though all had been made at once and had just been stopped.
 CUTS = (
@@ -47,7 +50,9 @@ CUTS = (
     ("server-killed", 9.0, {"127.0.0.1:8103": "gpu-5:8188"}),
     ("interrupts", 9.0, {"127.0.0.1:8101": "gpu-4:8188"}),
 )
-COLUMNS, LINES = 132, 40
+WIDE, NARROW, LINES = 140, 80, 40  # columns and lines of a terminal
+PHONE, DESK = 400, 1280  # pixels
+SCHEMES = ("light", "dark")
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--force-color-profile=srgb",
@@ -70,48 +75,48 @@ def lines() -> list[bytes]:
     return [line for _, line in sorted(found, key=lambda each: each[0])]
 
 
-async def write(path: Path) -> None:
-    async with await Log.open(path) as log:
-        await log.append(*lines())
-
-
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "comfy_fsm", *arguments]
+    return [sys.executable, "-m", *arguments]
 
 
-def draw_terminal(folder: Path) -> None:
-    """The last picture that the command drew on a terminal of this size."""
+def on_terminal(words: list[str], folder: Path, columns: int, seconds: float | None = None) -> str:
+    """What a command draws on a terminal: until it ends, or for some seconds, after which `q` ends it."""
     process, terminal = pty.fork()
     if not process:
         os.chdir(folder)
-        os.execve(
-            sys.executable, command("watch", LOG), os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
-        )
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
-    drawn, until = b"", time.monotonic() + 3.0
-    while time.monotonic() < until:
-        if select.select([terminal], [], [], 0.1)[0]:
-            drawn += os.read(terminal, 65_536)
-    os.write(terminal, b"q")
+        os.execve(sys.executable, words, os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor"})
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, columns, 0, 0))
+    drawn, until = b"", time.monotonic() + (seconds or 60.0)
+    try:
+        while time.monotonic() < until:
+            if select.select([terminal], [], [], 0.1)[0]:
+                drawn += os.read(terminal, 65_536)
+        os.write(terminal, b"q")
+    except OSError:  # it has ended
+        pass
     os.waitpid(process, 0)
-    draw("watch", f"python -m comfy_fsm watch {LOG}", drawn.split(b"\x1b[H")[-2].decode().replace("\r", ""))
+    os.close(terminal)
+    return drawn.decode().replace("\r", "")
 
 
-def draw(name: str, title: str, text: str) -> None:
+def draw_watch(folder: Path, columns: int) -> None:
+    """The last picture that `watch` drew."""
+    drawn = on_terminal(command("comfy_fsm", "watch", LOG), folder, columns, seconds=6.0)
+    draw(f"watch-{columns}", f"comfy-fsm watch {LOG}", drawn.split("\x1b[H")[-2], columns)
+
+
+def draw_output(name: str, columns: int, *words: str) -> None:
+    """What a replay prints."""
+    drawn = on_terminal(command("replay", *words), DOCS.parent, columns)
+    draw(f"{name}-{columns}", " ".join(["comfy-replay", *words]), drawn, columns)
+
+
+def draw(name: str, title: str, text: str, columns: int) -> None:
     """Text with colours of a terminal as an SVG; its fonts are the reader's, so it loads nothing."""
-    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
+    console = Console(record=True, width=columns, file=io.StringIO(), force_terminal=True)
     console.print(Text.from_ansi(text), soft_wrap=True)
     svg = re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title=title, unique_id=name), flags=re.DOTALL)
     (PICTURES / f"{name}.svg").write_text("".join(f"{line.rstrip()}\n" for line in svg.splitlines()), encoding="utf-8")
-
-
-def draw_replay() -> None:
-    words = ["-m", "replay", "fixtures/recordings/0.3.64/socket-drop.jsonl.gz"]
-    colours = {"FORCE_COLOR": "1", "COLUMNS": str(COLUMNS)}
-    done = subprocess.run(
-        [sys.executable, *words], cwd=DOCS.parent, env=os.environ | colours, capture_output=True, text=True, check=True
-    )
-    draw("replay", " ".join(["python", *words]), done.stdout)
 
 
 @contextmanager
@@ -150,34 +155,59 @@ def draw_machine(folder: Path, browser: webdriver.Chrome) -> None:
     (PICTURES / "machine.svg").write_text(svg + "\n", encoding="utf-8")
 
 
-def draw_page(folder: Path) -> None:
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or ""
-    for flag in (*FLAGS, f"--user-data-dir={folder / 'browser'}"):
-        options.add_argument(flag)
-    serving = subprocess.Popen(command("serve", LOG, "--port", "0"), cwd=folder, stdout=subprocess.PIPE, text=True)
-    browser = webdriver.Chrome(options, Service(shutil.which("chromedriver")))
+def draw_page(folder: Path, browser: webdriver.Chrome) -> None:
+    words = command("comfy_fsm", "serve", LOG, "--port", "0")
+    serving = subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, text=True)
     try:
-        size = {"width": 1280, "height": 1240, "deviceScaleFactor": 1, "mobile": False}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         assert serving.stdout is not None
-        browser.get(serving.stdout.readline().strip())
-        time.sleep(2)
-        browser.save_screenshot(str(PICTURES / "serve.png"))
+        address = serving.stdout.readline().strip()
+        for width in (DESK, PHONE):
+            for scheme in SCHEMES:
+                photograph(browser, address, width, scheme, f"serve-{width}-{scheme}", settle=3.0)
     finally:
-        browser.quit()
         serving.send_signal(signal.SIGTERM)
         serving.communicate()
 
 
-def main() -> None:
+def draw_site(folder: Path, browser: webdriver.Chrome) -> None:
+    """The documentation as it is rendered."""
+    site = folder / "site"
+    subprocess.run([sys.executable, "-m", "sphinx", "-q", str(DOCS), str(site)], check=True)
+    for width in (DESK, PHONE):
+        for scheme in SCHEMES:
+            photograph(browser, (site / "tutorial.html").as_uri(), width, scheme, f"docs-{width}-{scheme}", settle=0.5)
+
+
+def photograph(browser: webdriver.Chrome, address: str, width: int, scheme: str, name: str, settle: float) -> None:
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < DESK}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    feature = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", feature)
+    browser.get(address)
+    time.sleep(settle)
+    shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"format": "webp", "quality": 80})
+    (PICTURES / f"{name}.webp").write_bytes(base64.b64decode(shot["data"]))
+
+
+def draw_all(folder: Path) -> None:
+    for columns in (NARROW, WIDE):
+        draw_watch(folder, columns)
+        draw_output("replay", columns, f"{RECORDED}/socket-drop.jsonl.gz")
+        draw_output("diagnose", columns, f"{RECORDED}/errors.jsonl.gz", "--diagnose")
+    with chromium(folder) as browser:
+        draw_page(folder, browser)
+        draw_site(folder, browser)
+        draw_machine(folder, browser)
+
+
+async def main() -> None:
+    """Draw with the log open, as a program that is at work has it."""
     os.environ["PYTHONPATH"] = str(DOCS.parent)
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(write(Path(folder) / LOG))
-        draw_terminal(Path(folder))
-        draw_page(Path(folder))
-    draw_replay()
+        async with await Log.open(Path(folder) / LOG) as log:
+            await log.append(*lines())
+            await asyncio.to_thread(draw_all, Path(folder))
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(main())

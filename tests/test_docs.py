@@ -12,6 +12,7 @@ from cyclopts import App
 from rich.console import Console
 
 from docs import render
+from docs.blocks import PAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -58,3 +59,22 @@ def test_every_public_name_is_in_the_api_reference(module: str) -> None:
     page = (render.REFERENCE / "api.rst").read_text("utf-8")
     names = importlib.import_module(module).__all__
     assert [name for name in names if not re.search(rf"^\.\. .*::(?: {module}\.| ){name}$", page, re.MULTILINE)] == []
+
+
+def test_ci_runs_on_each_python_that_is_declared() -> None:
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8")
+    declared = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text("utf-8"))
+    assert re.findall(r'"(3\.\d+)"', workflow) == declared
+    assert "run: .ci/run" in workflow
+
+
+SHELL = re.compile(r"^(?:\.venv/bin/)?(?:comfy-fsm|python -m comfy_fsm) +(\w+)(.*)$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_commands_that_a_page_shows_exist_with_their_options(page: Path) -> None:
+    """Those of blocks that are not run, since they need servers or a terminal."""
+    for block in re.findall(r"^```bash\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+        for name, rest in SHELL.findall(block):
+            arguments = render.commands[name].assemble_argument_collection()
+            assert set(OPTION.findall(rest)) <= {option for each in arguments for option in each.names}, name

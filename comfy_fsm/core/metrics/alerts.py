@@ -110,7 +110,7 @@ ALERTS: dict[str, Alert] = {
         Alert("ComfyTasksSilent", "warning",
               Sum("comfy_fsm_tasks_silent", only=("tier", ("warn",))), 0.0, None, MINUTE,
               "Tasks gave no sign of life for longer than the warning tier.",
-              "Look at the queue of their server; a silent node is no dead node."),
+              "Check the queue of their server: a silent node is not necessarily dead."),
         Alert("ComfyServerInconsistent", "critical", _found(Code.WRONG_SERVER, HOUR), 0.0, None, 0.0,
               "A task was asked of, or answered about by, a server it is not bound to.",
               "Name each server by its own address, not by that of a balancer without cookies."),
