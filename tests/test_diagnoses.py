@@ -43,7 +43,7 @@ ADVICE = {
     "unresolved": "the queue first, then the history",
     "mixed-servers": "behind a balancer keep its cookie",
     "late-evidence": "look for both runs",
-    "silence": "Look at the queue",
+    "silence": "check the queue",
     "blocked-error": "Do not treat this execution_error as a failure",
     "shared-client-id": "One client id per window",
     "history-early": "Retry",
