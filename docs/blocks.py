@@ -32,6 +32,7 @@ _LEFT_OUT = ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "PYTHONPATH", "TTY_C
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT} | {
     "PYTHONPATH": str(ROOT),
     "PYTHONIOENCODING": "utf-8",
+    "TZ": "UTC",
 }
 
 Outcome = subprocess.CompletedProcess[bytes]

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Annotated, Literal
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from comfy_fsm.report.player import Replay
 
 _STDIN = "standard input"
+_LONGEST = 4_000
+"""Characters of a line that `show` prints; as JSON it is whole."""
 _ID = re.compile(r"\w[\w-]*")
 USAGE, NOT_A_TRACE, NO_INPUT, OUR_FAULT, CUT_SHORT = 64, 65, 66, 70, 130
 
@@ -79,18 +82,53 @@ def import_(
     return import_capture(path, into, _note)
 
 
+Utc = Annotated[bool, Parameter(name="--utc", negative="", show_default=False)]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Part:
+    """The part of a replay that is told.
+
+    Parameters
+    ----------
+    task
+        Only tasks whose prompt id begins so, told line by line with the reason of each move.
+    window
+        Only what windows whose id begins so did and found.
+    failed
+        Only tasks that failed, or were rejected, cancelled, lost or given up.
+    since
+        Only what was under way at this time or later: 19:18, a date and time, or +8.5 seconds from the first line.
+    until
+        Only what began by this time.
+    grep
+        Only what has this word in an id, an address, a tag, an error, an output or a finding.
+    """
+
+    task: Annotated[str | None, Parameter(name="--task")] = None
+    window: Annotated[str | None, Parameter(name="--window")] = None
+    failed: Annotated[bool, Parameter(name="--failed", negative="", show_default=False)] = False
+    since: Annotated[str | None, Parameter(name="--since")] = None
+    until: Annotated[str | None, Parameter(name="--until")] = None
+    grep: Annotated[str | None, Parameter(name="--grep")] = None
+
+
+ALL = Part()
+
+
 @app.default
 def command(
     *traces: Annotated[str, Parameter(name="TRACE")],
     format: Annotated[Literal["text", "json"], Parameter(name="--format")] = "text",
-    task: Annotated[str | None, Parameter(name="--task")] = None,
-    window: Annotated[str | None, Parameter(name="--window")] = None,
     output: Annotated[str | None, Parameter(name="--output")] = None,
     no_color: Annotated[bool, Parameter(name="--no-color", negative="", show_default=False)] = False,
     diagnose: Annotated[str | None, Parameter(name="--diagnose")] = None,
+    part: Part = ALL,
+    utc: Utc = False,
     default_policy: Annotated[bool, Parameter("--default-policy", negative="", help=_BY_DEFAULT)] = False,
 ) -> int:
-    """Replay.
+    """Tell what became of each task.
 
     Parameters
     ----------
@@ -98,28 +136,74 @@ def command(
         Traces (.jsonl, .gz, .zst), logs, HARs, bare frames, or - for standard input; several are merged by time.
     format
         The report: text to read, or json (version 1) to process.
-    task
-        Only tasks whose prompt id begins so, told line by line with the reason of each move.
-    window
-        Only what windows whose id begins so did and found.
     output
         Write the report to this file instead of standard output.
     no_color
         No colours; the environment variable NO_COLOR does the same.
     diagnose
         Explain all tasks, or those whose prompt id begins with the word after it: what is missing, what to do next.
+    part
+        What of it is told.
+    utc
+        Times in UTC, also those of --since and --until, and not local ones.
     """
-    if not traces:
-        raise _Wrong("name a trace, a log, or - for standard input; --help tells more")
     named = ["-" if trace == _STDIN else trace for trace in traces]
-    _refuse_the_same(named, output)
-    if diagnose and task is not None:
+    _refuse(named, output)
+    if diagnose and part.task is not None:
         raise _Wrong("--diagnose and --task name a task each; one is enough")
-    wanted = diagnose or task
-    found = _replay(named, wanted, window, default_policy)
+    wanted = diagnose or part.task
+    found = _narrowed(_replay(named, wanted, part.window, default_policy), part, utc)
     with _opened(output) as file:
-        (_write if diagnose is None else _explain)(found, file, format, False if no_color else None, wanted is not None)
+        write = _write if diagnose is None else _explain
+        write(found, file, format, False if no_color else None, wanted is not None, utc)
     return found.exit_status
+
+
+@app.command(usage=f"Usage: {_PROGRAM} show [OPTIONS] TRACE LINE")
+def show(
+    trace: Annotated[str, Parameter(name="TRACE")],
+    line: Annotated[int, Parameter(name="LINE")],
+    /,
+    *,
+    context: Annotated[int, Parameter(name="--context")] = 0,
+    format: Annotated[Literal["text", "json"], Parameter(name="--format")] = "text",
+    utc: Utc = False,
+) -> int:
+    """Show a line of a trace, or of a log by its position: what a finding cites.
+
+    Parameters
+    ----------
+    trace
+        The trace or log; - for standard input. A trace that is named like a command is given as ./show.
+    line
+        Its number, counted from 1.
+    context
+        How many lines before and after it are shown too.
+    format
+        Text to read, where long lines are cut, or json (version 1) to process.
+    utc
+        Times in UTC, and not local ones.
+    """
+    _print_excerpt("-" if trace == _STDIN else trace, line, max(context, 0), format, utc)
+    return 0
+
+
+def _print_excerpt(trace: str, line: int, context: int, format: str, utc: bool) -> None:
+    from comfy_fsm.display import harmless
+    from comfy_fsm.report import excerpt
+    from comfy_fsm.report.clock import Clock
+
+    found = excerpt.excerpt(trace, line, context)
+    if not any(each.line == line for each in found.lines):
+        raise _Wrong(f"{trace} has no line {line}")
+    if format == "json":
+        print(excerpt.encode(found))
+        return
+    times = [each.at for each in found.lines if each.at is not None]
+    clock = Clock(times[0] if times else None, times[-1] if times else None, utc=utc)
+    for each in found.lines:
+        mark = ">" if each.line == line and context else " "
+        print(f"{mark}{each.line:>6}  {clock.time(each.at, fine=True):12}  {harmless(each.text, _LONGEST)}")
 
 
 @contextmanager
@@ -136,7 +220,9 @@ def _opened(output: str | None) -> Iterator[IO[str]]:
         raise _Wrong(f"cannot write {output}: {error.strerror}; name a file that can be written") from None
 
 
-def _refuse_the_same(named: list[str], output: str | None) -> None:
+def _refuse(named: list[str], output: str | None) -> None:
+    if not named:
+        raise _Wrong("name a trace, a log, or - for standard input; --help tells more")
     files = [os.path.realpath(trace) for trace in named if trace != "-"]
     if len(set(files)) < len(files) or named.count("-") > 1:
         raise _Wrong("the same trace is named twice: each would count as much as the other")
@@ -146,10 +232,10 @@ def _refuse_the_same(named: list[str], output: str | None) -> None:
 
 def _replay(traces: list[str], task: str | None, window: str | None, default_policy: bool) -> Replay:
     from comfy_fsm.core.policy import DEFAULT
-    from comfy_fsm.report import text
-    from comfy_fsm.report.player import replay  # loaded only once there is something to do: --help need not wait
+    from comfy_fsm.report.player import replay
+    from comfy_fsm.report.progress import progress  # loaded only once there is something to do: --help need not wait
 
-    with text.progress(sys.stderr) as watch:
+    with progress(sys.stderr) as watch:
         found = replay(*traces, policy=DEFAULT if default_policy else None, task=task, window=window, watch=watch)
     for note in found.notes:
         _note(note)
@@ -160,22 +246,41 @@ def _replay(traces: list[str], task: str | None, window: str | None, default_pol
     return found
 
 
-def _write(found: Replay, file: IO[str], format: str, color: bool | None, story: bool) -> None:
+def _narrowed(found: Replay, part: Part, utc: bool) -> Replay:
+    from comfy_fsm.report.clock import Clock
+    from comfy_fsm.report.selection import Selection, narrow
+
+    clock = Clock(found.trace.first_at, found.trace.last_at, utc=utc)
+
+    def moment(option: str, text: str | None) -> float | None:
+        try:
+            return None if text is None else clock.moment(text)
+        except (ValueError, OverflowError):
+            raise _Wrong(
+                f"{option} {text!r} is no time; write 19:18, 2026-11-28T19:18:57, or +8.5 for seconds from the start"
+            ) from None
+
+    since, until = moment("--since", part.since), moment("--until", part.until)
+    selection = Selection(failed=part.failed, since=since, until=until, word=part.grep or None)
+    return narrow(found, selection)
+
+
+def _write(found: Replay, file: IO[str], format: str, color: bool | None, story: bool, utc: bool) -> None:
     from comfy_fsm.report import document, text
 
     if format == "json":
         file.write(document.encode(found) + "\n")
     else:
-        text.draw(found, file, color=color, story=story)
+        text.draw(found, file, color=color, story=story, utc=utc)
 
 
-def _explain(found: Replay, file: IO[str], format: str, color: bool | None, whole: bool) -> None:
+def _explain(found: Replay, file: IO[str], format: str, color: bool | None, whole: bool, utc: bool) -> None:
     from comfy_fsm.report import diagnosis, document, text
 
     if format == "json":
         file.write(document.encode_diagnoses(found) + "\n")
     else:
-        text.lay_out(found, file, lambda width: diagnosis.lines(found, width, whole=whole), color=color)
+        text.lay_out(found, file, lambda width: diagnosis.lines(found, width, whole=whole), color=color, utc=utc)
 
 
 def _with_id(arguments: list[str]) -> list[str]:

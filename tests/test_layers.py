@@ -79,7 +79,7 @@ HOUSE: list[dict[str, list[str]]] = [
             "requests unreachable",
             "comfy",
         ],
-        "comfy_fsm.report": ["player", "diagnosis document recovery text"],
+        "comfy_fsm.report": ["clock excerpt player progress", "diagnosis document recovery selection", "text"],
         "comfy_fsm.watch": ["snapshot", "projection terminal", "follower", "page"],
     },
     {
@@ -183,7 +183,12 @@ DOORS = {
         "comfy_fsm.testing.__main__",
         "replay.__main__",
     },
-    "rich": {"comfy_fsm.watch.terminal", "comfy_fsm.cli.progress", "comfy_fsm.report.text"},
+    "rich": {
+        "comfy_fsm.watch.terminal",
+        "comfy_fsm.cli.progress",
+        "comfy_fsm.report.text",
+        "comfy_fsm.report.progress",
+    },
     "prometheus_client": {"comfy_fsm.live.extras.prometheus"},
     "opentelemetry": {"comfy_fsm.live.extras.tracing"},
     "zstandard": {"comfy_fsm.log.trace"},

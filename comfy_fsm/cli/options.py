@@ -85,7 +85,7 @@ VALUES = {
     "--server": "URL", "--log": "FILE", "--output": "PATH", "--header": "NAME=ENV", "--socket-query": "NAME=ENV",
     "--extra": "NAME=ENV", "--ca": "FILE", "--token-env": "ENV", "--timeout": "SECONDS", "--capacity": "N",
     "--attempts": "N", "--port": "N", "--host": "ADDRESS", "--task": "ID", "--window": "ID", "--diagnose": "[ID]",
-    "--format": "FORMAT", "--sockets": "HOW",
+    "--format": "FORMAT", "--sockets": "HOW", "--since": "TIME", "--until": "TIME", "--grep": "WORD", "--context": "N",
 }  # fmt: skip
 """What the value of an option is, as the help writes it."""
 MANY = 8

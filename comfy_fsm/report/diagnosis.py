@@ -10,11 +10,17 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
-from comfy_fsm.core.explain.diagnosis import Diagnosis, Evidence, Explanation, Remark, Step
+from comfy_fsm.core.explain.diagnosis import Diagnosis, Evidence, Explanation, Remark, Step, explain
 from comfy_fsm.display import harmless
-from comfy_fsm.report.player import Replay
+from comfy_fsm.report.clock import Clock
+from comfy_fsm.report.player import Replay, tag_of
 
-__all__ = ["WIDTH", "Line", "lines"]
+__all__ = [
+    "WIDTH",
+    "Line",
+    "briefs",
+    "lines",
+]
 
 _SHEETS = 20
 """Tasks told in full; those that need a look come first, and the JSON document has them all."""
@@ -27,7 +33,10 @@ _MARGIN = 9
 """Letters on the left for the titles."""
 WIDTH = 100
 """Letters of a line: prose wider than this is hard to read, on any terminal."""
-_WELL = 4
+_WARNED, _WELL = 3, 4
+_EXPLAINED = 200
+"""Tasks whose reason is told, in full or in a line."""
+_LINE = 200
 _LONG = 600
 _PASTED = 4_000
 """Letters of a command: it is not to be cut, and in one line, since it is there to be pasted."""
@@ -54,6 +63,23 @@ def lines(replay: Replay, width: int, *, whole: bool) -> Iterator[Line]:
     yield from sheet.loose([finding for finding in loose if finding not in shown])
 
 
+def briefs(replay: Replay, width: int, clock: Clock) -> Iterator[Line]:
+    """What became of each task that needs a look: what is so, what is missing, what to do; the most urgent first."""
+    urgent = sorted((task for task in replay.tasks if replay.urgency_of(task)[0] < _WARNED), key=replay.urgency_of)
+    sheet = _Sheet(replay, min(width, WIDTH), False)
+    explained = explain(replay.board, urgent[:_EXPLAINED], replay.log)
+    for told in explained[:_SHEETS]:
+        yield []
+        yield from sheet.brief(told, clock)
+    if rest := explained[_SHEETS:]:
+        yield []
+        yield [("The others, a line each.", "bold")]
+    for told in rest:
+        yield [(f"{told.state:11}  {_id(told.prompt_id)[:8]}  ", told.state), (harmless(told.says.text, _LINE), "")]
+    if len(urgent) > _EXPLAINED:
+        yield [(f"and {len(urgent) - _EXPLAINED:,} more; narrow it with --failed, --since, --until or --grep", "dim")]
+
+
 class _Sheet:
     """How one replay is written down: its width, and how it cites."""
 
@@ -65,9 +91,25 @@ class _Sheet:
         self._names = short if len(set(short.values())) == len(files) else {file: file[-_TAIL:] for file in files}
         self._width = max(width, 40)
         self._whole = whole
+        self._errors = {task.prompt_id: task.error for task in replay.tasks if task.error is not None}
+        self._tags = {task.prompt_id: tag for task in replay.tasks if (tag := tag_of(task, _LONG))}
+
+    def brief(self, told: Diagnosis, clock: Clock) -> Iterator[Line]:
+        """A task without its evidence and its findings, which a report has elsewhere."""
+        ended = clock.time(told.evidence[-1].at) if told.evidence else ""
+        yield [(told.state.upper(), told.state), ("  " + _id(told.prompt_id), "bold"), (f"  {ended}", "")]
+        if tag := self._tags.get(told.prompt_id):
+            yield from self._section("tag", self._prose(tag))
+        yield from self._prose(self._remark(told.says), margin=0)
+        yield from self._section("error", chain.from_iterable(map(self._prose, self._untold(told))))
+        missing = (self._prose(self._remark(remark), "- ") for remark in told.missing)
+        yield from self._section("missing", chain.from_iterable(missing))
+        yield from self._section("next", self._steps(told.steps))
 
     def task(self, told: Diagnosis) -> Iterator[Line]:
         yield [(told.state.upper(), told.state), ("  " + _id(told.prompt_id), "bold")]
+        if tag := self._tags.get(told.prompt_id):
+            yield from self._section("tag", self._prose(tag))
         yield from self._prose(self._remark(told.says), margin=0)
         owner = harmless(told.window, 60) if told.window is not None else "not known"
         yield from self._section(
@@ -80,6 +122,16 @@ class _Sheet:
         graver = (each for each in told.findings if self._whole or each.severity != "note")
         yield from self._section("findings", chain.from_iterable(map(self._finding, graver)))
         yield from self._section("next", self._steps(told.steps))
+
+    def _untold(self, told: Diagnosis) -> Iterator[str]:
+        """What the server said of it beyond the sentence: each input that it refused, or an error that it stated."""
+        error = self._errors.get(told.prompt_id)
+        if error is None:
+            return
+        said = " ".join(told.says.text.split())
+        if error.message and " ".join(error.message.split())[:_LINE] not in said:
+            yield harmless(": ".join(part for part in (error.type, error.message) if part), _LONG)
+        yield from (harmless(fault, _LONG) for fault in error.faults[:_PLACES])
 
     def calm(self, diagnoses: list[Diagnosis]) -> Iterator[Line]:
         if not diagnoses:

@@ -12,19 +12,31 @@ from msgspec import Struct
 
 from comfy_fsm.captures.capture import Capture
 from comfy_fsm.captures.reading import read_capture
-from comfy_fsm.core.explain.diagnosis import Diagnosis, Explanation, explain, loose
-from comfy_fsm.core.findings import Code, Finding, Severity
+from comfy_fsm.core.explain.diagnosis import Diagnosis, Explanation, concern, explain, loose
+from comfy_fsm.core.findings import CODES, Code, Finding, Severity
 from comfy_fsm.core.fold.board import Board
+from comfy_fsm.core.machine import State
 from comfy_fsm.core.metrics.summary import Metrics, measure
 from comfy_fsm.core.observations import AnyObservation, Damaged
 from comfy_fsm.core.policy import DEFAULT, Policy, differing
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire import codec
+from comfy_fsm.display import harmless
 from comfy_fsm.errors import NotALog, TraceError
 from comfy_fsm.log import logfile, reader
 from comfy_fsm.log.trace import Block, Packed, damage, most_known, open_packed, read_file, read_lines
 
-__all__ = ["Follower", "Origins", "Place", "Replay", "Source", "TraceFacts", "replay"]
+__all__ = [
+    "Follower",
+    "Origins",
+    "Place",
+    "Replay",
+    "Source",
+    "TraceFacts",
+    "judge",
+    "replay",
+    "tag_of",
+]
 
 Source = str | os.PathLike[str]
 Follower = Callable[[int, int], None]
@@ -102,6 +114,14 @@ class Replay(Struct, frozen=True, kw_only=True):
         """The codes of the findings about this task."""
         return self.codes.get(task.prompt_id, []) if task.prompt_id is not None else []
 
+    def urgency_of(self, task: Task) -> tuple[int, bool]:
+        """How urgent it is, the lower the more: what somebody cancelled comes after what went wrong by itself."""
+        return concern(task, self.codes_of(task)), task.state is State.CANCELLED
+
+    def graver_codes_of(self, task: Task) -> list[Code]:
+        """The same without notes."""
+        return [code for code in self.codes_of(task) if CODES[code].severity is not Severity.NOTE]
+
     def diagnose(self) -> tuple[list[Diagnosis], list[Explanation]]:
         """Its tasks, explained; and what of its findings is about none of the board's tasks."""
         told = {id(finding) for finding in self.findings}
@@ -109,6 +129,17 @@ class Replay(Struct, frozen=True, kw_only=True):
 
     def line_of(self, finding: Finding) -> int:
         return self.origins.line(finding.positions[0])
+
+
+def tag_of(task: Task, longest: int) -> str:
+    """Return the tag that the application gave, for a person: a text as it is, all else as JSON."""
+    try:
+        value = codec.loads(task.tag) if task.tag else None
+    except ValueError:
+        value = None
+    if value is None:
+        return ""
+    return harmless(value if isinstance(value, str) else task.tag.decode("utf-8", "replace"), longest)
 
 
 _EXIT = {"pass": 0, "fail": 1, "unknown": 2, "incomplete": 3}
@@ -235,7 +266,7 @@ class _Play:
             if finding.code not in told:
                 told.append(finding.code)
         return Replay(
-            verdict=_verdict(tasks, found),
+            verdict=judge(tasks, found),
             trace=self.facts,
             tasks=tasks,
             findings=found,
@@ -288,7 +319,8 @@ def _name(source: Source | Iterable[bytes | str], index: int) -> str:
     return os.fspath(source) if isinstance(source, str | os.PathLike) else f"lines {index + 1}"
 
 
-def _verdict(tasks: list[Task], findings: list[Finding]) -> str:
+def judge(tasks: list[Task], findings: list[Finding]) -> str:
+    """Return the verdict on these tasks and findings."""
     if any(finding.severity is Severity.ERROR for finding in findings):
         return "fail"
     return "pass" if all(task.settled for task in tasks) else "incomplete"

@@ -8,32 +8,37 @@ from __future__ import annotations
 import heapq
 import io
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import IO, Literal
+from typing import IO, Literal, NamedTuple
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from comfy_fsm.core.explain.diagnosis import concern
 from comfy_fsm.core.findings import CODES, GRAVITY, Code, Finding
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.display import harmless
-from comfy_fsm.report.player import Place, Replay
+from comfy_fsm.report import diagnosis
+from comfy_fsm.report.clock import Clock
+from comfy_fsm.report.player import Place, Replay, tag_of
 
-__all__ = ["draw", "lay_out", "progress"]
+__all__ = [
+    "draw",
+    "lay_out",
+]
 
 _TASKS = 40
 """Rows of the table of tasks; those that need a look come first, and the JSON report has them all."""
 _SUBJECTS = 6
 """Places told of one code."""
 _UNWRAPPED = 4_000
+_FILES = 3
+"""Files named in the heading; more are counted."""
+_ERROR_LINES = 40
+_UNHAPPY = ("failed", "rejected", "lost", "expired")
+"""States of a task that has no result, though somebody wanted one."""
 _UNKEPT = " (it came over the socket, and is not in a trace)"
-_PATIENCE = 1.0
-"""Seconds before a bar is worth looking at."""
 _STYLES = {
     "pass": "bold green", "fail": "bold red", "incomplete": "bold yellow", "unknown": "bold yellow",
     "completed": "green", "failed": "red", "cancelled": "magenta", "rejected": "red", "lost": "bold red",
@@ -43,97 +48,173 @@ _STYLES = {
 }  # fmt: skip
 
 
-def draw(replay: Replay, file: IO[str], *, color: bool | None, story: bool) -> None:
+def draw(replay: Replay, file: IO[str], *, color: bool | None, story: bool, utc: bool = False) -> None:
     """Write the report to `file`; `color` None leaves it to the terminal and NO_COLOR. Only a terminal wraps lines."""
-    if file.isatty():
-        _draw(replay, _console(file, color), story=story)
-        return
-    text = io.StringIO()
-    _draw(replay, _console(text, False, width=_UNWRAPPED), story=story)
-    file.writelines(line.rstrip() + "\n" for line in text.getvalue().splitlines())
+    _written(file, color, lambda console: _draw(replay, console, story=story, utc=utc), replay)
 
 
 def lay_out(
-    replay: Replay, file: IO[str], compose: Callable[[int], Iterable[list[tuple[str, str]]]], *, color: bool | None
+    replay: Replay,
+    file: IO[str],
+    compose: Callable[[int], Iterable[list[tuple[str, str]]]],
+    *,
+    color: bool | None,
+    utc: bool = False,
 ) -> None:
     """Write the verdict, and below it lines that were composed for this width: pieces of text, each with its style."""
-    console = _console(file, color)
-    for part in _verdict(replay):
-        console.print(part, soft_wrap=not file.isatty())
-    for line in compose(console.width if file.isatty() else _UNWRAPPED):
-        console.print(Text.assemble(*((text, _STYLES.get(style, style)) for text, style in line)), soft_wrap=True)
+
+    def drawn(console: Console) -> None:
+        for part in _heading(replay, _clock(replay, utc)):
+            console.print(part)
+        for line in compose(console.width):
+            _print_line(console, line)
+
+    _written(file, color, drawn, replay)
 
 
-def _console(file: IO[str], color: bool | None, width: int | None = None) -> Console:
+def _written(file: IO[str], color: bool | None, drawn: Callable[[Console], None], replay: Replay) -> None:
+    """On a terminal the verdict stands first, and again last where it would scroll away."""
+    console = _console(file if file.isatty() else io.StringIO(), color if file.isatty() else False)
+    if not file.isatty():
+        console.width = _UNWRAPPED
+    with console.capture() as captured:
+        drawn(console)
+    text = captured.get()
+    if not file.isatty():
+        file.writelines(line.rstrip() + "\n" for line in text.splitlines())
+        return
+    file.write(text)
+    if text.count("\n") >= console.height:
+        console.print()
+        console.print(_headline(replay))
+
+
+def _print_line(console: Console, line: list[tuple[str, str]]) -> None:
+    console.print(Text.assemble(*((text, _STYLES.get(style, style)) for text, style in line)), soft_wrap=True)
+
+
+def _clock(replay: Replay, utc: bool) -> Clock:
+    return Clock(replay.trace.first_at, replay.trace.last_at, utc=utc)
+
+
+def _console(file: IO[str], color: bool | None) -> Console:
     plain = color is False or bool(os.environ.get("NO_COLOR"))
     system: Literal["auto"] | None = None if plain else "auto"
-    return Console(file=file, color_system=system, highlight=False, markup=False, emoji=False, width=width)
+    return Console(file=file, color_system=system, highlight=False, markup=False, emoji=False)
 
 
-def _draw(replay: Replay, console: Console, *, story: bool) -> None:
-    names = _Names(replay)
-    for part in _verdict(replay):
+def _draw(replay: Replay, console: Console, *, story: bool, utc: bool) -> None:
+    names, clock = _Names(replay), _clock(replay, utc)
+    for part in _heading(replay, clock):
         console.print(part)
     if story:
         for task in replay.tasks[:_SUBJECTS]:
-            _story(console, replay, task)
+            _story(console, replay, task, clock)
     elif replay.tasks:
-        console.print(_tasks(replay, names))
+        console.print()
+        console.print(_tasks(replay, names, clock, console.width))
         left = len(replay.tasks) - _TASKS
         if left > 0:
             console.print(Text(f"and {left:,} more tasks; --format json lists them all", "dim"))
+        for line in diagnosis.briefs(replay, console.width, clock):
+            _print_line(console, line)
     _findings(console, replay, names)
 
 
-def _verdict(replay: Replay) -> Iterator[Text]:
-    counts = _count(task.state for task in replay.tasks)
-    grave = _count(finding.severity for finding in replay.findings)
+def _headline(replay: Replay) -> Text:
+    """The verdict as one sentence. A pass is said last where a task did not get its result."""
+    counts = _count(str(task.state) for task in replay.tasks)
+    unhappy = [f"{counts[state]:,} {state}" for state in _UNHAPPY if state in counts]
+    others = [f"{n:,} {state}" for state, n in counts.items() if state not in _UNHAPPY]
+    told = ", ".join([*unhappy, *others])
     errors = dict.fromkeys(finding.code for finding in replay.findings if finding.severity == "error")
     undecided = sum(not task.settled for task in replay.tasks)
+    verdict = (replay.verdict.upper(), _STYLES[replay.verdict])
     if errors:
-        reason = f"{_plural(grave['error'], 'error')}: {', '.join(errors)}"
-    elif undecided:
-        reason = f"{_plural(undecided, 'task')} undecided where the trace ends"
-    elif not replay.trace.observations:
-        reason = "the trace holds no observation: there is nothing to judge"
-    elif not replay.tasks:
-        reason = "no task was seen"
-    else:
-        reason = "every task is decided: " + ", ".join(f"{n:,} {state}" for state, n in counts.items())
-    yield Text.assemble((replay.verdict.upper(), _STYLES[replay.verdict]), f"  {reason}")
-    files = ", ".join(harmless(file, 80) for file in replay.trace.files)
-    span = (replay.trace.last_at or 0) - (replay.trace.first_at or 0)
-    yield Text(
-        f"{files}: {_plural(replay.trace.observations, 'observation')} in {_seconds(span)}, "
-        f"{_plural(len(replay.trace.windows), 'window')}, {_plural(len(replay.trace.servers), 'server')}"
-    )
-    if replay.trace.policy:
-        told = ", ".join(f"{name} {value:g}" for name, value in replay.trace.policy.items())
-        yield Text(f"by the policy of the log: {told} (--default-policy judges by the default)")
-    if replay.tasks:
-        yield Text(
-            f"{_plural(len(replay.tasks), 'task')}: " + ", ".join(f"{n:,} {state}" for state, n in counts.items())
+        grave = sum(finding.severity == "error" for finding in replay.findings)
+        return Text.assemble(
+            verdict, f"  {_plural(grave, 'error')}: {', '.join(errors)}", f"; tasks: {told}" if told else ""
         )
+    if undecided:
+        return Text.assemble(verdict, f"  {_plural(undecided, 'task')} undecided where the trace ends; tasks: {told}")
+    if not replay.trace.observations:
+        return Text.assemble(verdict, "  the trace holds no observation: there is nothing to judge")
+    if not replay.tasks:
+        return Text.assemble(
+            verdict, "  no task was seen" if not replay.board.tasks else "  no task is among those asked for"
+        )
+    if unhappy:
+        rest = f", {', '.join(others)}" if others else ""
+        return Text.assemble((", ".join(unhappy), "bold red"), f"{rest}; every task is decided: ", verdict)
+    return Text.assemble(verdict, f"  every task is decided: {told}")
+
+
+def _heading(replay: Replay, clock: Clock) -> Iterator[Text]:
+    yield _headline(replay)
+    trace = replay.trace
+    few = len(trace.files) <= _FILES
+    files = ", ".join(harmless(file, 80) for file in trace.files) if few else f"{len(trace.files):,} files"
+    yield Text(
+        f"{files}: {_plural(trace.observations, 'observation')}, "
+        f"{_plural(len(trace.windows), 'window')}, {_plural(len(trace.servers), 'server')}"
+    )
+    if trace.first_at is not None and trace.last_at is not None:
+        yield Text(f"{clock.range()}, {_seconds(trace.last_at - trace.first_at)}")
+    if trace.policy:
+        told = ", ".join(f"{name} {value:g}" for name, value in trace.policy.items())
+        yield Text(f"by the policy of the log: {told} (--default-policy judges by the default)")
+    grave = _count(finding.severity for finding in replay.findings)
     if grave:
         yield Text("findings: " + ", ".join(_plural(grave[s], s) for s in GRAVITY if s in grave))
 
 
-def _tasks(replay: Replay, names: _Names) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("\nstate", "\ntask", "\nwindow", "\nserver", "\nhow it is known", "\ntook", "\nfindings"):
-        table.add_column(title, overflow="fold")
-    for task in heapq.nsmallest(_TASKS, replay.tasks, key=lambda task: concern(task, replay.codes_of(task))):
-        graver = [code for code in replay.codes_of(task) if CODES[code].severity != "note"]
-        table.add_row(
-            Text(task.state, _STYLES.get(task.state, "yellow")),
-            Text(names.task(task.prompt_id)),
-            Text(names.window(task.window)),
-            Text(_host(task.server)),
-            Text(_how(task)),
-            Text(_took(task)),
-            Text(", ".join(graver), "yellow"),
-        )
+class _Column(NamedTuple):
+    """One column of the table of tasks. The higher its rank, the sooner it is left out where there is no room."""
+
+    title: str
+    cells: list[Text]
+    rank: int = 0
+
+    @property
+    def width(self) -> int:
+        """What it takes so that no word is broken."""
+        if self.title == "findings":
+            return max((len(word) for cell in self.cells for word in cell.plain.split()), default=0)
+        return max(len(self.title), *(cell.cell_len for cell in self.cells))
+
+
+def _tasks(replay: Replay, names: _Names, clock: Clock, width: int) -> Table:
+    shown = heapq.nsmallest(_TASKS, replay.tasks, key=replay.urgency_of)
+    columns = [
+        _Column("state", [Text(task.state, _STYLES.get(task.state, "yellow")) for task in shown]),
+        _Column("task", [Text(names.task(task.prompt_id)) for task in shown]),
+        _Column("tag", [Text(tag_of(task, 24)) for task in shown], 1),
+        _Column("window", [Text(names.window(task.window)) for task in shown], 5),
+        _Column("server", [Text(_host(task.server)) for task in shown], 2),
+        _Column("began", [Text(clock.time(_begun(task))) for task in shown], 3),
+        _Column("took", [Text(_took(task)) for task in shown]),
+        _Column("how it is known", [Text(_how(task)) for task in shown], 6),
+        _Column("known", [Text(task.confidence or "") for task in shown], 4),
+        _Column("findings", [Text(", ".join(replay.graver_codes_of(task)), "yellow") for task in shown]),
+    ]
+    columns = [column for column in columns if column.title in ("state", "task") or any(c.plain for c in column.cells)]
+    for title, values in (("window", replay.trace.windows), ("server", replay.trace.servers)):
+        if len(values) < 2:
+            columns = [column for column in columns if column.title != title]
+    while len(columns) > 2 and sum(column.width + 2 for column in columns) - 2 > width and any(c.rank for c in columns):
+        columns.remove(max(columns, key=lambda column: column.rank))
+    if any(column.title == "how it is known" for column in columns):
+        columns = [column for column in columns if column.title != "known"]
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column.title, no_wrap=column.title != "findings", overflow="fold")
+    for row in zip(*(column.cells for column in columns), strict=True):
+        table.add_row(*row)
     return table
+
+
+def _begun(task: Task) -> float | None:
+    return task.submitted_at if task.submitted_at is not None else task.started_at
 
 
 def _how(task: Task) -> str:
@@ -146,28 +227,31 @@ def _how(task: Task) -> str:
 
 
 def _took(task: Task) -> str:
-    begun = task.submitted_at if task.submitted_at is not None else task.started_at
+    begun = _begun(task)
     return _seconds(task.ended_at - begun) if begun is not None and task.ended_at is not None else ""
 
 
-def _story(console: Console, replay: Replay, task: Task) -> None:
-    """One task, line by line, with the reason of each move."""
+def _story(console: Console, replay: Replay, task: Task, clock: Clock) -> None:
+    """One task, line by line, with the reason of each move below it."""
     console.print()
     console.print(Text(f"Task {harmless(task.prompt_id)}", "bold"))
+    if tag := tag_of(task, 300):
+        console.print(Text(f"tag {tag}"))
     console.print(
-        Text(f"of window {harmless(task.window)}, bound to {harmless(task.server)}: {task.state}; {_how(task)}")
+        Text(f"of window {harmless(task.window)}, bound to {harmless(task.server)}: {task.state}, {_how(task)}")
     )
     if task.error is not None:
         at = f" in node {task.error.node_id} ({task.error.node_type})" if task.error.node_id else ""
-        console.print(Text(harmless(f"error: {task.error.type}: {task.error.message}{at}"), "red"))
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("\nline", "\nafter", "\nseen", "\nstate", "\nwhy"):
-        table.add_column(title, justify="right" if title in ("\nline", "\nafter") else "left", overflow="fold")
-    for row in _rows(replay, task):
-        table.add_row(*row)
-    console.print(table)
-    for line in _results(task):
-        console.print(Text(harmless(line)))
+        said = f"error: {task.error.type}: {task.error.message}{at}"
+        for number, line in enumerate(said.splitlines()[:_ERROR_LINES]):
+            console.print(Text("       " * (number > 0) + harmless(line), "red"))
+        for fault in task.error.faults[:_SUBJECTS]:
+            console.print(Text(f"       {harmless(str(fault))}", "red"))
+    console.print()
+    for move in _moves(replay, task, clock):
+        _print_line(console, move)
+    for told in _results(task):
+        console.print(Text(harmless(told)))
 
 
 def _results(task: Task) -> Iterator[str]:
@@ -185,24 +269,29 @@ def _results(task: Task) -> Iterator[str]:
         yield f"node {node} sends its images over the socket, and some may be missing"
 
 
-def _rows(replay: Replay, task: Task) -> Iterator[tuple[Text, ...]]:
+def _moves(replay: Replay, task: Task, clock: Clock) -> Iterator[list[tuple[str, str]]]:
     """The POST, the signals and the findings of one task, by time."""
     many = len(replay.trace.files) > 1
-    rows: list[tuple[float, int, int, Text, Text, str]] = []
+    rows: list[tuple[float, int, int, tuple[str, str], str, str]] = []
     if task.submitted_at is not None:
-        posted = Text("POST /prompt"), Text("submitting"), "the window posted it"
+        posted = ("POST /prompt", ""), "submitting", "the window posted it"
         rows.append((task.submitted_at, 0, task.submission.position, *posted))
     for told in task.signals:
-        moved = Text(f"{told.before} → {told.after}" if told.after != told.before else str(told.after))
-        rows.append((told.at, 1, told.position, Text(harmless(told.signal)), moved, told.why))
+        moved = f"{told.before} → {told.after}" if told.after != told.before else str(told.after)
+        rows.append((told.at, 1, told.position, (harmless(told.signal, 24), ""), moved, told.why))
     for finding in replay.findings:
         if finding.prompt_id == task.prompt_id and finding.code != Code.UNRESOLVED:
-            code = Text(finding.code, _STYLES[finding.severity])
-            rows.append((finding.at, 2, finding.positions[0], code, Text(""), finding.text))
+            code = finding.code, _STYLES[finding.severity]
+            rows.append((finding.at, 2, finding.positions[0], code, "", finding.text))
     rows.sort(key=lambda row: row[:3])
-    for at, _, position, seen, moved, why in rows:
-        line = _cite(replay.origins.place(position), many)
-        yield Text(line), Text(f"+{at - rows[0][0]:.3f}"), seen, moved, Text(harmless(why))
+    cites = [_cite(replay.origins.place(row[2]), many) for row in rows]
+    wide, long = max(map(len, ["line", *cites])), max((len(row[3][0]) for row in rows), default=0)
+    head = f"{'line':>{wide}}  {'at':{len(clock.time(rows[0][0], fine=True)) if rows else 0}}  {'after':>9}"
+    yield [(f"{head}  {'seen':{long}}  state", "bold")]
+    for (at, _, _, (seen, style), moved, why), cite in zip(rows, cites, strict=True):
+        lead = f"{cite:>{wide}}  {clock.time(at, fine=True)}  {f'+{at - rows[0][0]:.3f}':>9}  "
+        yield [(lead, ""), (f"{seen:{long}}", style), (f"  {moved}", "")]
+        yield [(" " * (wide + 2) + harmless(why), "dim")]
 
 
 def _findings(console: Console, replay: Replay, names: _Names) -> None:
@@ -214,7 +303,7 @@ def _findings(console: Console, replay: Replay, names: _Names) -> None:
         found, row = by_code[code], CODES[code]
         console.print()
         console.print(Text.assemble((f"{row.severity} ", _STYLES[row.severity]), (code, "bold"), f"  {row.meaning}"))
-        console.print(Text(f"  {row.advice}", "italic"))
+        console.print(Padding(Text(row.advice, "italic"), (0, 0, 0, 2)))
         for finding in found[:_SUBJECTS]:
             lines = ", ".join(_cite(replay.origins.place(position), many) for position in finding.positions)
             more = (
@@ -223,7 +312,8 @@ def _findings(console: Console, replay: Replay, names: _Names) -> None:
                 else ""
             )
             word = "line" if finding.count == 1 else "lines"
-            console.print(Text(f"  {word} {lines}{more}: {names.subject(finding)}{harmless(finding.text)}"))
+            told = f"{word} {lines}{more}: {names.subject(finding)}{harmless(finding.text)}"
+            console.print(Padding(Text(told), (0, 0, 0, 2)))
         if len(found) > _SUBJECTS:
             console.print(Text(f"  and {len(found) - _SUBJECTS:,} more of this kind", "dim"))
     if replay.unkept_findings:
@@ -284,25 +374,3 @@ def _seconds(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
-@contextmanager
-def progress(file: IO[str]) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on `file` for a long trace, where that is a terminal; None where it is not."""
-    if not file.isatty():
-        yield None
-        return
-    columns = (TextColumn("replaying"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
-    bar = Progress(*columns, console=_console(file, None), transient=True)
-    row = bar.add_task("replaying", total=None)
-    begun = time.monotonic()
-
-    def watch(done: int, size: int) -> None:
-        bar.update(row, completed=done, total=size or None)
-        if not bar.live.is_started and time.monotonic() - begun > _PATIENCE:
-            bar.start()
-
-    try:
-        yield watch
-    finally:
-        bar.stop()
