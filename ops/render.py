@@ -1,8 +1,8 @@
-"""Writes the files of this folder that follow from tables: `python -m ops.render`.
+"""Writes what operators load, which follows from tables: `python -m ops.render`.
 
-    core/metrics/alerts.py  ─► alerts.yml       the rules of Prometheus
-    ops/cases.py            ─► alerts.test.yml  recorded series, each with the alerts that they must raise
-    ops/panels.py           ─► dashboard.json   the dashboard of Grafana
+    core/metrics/alerts.py  ─► comfy_fsm/ops/alerts.yml      the rules of Prometheus
+    ops/cases.py            ─► ops/alerts.test.yml           recorded series, each with the alerts that they must raise
+    ops/panels.py           ─► comfy_fsm/ops/dashboard.json  the dashboard of Grafana
 
 A test holds the files against what this writes.
 """
@@ -16,7 +16,7 @@ from comfy_fsm.core.metrics.alerts import ALERTS, Alert, Sum
 from ops.cases import CASES, Case
 from ops.panels import PANELS, Panel
 
-HERE = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[1]
 COLUMNS, HEIGHT = 24, 8  # of a dashboard, and of a panel
 DO_NOT_EDIT = "# Written by `python -m ops.render`; a change made here is lost.\n"
 
@@ -70,7 +70,7 @@ def rules() -> str:
 
 
 def tests() -> str:
-    lines = [DO_NOT_EDIT + "rule_files: [alerts.yml]", "evaluation_interval: 15s", "tests:"]
+    lines = [DO_NOT_EDIT + "rule_files: [../comfy_fsm/ops/alerts.yml]", "evaluation_interval: 15s", "tests:"]
     for case in CASES:
         lines += [f"  - name: {json.dumps(case.name)}", "    interval: 15s", "    input_series:"]
         for series, values in case.series.items():
@@ -175,8 +175,12 @@ def drawn(panel: Panel, number: int, where: dict[str, int]) -> dict[str, object]
     }  # fmt: skip
 
 
-FILES = {"alerts.yml": rules, "alerts.test.yml": tests, "dashboard.json": dashboard}
+FILES = {
+    "comfy_fsm/ops/alerts.yml": rules,
+    "ops/alerts.test.yml": tests,
+    "comfy_fsm/ops/dashboard.json": dashboard,
+}
 
 if __name__ == "__main__":
     for name, render in FILES.items():
-        (HERE / name).write_text(render(), encoding="utf-8")
+        (ROOT / name).write_text(render(), encoding="utf-8")

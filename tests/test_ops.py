@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from comfy_fsm.__main__ import main
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.metrics.alerts import ALERTS, Alert, Watch
 from comfy_fsm.core.metrics.catalogue import METRICS, Figures, Reading
@@ -24,7 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 OPS = ROOT / "ops"
 STEP = 15
 PROMTOOL = shutil.which("promtool")
-DASHBOARD = json.loads((OPS / "dashboard.json").read_text(encoding="utf-8"))
+PACKED = ROOT / "comfy_fsm" / "ops"
+DASHBOARD = json.loads((PACKED / "dashboard.json").read_text(encoding="utf-8"))
 PANELS_DRAWN = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 each_alert = pytest.mark.parametrize("alert", ALERTS.values(), ids=lambda alert: alert.name)
@@ -41,7 +43,7 @@ def needs_promtool() -> str:
 
 @pytest.mark.parametrize("name", render.FILES)
 def test_a_file_is_what_its_table_gives(name: str) -> None:
-    assert (OPS / name).read_text(encoding="utf-8") == render.FILES[name](), "run python -m ops.render"
+    assert (ROOT / name).read_text(encoding="utf-8") == render.FILES[name](), "run python -m ops.render"
 
 
 # every query, wherever it stands
@@ -159,9 +161,9 @@ def test_a_panel_says_what_it_shows_and_in_which_unit(panel: dict) -> None:
     assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
 
 
-@pytest.mark.parametrize("name", [*render.FILES, "README.md"])
+@pytest.mark.parametrize("name", [*render.FILES, "ops/README.md"])
 def test_nothing_here_names_a_foreign_host(name: str) -> None:
-    hosts = set(re.findall(r"https?://([^/\s:\"'`]+)", (OPS / name).read_text(encoding="utf-8")))
+    hosts = set(re.findall(r"https?://([^/\s:\"'`]+)", (ROOT / name).read_text(encoding="utf-8")))
     assert hosts <= {"a", "b", "127.0.0.1"}
 
 
@@ -169,7 +171,9 @@ def test_nothing_here_names_a_foreign_host(name: str) -> None:
 
 
 def test_promtool_takes_the_rules() -> None:
-    found = subprocess.run([needs_promtool(), "check", "rules", "alerts.yml"], cwd=OPS, capture_output=True, text=True)
+    found = subprocess.run(
+        [needs_promtool(), "check", "rules", "alerts.yml"], cwd=PACKED, capture_output=True, text=True
+    )
     assert found.returncode == 0, found.stdout + found.stderr
     assert f"{len(ALERTS)} rules found" in found.stdout + found.stderr
 
@@ -190,7 +194,7 @@ def test_promtool_takes_what_the_exporter_writes(tmp_path: Path) -> None:
 
 
 def test_the_rules_have_the_names_and_severities_of_the_table() -> None:
-    text = (OPS / "alerts.yml").read_text(encoding="utf-8")
+    text = (PACKED / "alerts.yml").read_text(encoding="utf-8")
     found = re.findall(r"- alert: (\w+)\n.*?labels: \{severity: (\w+)\}", text, re.DOTALL)
     assert found == [(alert.name, alert.severity) for alert in ALERTS.values()]
 
@@ -274,3 +278,9 @@ def test_a_watch_keeps_as_much_after_a_day_as_after_an_hour() -> None:
         if second in (7_200, 86_395):
             kept = sum(len(series._kept) for series in watch._series.values())
             assert kept <= 125 * len(watch._series)
+
+
+@pytest.mark.parametrize(("what", "name"), [("rules", "alerts.yml"), ("dashboard", "dashboard.json")])
+def test_the_command_prints_what_operators_load(what: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ops", what]) == 0
+    assert capsys.readouterr().out == (PACKED / name).read_text(encoding="utf-8")

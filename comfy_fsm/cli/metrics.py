@@ -1,16 +1,21 @@
-"""`metrics`: the figures of a log, once, in the text format of Prometheus."""
+"""`metrics` and `ops`: the figures of a log for Prometheus, and what Prometheus and Grafana load to watch them."""
 
 from __future__ import annotations
 
 import sys
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from comfy_fsm.cli.options import Log, Servers, Unavailable, must_be_readable
+from comfy_fsm.cli.options import Log, Servers, Unavailable, What, must_be_readable
 
 if TYPE_CHECKING:
     from comfy_fsm.core.metrics.catalogue import Figures
 
-__all__ = ["metrics", "refolded"]
+__all__ = [
+    "metrics",
+    "ops",
+    "refolded",
+]
 
 
 def metrics(log: Log, *, server: Servers = None) -> int:
@@ -33,6 +38,19 @@ def metrics(log: Log, *, server: Servers = None) -> int:
         sys.stdout.write(prometheus.exposition(figures.read(figures.board.now)))
     except MissingExtra as error:
         raise Unavailable(str(error)) from None
+    return 0
+
+
+def ops(what: What, /) -> int:
+    """Print the alert rules for Prometheus, or the dashboard for Grafana: `ops rules > alerts.yml`.
+
+    Parameters
+    ----------
+    what
+        The alert rules (YAML), or the dashboard (JSON).
+    """
+    file = files("comfy_fsm") / "ops" / ("alerts.yml" if what == "rules" else "dashboard.json")
+    sys.stdout.write(file.read_text(encoding="utf-8"))
     return 0
 
 

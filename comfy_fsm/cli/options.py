@@ -68,6 +68,7 @@ __all__ = [
     "Sockets",
     "Token",
     "Unavailable",
+    "What",
     "Work",
     "Workflows",
     "Wrong",
@@ -124,6 +125,7 @@ Token = Annotated[str | None, Parameter(name="--token-env")]
 Sockets = Annotated[Literal["prefer", "require"], Parameter(name="--sockets")]
 _Pairs = Annotated[list[str] | None, Parameter(negative="")]
 Extra = Annotated[_Pairs, Parameter(name="--extra")]
+What = Annotated[Literal["rules", "dashboard"], Parameter(name="WHAT")]
 Once = Annotated[bool, Parameter(name="--once", negative="", show_default=False)]
 Port = Annotated[int, Parameter(name="--port")]
 Host = Annotated[str, Parameter(name="--host")]
