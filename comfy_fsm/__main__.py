@@ -13,7 +13,7 @@ import cyclopts
 from cyclopts import App
 
 from comfy_fsm import __version__
-from comfy_fsm.cli import completion, diagnose, export, metrics, options, recover, run, watch
+from comfy_fsm.cli import completion, diagnose, doctor, export, metrics, options, recover, run, watch
 from comfy_fsm.errors import BadServerUrl, BadWorkflow, ClientError, InvariantBroken, LogError, UnknownTask
 
 app = App(
@@ -44,6 +44,7 @@ for command, usage in (
     (run.resume, "resume [OPTIONS] --server URL|--known"),
     (watch.watch, "watch [OPTIONS] LOG"),
     (watch.serve, "serve [OPTIONS] LOG"),
+    (doctor.doctor, "doctor [OPTIONS] [--server URL|--known]"),
     (diagnose.diagnose, "diagnose [OPTIONS] [ID] LOG"),
     (recover.recover, "recover [OPTIONS] --server URL|--known ID|--all"),
     (recover.consistency, "consistency [OPTIONS] --server URL|--known ID"),

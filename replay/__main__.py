@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Annotated, Literal
+from typing import IO, TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while the rest is loaded ends this without a traceback
@@ -155,7 +155,7 @@ def command(
     found = _narrowed(_replay(named, wanted, part.window, default_policy), part, utc)
     with _opened(output) as file:
         write = _write if diagnose is None else _explain
-        write(found, file, format, False if no_color else None, wanted is not None, utc)
+        write(found, file, _Look(format, False if no_color else None, utc), wanted is not None)
     return found.exit_status
 
 
@@ -265,22 +265,32 @@ def _narrowed(found: Replay, part: Part, utc: bool) -> Replay:
     return narrow(found, selection)
 
 
-def _write(found: Replay, file: IO[str], format: str, color: bool | None, story: bool, utc: bool) -> None:
+class _Look(NamedTuple):
+    """How a report is written."""
+
+    format: str
+    color: bool | None
+    utc: bool
+
+
+def _write(found: Replay, file: IO[str], look: _Look, story: bool) -> None:
     from comfy_fsm.report import document, text
 
-    if format == "json":
+    if look.format == "json":
         file.write(document.encode(found) + "\n")
     else:
-        text.draw(found, file, color=color, story=story, utc=utc)
+        text.draw(found, file, color=look.color, story=story, utc=look.utc)
 
 
-def _explain(found: Replay, file: IO[str], format: str, color: bool | None, whole: bool, utc: bool) -> None:
+def _explain(found: Replay, file: IO[str], look: _Look, whole: bool) -> None:
     from comfy_fsm.report import diagnosis, document, text
 
-    if format == "json":
+    if look.format == "json":
         file.write(document.encode_diagnoses(found) + "\n")
     else:
-        text.lay_out(found, file, lambda width: diagnosis.lines(found, width, whole=whole), color=color, utc=utc)
+        text.lay_out(
+            found, file, lambda width: diagnosis.lines(found, width, whole=whole), color=look.color, utc=look.utc
+        )
 
 
 def _with_id(arguments: list[str]) -> list[str]:

@@ -103,5 +103,5 @@ def test_the_client_is_loaded_when_it_is_asked_for() -> None:
 
 def test_the_version_is_told_in_one_place() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert project["project"]["dynamic"] == ["version"]
+    assert project["project"]["dynamic"] == ["version", "readme", "urls"]
     assert metadata.version("comfy-fsm") == comfy_fsm.__version__

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfy_fsm.cli.options import Log, Servers, Unavailable, What, must_be_readable
@@ -49,7 +49,7 @@ def ops(what: What, /) -> int:
     what
         The alert rules (YAML), or the dashboard (JSON).
     """
-    file = files("comfy_fsm") / "ops" / ("alerts.yml" if what == "rules" else "dashboard.json")
+    file = Path(__file__).parents[1] / "ops" / ("alerts.yml" if what == "rules" else "dashboard.json")
     sys.stdout.write(file.read_text(encoding="utf-8"))
     return 0
 

@@ -306,8 +306,11 @@ class Access:
         }  # fmt: skip
         return lambda: Client(servers, log=log, **settings)
 
-    def asking(self, servers: list[str]) -> Callable[[], list[Comfy]]:
-        """The same without a client; a wrong address is told before any loop runs."""
+    def asking(self, servers: list[str], *, origin: bool = False) -> Callable[[], list[Comfy]]:
+        """The same without a client; a wrong address is told before any loop runs.
+
+        With `origin`, each is asked as one of its own pages would.
+        """
         from comfy_fsm.live.transport.addresses import address_of
         from comfy_fsm.live.transport.comfy import Comfy
         from comfy_fsm.live.transport.trust import context_of, timeouts
@@ -316,15 +319,24 @@ class Access:
         for url in urls:
             address_of(url)
         how: dict[str, Any] = {
-            "headers": self.headers, "socket_query": _pairs(self.socket_query, "--socket-query"),
+            "socket_query": _pairs(self.socket_query, "--socket-query"),
             "ssl_context": context_of(self.ca, None), **timeouts(self.policy),
         }  # fmt: skip
-        return lambda: [Comfy(url, **how) for url in urls]
+        headers = self.headers
+        return lambda: [
+            Comfy(url, headers=headers | ({"origin": _origin_of(url)} if origin else {}), **how) for url in urls
+        ]
 
 
 NO_ACCESS = Access()
 NONE_ASKED = Asked()
 PLAINLY = Work()
+
+
+def _origin_of(url: str) -> str:
+    from comfy_fsm.live.transport.addresses import address_of
+
+    return "/".join(address_of(url)[0].split("/", 3)[:3])
 
 
 def _pairs(given: list[str] | None, option: str) -> dict[str, str]:

@@ -106,9 +106,9 @@ NO_LOGS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @contextmanager
-def in_a_thread() -> Iterator[FakeComfy]:
+def in_a_thread(**settings: Any) -> Iterator[FakeComfy]:
     """A server in a loop of its own, all of it within reach."""
-    with ThreadedFake() as fake:
+    with ThreadedFake(**settings) as fake:
         yield fake._comfy
 
 
