@@ -1,7 +1,7 @@
 """Parts of a task, each a record that is replaced as a whole when what it notes is void: a new inquiry, a new run.
 
-A part is written by its own methods alone, and by the task that it belongs to. None refers to itself, by whatever way,
-so the garbage collector need not look at any.
+A part is written by its own methods alone, and by the task that it belongs to. None refers to itself in any way, so
+the garbage collector need not look at them; two are equal if all that they note is.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class SocketImages(Struct):
         self.nodes -= nodes
 
 
-class Submission(Struct, eq=False, gc=False):
+class Submission(Struct, gc=False):
     """POST of a task, as it was sent; of several, the last one."""
 
     at: float | None = None
@@ -74,7 +74,7 @@ class Submission(Struct, eq=False, gc=False):
     order: int = 0
 
 
-class PostAnswer(Struct, eq=False, gc=False):
+class PostAnswer(Struct, gc=False):
     """Answer to its POST, as far as it was not accepted, or the lack of one."""
 
     over_at: float | None = None
@@ -103,7 +103,7 @@ class PostAnswer(Struct, eq=False, gc=False):
         self.refused = status
 
 
-class Run(Struct, eq=False, gc=False):
+class Run(Struct, gc=False):
     """Run of a task, as its socket and its record showed it."""
 
     end_received: bool = False
@@ -144,7 +144,7 @@ class Run(Struct, eq=False, gc=False):
         self.moved_at = None
 
 
-class Remains(Struct, eq=False, gc=False):
+class Remains(Struct, gc=False):
     """Nodes of a task that may still report something."""
 
     sinks: set[str] | None = None
@@ -192,7 +192,7 @@ class Remains(Struct, eq=False, gc=False):
             self.reached.update(nodes)
 
 
-class Silence(Struct, eq=False, gc=False):
+class Silence(Struct, gc=False):
     """Silence of a task: since when, and what was asked meanwhile."""
 
     since: float = 0.0
@@ -234,7 +234,7 @@ class Silence(Struct, eq=False, gc=False):
         self.tier = self.paused = 0
 
 
-class Inquiry(Struct, eq=False, gc=False):
+class Inquiry(Struct, gc=False):
     """What was asked about a task over HTTP since its last start, and what came of it."""
 
     rounds: list[AbsenceRound] = field(default_factory=list)
@@ -312,7 +312,7 @@ class Inquiry(Struct, eq=False, gc=False):
             del self.candidates[server]
 
 
-class KnownEnd(Struct, eq=False, gc=False):
+class KnownEnd(Struct, gc=False):
     """What is known of the end of a task: what was stated, and how it was settled."""
 
     stated: State | None = None
