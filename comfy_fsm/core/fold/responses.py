@@ -87,8 +87,8 @@ def fold_response(registry: Registry, o: seen.Response) -> None:
     status, raw = o.data.status, o.data.body
     if question.kind == routes.OTHER:
         oddities.note_unknown_route(registry, question, raw)
-    elif question.kind == "post":
-        fold_acceptance(registry, question, o)
+    elif question.task is not None:
+        fold_acceptance(registry, question, question.task, o)
     elif status >= 400 and question.acts:
         undo(question)
     elif question.kind == "features" and status in (200, 404):

@@ -78,8 +78,7 @@ def settle(registry: Registry, task: Task, ending: Ending) -> None:
         text = f"stated to be {task.stated}, while the record says {outcome}"
         registry.report(Code.CONTRADICTION, text, task)
     told_by: Source = "tick" if outcome is State.EXPIRED else source or task.completion_source or "queue"
-    if not apply_signal(registry, task, SETTLING[outcome], told_by):
-        return
+    apply_signal(registry, task, SETTLING[outcome], told_by)
     if outcome is not State.EXPIRED:
         task.note_end_source(told_by, registry.now)
     if not task.outputs and not task.texts and not task.left_out:

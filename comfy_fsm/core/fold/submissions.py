@@ -76,10 +76,7 @@ def _take_submission(registry: Registry, task: Task, submission: bodies.Submissi
     task.plan(sinks, remaining, submission.image_nodes())
 
 
-def fold_acceptance(registry: Registry, question: Question, o: seen.Response) -> None:
-    task = question.task
-    if task is None:
-        return
+def fold_acceptance(registry: Registry, question: Question, task: Task, o: seen.Response) -> None:
     status, raw = o.data.status, o.data.body
     accepted, odd = read(raw, refusals.Accepted) if 200 <= status < 300 else (None, ())
     if accepted is not None:
@@ -133,8 +130,7 @@ def _accept(registry: Registry, question: Question, task: Task, accepted: refusa
     server, chosen, given = question.server, task.prompt_id, accepted.prompt_id
     note_answer(server, registry.now)
     if chosen == given:
-        if task.posts:
-            server.honours_ids = True
+        server.honours_ids = True
     elif chosen is not None and task.known_order:  # the id was posted twice, and each POST was given an id of its own
         task = _second(registry, task, server)
         task = _rebind(registry, task, server, given)

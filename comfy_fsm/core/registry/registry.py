@@ -208,9 +208,7 @@ class Registry:
             server.stir(task.window)
 
     def relieve(self, task: Task) -> None:
-        window = self.windows.get(task.window)
-        if window is not None:
-            window.undelivered.pop(task.number, None)
+        window_of(self.windows, task.window).undelivered.pop(task.number, None)
 
     def drop_settled(self, keep: int) -> list[Task]:
         """Drop the final tasks except the last `keep` to settle, and the findings about them.

@@ -235,11 +235,9 @@ class Server(Struct, eq=False):
     """All windows, at whichever server."""
 
     def add_open(self, task: Task) -> None:
-        """Add the task to those that are open here."""
-        self.open_tasks[task.number] = task
+        """Add the task to those that are open here: none begins, or begins again, as one that was accepted."""
+        self.open_tasks[task.number] = self.unanswered[task.number] = task
         self.unfound.pop(task.number, None)
-        if task.unanswered:
-            self.unanswered[task.number] = task
         self.index(task)
 
     def remove_open(self, task: Task) -> None:

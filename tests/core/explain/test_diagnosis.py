@@ -17,6 +17,7 @@ from comfy_fsm.core.machine import State
 from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.testing.strategies import observations, true_runs
 from replay import replay
+from tests.support.examples import few
 from tests.support.explaining import cited, dump
 from tests.support.fixtures import FIXTURES
 from tests.support.folding import fold_all
@@ -69,6 +70,7 @@ def test_every_state_has_a_sentence_for_the_rest() -> None:
 # what holds for anything
 
 
+@few
 @given(st.lists(observations(), max_size=25))
 def test_anything_at_all_is_diagnosed_and_changes_nothing(seen: list[AnyObservation]) -> None:
     plain, asked = fold_all(seen, finish=False), fold_all([], finish=False)
@@ -81,6 +83,7 @@ def test_anything_at_all_is_diagnosed_and_changes_nothing(seen: list[AnyObservat
     assert dump(plain) == dump(asked)
 
 
+@few
 @given(true_runs())
 def test_a_true_run_is_diagnosed_with_what_needs_a_look_first(run: Any) -> None:
     told = diagnose(fold_all(run.observations))

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfy_fsm import Entry, State
-from comfy_fsm.core.fold.absence import DISPUTED, LONE
+from comfy_fsm.core.fold.absence import AT_ONCE, DISPUTED, LONE
 from comfy_fsm.core.observations import Tick
+from comfy_fsm.core.policy import Policy
+from tests.support import stories
 from tests.support.one_prompt import POLICY, PROMPT, RECORD, WINDOW, Story, never_answered, vanished
 
 
@@ -291,18 +293,23 @@ def test_what_a_socket_is_greeted_with_counts_nothing_that_was_posted_since() ->
 
 
 def test_a_record_that_is_asked_for_before_the_post_was_answered_proves_nothing() -> None:
-    story = Story().open()
+    """A frame shows that it was accepted; what was sent before its POST was over says nothing of it all the same."""
+    story = Story().frame("execution_start", prompt_id=PROMPT)
     body = {"prompt": {"1": {"class_type": "A", "inputs": {}}}, "prompt_id": PROMPT, "client_id": WINDOW}
     story.tell("http.request", {"id": "post", "method": "POST", "path": "/prompt", "body": body})
     for _ in range(4):
         story.look().wait(20)
-    assert story.state is State.SUBMITTING
+    assert story.state is State.IN_PROGRESS
 
 
 def test_a_post_that_was_cut_off_may_be_taken_up_for_a_while() -> None:
     story = Story().open().post("ReadTimeout")
-    story.ask("GET", "/features", {}).look().wait(20).look().wait(5)
-    assert story.state is State.UNCERTAIN
+    queue = {"queue_running": [[1, "another", {}, {}, []]], "queue_pending": []}
+    body = {"prompt": {}, "prompt_id": "another", "client_id": WINDOW}
+    story.ask("POST", "/prompt", {"prompt_id": "another"}, body)  # so it takes the ids that we choose
+    for _ in range(3):
+        story.ask("GET", "/queue", queue).ask("GET", f"/history/{PROMPT}", {}).wait(8)
+    assert story.board.tasks[0].state is State.UNCERTAIN
 
 
 def test_a_listing_that_is_older_than_the_absence_does_not_refute_it() -> None:
@@ -313,3 +320,40 @@ def test_a_listing_that_is_older_than_the_absence_does_not_refute_it() -> None:
     story.wall = wall
     story.wait(POLICY.absence_seconds).look().wait(POLICY.settle_seconds)
     assert story.state is State.CANCELLED
+
+
+def test_of_many_that_are_absent_each_turn_judges_the_next_unless_they_settled_meanwhile() -> None:
+    story = stories.Story().listen()
+    names = [f"{number:08}-2222-4333-8444-555555555555" for number in range(AT_ONCE + 2)]
+    for name in names:
+        story.post(prompt_id=name)
+    story.look()
+    for name in names:
+        story.ask("GET", f"/history/{name}", None, 200, {})
+    entry = stories.record() | {"prompt": [1, names[-1], {}, {}, []]}
+    story.wait(0.0).ask("GET", f"/history/{names[-1]}", None, 200, {names[-1]: entry}).wait(0.0)
+    for _ in range(2):
+        story.look()
+        for name in names:
+            story.ask("GET", f"/history/{name}", None, 200, {})
+        story.wait(9)
+    for _ in range(4):
+        story.wait(1.0)
+    unhurried = Policy(check_seconds=1e5, warn_seconds=2e5, expire_seconds=3e5)
+    states = [task.state for task in story.board(unhurried).tasks]
+    assert states[-1] is State.COMPLETED
+    assert set(states[:-1]) == {State.CANCELLED}
+
+
+@pytest.mark.parametrize("remaining", [0, 1])
+def test_the_least_number_that_was_told_while_a_queue_was_asked_for_agrees_with_it_or_does_not(remaining: int) -> None:
+    story = Story().open().post().count(1)
+    for _ in range(3):
+        story.tell("http.request", {"id": f"slow {story.at}", "method": "GET", "path": "/queue"})
+        asked = f"slow {story.at}"
+        story.at, story.wall = story.at + 1, story.wall + 1
+        story.count(remaining)
+        story.at, story.wall = story.at + 1, story.wall + 1
+        story.tell("http.response", {"id": asked, "status": 200, "body": {"queue_running": [], "queue_pending": []}})
+        story.ask("GET", f"/history/{PROMPT}", {}).wait(POLICY.absence_seconds)
+    assert story.state is (State.PENDING if remaining else State.CANCELLED)

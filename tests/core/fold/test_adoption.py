@@ -115,7 +115,8 @@ def test_what_a_task_without_a_window_left_behind_is_nobodys() -> None:
 
 
 def test_an_id_that_two_servers_know_is_moved_from_one_only() -> None:
-    """The second of them was the first to be known by it."""
-    story = lost().at("http://third").post().at(HOME)
-    board = seen_away(story).command("adopt", to=AWAY).board()
-    assert sorted(task.server for task in board.tasks) == sorted([AWAY, "http://third"])
+    story = Story().at("http://third").post().at(HOME).listen().post().start().vanish()
+    board = seen_away(story).elsewhere(AWAY, "adopt", "/queue", SHOWN).board()
+    adopting = story.tell("command", {"name": "adopt", "prompt_id": ID, "to": AWAY}, server=HOME).board()
+    assert [task.server for task in board.tasks] == ["http://third", HOME]
+    assert [task.server for task in adopting.tasks] == ["http://third", AWAY]

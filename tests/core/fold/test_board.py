@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -11,14 +12,15 @@ from hypothesis import strategies as st
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.effects import Deliver, LookAtQueue
 from comfy_fsm.core.findings import Code
-from comfy_fsm.core.fold.board import Board
+from comfy_fsm.core.fold.board import _COMMANDS, Board
 from comfy_fsm.core.machine import State
-from comfy_fsm.core.observations import AnyObservation, Entry
+from comfy_fsm.core.observations import AnyObservation, CommandName, Entry
 from comfy_fsm.core.policy import DEFAULT, Policy
 from comfy_fsm.core.wire import codec
 from comfy_fsm.testing.strategies import observations
+from tests.support.examples import few
 from tests.support.folding import entries, fold_all, outcomes
-from tests.support.stories import AWAY, HOME, ID, ID2, ME, STORIES, Story, begun, record
+from tests.support.stories import AWAY, HOME, ID, ID2, ME, OTHER, STORIES, Story, begun, record
 
 
 def codes(board: Board) -> set[Code]:
@@ -44,6 +46,7 @@ def test_damage_is_told_even_where_its_entry_was_read_all_the_same() -> None:
     assert [finding.text for finding in board.findings] == ["a cell is broken"]
 
 
+@few
 @given(st.lists(observations(), max_size=15))
 def test_no_observation_raises_and_what_is_asked_for_is_handed_over_once(drawn: list[AnyObservation]) -> None:
     board = fold_all(drawn)
@@ -104,6 +107,9 @@ def test_what_it_says_of_tasks_and_servers_is_what_it_was_told() -> None:
     assert board.findings_of(task) == []
     assert board.witness_for(task) is None
     assert not board.still_absent(task, board.now)
+    assert board.may_move(task) is None
+    assert not board.denied(task)
+    assert begun().vanish().board().denied(begun().vanish().board().tasks[0])
 
 
 def test_the_findings_about_a_task_are_in_the_order_of_their_table() -> None:
@@ -217,3 +223,13 @@ def test_a_known_kind_of_an_unknown_shape_says_why_it_was_not_judged() -> None:
 def test_time_is_that_of_the_monotonic_clock_where_there_is_one() -> None:
     lines = [b'{"at":%d,"kind":"tick","mono":%d}' % (at, mono * 10**9) for at, mono in ((100, 1), (9_000, 2))]
     assert fold_all(map(codec.parse, lines)).now == 101.0
+
+
+def test_whose_frames_only_go_to_it_has_nothing_to_ask_about_when_it_is_taken_over() -> None:
+    board = Story().listen().post(client_id=OTHER).tell("command", {"name": "resume"}, OTHER).board()
+    assert board.place(HOME).outage is None
+    assert begun().command("resume").board().place(HOME).outage is not None
+
+
+def test_every_command_that_we_write_is_folded_and_no_other() -> None:
+    assert set(_COMMANDS) == set(get_args(CommandName))

@@ -7,6 +7,7 @@ import pytest
 from comfy_fsm.core.effects import OpenSocket
 from comfy_fsm.core.findings import Code
 from comfy_fsm.core.fold.board import Board
+from comfy_fsm.core.policy import Policy
 from tests.support.stories import AWAY, ID, ID2, ME, Story, begun, record
 
 
@@ -69,9 +70,12 @@ def test_a_window_that_never_had_a_socket_missed_nothing() -> None:
 
 
 def test_what_was_moved_elsewhere_is_no_longer_expected_here() -> None:
-    story = begun().look((ID,)).look().fetch().wait(0.0).look().fetch().command("seek", to=AWAY)
-    story.elsewhere(AWAY, "q", "/queue", {"running": [ID], "pending": []}).command("adopt", to=AWAY).wait(9)
-    assert not {Code.DEAF_SOCKET, Code.MISSED_END} & codes(story.board())
+    patient = Policy(settle_seconds=60)
+    story = Story().listen().post().look((ID,)).look().fetch().look().fetch().command("seek", to=AWAY)
+    story.elsewhere(AWAY, "q", "/queue", {"running": [ID], "pending": []}).command("adopt", to=AWAY).wait(100)
+    board = story.board(patient)
+    assert board.tasks[0].server == AWAY
+    assert not {Code.DEAF_SOCKET, Code.MISSED_END} & codes(board)
 
 
 def test_what_moved_and_then_settled_has_its_time_from_the_later_of_the_two() -> None:

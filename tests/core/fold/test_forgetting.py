@@ -16,6 +16,7 @@ from comfy_fsm.core.wire import codec
 from comfy_fsm.testing.strategies import observations
 from comfy_fsm.watch import projection
 from comfy_fsm.watch.projection import Projection
+from tests.support.examples import few
 from tests.support.lines import frame, line, seen
 
 ANSWER = {"status_str": "success", "completed": True, "messages": [["execution_success", {}]]}
@@ -125,6 +126,7 @@ def test_the_ids_of_forgotten_tasks_are_bounded() -> None:
     assert sizes[1:] == [0, 0, 0, 0]
 
 
+@few
 @given(st.lists(st.tuples(observations(), st.booleans()), max_size=60))
 def test_no_observation_raises_after_a_task_was_forgotten(drawn: list[tuple[AnyObservation, bool]]) -> None:
     board = Board()

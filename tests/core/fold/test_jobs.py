@@ -212,7 +212,7 @@ def test_a_404_of_another_server_is_no_absence(body: object) -> None:
     for _ in range(5):
         told.job(404, body).wait()
     assert told.end().state() == "pending"
-    assert not told.task().rounds
+    assert not told.task().inquiry.rounds
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 405, 429, 500, 502, 503])
@@ -222,7 +222,7 @@ def test_no_other_status_is_evidence_of_anything(path: str, status: int) -> None
     for _ in range(5):
         told.ask("GET", path, status, MISSING).wait()
     assert told.end().state() == "pending"
-    assert not told.task().rounds
+    assert not told.task().inquiry.rounds
 
 
 QUERIES = {

@@ -242,6 +242,12 @@ def test_a_job_of_somebody_else_is_none_of_ours() -> None:
     assert len(board.tasks) == 1
 
 
+def test_a_job_that_is_listed_though_its_end_was_stated_is_asked_about_again() -> None:
+    board = get(begun().hear("execution_success"), f"/api/jobs/{ID}", job(status="in_progress")).board()
+    assert task_of(board).outcome is State.COMPLETED
+    assert FetchHistory in {type(effect) for effect in board.drain()}
+
+
 # acts, and processes that are gone
 
 

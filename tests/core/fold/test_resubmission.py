@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfy_fsm import Board, Entry, Policy, State, read
-from comfy_fsm.core.fold.resubmission import ELSEWHERE
+from comfy_fsm.core.fold.resubmission import ELSEWHERE, LOOKS
 from comfy_fsm.core.wire.refusals import is_refusal
 from comfy_fsm.testing import picture
+from tests.support.examples import few
 
 HERE, OTHER = "http://here:1", "http://other:1"
 
@@ -241,6 +242,7 @@ ODD = st.recursive(SIMPLE, st.lists, max_leaves=4)
 NAMES = st.sampled_from(["enqueue", "withdraw", "rebind", "recall", "drain", "undrain", "cancel"])
 
 
+@few
 @given(st.lists(st.tuples(NAMES, st.dictionaries(st.sampled_from(["prompt_id", "to", "priority", "workflow"]), ODD))))
 def test_no_command_in_any_shape_raises(commands: list[tuple[str, dict[str, Any]]]) -> None:
     told = begun()
@@ -248,3 +250,53 @@ def test_no_command_in_any_shape_raises(commands: list[tuple[str, dict[str, Any]
     for name, data in commands:
         told.line("command", {"name": name, **data}, server=HERE)
     assert all(abs(job.priority) <= 1e6 for job in told.board.backlog.waiting.values())
+
+
+LISTED = {"running": ["a"], "pending": []}
+EMPTY: dict[str, list[str]] = {"running": [], "pending": []}
+GREETING = {"type": "status", "data": {"status": {"exec_info": {"queue_remaining": 0}}, "sid": "w"}}
+
+
+def denied(*, queue: dict[str, list[str]] = EMPTY, looks: int = LOOKS, told: str = "greeted", count: int = 0) -> bool:
+    """Whether a prompt whose POST brought no answer is still denied, after all that is told since."""
+    trace = Told()
+    if told == "remembered":
+        trace.accepted("earlier")
+    trace.post("a", error="ReadTimeout")
+    since = float(trace.position)
+    if told != "nothing":
+        trace.line("ws.open", {}, server=HERE)
+    if told == "greeted":
+        trace.line("ws.message", GREETING, server=HERE)
+    elif told == "counted":
+        status = {"status": {"exec_info": {"queue_remaining": 7}}}
+        trace.line("ws.message", {"type": "status", "data": status}, server=HERE)
+    elif told == "remembered":
+        trace.ask("GET", "/history/earlier", status=200, body={"earlier": {"outputs": {}}})
+    for number in range(looks):
+        trace.ask("GET", "/queue", status=200, body=queue if number == looks - 1 else EMPTY)
+    trace.ask("GET", "/prompt", status=200, body={"exec_info": {"queue_remaining": count}})
+    task = trace.board.task("a", HERE)
+    assert task is not None
+    return trace.board.still_absent(task, since)
+
+
+def test_what_each_of_many_answers_denies_is_still_absent_if_the_server_shows_that_it_was_asked() -> None:
+    assert denied()
+    assert denied(told="remembered")
+    assert not denied(told="nothing")
+
+
+def test_what_any_answer_shows_or_counts_is_not_absent() -> None:
+    assert not denied(queue=LISTED)
+    assert not denied(looks=LOOKS - 1)
+    assert not denied(count=1)
+    assert not denied(told="counted")
+
+
+def test_absence_proves_nothing_where_somebody_cleared_the_history_since() -> None:
+    trace = begun()
+    trace.post("a", error="ReadTimeout")
+    trace.ask("POST", "/history", {"clear": True}, status=200)
+    trace.absent("a", 8)
+    assert not trace.moves()

@@ -145,3 +145,11 @@ def test_many_that_are_quiet_at_once_are_handled_in_turns() -> None:
     for _ in range(4):
         story.wait(0.0)
     assert {task.state for task in story.board().tasks} == {State.EXPIRED}
+
+
+@pytest.mark.parametrize("told", ["record", "frame"])
+def test_whatever_is_told_before_the_tick_that_would_give_it_up_counts(told: str) -> None:
+    story = silent(begun(), DEFAULT.expire_seconds - 10)
+    story._at += 40.0
+    story = story.fetch(record()) if told == "record" else story.hear("progress", value=1, max=2)
+    assert state(story.wait(0.0)) is (State.COMPLETED if told == "record" else State.IN_PROGRESS)

@@ -185,3 +185,9 @@ def test_a_response_to_a_post_that_was_given_up_changes_nothing() -> None:
     story.tell("http.request", {"id": "p", "method": "POST", "path": "/prompt", "body": BODY})
     story.command("resume").tell("http.response", {"id": "p", "status": 200, "body": {"prompt_id": ID}})
     assert task_of(story).state is State.UNCERTAIN
+
+
+def test_an_id_that_was_heard_of_under_another_name_of_the_server_may_be_given_another_there() -> None:
+    story = Story().hear("execution_start").at("http://localhost:8188")
+    story.ask("POST", "/prompt", BODY, 200, {"prompt_id": ID2})
+    assert [task.prompt_id for task in story.board().tasks] == [ID2]

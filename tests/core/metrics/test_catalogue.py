@@ -17,6 +17,7 @@ from comfy_fsm.core.registry.counters import ANSWERS, CONFIDENCES, LOOKS, RECONN
 from comfy_fsm.live.extras.prometheus import exposition
 from comfy_fsm.testing.strategies import observations, true_runs
 from comfy_fsm.testing.strategies.scripted import TrueRun
+from tests.support.examples import few
 from tests.support.figures import check_growth, numbers, told
 
 HOSTILE = ['"} 1\nevil 2', "a\\b", "\x1b[31m", "\u202e", "", "\ud800", "http://127.0.0.1:8188"]
@@ -33,6 +34,7 @@ CLOSED: dict[str, set[str]] = {
 }
 
 
+@few
 @given(true_runs(), st.lists(observations(), max_size=20))
 def test_a_counter_never_falls_whatever_is_told(run: TrueRun, odd: list[AnyObservation]) -> None:
     mixed = sorted([*run.observations, *odd], key=lambda o: o.at)
@@ -62,6 +64,7 @@ hostile_ones = st.one_of(
 )  # fmt: skip
 
 
+@few
 @given(st.lists(hostile_ones, max_size=40), st.floats())
 def test_whatever_a_trace_says_labels_stay_within_our_own_words_and_the_text_parses(
     line: list[AnyObservation], now: float

@@ -8,6 +8,7 @@ from hypothesis import given
 from comfy_fsm.core.metrics.summary import Metrics, measure
 from comfy_fsm.testing.strategies import true_runs
 from comfy_fsm.testing.strategies.scripted import TrueRun
+from tests.support.examples import few
 from tests.support.folding import fold_all
 from tests.support.stories import HOME, ID2, Story, begun, record
 
@@ -57,6 +58,7 @@ def test_requests_are_counted_by_how_they_ended(status: int | str, counted: tupl
     assert told.queue == (1 if status == 200 else None)
 
 
+@few
 @given(true_runs())
 def test_of_a_true_run_every_share_is_one_and_all_is_counted_once(run: TrueRun) -> None:
     board = fold_all(run.observations)

@@ -127,11 +127,11 @@ def test_another_spelling_of_a_server_is_told_once() -> None:
 
 
 def test_what_was_forgotten_is_remembered_by_its_id_up_to_a_bound() -> None:
-    story = Story().listen()
+    story = Story().listen().post(prompt_id="third")
     for prompt_id in (ID, ID2):
         entry = record() | {"prompt": [1, prompt_id, {}, {}, []]}
         story.post(prompt_id=prompt_id).ask("GET", f"/history/{prompt_id}", None, 200, {prompt_id: entry})
-    story.post(prompt_id="third").wait(9)
+    story.wait(9)
     board = story.board(Policy(homes=1))
     assert len(board.forget(0)) == 2
     late = codec.parse(Story().elsewhere(AWAY, "h", f"/history/{ID}", {}).lines[0])
@@ -151,3 +151,11 @@ def test_a_task_that_was_refused_under_its_id_leaves_the_id_to_the_next() -> Non
     board = Story().listen().post(400).post().wait(9).board()
     assert [task.state for task in board.forget(0)] == ["rejected"]
     assert board.task(ID, HOME) is board.tasks[0]
+
+
+def test_a_query_under_an_id_that_was_given_up_meanwhile_is_about_no_task() -> None:
+    """Our mark shows that a server took the prompt under another id (P10)."""
+    queue = {"queue_running": [[1, ID2, {}, {"comfy_fsm": ID}, []]], "queue_pending": []}
+    board = Story().listen().post("ReadTimeout").ask("GET", "/queue", None, 200, queue).board()
+    assert [task.prompt_id for task in board.tasks] == [ID2]
+    assert ID in {effect.prompt_id for effect in board.drain() if isinstance(effect, LookAtQueue)}

@@ -10,6 +10,7 @@ from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.testing.strategies import true_runs
 from comfy_fsm.testing.strategies.scripted import TrueRun
+from tests.support.examples import few
 from tests.support.folding import fold_all
 from tests.support.stories import HOME, ID, ME, OTHER, STORIES, Story, begun, record
 
@@ -95,6 +96,7 @@ def test_a_tag_is_handed_back_as_it_was_given() -> None:
     assert task_of(begun()).result().tag is None
 
 
+@few
 @given(true_runs())
 def test_a_settled_task_has_an_end_that_somebody_told(run: TrueRun) -> None:
     for task in fold_all(run.observations).tasks:

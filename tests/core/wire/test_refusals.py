@@ -247,3 +247,8 @@ def test_a_number_where_a_text_is_wanted_is_told_as_one_and_a_flag_is_not() -> N
     errors = {"3": {"class_type": 7, "errors": [{"type": True, "message": "no"}]}}
     failure = refusals.refusal(Raw(json.dumps({"node_errors": errors}).encode()), 400)
     assert (failure.faults[0].node_type, failure.faults[0].type, failure.faults[0].message) == ("7", None, "no")
+
+
+def test_a_body_that_no_reader_can_read_refuses_without_a_word() -> None:
+    failure = refusals.refusal(Raw(b"{"), 400)
+    assert (failure.type, failure.message, failure.status) == (None, None, 400)

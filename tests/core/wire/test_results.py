@@ -12,6 +12,7 @@ from comfy_fsm.core.effects import Output
 from comfy_fsm.core.policy import DEFAULT, Policy
 from comfy_fsm.core.wire.results import Produced, names_asset, produced
 from replay import replay
+from tests.support.examples import few
 from tests.support.fixtures import FIXTURES
 from tests.support.shapes import SHAPES
 
@@ -35,6 +36,10 @@ LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
 KEYS = st.text(max_size=6) | st.sampled_from(["images", "gifs", "3d", "result", "video", "a_images", "animated"])
 
 
+KINDS = KEYS.filter(lambda key: key not in ("filename", "name"))
+OTHERS = st.lists(LEAVES, max_size=2)
+
+
 @st.composite
 def nests(draw: st.DrawFn) -> tuple[object, list[str]]:
     """Files, each once, anywhere in lists and objects of other things; and their names, in order."""
@@ -44,13 +49,15 @@ def nests(draw: st.DrawFn) -> tuple[object, list[str]]:
     while len(parts) > 1 or draw(st.integers(0, 2)):
         at = draw(st.integers(0, max(len(parts) - 1, 0)))
         some = parts[at : at + draw(st.integers(1, 3))]
-        others = draw(st.lists(LEAVES, max_size=2))
-        keys = [f"{n}{draw(KEYS.filter(lambda key: key not in ('filename', 'name')))}" for n in range(len(some))]
-        wrapped = draw(st.sampled_from([[*others, *some], [*some, *others], dict(zip(keys, some, strict=True))]))
+        others = draw(OTHERS)
+        keys = [f"{n}{draw(KINDS)}" for n in range(len(some))]
+        ways = ([*others, *some], [*some, *others], dict(zip(keys, some, strict=True)))
+        wrapped = ways[draw(st.integers(0, 2))]
         parts[at : at + len(some)] = [wrapped]
     return (parts[0] if parts else None), [f"{n}.bin" for n in range(count)]
 
 
+@few
 @given(nest=nests(), key=KEYS)
 def test_every_file_is_found_at_any_depth_in_order_and_once(nest: tuple[object, list[str]], key: str) -> None:
     value, files = nest
