@@ -57,38 +57,47 @@ def find(page: Path) -> Iterator[Block]:
             yield Block(str(page.relative_to(ROOT)), language, body, shown if after == "text" else None)
 
 
-def run(arguments: list[str], folder: Path, stdin: Path | None = None) -> Outcome:
+class Python(NamedTuple):
+    """A Python, and the environment variables that it runs in."""
+
+    executable: str
+    environment: dict[str, str]
+
+
+HERE = Python(sys.executable, ENVIRONMENT)
+
+
+def run(arguments: list[str], folder: Path, stdin: Path | None = None, python: Python = HERE) -> Outcome:
+    words = [python.executable, *arguments]
     with open(stdin or os.devnull, "rb") as given:
-        return subprocess.run(
-            [sys.executable, *arguments], cwd=folder, env=ENVIRONMENT, stdin=given, capture_output=True, timeout=120
-        )
+        return subprocess.run(words, cwd=folder, env=python.environment, stdin=given, capture_output=True, timeout=120)
 
 
-def run_shell(command: str, folder: Path) -> Outcome:
+def run_shell(command: str, folder: Path, python: Python = HERE) -> Outcome:
     """Run the last part of a line of shell: the set-up before it is the environment that we run in."""
     words = shlex.split(command.rpartition("&&")[2])
     stdin = folder / words.pop() if words[-2:-1] == ["<"] else None
     if stdin is not None:
         words.pop()
     assert words[0] in ("python", ".venv/bin/python")
-    return run(words[1:], folder, stdin)
+    return run(words[1:], folder, stdin, python)
 
 
-def run_page(page: Path, folder: Path) -> list[Outcome | None]:
+def run_page(page: Path, folder: Path, python: Python = HERE) -> list[Outcome | None]:
     """What came of each block, in their order; None for those that run the tests."""
     for name in ("fixtures", "examples"):
         (folder / name).symlink_to(ROOT / name, target_is_directory=True)
     shutil.copy(ROOT / "examples" / "workflow.json", folder)
     with ThreadedFake() if SERVER in page.read_text(encoding="utf-8") else nullcontext() as comfy:
         server = comfy.url.removeprefix("http://") if comfy else SERVER
-        return [run_block(block, folder, server) for block in find(page)]
+        return [run_block(block, folder, server, python) for block in find(page)]
 
 
-def run_block(block: Block, folder: Path, server: str) -> Outcome | None:
+def run_block(block: Block, folder: Path, server: str, python: Python) -> Outcome | None:
     body = block.body.replace(SERVER, server)
     if block.language == "python":
-        return run(["-W", "error", "-c", body], folder)
-    return None if "-m pytest" in body else run_shell(body.strip(), folder)
+        return run(["-W", "error", "-c", body], folder, None, python)
+    return None if "-m pytest" in body else run_shell(body.strip(), folder, python)
 
 
 def lines(text: str) -> list[str]:

@@ -18,6 +18,8 @@ import httpx
 import pytest
 
 from comfy_fsm.testing import ThreadedFake
+from docs import blocks
+from tests.support.installed import install_wheel
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 60.0
@@ -133,3 +135,28 @@ def test_the_web_service_keeps_every_picture_though_all_its_workers_are_killed(
             (file,) = answer["files"]
             assert until(f"http://127.0.0.1:{port}/pictures/{name}/{file}", 200).content.startswith(b"\x89PNG")
     assert sorted(comfy.runs.values()) == [1, 1, 1]
+
+
+ROLES = {
+    "a bot with a restart": "docs/tutorial.md",
+    "an incident": "docs/how-to/incident.md",
+    "several servers": "docs/how-to/several-servers.md",
+    "a recorder": "docs/how-to/record.md",
+}  # the role of one who tests a client of theirs has a test of its own: tests/testing/test_how_to.py
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> blocks.Python:
+    python = install_wheel(tmp_path_factory.mktemp("installed"))
+    clean = {name: value for name, value in blocks.ENVIRONMENT.items() if name != "PYTHONPATH"}
+    return blocks.Python(str(python), clean)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_page_of_a_role_does_what_it_says_from_a_wheel(role: str, installed: blocks.Python, tmp_path: Path) -> None:
+    page = ROOT / ROLES[role]
+    for block, came in zip(blocks.find(page), blocks.run_page(page, tmp_path, installed), strict=True):
+        assert came is not None
+        assert came.stderr == b"", block
+        if block.shown is not None:
+            assert blocks.lines(came.stdout.decode()) == blocks.lines(block.shown)

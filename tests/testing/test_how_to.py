@@ -6,14 +6,13 @@ import os
 import re
 import subprocess
 import sys
-import venv
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.support.installed import install_wheel
 
 PAGE = (ROOT / "docs" / "how-to" / "test-your-client.md").read_text(encoding="utf-8")
 
@@ -71,29 +70,7 @@ def test_the_page_does_what_it_says(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python that has the wheel, and of our checkout nothing; libraries are lent, so that nothing is downloaded."""
-    folder = tmp_path_factory.mktemp("installed")
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    isolated = [] if find_spec("hatchling") is None else ["--no-build-isolation"]  # else it asks the network for it
-    words = [*pip, "wheel", "--no-deps", *isolated, "--wheel-dir", str(folder), str(ROOT)]
-    built = subprocess.run(words, capture_output=True, text=True)
-    assert built.returncode == 0, built.stderr
-    venv.create(folder / "venv", with_pip=False, symlinks=True)
-    (wheel,) = folder.glob("*.whl")
-    site = next((folder / "venv").glob("lib/python*/site-packages"))
-    subprocess.run([*pip, "install", "--no-deps", "--target", str(site), str(wheel)], check=True)
-    lend(site)
-    return folder / "venv" / "bin" / "python"
-
-
-def lend(site: Path) -> None:
-    """All that this environment has but our own checkout."""
-    ours = next(
-        Path(each) for each in sys.path if Path(each).name == "site-packages" and (Path(each) / "pytest").is_dir()
-    )
-    for each in ours.iterdir():
-        if "comfy_fsm" not in each.name and each.suffix != ".pth" and not (site / each.name).exists():
-            (site / each.name).symlink_to(each, target_is_directory=each.is_dir())
+    return install_wheel(tmp_path_factory.mktemp("installed"))
 
 
 def test_the_page_does_what_it_says_from_a_wheel(installed: Path, tmp_path: Path) -> None:
