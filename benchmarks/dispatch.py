@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from comfy_fsm.core.scheduling.backlog import Job
-from comfy_fsm.core.scheduling.scheduler import Place, Scheduler
+from comfy_fsm.core.scheduling.scheduler import Scheduler, ServerLoad
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.client.task_handle import TaskHandle
 from comfy_fsm.live.dispatch.dispatcher import Dispatcher
@@ -26,10 +26,10 @@ PICTURES = 60
 
 def placing(jobs: int, graphs: int) -> float:
     """Microseconds from `next` to `end` for each job, while all of them wait."""
-    scheduler = Scheduler([Place(str(number)) for number in range(4)])
+    scheduler = Scheduler([ServerLoad(str(number)) for number in range(4)])
     for number in range(jobs):
         scheduler.wait(Job(f"job {number}", float(number % 3), f"graph {number % graphs}", float(number), number))
-    ended: list[tuple[Job, Place]] = []
+    ended: list[tuple[Job, ServerLoad]] = []
     began, now = time.perf_counter(), 0.0
     while len(scheduler):
         while (chosen := scheduler.next(now)) is not None:

@@ -58,7 +58,7 @@ def measure(seen: list[AnyObservation]) -> tuple[float, float, float, Figures]:
         bare = seconds_of(Board().fold_observation, seen)
     board = Board()
     folding = seconds_of(board.fold_observation, seen)
-    figures = Figures(board, board.servers)
+    figures = Figures(board, board.addresses)
     return bare, folding, seconds_of(figures.count, seen), figures
 
 

@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return int(app(arguments or sys.argv[1:], exit_on_error=False, print_error=False) or 0)
     except cyclopts.CycloptsError as error:
-        return _say(options.USAGE, options.worded(error))
+        return _say(options.USAGE, options.usage_error(error))
     except (options.Wrong, BadServerUrl, UnknownTask) as error:
         return _say(options.USAGE, str(error))
     except BrokenPipeError:

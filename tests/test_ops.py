@@ -244,7 +244,7 @@ def readings_at(case: Case, index: int) -> list[Reading]:
 def test_the_callbacks_are_told_what_prometheus_is_told(case: Case) -> None:
     watch, held = Watch(), dict[str, str]()
     for index in range(int(case.at) // STEP + 1):
-        for change in watch.look(index * STEP, readings_at(case, index)):
+        for change in watch.update(index * STEP, readings_at(case, index)):
             assert (change.alert.name in held) is not change.began, "begins once, and ends once"
             if change.began:
                 held[change.alert.name] = change.server or ""
@@ -258,23 +258,23 @@ def test_an_alert_ends_when_its_server_is_no_longer_told_of() -> None:
     watch = Watch([alert])
     metric = METRICS["comfy_fsm_server_stalled_seconds"]
     rows = ((("http://a",), 9999.0),)
-    assert [change.began for change in watch.look(0.0, [Reading(metric, rows)])] == [True]
-    (change,) = watch.look(1.0, [Reading(metric, ())])
+    assert [change.began for change in watch.update(0.0, [Reading(metric, rows)])] == [True]
+    (change,) = watch.update(1.0, [Reading(metric, ())])
     assert (change.began, change.server, change.value) == (False, "http://a", None)
-    assert watch.look(2.0, [Reading(metric, ())]) == []
+    assert watch.update(2.0, [Reading(metric, ())]) == []
 
 
 def test_a_clock_that_is_set_back_raises_nothing() -> None:
     watch, well = Watch(), Case("", WELL, 0, {})
     for now, index in [(1000.0, 0), (1015.0, 1), (5.0, 2), (20.0, 3), (1e9, 4)]:
-        assert watch.look(now, readings_at(well, index)) == []
+        assert watch.update(now, readings_at(well, index)) == []
 
 
 def test_a_watch_keeps_as_much_after_a_day_as_after_an_hour() -> None:
     watch, well = Watch(), Case("", WELL, 0, {})
     readings = readings_at(well, 0)
     for second in range(0, 86_400, 5):
-        watch.look(float(second), readings)
+        watch.update(float(second), readings)
         if second in (7_200, 86_395):
             kept = sum(len(series._kept) for series in watch._series.values())
             assert kept <= 125 * len(watch._series)

@@ -77,7 +77,7 @@ __all__ = [
     "must_be_readable",
     "print_statuses",
     "program",
-    "worded",
+    "usage_error",
 ]
 
 USAGE, BAD_DATA, NO_INPUT, UNREACHABLE, OUR_FAULT = 64, 65, 66, 69, 70
@@ -179,7 +179,7 @@ def must_be_readable(log: str) -> None:
         raise LogDamaged(f"{log} is damaged as a whole, and no row of it was read: {first.damage}", 0)
 
 
-def worded(error: CycloptsError) -> str:
+def usage_error(error: CycloptsError) -> str:
     """What the library says, in our words where its own mislead: a word in capitals has no hyphens before it."""
     command = " ".join(error.command_chain or ())
     more = f"`{' '.join(filter(None, (PROGRAM, command, '--help')))}` tells more"

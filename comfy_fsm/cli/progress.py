@@ -70,16 +70,16 @@ class Bars:
         _complain(self._progress.console, text)
 
 
-class _Told(logging.Handler):
+class _LineHandler(logging.Handler):
     """What is logged, a line each; but that the log failed is told once, as the end of the errand, and not by all."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
+    def __init__(self, write: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
-        self._tell = tell
+        self._write = write
 
     def emit(self, record: logging.LogRecord) -> None:
         if not (record.exc_info and isinstance(record.exc_info[1], LogError)):
-            self._tell(record.getMessage())
+            self._write(record.getMessage())
 
 
 def _left(seconds: float | None) -> str:
@@ -89,9 +89,9 @@ def _left(seconds: float | None) -> str:
     return f"perhaps {max(seconds, 1.0):.0f} s" if seconds < 90 else f"perhaps {seconds / 60:.0f} min"
 
 
-def complain_of_warnings(tell: Callable[[str], None]) -> None:
+def complain_of_warnings(write: Callable[[str], None]) -> None:
     """From here on, what is logged is told."""
-    logging.getLogger().addHandler(_Told(tell))
+    logging.getLogger().addHandler(_LineHandler(write))
 
 
 def complain(text: str) -> None:

@@ -76,7 +76,7 @@ def recover(
     from comfy_fsm.report import recovery
 
     found = session.run(log, open_servers, lambda one: one.recover(prompt_id, act=yes, takes_over=True), act=yes)
-    return _tell(recovery.recovery(found), found.decided, found.unreachable, found.silent)
+    return _print(recovery.recovery(found), found.decided, found.unreachable, found.silent)
 
 
 def consistency(prompt_id: Id, /, *, asked: Asked = NONE_ASKED, log: LogFile = _LOG, access: Access = NO_ACCESS) -> int:
@@ -98,7 +98,7 @@ def consistency(prompt_id: Id, /, *, asked: Asked = NONE_ASKED, log: LogFile = _
     from comfy_fsm.report import recovery
 
     found = session.run(log, open_servers, lambda recoverer: recoverer.consistency(prompt_id))
-    return _tell(recovery.consistency(found), found.case.well, found.unreachable, found.silent)
+    return _print(recovery.consistency(found), found.case.well, found.unreachable, found.silent)
 
 
 def history(
@@ -133,7 +133,7 @@ def history(
     from comfy_fsm.report import recovery
 
     found = session.run(path, open_servers, lambda recoverer: recoverer.history(prompt_id, attempts=attempts))
-    return _tell(recovery.history(found), found.case.well, found.name == "unreachable", [found.showing])
+    return _print(recovery.history(found), found.case.well, found.name == "unreachable", [found.showing])
 
 
 def _asking(asked: Asked, log: str | None, access: Access) -> Callable[[], list[Comfy]]:
@@ -146,7 +146,7 @@ def _asking(asked: Asked, log: str | None, access: Access) -> Callable[[], list[
     return access.asking(asked.urls(log))
 
 
-def _tell(lines: Iterable[str], well: bool, unreachable: bool, silent: Iterable[ProbeResult]) -> int:
+def _print(lines: Iterable[str], well: bool, unreachable: bool, silent: Iterable[ProbeResult]) -> int:
     """The report; where nobody answered there is none, but a line of complaint for each server."""
     if not unreachable:
         print("\n".join(lines), flush=True)

@@ -21,7 +21,7 @@ from comfy_fsm.cli.options import (
     Wrong,
     must_be_readable,
 )
-from comfy_fsm.cli.workflows import tell
+from comfy_fsm.cli.workflows import complain_of_oddities
 from comfy_fsm.workflow.files import read
 
 __all__ = [
@@ -61,7 +61,7 @@ def run(
     orders, open_client = [read(name) for name in workflows], access.opening(server, log, work)
     os.makedirs(work.output, exist_ok=True)
     with Bars() as screen:
-        tell(orders, screen.complain)
+        complain_of_oddities(orders, screen.complain)
         return (
             session.submit(orders, work.output, open_client, screen, work.capacity, resuming(sys.argv)) or screen.status
         )

@@ -171,7 +171,7 @@ class Session:
         self._screen.complain(self.client.scrub(f"{name}: {why}"))
         self.status = _NOT_COMPLETED
 
-    def tell_what_goes_on(self, again: str) -> None:
+    def report_unfinished(self, again: str) -> None:
         """Whoever ends the command ends no task."""
         for watching in self._watching:
             watching.cancel()
@@ -205,10 +205,10 @@ async def _session(
             try:
                 status = await _until_signal(work())
             except ClientError:
-                session.tell_what_goes_on(again)
+                session.report_unfinished(again)
                 raise
             if status >= _BY_SIGNAL:
-                session.tell_what_goes_on(again)
+                session.report_unfinished(again)
             return status
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 
 from comfy_fsm.workflow.files import Order
 
-__all__ = ["tell"]
+__all__ = ["complain_of_oddities"]
 
 
-def tell(orders: Iterable[Order], say: Callable[[str], None]) -> None:
+def complain_of_oddities(orders: Iterable[Order], say: Callable[[str], None]) -> None:
     """One line for each file that was not plainly a workflow."""
     for order in orders:
         if order.told:

@@ -77,7 +77,7 @@ class Mark(NamedTuple):
 def read_mark(path: str) -> Mark | None:
     """What stands in the lock file of this log; None where there is none, or none that can be read."""
     try:
-        lock = _look_at(path)
+        lock = _open_to_read(path)
     except OSError:
         return None
     try:
@@ -93,7 +93,7 @@ def is_written(path: str) -> bool | None:
     if sys.platform == "win32":
         return None
     try:
-        lock = _look_at(path)
+        lock = _open_to_read(path)
     except OSError:
         return None
     try:
@@ -109,7 +109,7 @@ def is_written(path: str) -> bool | None:
     return False
 
 
-def _look_at(path: str) -> int:
+def _open_to_read(path: str) -> int:
     """The lock file of this log, which lies beside the file and not beside a link to it, to be read only."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     return os.open(os.path.realpath(path) + ".lock", flags)

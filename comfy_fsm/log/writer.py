@@ -68,7 +68,7 @@ def _check_file(path: str, found: os.stat_result) -> None:
         )
 
 
-class _Place:
+class _Files:
     """Where the files of an open log are, to see whether they are still there."""
 
     def __init__(self, path: str, descriptor: int) -> None:
@@ -150,7 +150,7 @@ class Writer(sqlite3.Connection):
                 )
                 stack.callback(super().close)
                 self._prepare(path)
-                self._place = _Place(path, descriptor)
+                self._place = _Files(path, descriptor)
             except (OSError, ValueError, sqlite3.OperationalError) as error:
                 raise LogError(f"{path} cannot be opened for writing: {error}; {_NEITHER}") from error
             except DAMAGE as error:

@@ -84,7 +84,7 @@ class _Sheet:
     """How one replay is written down: its width, and how it cites."""
 
     def __init__(self, replay: Replay, width: int, whole: bool) -> None:
-        self._place = replay.origins.place
+        self._place = replay.origins.locate
         files = replay.trace.files
         self._many = len(files) > 1
         short = {file: os.path.basename(file) for file in files}

@@ -10,7 +10,7 @@ from comfy_fsm.core.effects import Failure, NodeFault
 from comfy_fsm.core.explain.diagnosis import CONCERNS, Diagnosis, Explanation, Remark
 from comfy_fsm.core.findings import Finding
 from comfy_fsm.core.registry.task import Task
-from comfy_fsm.report.player import Place, Replay
+from comfy_fsm.report.player import Location, Replay
 
 __all__ = ["DIAGNOSIS", "compose", "encode", "encode_diagnoses"]
 
@@ -117,8 +117,8 @@ def _explanation(replay: Replay, finding: Explanation) -> dict[str, object]:
     return {name: getattr(finding, name) for name in _EXPLANATION} | {"seen": _seen(replay, finding.positions)}
 
 
-def _seen(replay: Replay, positions: tuple[int, ...]) -> list[Place]:
-    return [replay.origins.place(position) for position in positions]
+def _seen(replay: Replay, positions: tuple[int, ...]) -> list[Location]:
+    return [replay.origins.locate(position) for position in positions]
 
 
 def _escape(match: re.Match[str]) -> str:

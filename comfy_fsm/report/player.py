@@ -28,8 +28,8 @@ from comfy_fsm.log.trace import Block, Packed, damage, most_known, open_packed, 
 
 __all__ = [
     "Follower",
+    "Location",
     "Origins",
-    "Place",
     "Replay",
     "Source",
     "TraceFacts",
@@ -44,7 +44,7 @@ Follower = Callable[[int, int], None]
 _PACE = 4096
 
 
-class Place(Struct, frozen=True):
+class Location(Struct, frozen=True):
     """Where something was seen: the line counts from 1 in its file, or is the position in a log."""
 
     line: int
@@ -64,15 +64,15 @@ class Origins:
         return len(self._packed)
 
     def line(self, position: int) -> int:
-        return position if len(self._names) == 1 else self.place(position).line
+        return position if len(self._names) == 1 else self.locate(position).line
 
-    def place(self, position: int) -> Place:
+    def locate(self, position: int) -> Location:
         if len(self._names) == 1:
-            return Place(position, self._names[0])
+            return Location(position, self._names[0])
         if not 0 < position <= len(self._packed):
-            return Place(0, self._names[0] if self._names else "")
+            return Location(0, self._names[0] if self._names else "")
         line, index = divmod(self._packed[position - 1], len(self._names))
-        return Place(line, self._names[index])
+        return Location(line, self._names[index])
 
 
 class TraceFacts(Struct):
@@ -232,8 +232,8 @@ class _Play:
             self._check_size()
             if self._watch is not None:
                 self._watch(sum(packed.count for packed in self._packed), self._size)
-        facts.windows, facts.servers = board.windows, board.servers
-        facts.policy = differing(board.policy) if board.registry.told_policy else None
+        facts.windows, facts.servers = board.windows, board.addresses
+        facts.policy = differing(board.policy) if board.registry.policy_is_stated else None
 
     def _check_size(self) -> None:
         """Raise TraceError where a compressed file names more than one of its size can have seen."""

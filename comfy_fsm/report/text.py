@@ -21,7 +21,7 @@ from comfy_fsm.core.registry.task import Task
 from comfy_fsm.display import harmless
 from comfy_fsm.report import diagnosis
 from comfy_fsm.report.clock import Clock
-from comfy_fsm.report.player import Place, Replay, tag_of
+from comfy_fsm.report.player import Location, Replay, tag_of
 
 __all__ = [
     "draw",
@@ -284,7 +284,7 @@ def _moves(replay: Replay, task: Task, clock: Clock) -> Iterator[list[tuple[str,
             code = finding.code, _STYLES[finding.severity]
             rows.append((finding.at, 2, finding.positions[0], code, "", finding.text))
     rows.sort(key=lambda row: row[:3])
-    cites = [_cite(replay.origins.place(row[2]), many) for row in rows]
+    cites = [_cite(replay.origins.locate(row[2]), many) for row in rows]
     wide, long = max(map(len, ["line", *cites])), max((len(row[3][0]) for row in rows), default=0)
     head = f"{'line':>{wide}}  {'at':{len(clock.time(rows[0][0], fine=True)) if rows else 0}}  {'after':>9}"
     yield [(f"{head}  {'seen':{long}}  state", "bold")]
@@ -305,7 +305,7 @@ def _findings(console: Console, replay: Replay, names: _Names) -> None:
         console.print(Text.assemble((f"{row.severity} ", _STYLES[row.severity]), (code, "bold"), f"  {row.meaning}"))
         console.print(Padding(Text(row.advice, "italic"), (0, 0, 0, 2)))
         for finding in found[:_SUBJECTS]:
-            lines = ", ".join(_cite(replay.origins.place(position), many) for position in finding.positions)
+            lines = ", ".join(_cite(replay.origins.locate(position), many) for position in finding.positions)
             more = (
                 f" and {finding.count - len(finding.positions):,} more"
                 if finding.count > len(finding.positions)
@@ -349,8 +349,8 @@ def _shortest(ids: set[str]) -> int:
     return length
 
 
-def _cite(place: Place, many: bool) -> str:
-    return f"{harmless(place.file, 40)}:{place.line}" if many else str(place.line)
+def _cite(location: Location, many: bool) -> str:
+    return f"{harmless(location.file, 40)}:{location.line}" if many else str(location.line)
 
 
 def _host(server: str) -> str:

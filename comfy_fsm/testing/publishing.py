@@ -100,11 +100,11 @@ class Publisher:
         self._frames: deque[Frame] = deque()
         self._news = asyncio.Event()
 
-    def tell(self, kind: str, data: Mapping[str, object], reader: str | None) -> None:
+    def enqueue(self, kind: str, data: Mapping[str, object], reader: str | None) -> None:
         """Send it in its turn. Like the real one, this writes NaN and half surrogates as they come (P20)."""
         self._put(Frame(kind, json.dumps({"type": kind, "data": data}), reader))
 
-    def tell_binary(self, number: int, payload: bytes, reader: str | None) -> None:
+    def enqueue_binary(self, number: int, payload: bytes, reader: str | None) -> None:
         self._put(Frame(f"binary {number}", struct.pack(">I", number) + payload, reader))
 
     def wants_metadata(self, reader: str | None) -> bool:
@@ -134,7 +134,7 @@ class Publisher:
                 for reader in [*self.sockets] if frame.reader is None else [frame.reader]:
                     await self._write(reader, frame)
 
-    async def say(self, kind: str, data: Mapping[str, object], reader: str) -> None:
+    async def send_now(self, kind: str, data: Mapping[str, object], reader: str) -> None:
         """Send it at once, past those that wait: what belongs to a connection, and to no prompt."""
         await self.send(Frame(kind, json.dumps({"type": kind, "data": data}), reader))
 
@@ -144,7 +144,7 @@ class Publisher:
             for reader in [*self.sockets] if frame.reader is None else [frame.reader]:
                 await self._write(reader, frame)
 
-    async def tell_news(self) -> None:
+    async def notify(self) -> None:
         async with self.news:
             self.news.notify_all()
 

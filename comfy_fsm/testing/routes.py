@@ -14,7 +14,7 @@ from aiohttp import WSMsgType, web
 from comfy_fsm.testing.execution.graphs import Crash
 from comfy_fsm.testing.execution.jobs import Jobs
 from comfy_fsm.testing.execution.nodes import CLASSES, info
-from comfy_fsm.testing.execution.pictures import Place, is_inside
+from comfy_fsm.testing.execution.pictures import FileKey, is_inside
 from comfy_fsm.testing.execution.worker import Answer, Execution
 from comfy_fsm.testing.faults import ROUTES
 from comfy_fsm.testing.hurdles import PAGE, Handler, hang_up
@@ -130,7 +130,7 @@ class Routes:
 
     async def _view(self, request: web.Request) -> web.StreamResponse:
         query = request.query
-        place = Place(query.get("filename", ""), query.get("subfolder", ""), query.get("type", "output"))
+        place = FileKey(query.get("filename", ""), query.get("subfolder", ""), query.get("type", "output"))
         if not is_inside(place):
             return web.Response(status=400)
         by_hash = place.filename.startswith("blake3:") and self.profile.finds_by_hash and self.profile.assets_are_on
@@ -144,7 +144,7 @@ class Routes:
         image, asked = form.get("image"), {name: str(value) for name, value in form.items()}
         if not isinstance(image, web.FileField):
             return web.Response(status=400)
-        place = Place(image.filename, asked.get("subfolder", ""), asked.get("type", "input"))
+        place = FileKey(image.filename, asked.get("subfolder", ""), asked.get("type", "input"))
         if not place.filename or not is_inside(place):
             return web.Response(status=400)
         with image.file as content:
@@ -216,7 +216,7 @@ class Routes:
         publisher.open[pipe] = sid
         try:
             await self._greet(sid)
-            await publisher.tell_news()
+            await publisher.notify()
             await self._listen(ws, sid)
         finally:
             publisher.open.pop(pipe)
@@ -226,10 +226,10 @@ class Routes:
 
     async def _greet(self, sid: str) -> None:
         """The status with the id; and to who runs something, the node, but not of what (P4)."""
-        await self.publisher.say("status", {"status": self.execution.remaining(), "sid": sid}, sid)
+        await self.publisher.send_now("status", {"status": self.execution.remaining(), "sid": sid}, sid)
         on_air = self.execution.house.on_air
         if on_air is not None and on_air[0] == sid:
-            await self.publisher.say("executing", {"node": on_air[1]}, sid)
+            await self.publisher.send_now("executing", {"node": on_air[1]}, sid)
         if self.faults.spend("deaf"):
             self.publisher.sockets.pop(sid, None)
 
@@ -240,7 +240,7 @@ class Routes:
             flags = flags_in(message.data) if first and message.type is WSMsgType.TEXT else None
             if self.profile.honours_own_ids and flags is not None:
                 self.publisher.flags[sid] = flags
-                await self.publisher.say("feature_flags", features(self.profile), sid)
+                await self.publisher.send_now("feature_flags", features(self.profile), sid)
             first = False
 
 

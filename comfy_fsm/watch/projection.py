@@ -180,7 +180,7 @@ class Projection:
     def _of(self, server: str | None) -> _Said:
         said = self._said.get(server)
         if said is None:  # one server may be known under several spellings
-            said = self._said[server] = self._said.setdefault(self.board.place(server).url, _Said())
+            said = self._said[server] = self._said.setdefault(self.board.server(server).url, _Said())
         return said
 
     def _hear(self, observation: AnyObservation, line: bytes) -> None:
@@ -192,7 +192,7 @@ class Projection:
     def _move(self, position: int, observation: seen.Message, line: bytes) -> None:
         """Whose progress it is: as the fold has it, that of no other window's task."""
         prompt_id = prompt_of(observation)
-        place = self.board.place(observation.server)
+        place = self.board.server(observation.server)
         if prompt_id is not None:
             task = place.tasks.get(prompt_id)
         else:  # before January 2024 `progress` never names one; a server runs one prompt at a time
@@ -203,7 +203,7 @@ class Projection:
         if len(line) < _LONGEST_LINE:
             self._moved[task.number] = _Moved(position, observation, line)
         if len(self._moved) > self._most_moved:
-            still = {task.number for server in self.board.places for task in server.open_tasks.values()}
+            still = {task.number for server in self.board.servers for task in server.open_tasks.values()}
             self._moved = {number: moved for number, moved in self._moved.items() if number in still}
             self._most_moved = 1_000 + 2 * len(self._moved)
 
@@ -212,7 +212,7 @@ class Projection:
     def view(self) -> Snapshot:
         """What is to be seen now."""
         self.rest()
-        board, places = self.board, self.board.places
+        board, places = self.board, self.board.servers
         at = board.now if self._observations else None
         return Snapshot(
             position=board.position,

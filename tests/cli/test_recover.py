@@ -24,7 +24,7 @@ import pytest
 
 from comfy_fsm.log.log import Log
 from comfy_fsm.testing import FakeComfy, Faults
-from comfy_fsm.testing.execution.pictures import Place as File
+from comfy_fsm.testing.execution.pictures import FileKey
 from replay import replay
 from tests.support.lines import fill
 from tests.support.processes import (
@@ -153,7 +153,7 @@ def test_a_dry_run_says_what_an_act_does_and_writes_nothing(place: Place) -> Non
 
 def test_what_is_recovered_is_handed_over_by_resume_and_its_files_are_saved_once(place: Place) -> None:
     place.knows(place.one, LOST, LEFT)
-    place.one.state.files.upload(File("kept.png", "", "output"), b"\x89PNG", overwrite=True)
+    place.one.state.files.upload(FileKey("kept.png", "", "output"), b"\x89PNG", overwrite=True)
     assert place.run("recover", "--all", "--yes").returncode == DONE
     first, second = (place.run("resume", "--output", "out") for _ in range(2))
     assert (first.returncode, line_of(first.stderr).partition(": ")[2].partition(": ")[2].strip()) == (

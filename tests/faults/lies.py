@@ -162,7 +162,7 @@ async def listed_as_running_for_long(rig: Rig) -> None:
     spans = []
     for seconds in (160, 180):
         await rig.sleep(seconds)
-        listed = rig.client.board.place(rig.proxy.url).running.get(first.prompt_id)
+        listed = rig.client.board.server(rig.proxy.url).running.get(first.prompt_id)
         spans.append((listed[1].at - listed[0].at) / rig.scale if listed is not None else 0.0)
     rig.note = f"listed as running for {spans[0]:.0f} s, then for {spans[1]:.0f} s"
     if not spans[0] < spans[1] or spans[1] < 240:

@@ -26,7 +26,7 @@ from comfy_fsm.log.memory import MemoryLog
 from comfy_fsm.report import document
 from comfy_fsm.testing.strategies import TrueRun, mixtures, observations, true_runs
 from comfy_fsm.testing.strategies import arbitrary as draws
-from comfy_fsm.testing.strategies.arbitrary import said_by_our_reader, sayable
+from comfy_fsm.testing.strategies.arbitrary import from_our_reader, sayable
 from comfy_fsm.testing.strategies.scripted import WINDOWS
 from replay import replay
 from tests.support.folding import entries, fold_all, outcomes
@@ -296,7 +296,7 @@ def test_what_is_encoded_decodes_to_itself(o: AnyObservation) -> None:
     assert type(codec.read(codec.encode(o))) is type(o)
 
 
-@given(said_by_our_reader)
+@given(from_our_reader)
 def test_no_line_can_say_what_only_our_reader_says(o: AnyObservation) -> None:
     """Whatever bears its kind is a line of an unknown kind, and says nothing else."""
     read = codec.read(codec.encode(o))

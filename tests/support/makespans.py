@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from itertools import product
 
 from comfy_fsm.core.scheduling.backlog import Job
-from comfy_fsm.core.scheduling.scheduler import Place, Scheduler
+from comfy_fsm.core.scheduling.scheduler import Scheduler, ServerLoad
 
 Choose = Callable[[list[int], int], int]
 
@@ -22,7 +22,7 @@ def workload(seed: int, jobs: tuple[int, int]) -> tuple[list[float], list[float]
 
 def dispatched(sizes: Sequence[float], paces: Sequence[float], *, known: bool, affinity: float = 1.1) -> float:
     """The makespan on servers that work off their queues; durations known beforehand, or learned by and by."""
-    scheduler = Scheduler([Place(str(number)) for number in range(len(paces))], affinity=affinity)
+    scheduler = Scheduler([ServerLoad(str(number)) for number in range(len(paces))], affinity=affinity)
     for size, (number, pace) in product(sorted(set(sizes)) if known else (), enumerate(paces)):
         scheduler.durations.learn(f"graph {size}", str(number), size * pace)
     for number, size in enumerate(sizes, 1):

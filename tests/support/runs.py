@@ -18,7 +18,7 @@ def decided(run: TrueRun, board: Board) -> dict[Any, Any]:
     """
     found = outcomes(board)
     for (server, prompt_id), tasks in found.items():
-        if prompt_id not in run.told_ended():
+        if prompt_id not in run.reported_ended():
             found[server, prompt_id] = [("running", None) if t in CONCLUDED else t for t in tasks]
     return found
 

@@ -175,7 +175,7 @@ class Door:
             server.publisher.sockets[client_id] = _Pipe(pipe)
             yield SocketUp(conn)
             status = {"status": server.execution.remaining(), "sid": client_id}
-            await server.publisher.say("status", status, client_id)
+            await server.publisher.send_now("status", status, client_id)
             while (frame := await pipe.get()) is not None:
                 yield frame
             yield SocketDown(1006, "", conn)

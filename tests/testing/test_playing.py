@@ -301,7 +301,7 @@ def test_a_true_run_that_is_played_has_the_records_that_it_had(run: TrueRun) -> 
             for plan in run.plans:
                 prompt_id = await server.submit(picture(), client_id="mine")
                 assert prompt_id == plan.prompt_id
-                answers = [await server.entry(prompt_id) for _ in range(plan.looks + plan.early_looks + 1)]
+                answers = [await server.entry(prompt_id) for _ in range(plan.looks + plan.early_queries + 1)]
                 for entry in (entry for entry in answers if entry is not None and "status" in entry):
                     names = {name for name, _ in entry["status"]["messages"]}
                     stated = {"success": "completed"}.get(entry["status"]["status_str"], "failed")

@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 import pytest
 
 from comfy_fsm.testing import FakeComfy
-from comfy_fsm.testing.execution.pictures import Place, digest_of
+from comfy_fsm.testing.execution.pictures import FileKey, digest_of
 from comfy_fsm.testing.profiles import Profile, profile_of
 from tests.conformance.protocol import Server, Socket
 from tests.support.fake_stage import FAILING, Graph, chain, play, sleeping, told_of
@@ -309,7 +309,7 @@ async def an_output_has_a_preview(_: FakeComfy, server: Server, window: Socket) 
 
 async def a_file_is_found_by_its_hash(comfy: FakeComfy, server: Server, window: Socket) -> object:
     (item,) = (await server.record(await server.run(chain(), window)))["outputs"]["2"]["images"]
-    digest = digest_of(comfy.state.files.contents[Place(item["filename"], item["subfolder"], item["type"])])
+    digest = digest_of(comfy.state.files.contents[FileKey(item["filename"], item["subfolder"], item["type"])])
     return (await server.get("/view", params={"filename": f"blake3:{digest}"})).status == 200
 
 

@@ -48,7 +48,7 @@ async def submits(client: Client, workflow: Workflow) -> Result:
     assert_type(await task.outputs[0].read(), bytes)
     assert_type(await task.outputs[0].save("here.png"), Path)
     assert_type(task.progress, Progress)
-    assert_type(await task.place(), int | None)
+    assert_type(await task.queue_position(), int | None)
     assert_type(await asyncio.gather(task, task), tuple[TaskResult, TaskResult])
     assert_type(await asyncio.wait_for(task, 1), TaskResult)
     assert_type(asyncio.create_task(task.wait()), asyncio.Task[TaskResult])

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfy_fsm.cli.workflows import tell
+from comfy_fsm.cli.workflows import complain_of_oddities
 from comfy_fsm.errors import BadWorkflow
 from comfy_fsm.workflow.files import read, read_content
 
@@ -56,12 +56,12 @@ def test_what_goes_with_it_and_what_does_not_is_told_in_one_line(tmp_path: Path)
     path = tmp_path / "w.json"
     path.write_bytes(json.dumps(WRAPPED["a POST body"] | {"number": 3}).encode("utf-16"))
     told: list[str] = []
-    tell([read(str(path))], told.append)
+    complain_of_oddities([read(str(path))], told.append)
     assert told == [
         f"{path}: read as UTF-16; the workflow is its prompt, and extra_data goes with it; left out: client_id, number"
     ]
     path.write_text(json.dumps(GRAPH))
-    tell([read(str(path))], told.append)
+    complain_of_oddities([read(str(path))], told.append)
     assert len(told) == 1, "of what is plainly a workflow nothing is told"
 
 

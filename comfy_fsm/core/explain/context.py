@@ -56,7 +56,7 @@ class Context:
     def _ended(self) -> Transition | None:
         return self._told(Signal.TELL) or self._told(Signal.END) or self._told(Signal.EXHAUST)
 
-    def _looked(self) -> QueueSnapshot | None:
+    def _last_snapshot(self) -> QueueSnapshot | None:
         """Return the last snapshot of the queue since it was posted."""
         last = self._home.queues[-1] if self._home.queues else None
         return last if last is not None and last.asked > self.task.submission.order else None

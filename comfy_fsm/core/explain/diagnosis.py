@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from msgspec import Struct
 
 from comfy_fsm.core.explain.facts import Facts
-from comfy_fsm.core.explain.rules import MISSING, NEXT, SAYS, StepRule, applies, worded
+from comfy_fsm.core.explain.rules import MISSING, NEXT, SAYS, StepRule, applies, sentence
 from comfy_fsm.core.findings import CODES, Code, Finding, Severity
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.machine import State
@@ -123,7 +123,7 @@ def diagnose(board: Board, prompt_id: str | None = None, log: str | None = None)
 def explain(board: Board, tasks: Iterable[Task], log: str | None = None) -> list[Diagnosis]:
     """Diagnose these tasks of a board, which is of that log; the most urgent first, then in the order in which they
     were seen."""
-    found, paste = _Findings(board), _Paste(board.servers, log)
+    found, paste = _Findings(board), _Paste(board.addresses, log)
     return sorted((_diagnose(board, task, found, paste) for task in tasks), key=lambda diagnosis: diagnosis.concern)
 
 
@@ -213,11 +213,11 @@ def _diagnose(board: Board, task: Task, found: _Findings, paste: _Paste) -> Diag
         state=task.state,
         outcome=task.outcome,
         confidence=task.confidence,
-        says=next(Remark(worded(row, case), row.where(case)) for row in SAYS if applies(row, case)),
+        says=next(Remark(sentence(row, case), row.where(case)) for row in SAYS if applies(row, case)),
         evidence=tuple(_evidence(task)),
-        missing=tuple(Remark(worded(row, case), row.where(case)) for row in MISSING if applies(row, case)),
+        missing=tuple(Remark(sentence(row, case), row.where(case)) for row in MISSING if applies(row, case)),
         findings=tuple(_explained(told)),
-        steps=tuple(Step(worded(row, case), paste.command(row, task)) for row in NEXT if applies(row, case)),
+        steps=tuple(Step(sentence(row, case), paste.command(row, task)) for row in NEXT if applies(row, case)),
         concern=concern(task, codes),
     )
 

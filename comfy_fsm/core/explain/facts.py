@@ -18,7 +18,7 @@ MAX_NAME = 60
 """Characters of a name: of a node, a class, another prompt."""
 MAX_NODES = 5
 """Number of nodes that a sentence names."""
-_SAID = {State.COMPLETED: "succeeded", State.FAILED: "failed", State.CANCELLED: "was interrupted"}
+_STATEMENTS = {State.COMPLETED: "succeeded", State.FAILED: "failed", State.CANCELLED: "was interrupted"}
 
 Places = tuple[int, ...]
 
@@ -59,7 +59,7 @@ class Facts(Context):
         return told.signal if told is not None else self.task.completion_source or "a signal"
 
     @property
-    def told(self) -> str:
+    def basis(self) -> str:
         """How far that signal goes: `executing` null states no success, it only lets one be concluded (P22)."""
         if self.task.confidence == "inferred":
             return f"as far as {self.source} lets conclude"
@@ -71,8 +71,8 @@ class Facts(Context):
         return cut(self.task.successor or "")
 
     @property
-    def said(self) -> str:
-        return _SAID.get(self.task.outcome or State.COMPLETED, "ended")
+    def statement(self) -> str:
+        return _STATEMENTS.get(self.task.outcome or State.COMPLETED, "ended")
 
     @property
     def record(self) -> str:
@@ -119,7 +119,7 @@ class Facts(Context):
 
     @property
     def listing(self) -> str:
-        look = self._looked()
+        look = self._last_snapshot()
         return "listed it" if look is not None and self.task.prompt_id in look.ids else "did not list it"
 
     @property
@@ -221,18 +221,18 @@ class Facts(Context):
         """Part of the trace could not be read, and may have reported on it."""
         return bool(self._unread)
 
-    def looked(self) -> bool:
-        return self._looked() is not None
+    def queried(self) -> bool:
+        return self._last_snapshot() is not None
 
-    def looked_since(self) -> bool:
+    def queried_since(self) -> bool:
         """The queue was asked after its last sign of life."""
-        look = self._looked()
+        look = self._last_snapshot()
         return look is not None and look.at > self.task.last_sign
 
     def vanished(self) -> bool:
         """The last snapshot of the queue, later than everything else known of it, did not list it."""
-        look = self._looked()
-        return self.looked_since() and look is not None and self.task.prompt_id not in look.ids
+        look = self._last_snapshot()
+        return self.queried_since() and look is not None and self.task.prompt_id not in look.ids
 
     def unasked(self) -> bool:
         return not (self.task.inquiry.denials or self.task.run.statusless or self.invalid())
@@ -297,7 +297,7 @@ class Facts(Context):
     def denied(self) -> bool:
         return self.task.inquiry.denials > 0
 
-    def bare(self) -> bool:
+    def statusless(self) -> bool:
         return self.task.run.statusless
 
     def open_ended(self) -> bool:
@@ -356,8 +356,8 @@ class Facts(Context):
     def at_trouble(self) -> Places:
         return (self._home.unreachable.position,) if self._home.unreachable is not None else ()
 
-    def at_look(self) -> Places:
-        look = self._looked()
+    def at_query(self) -> Places:
+        look = self._last_snapshot()
         return (look.position,) if look is not None else ()
 
     def at_denial(self) -> Places:

@@ -16,7 +16,7 @@ from comfy_fsm.core.machine import OPEN, SETTLED, State
 from comfy_fsm.core.registry.ending import CauseKind
 
 States = tuple[State, ...]
-Ask = Callable[[Facts], bool]
+Condition = Callable[[Facts], bool]
 Where = Callable[[Facts], Places]
 
 _SUBMITTING, _UNCERTAIN, _PENDING, _IN_PROGRESS, _ENDING = ((state,) for state in OPEN)
@@ -35,7 +35,7 @@ class Rule(NamedTuple):
     """Rule: in these states, if this is so, say this sentence and cite these positions."""
 
     states: States
-    when: Ask
+    when: Condition
     where: Where
     text: str
 
@@ -44,16 +44,16 @@ class StepRule(NamedTuple):
     """Rule for a next step: in these states, if this is so, do this, with this subcommand if there is one."""
 
     states: States
-    when: Ask
+    when: Condition
     command: str
     text: str
 
 
-def _by(kind: CauseKind, *, own: bool = False) -> Ask:
+def _by(kind: CauseKind, *, own: bool = False) -> Condition:
     return lambda c: c.caused_by(kind, own=own)
 
 
-def _found(code: Code) -> Ask:
+def _found(code: Code) -> Condition:
     return lambda c: c.found(code)
 
 
@@ -61,16 +61,16 @@ def _at(code: Code) -> Where:
     return lambda c: c.at(code)
 
 
-def _all(*asks: Ask) -> Ask:
-    return lambda c: all(ask(c) for ask in asks)
+def _all(*conditions: Condition) -> Condition:
+    return lambda c: all(condition(c) for condition in conditions)
 
 
-def _any(*asks: Ask) -> Ask:
-    return lambda c: any(ask(c) for ask in asks)
+def _any(*conditions: Condition) -> Condition:
+    return lambda c: any(condition(c) for condition in conditions)
 
 
-def _no(ask: Ask) -> Ask:
-    return lambda c: not ask(c)
+def _no(condition: Condition) -> Condition:
+    return lambda c: not condition(c)
 
 
 _always, _nowhere, _stayed = Facts.always, Facts.nowhere, _no(Facts.moved_on)
@@ -97,7 +97,7 @@ SAYS: tuple[Rule, ...] = (
         "It waited in the queue when {c.server} went down ({c.outage}): a restart empties the queue."),
     Rule(_PENDING, Facts.threatened, Facts.at_threat,
         "{c.server} accepted it, and was asked to remove it again, by {c.threat}; it is not told whether it did."),
-    Rule(_PENDING, Facts.vanished, Facts.at_look,
+    Rule(_PENDING, Facts.vanished, Facts.at_query,
         "{c.server} accepted it, and lists it no more: it began, or was removed, and nothing told which."),
     Rule(_PENDING, Facts.behind, Facts.at_standstill,
         "It waits at {c.server} behind prompt {c.blocker}, listed as running for {c.standstill}."),
@@ -105,7 +105,7 @@ SAYS: tuple[Rule, ...] = (
         "{c.server} accepted it, and it waits: nothing shows that it began."),
     Rule(_IN_PROGRESS, Facts.out, Facts.at_outage,
         "It ran when {c.server} went down ({c.outage}), and nothing told its end."),
-    Rule(_IN_PROGRESS, Facts.vanished, Facts.at_look,
+    Rule(_IN_PROGRESS, Facts.vanished, Facts.at_query,
         "It ran at {c.server}, which lists it no more, and nothing told its end."),
     Rule(_IN_PROGRESS, Facts.addressed_to_nobody, Facts.at_post,
         "It runs at {c.server}, which tells nobody of its end: it was posted without client_id."),
@@ -128,8 +128,8 @@ SAYS: tuple[Rule, ...] = (
     Rule(_ENDING, Facts.invalid, _at(Code.HISTORY_INCOMPLETE),
         "It ended, and the record that {c.server} gave of it does not validate."),
     Rule(_ENDING, _no(Facts.open_ended), Facts.at_end,
-        "It {c.said}, {c.told}; no record confirms it yet."),
-    Rule(_ENDING, Facts.bare, Facts.at_end,
+        "It {c.statement}, {c.basis}; no record confirms it yet."),
+    Rule(_ENDING, Facts.statusless, Facts.at_end,
         "It ended, and how is open: its record has no status, and no frame told it."),
     Rule(_ENDING, Facts.ended, Facts.at_end,
         "It ended, as {c.source} told, and how is open."),
@@ -142,11 +142,11 @@ SAYS: tuple[Rule, ...] = (
     Rule(_COMPLETED, Facts.recorded, Facts.at_settling,
         "It succeeded, as far as is told: its record at {c.server} has no status, and nothing told of a failure."),
     Rule(_COMPLETED, _by("clear-history"), Facts.at_cause,
-        "It succeeded, {c.told}, but {c.who} cleared the history before its record was read."),
+        "It succeeded, {c.basis}, but {c.who} cleared the history before its record was read."),
     Rule(_COMPLETED, _by("outage"), Facts.at_cause,
-        "It succeeded, {c.told}, but {c.server} went down ({c.how}) before its record was read."),
+        "It succeeded, {c.basis}, but {c.server} went down ({c.how}) before its record was read."),
     Rule(_COMPLETED, _always, Facts.at_end,
-        "It succeeded, {c.told}, but its record was gone before anybody read it."),
+        "It succeeded, {c.basis}, but its record was gone before anybody read it."),
     Rule(_FAILED, Facts.placed, Facts.at_end,
         "It failed in {c.node}: {c.complaint}"),
     Rule(_FAILED, Facts.complained, Facts.at_end,
@@ -193,7 +193,7 @@ SAYS: tuple[Rule, ...] = (
         "{c.server} forgot it, and nothing tells why: no outage and no clearing of its history was seen."),
     Rule(_EXPIRED, _by("unreachable"), Facts.at_cause,
         "It was given up after {c.patience}: {c.server} could not be reached ({c.how})."),
-    Rule(_EXPIRED, _no(Facts.looked_since), Facts.at_settling,
+    Rule(_EXPIRED, _no(Facts.queried_since), Facts.at_settling,
         "It was given up after {c.patience} of silence, in which nobody looked at the queue of {c.server}."),
     Rule(_EXPIRED, _always, Facts.at_settling,
         "It was given up after {c.patience} of silence: {c.server} answers, and says nothing of it."),
@@ -206,13 +206,13 @@ MISSING: tuple[Rule, ...] = (
         "The answer to its POST."),
     Rule(_UNCERTAIN, _any(Facts.nameless, Facts.unsent), Facts.at_doubt,
         "A clear answer to its POST."),
-    Rule(_UNKNOWN, _no(Facts.looked), _nowhere,
+    Rule(_UNKNOWN, _no(Facts.queried), _nowhere,
         "A look at the queue, and then at the history: since its POST nobody asked whether it is there."),
     Rule(_PENDING, _always, _nowhere,
         "Any sign that it began."),
-    Rule(_WAITING_OR_RUNNING, _all(_no(Facts.looked), _no(Facts.healthy)), _nowhere,
+    Rule(_WAITING_OR_RUNNING, _all(_no(Facts.queried), _no(Facts.healthy)), _nowhere,
         "A look at the queue: none was answered since it was posted."),
-    Rule(_UNCERTAIN + _WAITING_OR_RUNNING, _all(Facts.looked, _no(Facts.healthy)), Facts.at_look,
+    Rule(_UNCERTAIN + _WAITING_OR_RUNNING, _all(Facts.queried, _no(Facts.healthy)), Facts.at_query,
         "A newer look at the queue: the last one {c.listing}."),
     Rule(_PENDING, Facts.threatened, Facts.at_threat,
         "What came of a delete: {c.threat} asked for it to be removed from the queue."),
@@ -230,7 +230,7 @@ MISSING: tuple[Rule, ...] = (
         "Its record: the outcome is concluded from {c.source}, and no server stated it."),
     Rule(_ENDING, Facts.open_ended, Facts.at_end,
         "How it ended: nothing states an outcome."),
-    Rule(_ENDING, Facts.bare, Facts.at_end,
+    Rule(_ENDING, Facts.statusless, Facts.at_end,
         "A status in its record: servers before 2024 give none."),
     Rule(_ENDING, Facts.unasked, _nowhere,
         "A look at the history: none was answered since its end was told."),
@@ -293,9 +293,9 @@ NEXT: tuple[StepRule, ...] = (
     StepRule(_WAITING_OR_RUNNING, _all(Facts.down, _no(Facts.deaf)), "",
             "Open the socket of {c.window} at {c.server} again, for what is still to come."),
     # undecided tasks
-    StepRule(_ENDING, Facts.bare, "history",
+    StepRule(_ENDING, Facts.statusless, "history",
             "Look at its outputs: the records of {c.server} do not say how a run ended."),
-    StepRule(_ENDING, _no(Facts.bare), "history",
+    StepRule(_ENDING, _no(Facts.statusless), "history",
             "Fetch its record from {c.server}: it decides."),
     StepRule(_ENDING, Facts.denied, "recover",
             "If there is none, look at the queue as well: absent from both, it counts as it was told."),
@@ -384,6 +384,6 @@ def applies(row: Rule | StepRule, case: Facts) -> bool:
     return case.task.state in row.states and row.when(case)
 
 
-def worded(row: Rule | StepRule, case: Facts) -> str:
+def sentence(row: Rule | StepRule, case: Facts) -> str:
     """Return the sentence with its words put in; they are not formatted again, whatever they contain."""
     return row.text.format(c=case)

@@ -11,7 +11,7 @@ from comfy_fsm.core import observations as seen
 from comfy_fsm.core.findings import Code
 from comfy_fsm.core.fold.absence import judge_all
 from comfy_fsm.core.fold.frames import HANDLERS, apply_run_frame
-from comfy_fsm.core.fold.settlement import reopen_conclusion, request_look
+from comfy_fsm.core.fold.settlement import reopen_conclusion, request_queue_in_sweep
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.registry.images import image_in
 from comfy_fsm.core.registry.registry import MAX_WHAT, Registry, Socket, Subject
@@ -63,7 +63,7 @@ def _count(registry: Registry, socket: Socket, count: int) -> None:
     before = socket.counts[-1][1] if socket.counts else None
     socket.counts.append((registry.now, count))
     _count_on(socket)
-    told, socket.end_told = socket.end_told, False
+    told, socket.end_reported = socket.end_reported, False
     if before is None or count >= before or told or registry.now < socket.looked_at:
         return
     socket.looked_at = registry.now + registry.policy.look_seconds
@@ -74,7 +74,7 @@ def _count(registry: Registry, socket: Socket, count: int) -> None:
     for task in news.values():
         if task.state in _LOOKED_FOR:
             task.inquiry.hasten()
-            request_look(registry, task)
+            request_queue_in_sweep(registry, task)
 
 
 def _count_on(socket: Socket) -> None:

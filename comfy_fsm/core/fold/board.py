@@ -17,14 +17,14 @@ from comfy_fsm.core.fold.absence import judge_absence, judge_all
 from comfy_fsm.core.fold.adoption import adopt, is_denied, seek
 from comfy_fsm.core.fold.attribution import fold_binary, fold_message, report_unknown_prompt
 from comfy_fsm.core.fold.deafness import check_missed_frames
-from comfy_fsm.core.fold.responses import fold_no_answer, fold_request, fold_response, give_up_questions
+from comfy_fsm.core.fold.responses import abandon_questions, fold_no_answer, fold_request, fold_response
 from comfy_fsm.core.fold.resubmission import COMMANDS, is_still_absent, never_ran, witness_for
-from comfy_fsm.core.fold.settlement import apply_signal, reopen, request_look, request_queue, take_outputs
-from comfy_fsm.core.fold.silence import give_up, remind
+from comfy_fsm.core.fold.settlement import apply_signal, reopen, request_queue, request_queue_in_sweep, take_outputs
+from comfy_fsm.core.fold.silence import expire_overdue, remind
 from comfy_fsm.core.fold.sockets import fold_closed, fold_opened, mark_down
 from comfy_fsm.core.machine import RECOVERABLE, Signal
 from comfy_fsm.core.observations import AnyObservation, Entry
-from comfy_fsm.core.policy import DEFAULT, Policy, by_header
+from comfy_fsm.core.policy import DEFAULT, Policy, from_header
 from comfy_fsm.core.registry.registry import MAX_WHAT, Registry, Server, Subject
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.scheduling.backlog import Backlog, tag_of
@@ -120,12 +120,12 @@ class Board:
         """Whether this server showed that it honours a prompt id that the client chose (since 0.3.45, P10)."""
         return self._registry.peek(server).honours_ids is True
 
-    def place(self, server: str | None) -> Server:
+    def server(self, server: str | None) -> Server:
         """Return what is known of this server, however its address is spelled; read only."""
         return self._registry.peek(server)
 
     @property
-    def places(self) -> list[Server]:
+    def servers(self) -> list[Server]:
         """All servers, in the order in which they were first seen."""
         return self._registry.each_server()
 
@@ -222,7 +222,7 @@ class Board:
         return [name for name, window in self._registry.windows.items() if name is not None and window.seen]
 
     @property
-    def servers(self) -> list[str]:
+    def addresses(self) -> list[str]:
         return list(dict.fromkeys(server.url for server in self._registry.servers.values() if server.url))
 
 
@@ -250,7 +250,7 @@ def _unrecognized(registry: Registry, o: seen.Unrecognized) -> None:
 
 def _ticked(registry: Registry, o: seen.Tick) -> None:
     """Fold a tick: give up silent tasks, and judge what nothing on its way can change any more."""
-    give_up(registry)
+    expire_overdue(registry)
     for server in list(registry.absent.values()):
         if server.absent:
             judge_all(registry, server, ticked=True)
@@ -270,7 +270,7 @@ def _resumed(registry: Registry, o: seen.Command) -> None:
     if window is None:
         return
     window.resumed_at = max(window.resumed_at, o.at)
-    give_up_questions(registry, window)
+    abandon_questions(registry, window)
     stirred, window.stirred = window.stirred, {}
     for server in stirred.values():
         socket = server.sockets.get(o.window)
@@ -296,7 +296,7 @@ def _resume_at(registry: Registry, server: Server, o: seen.Command) -> None:
         server.note_outage(registry.order, registry.cause("unwatched"))
     for task in tasks:
         task.inquiry.start_over()
-        request_look(registry, task)
+        request_queue_in_sweep(registry, task)
 
 
 def _followed(registry: Registry, o: seen.Command) -> None:
@@ -367,7 +367,7 @@ def _headed(registry: Registry, o: seen.Header) -> None:
     """Fold a header: it states how the trace was made, and by which policy; nothing about any task."""
     told = None if registry.fixed_policy else codec.body(o.data.policy, dict[str, object])
     if told:
-        registry.policy, registry.told_policy = by_header(registry.policy, told), True
+        registry.policy, registry.policy_is_stated = from_header(registry.policy, told), True
 
 
 _O = TypeVar("_O", bound=seen.Observation)

@@ -147,7 +147,7 @@ def _interrupted(registry: Registry, socket: Socket, task: Task, data: seen.Fail
 
 def _stated(registry: Registry, socket: Socket, task: Task, outcome: State, name: Source) -> None:
     task.run.receive_end()
-    socket.end_told = True
+    socket.end_reported = True
     socket.running = None if socket.running is task else socket.running
     if task.phase > _STATED:
         _disorder(registry, task, name)

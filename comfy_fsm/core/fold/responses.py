@@ -134,7 +134,7 @@ _MAX_PREFIXES = 8
 _LOOKS = frozenset({"history", "histories", "queue", "job", "jobs"})
 
 
-def _is_comfy(server: Server, asked: routes.Asked) -> bool:
+def _is_comfy(server: Server, asked: routes.ParsedRequest) -> bool:
     """Whether a path behind a prefix is ComfyUI's: it names a prompt, or others under this prefix did."""
     if not asked.prefix or asked.prefix in server.prefixes:
         return True
@@ -158,7 +158,7 @@ def _bound_here(registry: Registry, server: Server, prompt_id: str, window: str 
     return task
 
 
-def give_up_questions(registry: Registry, window: Window) -> None:
+def abandon_questions(registry: Registry, window: Window) -> None:
     """Give up the questions of a window whose process is gone: no answer will come."""
     pending, window.pending = window.pending, {}
     for question in pending.values():
@@ -377,7 +377,7 @@ def _job(registry: Registry, question: Question, job: bodies.JobRecord, name: st
     if question.kind == "job":
         ids = frozenset((name,))
         look = _snapshot(registry, question, 1, ids, ids)
-        server.look_at_one(name, look if signal is Signal.RUN else None)
+        server.note_one_job(name, look if signal is Signal.RUN else None)
     _shown(task, question)
     if signal is None and job.verdict(None).outcome is None and job.status != "failed":
         return _unknown_job(registry, task, job)

@@ -39,7 +39,7 @@ def apply_signal(registry: Registry, task: Task, signal: Signal, name: str) -> b
 def state_outcome(registry: Registry, task: Task, outcome: State, name: Source) -> None:
     """Note that the server stated the outcome; its record is still to come (P21)."""
     if task.settled or (task.stated is not None and task.confidence == "stated"):
-        _tell_again(registry, task, outcome, name)
+        _repeat_signal(registry, task, outcome, name)
         return
     task.note_end_source(name, registry.now)
     task.end.state(outcome, registry.now)
@@ -50,7 +50,7 @@ def state_outcome(registry: Registry, task: Task, outcome: State, name: Source) 
     apply_statusless_record(registry, task)
 
 
-def _tell_again(registry: Registry, task: Task, outcome: State, name: Source) -> None:
+def _repeat_signal(registry: Registry, task: Task, outcome: State, name: Source) -> None:
     agreed = task.outcome
     if agreed is outcome or agreed is State.EXPIRED or task.posts > 1:
         if task.posts <= 1:
@@ -139,7 +139,7 @@ def apply_record(registry: Registry, task: Task, record: HistoryRecord, name: So
         if blurred or record.word not in ("", *ENDED):
             _weigh_unclear(registry, task, record, missing, name)
         else:
-            _weigh_bare(registry, task, record, missing, name)
+            _weigh_statusless(registry, task, record, missing, name)
         return
     if outcome is State.COMPLETED and missing and not task.settled:
         _incomplete(registry, task, f"it lacks the outputs of node {', '.join(missing[:5])}")
@@ -195,7 +195,7 @@ def _weigh_unclear(registry: Registry, task: Task, record: HistoryRecord, missin
         _believe(registry, task, record, Ending(task.stated, "stated", name))
 
 
-def _weigh_bare(registry: Registry, task: Task, record: HistoryRecord, missing: list[str], name: Source) -> None:
+def _weigh_statusless(registry: Registry, task: Task, record: HistoryRecord, missing: list[str], name: Source) -> None:
     """Apply an entry without a status: the run ended, and its outputs may be partial (before January 2024)."""
     if task.settled:
         return
@@ -297,10 +297,10 @@ def request_record(registry: Registry, task: Task) -> None:
 
 def request_queue(registry: Registry, task: Task, before: float = math.inf) -> None:
     registry.server(task.server).note(task)
-    request_look(registry, task, before)
+    request_queue_in_sweep(registry, task, before)
 
 
-def request_look(registry: Registry, task: Task, before: float = math.inf) -> None:
+def request_queue_in_sweep(registry: Registry, task: Task, before: float = math.inf) -> None:
     """Request a query of the queue in a sweep over many tasks, which is no news of this one; at `before` at the
     latest."""
     if task.prompt_id is not None:

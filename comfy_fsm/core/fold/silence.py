@@ -132,7 +132,7 @@ def await_end(registry: Registry, task: Task, *, by_job: bool) -> None:
         request_queue(registry, task)
 
 
-def give_up(registry: Registry) -> None:
+def expire_overdue(registry: Registry) -> None:
     """Give up overdue tasks, on a tick alone: any other entry may be about to report on them. A stated outcome
     stands."""
     overdue = list(islice(registry.overdue.values(), AT_ONCE))

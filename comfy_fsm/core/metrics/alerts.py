@@ -185,7 +185,7 @@ class _Series:
 
 
 class Watch:
-    """Alerts that hold; `look` reports each once when it starts, and once when it ends."""
+    """Alerts that hold; `update` reports each once when it starts, and once when it ends."""
 
     def __init__(self, alerts: Iterable[Alert] = tuple(ALERTS.values())) -> None:
         self._alerts = tuple(alerts)
@@ -194,7 +194,7 @@ class Watch:
         self._since: dict[tuple[str, str], float] = {}
         self._told: set[tuple[str, str]] = set()
 
-    def look(self, now: float, readings: Iterable[Reading]) -> list[Change]:
+    def update(self, now: float, readings: Iterable[Reading]) -> list[Change]:
         """Return the alerts that started or ended since the last call."""
         named = {reading.metric.name: reading for reading in readings}
         values = {term: series.take(now, named) for term, series in self._series.items()}

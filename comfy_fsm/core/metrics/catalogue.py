@@ -127,7 +127,7 @@ class _View:
         """Return one number for each server."""
         return (((name,), float(sum(map(number, servers)))) for name, servers in self.servers.items())
 
-    def tell_apart(self, numbers: Callable[[Server], dict[str, int]]) -> Iterator[tuple[tuple[str, str], float]]:
+    def by_label(self, numbers: Callable[[Server], dict[str, int]]) -> Iterator[tuple[tuple[str, str], float]]:
         """Return several numbers for each server, by a second label."""
         for name, servers in self.servers.items():
             total: Counter[str] = Counter()
@@ -220,7 +220,7 @@ METRICS: dict[str, Metric] = {
         ("comfy_fsm_tasks", _G, (), "Tasks known, open and settled.",
          lambda v: [((), len(v.registry.tasks))]),
         ("comfy_fsm_tasks_open", _G, ("server", "state"), "Tasks that are not settled.",
-         lambda v: v.tell_apart(_open_by_state)),
+         lambda v: v.by_label(_open_by_state)),
         ("comfy_fsm_tasks_silent", _G, ("tier",), "Open tasks without a sign of life for as long as this tier waits.",
          lambda v: v.silent()),
         ("comfy_fsm_tasks_settled_total", _C, ("state",), "Decisions; a task that is reopened is decided again.",
@@ -265,7 +265,7 @@ METRICS: dict[str, Metric] = {
          lambda v: _labelled({name: v.figures.kinds[kind] for name, kind in KINDS.items()})),
         # servers
         ("comfy_fsm_requests_total", _C, ("server", "result"), "Requests, by how they ended.",
-         lambda v: v.tell_apart(lambda server: server.counters.answers)),
+         lambda v: v.by_label(lambda server: server.counters.answers)),
         ("comfy_fsm_request_seconds", _H, ("server",), "From a request to its answer.",
          lambda v: v.waits()),
         ("comfy_fsm_server_queue", _G, ("server",), "Prompts that run or wait, by the last answer about the queue.",
@@ -278,7 +278,7 @@ METRICS: dict[str, Metric] = {
         ("comfy_fsm_sockets_open", _G, ("server",), "Open sockets.",
          lambda v: v.sum_up(_sockets)),
         ("comfy_fsm_reconnects_total", _C, ("server", "reason"), "Sockets opened again, by what had ended them.",
-         lambda v: v.tell_apart(lambda server: server.counters.reconnects)),
+         lambda v: v.by_label(lambda server: server.counters.reconnects)),
         ("comfy_fsm_socket_gap_seconds", _H, (), "From the end of a socket to its next opening.",
          lambda v: [((), v.counters.gaps)]),
         # log

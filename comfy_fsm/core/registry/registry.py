@@ -70,7 +70,7 @@ class Registry:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self.fixed_policy = self.told_policy = False
+        self.fixed_policy = self.policy_is_stated = False
         """A header stated the policy of whoever recorded this, and it was taken over."""
         self.clock = Clock()
         self.counters = Counters()

@@ -101,7 +101,7 @@ class Socket(Struct, eq=False):
     """When it last reported such a number of its own accord, and not to greet a new connection."""
     greeted_at: float = 0.0
     """When it was last greeted: a deaf socket is greeted, too (P3), while a dead one receives nothing at all."""
-    end_told: bool = False
+    end_reported: bool = False
     """A frame reported the end of a task since the last such number: that explains a lower one (P21)."""
     looked_at: float = 0.0
     """Until when a lower number causes no further query."""
@@ -321,7 +321,7 @@ class Server(Struct, eq=False):
             self.running = {name: (self.running.get(name, (answer,))[0], answer) for name in answer.running}
         self.queues.append(answer)
 
-    def look_at_one(self, name: str, answer: QueueSnapshot | None) -> None:
+    def note_one_job(self, name: str, answer: QueueSnapshot | None) -> None:
         """Note whether one job runs; nothing is known of others."""
         if answer is not None:
             self.running[name] = (self.running.get(name, (answer,))[0], answer)

@@ -30,7 +30,7 @@ _STEP = 0.3  # share of a deviation by which a graph's size and a server's pace 
 _LEAST = 0.001  # seconds: a cached run takes none, and zero has no logarithm
 
 
-class Place(Struct, eq=False):
+class ServerLoad(Struct, eq=False):
     """Server, as far as scheduling needs to know it."""
 
     url: str
@@ -137,13 +137,13 @@ class Scheduler:
 
     def __init__(
         self,
-        places: Iterable[Place],
+        loads: Iterable[ServerLoad],
         *,
         ageing_seconds: float = 60.0,
         round_seconds: float = 10.0,
         affinity: float = 1.25,
     ) -> None:
-        self.places = {place.url: place for place in places}
+        self.loads = {server.url: server for server in loads}
         self.durations = Durations()
         self._ageing = ageing_seconds
         self._round = round_seconds
@@ -203,72 +203,72 @@ class Scheduler:
         entries = ((name, number, job) for name, lane in self._lanes.items() for _, _, number, job in lane)
         return [job for name, number, job in entries if self._waiting.get(job.prompt_id) == (name, number)]
 
-    def next(self, now: float) -> tuple[Job, Place] | None:
+    def next(self, now: float) -> tuple[Job, ServerLoad] | None:
         """Return the next job and its server, which counts it from now on; None if nothing should be placed."""
-        if not any(place.has_room for place in self.places.values()) or (head := self.head()) is None:
+        if not any(server.has_room for server in self.loads.values()) or (head := self.head()) is None:
             return None
         chosen = self._planned(head, now) if len(self) <= _FEW else self._greedy(head, now)
         if chosen is None:
             return None
-        job, place = chosen
+        job, server = chosen
         self.withdraw(job.prompt_id)
-        place.begin(job.prompt_id, self.durations.expected(job.graph, place.url), job.graph, now)
-        return job, place
+        server.begin(job.prompt_id, self.durations.expected(job.graph, server.url), job.graph, now)
+        return job, server
 
     def end(self, prompt_id: str, url: str, now: float) -> None:
         """Note that the job is no longer there, whatever became of it."""
-        if url in self.places:
-            self.places[url].end(prompt_id, now)
+        if url in self.loads:
+            self.loads[url].end(prompt_id, now)
 
-    def _planned(self, head: Job, now: float) -> tuple[Job, Place] | None:
+    def _planned(self, head: Job, now: float) -> tuple[Job, ServerLoad] | None:
         """Plan the end of a batch: of the best plan for all waiting jobs, return the first that can begin now.
 
         A server that the plan gives to a job of a later level is given to the head instead, so that no earlier level
         waits for a later one.
         """
         jobs = sorted(self._left(), key=self._turn)
-        usable = [place for place in self.places.values() if place.usable]
+        usable = [server for server in self.loads.values() if server.usable]
         longest = sorted(jobs, key=lambda job: -self.durations.size(job.graph))
-        seconds = [[self._takes(job, place) for place in usable] for job in longest]
-        plan = assign(seconds, [self._waits(place, now) for place in usable])
+        seconds = [[self._takes(job, server) for server in usable] for job in longest]
+        plan = assign(seconds, [self._waits(server, now) for server in usable])
         planned = {job.prompt_id: usable[server] for job, server in zip(longest, plan, strict=True)}
         for job in jobs:
-            place = planned[job.prompt_id]
-            if place.has_room:
-                return (job if self.level(job) == self.level(head) else head), place
+            server = planned[job.prompt_id]
+            if server.has_room:
+                return (job if self.level(job) == self.level(head) else head), server
         return None
 
-    def _greedy(self, head: Job, now: float) -> tuple[Job, Place] | None:
+    def _greedy(self, head: Job, now: float) -> tuple[Job, ServerLoad] | None:
         """Return the free server that ends the head first, if that is before a full one would, or before all could be
         done at best.
 
         Otherwise a slow server would be the one that everybody waits for in the end. A full server that is late looks
         worse with each second, and one that is taken out does not count, so no job waits for ever.
         """
-        usable = [place for place in self.places.values() if place.usable]
-        ends = {place.url: self._waits(place, now) + self._takes(head, place) for place in usable}
-        place = min((place for place in usable if place.has_room), key=lambda place: ends[place.url])
-        if ends[place.url] <= min(ends.values()) or ends[place.url] <= self._fluid(usable, now):
-            return head, place
+        usable = [server for server in self.loads.values() if server.usable]
+        ends = {server.url: self._waits(server, now) + self._takes(head, server) for server in usable}
+        server = min((server for server in usable if server.has_room), key=lambda server: ends[server.url])
+        if ends[server.url] <= min(ends.values()) or ends[server.url] <= self._fluid(usable, now):
+            return head, server
         return None
 
-    def _fluid(self, usable: Iterable[Place], now: float) -> float:
+    def _fluid(self, usable: Iterable[ServerLoad], now: float) -> float:
         """Return the seconds until all waiting work would be done if it could be divided freely: no plan is faster."""
         speed = work = 0.0
-        for place in usable:
-            pace = self.durations.pace(place.url) / place.weight
+        for server in usable:
+            pace = self.durations.pace(server.url) / server.weight
             speed += 1 / pace
-            work += self._waits(place, now) / pace
+            work += self._waits(server, now) / pace
         work += sum(count * self.durations.size(lane) for lane, count in self._counts.items())
         return work / speed
 
-    def _takes(self, job: Job, place: Place) -> float:
+    def _takes(self, job: Job, server: ServerLoad) -> float:
         """Return the seconds of a job there; a server that must first load its models, or has less weight, counts as
         slower."""
-        cold = 1.0 if job.graph in place.warm else self._affinity
-        return cold * self.durations.expected(job.graph, place.url) / place.weight
+        cold = 1.0 if job.graph in server.warm else self._affinity
+        return cold * self.durations.expected(job.graph, server.url) / server.weight
 
-    def _waits(self, place: Place, now: float) -> float:
+    def _waits(self, server: ServerLoad, now: float) -> float:
         """Return the seconds until it has done the work it has, ours and that of others."""
-        others = place.others * self.durations.size(_SHARED) * self.durations.pace(place.url)
-        return (place.load(now) + others) / place.weight
+        others = server.others * self.durations.size(_SHARED) * self.durations.pace(server.url)
+        return (server.load(now) + others) / server.weight

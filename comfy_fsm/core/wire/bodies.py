@@ -103,12 +103,12 @@ class RecordStatus(Struct, frozen=True):
     completed: bool | None = None
     messages: list[tuple[str, FailureData]] | None = None
 
-    def said(self) -> State | None:
+    def from_status(self) -> State | None:
         """Return the outcome that it states beside its messages; `completed` counts only if status_str is unknown."""
         outcome = ENDED.get(word(self.status_str))
         return State.COMPLETED if outcome is None and self.completed is True else outcome
 
-    def told(self) -> tuple[State, FailureData] | None:
+    def from_messages(self) -> tuple[State, FailureData] | None:
         """Return the outcome that its messages state, and what they say about it."""
         for name, data in reversed(self.messages or ()):
             if name in TERMINAL and data.exception_type != BLOCKED:
@@ -150,9 +150,9 @@ class HistoryRecord(Struct, frozen=True):
         status = self.status
         if status is None:
             return _NO_VERDICT
-        told, said = status.told(), ENDED.get(word(status.status_str))
+        told, said = status.from_messages(), ENDED.get(word(status.status_str))
         if told is None:
-            return Verdict(status.said())
+            return Verdict(status.from_status())
         outcome, data = told
         stale = said is not None and (said is State.COMPLETED) is not (outcome is State.COMPLETED)
         return Verdict(outcome, stale, failure_of(data) if outcome is State.FAILED else None)
@@ -259,7 +259,7 @@ class JobRecord(Struct, frozen=True):
         """
         record = self.execution_status
         said = ENDED.get(word(self.status))
-        told = record.told() if record is not None else None
+        told = record.from_messages() if record is not None else None
         if told is not None:
             outcome, data = told
             others = {said, ENDED.get(word(record.status_str if record else None))} - {None}

@@ -92,7 +92,7 @@ def marks(raw: Raw) -> dict[str, str]:
     return {prompt_id: mark for prompt_id, mark in marked if prompt_id is not None and mark is not None}
 
 
-def place_of(raw: Raw, prompt_id: str) -> int | None:
+def position_in_queue(raw: Raw, prompt_id: str) -> int | None:
     """Return how many prompts are running or pending before this one, by the server's numbers; None if it is not
     listed.
 

@@ -59,7 +59,7 @@ OTHER: Literal["other"] = "other"
 """Kind of a request for anything else."""
 
 
-class Asked(NamedTuple):
+class ParsedRequest(NamedTuple):
     """Request in a trace, recognised."""
 
     kind: Kind
@@ -93,7 +93,7 @@ def build(kind: Kind, prompt_id: str = "", query: Mapping[str, object] | None = 
     return route.method, f"{path}?{told}" if told else path
 
 
-def parse(method: str, path: str) -> Asked:
+def parse(method: str, path: str) -> ParsedRequest:
     """Recognise a request: with or without `/api`, behind a prefix, or as a whole address."""
     method = method.upper()
     origin, path = _split(path)
@@ -104,10 +104,12 @@ def parse(method: str, path: str) -> Asked:
             if _fits(shape, rest):
                 before = parts[:start]
                 if not _WORDS.isdisjoint(before):  # a route of a custom node, such as /v2/manager/queue/history
-                    return Asked(OTHER, server=origin)
+                    return ParsedRequest(OTHER, server=origin)
                 prefix = "/".join(before)
-                return Asked(kind, _named(shape, rest), prefix, f"{origin}/{prefix}" if origin and prefix else origin)
-    return Asked(OTHER, server=origin)
+                return ParsedRequest(
+                    kind, _named(shape, rest), prefix, f"{origin}/{prefix}" if origin and prefix else origin
+                )
+    return ParsedRequest(OTHER, server=origin)
 
 
 def is_partial(path: str) -> bool:

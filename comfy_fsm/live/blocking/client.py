@@ -20,7 +20,7 @@ from comfy_fsm.core.metrics.catalogue import Reading
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.recovery.verdicts import Consistency, Fetched, Recovery
 from comfy_fsm.errors import ClientClosed, ClientError
-from comfy_fsm.live.blocking.tasks import BlockingResult, BlockingTask, told
+from comfy_fsm.live.blocking.tasks import BlockingResult, BlockingTask, adapted
 from comfy_fsm.live.blocking.windows import BlockingWindow, Submission
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.client.companion import Companion
@@ -66,7 +66,7 @@ class BlockingClient:
         self._servers = servers
         self._settings: Any = dict(settings)
         if self._settings.get("on_resume") is not None:
-            self._settings["on_resume"] = told(self, self._settings["on_resume"])
+            self._settings["on_resume"] = adapted(self, self._settings["on_resume"])
         self._thread: threading.Thread | None = None
         self._taking = threading.Lock()  # a call is taken before the loop ends, or not at all: then it cannot hang
         self._loop: asyncio.AbstractEventLoop | None = None  # for as long as calls are taken

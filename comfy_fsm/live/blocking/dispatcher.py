@@ -7,7 +7,7 @@ from typing import Any, Self, TypedDict, TypeVar, Unpack
 
 from comfy_fsm.core.wire.updates import Update
 from comfy_fsm.live.blocking.client import BlockingClient
-from comfy_fsm.live.blocking.tasks import BlockingTask, told
+from comfy_fsm.live.blocking.tasks import BlockingTask, adapted
 from comfy_fsm.live.dispatch.dispatcher import Dispatcher, Stuck
 
 __all__ = ["BlockingDispatcher", "Dispatching", "Enqueuing"]
@@ -65,7 +65,7 @@ class BlockingDispatcher:
         """Have it run where and when its turn comes, the sooner the higher its priority; it is in the log on return."""
         given: Any = dict(options)
         if given.get("on_complete") is not None:
-            given["on_complete"] = told(self._calls, given["on_complete"])
+            given["on_complete"] = adapted(self._calls, given["on_complete"])
         return BlockingTask(self._calls, self._calls.call(self._dispatcher.enqueue(workflow, **given)))
 
     def drain(self, server: str) -> None:

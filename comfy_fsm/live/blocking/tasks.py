@@ -23,7 +23,7 @@ from comfy_fsm.live.client.task_handle import TaskHandle
 if TYPE_CHECKING:
     from comfy_fsm.live.client.outputs import Picture
 
-__all__ = ["BlockingOutput", "BlockingResult", "BlockingTask", "Calls", "told"]
+__all__ = ["BlockingOutput", "BlockingResult", "BlockingTask", "Calls", "adapted"]
 
 _T = TypeVar("_T")
 _DONE = Update("", "", 0.0)
@@ -146,9 +146,9 @@ class BlockingTask:
     def progress(self) -> Progress:
         return self._handle.progress
 
-    def place(self) -> int | None:
+    def queue_position(self) -> int | None:
         """How many prompts run or wait before it at its server; None where its queue does not show it."""
-        return self._calls.call(self._handle.place())
+        return self._calls.call(self._handle.queue_position())
 
     def done(self) -> bool:
         return self._handle.done()
@@ -230,14 +230,14 @@ class BlockingTask:
 
     def when_complete(self, callback: Callable[[BlockingTask], Any]) -> None:
         """Call this, once, when it has settled, in a thread of its own; in place of any other."""
-        self._handle.when_complete(told(self._calls, callback))
+        self._handle.when_complete(adapted(self._calls, callback))
 
     def when_progress(self, callback: Callable[[Update], Any]) -> None:
         """Call this with each sign of life from now on, in a thread of its own; in place of any other."""
         self._handle.when_progress(callback)
 
 
-def told(calls: Calls, callback: Callable[[BlockingTask], Any]) -> Callable[[TaskHandle], Any]:
+def adapted(calls: Calls, callback: Callable[[BlockingTask], Any]) -> Callable[[TaskHandle], Any]:
     """The callback, which is given the task as a thread can use it."""
     return partial(_tell, calls, callback)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
 from comfy_fsm.core.wire.updates import Update
-from comfy_fsm.live.blocking.tasks import BlockingTask, Calls, told
+from comfy_fsm.live.blocking.tasks import BlockingTask, Calls, adapted
 from comfy_fsm.live.client.window import Window
 
 __all__ = ["BlockingWindow", "Submission"]
@@ -40,7 +40,7 @@ class BlockingWindow:
         """Queue a workflow in API format; returns when it is posted, and its result is waited for."""
         given: Any = dict(options)
         if given.get("on_complete") is not None:
-            given["on_complete"] = told(self._calls, given["on_complete"])
+            given["on_complete"] = adapted(self._calls, given["on_complete"])
         return BlockingTask(self._calls, self._calls.call(self._window.submit(workflow, **given)))
 
     def follow(self, prompt_id: str, *, server: str | None = None, tag: Any = None) -> BlockingTask:

@@ -260,7 +260,7 @@ class Client:
             return client_id, prompt_id, ask_as(client_id, prompt_id)
 
         client_id, prompt_id, ask = draw()
-        await self.runner.exchanges[server].meet()
+        await self.runner.exchanges[server].detect_features()
         handle = self.handles.hold(prompt_id, client_id, server, attached)
         handle.draw, handle.spare = draw, [draw] * self.policy.resubmits
         await self.handles.post(handle, ask)
@@ -272,7 +272,7 @@ class Client:
     async def _follow(self, window: Window, prompt_id: str, server: str | None, tag: object) -> TaskHandle:
         server, attached = self._choose(server), Attached(tag=checked(tag, self.runner.recorder))
         client_id = window.id_at(server)
-        await self.runner.exchanges[server].meet()
+        await self.runner.exchanges[server].detect_features()
         handle = self.handles.hold(prompt_id, client_id, server, attached)
         data, at = seen.CommandData("follow", prompt_id), self.runner.clock()
         command = seen.Command(at=at, window=client_id, server=server, data=data)
@@ -293,8 +293,8 @@ class Client:
 
     def _hear(self, noted: Noted) -> None:
         for companion in self._companions:
-            companion.hear(noted.observation)
-        self.handles.hear(noted)
+            companion.observe(noted.observation)
+        self.handles.observe(noted)
 
     def _retire(self, server: str, client_id: str) -> None:
         for window in self._windows:

@@ -11,7 +11,7 @@ __all__ = ["Companion"]
 class Companion:
     """Given to `Client.accompany`; what it raises ends it alone."""
 
-    def hear(self, observation: AnyObservation) -> None:
+    def observe(self, observation: AnyObservation) -> None:
         """An observation was committed and folded. Must be quick: whoever wrote it waits."""
 
     def submitted(self, task: Task) -> None:

@@ -130,7 +130,7 @@ class Handles:
         handle.posted = asyncio.get_running_loop().create_future()
         answer = None
         try:
-            if handle.tagged.whole != NO_TAG.whole:
+            if handle.tagged.full != NO_TAG.full:
                 self._tag(handle)
             answer = await self.runner.post(handle.server, handle.window, handle.prompt_id, ask)
         except BaseException as error:
@@ -220,7 +220,7 @@ class Handles:
 
     # from the runner
 
-    def hear(self, noted: Noted) -> None:
+    def observe(self, noted: Noted) -> None:
         observation = noted.observation
         if type(observation) is seen.Binary and (imaged := self.runner.board.imaged) is not None:
             return self._keep_image(*imaged, noted)
@@ -235,7 +235,7 @@ class Handles:
         handle.track.take(observation, noted.line)
         update = update_of(prompt_id, observation, noted.line, noted.image) if handle.listens else None
         if update is not None:
-            handle.hear(handle.track.described(update))
+            handle.push(handle.track.described(update))
 
     def _keep_image(self, task: Task, output: Output, noted: Noted) -> None:
         """A result that came over the socket, and will never come again; whoever follows the task is given each."""
@@ -245,7 +245,7 @@ class Handles:
                 self._rename(handle)
         held = self._handles.get(place)
         if held is not None and noted.image:
-            held.hear(image_update(place[1], output, noted.observation.at), self._spool.keep(noted.image))
+            held.push(image_update(place[1], output, noted.observation.at), self._spool.keep(noted.image))
 
     def _take_up(self, command: seen.Command) -> None:
         """What a recovery reopened is in a hand again until it is delivered, under the server that has it now."""
@@ -305,7 +305,7 @@ class Handles:
         answer = await self.runner.exchanges[handle.server].ask(requests.queue(), handle.window)
         if answer is None or answer.status != 200:
             return None
-        return queues.place_of(Raw(answer.body), handle.prompt_id)
+        return queues.position_in_queue(Raw(answer.body), handle.prompt_id)
 
     async def _cancel(self, handle: TaskHandle) -> bool:
         """By id only, and then look: the server's word for it is not yet its end."""

@@ -21,7 +21,7 @@ import msgspec
 
 from comfy_fsm.core.effects import Output, Result, Text
 from comfy_fsm.errors import ClientError, DownloadFailed, MissingExtra
-from comfy_fsm.live.saving.filenames import as_told, safe_folders, safe_name
+from comfy_fsm.live.saving.filenames import as_named, safe_folders, safe_name
 from comfy_fsm.live.saving.places import Folder, Names, Unfinished, descend
 
 __all__ = [
@@ -246,7 +246,7 @@ async def _save_one(output: OutputFile | Text, folder: Path, names: Names, again
 
 
 def _renamed(output: Output, path: Path, folder: Path) -> str:
-    got, told = path.relative_to(folder).as_posix(), as_told(output.subfolder, output.filename)
+    got, told = path.relative_to(folder).as_posix(), as_named(output.subfolder, output.filename)
     if got == told or output.by_socket:
         return ""
     safe = "/".join((*safe_folders(output.subfolder), safe_name(output.filename)))

@@ -24,7 +24,7 @@ class Tag(NamedTuple):
     """A tag as it was given, and as the log takes it: the same, but for what may not be written down."""
 
     value: object
-    whole: Raw
+    full: Raw
     kept: Raw
 
     @property
@@ -66,10 +66,10 @@ def checked(tag: object, recorder: Recorder) -> Tag:
 
 def tagged(command: seen.Command, tag: Tag) -> tuple[seen.Command, seen.Command]:
     """The command with its tag, as it is folded and as it is logged."""
-    if tag.kept == tag.whole:
-        whole = _with(command, tag.whole, False)
+    if tag.kept == tag.full:
+        whole = _with(command, tag.full, False)
         return whole, whole
-    return _with(command, tag.whole, command.redacted), _with(command, tag.kept, True)
+    return _with(command, tag.full, command.redacted), _with(command, tag.kept, True)
 
 
 def _with(command: seen.Command, tag: Raw, redacted: bool) -> seen.Command:

@@ -209,7 +209,7 @@ class TaskHandle:
         now = self.track.now(time.time())
         return now._replace(share=1.0) if self.state is State.COMPLETED else now
 
-    async def place(self) -> int | None:
+    async def queue_position(self) -> int | None:
         """How many prompts run or wait before it at its server, which is asked for that: 0 while it runs itself.
 
         None where its queue does not show it: it ended, it is a job that waits here, or its server does not answer.
@@ -252,7 +252,7 @@ class TaskHandle:
         if self._callbacks.recurses():
             return
         update = Update(self.prompt_id, "report", time.time(), value=value, max=max, text=text)
-        self._loop.call_soon_threadsafe(self.hear, update)
+        self._loop.call_soon_threadsafe(self.push, update)
 
     def when_complete(self, callback: Callable[[TaskHandle], Any]) -> None:
         """Call this, once, when it has settled, before that is written down as delivered; in place of any other.
@@ -275,7 +275,7 @@ class TaskHandle:
     def listens(self) -> bool:
         return bool(self._mailboxes) or self._callbacks.listens
 
-    def hear(self, update: Update, kept: KeptImage | None = None) -> None:
+    def push(self, update: Update, kept: KeptImage | None = None) -> None:
         if kept is not None:
             self._images[update.text] = update, kept
         for mailbox in self._mailboxes:

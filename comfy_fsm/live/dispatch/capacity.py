@@ -8,22 +8,22 @@ from typing import Any
 from msgspec.structs import replace
 
 from comfy_fsm.core.scheduling.breaker import Breaker
-from comfy_fsm.core.scheduling.scheduler import Place
+from comfy_fsm.core.scheduling.scheduler import ServerLoad
 from comfy_fsm.errors import BadServerUrl, ClientError
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.transport.addresses import address_of
 
-__all__ = ["must_be_positive", "places_of"]
+__all__ = ["loads_of", "must_be_positive"]
 
 
-def places_of(
+def loads_of(
     client: Client, capacity: int | Mapping[str, int], weights: Mapping[str, float], fresh: Breaker
-) -> list[Place]:
+) -> list[ServerLoad]:
     capacities = dict.fromkeys(client.servers, 2) | _by_server(client, capacity)
     weighed = dict.fromkeys(client.servers, 1.0) | _by_server(client, weights)
     must_be_positive(**{f"the capacity of {url}": value for url, value in capacities.items()})
     must_be_positive(**{f"the weight of {url}": value for url, value in weighed.items()})
-    return [Place(url, capacities[url], weighed[url], replace(fresh)) for url in client.servers]
+    return [ServerLoad(url, capacities[url], weighed[url], replace(fresh)) for url in client.servers]
 
 
 def _by_server(client: Client, given: Any) -> dict[str, Any]:

@@ -22,13 +22,13 @@ from comfy_fsm.core.machine import State
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.scheduling.backlog import Job
 from comfy_fsm.core.scheduling.breaker import Breaker, Standing
-from comfy_fsm.core.scheduling.scheduler import Place, Scheduler
+from comfy_fsm.core.scheduling.scheduler import Scheduler, ServerLoad
 from comfy_fsm.core.wire.updates import Update
 from comfy_fsm.errors import BacklogFull, BadServerUrl, BadWorkflow, ClientClosed, ClientError, SecretInWorkflow
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.client.tags import checked, tagged
 from comfy_fsm.live.client.task_handle import Attached, TaskHandle
-from comfy_fsm.live.dispatch.capacity import must_be_positive, places_of
+from comfy_fsm.live.dispatch.capacity import loads_of, must_be_positive
 from comfy_fsm.live.dispatch.jobs import WaitingJobs, written
 from comfy_fsm.live.dispatch.monitor import Monitor
 from comfy_fsm.live.engine.closing import Closing, finish
@@ -77,10 +77,10 @@ class Dispatcher:
         still = client.policy.warn_seconds if still_seconds is None else still_seconds
         # Out until it answers a first time: who is away from the beginning should be given nothing.
         breaker = Breaker(first_seconds=first, limit_seconds=limit, still_seconds=still, standing=Standing.OUT)
-        places = places_of(client, capacity, weights or {}, breaker)
+        loads = loads_of(client, capacity, weights or {}, breaker)
         self._client = client
         self._placement = Scheduler(
-            places, ageing_seconds=ageing_seconds, round_seconds=round_seconds, affinity=affinity
+            loads, ageing_seconds=ageing_seconds, round_seconds=round_seconds, affinity=affinity
         )
         self._extra = client.extra_data | dict(extra_data or {})
         self._look = look_seconds
@@ -111,16 +111,16 @@ class Dispatcher:
     async def _begin(self) -> None:
         runner = self._client.runner
         for url in runner.board.backlog.drained:
-            if url in self._placement.places:
-                self._placement.places[url].drained = True
+            if url in self._placement.loads:
+                self._placement.loads[url].drained = True
         for job in runner.board.backlog.waiting.values():
             self._client.handles.resume(self._client.handles.hold_job(job))
             self._placement.wait(job)
         for task in [task for task in runner.board.tasks if task.job is not None]:
             await self._take_up(task)
         self._patrols = [
-            Monitor(runner, place, self._look, self._is_idle(place), self._has_other(place), self._news.set)
-            for place in self._placement.places.values()
+            Monitor(runner, load, self._look, self._is_idle(load), self._has_other(load), self._news.set)
+            for load in self._placement.loads.values()
         ]
         self._loops = [asyncio.create_task(monitor.run()) for monitor in self._patrols]
         self._loops.append(asyncio.create_task(self._place()))
@@ -200,11 +200,11 @@ class Dispatcher:
 
     async def _turn(self, name: Literal["drain", "undrain"], server: str) -> None:
         url, _ = address_of(server)
-        if url not in self._placement.places:
+        if url not in self._placement.loads:
             raise BadServerUrl(f"{url} is not among the servers of this client ({', '.join(self._client.servers)})")
         runner = self._client.runner
         await runner.command(name, None, None, url)
-        self._placement.places[url].drained = url in runner.board.backlog.drained
+        self._placement.loads[url].drained = url in runner.board.backlog.drained
         for monitor in self._patrols:
             monitor.hurry()
         self._news.set()
@@ -225,16 +225,16 @@ class Dispatcher:
         """Tasks at servers that do not answer, or where nothing moves: they may have run, so they are not moved."""
         whys = {Standing.OUT: "its server does not answer", Standing.STILL: "nothing moves at its server"}  # P34
         return [
-            Stuck(task.prompt_id or "", task.server, task.state, whys[monitor.place.breaker.standing])
+            Stuck(task.prompt_id or "", task.server, task.state, whys[monitor.load.breaker.standing])
             for monitor in self._patrols
-            if monitor.place.breaker.standing in whys
+            if monitor.load.breaker.standing in whys
             for task in monitor.tasks
         ]
 
     @property
     def standings(self) -> dict[str, str]:
         """How each server stands: `up`, `trial`, `out` or `still`."""
-        return {url: str(place.breaker.standing) for url, place in self._placement.places.items()}
+        return {url: str(load.breaker.standing) for url, load in self._placement.loads.items()}
 
     # placing
 
@@ -250,39 +250,39 @@ class Dispatcher:
             except TimeoutError:
                 continue
 
-    async def _post(self, job: Job, place: Place) -> None:
+    async def _post(self, job: Job, load: ServerLoad) -> None:
         if (prompt_id := job.prompt_id) not in self._client.board.backlog.waiting:  # withdrawn in this moment
-            return self._free(prompt_id, place.url)
-        client_id = self._window.id_at(place.url)
+            return self._free(prompt_id, load.url)
+        client_id = self._window.id_at(load.url)
         try:
-            request = await self._held.ask_for(job, client_id, self._extra)
-            await self._held.release(prompt_id, place.url, client_id, request)
+            request = await self._held.request_for(job, client_id, self._extra)
+            await self._held.release(prompt_id, load.url, client_id, request)
         except ClientError as error:
-            await self._failed(job, place, error)
+            await self._failed(job, load, error)
         else:
-            await self._posted(prompt_id, place)
+            await self._posted(prompt_id, load)
         self._news.set()
 
-    async def _failed(self, job: Job, place: Place, error: ClientError) -> None:
+    async def _failed(self, job: Job, load: ServerLoad, error: ClientError) -> None:
         """Nothing was sent: it waits on, unless it never could be sent at all."""
-        self._free(job.prompt_id, place.url)
+        self._free(job.prompt_id, load.url)
         if isinstance(error, BadWorkflow | SecretInWorkflow):
-            await self._held.give_up(job.prompt_id, error)
+            await self._held.fail(job.prompt_id, error)
         elif job.prompt_id in self._client.board.backlog.waiting:
-            place.breaker.fail(self._client.runner.clock())
+            load.breaker.fail(self._client.runner.clock())
             self._placement.wait(job)
 
-    async def _posted(self, prompt_id: str, place: Place) -> None:
+    async def _posted(self, prompt_id: str, load: ServerLoad) -> None:
         """What the answer to the POST says of its server; what it says of the task, the fold knows."""
-        task = self._client.board.task(prompt_id, place.url)
+        task = self._client.board.task(prompt_id, load.url)
         if task is None:
             return
         if task.unanswered or task.answer.refused in ELSEWHERE:
-            place.breaker.fail(self._client.runner.clock())
+            load.breaker.fail(self._client.runner.clock())
         else:
-            place.breaker.accept()
+            load.breaker.accept()
         if task.job is None:  # withdrawn while it was posted, and cancelled since
-            self._free(prompt_id, place.url)
+            self._free(prompt_id, load.url)
         elif task.answer.undelivered and not task.settled:
             await self._move(task)
 
@@ -295,24 +295,24 @@ class Dispatcher:
         posting.add_done_callback(self._posting.discard)
         posting.add_done_callback(_report)
 
-    def _is_idle(self, place: Place) -> Callable[[], bool]:
-        return lambda: not place.jobs and not len(self._placement)
+    def _is_idle(self, load: ServerLoad) -> Callable[[], bool]:
+        return lambda: not load.jobs and not len(self._placement)
 
-    def _has_other(self, place: Place) -> Callable[[], bool]:
-        return lambda: any(other.usable for other in self._placement.places.values() if other is not place)
+    def _has_other(self, load: ServerLoad) -> Callable[[], bool]:
+        return lambda: any(other.usable for other in self._placement.loads.values() if other is not load)
 
     # what becomes of it
 
     async def _take_up(self, task: Task) -> None:
         """A task that an earlier process placed: it is there, it taught something, or it is to be moved."""
-        job, place = task.job, self._placement.places.get(task.server)
+        job, load = task.job, self._placement.loads.get(task.server)
         if job is None:
             return
         if await self._may_move(task):
             await self._move(task)
-        elif place is not None and not task.settled:
+        elif load is not None and not task.settled:
             seconds = self._placement.durations.expected(job.graph, task.server)
-            place.begin(job.prompt_id, seconds, job.graph, task.submitted_at or job.at)
+            load.begin(job.prompt_id, seconds, job.graph, task.submitted_at or job.at)
         elif task.state is State.COMPLETED:
             self._learn(task, job)
 
@@ -326,7 +326,7 @@ class Dispatcher:
             return False
         self._free(job.prompt_id, task.server)
         if task.started_at is not None and task.state in (State.COMPLETED, State.FAILED):
-            self._placement.places[task.server].breaker.complete()
+            self._placement.loads[task.server].breaker.complete()
         if task.state is State.COMPLETED:
             self._learn(task, job)
         moved = await self._may_move(task) and await self._move(task)
@@ -354,7 +354,7 @@ class Dispatcher:
         if open_still:
             self._moved.add((task.server, old))
         why = runner.board.may_move(task)
-        handle = self._held.lift(task, new)
+        handle = self._held.requeue(task, new)
         await runner.command("rebind", old, task.window, task.server, to=new)
         self._free(job.prompt_id, task.server)
         if (again := runner.board.backlog.waiting.get(new)) is None:

@@ -120,7 +120,7 @@ class WaitingJobs:
                 "posted, no other can post it: then it is to be enqueued again", ", ".join(missing[:_MOST_NAMES])
             )  # fmt: skip
 
-    async def ask_for(self, job: Job, client_id: str, extra_data: Mapping[str, Any]) -> HttpRequest:
+    async def request_for(self, job: Job, client_id: str, extra_data: Mapping[str, Any]) -> HttpRequest:
         """How to post it: with what is in memory, else as the log has it. Raises BadWorkflow or SecretInWorkflow."""
         handle = self._handles.hold(job.prompt_id)
         workflow, extra = handle.job or (
@@ -129,7 +129,7 @@ class WaitingJobs:
         handle.track.know(workflow)
         return requests.post(workflow, client_id, job.prompt_id, {**extra_data, **extra, MARK: job.prompt_id})
 
-    async def give_up(self, prompt_id: str, error: ClientError) -> None:
+    async def fail(self, prompt_id: str, error: ClientError) -> None:
         """It never can be sent. Where a secret is missing, it waits for nobody any more."""
         handle = self._handles.hold(prompt_id)
         handle.abandon(error)
@@ -142,14 +142,14 @@ class WaitingJobs:
         handles, handle = self._handles, self._handles.hold(prompt_id)
         handles.become(handle, server, client_id, prompt_id)
         try:
-            await handles.runner.exchanges[server].meet()
+            await handles.runner.exchanges[server].detect_features()
             await handles.post(handle, request)
         except (Exception, asyncio.CancelledError):
             if handles.runner.board.task(prompt_id, server) is None:
                 handles.become(handle, "", "", prompt_id)
             raise
 
-    def lift(self, task: Task, new: str) -> TaskHandle:
+    def requeue(self, task: Task, new: str) -> TaskHandle:
         """It was posted there in vain, and is held again under a new id."""
         handle = self._handles.hold(task.prompt_id or "", "", task.server)
         handle.doubtful = handle.doubtful or (task.concluded and not task.unsent)

@@ -14,7 +14,7 @@ from msgspec import Raw
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.scheduling.breaker import Standing
-from comfy_fsm.core.scheduling.scheduler import Place
+from comfy_fsm.core.scheduling.scheduler import ServerLoad
 from comfy_fsm.core.wire import queues
 from comfy_fsm.live.engine.runner import Runner
 from comfy_fsm.live.transport import requests
@@ -32,15 +32,15 @@ class Monitor:
     def __init__(
         self,
         runner: Runner,
-        place: Place,
+        load: ServerLoad,
         look_seconds: float,
         idle: Callable[[], bool],
         relieved: Callable[[], bool],
         told: Callable[[], None],
     ) -> None:
-        self.place = place
+        self.load = load
         self._runner = runner
-        self._exchange = runner.exchanges[place.url]
+        self._exchange = runner.exchanges[load.url]
         self._look = look_seconds
         self._idle = idle
         self._relieved = relieved
@@ -52,7 +52,7 @@ class Monitor:
     @property
     def tasks(self) -> list[Task]:
         """The open tasks there that were placed by a dispatcher."""
-        return [task for task in self._runner.board.open_at(self.place.url) if task.job is not None]
+        return [task for task in self._runner.board.open_at(self.load.url) if task.job is not None]
 
     def hurry(self) -> None:
         self._wanted.set()
@@ -60,9 +60,9 @@ class Monitor:
     async def run(self) -> None:
         """One round after another, until cancelled."""
         while True:
-            if not (self._idle() and self.place.breaker.standing is Standing.UP):
+            if not (self._idle() and self.load.breaker.standing is Standing.UP):
                 await self.round()
-            breaker, now = self.place.breaker, self._runner.clock()
+            breaker, now = self.load.breaker, self._runner.clock()
             wait = breaker.again_at - now if breaker.standing in _AWAY else self._look
             self._wanted.clear()
             try:
@@ -73,18 +73,18 @@ class Monitor:
 
     async def round(self) -> None:
         """Ask for the queue, and judge the server by the answer or its absence."""
-        place, clock = self.place, self._runner.clock
+        load, clock = self.load, self._runner.clock
         answer = await self._exchange.ask(requests.queue())
         parts = queues.queue(Raw(answer.body)) if answer is not None and answer.status == 200 else None
         if parts is None:
-            place.breaker.fail(clock())
+            load.breaker.fail(clock())
         else:
             listed, tasks = frozenset(parts[0] + parts[1]), self.tasks
-            place.breaker.answer(clock())
-            place.breaker.see(listed, sum(task.frames for task in tasks), clock(), frozenset(self._removed))
+            load.breaker.answer(clock())
+            load.breaker.see(listed, sum(task.frames for task in tasks), clock(), frozenset(self._removed))
             self._removed &= listed
-            place.others = len(listed - {task.prompt_id for task in tasks})
-            if (place.drained or place.breaker.standing is Standing.STILL) and self._relieved():
+            load.others = len(listed - {task.prompt_id for task in tasks})
+            if (load.drained or load.breaker.standing is Standing.STILL) and self._relieved():
                 await self._recall([task for task in tasks if task.state is State.PENDING])
         self._warn()
         self._told()
@@ -102,7 +102,7 @@ class Monitor:
 
     def _warn(self) -> None:
         """Once for each time that it is taken out: what waits may wait for it alone, what is there is bound to it."""
-        standing = self.place.breaker.standing
+        standing = self.load.breaker.standing
         if standing is self._warned:
             return
         self._warned = standing
@@ -112,10 +112,10 @@ class Monitor:
         why = "refuses or does not answer" if standing is Standing.OUT else "answers, and nothing moves there"  # P34
         ids = ", ".join(str(task.prompt_id)[:8] for task in tasks[:5])
         if not tasks:
-            _logger.warning("%s %s: it gets no jobs until that changes", self.place.url, why)
+            _logger.warning("%s %s: it gets no jobs until that changes", self.load.url, why)
         else:
             _logger.warning(
                 "%s %s: it gets no further jobs, and %d of ours stay bound to it (%s), since they may have run; "
                 "they go on when it does",
-                self.place.url, why, len(tasks), ids,
+                self.load.url, why, len(tasks), ids,
             )  # fmt: skip

@@ -8,7 +8,7 @@ from msgspec import Raw
 from comfy_fsm.core.wire import bodies, codec, queues
 from comfy_fsm.live.transport.arrivals import Answer
 
-__all__ = ["is_object", "open_jobs", "queued", "shows_jobs", "tells"]
+__all__ = ["is_conclusive", "is_object", "open_jobs", "queued", "shows_jobs"]
 
 
 def queued(answer: Answer | None) -> frozenset[str] | None:
@@ -26,7 +26,7 @@ def open_jobs(answer: Answer | None) -> frozenset[str] | None:
     return frozenset(job.id for job in jobs if job is not None and job.id is not None)
 
 
-def tells(answer: Answer | None) -> bool:
+def is_conclusive(answer: Answer | None) -> bool:
     """Whether a job says where its prompt is; one that ended and does not say how leaves it to the record."""
     if answer is None or answer.status != 200:
         return answer is not None and answer.status == 404 and bodies.is_missing_job(Raw(answer.body))

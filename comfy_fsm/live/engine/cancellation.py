@@ -17,7 +17,7 @@ async def cancel(exchange: Exchange, prompt_id: str, window: str) -> bool:
         answer = await exchange.ask(requests.cancel_job(prompt_id), window)
         told = codec.body(Raw(answer.body), bodies.Cancelled) if answer is not None and answer.status == 200 else None
         return told is not None and told.cancelled
-    await exchange.meet()  # a task that an earlier process left is of a server that this one has not met
+    await exchange.detect_features()  # a task that an earlier process left is of a server that this one has not met
     # First out of the queue, then what runs: what starts in between is hit all the same, and neither minds the other.
     asked = [await exchange.ask(requests.delete([prompt_id]), window)]
     if exchange.interrupts_by_id:

@@ -184,7 +184,7 @@ class Exchange:
     def _note_silence(self) -> None:
         """It left a question about a task without an answer: it is called until it is back (P33)."""
         url = self.server.url
-        if self._call_again == inf and self._board.place(url).unreachable is not None and self._board.open_at(url):
+        if self._call_again == inf and self._board.server(url).unreachable is not None and self._board.open_at(url):
             pause = min(self._policy.pause(self._failed + 1), self._policy.return_seconds)
             self._call_again = asyncio.get_running_loop().time() + pause
             self._news.set()
@@ -199,7 +199,7 @@ class Exchange:
         task = next(waiting, None)  # its queue answers: then it may be records that do not come, and one tells of all
         if task is not None and task.prompt_id is not None:
             await self._fetch(task.prompt_id)
-            if self._board.place(self.server.url).unreachable is None:
+            if self._board.server(self.server.url).unreachable is None:
                 self._come_back()
 
     def _come_back(self) -> None:
@@ -209,7 +209,7 @@ class Exchange:
             if task.prompt_id is not None:
                 self.want(task.prompt_id, self._clock(), look=True)
 
-    async def meet(self) -> None:
+    async def detect_features(self) -> None:
         """What this server can do, asked once: own ids, jobs, interrupts by id are younger than many a server."""
         async with self._met:
             if self._known:
@@ -232,7 +232,7 @@ class Exchange:
 
     async def is_comfy(self) -> bool:
         """Whether what is there answers over HTTP as a ComfyUI does."""
-        await self.meet()
+        await self.detect_features()
         if not self._answers:
             return answers.queued(await self.ask(requests.queue())) is not None
         return True
@@ -335,7 +335,7 @@ class Exchange:
         """The ids that the queue lists now; None where it did not answer, and all is wanted again later."""
         open_ones = [prompt_id for prompt_id in prompt_ids if self._open(prompt_id) is not None]
         by_jobs = self.has_jobs and not any(map(self._may_be_renamed, map(self._open, open_ones)))
-        if not open_ones or (by_jobs and self._told_by_its_job(open_ones)):
+        if not open_ones or (by_jobs and self._is_told_by_job(open_ones)):
             return frozenset()
         listed = await self._listing(by_jobs)
         return await self._counted(listed, open_ones) if listed is not None else None
@@ -355,7 +355,7 @@ class Exchange:
             await self.ask(requests.remaining())
         return listed
 
-    def _told_by_its_job(self, prompt_ids: list[str]) -> bool:
+    def _is_told_by_job(self, prompt_ids: list[str]) -> bool:
         """One question tells all of one prompt (P38); one that was denied, or whose job was no answer the last time, is
         looked for in the list, too: an empty record without a look at the queue before it proves nothing (P29)."""
         task = self._open(prompt_ids[0])
@@ -372,12 +372,14 @@ class Exchange:
         task = self._open(prompt_id)
         if task is None:
             return
-        await self.meet()  # a process that resumes has met nobody yet, and a job can speak where a record lies
+        await (
+            self.detect_features()
+        )  # a process that resumes has met nobody yet, and a job can speak where a record lies
         async with self._at_once:
             if self.has_jobs and not self._may_be_renamed(task):
                 job = await self.ask(requests.job(prompt_id), task.window)
-                self._jobs_answer = job is not None and (job.status == 200 or answers.tells(job))
-                if answers.tells(job):
+                self._jobs_answer = job is not None and (job.status == 200 or answers.is_conclusive(job))
+                if answers.is_conclusive(job):
                     return
             if self._open(prompt_id) is task and task.prompt_id is not None:
                 await self.ask(self.record_of(task.prompt_id, task), task.window)

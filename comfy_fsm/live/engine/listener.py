@@ -1,6 +1,6 @@
 """One socket of one window at one server: every frame becomes a line, whatever anyone does with it.
 
-It is read for as long as it is open. That it is open proves nothing (P3): `heard` counts the frames but those that
+It is read for as long as it is open. That it is open proves nothing (P3): `frames` counts the frames but those that
 greet whoever connects, and whoever finds that it should have grown replaces the ear.
 """
 
@@ -37,7 +37,7 @@ class Listener:
     ) -> None:
         self.server = server
         self.client_id = client_id
-        self.heard = 0
+        self.frames = 0
         self.is_open = False
         self._recorder = recorder
         self._redactor = redactor
@@ -89,7 +89,7 @@ class Listener:
             async for frame in frames:
                 if type(frame) is str or (type(frame) is Long and frame.is_text):
                     line, observation = await self._read(frame, clock(), conn)
-                    self.heard += not greets(getattr(observation, "data", None))
+                    self.frames += not greets(getattr(observation, "data", None))
                     read += 1
                     if not put(line, observation, kept=await self._recorder.clean(line)):
                         await self._recorder.room()
@@ -97,7 +97,7 @@ class Listener:
                         await asyncio.sleep(0)
                 elif type(frame) is bytes or type(frame) is Long:
                     line, image = await self._look(frame, clock(), conn)
-                    self.heard += 1
+                    self.frames += 1
                     read += 1
                     if not put(line, codec.read(line), image):
                         await self._recorder.room()

@@ -21,7 +21,7 @@ from comfy_fsm.core.effects import AnyEffect, Deliver, FetchHistory, LookAtQueue
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.metrics.catalogue import Figures, Reading
 from comfy_fsm.core.observations import AnyObservation
-from comfy_fsm.core.policy import Policy, told
+from comfy_fsm.core.policy import Policy, to_header
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import HandshakeRefused, ServerUnreachable
@@ -86,11 +86,11 @@ class Runner:
         self._listeners: dict[tuple[str, str], Listener] = {}
         self._deaf: set[tuple[str, str]] = set()
         self._by_http: set[str] = set()  # servers that refuse every socket and answer all the same
-        self._beyond: set[str] = set()  # servers that the log names and we were not given
-        self._attended: set[tuple[str, str]] = set()  # prompts that are looked for, since no socket tells of them
+        self._unconfigured: set[str] = set()  # servers that the log names and we were not given
+        self._polled: set[tuple[str, str]] = set()  # prompts that are looked for, since no socket tells of them
         self._running: set[asyncio.Task[None]] = set()
         self._delivering: set[asyncio.Task[None]] = set()
-        self._on_their_way: set[tuple[str, str | None]] = set()
+        self._in_delivery: set[tuple[str, str | None]] = set()
         self._patience = 0.0
         self._closing = Closing(self._close)
 
@@ -105,7 +105,7 @@ class Runner:
 
     async def start(self) -> None:
         """Take up what the log holds: what was open is asked for anew, what was not delivered is delivered."""
-        header = seen.HeaderData(1, "comfy_fsm", Raw(msgspec.json.encode(told(self.policy))))
+        header = seen.HeaderData(1, "comfy_fsm", Raw(msgspec.json.encode(to_header(self.policy))))
         await self.recorder.write(seen.Header(at=self.clock(), data=header))
         windows = dict.fromkeys(task.window for task in self.unfinished if task.window is not None)
         resume, at = seen.CommandData("resume"), self.clock()
@@ -117,7 +117,7 @@ class Runner:
             self._spawn(exchange.run())
         for task in self.unfinished:
             if task.posts and not task.settled and task.server in self.exchanges:
-                self._spawn(self._attend_again(task))
+                self._spawn(self._resume_polling(task))
         self._spawn(self._tick())
 
     # submitting
@@ -125,13 +125,13 @@ class Runner:
     async def post(self, server: str, client_id: str, prompt_id: str, request: HttpRequest) -> Answer | None:
         """The socket first, then the intent in the log, then the POST; then the proof that the socket hears."""
         listener = self._listener(server, client_id)
-        await self._hear_or_do_without(listener)
-        heard = listener.heard
+        await self._open_or_fall_back(listener)
+        frames = listener.frames
         answer = await self.exchanges[server].ask(request, client_id)
-        self._attend(listener, heard, prompt_id)
+        self._start_polling(listener, frames, prompt_id)
         return answer
 
-    async def _hear_or_do_without(self, listener: Listener) -> None:
+    async def _open_or_fall_back(self, listener: Listener) -> None:
         """Where sockets do not pass and HTTP does, HTTP alone tells of every task: that is told once."""
         url = listener.server.url
         if url in self._by_http and not listener.is_open:
@@ -150,30 +150,30 @@ class Runner:
                 url, listener.refused.reason if listener.refused is not None else "no answer",
             )  # fmt: skip
 
-    async def _attend_again(self, task: Task) -> None:
+    async def _resume_polling(self, task: Task) -> None:
         """The same for a task that an earlier process left."""
         if not task.window or task.prompt_id is None:
             return
         listener = self._listener(task.server, task.window)
         with suppress(HandshakeRefused, ServerUnreachable):  # the socket is tried on and on
-            await self._hear_or_do_without(listener)
+            await self._open_or_fall_back(listener)
         if not listener.is_open:
-            self._attend(listener, listener.heard, task.prompt_id)
+            self._start_polling(listener, listener.frames, task.prompt_id)
 
-    def _attend(self, listener: Listener, heard: int, prompt_id: str) -> None:
+    def _start_polling(self, listener: Listener, frames: int, prompt_id: str) -> None:
         """Look for a prompt until its socket tells something, in one loop for each."""
         key = (listener.server.url, prompt_id)
-        if key not in self._attended:
-            self._attended.add(key)
-            self._spawn(self._look_for(listener, heard, prompt_id))
+        if key not in self._polled:
+            self._polled.add(key)
+            self._spawn(self._poll(listener, frames, prompt_id))
 
-    def _attend_all(self, listener: Listener) -> None:
+    def _poll_all(self, listener: Listener) -> None:
         """Its socket is closed: the same for every task that it told of."""
         for task in self.board.open_at(listener.server.url):
             if listener.client_id in task.windows and task.prompt_id is not None:
-                self._attend(listener, listener.heard, task.prompt_id)
+                self._start_polling(listener, listener.frames, task.prompt_id)
 
-    async def _look_for(self, listener: Listener, heard: int, prompt_id: str) -> None:
+    async def _poll(self, listener: Listener, frames: int, prompt_id: str) -> None:
         """An accepted POST changes the queue, of which every socket is told: one that says nothing may be deaf (P3).
         And where there is no socket, nothing tells but a look; who answers none is called by others.
         """
@@ -182,9 +182,9 @@ class Runner:
         while True:
             await asyncio.sleep(pause)
             task = self.board.task(prompt_id, url)
-            if task is None or task.settled or (listener.is_open and listener.heard != heard):
-                return self._attended.discard((url, prompt_id))
-            if self.board.place(url).unreachable is None:
+            if task is None or task.settled or (listener.is_open and listener.frames != frames):
+                return self._polled.discard((url, prompt_id))
+            if self.board.server(url).unreachable is None:
                 self.exchanges[url].want(prompt_id, self.clock(), look=True)
             limit = policy.look_limit_seconds if listener.is_open else policy.http_seconds
             pause = min((2 if listener.is_open else 1.5) * pause, limit)
@@ -239,8 +239,8 @@ class Runner:
     def _perform(self) -> None:
         """What the entries just committed want of the world."""
         for effect in self.board.drain():
-            if effect.server not in self.exchanges and effect.server not in self._beyond:
-                self._beyond.add(effect.server)
+            if effect.server not in self.exchanges and effect.server not in self._unconfigured:
+                self._unconfigured.add(effect.server)
                 _logger.warning("%s is not among the servers of this client: it cannot be asked", effect.server)
             self._perform_one(effect)
 
@@ -265,32 +265,32 @@ class Runner:
         if listener is None:  # of a process that is gone
             self._listener(*key).open()
         elif listener.is_open:
-            self._spawn(self._replace_if_deaf(listener, listener.heard, effect))
+            self._spawn(self._replace_if_deaf(listener, listener.frames, effect))
         else:
-            self._attend_all(listener)
+            self._poll_all(listener)
 
-    async def _replace_if_deaf(self, listener: Listener, heard: int, effect: OpenSocket) -> None:
+    async def _replace_if_deaf(self, listener: Listener, frames: int, effect: OpenSocket) -> None:
         """It should have spoken: if it does not even now, its id is given up (P3), its tasks go on by HTTP."""
         await asyncio.sleep(max(0.0, effect.due - self.clock()))
         key = (effect.server, effect.window)
-        if listener.heard == heard and listener.is_open and self._listeners.get(key) is listener:
+        if listener.frames == frames and listener.is_open and self._listeners.get(key) is listener:
             self._deaf.add(key)
             del self._listeners[key]
             self._retire(*key)
             await listener.close()
-            self._attend_all(listener)
+            self._poll_all(listener)
 
     async def _deliver_one(self, result: Result) -> None:
         """Once: whatever wants it again while it is on its way, or was handed over and is not yet written down."""
         key, task = (result.server, result.prompt_id), self.board.task(result.prompt_id or "", result.server)
-        if key in self._on_their_way or (task is not None and task.delivered):
+        if key in self._in_delivery or (task is not None and task.delivered):
             return
-        self._on_their_way.add(key)
+        self._in_delivery.add(key)
         try:
             with suppress(Undelivered):  # it was told why
                 await self._hand_over(result)
         finally:
-            self._on_their_way.discard(key)
+            self._in_delivery.discard(key)
 
     async def _hand_over(self, result: Result) -> None:
         await self._deliver(result)

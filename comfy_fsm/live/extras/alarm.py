@@ -46,14 +46,14 @@ class Alarm(Companion):
         telling = asyncio.create_task(self._tell())
         try:
             while True:
-                self.look()
+                self._check()
                 await asyncio.sleep(self._seconds)
         finally:  # what began while the client was closed, as by a log that failed, is told too
-            self.look()
+            self._check()
             await self._say_the_rest(telling)
 
-    def look(self) -> None:
-        for change in self._watch.look(self._clock(), self._readings()):
+    def _check(self) -> None:
+        for change in self._watch.update(self._clock(), self._readings()):
             try:
                 self._waiting.put_nowait(change)
             except asyncio.QueueFull:

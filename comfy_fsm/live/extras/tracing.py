@@ -57,7 +57,7 @@ class Spans(Companion):
     def submitted(self, task: Task) -> None:
         self._within[task.number] = self._here()
 
-    def hear(self, observation: AnyObservation) -> None:
+    def observe(self, observation: AnyObservation) -> None:
         if isinstance(observation, seen.Delivered):
             task = self._board.task(observation.data.prompt_id, observation.server or "")
             if task is not None and task.settled:

@@ -44,18 +44,18 @@ class Prober:
         if silent is not None:
             self.silent[url] = silent
 
-    async def look(self, url: str, tasks: Sequence[Task]) -> list[ProbeResult]:
+    async def probe(self, url: str, tasks: Sequence[Task]) -> list[ProbeResult]:
         """One round about tasks that are wanted at this server: one queue for all, then a record of each (P29)."""
         if url in self.silent or not tasks:
             return [self.silent[url] for _ in tasks]
-        await self.exchanges[url].meet()
+        await self.exchanges[url].detect_features()
         answer = await self.exchanges[url].ask(requests.queue())
         if answer is None:
             return [no_answer(url, self.exchanges[url].trouble)] * len(tasks)
         await self.exchanges[url].ask(requests.remaining())  # a queue may hide what it counts
         gate = asyncio.Semaphore(_AT_ONCE)
 
-        async def look_for(task: Task) -> ProbeResult:
+        async def probe_one(task: Task) -> ProbeResult:
             prompt_id = task.prompt_id or ""  # not before the queue was folded: it may have told another id (P10)
             listed = read_queue(url, prompt_id, answer.status, answer.body)
             if listed is not None:
@@ -63,7 +63,7 @@ class Prober:
             async with gate:
                 return await self._job(url, prompt_id, task) or await self._record(url, prompt_id, task)
 
-        return await asyncio.gather(*map(look_for, tasks))
+        return await asyncio.gather(*map(probe_one, tasks))
 
     async def _job(self, url: str, prompt_id: str, task: Task) -> ProbeResult | None:
         """What its job says, where the server has jobs (P32) and one that tells."""
@@ -90,7 +90,7 @@ class Prober:
         """Every server is asked alike: who has it?"""
         prompt_id, state, server, (reason, position) = task.prompt_id or "", task.state, task.server, binding(task)
         await self.call()  # what is answered may already move the task, on the board that hears it
-        found = await asyncio.gather(*(self.look(url, [task]) for url in self.exchanges))
+        found = await asyncio.gather(*(self.probe(url, [task]) for url in self.exchanges))
         showings = tuple(showing for (showing,) in found)
         name = compare(state, server, showings)
         return Consistency(prompt_id, state, server, reason, position, showings, name)

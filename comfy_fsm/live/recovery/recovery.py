@@ -82,7 +82,7 @@ class Recoverer:
                 case.name = "unreachable" if case.bound in silent else "unnamed"
                 case.showings |= {url: said for url, said in silent.items() if url == case.bound}
         named = tuple(self._prober.exchanges) if wanted else ()
-        return Recovery(act, tuple(case.told() for case in cases), tuple(silent.values()), named)
+        return Recovery(act, tuple(case.result() for case in cases), tuple(silent.values()), named)
 
     async def consistency(self, prompt_id: str) -> Consistency:
         return await self._prober.consistency(self.find(prompt_id)[-1])
@@ -124,7 +124,7 @@ class Recoverer:
             case.name = case.name or _outcome(case)
 
     def _silence(self, task: Task, now: float) -> float:
-        return now - self._board.place(task.server).quiet_since(task)
+        return now - self._board.server(task.server).quiet_since(task)
 
     async def _search(self, others: list[str], cases: list[_Case]) -> None:
         """Of what its own server denies, exactly one other may have it."""
@@ -169,7 +169,7 @@ class Recoverer:
             await self._recorder.write(seen.Tick(at=self._clock()))
 
     async def _look(self, url: str, cases: list[_Case]) -> None:
-        found = await self._prober.look(url, [case.task for case in cases])
+        found = await self._prober.probe(url, [case.task for case in cases])
         for case, showing in zip(cases, found, strict=True):
             case.showings[url] = showing
 
@@ -197,7 +197,7 @@ class _Case:
     def is_denied(self) -> bool:
         return self.showings[self.bound].has == "denied"
 
-    def told(self) -> Recovered:
+    def result(self) -> Recovered:
         task, showings = self.task, tuple(self.showings.values())
         prompt_id = task.prompt_id or ""
         return Recovered(

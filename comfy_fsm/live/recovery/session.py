@@ -104,7 +104,7 @@ def servers_of(path: str) -> list[str]:
     """The servers that a log names."""
     board = Board()
     refold(reader.read(path), board, path)
-    return board.servers
+    return board.addresses
 
 
 @asynccontextmanager

@@ -140,7 +140,7 @@ class Redactor:
         texts = list(_leaves([item for name, item in extra.items() if name not in (bodies.MARK, _PICTURE_INFO)]))
         self._scrubber.learn([*(word for text in texts for word in text.split()), *texts])
 
-    def _answered(self, asked: routes.Asked, body: bytes) -> object:
+    def _answered(self, asked: routes.ParsedRequest, body: bytes) -> object:
         raw = Raw(body)
         match asked.kind:  # what the fold cannot read as what was asked for is not kept either: it says nothing
             case "post" if codec.body(raw, refusals.Accepted) is not None:

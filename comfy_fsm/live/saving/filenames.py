@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["MAX_NAME", "as_told", "numbered", "safe_folders", "safe_name", "same"]
+__all__ = ["MAX_NAME", "as_named", "numbered", "safe_folders", "safe_name", "same"]
 
 MAX_NAME = 255
 """Bytes of a name, of a folder or of a file: what file systems take."""
@@ -48,7 +48,7 @@ def same(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def as_told(subfolder: str, filename: str) -> str:
+def as_named(subfolder: str, filename: str) -> str:
     """The path that the server named, in one spelling, to be compared with the one that it got."""
     path = f"{subfolder}/{filename}" if subfolder else filename
     return unicodedata.normalize("NFC", re.sub(r"(?<=/)(?:\./|/)+|^\./", "", path.replace("\\", "/")))

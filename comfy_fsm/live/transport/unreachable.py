@@ -7,7 +7,7 @@ import re
 from comfy_fsm.errors import MAX_TOLD, ClientError, HandshakeRefused, ServerUnreachable
 from comfy_fsm.live.transport.arrivals import Refused
 
-__all__ = ["TRIES", "error_of", "for_good", "is_nobody", "place_of", "sockets_alone"]
+__all__ = ["TRIES", "error_of", "for_good", "is_nobody", "shown_location", "sockets_alone"]
 
 TRIES = 3
 """How often a connection that nobody takes is tried before that is told: a server that starts may take a moment."""
@@ -81,7 +81,7 @@ def _unanswered(url: str, refused: Refused, patience: float) -> ServerUnreachabl
 
 
 def _redirected(url: str, refused: Refused) -> ServerUnreachable:
-    place = place_of(refused.location)
+    place = shown_location(refused.location)
     return _unreachable(
         url,
         f"every request is redirected to {place} (HTTP {refused.status})",
@@ -90,7 +90,7 @@ def _redirected(url: str, refused: Refused) -> ServerUnreachable:
     )
 
 
-def place_of(location: str) -> str:
+def shown_location(location: str) -> str:
     """Where a redirect points to, without what may be secret in it."""
     nameless = re.sub(r"^([a-z]+:/*|/*)[^/]*@", r"\1…@", location, flags=re.IGNORECASE)
     return re.sub(r"[?#].*", "?…", nameless, flags=re.DOTALL)[:MAX_TOLD] or "no address at all"

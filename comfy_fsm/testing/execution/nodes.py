@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
 
-from comfy_fsm.testing.execution.pictures import JPEG, Files, Picture, Place, png
+from comfy_fsm.testing.execution.pictures import JPEG, FileKey, Files, Picture, png
 
 __all__ = [
     "CLASSES",
@@ -266,7 +266,7 @@ async def _big_frame(stage: Stage) -> Given:
 
 async def _named(stage: Stage) -> Given:
     """A file as a node names it; where it is on the disk, any folder in its name is one."""
-    named = Place(_words(stage, "filename"), _words(stage, "subfolder"), _words(stage, "type", "output"))
+    named = FileKey(_words(stage, "filename"), _words(stage, "subfolder"), _words(stage, "type", "output"))
     folder, _, filename = named.filename.rpartition("/")
     place = named._replace(filename=filename, subfolder="/".join(filter(None, (named.subfolder, folder))))
     stage.files.contents[place] = png(_image(stage))
@@ -277,7 +277,7 @@ async def _preview_3d(stage: Stage) -> Given:
     """Its file is named by a path alone, and beside it stand what is none."""
     path = _words(stage, "model_file")
     folder, _, filename = path.rpartition("/")
-    stage.files.contents[Place(filename, folder)] = b"glTF"
+    stage.files.contents[FileKey(filename, folder)] = b"glTF"
     return Given(shown={"result": [path, {"position": {"x": 1.5}, "cameraType": "perspective"}, None]})
 
 
@@ -290,7 +290,7 @@ async def _shown(stage: Stage) -> Given:
         inner = [*item.values()] if isinstance(item, dict) else item if isinstance(item, list) else []
         waiting += inner
         if isinstance(item, dict) and isinstance(item.get("filename"), str):
-            place = Place(item["filename"], item.get("subfolder") or "", item.get("type") or "output")
+            place = FileKey(item["filename"], item.get("subfolder") or "", item.get("type") or "output")
             stage.files.contents[place] = b"shown"
     return Given(shown=shown if isinstance(shown, dict) else None)
 

@@ -9,7 +9,7 @@ import uuid
 import zlib
 from typing import NamedTuple
 
-__all__ = ["JPEG", "Files", "Picture", "Place", "digest_of", "is_inside", "png"]
+__all__ = ["JPEG", "FileKey", "Files", "Picture", "digest_of", "is_inside", "png"]
 
 _SIDE = 16  # of the largest picture that is really drawn; a test looks at what it is, not at what it shows
 
@@ -59,7 +59,7 @@ def _jpeg() -> bytes:
 JPEG = _jpeg()
 
 
-class Place(NamedTuple):
+class FileKey(NamedTuple):
     """Where a file is, as an output names it."""
 
     filename: str
@@ -71,30 +71,30 @@ class Files:
     """The folders `input`, `output` and `temp`."""
 
     def __init__(self) -> None:
-        self.contents: dict[Place, bytes] = {}
-        self.assets: dict[str, Place] = {}
+        self.contents: dict[FileKey, bytes] = {}
+        self.assets: dict[str, FileKey] = {}
         self._counts: dict[tuple[str, str, str], int] = {}
 
-    def read(self, place: Place) -> bytes | None:
+    def read(self, place: FileKey) -> bytes | None:
         return self.contents.get(place)
 
     def read_input(self, name: str) -> bytes | None:
         """By the name that a node is given: its subfolder before a slash."""
         subfolder, _, filename = name.rpartition("/")
-        return self.read(Place(filename, subfolder, "input"))
+        return self.read(FileKey(filename, subfolder, "input"))
 
     def save(self, prefix: str, suffix: str, kind: str, content: bytes) -> dict[str, object]:
         """Put it under the next number of the prefix, whose last slash ends the subfolder; returns what to show."""
         subfolder, _, stem = prefix.rpartition("/")
         counted = (stem, subfolder, kind)
         self._counts[counted] = self._counts.get(counted, 0) + 1
-        place = Place(f"{stem}_{self._counts[counted]:05}_{suffix}", subfolder, kind)
+        place = FileKey(f"{stem}_{self._counts[counted]:05}_{suffix}", subfolder, kind)
         self.contents[place] = content
         return dict(place._asdict())
 
     def asset(self, shown: dict[str, object]) -> str:
         """The id of the asset that a file is: the same for as long as the server remembers (P53)."""
-        place = Place(*(str(shown.get(name, "")) for name in Place._fields))
+        place = FileKey(*(str(shown.get(name, "")) for name in FileKey._fields))
         known = next((name for name, other in self.assets.items() if other == place), None) or str(uuid.uuid4())
         self.assets[known] = place
         return known
@@ -120,7 +120,7 @@ class Files:
         digest = name.removeprefix("blake3:")
         return next((content for content in self.contents.values() if digest_of(content) == digest), None)
 
-    def upload(self, place: Place, content: bytes, overwrite: bool) -> Place:
+    def upload(self, place: FileKey, content: bytes, overwrite: bool) -> FileKey:
         """Put it there; beside another content, unless it may be overwritten, under a name with a number."""
         stem, dot, suffix = place.filename.rpartition(".") if "." in place.filename else (place.filename, "", "")
         number, free = 0, place
@@ -135,7 +135,7 @@ def digest_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def is_inside(place: Place) -> bool:
+def is_inside(place: FileKey) -> bool:
     """Whether a path stays in its folder: what does not is refused by a server."""
     path = f"{place.subfolder}/{place.filename}"
     return ".." not in re.split(r"[/\\]", path) and not place.filename.startswith("/") and not path.startswith("//")

@@ -263,7 +263,7 @@ class Running:
     def _tell(self, kind: str, data: dict[str, object]) -> None:
         """To the owner alone; of a prompt without one, to nobody (P2)."""
         if self.item.client_id is not None:
-            self.house.publisher.tell(kind, data | {"prompt_id": self.item.prompt_id}, self.item.client_id)
+            self.house.publisher.enqueue(kind, data | {"prompt_id": self.item.prompt_id}, self.item.client_id)
 
     def _say(self, kind: str, data: dict[str, object], broadcast: bool = False, ends: bool = False) -> None:
         """The same, and it goes into the history; `broadcast` is heard by all where nobody owns it (P2)."""
@@ -272,7 +272,7 @@ class Running:
             told["timestamp"] = int(time.time() * 1000)
         self._messages.append((kind, told))
         if (broadcast or self.item.client_id is not None) and (self._told or not ends):
-            self.house.publisher.tell(kind, told, self.item.client_id)
+            self.house.publisher.enqueue(kind, told, self.item.client_id)
 
     def move(self, node_id: str, state: str, value: float | None = None, most: float | None = None) -> None:
         """A node's progress changed; of all that have begun, the state is told (P16)."""
@@ -289,7 +289,7 @@ class Running:
         }  # fmt: skip
         reader = self.item.client_id if profile.progress_state_is_private else None
         told = {"prompt_id": self.item.prompt_id, "nodes": self._states}
-        self.house.publisher.tell("progress_state", told, reader)
+        self.house.publisher.enqueue("progress_state", told, reader)
 
     def preview(self, node_id: str, picture: bytes, named: bool) -> None:
         """As binary 4 to who asked to be told the names (P7), else as binary 1: the other of the two is silent."""
@@ -300,9 +300,9 @@ class Running:
         names = {"node_id": node_id, "prompt_id": self.item.prompt_id, "display_node_id": root}
         metadata: dict[str, object] = {**names, "parent_node_id": parent, "real_node_id": root}
         if named:
-            publisher.tell_binary(4, publishing.preview_with(metadata, picture), reader)
+            publisher.enqueue_binary(4, publishing.preview_with(metadata, picture), reader)
         else:
-            publisher.tell_binary(1, publishing.preview(picture), reader)
+            publisher.enqueue_binary(1, publishing.preview(picture), reader)
 
     def _block(self, node_id: str, blocked: Blocked) -> None:
         """An error that is no end: not in the history, and heard by all where nobody owns it (P19, P2)."""
@@ -311,7 +311,7 @@ class Running:
         told: dict[str, object] = {"prompt_id": self.item.prompt_id, **self._where(node_id)}
         told |= {"exception_message": f"Execution Blocked: {blocked.message}", "exception_type": "ExecutionBlocked"}
         told |= {"traceback": [], "current_inputs": [], "current_outputs": []}
-        self.house.publisher.tell("execution_error", told, self.item.client_id)
+        self.house.publisher.enqueue("execution_error", told, self.item.client_id)
 
     def _where(self, node_id: str = "") -> dict[str, object]:
         place = node_id or self.root(self._current)
@@ -360,7 +360,7 @@ class Stage:
         if profile.progress_names_its_prompt:
             node = self.node_id if profile.honours_own_ids else running.root(self.node_id)
             told |= {"prompt_id": running.item.prompt_id, "node": node}
-        running.house.publisher.tell("progress", told, running.item.client_id)
+        running.house.publisher.enqueue("progress", told, running.item.client_id)
         if picture:
             running.preview(self.node_id, picture, named=False)
 
@@ -371,4 +371,4 @@ class Stage:
     def text(self, words: str) -> None:
         if self._running.house.profile.sends_text:
             publisher, reader = self._running.house.publisher, self._running.item.client_id
-            publisher.tell_binary(3, publishing.text(self.node_id, words), reader)
+            publisher.enqueue_binary(3, publishing.text(self.node_id, words), reader)

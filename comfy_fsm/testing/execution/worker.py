@@ -143,7 +143,7 @@ class Execution:
         except TypeError as error:
             raise Crash(str(error)) from error
         self._work.set()
-        self._tell_status()
+        self._send_status()
 
     def remaining(self) -> dict[str, object]:
         return {"exec_info": {"queue_remaining": len(self.state.queue) + len(self.state.running)}}
@@ -166,7 +166,7 @@ class Execution:
         gone = None if prompt_ids is None else set(prompt_ids)
         self.state.queue[:] = [item for item in self.state.queue if gone is not None and item.prompt_id not in gone]
         heapq.heapify(self.state.queue)
-        self._tell_status()
+        self._send_status()
 
     def interrupt(self, prompt_id: object = None) -> None:
         """What runs, whoever owns it, unless the version looks at the id and it is another's (P31)."""
@@ -210,7 +210,7 @@ class Execution:
                 continue
             item = heapq.heappop(self.state.queue)
             self.state.running.append(item)
-            self._tell_status()
+            self._send_status()
             self._scan("paused")
             self.state.runs[item.prompt_id] += 1
             told = not self._faults.spend("lose_end")
@@ -218,10 +218,10 @@ class Execution:
             await asyncio.sleep(self._faults.history_seconds)  # a stated end comes before its entry (P21)
             self._write(item, ended)
             self.state.running.remove(item)
-            self._tell_status()
+            self._send_status()
             if told and item.client_id is not None:
                 null: dict[str, object] = {"node": None, "prompt_id": item.prompt_id}
-                self._publisher.tell("executing", null, item.client_id)
+                self._publisher.enqueue("executing", null, item.client_id)
             self._scan("started", "completed")
 
     def _write(self, item: Item, ended: Ended) -> None:
@@ -246,10 +246,10 @@ class Execution:
     def _scan(self, *stages: str) -> None:
         """Files are looked through where assets are on, and every window is told, of no prompt (P54)."""
         for stage in stages if self.profile.has_assets and self.profile.assets_are_on else ():
-            self._publisher.tell(f"assets.seed.{stage}", {}, None)
+            self._publisher.enqueue(f"assets.seed.{stage}", {}, None)
 
-    def _tell_status(self) -> None:
-        self._publisher.tell("status", {"status": self.remaining()}, None)
+    def _send_status(self) -> None:
+        self._publisher.enqueue("status", {"status": self.remaining()}, None)
 
 
 def is_canonical(prompt_id: object) -> bool:

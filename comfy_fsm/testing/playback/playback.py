@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from comfy_fsm.testing import publishing
-from comfy_fsm.testing.execution.pictures import JPEG, Files, Picture, Place, is_inside, png
+from comfy_fsm.testing.execution.pictures import JPEG, FileKey, Files, Picture, is_inside, png
 from comfy_fsm.testing.playback.script import POST, Act, Question, Reply, Script, question
 from comfy_fsm.testing.publishing import Frame, Publisher
 
@@ -82,7 +82,7 @@ class Playback:
             elif act.what != "nothing":
                 await self._send(act)
             self._place += 1
-            await self._publisher.tell_news()
+            await self._publisher.notify()
             await asyncio.sleep(0)
 
     async def _wait(self, holds: Callable[[], bool], what: str) -> None:
@@ -150,7 +150,7 @@ class Playback:
         if isinstance(client_id, str):
             self._ids[self._script.window] = client_id
         self._posted.append(client_id if isinstance(client_id, str) else None)
-        await self._publisher.tell_news()
+        await self._publisher.notify()
         await self._reach(post.reply.place)
         return post.reply
 
@@ -245,6 +245,6 @@ def _put_files(value: Any, files: Files) -> None:
         inner = [*value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
         waiting += inner
         if isinstance(value, dict) and isinstance(value.get("filename"), str):
-            place = Place(value["filename"], str(value.get("subfolder") or ""), str(value.get("type") or "output"))
+            place = FileKey(value["filename"], str(value.get("subfolder") or ""), str(value.get("type") or "output"))
             if is_inside(place):
                 files.contents.setdefault(place, png(Picture()))

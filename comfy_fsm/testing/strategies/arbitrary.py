@@ -14,13 +14,13 @@ from comfy_fsm.testing.strategies.scripted import GRAPHS, PROMPTS, SERVERS, STAR
 
 __all__ = [
     "frames",
+    "from_our_reader",
     "json_values",
     "names",
     "observations",
     "paths",
     "prompt_ids",
     "raw",
-    "said_by_our_reader",
     "sayable",
     "seen_as",
     "texts",
@@ -138,7 +138,7 @@ sayable: st.SearchStrategy[AnyObservation] = st.one_of(
     seen_as(seen.Delivered, st.builds(seen.DeliveredData, prompt_ids, st.none() | texts)),
     seen_as(seen.Header, st.builds(seen.HeaderData, st.just(1))),
 )  # fmt: skip
-said_by_our_reader: st.SearchStrategy[AnyObservation] = st.one_of(
+from_our_reader: st.SearchStrategy[AnyObservation] = st.one_of(
     seen_as(seen.Message, st.builds(seen.UnrecognizedFrame, texts, texts)),
     st.builds(seen.Unrecognized, **_envelope, name=texts, why=texts),
     seen_as(seen.Damaged, st.builds(seen.DamageData, st.sampled_from(("damaged", "undecodable")), texts)),
@@ -147,4 +147,4 @@ said_by_our_reader: st.SearchStrategy[AnyObservation] = st.one_of(
 
 def observations() -> st.SearchStrategy[AnyObservation]:
     """Any observation, odd ones and those included that only our own reader makes of what it cannot read."""
-    return st.one_of(*[sayable] * 4, said_by_our_reader)
+    return st.one_of(*[sayable] * 4, from_our_reader)

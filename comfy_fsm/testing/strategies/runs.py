@@ -79,7 +79,7 @@ def true_runs(draw: st.DrawFn, *, windows: int = 2, servers: int = 2, prompts: i
         script.run(plan)
     for plan in plans:
         for _ in range(plan.looks):
-            script.look(plan)
+            script.query(plan)
     for window, server in sorted(script.ears):
         script.close(window, server)
     return TrueRun(profile, plans, script.seen)
@@ -92,7 +92,7 @@ def _plans(prompt_id: str, windows: Sequence[str], servers: Sequence[str]) -> st
         cached=st.sampled_from(((), ("1",), ("1", "2"))), shows=st.booleans(),
         addressed=st.integers(0, 3).map(bool), own_id=st.booleans(),
         drop=st.one_of(st.none(), st.none(), st.integers(0, 12)), back=st.integers(0, 12),
-        early_looks=st.integers(0, 2), looks=st.integers(0, 3),
+        early_queries=st.integers(0, 2), looks=st.integers(0, 3),
     )  # fmt: skip
 
 

@@ -71,7 +71,7 @@ class Plan:
     """At which step of the run its socket drops, if it does."""
     back: int = 0
     """How many steps later it is open again."""
-    early_looks: int = 0
+    early_queries: int = 0
     """How often it looks while it runs."""
     looks: int = 0
     """How often it looks afterwards."""
@@ -123,7 +123,7 @@ class Script:
         self.add("http.request", window, server, {"id": request, "method": method, "path": path, "body": body})
         self.add("http.response", window, server, {"id": request, "status": status, "body": answer})
 
-    def look(self, plan: Plan) -> None:
+    def query(self, plan: Plan) -> None:
         """The queue, and then the history: the only order that proves an absence (P29)."""
         parts = ([[1, i, {}, {}, []] for i in q[plan.server]] for q in (self.running, self.queued))
         queue = dict(zip(("queue_running", "queue_pending"), parts, strict=True))
@@ -148,15 +148,15 @@ class Script:
             self.ask("POST", "/queue", plan.window, plan.server, {"delete": [plan.prompt_id]}, 200, None)
             return
         self.running[plan.server].append(plan.prompt_id)
-        looks = iter(range(plan.early_looks))
-        for step, act in enumerate(_Telling(self, plan).acts()):
+        looks = iter(range(plan.early_queries))
+        for step, act in enumerate(_RunScript(self, plan).acts()):
             if step == plan.drop:
                 self.close(plan.window, plan.server)
             if plan.drop is not None and step == plan.drop + plan.back and (plan.window, plan.server) not in self.ears:
                 self.open(plan.window, plan.server)
             act()
             if step % 5 == 4 and next(looks, None) is not None:
-                self.look(plan)
+                self.query(plan)
 
     def record(self, plan: Plan, outputs: dict[str, Any], messages: list[Any]) -> None:
         """Write its history."""
@@ -168,7 +168,7 @@ class Script:
         self.records[plan.server, plan.prompt_id] = entry
 
 
-class _Telling:
+class _RunScript:
     """One run as its server tells it, in the order of P13 and P21."""
 
     def __init__(self, script: Script, plan: Plan) -> None:
@@ -251,7 +251,7 @@ class TrueRun:
         """The same as lines of a trace, to be replayed, written to a file, or played by a fake."""
         return [codec.encode(o) for o in self.observations]
 
-    def told_ended(self) -> set[str]:
+    def reported_ended(self) -> set[str]:
         """The prompts of which the server said that they ended, by `executing` null or by a record."""
         found: set[str] = set()
         for value in (json.loads(codec.encode(o)) for o in self.observations):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfy_fsm.core.scheduling.backlog import Job
-from comfy_fsm.core.scheduling.scheduler import Durations, Place, Scheduler
+from comfy_fsm.core.scheduling.scheduler import Durations, Scheduler, ServerLoad
 from tests.support.makespans import brute_force, dispatched, workload
 
 SEEDS = range(60)
@@ -32,7 +32,7 @@ JOBS = st.lists(st.tuples(st.floats(-5, 5), st.floats(0, 1000), st.sampled_from(
 def test_the_order_is_of_priority_and_age_and_nobody_is_overtaken_beyond_the_bound(
     drawn: list[tuple[float, float, str]], length: float
 ) -> None:
-    scheduler = Scheduler([Place("one", capacity=100)], ageing_seconds=60, round_seconds=length)
+    scheduler = Scheduler([ServerLoad("one", capacity=100)], ageing_seconds=60, round_seconds=length)
     jobs = [Job(str(n), priority, graph, at, n) for n, (priority, at, graph) in enumerate(drawn, 1)]
     for job in jobs:
         scheduler.wait(job)
@@ -49,7 +49,7 @@ def test_the_order_is_of_priority_and_age_and_nobody_is_overtaken_beyond_the_bou
 
 @given(st.lists(st.sampled_from(["next", "end", "fail", "answer", "accept", "drain"]), max_size=60))
 def test_a_server_never_holds_more_than_it_may(acts: list[str]) -> None:
-    place = Place("one", capacity=2)
+    place = ServerLoad("one", capacity=2)
     scheduler = Scheduler([place])
     for number in range(60):
         scheduler.wait(Job(str(number), 0.0, "", 0.0, number))
@@ -69,7 +69,7 @@ def test_a_server_never_holds_more_than_it_may(acts: list[str]) -> None:
 
 
 def test_a_job_that_comes_back_has_its_old_turn_and_one_that_is_withdrawn_has_none() -> None:
-    scheduler = Scheduler([Place("one", capacity=9)])
+    scheduler = Scheduler([ServerLoad("one", capacity=9)])
     for number in range(4):
         scheduler.wait(Job(str(number), 0.0, "", 0.0, number))
     job, _ = scheduler.next(0.0) or pytest.fail("nothing was placed")
@@ -83,7 +83,7 @@ def test_a_job_that_comes_back_has_its_old_turn_and_one_that_is_withdrawn_has_no
 
 
 def test_it_does_not_wait_for_ever_for_a_faster_server_that_never_ends() -> None:
-    scheduler = Scheduler([Place("fast", capacity=1), Place("slow", capacity=1)])
+    scheduler = Scheduler([ServerLoad("fast", capacity=1), ServerLoad("slow", capacity=1)])
     scheduler.durations.learn("g", "fast", 1.0)
     scheduler.durations.learn("g", "slow", 10.0)
     for number in range(2):
@@ -96,7 +96,7 @@ def test_it_does_not_wait_for_ever_for_a_faster_server_that_never_ends() -> None
 
 def test_a_server_that_has_the_models_is_preferred_unless_it_costs_more_than_the_factor() -> None:
     for busy, chosen in ((0.0, "warm"), (3.0, "cold")):
-        warm, cold = Place("warm"), Place("cold")
+        warm, cold = ServerLoad("warm"), ServerLoad("cold")
         scheduler = Scheduler([cold, warm], affinity=1.25)
         for url in ("warm", "cold"):
             scheduler.durations.learn("g", url, 4.0)
@@ -111,7 +111,7 @@ def test_a_server_that_has_the_models_is_preferred_unless_it_costs_more_than_the
 def test_of_many_jobs_one_goes_to_a_slow_server_only_if_all_would_take_longer_at_best(
     seconds: float, placed: bool
 ) -> None:
-    scheduler = Scheduler([Place("fast", capacity=1), Place("slow", capacity=1)])
+    scheduler = Scheduler([ServerLoad("fast", capacity=1), ServerLoad("slow", capacity=1)])
     scheduler.durations.learn("g", "fast", 1.0)
     scheduler.durations.learn("g", "slow", seconds)
     for number in range(20):
@@ -144,7 +144,7 @@ def test_graphs_without_number_do_not_fill_the_memory() -> None:
 
 
 def test_a_server_that_is_not_among_the_places_ends_nothing() -> None:
-    scheduler = Scheduler([Place("one", capacity=1)])
+    scheduler = Scheduler([ServerLoad("one", capacity=1)])
     scheduler.wait(Job("1", 0.0, "g", 0.0, 1))
     assert scheduler.next(0.0) is not None
     scheduler.end("1", "two", 1.0)
@@ -153,13 +153,13 @@ def test_a_server_that_is_not_among_the_places_ends_nothing() -> None:
 
 
 def test_a_job_that_does_not_wait_is_withdrawn_in_vain() -> None:
-    scheduler = Scheduler([Place("one")])
+    scheduler = Scheduler([ServerLoad("one")])
     scheduler.withdraw("1")
     assert len(scheduler) == 0
 
 
 def test_a_graph_that_is_warm_already_pushes_no_other_out() -> None:
-    place = Place("one")
+    place = ServerLoad("one")
     for number, graph in enumerate("abcdd"):
         place.begin(str(number), 1.0, graph, 0.0)
     assert list(place.warm) == ["a", "b", "c", "d"]

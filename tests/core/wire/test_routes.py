@@ -65,7 +65,7 @@ def test_what_only_ends_like_a_route_is_none(path: str) -> None:
 
 @given(st.text(), st.text())
 def test_no_path_raises(method: str, path: str) -> None:
-    assert isinstance(parse(method, path), routes.Asked)
+    assert isinstance(parse(method, path), routes.ParsedRequest)
 
 
 def test_a_path_of_a_million_segments_takes_no_time_to_speak_of() -> None:

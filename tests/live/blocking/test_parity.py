@@ -114,7 +114,7 @@ def test_a_task_is_followed_and_its_files_are_had_in_plain_calls(fake_comfyui: T
         assert (result.state, result.tag, task.tag, task.done(), task.exception()) == (
             State.COMPLETED, {"user": 7}, {"user": 7}, True, None,
         )  # fmt: skip
-        assert (task.progress.share, task.place()) == (1.0, None)
+        assert (task.progress.share, task.queue_position()) == (1.0, None)
         for output in (*result.outputs, *task.outputs):
             assert output.read().startswith(b"\x89PNG")
             assert output.server == fake_comfyui.url

@@ -9,7 +9,7 @@ import pytest
 from comfy_fsm.errors import DownloadFailed
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.testing import FakeComfy, picture
-from comfy_fsm.testing.execution.pictures import Place
+from comfy_fsm.testing.execution.pictures import FileKey
 from comfy_fsm.testing.profiles import profile_of
 from tests.support.stage import QUICK
 
@@ -23,8 +23,8 @@ def test_a_file_that_its_name_does_not_find_is_found_as_an_asset(tmp_path: Path)
             task = await client.window().submit(picture(1))
             (output,) = (await task).outputs
             assert output.id in comfy.state.files.assets
-            files, old = comfy.state.files, Place(output.filename, output.subfolder, output.type)
-            new = Place("moved.png", "elsewhere", "output")
+            files, old = comfy.state.files, FileKey(output.filename, output.subfolder, output.type)
+            new = FileKey("moved.png", "elsewhere", "output")
             files.contents[new] = files.contents.pop(old)
             files.assets[output.id] = new
             assert await task.outputs[0].read() == files.contents[new]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from comfy_fsm import Client, TaskHandle, Update, read
-from comfy_fsm.core.wire.queues import place_of
+from comfy_fsm.core.wire.queues import position_in_queue
 from comfy_fsm.live.client.progress import Paces, Track
 from comfy_fsm.testing import FakeComfy
 from comfy_fsm.workflow.shape import snapshot
@@ -126,17 +126,17 @@ PENDING = st.lists(st.tuples(st.integers(-50, 50), st.uuids().map(str)), max_siz
 def test_a_place_is_counted_in_the_order_in_which_a_server_runs(pending: Any, running: int, data: Any) -> None:
     ran = [[0, f"r{n}", {}, {}, []] for n in range(running)]
     raw = Raw(json.dumps({"queue_running": ran, "queue_pending": [[*item, {}, {}, []] for item in pending]}).encode())
-    assert place_of(raw, "nobody's") is None
-    assert all(place_of(raw, item[1]) == 0 for item in ran)
+    assert position_in_queue(raw, "nobody's") is None
+    assert all(position_in_queue(raw, item[1]) == 0 for item in ran)
     for number, prompt_id in pending:
-        place = place_of(raw, prompt_id)
+        place = position_in_queue(raw, prompt_id)
         assert place is not None
         assert sum(n < number for n, _ in pending) <= place - running <= sum(n <= number for n, _ in pending) - 1
 
 
 @pytest.mark.parametrize("junk", [b"null", b"[]", b"{}", b'{"queue_pending":[null,[],["a"],{"prompt_id":"p"}]}'])
 def test_a_queue_that_cannot_be_read_has_no_place_or_one_at_its_end(junk: bytes) -> None:
-    assert place_of(Raw(junk), "p") in (None, 3)
+    assert position_in_queue(Raw(junk), "p") in (None, 3)
 
 
 # with a server
@@ -154,11 +154,11 @@ def test_a_task_tells_how_far_it_is_and_where_it_stands_in_the_queue(tmp_path: P
             second = await window.submit(graph(2))
             third = await window.submit(graph(3), front=True)
             await until(lambda: first.progress.title == "Slow node")
-            assert [await task.place() for task in (first, second, third)] == [0, 2, 1]
+            assert [await task.queue_position() for task in (first, second, third)] == [0, 2, 1]
             assert (first.progress.class_type, second.progress.share) == ("FakeSleep", 0.0)
             await asyncio.gather(first, second, third)
             assert [task.progress.share for task in (first, second, third)] == [1.0] * 3
-            assert await first.place() is None
+            assert await first.queue_position() is None
 
     asyncio.run(story())
     assert [update.node for update in told if update.name == "executing" and update.node is None] == []

@@ -99,7 +99,7 @@ def asked_in(comfy: FakeComfy) -> Counter[str]:
 
 def test_where_there_are_jobs_one_question_tells_an_end(tmp_path: Path) -> None:
     async def story(comfy: FakeComfy, client: Client) -> None:
-        await client.runner.exchanges[comfy.url].meet()
+        await client.runner.exchanges[comfy.url].detect_features()
         tasks = [await client.window().submit(graph(n)) for n in range(3)]
         assert [await outcome(task) for task in tasks] == ["completed"] * 3
         asked = asked_in(comfy)
@@ -116,7 +116,7 @@ def test_where_there_are_jobs_one_question_tells_an_end(tmp_path: Path) -> None:
 def test_many_open_tasks_cost_one_list_a_look(version: str, asked: dict[str, int], tmp_path: Path) -> None:
     async def story(comfy: FakeComfy, client: Client) -> None:
         exchange, window = client.runner.exchanges[comfy.url], client.window()
-        await exchange.meet()
+        await exchange.detect_features()
         blocker = comfy.stranger(seconds=3600)
         tasks = [await window.submit(graph(n)) for n in range(200)]
         comfy.requests.clear()
@@ -168,7 +168,7 @@ def test_whatever_is_answered_of_jobs_the_record_tells_and_nothing_is_lost(
     answer: tuple[int, dict[str, object]], tmp_path: Path
 ) -> None:
     async def story(comfy: FakeComfy, client: Client) -> None:
-        await client.runner.exchanges[comfy.url].meet()
+        await client.runner.exchanges[comfy.url].detect_features()
         comfy.jobs.one = lambda _: answer  # type: ignore[method-assign]
         comfy.jobs.page = lambda _: answer  # type: ignore[method-assign]
         comfy.faults.drop_types = {"execution_success", "executing", "executed", "progress_state"}
@@ -186,7 +186,7 @@ def test_a_page_and_half_an_answer_are_no_jobs(fault: str, tmp_path: Path) -> No
     """P33: whether by the list or by the id, the old routes tell."""
 
     async def story(comfy: FakeComfy, client: Client) -> None:
-        await client.runner.exchanges[comfy.url].meet()
+        await client.runner.exchanges[comfy.url].detect_features()
         setattr(comfy.faults, fault, {"GET /jobs": 1_000_000})
         comfy.faults.drop_types = {"execution_success", "executing", "executed", "progress_state"}
         tasks = [await client.window().submit(graph(n)) for n in range(3)]

@@ -408,7 +408,7 @@ def test_whatever_a_server_calls_a_task_its_span_is_one_that_can_be_shown() -> N
     answer = seen.ResponseData("1", 200, Raw(json.dumps(record).encode()))
     board.fold_observation(2, seen.Request(at=1e300, window="w", server=evil, data=asked))
     board.fold_observation(3, seen.Response(at=1e301, window="w", server=evil, data=answer))
-    spans.hear(seen.Delivered(at=1.0, window="w", server=evil, data=seen.DeliveredData(evil)))
+    spans.observe(seen.Delivered(at=1.0, window="w", server=evil, data=seen.DeliveredData(evil)))
     asyncio.run(closed_at_once(spans))
     (span,) = kept.get_finished_spans()
     assert span.attributes is not None

@@ -470,7 +470,7 @@ def test_a_redacted_trace_reaches_the_verdict_of_the_whole_one(path: Path) -> No
 def told_by(board: Board) -> object:
     """All that a replay decides: states, ids, windows, files."""
     tasks = [(t.prompt_id, t.window, t.server, t.client_id, t.completion_source, t.outputs) for t in board.tasks]
-    return outcomes(board), tasks, board.windows, board.servers
+    return outcomes(board), tasks, board.windows, board.addresses
 
 
 def texts_of(line: bytes) -> Iterator[str]:

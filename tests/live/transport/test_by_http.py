@@ -14,7 +14,7 @@ from comfy_fsm.core.policy import Policy
 from comfy_fsm.errors import ClientError, HandshakeRefused, ServerUnreachable
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.transport.arrivals import Refused
-from comfy_fsm.live.transport.unreachable import error_of, place_of, sockets_alone
+from comfy_fsm.live.transport.unreachable import error_of, shown_location, sockets_alone
 from comfy_fsm.testing import FakeComfy
 from tests.support.http_servers import raw_serving, serving
 from tests.support.stage import QUICK, graph, outcome, until, with_node
@@ -208,7 +208,7 @@ def test_what_is_not_about_sockets_alone_is_no_reason_to_do_without() -> None:
      ("/login", "/login"), ("", "no address at all"), ("https://a/\n?x\ny", "https://a/\n?…")],
 )  # fmt: skip
 def test_of_a_redirect_the_place_is_shown_and_no_secret_in_it(location: str, shown: str) -> None:
-    assert place_of(location) == shown
+    assert shown_location(location) == shown
 
 
 def test_what_speaks_no_http_is_told_too() -> None:

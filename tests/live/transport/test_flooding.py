@@ -175,7 +175,7 @@ def test_a_flood_of_tiny_frames_gives_every_task_its_turn(tmp_path: Path) -> Non
             submitting = asyncio.create_task(client.window().submit({"1": {"class_type": "X", "inputs": {}}}))
             while client.board.position < 15_000:
                 await asyncio.sleep(0)
-                now = sum(listener.heard for listener in client.runner._listeners.values())
+                now = sum(listener.frames for listener in client.runner._listeners.values())
                 most, before = max(most, now - before), now
             submitting.cancel()
             await asyncio.gather(submitting, return_exceptions=True)
