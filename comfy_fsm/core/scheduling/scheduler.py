@@ -220,6 +220,14 @@ class Scheduler:
         if url in self.loads:
             self.loads[url].end(prompt_id, now)
 
+    def is_idle(self, server: ServerLoad) -> bool:
+        """Return whether the server has no job, and none waits."""
+        return not server.jobs and not len(self)
+
+    def has_other(self, server: ServerLoad) -> bool:
+        """Return whether another server could take the jobs of this one."""
+        return any(other.usable for other in self.loads.values() if other is not server)
+
     def _planned(self, head: Job, now: float) -> tuple[Job, ServerLoad] | None:
         """Plan the end of a batch: of the best plan for all waiting jobs, return the first that can begin now.
 

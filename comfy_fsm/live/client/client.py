@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from comfy_fsm.core import observations as seen
+from comfy_fsm.core.effects import Result
 from comfy_fsm.core.explain.diagnosis import Diagnosis, diagnose
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.metrics.catalogue import Reading
 from comfy_fsm.core.policy import DEFAULT, Policy
 from comfy_fsm.core.recovery.verdicts import Consistency, Fetched, Recovery
-from comfy_fsm.errors import BadServerUrl, ClientClosed, ClientError
+from comfy_fsm.errors import BadServerUrl, ClientClosed, ClientError, InvariantBroken
 from comfy_fsm.live.client.companion import Companion
 from comfy_fsm.live.client.handles import Handles
 from comfy_fsm.live.client.tags import checked, tagged
@@ -37,7 +38,6 @@ from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.live.transport import requests
 from comfy_fsm.live.transport.addresses import address_of
 from comfy_fsm.live.transport.comfy import Comfy
-from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.live.transport.trust import context_of, timeouts
 from comfy_fsm.log.log import Log
 from comfy_fsm.log.memory import MemoryLog
@@ -88,15 +88,12 @@ class Client:
         self._path = log
         self._needs_sockets = sockets == "require"
         self.policy = policy
-        self._windows: list[Window] = []
-        self._companions: dict[Companion, asyncio.Task[None]] = {}
+        self._inner = _Inner(self)
         self._watching: asyncio.Task[None] | None = None
         self._recalling: asyncio.Task[None] | None = None
-        self._closed = False
         self._closing = Closing(self._close)
-        # For the rooms above this one, which dispatch jobs; an application has no use for them.
-        self.handles = Handles(on_resume)
-        self.runner: Runner
+        self._on_resume = on_resume
+        self._opened: tuple[Runner, Handles] | None = None
 
     def _redacting(self, secrets: Sequence[str], keep_inputs: bool) -> Redactor:
         """What is to be taken out of the log: registered secrets, and what the headers hold."""
@@ -111,18 +108,15 @@ class Client:
 
     async def __aenter__(self) -> Self:
         log = MemoryLog() if self._path is None else await Log.open(self._path)
-        self.runner = Runner(
-            self._comfies, log, self.policy, self._redactor, SteadyClock(time.time),
-            hear=self._hear, deliver=self.handles.deliver, retire=self._retire,
-            needs_sockets=self._needs_sockets,
-        )  # fmt: skip
-        self.handles.runner = self.runner
+        clock = SteadyClock(time.time)
+        runner = Runner(self._comfies, log, self.policy, self._redactor, clock, needs_sockets=self._needs_sockets)
+        self._opened = runner, Handles(runner, self._on_resume)
         try:
             await self.runner.load()
             # Before anything is delivered: a handle made later would wait forever.
             left = [task for task in self.runner.unfinished if task.prompt_id is not None and task.window is not None]
             handles = [self.handles.hold_again(task) for task in left]
-            await self.runner.start()
+            await self.runner.start(self._inner)
         except BaseException:
             await self.runner.close(0.0)
             raise
@@ -139,6 +133,23 @@ class Client:
     def servers(self) -> list[str]:
         return [server.url for server in self._comfies]
 
+    # For the modules above this one, which dispatch jobs; an application has no use for the next two.
+
+    @property
+    def runner(self) -> Runner:
+        """Driver of this client; raises ClientClosed before the client is opened."""
+        return self._parts()[0]
+
+    @property
+    def handles(self) -> Handles:
+        """Registry of task handles; raises ClientClosed before the client is opened."""
+        return self._parts()[1]
+
+    def _parts(self) -> tuple[Runner, Handles]:
+        if self._opened is None:
+            raise ClientClosed("the client is not open yet; open it with `async with`")
+        return self._opened
+
     @property
     def board(self) -> Board:
         """All that is known, folded from what is committed; read only."""
@@ -150,9 +161,9 @@ class Client:
 
     def accompany(self, companion: Companion) -> None:
         """Let it hear what is written down and run beside the client, until that is closed: alerts, spans, metrics."""
-        if self._closed:
+        if self._inner.closed:
             raise ClientClosed("the client is closed, so nothing can run beside it; open another")
-        self._companions[companion] = running = asyncio.create_task(companion.run())
+        self._inner.companions[companion] = running = asyncio.create_task(companion.run())
         running.add_done_callback(report)
 
     @property
@@ -166,8 +177,8 @@ class Client:
 
     def window(self) -> Window:
         """A window of its own, with an id of its own (F5)."""
-        window = Window(self._submit, self._follow, self.extra_data)
-        self._windows.append(window)
+        window = Window(self._inner, self.extra_data)
+        self._inner.windows.append(window)
         return window
 
     async def upload(
@@ -186,7 +197,7 @@ class Client:
         if server is None and len(self._comfies) > 1:
             raise BadServerUrl(f"an upload goes to one server: name it ({', '.join(self.servers)}); nothing was sent")
         content = file if isinstance(file, bytes) else await asyncio.to_thread(Path(file).read_bytes)
-        url = self._choose(server)
+        url = self._inner.choose(server)
         given = name or (uuid.uuid4().hex if isinstance(file, bytes) else Path(file).name)
         exchange = self.runner.exchanges[url]
         answer = await exchange.upload(given, content, subfolder, overwrite)
@@ -218,17 +229,19 @@ class Client:
 
         If this is cancelled, the closing goes on; whoever calls it again waits for its end.
         """
-        self._closed = True
+        self._inner.closed = True
         await self._closing()
 
     async def _close(self) -> None:
         for running in filter(None, (self._watching, self._recalling)):
             running.cancel()
             await finish(running)
+        if self._opened is None:
+            return
         await finish(self.runner.close(_PATIENCE))
-        for running in self._companions.values():
+        for running in self._inner.companions.values():
             running.cancel()
-        await finish(*self._companions.values())
+        await finish(*self._inner.companions.values())
         where = "" if self._path is None else f"; open a client on {self._path} to take it up again"
         closed = ClientClosed(f"the client was closed before this task settled; it goes on{where}")
         await finish(self.handles.abandon(closed))
@@ -239,63 +252,67 @@ class Client:
         if failure is not None:
             await self.handles.abandon(failure)
 
-    # for windows
 
-    async def _submit(
-        self,
-        window: Window,
-        ask_as: Callable[[str, str], HttpRequest],
-        server: str | None,
-        tag: object,
-        callbacks: Attached,
-    ) -> TaskHandle:
-        """The same task under one id in the log, on the wire and in the hand."""
-        if self._closed:
+class _Inner:
+    """Inner side of a client, as its windows and its runner use it; an application has no use for it."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.windows: list[Window] = []
+        self.companions: dict[Companion, asyncio.Task[None]] = {}
+        self.closed = False
+
+    async def submit_from(self, window: Window, server: str | None, tag: object, attached: Attached) -> TaskHandle:
+        """Post the draft of `attached`, under one id in the log, on the wire and in the handle."""
+        if self.closed:
             raise ClientClosed("the client is closed, so nothing was submitted; open another")
-        server = self._choose(server)
-        attached = callbacks._replace(tag=checked(tag, self.runner.recorder))
-
-        def draw() -> tuple[str, str, HttpRequest]:
-            client_id, prompt_id = window.id_at(server), str(uuid.uuid4())
-            return client_id, prompt_id, ask_as(client_id, prompt_id)
-
-        client_id, prompt_id, ask = draw()
-        await self.runner.exchanges[server].detect_features()
-        handle = self.handles.hold(prompt_id, client_id, server, attached)
-        handle.draw, handle.spare = draw, [draw] * self.policy.resubmits
-        await self.handles.post(handle, ask)
-        if (task := self.handles.task_of(handle)) is not None:
-            for companion in self._companions:
+        server = self.choose(server)
+        attached = attached._replace(tag=checked(tag, self._client.runner.recorder))
+        if attached.posting is None:
+            raise InvariantBroken("a submission has no draft")
+        client_id, prompt_id, request = attached.posting.new(server)
+        await self._client.runner.exchanges[server].detect_features()
+        handle = self._client.handles.hold(prompt_id, client_id, server, attached)
+        await self._client.handles.post(handle, request)
+        if (task := self._client.handles.task_of(handle)) is not None:
+            for companion in self.companions:
                 companion.submitted(task)
         return handle
 
-    async def _follow(self, window: Window, prompt_id: str, server: str | None, tag: object) -> TaskHandle:
-        server, attached = self._choose(server), Attached(tag=checked(tag, self.runner.recorder))
+    async def follow_from(self, window: Window, prompt_id: str, server: str | None, tag: object) -> TaskHandle:
+        """Follow a prompt of somebody else, by asking its server."""
+        server, attached = self.choose(server), Attached(tag=checked(tag, self._client.runner.recorder))
         client_id = window.id_at(server)
-        await self.runner.exchanges[server].detect_features()
-        handle = self.handles.hold(prompt_id, client_id, server, attached)
-        data, at = seen.CommandData("follow", prompt_id), self.runner.clock()
+        await self._client.runner.exchanges[server].detect_features()
+        handle = self._client.handles.hold(prompt_id, client_id, server, attached)
+        data, at = seen.CommandData("follow", prompt_id), self._client.runner.clock()
         command = seen.Command(at=at, window=client_id, server=server, data=data)
-        await self.runner.recorder.write(*tagged(command, attached.tag))
+        await self._client.runner.recorder.write(*tagged(command, attached.tag))
         return handle
 
-    def _choose(self, wanted: str | None) -> str:
+    def choose(self, wanted: str | None) -> str:
         """The one that is wanted, else the one with the fewest open tasks of ours."""
         if wanted is not None:
             wanted, _ = address_of(wanted)
-            if wanted not in self.runner.exchanges:
-                raise BadServerUrl(f"{wanted} is not among the servers of this client ({', '.join(self.servers)})")
+            if wanted not in self._client.runner.exchanges:
+                raise BadServerUrl(
+                    f"{wanted} is not among the servers of this client ({', '.join(self._client.servers)})"
+                )
             return wanted
-        loads = self.handles.loads
-        return min(self.servers, key=lambda url: loads[url])
+        loads = self._client.handles.loads
+        return min(self._client.servers, key=lambda url: loads[url])
 
-    # from the runner
-
-    def _hear(self, noted: Noted) -> None:
-        for companion in self._companions:
+    def observe(self, noted: Noted) -> None:
+        """Pass a committed entry on to the companions and to the handle that it is about."""
+        for companion in self.companions:
             companion.observe(noted.observation)
-        self.handles.observe(noted)
+        self._client.handles.observe(noted)
 
-    def _retire(self, server: str, client_id: str) -> None:
-        for window in self._windows:
+    async def deliver(self, result: Result) -> None:
+        """Deliver a result to the handle of its task."""
+        await self._client.handles.deliver(result)
+
+    def retire(self, server: str, client_id: str) -> None:
+        """Give a new id to the window whose socket went deaf under this one."""
+        for window in self.windows:
             window.forget_id(server, client_id)

@@ -44,11 +44,10 @@ _LATER = frozenset({429, 503})
 
 
 class Handles:
-    """All handles; `runner` is given as soon as there is one, and `free` is set when deliveries may begin."""
+    """All handles; `free` is set when deliveries may begin."""
 
-    runner: Runner
-
-    def __init__(self, on_resume: Callable[[TaskHandle], Any] | None = None) -> None:
+    def __init__(self, runner: Runner, on_resume: Callable[[TaskHandle], Any] | None = None) -> None:
+        self.runner = runner
         self.dispatcher: Dispatches | None = None
         self.free = asyncio.Event()
         self._on_resume = on_resume
@@ -76,9 +75,8 @@ class Handles:
         if (held := self._handles.get((server, prompt_id))) is not None:
             return held
         handle = self._handles[server, prompt_id] = TaskHandle(
-            prompt_id, window, server, state=self._state, cancel=self._cancel, cut=self._cut,
-            fetch=lambda output: self._fetch(handle, output), attached=attached, place=self._place,
-            track=Track(self._paces, attached.workflow),
+            prompt_id, window, server, registry=self, attached=attached, resubmits=self.runner.policy.resubmits,
+            track=Track(self._paces, attached.posting.draft.workflow if attached.posting is not None else None),
         )  # fmt: skip
         return handle
 
@@ -126,13 +124,13 @@ class Handles:
 
     # posting
 
-    async def post(self, handle: TaskHandle, ask: HttpRequest) -> None:
+    async def post(self, handle: TaskHandle, request: HttpRequest) -> None:
         handle.posted = asyncio.get_running_loop().create_future()
         answer = None
         try:
             if handle.tagged.full != NO_TAG.full:
                 self._tag(handle)
-            answer = await self.runner.post(handle.server, handle.window, handle.prompt_id, ask)
+            answer = await self.runner.post(handle.server, handle.window, handle.prompt_id, request)
         except BaseException as error:
             if self.task_of(handle) is None:  # not even the intent is in the log
                 self.drop(handle)
@@ -155,11 +153,12 @@ class Handles:
         task = self.task_of(handle)
         if task is None or task.accepted:
             return False
-        if not handle.spare:
+        if handle.posting is None or not handle.resubmits:
             return await self._post_later(handle)
-        if not await self._is_confirmed(handle, task) or not handle.spare:  # none by now, if somebody cancelled it
+        if not await self._is_confirmed(handle, task):
             return False
-        return await self._post_as(handle, handle.spare.pop())
+        handle.resubmits -= 1
+        return await self._post_anew(handle)
 
     async def _is_confirmed(self, handle: TaskHandle, task: Task) -> bool:
         if await self.runner.confirm(task):
@@ -177,7 +176,7 @@ class Handles:
         """
         now = asyncio.get_running_loop().time()
         answer = await handle.posted if handle.posted is not None else None
-        if handle.draw is None or answer is None or answer.status not in _LATER or answer.retry_after is None:
+        if handle.posting is None or answer is None or answer.status not in _LATER or answer.retry_after is None:
             return False
         policy, proved = self.runner.policy, answer.status != 429
         seconds, passed = max(answer.retry_after, policy.look_seconds), now - handle.posted_at
@@ -193,17 +192,18 @@ class Handles:
         task = self.task_of(handle)
         if proved and (task is None or not await self._is_confirmed(handle, task)):
             return False
-        draw: Callable[[], tuple[str, str, HttpRequest]] | None = handle.draw  # none by now, if somebody cancelled it
-        return draw is not None and await self._post_as(handle, draw)
+        return await self._post_anew(handle)
 
-    async def _post_as(self, handle: TaskHandle, draw: Callable[[], tuple[str, str, HttpRequest]]) -> bool:
-        """Under a new id; False where nothing was sent."""
+    async def _post_anew(self, handle: TaskHandle) -> bool:
+        """Post the workflow under a new id; False if it was cancelled meanwhile, or nothing could be sent."""
+        if handle.posting is None:
+            return False
         before, task = (handle.window, handle.prompt_id), self.task_of(handle)
         handle.doubtful = handle.doubtful or (task is not None and task.concluded and not task.unsent)
-        window, prompt_id, ask = draw()
+        window, prompt_id, request = handle.posting.new(handle.server)
         self.become(handle, handle.server, window, prompt_id)
         try:
-            await self.post(handle, ask)
+            await self.post(handle, request)
         except ClientError:  # nothing was sent
             self.become(handle, handle.server, *before)
             return False
@@ -294,11 +294,11 @@ class Handles:
 
     # what a handle asks for
 
-    def _state(self, handle: TaskHandle) -> State:
+    def state_of(self, handle: TaskHandle) -> State:
         task = self.task_of(handle)
         return task.state if task is not None else State.SUBMITTING
 
-    async def _place(self, handle: TaskHandle) -> int | None:
+    async def position_in_queue(self, handle: TaskHandle) -> int | None:
         """Asked anew each time: what is told of a queue is out of date when the next prompt ends."""
         if not handle.server:
             return None
@@ -307,26 +307,25 @@ class Handles:
             return None
         return queues.position_in_queue(Raw(answer.body), handle.prompt_id)
 
-    async def _cancel(self, handle: TaskHandle) -> bool:
+    async def cancel(self, handle: TaskHandle) -> bool:
         """By id only, and then look: the server's word for it is not yet its end."""
-        handle.draw = None
-        handle.spare.clear()  # nobody wants it posted again
+        handle.posting = None  # nobody wants it posted again
         if not handle.server:
             return self.dispatcher is not None and await self.dispatcher.withdraw(handle)
         exchange, prompt_id, window = self.runner.exchanges[handle.server], handle.prompt_id, handle.window
         await self.runner.command("cancel", prompt_id, window, handle.server)
         done = await cancel(exchange, prompt_id, window)
-        if not exchange.hits_one and self._state(handle) is State.IN_PROGRESS:
+        if not exchange.hits_one and self.state_of(handle) is State.IN_PROGRESS:
             done = False
         exchange.want(prompt_id, self.runner.clock(), look=True)
         return done
 
-    def _cut(self, handle: TaskHandle) -> None:
+    def note_cut(self, handle: TaskHandle) -> None:
         data, now = seen.CommandData("callback-cut", handle.prompt_id), self.runner.clock()
         self.runner.note(seen.Command(at=now, window=handle.window, server=handle.server, data=data))
 
     @contextlib.asynccontextmanager
-    async def _fetch(self, handle: TaskHandle, output: Output) -> AsyncGenerator[AsyncIterator[bytes], None]:
+    async def fetch(self, handle: TaskHandle, output: Output) -> AsyncGenerator[AsyncIterator[bytes], None]:
         if output.by_socket:
             yield _one_piece(handle, output)
             return

@@ -6,8 +6,10 @@ import asyncio
 import contextvars
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
-from contextlib import suppress
+import uuid
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -17,15 +19,15 @@ from comfy_fsm.core.wire.updates import Update
 from comfy_fsm.errors import InvariantBroken, TaskCancelled, TaskError, TaskExpired, TaskFailed, TaskLost, TaskRejected
 from comfy_fsm.live.client.callbacks import Callbacks
 from comfy_fsm.live.client.inbox import Mailbox
-from comfy_fsm.live.client.outputs import Fetch, OutputFile, TaskResult, at_hand, save_all
+from comfy_fsm.live.client.outputs import OutputFile, TaskResult, at_hand, save_all
 from comfy_fsm.live.client.progress import Progress, Track
 from comfy_fsm.live.client.spool import KeptImage
 from comfy_fsm.live.client.tags import NO_TAG, Tag
 from comfy_fsm.live.saving.places import Names
 from comfy_fsm.live.transport.arrivals import Answer
-from comfy_fsm.live.transport.requests import HttpRequest
+from comfy_fsm.live.transport.requests import Draft, HttpRequest
 
-__all__ = ["ERRORS", "NOTHING", "Attached", "Dispatches", "TaskHandle"]
+__all__ = ["ERRORS", "NOTHING", "Attached", "Dispatches", "Posting", "Registry", "TaskHandle", "Voice"]
 
 ERRORS: dict[str, type[TaskError]] = {
     State.FAILED: TaskFailed,
@@ -48,13 +50,57 @@ class Dispatches(Protocol):
         ...
 
 
+class Registry(Protocol):
+    """Registry of handles, as far as a handle needs it: it knows the task, and acts on it."""
+
+    def state_of(self, handle: TaskHandle) -> State:
+        """Return the state of the task, as far as committed entries say."""
+        ...
+
+    async def cancel(self, handle: TaskHandle) -> bool:
+        """Ask the server to drop or interrupt the task."""
+        ...
+
+    async def position_in_queue(self, handle: TaskHandle) -> int | None:
+        """Ask the server how many prompts run or wait before the task."""
+        ...
+
+    def fetch(self, handle: TaskHandle, output: Output) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Open an output of the task for reading."""
+        ...
+
+    def note_cut(self, handle: TaskHandle) -> None:
+        """Write down that the progress callback of the task caused its own call, and is not called any more."""
+        ...
+
+
+class Voice(Protocol):
+    """Window, as far as a POST needs it."""
+
+    def id_at(self, server: str) -> str:
+        """Return the client id at this server."""
+        ...
+
+
+class Posting(NamedTuple):
+    """Draft of a workflow, and the window that posts it, as often as need be."""
+
+    window: Voice
+    draft: Draft
+
+    def new(self, server: str) -> tuple[str, str, HttpRequest]:
+        """Return the client id of the window, a new prompt id, and the POST under both."""
+        client_id, prompt_id = self.window.id_at(server), str(uuid.uuid4())
+        return client_id, prompt_id, self.draft.request(client_id, prompt_id)
+
+
 class Attached(NamedTuple):
     """What the application gives with a task: its callbacks, and what it wants to know of it again."""
 
     on_progress: Callable[[Update], Any] | None = None
     on_complete: Callable[[TaskHandle], Any] | None = None
     tag: Tag = NO_TAG
-    workflow: Mapping[str, Any] | None = None
+    posting: Posting | None = None
 
 
 NOTHING = Attached()
@@ -73,34 +119,27 @@ class TaskHandle:
         window: str,
         server: str,
         *,
-        state: Callable[[TaskHandle], State],
-        cancel: Callable[[TaskHandle], Awaitable[bool]],
-        fetch: Fetch,
-        cut: Callable[[TaskHandle], None],
-        place: Callable[[TaskHandle], Awaitable[int | None]],
+        registry: Registry,
         track: Track,
         attached: Attached = NOTHING,
+        resubmits: int = 0,
     ) -> None:
         self.prompt_id = prompt_id
         self.window = window
         self.server = server
         self._result: TaskResult | None = None
         self.tagged = attached.tag  # to be written down beside each POST
-        self.spare: list[Callable[[], tuple[str, str, HttpRequest]]] = []
-        """To post it again, as often as the policy allows."""
+        self.posting = attached.posting  # none for a job, a prompt of somebody else, and once it is cancelled
+        self.resubmits = resubmits  # how often it may still be posted again, if its server never had it
         self.job: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
         """Of a job, workflow and extra_data, where secrets in them are not in the log."""
-        self.draw: Callable[[], tuple[str, str, HttpRequest]] | None = None  # the same workflow anew, under another id
         self.waited = 0.0  # seconds, for a server that refused it for now
         self.doubtful = False  # it was posted before, and that this came to nothing is only concluded
         self.posted: asyncio.Future[Answer | None] | None = None  # what its last POST was answered
         self.posted_at = 0.0  # when, by the loop's clock
-        self._state = state
-        self._cancel = cancel
-        self._place = place
+        self._registry = registry
         self.track = track
-        self._fetch = fetch
-        self._callbacks = Callbacks(attached.on_progress, attached.on_complete, lambda: cut(self))
+        self._callbacks = Callbacks(attached.on_progress, attached.on_complete, partial(registry.note_cut, self))
         self._loop = asyncio.get_running_loop()
         self._settled = asyncio.Event()
         self._error: Exception | None = None
@@ -114,7 +153,7 @@ class TaskHandle:
     @property
     def state(self) -> State:
         """Where it stands now, as far as committed entries say; a job that waits counts as `submitting`."""
-        return self._result.state if self._result is not None else self._state(self)
+        return self._result.state if self._result is not None else self._registry.state_of(self)
 
     @property
     def tag(self) -> Any:
@@ -214,14 +253,14 @@ class TaskHandle:
 
         None where its queue does not show it: it ended, it is a job that waits here, or its server does not answer.
         """
-        return await self._place(self)
+        return await self._registry.position_in_queue(self)
 
     async def cancel(self) -> bool:
         """Ask the server to drop or interrupt it; False where it had nothing to cancel. Then await it.
 
         Before 0.3.57 what runs cannot be interrupted without hitting somebody else's, perhaps: it goes on (P31).
         """
-        return await self._cancel(self)
+        return await self._registry.cancel(self)
 
     @property
     def outputs(self) -> list[OutputFile]:
@@ -291,7 +330,7 @@ class TaskHandle:
         """Its one delivery in this process."""
         if self._settled.is_set():
             return
-        self._result = at_hand(result, self.server, self._fetch)
+        self._result = at_hand(result, self.server, partial(self._registry.fetch, self))
         self.prompt_id = result.prompt_id or self.prompt_id
         self._end()
         await self._callbacks.complete(self)

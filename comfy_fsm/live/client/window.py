@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
-from comfy_fsm.core.wire.bodies import MARK
 from comfy_fsm.core.wire.updates import Update
-from comfy_fsm.live.client.task_handle import Attached, TaskHandle
-from comfy_fsm.live.transport import requests
+from comfy_fsm.live.client.task_handle import Attached, Posting, TaskHandle
 from comfy_fsm.live.transport.addresses import address_of
-from comfy_fsm.live.transport.requests import HttpRequest
+from comfy_fsm.live.transport.requests import Draft
 from comfy_fsm.workflow.shape import snapshot
 
-__all__ = ["Window"]
+__all__ = ["Submits", "Window"]
 
-_Begin = Callable[..., Awaitable[TaskHandle]]
+
+class Submits(Protocol):
+    """Client, as far as its windows need it."""
+
+    async def submit_from(self, window: Window, server: str | None, tag: object, attached: Attached) -> TaskHandle:
+        """Post the draft of `attached` at one of the client's servers."""
+        ...
+
+    async def follow_from(self, window: Window, prompt_id: str, server: str | None, tag: object) -> TaskHandle:
+        """Follow a prompt of somebody else."""
+        ...
 
 
 class Window:
     """One voice at each server: the tasks that it submits are told to it alone (P1)."""
 
-    def __init__(self, submit: _Begin, follow: _Begin, extra_data: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, client: Submits, extra_data: Mapping[str, Any] | None = None) -> None:
         self._extra = extra_data or {}
-        self._submit = submit
-        self._follow = follow
+        self._client = client
         self._ids: dict[str, str] = {}
 
     def id_at(self, server: str) -> str:
@@ -56,14 +63,11 @@ class Window:
         after a restart, too. No server gets it.
         Raises BadWorkflow, BadTag, ServerUnreachable or HandshakeRefused, and then nothing was sent.
         """
-        graph = snapshot(workflow)
-
-        def ask(client_id: str, prompt_id: str) -> HttpRequest:
-            extra = {**self._extra, **(extra_data or {}), MARK: prompt_id}
-            return requests.post(graph, client_id, prompt_id, extra, number, front, partial_execution_targets)
-
-        return await self._submit(self, ask, server, tag, Attached(on_progress, on_complete, workflow=graph))
+        extra = {**self._extra, **(extra_data or {})}
+        draft = Draft(snapshot(workflow), extra, number, front, partial_execution_targets)
+        attached = Attached(on_progress, on_complete, posting=Posting(self, draft))
+        return await self._client.submit_from(self, server, tag, attached)
 
     async def follow(self, prompt_id: str, *, server: str | None = None, tag: Any = None) -> TaskHandle:
         """Somebody else's prompt: no socket of ours hears of it, so its server is asked until it is settled (F6)."""
-        return await self._follow(self, prompt_id, server, tag)
+        return await self._client.follow_from(self, prompt_id, server, tag)

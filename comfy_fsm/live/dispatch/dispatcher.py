@@ -119,8 +119,7 @@ class Dispatcher:
         for task in [task for task in runner.board.tasks if task.job is not None]:
             await self._take_up(task)
         self._patrols = [
-            Monitor(runner, load, self._look, self._is_idle(load), self._has_other(load), self._news.set)
-            for load in self._placement.loads.values()
+            Monitor(runner, load, self._look, self._placement, self._news) for load in self._placement.loads.values()
         ]
         self._loops = [asyncio.create_task(monitor.run()) for monitor in self._patrols]
         self._loops.append(asyncio.create_task(self._place()))
@@ -294,12 +293,6 @@ class Dispatcher:
         self._posting.add(posting)
         posting.add_done_callback(self._posting.discard)
         posting.add_done_callback(_report)
-
-    def _is_idle(self, load: ServerLoad) -> Callable[[], bool]:
-        return lambda: not load.jobs and not len(self._placement)
-
-    def _has_other(self, load: ServerLoad) -> Callable[[], bool]:
-        return lambda: any(other.usable for other in self._placement.loads.values() if other is not load)
 
     # what becomes of it
 

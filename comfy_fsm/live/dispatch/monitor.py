@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 
 from msgspec import Raw
 
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.scheduling.breaker import Standing
-from comfy_fsm.core.scheduling.scheduler import ServerLoad
+from comfy_fsm.core.scheduling.scheduler import Scheduler, ServerLoad
 from comfy_fsm.core.wire import queues
 from comfy_fsm.live.engine.runner import Runner
 from comfy_fsm.live.transport import requests
@@ -27,24 +26,17 @@ _BREATH = 0.05  # seconds at least between two questions to one server
 
 
 class Monitor:
-    """Of one server; `relieved` says whether another one could take its jobs, `told` is called after each round."""
+    """Health checks of one server for a dispatcher; `news` is set after each of them."""
 
     def __init__(
-        self,
-        runner: Runner,
-        load: ServerLoad,
-        look_seconds: float,
-        idle: Callable[[], bool],
-        relieved: Callable[[], bool],
-        told: Callable[[], None],
+        self, runner: Runner, load: ServerLoad, look_seconds: float, scheduler: Scheduler, news: asyncio.Event
     ) -> None:
         self.load = load
         self._runner = runner
         self._exchange = runner.exchanges[load.url]
         self._look = look_seconds
-        self._idle = idle
-        self._relieved = relieved
-        self._told = told
+        self._scheduler = scheduler
+        self._news = news
         self._warned: Standing | None = None
         self._removed: set[str] = set()
         self._wanted = asyncio.Event()
@@ -60,7 +52,7 @@ class Monitor:
     async def run(self) -> None:
         """One round after another, until cancelled."""
         while True:
-            if not (self._idle() and self.load.breaker.standing is Standing.UP):
+            if not (self._scheduler.is_idle(self.load) and self.load.breaker.standing is Standing.UP):
                 await self.round()
             breaker, now = self.load.breaker, self._runner.clock()
             wait = breaker.again_at - now if breaker.standing in _AWAY else self._look
@@ -84,10 +76,10 @@ class Monitor:
             load.breaker.see(listed, sum(task.frames for task in tasks), clock(), frozenset(self._removed))
             self._removed &= listed
             load.others = len(listed - {task.prompt_id for task in tasks})
-            if (load.drained or load.breaker.standing is Standing.STILL) and self._relieved():
+            if (load.drained or load.breaker.standing is Standing.STILL) and self._scheduler.has_other(load):
                 await self._recall([task for task in tasks if task.state is State.PENDING])
         self._warn()
-        self._told()
+        self._news.set()
 
     async def _recall(self, tasks: list[Task]) -> None:
         """Take back what it has not begun (P30), never what runs; what became of it, the looks find out."""

@@ -372,9 +372,8 @@ class Exchange:
         task = self._open(prompt_id)
         if task is None:
             return
-        await (
-            self.detect_features()
-        )  # a process that resumes has met nobody yet, and a job can speak where a record lies
+        # A process that resumes has asked nobody yet what it can, and a job can be right where a record is wrong.
+        await self.detect_features()
         async with self._at_once:
             if self.has_jobs and not self._may_be_renamed(task):
                 job = await self.ask(requests.job(prompt_id), task.window)

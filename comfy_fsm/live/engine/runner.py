@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Raw
@@ -38,7 +38,7 @@ from comfy_fsm.live.transport.comfy import Comfy
 from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.log.store import Store
 
-__all__ = ["Runner", "Undelivered", "report"]
+__all__ = ["Host", "Runner", "Undelivered", "report"]
 
 _logger = logging.getLogger(__name__)
 _PULSE = 1.0  # seconds at most between two looks at the board's clock: what is due can move while we sleep
@@ -52,8 +52,24 @@ class Undelivered(Exception):
     """
 
 
+class Host(Protocol):
+    """Client, as far as its runner needs it."""
+
+    def observe(self, noted: Noted) -> None:
+        """Take an entry that was committed and folded. Must be quick: whoever wrote it waits."""
+        ...
+
+    async def deliver(self, result: Result) -> None:
+        """Deliver a result to the application; raises Undelivered if it did not take it."""
+        ...
+
+    def retire(self, server: str, client_id: str) -> None:
+        """Give up a client id whose socket went deaf."""
+        ...
+
+
 class Runner:
-    """`hear` gets each entry after it was folded, `deliver` each result, `retire` each window id that went deaf."""
+    """Driver of the fold for one client; `start` names the host that gets entries and results."""
 
     def __init__(
         self,
@@ -63,9 +79,6 @@ class Runner:
         redactor: Redactor,
         clock: SteadyClock,
         *,
-        hear: Callable[[Noted], None],
-        deliver: Callable[[Result], Awaitable[None]],
-        retire: Callable[[str, str], None],
         needs_sockets: bool = False,
     ) -> None:
         self.board = Board(policy)
@@ -73,9 +86,7 @@ class Runner:
         self.policy = policy
         self.clock = clock
         self._redactor = redactor
-        self._hear = hear
-        self._deliver = deliver
-        self._retire = retire
+        self._host: Host | None = None
         self._needs_sockets = needs_sockets
         servers = list(servers)
         self.figures = Figures(self.board, (server.url for server in servers))
@@ -103,8 +114,9 @@ class Runner:
         """What is still open, or was not delivered by a process that wrote it down."""
         return [task for task in self.board.tasks if not (task.settled and task.delivered)]
 
-    async def start(self) -> None:
+    async def start(self, host: Host) -> None:
         """Take up what the log holds: what was open is asked for anew, what was not delivered is delivered."""
+        self._host = host
         header = seen.HeaderData(1, "comfy_fsm", Raw(msgspec.json.encode(to_header(self.policy))))
         await self.recorder.write(seen.Header(at=self.clock(), data=header))
         windows = dict.fromkeys(task.window for task in self.unfinished if task.window is not None)
@@ -234,7 +246,8 @@ class Runner:
 
     def _folded(self, position: int, noted: Noted) -> None:
         self.figures.count(position, noted.observation)
-        self._hear(noted)
+        if self._host is not None:
+            self._host.observe(noted)
 
     def _perform(self) -> None:
         """What the entries just committed want of the world."""
@@ -276,7 +289,8 @@ class Runner:
         if listener.frames == frames and listener.is_open and self._listeners.get(key) is listener:
             self._deaf.add(key)
             del self._listeners[key]
-            self._retire(*key)
+            if self._host is not None:
+                self._host.retire(*key)
             await listener.close()
             self._poll_all(listener)
 
@@ -293,7 +307,8 @@ class Runner:
             self._in_delivery.discard(key)
 
     async def _hand_over(self, result: Result) -> None:
-        await self._deliver(result)
+        if self._host is not None:
+            await self._host.deliver(result)
         if result.prompt_id is not None:
             data = seen.DeliveredData(result.prompt_id, result.state)
             delivered = seen.Delivered(at=self.clock(), window=result.window, server=result.server, data=data)

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from comfy_fsm.core.wire import refusals, routes
+from comfy_fsm.core.wire.bodies import MARK
 from comfy_fsm.errors import BadWorkflow, UploadFailed
 from comfy_fsm.live.transport.redirects import STATUSES, Hop, shown
 from comfy_fsm.workflow.shape import checked
 
 __all__ = [
+    "Draft",
     "HttpRequest",
     "asset",
     "cancel_job",
@@ -88,6 +90,21 @@ def histories(max_items: int) -> HttpRequest:
 
 def queue() -> HttpRequest:
     return HttpRequest(*routes.build("queue"))
+
+
+class Draft(NamedTuple):
+    """Workflow that can be posted more than once, each time under another prompt id."""
+
+    workflow: Mapping[str, Any]
+    extra_data: Mapping[str, Any]
+    number: float | None = None
+    front: bool = False
+    targets: Sequence[str] | None = None
+
+    def request(self, client_id: str, prompt_id: str) -> HttpRequest:
+        """Build the POST, which bears the prompt id as our mark."""
+        extra_data = {**self.extra_data, MARK: prompt_id}
+        return post(self.workflow, client_id, prompt_id, extra_data, self.number, self.front, self.targets)
 
 
 def remaining() -> HttpRequest:

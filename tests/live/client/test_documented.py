@@ -11,9 +11,9 @@ from comfy_fsm import Client, Dispatcher, OutputFile, TaskHandle, Update, Window
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "client.md").read_text(encoding="utf-8")
 INNER = {
-    Client: set[str](),
+    Client: {"handles", "runner"},
     Window: {"forget_id"},
-    TaskHandle: {"abandon", "close", "hear", "image", "listens", "resume", "settle"},
+    TaskHandle: {"abandon", "close", "push", "image", "listens", "resume", "settle"},
     Dispatcher: {"close", "moves", "withdraw"},
     OutputFile: {"at", "save_among", "source"},
     Update: set[str](),

@@ -25,15 +25,27 @@ def result_of(outcome: State) -> Result:
     return Result("p", "w", SERVER, outcome, outputs=(Output("9", "images", "a.png", type="output"),))
 
 
-def handle() -> TaskHandle:
-    async def cancel(_: TaskHandle) -> bool:
+class Pending:
+    """A registry that knows one open task, and is asked for nothing else."""
+
+    def state_of(self, _: TaskHandle) -> State:
+        return State.PENDING
+
+    async def cancel(self, _: TaskHandle) -> bool:
         raise AssertionError("nobody asked for that")
 
-    def never(*_: Any) -> Any:
-        raise AssertionError
+    async def position_in_queue(self, _: TaskHandle) -> int | None:
+        raise AssertionError("nobody asked for that")
 
-    asked = {"state": lambda _: State.PENDING, "cancel": cancel, "fetch": never, "cut": never, "place": never}
-    return TaskHandle("p", "w", SERVER, track=Track(Paces()), **asked)
+    def fetch(self, *_: object) -> Any:
+        raise AssertionError("nobody asked for that")
+
+    def note_cut(self, _: TaskHandle) -> None:
+        raise AssertionError("nobody asked for that")
+
+
+def handle() -> TaskHandle:
+    return TaskHandle("p", "w", SERVER, registry=Pending(), track=Track(Paces()))
 
 
 def future(outcome: State) -> asyncio.Future[Result]:
