@@ -1,4 +1,5 @@
-"""What the log costs: our appends against bare sqlite3 with the same rows in the same kind of file, and reading back.
+"""Benchmark of the log: our appends against bare sqlite3 with the same rows in the same kind of file, and reading
+back.
 
     python -m benchmarks.append [--rows 20000] [--directory DIR]
 

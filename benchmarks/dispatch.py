@@ -1,4 +1,4 @@
-"""What it costs to place a job, and what it is good for: how long a batch takes, against simpler ways to share it out.
+"""Benchmark of the dispatcher: the cost of placing a job, and the duration of a batch, against simpler strategies.
 
     python -m benchmarks.dispatch [--jobs 10000] [--seeds 200]
 

@@ -1,4 +1,4 @@
-"""Multiplies one recording into a long trace: copy after copy, each with ids and times of its own.
+"""Generator of long traces: copies one recording again and again, each time with new ids and times.
 
     python benchmarks/generate.py [RECORDING] --output TRACE [--observations N] [--tasks N] [--copies N]
 

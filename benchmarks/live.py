@@ -1,4 +1,4 @@
-"""What it costs to listen live: CPU per frame against a bare loop, and how long a frame takes to its callback.
+"""Benchmark of listening: CPU per frame against a bare loop, and the delay from frame to callback.
 
     python -m benchmarks.live [--frames 200000]
 

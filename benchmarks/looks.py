@@ -1,4 +1,4 @@
-"""What it costs to watch many open tasks of one server: requests per minute, while all wait and when all have ended.
+"""Benchmark of many open tasks at one server: requests per minute, while all wait and when all have ended.
 
     python -m benchmarks.looks [--tasks 200] [--seconds 60]
 

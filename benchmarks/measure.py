@@ -1,4 +1,4 @@
-"""Prints what replay and the log cost, each against its floor, in one run: `python -m benchmarks.measure TRACE`.
+"""Benchmark of replay and log, each against its floor, in one run: `python -m benchmarks.measure TRACE`.
 
 Ratios are what to quote: these machines are noisy, so floor and replay take turns and the median of the pairs counts.
 """

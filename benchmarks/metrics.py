@@ -1,4 +1,4 @@
-"""Prints what the figures cost an observation, beside what folding it costs: `python -m benchmarks.metrics`.
+"""Benchmark of the metrics: their cost per observation beside that of folding it: `python -m benchmarks.metrics`.
 
 Two parts. `count` is told of every entry after the fold; the tally is kept by the fold itself, and costs what a fold
 costs more with it than with one whose methods do nothing. Ratios are what to quote, as in measure.py.

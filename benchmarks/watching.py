@@ -1,4 +1,4 @@
-"""Whether `watch` and `serve` keep up: how far they are behind a log that grows fast, and what that costs.
+"""Benchmark of `watch` and `serve`: their lag behind a log that grows fast, and its cost.
 
     python -m benchmarks.watching [--loaded 1000000] [--rate 5000] [--seconds 60]
 

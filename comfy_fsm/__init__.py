@@ -175,7 +175,7 @@ __all__ = [
 
 
 def _loaded() -> dict[str, object]:
-    """What awaits, or is loaded late for another reason, by its name."""
+    """Import the names that are loaded on first use, and return them."""
     from comfy_fsm.core.wire.updates import Update
     from comfy_fsm.live.blocking.client import BlockingClient
     from comfy_fsm.live.blocking.dispatcher import BlockingDispatcher

@@ -1,4 +1,4 @@
-"""Arguments in, exit status out: `comfy-fsm COMMAND`, or `python -m comfy_fsm COMMAND`."""
+"""Entry point of `python -m comfy_fsm COMMAND`: arguments in, exit status out."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ for command, usage in (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; every way it can end has its exit status and one line on standard error."""
+    """Run the command and return its exit status; each way to fail has one, and one line on standard error."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

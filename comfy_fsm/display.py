@@ -1,4 +1,4 @@
-"""The one function that everything from a trace passes before a person sees it."""
+"""Display of untrusted text: everything from a server or a trace passes `harmless` before a person sees it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INVISIBLE = re.compile(
 
 
 def harmless(text: object, longest: int = LONGEST) -> str:
-    """The text on one line, with control, escape, bidirectional and other invisible characters spelled out."""
+    """Return the text on one line, with control, escape, bidirectional and other invisible characters spelled out."""
     shown = _cut(str(text), longest)
     if shown.isascii() and shown.isprintable():
         return shown

@@ -1,4 +1,4 @@
-"""MIME types of what ComfyUI produces, by the ending of a name: one table, whatever the system that we run on says."""
+"""MIME types of what ComfyUI produces, by file name: one table, independent of the operating system."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _STARTS = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "ima
 
 
 def type_of(filename: str) -> str:
-    """The MIME type that its name stands for."""
+    """Return the MIME type that the name stands for."""
     return _TYPES.get(filename.rpartition(".")[2].lower(), _UNKNOWN)
 
 
 def type_in(image: bytes) -> str:
-    """The MIME type of an image, by its first bytes."""
+    """Return the MIME type of an image, by its first bytes."""
     if image[:4] == b"RIFF" and image[8:12] == b"WEBP":
         return "image/webp"
     return next((kind for start, kind in _STARTS.items() if image.startswith(start)), _UNKNOWN)

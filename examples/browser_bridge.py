@@ -1,4 +1,5 @@
-"""A bridge for browser tabs: what a tab's own ComfyUI client sees is logged and folded here, and the tab is told.
+"""Bridge for browser tabs: what a tab's own ComfyUI client sees is logged and folded here, and the tab is told the
+result.
 
     python examples/browser_bridge.py SERVER LOG PORT    then import browser_bridge.js in the page, from this port
     python examples/browser_bridge.py                    with a fake ComfyUI, and a tab that is played

@@ -1,4 +1,4 @@
-"""A client with a transport of its own, here aiohttp: only the log, the fold and the evidence are ours.
+"""Client with a transport of its own, here aiohttp: only the log, the fold and the evidence are ours.
 
 python examples/own_aiohttp.py [URL]    without a URL, at a fake ComfyUI
 """

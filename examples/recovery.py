@@ -1,4 +1,4 @@
-"""Commands of recovery, typed at two fake servers and at a log in which the first of them lost a task.
+"""Recovery commands, run against two fake servers and a log in which the first of them lost a task.
 
 A balancer had given the prompt to the second one, which has its record. The addresses are shown as 8188 and 8189.
 """

@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of whatever reads bytes that others made: `python -m fuzz TARGET [--runs N]`.
+"""Coverage-guided fuzzing of everything that reads foreign bytes: `python -m fuzz TARGET [--runs N]`.
 
 Needs the extra `fuzz`. `python -m fuzz all --seconds 20` takes each target in turn, in a process of its own. What was
 found is written beside as `crash-…`, and is fed again by `python -m fuzz TARGET FILE`.

@@ -1,4 +1,4 @@
-"""What is fed to each reader of bytes that others made, and what may come of it: a documented error, nothing else."""
+"""Fuzz targets: each feeds a reader of foreign bytes, which may raise a documented error and nothing else."""
 
 from __future__ import annotations
 

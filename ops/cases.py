@@ -1,4 +1,4 @@
-"""Series as Prometheus records them, a value each 15 s, and the alerts that they must raise; all others must not.
+"""Test series as Prometheus records them, a value each 15 s, and exactly the alerts that they must raise.
 
 The notation is promtool's: `0+1x40` grows by 1 forty times, `5x40` stays, `_` is a scrape that failed.
 """

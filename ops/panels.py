@@ -1,4 +1,4 @@
-"""The panels of the dashboard, row by row: what each shows, in which unit, and why one looks at it."""
+"""Panels of the dashboard, row by row: what each shows, in which unit, and why one looks at it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes what operators load, which follows from tables: `python -m ops.render`.
+"""Write the files of this folder that follow from tables: `python -m ops.render`.
 
     core/metrics/alerts.py  ─► comfy_fsm/ops/alerts.yml      the rules of Prometheus
     ops/cases.py            ─► ops/alerts.test.yml           recorded series, each with the alerts that they must raise

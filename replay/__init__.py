@@ -1,4 +1,4 @@
-"""The second driver: the same fold over a recorded trace or log, to explain an incident."""
+"""Replays a recorded trace or log with the same fold, to explain an incident."""
 
 from comfy_fsm.report.player import Replay, replay
 

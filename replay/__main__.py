@@ -1,4 +1,4 @@
-"""Arguments in, exit status out: `comfy-replay TRACE…`, or `python -m replay TRACE…`."""
+"""Entry point of `python -m replay TRACE…`: arguments in, exit status out."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def _print_excerpt(trace: str, line: int, context: int, format: str, utc: bool) 
 
 @contextmanager
 def _opened(output: str | None) -> Iterator[IO[str]]:
-    """The file to write to, or standard output."""
+    """Open the file to write to, or standard output."""
     if output is None:
         yield sys.stdout
         sys.stdout.flush()
@@ -294,7 +294,7 @@ def _explain(found: Replay, file: IO[str], look: _Look, whole: bool) -> None:
 
 
 def _with_id(arguments: list[str]) -> list[str]:
-    """`--diagnose` with the id after it as one word: what could be a trace, or is an option, is none."""
+    """Join `--diagnose` with the id after it into one argument; a word that could be a trace or an option is none."""
     given: list[str] = []
     for word in arguments:
         if given[-1:] == ["--diagnose"]:
@@ -307,11 +307,11 @@ def _with_id(arguments: list[str]) -> list[str]:
 
 
 class _Wrong(Exception):
-    """The command was used wrongly; the text says how to use it."""
+    """Wrong usage of the command; the text says how to use it."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; every way it can end has its exit status and one line on standard error."""
+    """Run the command and return its exit status; each way to fail has one, and one line on standard error."""
     gc.disable()  # a fold makes no cycles, the process is short, and to look for some costs a tenth of its time
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

@@ -1,4 +1,4 @@
-"""What all tests share: how hard Hypothesis tries, which tests wait for `--long`, and the recordings."""
+"""Configuration of all tests: how hard Hypothesis tries, which tests wait for `--long`, and the recordings."""
 
 import json
 import signal

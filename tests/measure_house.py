@@ -1,4 +1,5 @@
-"""Measures of the source: `python -m tests.measure_house` prints them; `tests/test_layers.py` holds those that matter.
+"""Measures of the source: `python -m tests.measure_house` prints them; `tests/test_layers.py` enforces those that
+matter.
 
 Folders by modules, the longest files, functions with many parameters, assignments to a task's fields outside its own
 files, and the first words of docstrings.

@@ -1,4 +1,4 @@
-"""Citations: each number that code, tests and pages cite stands in its page, and none is printed to a user."""
+"""Tests of citations: each number that is cited stands in its page, and none is printed to a user."""
 
 from __future__ import annotations
 

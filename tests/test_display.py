@@ -1,4 +1,4 @@
-"""What reaches a terminal can be seen: nothing invisible, nothing that covers other lines."""
+"""Tests of terminal output: nothing is invisible, and nothing covers other lines."""
 
 import sys
 import unicodedata

@@ -1,4 +1,4 @@
-"""The front doors: what a package exports is sorted, there, and all of it; and what it costs to come in."""
+"""Tests of exports: what a package or module offers is listed, sorted and there; and what importing it costs."""
 
 import ast
 import subprocess

@@ -1,4 +1,4 @@
-"""The fuzz targets, on what they begin with and its neighbours: the same contract, without the fuzzer, in every run."""
+"""Tests of the fuzz targets without the fuzzer, on their seeds and neighbours of these."""
 
 import random
 

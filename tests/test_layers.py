@@ -1,4 +1,4 @@
-"""The walls of the house: floors, doors, purity and size, read from the source of every module.
+"""Rules of the source tree: floors, doors, purity and sizes, read from the source of every module.
 
 A wall exists when a test fails on crossing it. A new module gets its floor in `HOUSE` before it gets code; a new
 library gets its door in `DOORS`; what `core/` may import stands in `PURE`. The rest of this file reads these tables.

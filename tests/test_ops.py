@@ -1,4 +1,6 @@
-"""What operators load: rules and dashboard name metrics that exist, follow from tables, and fire when they must."""
+"""Tests of what operators load: rules and dashboard name existing metrics, follow from tables, and fire when they
+must.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the README and the pages of docs/ say is so: commands print what stands there, code runs, links lead somewhere.
+"""Tests of README and docs: commands print what stands there, code runs, tables match the code.
 
 `docs/blocks.py` says which blocks run, and how; `python -m docs.blocks` writes down anew what they print.
 """

@@ -1,4 +1,4 @@
-"""Every fixture reaches its verdict, and keeps it however its lines are doubled, mixed, or cut off."""
+"""Tests of the fixtures: each reaches its verdict, and keeps it if its lines are doubled, mixed, or cut off."""
 
 import json
 import random

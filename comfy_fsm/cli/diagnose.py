@@ -1,4 +1,4 @@
-"""`diagnose`: the tasks of a log, explained: what is so, what is missing, what to do next."""
+"""Command `diagnose`: explains the tasks of a log, with what is missing and what to do next."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def diagnose(*names: IdAndLog, log: MaybeLog = None, format: Format = "text", no
 
 
 def _named(*names: str) -> tuple[str | None, str]:
-    """The beginning of an id, if one was given, and the log."""
+    """Return the beginning of an id, if one was given, and the log."""
     if len(names) not in (1, 2):
         raise Wrong("name a log, or the beginning of a prompt id and then a log; --help tells more")
     task, log = names[0] if len(names) == 2 else None, names[-1]

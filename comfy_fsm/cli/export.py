@@ -1,4 +1,4 @@
-"""`tail` and `export`: a log as the lines of a trace."""
+"""Commands `tail` and `export`: print a log as the lines of a trace."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def _print_lines(log: str, after: int) -> int:
 
 
 def _spelled_out(line: str) -> str:
-    """The same JSON, which drives no terminal: JSON allows U+007F to U+009F and the bidirectional ones as they are."""
+    """Return the same JSON with terminal controls escaped: JSON allows U+007F to U+009F and bidirectional marks
+    unescaped.
+    """
     if line.isprintable():
         return line
     return "".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in line)

@@ -1,4 +1,4 @@
-"""`metrics` and `ops`: the figures of a log for Prometheus, and what Prometheus and Grafana load to watch them."""
+"""Command `metrics`: prints the metrics of a log, once, in the text format of Prometheus."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def ops(what: What, /) -> int:
 
 
 def refolded(log: str, servers: list[str]) -> Figures:
-    """What a client that took up this log now would tell: the trace goes on, so nothing is judged by its end."""
+    """Return the metrics that a client would report if it opened this log now; the end of the log is not taken for the
+    end of the tasks.
+    """
     from comfy_fsm.core.fold.board import Board
     from comfy_fsm.core.metrics.catalogue import Figures
     from comfy_fsm.live.engine.recorder import refold

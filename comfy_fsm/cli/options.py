@@ -1,4 +1,4 @@
-"""The options that commands share, what each exit status means, and what is refused before anything is sent."""
+"""Options that commands share, exit statuses, and checks that come before anything is opened or sent."""
 
 from __future__ import annotations
 
@@ -135,11 +135,11 @@ _HEADER = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 
 
 class Wrong(Exception):
-    """The command was used wrongly; the text says how to use it."""
+    """Wrong usage of the command; the text says how to use it."""
 
 
 class Unavailable(Exception):
-    """Something that the command needs is not to be had here: a port, an extra. The text says how to get it."""
+    """Lack of something that the command needs, such as a port or an extra; the text says how to get it."""
 
 
 def program(name: str, module: str) -> str:
@@ -168,7 +168,9 @@ def draw_panel(console: Any, options: Any, panel: HelpPanel) -> None:
 
 
 def must_be_readable(log: str) -> None:
-    """Raise OSError where there is no such file, LogError where it is something else or nothing of it can be read."""
+    """Check that the file is a log; raises OSError if there is no such file, LogError if it is not a log, or nothing in
+    it can be read.
+    """
     from comfy_fsm.log import logfile, reader
 
     if not logfile.is_sqlite(log) or not logfile.is_log(log):
@@ -180,7 +182,7 @@ def must_be_readable(log: str) -> None:
 
 
 def usage_error(error: CycloptsError) -> str:
-    """What the library says, in our words where its own mislead: a word in capitals has no hyphens before it."""
+    """Return the library's message, reworded where its own misleads: an argument in capitals takes no hyphens."""
     command = " ".join(error.command_chain or ())
     more = f"`{' '.join(filter(None, (PROGRAM, command, '--help')))}` tells more"
     if isinstance(error, UnknownCommandError):
@@ -283,7 +285,7 @@ class Access:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Those that go with every request."""
+        """Headers for every request."""
         headers = _bearing(self.token_env)
         for name, value in _pairs(self.header, "--header").items():
             if not (value.isascii() and value.isprintable() and _HEADER.fullmatch(name)):
@@ -296,7 +298,7 @@ class Access:
         return DEFAULT if self.timeout is None else replace(DEFAULT, deadline_seconds=self.timeout)
 
     def opening(self, servers: list[str], log: str, work: Work) -> Callable[[], Client]:
-        """How to open the client: in the loop that will run it."""
+        """Return a function that opens the client; call it in the loop that will run the client."""
         from comfy_fsm.live.client.client import Client
 
         settings: dict[str, Any] = {
@@ -307,10 +309,7 @@ class Access:
         return lambda: Client(servers, log=log, **settings)
 
     def asking(self, servers: list[str], *, origin: bool = False) -> Callable[[], list[Comfy]]:
-        """The same without a client; a wrong address is told before any loop runs.
-
-        With `origin`, each is asked as one of its own pages would.
-        """
+        """Return a function that opens the servers without a client; a bad address is reported before any loop runs."""
         from comfy_fsm.live.transport.addresses import address_of
         from comfy_fsm.live.transport.comfy import Comfy
         from comfy_fsm.live.transport.trust import context_of, timeouts
@@ -340,7 +339,9 @@ def _origin_of(url: str) -> str:
 
 
 def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
-    """NAME=ENV, each with the value of that variable: a secret has no business among the words of a command."""
+    """Return the values of the environment variables in NAME=ENV, by name: a secret must not stand on the command
+    line.
+    """
     found = {}
     for pair in given or ():
         name, equals, variable = pair.rpartition("=")
@@ -353,7 +354,7 @@ def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
 
 
 def _bearing(token_env: str | None) -> dict[str, str]:
-    """The headers that go with every request."""
+    """Return the headers that carry the token."""
     if token_env is None:
         return {}
     if token_env not in os.environ:

@@ -1,6 +1,6 @@
-"""What `run` and `resume` draw on a terminal: a bar for each task, and afterwards a line for each.
+"""Progress bars of `run` and `resume`, and the lines that they print.
 
-Nothing is parsed as markup, and whatever a server said has passed `harmless`.
+Nothing is parsed as markup, and whatever a server sent has passed `harmless`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ __all__ = ["Bars", "complain", "complain_of_warnings"]
 
 
 class Bars:
-    """On standard error, so that standard output has only what was asked for; silent where that is no terminal."""
+    """Progress bars on standard error, one for each task, so that standard output has only the results; silent if
+    standard error is no terminal.
+    """
 
     def __init__(self) -> None:
         console = _console()
@@ -57,7 +59,7 @@ class Bars:
         self._progress.update(bar, state=state, total=1.0, completed=1.0)
 
     def say(self, text: str) -> None:
-        """A line on standard output; where that is the terminal of the bars, too, it goes above them."""
+        """Print a line on standard output; if that is the terminal with the bars, the line goes above them."""
         if not self._progress.disable and sys.stdout.isatty():
             return self._progress.console.print(Text(harmless(text, 2_000)), soft_wrap=True)
         try:
@@ -71,7 +73,9 @@ class Bars:
 
 
 class _LineHandler(logging.Handler):
-    """What is logged, a line each; but that the log failed is told once, as the end of the errand, and not by all."""
+    """Log handler that prints a line for each record; a failure of the log itself is printed once, at the end, and not
+    for each task.
+    """
 
     def __init__(self, write: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
@@ -83,19 +87,19 @@ class _LineHandler(logging.Handler):
 
 
 def _left(seconds: float | None) -> str:
-    """What is left, as a guess: nobody needs it to the second."""
+    """Format the remaining time as a rough estimate."""
     if seconds is None:
         return ""
     return f"perhaps {max(seconds, 1.0):.0f} s" if seconds < 90 else f"perhaps {seconds / 60:.0f} min"
 
 
 def complain_of_warnings(write: Callable[[str], None]) -> None:
-    """From here on, what is logged is told."""
+    """Print every warning that is logged from now on."""
     logging.getLogger().addHandler(_LineHandler(write))
 
 
 def complain(text: str) -> None:
-    """A line on standard error."""
+    """Print a line on standard error."""
     _complain(_console(), text)
 
 

@@ -1,4 +1,4 @@
-"""`recover` brings tasks to a decision, `consistency` tells who has one, `history` fetches a record and checks it."""
+"""Commands `recover`, `consistency` and `history`: settle tasks on what the servers show."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def _asking(asked: Asked, log: str | None, access: Access) -> Callable[[], list[
 
 
 def _print(lines: Iterable[str], well: bool, unreachable: bool, silent: Iterable[ProbeResult]) -> int:
-    """The report; where nobody answered there is none, but a line of complaint for each server."""
+    """Print the report and return the exit status; if no server answered, print one complaint for each instead."""
     if not unreachable:
         print("\n".join(lines), flush=True)
         return _PROVED if well else _OPEN

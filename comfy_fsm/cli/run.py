@@ -1,4 +1,4 @@
-"""`run` submits workflows, `resume` takes up what an earlier process left; both follow tasks and save their files."""
+"""Commands `run` and `resume`: submit workflows or continue earlier ones, follow the tasks and save their files."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def resume(
 
 
 def resuming(arguments: list[str]) -> str:
-    """The command that takes up what this one left: its options, each of which has a value, and no workflow."""
+    """Return the `resume` command that continues this run: the same options, without the workflows."""
     words, rest = [], iter(arguments[2:])
     for word in rest:
         if word.startswith("--"):

@@ -1,6 +1,6 @@
-"""One errand of the command: open a client, follow its tasks to their end, save their files, and close in order.
+"""Session of a command: opens a client, follows its tasks, saves their files, and closes in order.
 
-What is shown of it is the business of the screen that it is given.
+How progress is displayed is up to the screen.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LONG, _LINES = 2_000, 40
 
 
 class Screen(Protocol):
-    """Where an errand is watched."""
+    """Display for the progress of a session."""
 
     def begin(self, name: str, state: str) -> Any: ...
     def move(self, bar: Any, state: str, update: Update) -> None: ...
@@ -42,7 +42,7 @@ class Screen(Protocol):
 
 
 class Order(Protocol):
-    """A workflow file that was read."""
+    """Workflow that was read from a file."""
 
     @property
     def name(self) -> str: ...
@@ -60,7 +60,9 @@ def submit(
     capacity: int | None = None,
     again: str = "",
 ) -> int:
-    """Submit workflows, at once or so many at a server; returns the exit status. `again` is how to resume."""
+    """Submit workflows, all at once or at most `capacity` per server, and return the exit status; `again` is the
+    command that resumes.
+    """
 
     async def begin(session: Session, dispatcher: Dispatcher | None) -> None:
         submit = dispatcher.enqueue if dispatcher is not None else session.client.window().submit
@@ -75,7 +77,7 @@ def submit(
 def resume(
     folder: str, open_client: Callable[[], Client], screen: Screen, capacity: int | None = None, again: str = ""
 ) -> int:
-    """Take up what the log holds, what waits to be placed too; returns the exit status."""
+    """Continue the tasks and waiting jobs in the log, and return the exit status."""
 
     async def begin(session: Session, _: Dispatcher | None) -> None:
         for task in session.client.tasks:
@@ -89,7 +91,7 @@ def resume(
 
 
 class Session:
-    """The tasks of one call of the command: each is saved and told when it has ended, and is delivered by that."""
+    """Tasks of one command: each result is saved and printed, and counts as delivered after that."""
 
     def __init__(self, client: Client, folder: str, screen: Screen) -> None:
         self.client = client
@@ -102,9 +104,8 @@ class Session:
         self._watching: list[asyncio.Task[None]] = []
 
     def taker(self, name: str, *, again: bool = False) -> Callable[[TaskHandle], Coroutine[Any, Any, None]]:
-        """What takes the result of a task: delivered is what it saved, and what it could not save another time.
-
-        `again`: perhaps a process took it already, and was killed before it could say so.
+        """Return the completion callback of a task: it saves the outputs, and raises Undelivered if saving may succeed
+        later.
         """
 
         async def take(task: TaskHandle) -> None:
@@ -117,7 +118,7 @@ class Session:
         return take
 
     def expect_all(self) -> None:
-        """Before anything is delivered: what an earlier process left is taken as what is submitted now."""
+        """Register the completion callback for tasks of an earlier process, before anything is delivered."""
         for task in self.client.tasks:
             task.when_complete(self.taker(task.prompt_id, again=True))
 
@@ -125,7 +126,7 @@ class Session:
         self._watching.append(asyncio.create_task(self._watch(name, task)))
 
     async def over(self) -> None:
-        """When each has ended and was taken."""
+        """Wait until every task has ended and its result was taken."""
         await asyncio.gather(*self._watching)
 
     async def _watch(self, name: str, task: TaskHandle) -> None:
@@ -141,7 +142,7 @@ class Session:
             self._complain(name, error)
 
     async def _take(self, name: str, task: TaskHandle, again: bool) -> None:
-        """What it produced, on the disk and told of; anything that is not there makes the status."""
+        """Save and print the outputs of a task; any that is missing sets the exit status."""
         try:
             await task
         except TaskError as error:
@@ -172,7 +173,7 @@ class Session:
         self.status = _NOT_COMPLETED
 
     def report_unfinished(self, again: str) -> None:
-        """Whoever ends the command ends no task."""
+        """Print how many tasks go on without this command, and how to resume them."""
         for watching in self._watching:
             watching.cancel()
         tasks = sum(1 for task in self.client.tasks if task.server)
@@ -213,7 +214,7 @@ async def _session(
 
 
 def _dispatching(client: Client, capacity: int | None) -> AbstractAsyncContextManager[Dispatcher | None]:
-    """Where it is wanted, and where the log holds what only a dispatcher can place."""
+    """Return a dispatcher if one was asked for, or if the log holds waiting jobs."""
     if capacity is None and not client.board.backlog.waiting:
         return nullcontext()
     return Dispatcher(client, capacity=capacity) if capacity is not None else Dispatcher(client)
@@ -224,7 +225,7 @@ def _shown(task: TaskHandle) -> str:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether what could not be saved may be another time: a disk that is full, a server that is away."""
+    """Return whether saving may succeed later: the disk is full, or the server is away."""
     gone = isinstance(error, DownloadFailed) and (error.gone or 400 <= (error.status or 0) < 500)
     return isinstance(error, OSError | DownloadFailed) and not gone
 
@@ -234,7 +235,7 @@ def _is_long(text: Text) -> bool:
 
 
 def _lacks(task: TaskHandle) -> Iterator[str]:
-    """What its result has not, though it was told or should have come."""
+    """Yield what is missing from the result, though the server reported it or it should have arrived."""
     result = task.peek()
     if result is not None and result.left_out:
         yield (
@@ -249,7 +250,7 @@ def _lacks(task: TaskHandle) -> Iterator[str]:
 
 
 async def _until_signal(work: Coroutine[Any, Any, int]) -> int:
-    """SIGTERM and SIGINT cancel the work, once; the closing in order that comes after it, no signal cuts short."""
+    """Run the work until SIGTERM or SIGINT cancels it; later signals do not interrupt the orderly shutdown."""
     loop, working, got = asyncio.get_running_loop(), asyncio.ensure_future(work), list[int]()
 
     def end(number: int, _: object) -> None:

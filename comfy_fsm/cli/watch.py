@@ -1,4 +1,4 @@
-"""`watch` and `serve`: a log to look at while it is written, on a terminal or as a page. Both only read."""
+"""Commands `watch` and `serve`: show a log while it is written, on a terminal or as a web page. Both only read."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _end(number: int, _: object) -> NoReturn:
 
 @contextmanager
 def _keys() -> Iterator[Callable[[float], bool]]:
-    """How to wait for so many seconds, or until somebody pressed q; without a keyboard, just to wait."""
+    """Yield a function that waits for some seconds or until `q` is pressed; without a keyboard, it only waits."""
     if os.name == "nt" or not sys.stdin.isatty():
         yield _wait
         return

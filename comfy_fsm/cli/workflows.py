@@ -1,4 +1,4 @@
-"""Tells what was odd about the workflow files that a command was given."""
+"""Complaints about workflow files that are not in plain API format."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["complain_of_oddities"]
 
 
 def complain_of_oddities(orders: Iterable[Order], say: Callable[[str], None]) -> None:
-    """One line for each file that was not plainly a workflow."""
+    """Print one line for each file that was not simply a workflow."""
     for order in orders:
         if order.told:
             say(f"{order.name}: {'; '.join(order.told)}")

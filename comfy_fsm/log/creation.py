@@ -1,4 +1,6 @@
-"""The file of a new log: made beside its place, synced, and put there whole: a power cut leaves no half of it."""
+"""Creation of a log file: written beside its final place, synced, then moved there, so that a power cut leaves no
+partial log.
+"""
 
 import logging
 import os
@@ -15,7 +17,7 @@ _LONGEST = 512 - len(".new-journal")  # bytes of a path that SQLite still opens
 
 
 def check_length(path: str) -> None:
-    """Raise LogError for a path that SQLite could not open, before anything is made."""
+    """Raise LogError if the path is too long for SQLite, before anything is created."""
     if (length := len(os.fsencode(path))) > _LONGEST:
         raise LogError(
             f"{path[:80]}… cannot be opened for writing: its path has {length} bytes, and SQLite takes {_LONGEST}; "
@@ -24,9 +26,9 @@ def check_length(path: str) -> None:
 
 
 def create(path: str) -> None:
-    """Make an empty log where there is no file, or one that never held anything; for whoever holds its lock.
+    """Create an empty log if there is no file, or only an empty one; the caller must hold the lock.
 
-    Raises OSError or sqlite3.Error where the disk does not let us.
+    Raises OSError or sqlite3.Error if the disk refuses.
     """
     new = path + ".new"
     try:
@@ -64,7 +66,9 @@ def _clear(new: str) -> None:
 
 
 def _set_aside(path: str) -> None:
-    """What SQLite left of another log of this name would be taken for a part of the new one, or be removed."""
+    """Move away the `-wal` and `-shm` files of an earlier log of this name, which SQLite would read as part of the new
+    one, or delete.
+    """
     for end in ("-wal", "-journal"):
         with suppress(FileNotFoundError):
             if is_blank(path + end):
@@ -81,7 +85,7 @@ def _set_aside(path: str) -> None:
 
 
 def keep_aside(path: str, *, copy: bool = False) -> str:
-    """Move a file, or copy it, to a name beside it that is free; returns that name."""
+    """Move or copy a file to a free name beside it, and return that name."""
     number = 1
     while os.path.lexists(kept := f"{path}.kept-{number}"):
         number += 1
@@ -97,7 +101,7 @@ def keep_aside(path: str, *, copy: bool = False) -> str:
 
 
 def _sync_directory(path: str) -> None:
-    """So that the name is there after a power cut, too."""
+    """Sync the folder, so that the name survives a power cut."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     directory = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)

@@ -1,11 +1,11 @@
-"""The file `PATH.lock` beside a log: who writes the log, and how far it was acknowledged.
+"""Lock file `PATH.lock` beside a log: who writes the log, and how far it was acknowledged.
 
     comfy-fsm 4711                   the process that claimed it last
     slot, slot                       how far the log was acknowledged, twice in turns: a torn write costs one of them
 
-SQLite takes a damaged `-wal` file to end where the damage is, and says nothing. What was acknowledged is therefore
-written down here as well, so that the loss of a tail shows. It is written after each commit, and synced once a second
-at most: a process that is killed loses nothing of it, a power cut at most the last second.
+SQLite takes a damaged `-wal` file to end where the damage is, without an error. What was acknowledged is therefore
+recorded here as well, so that a lost tail is noticed. The file is written after each commit and synced at most once a
+second: a killed process loses nothing of it, a power cut at most the last second.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ else:
 
 
 class Mark(NamedTuple):
-    """How far a log was acknowledged, and which commit after that was refused, if any."""
+    """Record of how far a log was acknowledged, and which later commit was refused, if any."""
 
     position: int = 0
     checksum: bytes = _NOTHING
@@ -70,12 +70,14 @@ class Mark(NamedTuple):
     refused_checksum: bytes = _NOTHING
 
     def is_about(self, first: object) -> bool:
-        """Whether this was said of the log whose first row has this checksum, or of one that lost all its rows."""
+        """Return whether the mark belongs to the log whose first row has this checksum, or to one that lost all its
+        rows.
+        """
         return self.position > 0 and (first is None or first == self.first)
 
 
 def read_mark(path: str) -> Mark | None:
-    """What stands in the lock file of this log; None where there is none, or none that can be read."""
+    """Read the mark in the lock file of this log; None if there is none, or it cannot be read."""
     try:
         lock = _open_to_read(path)
     except OSError:
@@ -89,7 +91,9 @@ def read_mark(path: str) -> Mark | None:
 
 
 def is_written(path: str) -> bool | None:
-    """Whether a process has the claim on this log now; None where that cannot be told: of a copy, or on Windows."""
+    """Return whether a process holds the lock of this log now; None if that cannot be known: for a copy, or on
+    Windows.
+    """
     if sys.platform == "win32":
         return None
     try:
@@ -110,7 +114,7 @@ def is_written(path: str) -> bool | None:
 
 
 def _open_to_read(path: str) -> int:
-    """The lock file of this log, which lies beside the file and not beside a link to it, to be read only."""
+    """Open the lock file of this log for reading; it lies beside the file itself, not beside a link to it."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     return os.open(os.path.realpath(path) + ".lock", flags)
 
@@ -133,13 +137,13 @@ def _proof(body: bytes) -> bytes:
 
 
 class Lock:
-    """The claim on a log, held until `close`; a killed process holds nothing.
+    """Lock on a log, held until `close`; it ends with its process.
 
-    The file stays behind, for what it says, and since another writer could claim it between a look and its removal.
+    The file is never removed: it holds the mark, and another writer could lock it between a check and the removal.
     """
 
     def __init__(self, path: str) -> None:
-        """Claim it; raises LogLocked where another writer has it, LogError or OSError where it cannot be claimed."""
+        """Acquire the lock; raises LogLocked if another writer has it, LogError or OSError if it cannot be acquired."""
         self.name = path + ".lock"
         self._lock = _open(self.name, path)
         self._turn, mark = _newest(self._lock)
@@ -153,7 +157,7 @@ class Lock:
             raise
 
     def reset(self) -> None:
-        """Forget another log that was here, before a new one is begun; raises OSError."""
+        """Clear the mark of an earlier log, before a new one is created; raises OSError."""
         self.mark = Mark()
         self._write_both()
 
@@ -163,15 +167,15 @@ class Lock:
         self._sync()
 
     def acknowledge(self, position: int, checksum: bytes, first: bytes) -> None:
-        """Write down how far the log goes; what is committed stays so, even where this fails."""
+        """Record how far the log goes; if this fails, what is committed stays committed."""
         self._note(Mark(position, checksum, first))
 
     def refuse(self, position: int, checksum: bytes) -> None:
-        """Write down that the commit that began so was refused, in case it is found in the file all the same."""
+        """Record that the commit starting with this row was refused, in case it is found in the file later."""
         self._note(self.mark._replace(refused=position, refused_checksum=checksum), urgent=True)
 
     def forgive(self) -> None:
-        """What was refused is not in the file: that is certain now."""
+        """Clear the refused commit, once it is certain that it is not in the file."""
         if self.mark.refused:
             self._note(self.mark._replace(refused=0, refused_checksum=_NOTHING))
 
@@ -207,7 +211,7 @@ class Lock:
 
 
 def _open(name: str, path: str) -> int:
-    """The lock file, claimed and with our process in it."""
+    """Open and lock the lock file, and write our process id into it."""
     # Neither followed where it is a link, nor waited for where it is a pipe.
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     if os.path.islink(name):
@@ -234,7 +238,7 @@ def _open(name: str, path: str) -> int:
 
 
 def _claim_soon(lock: int) -> None:
-    """Claim it; who only looks whether it is claimed (`is_written`) has it for a moment, and that is waited for."""
+    """Acquire the lock, waiting briefly for a process that only checks whether it is held (`is_written`)."""
     for pause in (0.001, 0.005, 0.02, 0.05):
         try:
             return _claim(lock)
@@ -244,7 +248,7 @@ def _claim_soon(lock: int) -> None:
 
 
 def _holder(lock: int, name: str, path: str) -> bytes | None:
-    """The process that claimed this file last; raises LogError where it is not ours to write to."""
+    """Return the process that last held the lock; raises LogError if the file is not ours to write."""
     found = os.fstat(lock)
     if stat.S_ISREG(found.st_mode):
         content = os.read(lock, _HEAD_SIZE)
@@ -255,5 +259,5 @@ def _holder(lock: int, name: str, path: str) -> bytes | None:
 
 
 def belongs_to_us(found: os.stat_result) -> bool:
-    """Whether the file is our own: whoever owns a file may read all that is ever written to it."""
+    """Return whether we own the file: its owner can read everything that is ever written to it."""
     return not hasattr(os, "geteuid") or found.st_uid == os.geteuid()

@@ -1,10 +1,10 @@
-"""The append-only log: one connection owns the file, and every caller waits until its lines are committed.
+"""Append-only log in a SQLite file: one connection owns it, and each caller waits until its lines are committed.
 
-    append ─► what waits ─┐
-    append ─► what waits ─┴─► one transaction, in the connection's thread ─► to each caller, the position of its last
+    append ─► queue ─┐
+    append ─► queue ─┴─► one transaction, in the connection's thread ─► to each caller, the position of its last line
 
-A line is bytes, and the log never looks into it. What was acknowledged is there after any crash, in the order of the
-positions given; what was refused is not. The file and its reading are in `reader.py`, its owner in `writer.py`.
+A line is bytes, and the log never looks into it. What was acknowledged survives any crash, in the order of its
+positions; what was refused is not in the log. `reader.py` reads the file, `writer.py` owns it.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _ROW_COST = 128  # what a waiting line takes beside its bytes, so that a million
 
 
 class _Append(NamedTuple):
-    """The lines of one call, and the future by which its caller hears of them."""
+    """Lines of one `append` call, and the future that its caller waits for."""
 
     lines: tuple[bytes, ...]
     weight: int
@@ -36,7 +36,7 @@ class _Append(NamedTuple):
 
 
 def weigh(lines: tuple[bytes, ...]) -> int:
-    """What these lines take of the bound. Raises TypeError or LogError where a log takes no such line."""
+    """Return how much of the limit these lines take; raises TypeError or LogError for a line that no log accepts."""
     if strange := set(map(type, lines)) - {bytes}:
         raise TypeError(f"a line of the log is bytes, not {strange.pop().__name__}; nothing was written")
     sizes = [*map(len, lines)]
@@ -46,10 +46,10 @@ def weigh(lines: tuple[bytes, ...]) -> int:
 
 
 class Log:
-    """A log in a file, and its only writer: `async with await Log.open(path) as log`."""
+    """Log in a file, and its only writer: `async with await Log.open(path) as log`."""
 
     def __init__(self, db: aiosqlite.Connection, chain: Chain, limit: int) -> None:
-        """For `open` alone."""
+        """Create the log; only `open` calls this."""
         self.path = chain.path
         self.position = chain.position  # of the last line that is committed
         self._db = db
@@ -66,9 +66,10 @@ class Log:
 
     @classmethod
     async def open(cls, path: str | os.PathLike[str], *, limit: int = _LIMIT) -> Self:
-        """Own the log at `path` until it is closed; makes it, readable for its owner alone, if there is none.
+        """Open the log at `path` for writing, until it is closed; creates it, readable by its owner alone, if there is
+        none.
 
-        Beyond `limit` bytes that wait for the disk, `append` waits for room first. Raises LogLocked, NotALog,
+        If more than `limit` bytes wait for the disk, `append` waits for room first. Raises LogLocked, NotALog,
         LogVersionError or LogDamaged, and LogError for whatever else keeps the file from being written safely.
         """
         chain = Chain(os.path.realpath(path))  # noqa: ASYNC240 (some lstats: one file, one lock)
@@ -92,11 +93,11 @@ class Log:
         await self.close()
 
     async def append(self, *lines: bytes) -> int:
-        """Write the lines, all of them or none; returns the position of the last once they are committed.
+        """Write the lines, all or none, and return the position of the last one once they are committed.
 
-        Raises LogWriteFailed if the disk refused: none of them is in the log, and the log stays usable; LogMoved if the
-        file is gone from its place: then it is not. A caller who is cancelled while waiting for the commit withdraws
-        nothing: the lines are written all the same.
+        Raises LogWriteFailed if the disk refused: none of them is in the log, and the log remains usable. Raises
+        LogMoved if the file is no longer in its place: the log is then unusable. Cancelling a caller that waits for the
+        commit withdraws nothing: its lines are written all the same.
         """
         weight = weigh(lines)
         if self._full(weight) or self._door.locked():
@@ -118,7 +119,7 @@ class Log:
         return self._weight > 0 and self._weight + weight > self._limit and not self._closing
 
     async def _write(self) -> None:
-        """The one that writes. It does not end before all that was accepted is written or refused."""
+        """Write what is queued; ends only after everything accepted is written or refused."""
         try:
             while self._waiting or not self._closing:
                 if self._waiting:
@@ -138,7 +139,7 @@ class Log:
                 self._news.set()
 
     async def _commit(self) -> None:
-        """Everything that waits, in one transaction."""
+        """Commit everything that is queued, in one transaction."""
         appends = list(self._waiting)
         self._waiting.clear()
         lines = [line for append in appends for line in append.lines]
@@ -187,13 +188,13 @@ class Log:
         return self._chain.commits > before, failure
 
     def read(self, after: int = 0) -> Generator[LogRow, None, None]:
-        """Every committed row after a position, with what is wrong with it; blocks, as `rows.read` does."""
+        """Yield the committed rows after a position, each with what is wrong with it; blocks, as `reader.read` does."""
         return read(self.path, after)
 
     async def follow(self, after: int = 0) -> AsyncIterator[tuple[int, bytes]]:
-        """Every line after a position, and each new one once it is committed, until the log is closed.
+        """Yield the lines after a position, then each new one once it is committed, until the log is closed.
 
-        Raises LogDamaged at the first row that is not what was written.
+        Raises LogDamaged at the first row that differs from what was written.
         """
         while True:
             self._news.clear()
@@ -208,7 +209,7 @@ class Log:
             await self._news.wait()
 
     async def close(self) -> None:
-        """Take no more, write what was accepted, let the file go; may be called again, and by several at once."""
+        """Accept no more, write what was accepted, and close the file; may be called repeatedly and concurrently."""
         self._closing = self._chain.closing = True
         self._work.set()
         self._freed.set()
@@ -217,7 +218,7 @@ class Log:
 
 
 def _some(path: str, after: int) -> list[LogRow]:
-    """The next rows, a few: no snapshot is held while whoever follows does something else."""
+    """Return the next few rows: no snapshot is held while the caller works on them."""
     records: list[LogRow] = []
     size = 0
     with closing(read(path, after)) as reading:

@@ -1,7 +1,7 @@
-"""The one place that opens the file of a log: what is a log, what is none, and who has it open here.
+"""Access to log files: the one module that opens them, and knows which are logs and which are open here.
 
-No other module opens such a file: to close any descriptor of a file drops every POSIX lock that this process has on it,
-SQLite's too (sqlite.org/howtocorrupt.html, 2.2), and then a stranger may take the `-wal` away under its writer.
+Closing any descriptor of a file drops every POSIX lock that this process has on it, those of SQLite included
+(sqlite.org/howtocorrupt.html, 2.2); another process may then remove the `-wal` file under its writer.
 """
 
 import errno
@@ -45,9 +45,9 @@ def _key(found: os.stat_result) -> tuple[int, int]:
 
 @contextmanager
 def held(path: str) -> Iterator[os.stat_result]:
-    """Count a file as open in SQLite here, after a look at its first bytes; yields what the system says of it.
+    """Count a file as open in SQLite here, after reading its first bytes; yields its `stat` result.
 
-    The look needs the count: a file that is open in SQLite here is not looked at again.
+    The count comes first, since a file that is open in SQLite here is not read again.
     """
     with _guard:
         found = os.stat(path)
@@ -66,7 +66,7 @@ def held(path: str) -> Iterator[os.stat_result]:
 
 
 def close_later(descriptor: int) -> None:
-    """Close a descriptor of a log once nobody here has the file open in SQLite any more."""
+    """Close a descriptor of a log once nobody in this process has the file open in SQLite."""
     with _guard:
         _close(descriptor)
 
@@ -81,7 +81,7 @@ def _close(descriptor: int) -> None:
 
 
 def _head(path: str, found: os.stat_result, size: int) -> bytes:
-    """The first bytes of a file that is a log where SQLite has it open; for whoever holds the guard."""
+    """Return the first bytes of a file; the caller must hold the guard."""
     if _held[_key(found)]:
         return _MAGIC
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -95,13 +95,13 @@ def _head(path: str, found: os.stat_result, size: int) -> bytes:
 
 
 def is_sqlite(path: str) -> bool:
-    """Whether these are the bytes of a database, and so perhaps of a log of ours."""
+    """Return whether the file is a SQLite database, and so perhaps a log."""
     with _guard:
         return _head(path, os.stat(path), len(_MAGIC)) == _MAGIC
 
 
 def is_blank(path: str) -> bool:
-    """Whether a log may be begun here: there is no file, or one that holds nothing, as after `touch` or a power cut."""
+    """Return whether a log may be created here: there is no file, or an empty one, as after `touch` or a power cut."""
     with _guard:
         try:
             found = os.stat(path)
@@ -142,7 +142,7 @@ def beside(path: str) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def is_log(path: str | os.PathLike[str]) -> bool:
-    """Whether the file says that it is a log, of any version; it may still be damaged."""
+    """Return whether the file claims to be a log, of any version; it may still be damaged."""
     try:
         with held(os.fspath(path)):
             return True

@@ -1,4 +1,4 @@
-"""The contract of the log in memory: nothing is written, and nothing outlives its process."""
+"""Log in memory: nothing is written, and nothing outlives the process."""
 
 import asyncio
 from collections.abc import AsyncIterator, Generator
@@ -12,7 +12,7 @@ __all__ = ["MemoryLog"]
 
 
 class MemoryLog:
-    """The contract of `Log` without a disk, for tests and for what need not outlive its process."""
+    """Store with the contract of `Log` but without a file, for tests and for what need not survive its process."""
 
     path = ":memory:"
 

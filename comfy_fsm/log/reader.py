@@ -1,8 +1,8 @@
-"""The log as a file: its schema, its chain of checksums, and how a row is judged. Plain sqlite3, read-only, no await.
+"""Reader of log files: the schema, the chain of checksums, and how a row is judged. Plain sqlite3, read-only, no await.
 
-The rows come back in order, each with what is wrong with it. Damage is told, not raised, since whoever opens a damaged
-log wants the rest of it: a row that is not what was written, a row that is gone, a page that SQLite cannot read, a tail
-that was acknowledged (`lock.py`) and is lost with a damaged `-wal`.
+Rows come in order, each with what is wrong with it. Damage is reported, not raised, since whoever opens a damaged log
+wants the rest of it: a changed row, a missing row, a page that SQLite cannot read, or a tail that was acknowledged
+(`lock.py`) and was lost with a damaged `-wal` file.
 """
 
 import os
@@ -34,7 +34,9 @@ _NOT_DAMAGE = {
 
 
 def digest(before: bytes, position: int, line: bytes) -> bytes:
-    """The checksum of a row, which holds that of the row before: a row that was changed, moved or taken out shows."""
+    """Return the checksum of a row. It covers the checksum of the row before, so a changed, moved or removed row
+    shows.
+    """
     return blake2b(b"%b%b%b" % (before, position.to_bytes(8, "big", signed=True), line), digest_size=16).digest()
 
 
@@ -42,9 +44,9 @@ GENESIS = digest(b"comfy-fsm log", 0, b"")
 
 
 class LogRow(NamedTuple):
-    """A row as it was found: proved to be what was written, or with what is wrong with it.
+    """Row of a log: verified, or with what is wrong with it.
 
-    `line` is None where nothing could be read; position 0 is the file itself.
+    `line` is None if nothing could be read; position 0 stands for the file itself.
     """
 
     position: int
@@ -53,7 +55,7 @@ class LogRow(NamedTuple):
 
 
 class Verification(NamedTuple):
-    """What a whole log was found to be: `damaged` counts the places, `reason` is that of the first."""
+    """Result of checking a whole log: `damaged` counts the places, `reason` describes the first."""
 
     rows: int
     damaged: int
@@ -62,10 +64,10 @@ class Verification(NamedTuple):
 
 
 def read(path: str | os.PathLike[str], after: int = 0) -> Generator[LogRow, None, None]:
-    """Every row after a position, up to the last one committed when reading began; a writer may write meanwhile.
+    """Yield the rows after a position, up to the last one committed when reading began; a writer may continue to write.
 
     Raises NotALog, LogVersionError or OSError at once, and LogError when reading begins, if the file cannot be read.
-    Close it if you stop early: until then a snapshot is held, and the writer's `-wal` file grows.
+    Close the generator if you stop early: until then it holds a snapshot, and the writer's `-wal` file grows.
     """
     where = os.path.realpath(path)  # what belongs to a log lies beside the file, not beside a link to it
     with held(where):
@@ -78,7 +80,7 @@ def _read(path: str, after: int) -> Generator[LogRow, None, None]:
 
 
 def verify(path: str | os.PathLike[str]) -> Verification:
-    """Read the whole log and name its first damaged row; raises as `read` does."""
+    """Read the whole log and describe its first damaged row; raises as `read` does."""
     rows = damaged = 0
     first: LogRow | None = None
     for record in read(path):
@@ -90,11 +92,11 @@ def verify(path: str | os.PathLike[str]) -> Verification:
 
 
 class _Moved(Exception):
-    """A writer came while we read without locks."""
+    """Signal that a writer appeared while we read without locks."""
 
 
 class _Reading:
-    """One pass over a log: the position that must come next, and the checksums that its row may build on."""
+    """Single pass over a log: the position that must come next, and the checksums on which its row may build."""
 
     def __init__(self, path: str, after: int) -> None:
         self._path = path
@@ -136,7 +138,7 @@ class _Reading:
         return self._db.execute(sql, values)
 
     def _doubt(self) -> None:
-        """Before damage is told: if a writer came meanwhile, look again with locks."""
+        """Start again with locks if a writer appeared meanwhile, before any damage is reported."""
         if self._immutable and self._state() != self._seen:
             raise _Moved
 
@@ -174,7 +176,7 @@ class _Reading:
             yield LogRow(self._next, None, f"{_span(self._next, self._last)} missing: {_LOST}")
 
     def _begin(self) -> str | None:
-        """Fix the snapshot, and find where the chain stands; returns what is wrong with the file as a whole."""
+        """Take the snapshot and find the start of the chain; returns what is wrong with the file as a whole."""
         try:
             self._connect()
             kinds = self._ask("SELECT type FROM sqlite_master WHERE name = 'log'").fetchall()
@@ -197,7 +199,7 @@ class _Reading:
         return None
 
     def _heed(self, mark: Mark) -> None:
-        """What the writer wrote down beside the log counts as well, where it is about this log."""
+        """Take the mark in the lock file into account, if it belongs to this log."""
         if mark.is_about(self._one("SELECT checksum FROM log WHERE position = 1")):
             self._last = max(self._last or 0, mark.position)
         there = self._one(f"SELECT checksum FROM log WHERE position = {mark.refused}") if mark.refused else None
@@ -227,7 +229,7 @@ class _Reading:
             yield from self._judge(position, line, checksum)
 
     def _judge(self, position: object, line: object, checksum: object) -> Iterator[LogRow]:
-        """A row that is not simply right: say what is wrong with it, and let the chain hold on to what is left."""
+        """Judge a row that is not simply valid: describe what is wrong, and continue the chain with what is left."""
         here, anchors = self._next, self._anchors or ()
         body = bytes(line) if isinstance(line, bytes | bytearray) else None
         if type(position) is not int or type(line) is not bytes or type(checksum) is not bytes:
@@ -265,7 +267,9 @@ class _Reading:
         yield LogRow(position, line, "its checksum does not fit it and the row before")
 
     def _leap(self, error: Exception) -> LogRow:
-        """Past what SQLite cannot read: row by row at first, then in doubling strides, and back to where it ends."""
+        """Skip what SQLite cannot read: row by row at first, then in doubling steps, and back to where the damage
+        ends.
+        """
         first = self._next
         bad = first
         step = 1

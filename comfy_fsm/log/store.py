@@ -1,4 +1,4 @@
-"""The contract of a store of entries, whatever keeps them: a SQLite file, memory, or what comes next."""
+"""Contract of a store of entries: a SQLite file, memory, or another database."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["Store"]
 
 
 class Store(Protocol):
-    """An append-only sequence of lines with one writer. `tests/support/log_contract.py` is its test suite.
+    """Append-only sequence of lines with one writer; `tests/support/log_contract.py` is its test suite.
 
-    A position is comparable and opaque: it grows, and nobody but the store computes with it.
+    Positions grow and can be compared; only the store computes with them.
     """
 
     path: str
@@ -26,7 +26,7 @@ class Store(Protocol):
     async def append(self, *lines: bytes) -> int:
         """Commit all of these lines or none, and return the position of the last.
 
-        Raises LogWriteFailed where the disk refused them, LogClosed after `close`, LogError for a line too long.
+        Raises LogWriteFailed if the disk refused them, LogClosed after `close`, LogError for a line that is too long.
         """
 
     def read(self, after: int = 0) -> Generator[LogRow, None, None]:
@@ -36,4 +36,4 @@ class Store(Protocol):
         """Yield the committed lines after a position, then each new one; ends when the store is closed."""
 
     async def close(self) -> None:
-        """Commit what was accepted, then let the store go. Closing twice does nothing."""
+        """Commit what was accepted, then close the store; closing it again does nothing."""

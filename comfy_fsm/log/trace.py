@@ -1,6 +1,6 @@
-"""Trace files and streams to entries: plain, gzip or zstandard, told apart by their first bytes. Holds no trace.
+"""Reader of traces, as files or streams: plain, gzip or zstandard, recognised by their first bytes.
 
-What a file can do to its reader has its bound here: the length of a line, how far it may unpack.
+What a file can do to its reader is bounded here: the length of a line, and how far a file may unpack.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _UNPACKING = (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError)
 
 
 class Block(NamedTuple):
-    """Some entries, one after the other: a position is a line number, counted from 1, or that of a log."""
+    """Sequence of entries; a position is a line number, counted from 1, or the position in a log."""
 
     positions: Sequence[int]
     observations: Sequence[AnyObservation]
@@ -65,16 +65,16 @@ class Block(NamedTuple):
 
 
 def most_known(packed: int) -> int:
-    """How many tasks, windows and servers a compressed file of so many bytes may name.
+    """Return how many tasks, windows and servers a compressed file of this size may name.
 
-    What is kept of each takes thousands of bytes, while the id and the times of a real one cannot be packed into fewer
-    than these: so a file that is small on the disk stays small in memory.
+    Each of them takes thousands of bytes in memory, while real ids and times cannot be packed into fewer bytes than
+    these: so a file that is small on disk stays small in memory.
     """
     return 10_000 + packed // 64
 
 
 class Packed:
-    """The bytes of a file on their way to the unpacker, counted: for progress, and against bombs."""
+    """Bytes of a file on their way to the decompressor, counted for the progress bar and against zip bombs."""
 
     def __init__(self, raw: BinaryIO) -> None:
         self._raw = raw
@@ -86,7 +86,7 @@ class Packed:
         self.is_compressed = self.head.startswith((_GZIP, _ZSTD))
 
     def read(self, size: int) -> bytes:
-        """What is there, at most `size` bytes; nothing at the end."""
+        """Return at most `size` bytes; none at the end."""
         if self._unread:
             block, self._unread = self._unread[:size], self._unread[size:]
         else:
@@ -96,7 +96,7 @@ class Packed:
 
     @property
     def longest_line(self) -> int:
-        """Bytes of the longest line that may come of what was read so far."""
+        """Largest length of a line, in bytes, given what was read so far."""
         return min(_MAX_LINE, max(LINE_FREE, self.count * MAX_RATIO)) if self.is_compressed else _MAX_LINE
 
     def close(self) -> None:
@@ -105,7 +105,7 @@ class Packed:
 
 
 def open_packed(path: str) -> Packed:
-    """The file at `path`, or standard input where it is `-`."""
+    """Open the file at `path`, or standard input if it is `-`."""
     if path == "-":
         return Packed(sys.stdin.buffer)
     if os.path.isdir(path):
@@ -114,12 +114,14 @@ def open_packed(path: str) -> Packed:
 
 
 def read_file(packed: Packed, name: str) -> Iterator[Block]:
-    """What is in one file or stream, in its order; raises TraceError where it is no trace at all."""
+    """Yield the entries of one file or stream, in order; raises TraceError if it is not a trace at all."""
     return _with_head(_observe(raw_lines(packed, name)), name)
 
 
 def raw_lines(packed: Packed, name: str) -> Iterator[tuple[list[bytes | str], bool]]:
-    """The lines of one file or stream: each as bytes, or as what is wrong with it; False with one that does not end."""
+    """Yield the lines of one file or stream, each as bytes or as a description of its damage; False marks a last line
+    without an end.
+    """
     return _split(blocks(packed, name), packed)
 
 
@@ -151,7 +153,7 @@ def blocks(packed: Packed, name: str) -> Iterator[bytes | str]:
 
 
 def read_lines(lines: Iterable[bytes | str], name: str = "lines") -> Iterator[Block]:
-    """The same from lines in memory."""
+    """Yield the entries in lines that are in memory."""
     raw = (line.encode("utf-8", "surrogatepass") if isinstance(line, str) else bytes(line) for line in lines)
     return _with_head(_observe(([line.rstrip(b"\r\n")], True) for line in raw), name)
 
@@ -159,6 +161,7 @@ def read_lines(lines: Iterable[bytes | str], name: str = "lines") -> Iterator[Bl
 def _blocks(
     stream: Packed | gzip.GzipFile | zstandard.ZstdDecompressionReader, packed: Packed, name: str
 ) -> Iterator[bytes | str]:
+    """Yield blocks as they are decompressed; a text, as the last one, describes how the file is damaged."""
     total = 0
     # gzip's read1 gives what it has before it finds the rest missing; its read gives nothing then
     read = stream.read1 if isinstance(stream, gzip.GzipFile) else stream.read
@@ -176,7 +179,9 @@ def _blocks(
 
 
 def _split(blocks: Iterator[bytes | str], packed: Packed) -> Iterator[tuple[list[bytes | str], bool]]:
-    """The lines of each block, each as bytes or as what is wrong with it; False with the one that does not end."""
+    """Yield the lines of each block, each as bytes or as a description of its damage; False marks a line without an
+    end.
+    """
     skipped = longest = 0
     rest = bytearray()  # which grows in place: a long line is not copied with each of its blocks
     for block in blocks:
@@ -202,7 +207,7 @@ def _overlong(length: int, longest: int) -> str:
 
 
 def _observe(blocks: Iterable[tuple[list[bytes | str], bool]]) -> Iterator[Block]:
-    """A block at a time, and line by line only where the quick reader refuses one: most files have none."""
+    """Yield the observations block by block, and line by line only where the fast reader refuses one, which is rare."""
     number, at, told = 0, 0.0, False
     for lines, ended in blocks:
         positions: Sequence[int] = range(number + 1, number + len(lines) + 1)
@@ -228,7 +233,7 @@ def _observe(blocks: Iterable[tuple[list[bytes | str], bool]]) -> Iterator[Block
 
 
 def _in_seconds(o: AnyObservation) -> AnyObservation:
-    """Seconds have ten digits until the year 2286: what has three, six or nine more has a smaller unit."""
+    """Convert times in smaller units: seconds have ten digits until the year 2286, milliseconds three more."""
     for least, most, unit in _UNITS:
         if least <= o.at < most:
             changed: AnyObservation = msgspec.structs.replace(o, at=o.at / unit)
@@ -237,7 +242,7 @@ def _in_seconds(o: AnyObservation) -> AnyObservation:
 
 
 def _read(line: bytes | str, ended: bool, at: float) -> AnyObservation | None:
-    """What the quick reader may refuse: blank lines, comments, odd JSON (P20), and what is broken."""
+    """Read a line that the fast reader refused: blank lines, comments, odd JSON (P20), and damage."""
     if isinstance(line, str):
         return damage("undecodable" if ended else "damaged", line, at)
     if not line.strip() or line.lstrip().startswith(b"#"):
@@ -251,12 +256,12 @@ def _read(line: bytes | str, ended: bool, at: float) -> AnyObservation | None:
 
 
 def damage(code: DamageCode, why: str, at: float) -> Damaged:
-    """What stands for a place that could not be read."""
+    """Return the observation that stands for a place that could not be read."""
     return Damaged(at=at, data=DamageData(code, why))
 
 
 def _with_head(blocks: Iterator[Block], name: str) -> Iterator[Block]:
-    """The same blocks, once the first lines show that this is a trace, and of which version."""
+    """Yield the same blocks, once the first lines show that this is a trace, and of which version."""
     head: list[Block] = []
     broken: list[tuple[int, str]] = []
     for block in blocks:

@@ -1,6 +1,7 @@
-"""The one connection that may write a log: its lock, its settings, its transaction. Plain sqlite3; awaits nothing.
+"""Writer of log files: the single connection that writes a log, with its lock, settings and transactions. Plain
+sqlite3, no await.
 
-One, because SQLite before 3.51.3 can lose commits when two connections write and checkpoint one WAL file.
+There is only one, because SQLite before 3.51.3 can lose commits if two connections write and checkpoint one WAL file.
 """
 
 import logging
@@ -34,10 +35,10 @@ _NEITHER = "no log was opened"
 
 
 def _claim_file(path: str, stack: ExitStack) -> int:
-    """A descriptor of the file that another writer cannot get, by whatever name it opens the file.
+    """Lock the log file itself, so that no other writer can have it, by whatever name it opens the file.
 
-    The lock file has a name only. flock, since that does not end with any other descriptor of the file; on Linux, where
-    it is a thing apart from SQLite's own locks.
+    The lock file covers one name only. This uses flock, which does not end with other descriptors of the file; on Linux
+    it is independent of SQLite's own locks.
     """
     descriptor = os.open(path, os.O_RDWR)
     stack.callback(close_later, descriptor)
@@ -55,7 +56,7 @@ def _claim_file(path: str, stack: ExitStack) -> int:
 
 
 def _check_file(path: str, found: os.stat_result) -> None:
-    """Raise LogError where somebody else could read or write it."""
+    """Raise LogError if somebody else could read or write the file."""
     if not belongs_to_us(found):
         raise LogError(
             f"{path} cannot be opened for writing: it belongs to user {found.st_uid} and not to us, who could read all "
@@ -69,7 +70,7 @@ def _check_file(path: str, found: os.stat_result) -> None:
 
 
 class _Files:
-    """Where the files of an open log are, to see whether they are still there."""
+    """Identity of the files of an open log, to notice if they are moved or removed."""
 
     def __init__(self, path: str, descriptor: int) -> None:
         self._path = path
@@ -79,7 +80,7 @@ class _Files:
         self._file, self._log = (found.st_ino, found.st_dev), (wal.st_ino, wal.st_dev)
 
     def check(self) -> None:
-        """Raise LogMoved where what is committed would go into files that have no name any more."""
+        """Raise LogMoved if a commit would go into files that no longer have a name."""
         with suppress(OSError):
             found, wal = os.stat(self._path), os.stat(self._wal)
             if (found.st_ino, found.st_dev) == self._file and (wal.st_ino, wal.st_dev) == self._log:
@@ -91,7 +92,9 @@ class _Files:
 
 
 class Chain:
-    """Where a log ends, and how its opening went: the connection's thread writes it, the loop reads it afterwards."""
+    """End of the chain of a log, and the result of opening it: written by the connection's thread, read by the loop
+    afterwards.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -105,10 +108,10 @@ class Chain:
         self._writer: Writer | None = None
 
     def open(self, *_: object, **__: object) -> sqlite3.Connection:
-        """What aiosqlite calls, in its thread, to make the connection.
+        """Create the connection; aiosqlite calls this in its thread.
 
-        It answers a failure with an empty connection, to be closed like any other: where this raises, aiosqlite does
-        not wait for its thread, which then calls a loop that may be gone.
+        A failure is stored, and an empty connection returned, to be closed like any other: if this raised, aiosqlite
+        would not wait for its thread, which would then call into a loop that may be gone.
         """
         self._thread = threading.current_thread()
         self._began.set()
@@ -119,7 +122,7 @@ class Chain:
         return self._writer or sqlite3.connect(":memory:", check_same_thread=False)
 
     def outlast(self) -> None:
-        """Let an opening that nobody waits for any more come to its end, in its thread, and take it back."""
+        """Wait for an opening that nobody waits for any more, in its thread, and undo it."""
         self._began.wait()
         if self._thread is None:
             raise InvariantBroken("an opening began without a thread")
@@ -129,10 +132,10 @@ class Chain:
 
 
 class Writer(sqlite3.Connection):
-    """The owning connection, made for aiosqlite to run in its thread: `executemany` is one whole transaction.
+    """Connection that owns the log, made for aiosqlite to run in its thread: `executemany` is one whole transaction.
 
-    aiosqlite crosses threads once a call, which costs about as much as a small commit; to begin, insert and commit in
-    three calls would cost three crossings. A connection class of one's own is how sqlite3 lets one make them one.
+    aiosqlite crosses threads once a call, which costs about as much as a small commit; begin, insert and commit as
+    three calls would cost three crossings. A connection class of our own makes them one.
     """
 
     def __init__(self, chain: Chain) -> None:
@@ -160,7 +163,7 @@ class Writer(sqlite3.Connection):
             self._opened = stack.pop_all()
 
     def _claim(self, path: str, stack: ExitStack) -> tuple[Lock, int]:
-        """The lock, and the file, which is made where there is none."""
+        """Acquire the lock, and open the file, which is created if there is none."""
         if not is_blank(path):
             with held(path) as found:  # a file that is no log is not touched, nor anything put beside it
                 _check_file(path, found)
@@ -203,7 +206,7 @@ class Writer(sqlite3.Connection):
         self._lock.acknowledge(self._chain.position, self._chain.checksum, self._first or GENESIS)
 
     def _heed(self, path: str) -> None:
-        """What was written down beside the file: rows that must be in it, and rows that must not."""
+        """Check the file against the mark in the lock file: which rows must be in it, and which must not."""
         mark, chain = self._lock.mark, self._chain
         if mark.refused and mark.refused_checksum == self._checksum(mark.refused):
             self.execute("DELETE FROM log WHERE position >= ?", (mark.refused,))
@@ -226,7 +229,7 @@ class Writer(sqlite3.Connection):
         return row[0] if row and isinstance(row[0], bytes) else None
 
     def _begin(self) -> None:
-        """Begin to write. A stranger who writes is waited for, and told of: to refuse an append is worse."""
+        """Begin a transaction. If another process writes, wait for it and warn: refusing an append would be worse."""
         for turn in range(1, BUSY_TURNS + 1):
             began = time.monotonic()
             try:
@@ -243,7 +246,7 @@ class Writer(sqlite3.Connection):
                 )  # fmt: skip
 
     def _resume(self) -> None:
-        """Take up the chain where the file leaves it: at opening, and after a commit whose end nobody knows."""
+        """Read the end of the chain from the file: at opening, and after a commit whose result is unknown."""
         row = self.execute("SELECT position, checksum FROM log ORDER BY position DESC LIMIT 1").fetchone()
         count = self.execute("SELECT seq FROM sqlite_sequence WHERE name = 'log'").fetchone()
         position, checksum = row or (0, GENESIS)
@@ -254,7 +257,7 @@ class Writer(sqlite3.Connection):
         self._stale = False
 
     def executemany(self, _sql: str, lines: Iterable[Any], /) -> sqlite3.Cursor:
-        """Commit the lines, as the next rows of the chain, or none of them."""
+        """Commit the lines as the next rows of the chain, or none of them."""
         chain, attempted = self._chain, False
         rows: list[Any] = []
         try:
@@ -298,16 +301,16 @@ class Writer(sqlite3.Connection):
         return rows, checksum
 
     def _refuse(self, position: int, checksum: bytes) -> None:
-        """The commit failed, but its pages may stand in the `-wal` file, where the next process would find them."""
+        """Record a failed commit, whose pages may be in the `-wal` file, where the next process would find them."""
         self._doubtful = True
         self._lock.refuse(position, checksum)
         with suppress(sqlite3.Error, OSError, LogError):
             self._settle()
 
     def _settle(self) -> None:
-        """After a commit that failed: read back what is there, and overwrite what should not be, before anything else.
+        """Read back what a failed commit left, and overwrite what must not be there, before anything else.
 
-        A commit of nothing takes the place of the refused pages in the `-wal` file. Raises where that fails, too.
+        An empty commit takes the place of the refused pages in the `-wal` file. Raises if that fails, too.
         """
         refused = self._lock.mark.refused
         self._begin()
@@ -327,7 +330,9 @@ class Writer(sqlite3.Connection):
         self._doubtful = False
 
     def _moved(self) -> LogMoved:
-        """What to tell of it; and what was acknowledged is put into the file, wherever that is now."""
+        """Build the error for a log that was moved; what was acknowledged is written into the file, wherever it is
+        now.
+        """
         path, position = self._chain.path, self._lock.mark.position
         if self._place.is_deleted():
             kept = f"what was acknowledged, to position {position}, went with it, but for what is still in {path}-wal"
@@ -349,8 +354,9 @@ class Writer(sqlite3.Connection):
             self._opened.close()
 
     def _gather(self) -> None:
-        """Of a log that was moved SQLite touches nothing when it closes, not even another writer's `-wal` at its old
-        place: and so its own, which may have got a name that nobody looks for, must hold nothing any more."""
+        """Checkpoint a log that was moved. SQLite will not touch any file of it on closing, so its `-wal` file, which
+        nobody would find, must not hold anything any more.
+        """
         try:
             self._place.check()
         except LogMoved:

@@ -1,6 +1,6 @@
-"""Diagnoses as lines for a person who was woken up: what needs a look first, what is so, and what to do.
+"""Diagnoses as lines of text: the most urgent first, then what is so, what is missing, and what to do.
 
-Only words and where they break; text.py draws them. Whatever a trace said has passed `harmless`.
+Only words and where they break; `text.py` draws them. Whatever a trace contains has passed `harmless`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ Line = list[tuple[str, str]]
 
 
 def lines(replay: Replay, width: int, *, whole: bool) -> Iterator[Line]:
-    """The diagnoses of a replay; `whole` tells each task move by move, however well it is."""
+    """Return the diagnoses of a replay; `full` includes the transitions of every task, even of those without
+    problems.
+    """
     diagnoses, loose = replay.diagnose()
     sheet = _Sheet(replay, min(width, WIDTH), whole)
     told = [each for each in diagnoses if whole or each.concern < _WELL]
@@ -81,7 +83,7 @@ def briefs(replay: Replay, width: int, clock: Clock) -> Iterator[Line]:
 
 
 class _Sheet:
-    """How one replay is written down: its width, and how it cites."""
+    """Page of diagnoses: its width, and how it cites positions."""
 
     def __init__(self, replay: Replay, width: int, whole: bool) -> None:
         self._place = replay.origins.locate
@@ -158,7 +160,7 @@ class _Sheet:
             yield [(f"and {len(graver) - _SHEETS:,} more; see --format json", "dim")]
 
     def _section(self, title: str, body: Iterable[Line]) -> Iterator[Line]:
-        """What belongs together, its title on the left."""
+        """Return a section, with its title on the left."""
         for number, line in enumerate(body):
             yield [(f"{'' if number else title:{_MARGIN}}", "dim"), *line]
 
@@ -171,7 +173,7 @@ class _Sheet:
         yield from self._prose(" · ".join(links))
 
     def _moves(self, evidence: tuple[Evidence, ...]) -> Iterator[Line]:
-        """Each signal with its move, and below it the reason that the table has for it."""
+        """Return each signal with its transition, and below it the table's reason."""
         begun = min((each.at for each in evidence), default=0.0)
         cites = [self._place_of(each.position) for each in evidence]
         signals = [harmless(each.signal, 24) for each in evidence]
@@ -213,7 +215,7 @@ class _Sheet:
         return f"{harmless(self._names[place.file], _TAIL)}:{place.line}" if self._many else str(place.line)
 
     def _glue(self, text: str) -> str:
-        """The text, which is not to be broken over lines."""
+        """Return the text so that it is not broken over lines."""
         return harmless(text).replace(" ", _GLUE)
 
     def _prose(

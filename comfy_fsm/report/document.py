@@ -1,4 +1,4 @@
-"""A Replay as the JSON report, and as the JSON diagnosis: the contracts, field by field, and nothing else."""
+"""JSON report and JSON diagnosis of a Replay: both formats are contracts, defined here field by field."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _RISKY = re.compile(r"[^\x0a\x20-\x7e]")
 
 
 class _Error(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What failed; the server's answer as a whole is for the program that submitted, not for a report."""
+    """Error of a task; the server's full answer is for the program that submitted, not for a report."""
 
     type: str | None
     message: str | None
@@ -41,7 +41,7 @@ class _Error(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def compose(replay: Replay) -> dict[str, object]:
-    """The report as plain values."""
+    """Return the report as plain values."""
     return {
         "report": _REPORT,
         "trace": replay.trace,
@@ -53,7 +53,7 @@ def compose(replay: Replay) -> dict[str, object]:
 
 
 def _compose_diagnoses(replay: Replay) -> dict[str, object]:
-    """The diagnoses as plain values."""
+    """Return the diagnoses as plain values."""
     diagnoses, loose = replay.diagnose()
     return {
         "diagnosis": DIAGNOSIS,
@@ -73,7 +73,7 @@ def encode_diagnoses(replay: Replay) -> str:
 
 
 def _encode(document: dict[str, object]) -> str:
-    """As ASCII text: a terminal that shows it is driven by nothing that a server sent."""
+    """Return ASCII text, so that nothing a server sent controls the terminal that shows it."""
     text = msgspec.json.encode(document).decode()
     return text if text.isascii() and "\x7f" not in text else _RISKY.sub(_escape, text)
 

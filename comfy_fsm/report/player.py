@@ -1,4 +1,4 @@
-"""Entries through the board, into a Replay: what happened, per task, on what evidence, and what went wrong."""
+"""Player: folds the entries of traces and logs, and returns a Replay: what happened to each task, on what evidence."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ _PACE = 4096
 
 
 class Location(Struct, frozen=True):
-    """Where something was seen: the line counts from 1 in its file, or is the position in a log."""
+    """Line of a file, counted from 1, or position in a log."""
 
     line: int
     file: str
 
 
 class Origins:
-    """The way back from positions in the merged order to lines in their files."""
+    """Map from positions in the merged order back to lines in their files."""
 
     def __init__(self, names: list[str]) -> None:
         self._names = names
         self._packed = array("Q")
 
     def add(self, line: int, index: int) -> int:
-        """The position of this line of that file in the merged order."""
+        """Return the position of this line of that file in the merged order."""
         self._packed.append(line * len(self._names) + index)
         return len(self._packed)
 
@@ -87,9 +87,10 @@ class TraceFacts(Struct):
 
 
 class Replay(Struct, frozen=True, kw_only=True):
-    """What a replay found, as an object; `document.py` writes the same as JSON.
+    """Result of a replay, as an object; `document.py` writes the same as JSON.
 
-    Tasks are in order of first sight, findings in line order; their positions become lines through `origins`.
+    Tasks are in the order in which they were first seen, findings in line order; `origins` maps their positions to
+    lines.
     """
 
     verdict: str
@@ -111,7 +112,7 @@ class Replay(Struct, frozen=True, kw_only=True):
         return _EXIT[self.verdict]
 
     def codes_of(self, task: Task) -> list[Code]:
-        """The codes of the findings about this task."""
+        """Return the codes of the findings about this task."""
         return self.codes.get(task.prompt_id, []) if task.prompt_id is not None else []
 
     def urgency_of(self, task: Task) -> tuple[int, bool]:
@@ -123,7 +124,7 @@ class Replay(Struct, frozen=True, kw_only=True):
         return [code for code in self.codes_of(task) if CODES[code].severity is not Severity.NOTE]
 
     def diagnose(self) -> tuple[list[Diagnosis], list[Explanation]]:
-        """Its tasks, explained; and what of its findings is about none of the board's tasks."""
+        """Diagnose its tasks, and explain those findings that are about none of them."""
         told = {id(finding) for finding in self.findings}
         return explain(self.board, self.tasks, self.log), loose(self.board, lambda finding: id(finding) in told)
 
@@ -154,9 +155,9 @@ def replay(
 ) -> Replay:
     """Replay traces or logs, merged by time; a source is a path, `-` for standard input, or lines in memory.
 
-    `policy` stands in for the one that the log tells, or the default.
-    `task` and `window` narrow the report to what begins with them; everything is folded all the same.
-    Raises TraceError or LogError where a source cannot be read at all, OSError where there is none.
+    `policy` replaces the one stated by the log, or the default. `task` and `window` narrow the report to ids that start
+    with them; everything is folded all the same. Raises TraceError or LogError if a source cannot be read at all,
+    OSError if it does not exist.
     """
     play = _Play(list(sources), policy, watch)
     play.run()
@@ -164,7 +165,7 @@ def replay(
 
 
 class _Play:
-    """One run: sources, board, and the way back from positions to lines."""
+    """Run of a replay: sources, board, and the map from positions to lines."""
 
     def __init__(
         self, sources: list[Source | Iterable[bytes | str]], policy: Policy | None, watch: Follower | None
@@ -206,7 +207,7 @@ class _Play:
         return _captured(capture, name)
 
     def _merge(self, sources: list[Iterator[Block]]) -> Iterator[Block]:
-        """By time, each source in its own order; the line number becomes the position in the merged order."""
+        """Merge by time, each source in its own order; a line number becomes a position in the merged order."""
         flat = [
             ((p, o) for block in source for p, o in zip(block.positions, block.observations, strict=True))
             for source in sources
@@ -236,7 +237,7 @@ class _Play:
         facts.policy = differing(board.policy) if board.registry.policy_is_stated else None
 
     def _check_size(self) -> None:
-        """Raise TraceError where a compressed file names more than one of its size can have seen."""
+        """Raise TraceError if a compressed file names more than one of its size can contain."""
         compressed = [packed for packed in self._packed if packed.is_compressed]
         if not compressed or len(compressed) < len(self.names):
             return
@@ -248,7 +249,7 @@ class _Play:
             )
 
     def report(self, task: str | None, window: str | None) -> Replay:
-        """What was found, narrowed to tasks and windows whose ids begin so."""
+        """Return what was found, narrowed to tasks and windows whose ids start so."""
         tasks, found = self.board.tasks, list(self.board.findings)
         if task is not None or window is not None:
             tasks = [each for each in tasks if _begins(each.prompt_id, task) and _begins(each.window, window)]
@@ -295,7 +296,7 @@ def _captured(capture: Capture, name: str) -> Iterator[Block]:
 
 
 def _read_log(path: str) -> Iterator[Block]:
-    """The entries of a log, its lines as they came; whether another process writes it meanwhile does not matter."""
+    """Yield the entries of a log; another process may be writing it."""
     if not logfile.is_log(path):
         raise NotALog(f"{path}: an SQLite file, but no log of this project; name a trace or a log")
     at = 0.0

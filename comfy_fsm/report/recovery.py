@@ -1,6 +1,6 @@
-"""What a recovery found, as lines of text for 80 columns: the verdict first, then who showed what, then what to do.
+"""Result of a recovery as text for 80 columns: the verdict first, then what each server showed, then what to do.
 
-Whatever a server or a log said passes `harmless`; nothing is drawn in colour, so that nothing can be taken for it.
+Whatever a server or a log contains has passed `harmless`; there is no colour, so that nothing can imitate it.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def history(found: Fetched) -> Iterator[str]:
 
 
 def silence(showing: ProbeResult) -> str:
-    """One line of complaint about a server."""
+    """Return one line of complaint about a server that did not answer."""
     why = f" ({showing.why})" if showing.why else ""
     return f"{showing.server}: no answer that counts{why}, so nothing was concluded; check address, port and token"
 

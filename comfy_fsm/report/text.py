@@ -1,6 +1,6 @@
-"""A Replay as text, made to be read by a person under stress: verdict, tasks, findings, gravest first.
+"""Text report of a Replay, made to be read under stress: verdict, tasks, then findings, the gravest first.
 
-Nothing here is parsed as markup: each text is a `Text`, and whatever a trace said has passed `harmless`.
+Nothing is parsed as markup: each text is a `Text`, and whatever a trace contains has passed `harmless`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ _STYLES = {
 
 
 def draw(replay: Replay, file: IO[str], *, color: bool | None, story: bool, utc: bool = False) -> None:
-    """Write the report to `file`; `color` None leaves it to the terminal and NO_COLOR. Only a terminal wraps lines."""
+    """Write the report to `file`; `color` None leaves the choice to the terminal and NO_COLOR. Only a terminal wraps
+    lines.
+    """
     _written(file, color, lambda console: _draw(replay, console, story=story, utc=utc), replay)
 
 
@@ -61,7 +63,7 @@ def lay_out(
     color: bool | None,
     utc: bool = False,
 ) -> None:
-    """Write the verdict, and below it lines that were composed for this width: pieces of text, each with its style."""
+    """Write the verdict, and below it lines composed for this width: pieces of text, each with its style."""
 
     def drawn(console: Console) -> None:
         for part in _heading(replay, _clock(replay, utc)):
@@ -232,7 +234,7 @@ def _took(task: Task) -> str:
 
 
 def _story(console: Console, replay: Replay, task: Task, clock: Clock) -> None:
-    """One task, line by line, with the reason of each move below it."""
+    """Write one task line by line, with the reason of each transition."""
     console.print()
     console.print(Text(f"Task {harmless(task.prompt_id)}", "bold"))
     if tag := tag_of(task, 300):
@@ -255,7 +257,7 @@ def _story(console: Console, replay: Replay, task: Task, clock: Clock) -> None:
 
 
 def _results(task: Task) -> Iterator[str]:
-    """What it produced, and what of that is not here."""
+    """Yield what the task produced, and what of it is missing here."""
     for output in task.outputs[:_SUBJECTS]:
         yield f"output of node {output.node}: {output.path}" + (_UNKEPT if output.by_socket else "")
     for text in task.texts[:_SUBJECTS]:
@@ -321,7 +323,7 @@ def _findings(console: Console, replay: Replay, names: _Names) -> None:
 
 
 class _Names:
-    """Ids cut as short as they stay apart: a person compares them by eye."""
+    """Ids, shortened as far as they stay distinct, since people compare them by eye."""
 
     def __init__(self, replay: Replay) -> None:
         self._tasks = _shortest({task.prompt_id for task in replay.tasks if task.prompt_id is not None})

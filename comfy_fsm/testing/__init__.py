@@ -1,4 +1,4 @@
-"""A fake ComfyUI to test clients against, ours and yours: `pip install 'comfy-fsm[testing]'`."""
+"""Fake ComfyUI for testing clients, ours and yours: `pip install 'comfy-fsm[testing]'`."""
 
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """What takes long to load, when it is asked for: our pytest plugin is loaded wherever this is installed."""
+    """Load a name on first use: our pytest plugin is loaded wherever this package is installed, and must be fast."""
     if name == "assert_clean":
         from comfy_fsm.testing import clean
 

@@ -1,4 +1,4 @@
-"""`python -m comfy_fsm.testing`: a fake ComfyUI as a process of its own. Its first line says where it is."""
+"""Fake ComfyUI as a process: `python -m comfy_fsm.testing`. Its first line of output is its address."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _GROUPS = {
 
 
 class _Wrong(Exception):
-    """The command was used wrongly; the text says how to use it."""
+    """Wrong usage of the command; the text says how to use it."""
 
 
 def _option(knob: Knob) -> tuple[str, Any, Any]:
-    """A knob as an option; one by route is `--html 'GET /queue=1'`."""
+    """Turn a knob into an option; one with routes is used as `--html 'GET /queue=1'`."""
     several = isinstance(knob.default, dict | set)
     how = Parameter(
         name=f"--{knob.name.replace('_', '-')}", group=_GROUPS[knob.group], help=_help(knob), negative="",
@@ -48,7 +48,7 @@ def _help(knob: Knob) -> str:
 
 
 def _value(name: str, given: Any) -> Any:
-    """An option as its knob takes it."""
+    """Convert an option to the value of its knob."""
     if not isinstance(getattr(Faults(), name), dict):
         return given
     found: dict[str, float] = {}
@@ -117,7 +117,7 @@ async def _serve(fake: FakeComfy, begin: Callable[[], object] | None) -> None:
 
 
 def main(words: list[str]) -> int:
-    """Serve until SIGTERM or SIGINT; every way to end has its exit status and a line on standard error."""
+    """Serve until SIGTERM or SIGINT; each way to end has its exit status, and each failure a line on standard error."""
     try:
         app(words, exit_on_error=False, print_error=False)
     except BrokenFake as error:

@@ -1,4 +1,4 @@
-"""One address before several servers, as a load balancer makes it (P33). The other door to aiohttp."""
+"""Load balancer in front of several servers (P33). One of the modules that use aiohttp."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ _Side = web.WebSocketResponse | ClientWebSocketResponse
 
 
 class Balancer:
-    """`async with Balancer([one.url, two.url]) as balancer:` each request goes to the next in turn, sockets too.
+    """Load balancer: `async with Balancer([one.url, two.url]) as balancer:` passes requests and sockets to each server
+    in turn.
 
-    If `sticky`, a cookie keeps whoever sends it back at the backend of its first request. After `idle_seconds` without
-    a frame either way, ping and pong included, a socket is dropped (F21).
+    With `sticky`, a cookie keeps a client at the server of its first request. A socket is closed after `idle_seconds`
+    without a frame in either direction, ping and pong included (F21).
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class Balancer:
         return before
 
     async def _couple(self, before: web.WebSocketResponse, behind: ClientWebSocketResponse) -> None:
-        """Carry frames both ways until one side ends, or both are silent for too long."""
+        """Pass frames both ways until one side closes, or both are silent for too long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._idle) as limit, asyncio.TaskGroup() as both:
 
@@ -120,7 +121,7 @@ class Balancer:
 
 
 async def _carry(source: _Side, sink: _Side, heard: Callable[[], None]) -> None:
-    """Every frame of one side to the other, with the code by which it ended."""
+    """Pass every frame of one side to the other, and the code with which it closes."""
     with suppress(ConnectionError):
         async for message in source:
             heard()

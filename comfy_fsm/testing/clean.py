@@ -1,4 +1,4 @@
-"""Whether a trace is clean, as an assertion: what it fails with is a report for the person who reads the test run."""
+"""Assertion that a trace is clean; it fails with a report for the reader of the test run."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _GIVEN_UP = (State.LOST, State.EXPIRED)
 def assert_clean(trace: Source | Iterable[bytes | str], *, allow: Collection[str] = ()) -> None:
     """Raise AssertionError, with a diagnosis, unless every task of a trace or log was decided and nothing went wrong.
 
-    A task may have failed: that is decided. It is not clean that one is undecided, lost or expired, that a finding is
-    an error, or that there is no task at all. `allow` names findings and states that may be, such as `wrong-server`.
+    A failed task counts as decided. Not clean are undecided, lost and expired tasks, findings of severity error, and a
+    trace without tasks. `allow` names findings and states to accept, such as `wrong-server`.
     """
     __tracebackhide__ = True  # pytest then shows the line of the test that asked
     _refuse_unknown(allow)
@@ -42,7 +42,7 @@ def _refuse_unknown(allow: Collection[str]) -> None:
 
 
 def _wrong(found: Replay, allow: Collection[str]) -> list[str]:
-    """What speaks against it, gravest first."""
+    """Return what is wrong, the gravest first."""
     errors = [each.code for each in found.findings if each.severity == "error" and each.code not in allow]
     states = [
         task.state for task in found.tasks if task.state not in allow and (not task.settled or task.state in _GIVEN_UP)

@@ -1,7 +1,7 @@
-"""What can go wrong with a server, as knobs: each may be turned while it runs, and counts are used up.
+"""Faults of a server, as knobs that can be turned while it runs; counts are used up.
 
-A knob takes only what can happen: a route that the fake does not have, a type of frame that it never sends, a negative
-number is refused where it is set, since a test that waits for it would prove nothing.
+A knob accepts only what can happen. A route that the fake lacks, a frame type that it never sends, or a negative number
+is refused when it is set: a test waiting for it would prove nothing.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _knob(group: str, description: str) -> Meta:
 
 
 class Faults(Struct, kw_only=True, forbid_unknown_fields=True):
-    """All is well by default. What cannot happen raises ValueError where it is set."""
+    """Faults of a server, none by default; impossible values raise ValueError when they are set."""
 
     # by route; asked now and done later is P8, done now and answered later P12, a page in between P33
     delay: Annotated[
@@ -179,17 +179,17 @@ class Faults(Struct, kw_only=True, forbid_unknown_fields=True):
         super().__setattr__(name, _checked(name, value))
 
     def spend(self, name: Once) -> bool:
-        """Whether this goes wrong now; once less from here on."""
+        """Return whether this fault happens now, and use up one of its count."""
         left: int = getattr(self, name)
         setattr(self, name, max(left - 1, 0))
         return left > 0
 
     def spend_refusal(self, route: str) -> int:
-        """The status with which an answer of a route is put off now, or 0."""
+        """Return the status with which a request to this route is refused now, or 0."""
         return 429 if self.spend_at("too_many", route) else 503 if self.spend_at("busy", route) else 0
 
     def spend_at(self, name: ByRoute, route: str) -> bool:
-        """The same for an answer of a route."""
+        """Return whether this fault happens now for this route, and use up one of its count."""
         counts: dict[str, int] = getattr(self, name)
         for key in (route, "*"):
             if counts.get(key, 0) > 0:
@@ -198,13 +198,13 @@ class Faults(Struct, kw_only=True, forbid_unknown_fields=True):
         return False
 
     def spend_handshake(self) -> int | None:
-        """The status by which this handshake is refused, if it is."""
+        """Return the status with which this handshake is refused, or None."""
         left, status = self.refuse_sockets
         self.refuse_sockets = (max(left - 1, 0), status)
         return status if left > 0 else None
 
     def turn(self, knobs: Mapping[str, object]) -> None:
-        """Set those named, as JSON has them; raises ValueError, and then none is set."""
+        """Set these knobs, in JSON form; raises ValueError, and then sets none."""
         try:
             checked = {name: _checked(name, value) for name, value in knobs.items()}
         except AttributeError as error:
@@ -214,7 +214,7 @@ class Faults(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Step(Struct, frozen=True):
-    """One thing that happens to a server in mid-run: knobs are turned, sockets cut, it is restarted, somebody posts."""
+    """Event in mid-run: knobs are turned, sockets cut, the server restarted, or a stranger posts."""
 
     after: Count
     """How many requests later."""
@@ -232,7 +232,7 @@ class Step(Struct, frozen=True):
 
 
 class Knob(NamedTuple):
-    """One field of Faults, as help and documentation show it."""
+    """Field of Faults, as shown in help and documentation."""
 
     name: str
     group: str
@@ -243,7 +243,7 @@ class Knob(NamedTuple):
 
 
 def knobs() -> list[Knob]:
-    """All of them, in the order of Faults."""
+    """Return all knobs, in the order of Faults."""
     well = Faults()
     return [
         Knob(name, about.title or "", about.description or "", get_args(hint)[0], getattr(well, name))
@@ -254,7 +254,7 @@ def knobs() -> list[Knob]:
 
 
 def route_of(method: str, path: str) -> str:
-    """The route of a request, with the prefix `/api` or without."""
+    """Return the route of a request, with or without the prefix `/api`."""
     first, _, rest = path.lstrip("/").partition("/")
     return f"{method} /{rest.partition('/')[0] if first == 'api' else first}"
 
@@ -267,7 +267,7 @@ def seconds_at(waits: dict[str, float], route: str) -> float:
 
 
 class _ByRoute(dict[str, _V]):
-    """Refuses a key that is no route."""
+    """Dictionary that refuses keys which are no routes."""
 
     def __setitem__(self, route: str, value: _V) -> None:
         super().__setitem__(_known_route(route), value)
@@ -281,7 +281,7 @@ class _ByRoute(dict[str, _V]):
 
 
 class _Types(set[str]):
-    """Refuses what is no type of frame."""
+    """Set that refuses what is no type of frame."""
 
     def __repr__(self) -> str:
         return repr({*self})
@@ -300,7 +300,7 @@ def _hints() -> dict[str, Any]:
 
 
 def _checked(name: str, value: object) -> object:
-    """The value as the knob takes it; raises AttributeError where there is no such knob, else ValueError."""
+    """Return the value in the knob's form; raises AttributeError if there is no such knob, otherwise ValueError."""
     if name not in Faults.__struct_fields__:
         raise AttributeError(f"there is no knob {name!r}{_meant(name, Faults.__struct_fields__)}")
     try:

@@ -1,4 +1,4 @@
-"""What stands between a request and its answer: who asks, what goes wrong on the way. A door to aiohttp."""
+"""Middleware between a request and its answer: origin checks and faults. One of the modules that use aiohttp."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _FAULT_OF_THE_SERVER = (Crash, ValueError, KeyError, TypeError, AttributeError, 
 
 
 class Hurdles:
-    """What every request of one life of a server has to pass."""
+    """Middleware that every request of one life of a server passes."""
 
     def __init__(self, profile: Profile, faults: Faults, hear: Callable[[str, str], None]) -> None:
-        """`hear` is told the method and the path of each request."""
+        """Prepare the middleware; `hear` is called with method and path of each request."""
         self.asked: set[asyncio.Task[object]] = set()
         """Who answers a request, or serves a socket."""
         self.playback: Playback | None = None
@@ -41,7 +41,7 @@ class Hurdles:
 
     @web.middleware
     async def _remember(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Whoever hangs up is served to the end all the same (P11); who dies serves nobody."""
+        """Serve a request to the end even if its client hangs up (P11); a server that dies serves nobody."""
         asked = asyncio.current_task()
         assert asked is not None
         self.asked.add(asked)
@@ -77,7 +77,7 @@ class Hurdles:
         return answer
 
     async def _played(self, request: web.Request) -> web.StreamResponse | None:
-        """What a trace that is played has to say to it, if it has anything."""
+        """Return the answer of a trace that is being played, if it has one."""
         if self.playback is None or request.path.removeprefix("/api") in ("/ws", "/"):
             return None
         body = await request.json() if request.content_type == "application/json" and request.body_exists else None
@@ -93,7 +93,7 @@ class Hurdles:
         return web.Response(status=reply.status, text=f"<h1>{reply.status}</h1>", content_type="text/html")
 
     def _instead(self, route: str) -> web.StreamResponse | None:
-        """What is answered before ComfyUI is asked at all."""
+        """Return the answer that a fault gives in place of ComfyUI's."""
         faults = self._faults
         if faults.login_page:
             return web.Response(text=PAGE, content_type="text/html")
@@ -107,13 +107,13 @@ class Hurdles:
 
 
 def hang_up(request: web.Request) -> web.StreamResponse:
-    """No answer, and the connection is gone (P11)."""
+    """Close the connection without an answer (P11)."""
     reset(request.transport)
     return web.Response()
 
 
 async def _half(request: web.Request, answer: web.StreamResponse) -> web.StreamResponse:
-    """The first half of an answer that says how long all of it is."""
+    """Send the first half of an answer whose header states the full length."""
     body = answer.body if isinstance(answer, web.Response) and isinstance(answer.body, bytes) else b""
     part = web.StreamResponse(status=answer.status, headers={"Content-Length": str(len(body) + 1)})
     part.content_type = answer.content_type

@@ -1,9 +1,9 @@
-"""Fixtures for pytest, there wherever this package is installed: a running fake ComfyUI, and a place for a log.
+"""Pytest plugin, active wherever this package is installed: a running fake ComfyUI, and a path for a log.
 
     @pytest.mark.comfy(version="0.3.10", step_seconds=0.01, faults={"empty_history": 2})
     def test_mine(fake_comfyui, comfy_log): ...
 
-Nothing of the fake is loaded before a test asks for it.
+Nothing of the fake is loaded before a test uses it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def fake_comfyui(request: pytest.FixtureRequest) -> Iterator[ThreadedFake]:
-    """A running fake ComfyUI at `fake_comfyui.url`, new for each test."""
+    """Start a fake ComfyUI at `fake_comfyui.url`, new for each test."""
     mark = request.node.get_closest_marker("comfy")
     with _started(*_settings(mark)) as fake:
         yield fake
@@ -37,19 +37,19 @@ def fake_comfyui(request: pytest.FixtureRequest) -> Iterator[ThreadedFake]:
 
 @pytest.fixture(scope="session")
 def fake_comfyui_session() -> Iterator[ThreadedFake]:
-    """One fake for the whole run: `reset()` makes it as new, at the beginning of a test or of each example."""
+    """Start one fake for the whole run; `reset()` makes it like new, at the start of a test or example."""
     with _started({}, {}) as fake:
         yield fake
 
 
 @pytest.fixture
 def comfy_log(tmp_path: Path) -> Path:
-    """Where a test may keep a log; there is none yet."""
+    """Return a path for a log; nothing is there yet."""
     return tmp_path / "comfy.log"
 
 
 def _started(settings: dict[str, Any], faults: dict[str, Any]) -> ThreadedFake:
-    """A fake with these settings, or a failure that says in a line why there is none."""
+    """Start a fake with these settings, or fail with one line that says why there is none."""
     try:
         from comfy_fsm.testing import ThreadedFake
     except ModuleNotFoundError as lacking:
@@ -67,7 +67,7 @@ def _started(settings: dict[str, Any], faults: dict[str, Any]) -> ThreadedFake:
 
 
 def _settings(mark: pytest.Mark | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the marker of a test says, which pytest itself does not look at."""
+    """Return the arguments of the marker, which pytest itself does not check."""
     if mark is None:
         return {}, {}
     try:
@@ -81,4 +81,4 @@ def _settings(mark: pytest.Mark | None) -> tuple[dict[str, Any], dict[str, Any]]
 
 
 def _marked(version: object = None, *, step_seconds: object = None, faults: object = None) -> None:
-    """The arguments that a marker takes."""
+    """Define the arguments of the marker."""

@@ -1,4 +1,4 @@
-"""What a ComfyUI of a version does, and does not do yet: the last table of the protocol, a line for each row."""
+"""Profiles of ComfyUI versions: what each does and does not do yet, as in the last table of the protocol."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 
 
 class Since(NamedTuple):
-    """From which version on it is so, and until which; a month stands for its first day."""
+    """Range of versions: from which on, and until which; a month stands for its first day."""
 
     version: str
     until: str = "never"
@@ -34,7 +34,7 @@ class Since(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """One version. Each boolean is a row of the table, and its annotation says when that came."""
+    """Behaviour of one version. Each boolean is a row of the table; its annotation names the first version."""
 
     version: str
     history_is_limited: Annotated[bool, Since("2023-11")]  # to 10,000 entries (P27)
@@ -104,14 +104,14 @@ MAX_BODY = 100 * 1024 * 1024
 
 
 def profile_of(version: str) -> Profile:
-    """What a server of this version does, whether or not it was recorded: `0.3.58`, `2024-06-30`, `latest`."""
+    """Return the profile of a version, recorded or not: `0.3.58`, `2024-06-30`, `latest`."""
     age = _age(version)
     rows = {name: _age(row.version) <= age < _age(row.until) for name, row in _ROWS.items()}
     return Profile(version=version, **rows)
 
 
 def _age(version: str) -> tuple[int, ...]:
-    """To compare by: dates came before all numbers, and what has none yet comes after."""
+    """Return a sort key: dates come before all numbers, and unreleased versions after."""
     if version in _UNNUMBERED:
         return (2, _UNNUMBERED.index(version))
     if re.fullmatch(r"\d{4}-\d\d(-\d\d)?", str(version)):  # a marker of a test may say anything
@@ -135,20 +135,22 @@ PROFILES: dict[str, Profile] = {
 
 
 def _is_foreign(origin: str, host: str) -> bool:
-    """Whether a browser asks from a page of elsewhere (P35); a port that one of them does not tell is not compared."""
+    """Return whether a browser asks from a page of another site (P35); ports are compared only if both are known."""
     page, own = urlsplit(origin), urlsplit(f"//{host}")
     ports = {page.port, own.port}
     return bool(page.netloc) and (page.hostname != own.hostname or (None not in ports and len(ports) > 1))
 
 
 def refuses(profile: Profile, headers: Mapping[str, str], host: str) -> bool:
-    """Whether a browser asks on behalf of another site (P35, P47); no other client says whence it comes."""
+    """Return whether the server refuses a browser that asks for another site (P35, P47); other clients send no
+    origin.
+    """
     crosses = profile.refuses_cross_sites and headers.get("Sec-Fetch-Site") == "cross-site"
     return crosses or (profile.refuses_origins and _is_foreign(headers.get("Origin", ""), host))
 
 
 def headers(profile: Profile, path: str) -> dict[str, str]:
-    """What stands on an answer: pages of a server without API nodes load nothing from elsewhere."""
+    """Return the headers of an answer: without API nodes, pages load nothing from elsewhere."""
     is_closed = profile.may_forbid_other_sites and not profile.api_nodes
     policy = {"Content-Security-Policy": "default-src 'self'"} if is_closed else {}
     is_view = profile.forbids_sniffing and path.removeprefix("/api") == "/view"
@@ -156,7 +158,7 @@ def headers(profile: Profile, path: str) -> dict[str, str]:
 
 
 def system_stats(profile: Profile) -> dict[str, object]:
-    """What a server of this version says of itself."""
+    """Return what a server of this version reports about itself."""
     number = _LATEST if profile.version == "latest" else profile.version
     version = {"comfyui_version": number} if profile.tells_its_version else {}
     deployed = {"deploy_environment": "local-git"} if profile.passes_usage_source else {}
@@ -167,7 +169,9 @@ def system_stats(profile: Profile) -> dict[str, object]:
 
 
 def features(profile: Profile) -> dict[str, object]:
-    """What it says that it can, over HTTP and to a first frame that asks (P7). Nothing of it tells of jobs (P43)."""
+    """Return the features that it announces, over HTTP and in reply to a first frame (P7); jobs are not among them
+    (P43).
+    """
     flags: dict[str, object] = {"supports_preview_metadata": True, "max_upload_size": MAX_BODY}
     if profile.replaces_nodes:
         flags["node_replacements"] = True

@@ -1,4 +1,4 @@
-"""The sockets of a server, and the one line in which every frame waits its turn (P1, P3, P6)."""
+"""Sockets of a server, and the one queue in which every frame waits its turn (P1, P3, P6)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: no farewell, neither of the WebSo
 
 
 class Socket(Protocol):
-    """What a frame is written into."""
+    """Socket that frames are written to."""
 
     @property
     def waiting(self) -> int:
-        """Bytes that its reader has not taken yet."""
+        """Number of bytes that the reader has not taken yet."""
         ...
 
     async def send_str(self, data: str) -> None: ...
@@ -38,7 +38,7 @@ class Socket(Protocol):
 
 
 class Writable(Protocol):
-    """What a connection does for a socket."""
+    """Connection, as far as a socket needs it."""
 
     async def send_str(self, data: str) -> None: ...
 
@@ -48,7 +48,7 @@ class Writable(Protocol):
 
 
 class Pipe:
-    """A socket as the publisher wants it."""
+    """Socket as the publisher uses it."""
 
     def __init__(self, ws: Writable, transport: asyncio.BaseTransport | None) -> None:
         self.send_str = ws.send_str
@@ -61,7 +61,7 @@ class Pipe:
         return self._transport.get_write_buffer_size() if isinstance(self._transport, asyncio.WriteTransport) else 0
 
     async def close(self, code: int) -> None:
-        """With a farewell, for which its client is given a moment."""
+        """Close with a handshake, for which the client has a moment."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_FAREWELL):
                 await self._close(code=code)
@@ -72,7 +72,7 @@ class Pipe:
 
 
 def reset(transport: asyncio.BaseTransport | None) -> None:
-    """End a connection as a crash does."""
+    """Break a connection as a crash does."""
     if isinstance(transport, asyncio.Transport):
         with suppress(OSError):
             transport.get_extra_info("socket").setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, _RESET)
@@ -80,7 +80,7 @@ def reset(transport: asyncio.BaseTransport | None) -> None:
 
 
 class Frame(NamedTuple):
-    """One frame, and the id under which its reader is registered; to None, it is for everybody."""
+    """Frame, and the client id of its reader; None sends it to everybody."""
 
     kind: str
     payload: str | bytes
@@ -88,7 +88,7 @@ class Frame(NamedTuple):
 
 
 class Publisher:
-    """The server's table of sockets, and who writes into them."""
+    """Table of a server's sockets, and the loop that writes to them."""
 
     def __init__(self, faults: Faults) -> None:
         self.sockets: dict[str, Socket] = {}
@@ -101,14 +101,14 @@ class Publisher:
         self._news = asyncio.Event()
 
     def enqueue(self, kind: str, data: Mapping[str, object], reader: str | None) -> None:
-        """Send it in its turn. Like the real one, this writes NaN and half surrogates as they come (P20)."""
+        """Queue a frame. Like the real server, this writes NaN and lone surrogates as they come (P20)."""
         self._put(Frame(kind, json.dumps({"type": kind, "data": data}), reader))
 
     def enqueue_binary(self, number: int, payload: bytes, reader: str | None) -> None:
         self._put(Frame(f"binary {number}", struct.pack(">I", number) + payload, reader))
 
     def wants_metadata(self, reader: str | None) -> bool:
-        """Whether its previews are to name their prompt (P7)."""
+        """Return whether previews for this reader name their prompt (P7)."""
         return reader is not None and bool(self.flags.get(reader, {}).get("supports_preview_metadata"))
 
     def cut(self, client_id: str | None) -> None:
@@ -125,7 +125,7 @@ class Publisher:
         self._news.set()
 
     async def publish(self) -> None:
-        """Write for ever, one frame after another, to one reader after another (P6)."""
+        """Write the queued frames for ever, one after another, to one reader after another (P6)."""
         while True:
             await self._news.wait()
             self._news.clear()
@@ -135,11 +135,11 @@ class Publisher:
                     await self._write(reader, frame)
 
     async def send_now(self, kind: str, data: Mapping[str, object], reader: str) -> None:
-        """Send it at once, past those that wait: what belongs to a connection, and to no prompt."""
+        """Send a frame at once, ahead of the queue: for frames that belong to a connection and not to a prompt."""
         await self.send(Frame(kind, json.dumps({"type": kind, "data": data}), reader))
 
     async def send(self, frame: Frame) -> None:
-        """The same for a frame, to its reader or to all."""
+        """Send a frame to its reader, or to all."""
         if frame.kind not in self._faults.drop_types:
             for reader in [*self.sockets] if frame.reader is None else [frame.reader]:
                 await self._write(reader, frame)
@@ -149,7 +149,7 @@ class Publisher:
             self.news.notify_all()
 
     async def _write(self, reader: str, frame: Frame) -> None:
-        """Into the socket registered under this id at this moment, if there is one (P3)."""
+        """Write to the socket that is registered under this id now, if there is one (P3)."""
         socket = self.sockets.get(reader)
         if socket is None or self._faults.mute:
             return
@@ -166,7 +166,7 @@ class Publisher:
 
 
 class _Patience:
-    """Raises TimeoutError when a reader took nothing for so long: who is merely slow, on a busy machine, is not cut."""
+    """Deadline that raises TimeoutError if a reader took nothing for too long; a slow one is not cut off."""
 
     def __init__(self, socket: Socket, seconds: float) -> None:
         self._socket = socket
@@ -192,24 +192,24 @@ class _Patience:
 
 
 def preview(picture: bytes) -> bytes:
-    """The payload of binary 1."""
+    """Return the payload of binary 1."""
     return struct.pack(">I", _PNG_FORMAT if picture.startswith(b"\x89PNG") else _JPEG_FORMAT) + picture
 
 
 def preview_with(metadata: Mapping[str, object], picture: bytes) -> bytes:
-    """The payload of binary 4."""
+    """Return the payload of binary 4."""
     kind = "image/png" if picture.startswith(b"\x89PNG") else "image/jpeg"
     told = json.dumps({**metadata, "image_type": kind}).encode()
     return struct.pack(">I", len(told)) + told + picture
 
 
 def text(node_id: str, words: str) -> bytes:
-    """The payload of binary 3."""
+    """Return the payload of binary 3."""
     return struct.pack(">I", len(node_id.encode())) + node_id.encode() + words.encode("utf-8", "replace")
 
 
 def flags_in(message: str) -> dict[str, object] | None:
-    """What a client says that it can, if this is the frame that says so."""
+    """Return the features that a client announces, if this frame does so."""
     with suppress(ValueError):
         match json.loads(message):
             case {"type": "feature_flags", "data": dict(flags)}:

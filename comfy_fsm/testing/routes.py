@@ -1,4 +1,4 @@
-"""What each route of a fake answers, and its sockets. A door to aiohttp."""
+"""Routes of a fake ComfyUI, and its sockets. One of the modules that use aiohttp."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _NO_CONTROL = "Its knobs are turned from the program that started it."
 
 
 class Routes:
-    """The routes of one life of a server."""
+    """Routes of one life of a server."""
 
     def __init__(self, execution: Execution, jobs: Jobs, requests: deque[tuple[str, str]], control: bool) -> None:
-        """`control` adds the routes `/fake/…`, by which another process turns the knobs."""
+        """Build the routes; `control` adds those under `/fake/…`, through which another process turns the knobs."""
         self.execution = execution
         self.jobs = jobs
         self.profile = execution.profile
@@ -81,7 +81,7 @@ class Routes:
         return routes
 
     async def _about(self, _: web.Request) -> web.StreamResponse:
-        """Where a real one has its page."""
+        """Return a description, where a real server has its page."""
         told = {"version": self.profile.version, "routes": ", ".join(ROUTES[2:])}
         return web.Response(text=_ABOUT.format(**told, control=_CONTROL if self._control else _NO_CONTROL) + "\n")
 
@@ -202,7 +202,7 @@ class Routes:
     # sockets
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
-        """A handler that ends takes out of the table whoever is there under its id, itself or not (P3)."""
+        """Serve a socket. When it ends, the socket registered under its id is removed, be it itself or another (P3)."""
         status = self.faults.spend_handshake()
         if status is not None:
             return web.Response(status=status, text=PAGE, content_type="text/html")
@@ -225,7 +225,7 @@ class Routes:
         return ws
 
     async def _greet(self, sid: str) -> None:
-        """The status with the id; and to who runs something, the node, but not of what (P4)."""
+        """Send the status with the id and, to a client whose prompt runs, the node, without the prompt (P4)."""
         await self.publisher.send_now("status", {"status": self.execution.remaining(), "sid": sid}, sid)
         on_air = self.execution.house.on_air
         if on_air is not None and on_air[0] == sid:
@@ -234,7 +234,7 @@ class Routes:
             self.publisher.sockets.pop(sid, None)
 
     async def _listen(self, ws: web.WebSocketResponse, sid: str) -> None:
-        """Only a first frame may say what its client can (P7)."""
+        """Read the socket; only a first frame may announce the client's features (P7)."""
         first = True
         async for message in ws:
             flags = flags_in(message.data) if first and message.type is WSMsgType.TEXT else None
@@ -249,12 +249,12 @@ def _answer(answer: Answer) -> web.Response:
 
 
 async def _not_allowed(_: web.Request) -> web.StreamResponse:
-    """What a POST to an unknown path is answered, since the static files take every path for a GET (P43)."""
+    """Answer a POST to an unknown path, since the static files take every path for a GET (P43)."""
     raise web.HTTPMethodNotAllowed("POST", ("GET", "HEAD"))
 
 
 def _saying(tell: Callable[[], object]) -> Handler:
-    """The handler of a question that needs no telling what is asked."""
+    """Return a handler for requests without parameters."""
 
     async def answer(_: web.Request) -> web.StreamResponse:
         return web.json_response(tell())

@@ -1,4 +1,4 @@
-"""A fake ComfyUI on loopback: its life, its knobs, and what is counted of it. A door to aiohttp."""
+"""Fake ComfyUI on loopback: its life, its knobs, and its counters. One of the modules that use aiohttp."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _REMEMBERED = 10_000  # requests that `requests` holds
 
 
 class FakeComfy:
-    """`async with FakeComfy() as comfy:` a server that lives in this loop, at `comfy.url`."""
+    """Fake server in this loop, at `comfy.url`: `async with FakeComfy() as comfy:`."""
 
     def __init__(
         self,
@@ -40,7 +40,9 @@ class FakeComfy:
         state: State | None = None,
         control: bool = False,
     ) -> None:
-        """A node takes `step_seconds`; a `state` is that of a server before; `control` adds the routes `/fake/…`."""
+        """Prepare a server; a node takes `step_seconds`; `state` is that of an earlier server; `control` adds the
+        routes `/fake/…`.
+        """
         if not _is_time(step_seconds):
             raise ValueError(f"step_seconds is {step_seconds!r}; give the seconds that a node takes, 0 or more")
         self.profile = version if isinstance(version, Profile) else profile_of(version)
@@ -62,22 +64,22 @@ class FakeComfy:
 
     @property
     def runs(self) -> Counter[str]:
-        """How often each prompt was really run, over all lives of the server."""
+        """Number of times that each prompt really ran, over all lives of the server."""
         return self.state.runs
 
     @property
     def posts(self) -> Counter[str]:
-        """How often each prompt was queued."""
+        """Number of times that each prompt was queued."""
         return self.state.posts
 
     @property
     def records(self) -> dict[str, dict[str, object]]:
-        """The history, by prompt id."""
+        """History, by prompt id."""
         return self.state.history
 
     @property
     def sockets(self) -> list[str]:
-        """The ids in the server's table: who is not in it hears nothing (P3)."""
+        """Client ids in the server's table; a socket that is not in it receives nothing (P3)."""
         return [*self.publisher.sockets]
 
     # its life
@@ -110,7 +112,7 @@ class FakeComfy:
         return Routes(self.execution, self.jobs, self.requests, self._control)
 
     async def kill(self) -> None:
-        """As by -9: whoever is connected hears no farewell (1006), and the port refuses (P8)."""
+        """Stop as by SIGKILL: sockets end without a close frame (1006), and the port refuses connections (P8)."""
         if asyncio.current_task() not in self._restarts:
             await asyncio.gather(*self._restarts)
         runner, self._runner = self._runner, None
@@ -127,13 +129,13 @@ class FakeComfy:
         await asyncio.gather(*jobs, return_exceptions=True)
 
     async def restart(self, keep: bool = False) -> None:
-        """On the same port; the queue and the history are gone (P27) unless kept."""
+        """Start again on the same port; queue and history are gone (P27) unless kept."""
         await self.kill()
         self.state.outlive(keep)
         await self.start()
 
     async def reset(self, faults: Faults | None = None) -> None:
-        """As new, on the same port: nothing was queued, run, asked or counted, and only these faults are there."""
+        """Reset to a new server on the same port: no prompts, requests or counts, and only these faults."""
         await self.kill()
         self.state.own_up()
         self.state = State()
@@ -143,11 +145,11 @@ class FakeComfy:
         await self.start()
 
     def cut(self, client_id: str | None = None) -> None:
-        """Break the sockets of one client, or of all; the server lives on."""
+        """Break the sockets of one client, or of all; the server goes on."""
         self.publisher.cut(client_id)
 
     def follow(self, schedule: Iterable[Step]) -> None:
-        """Let each of these happen after so many requests, counted from now, until `reset`."""
+        """Perform each of these steps after so many requests, counted from now, until `reset`."""
         self._steps = sorted(schedule, key=lambda step: step.after, reverse=True)
         self._heard = 0
         self._happen()
@@ -175,10 +177,10 @@ class FakeComfy:
     def play(
         self, trace: Source, *, window: str | None = None, server: str | None = None, pace: float = 0.0
     ) -> Playback:
-        """Be the server of a recorded trace from here on, until `reset` or `restart`.
+        """Act as the server of a recorded trace from here on, until `reset` or `restart`.
 
-        `window` and `server`, or how they begin, say whose part it is where the trace has several; `pace` is the share
-        of the recorded time between two frames that passes here. Raises ValueError where there is nothing to play.
+        `window` and `server`, or prefixes of them, select one of several in the trace; `pace` is the share of the
+        recorded time between two frames that passes here. Raises ValueError if there is nothing to play.
         """
         script = write(read(trace), window, server)
         playback = Playback(script, self.publisher, self.state.files, pace)
@@ -187,11 +189,11 @@ class FakeComfy:
         return playback
 
     def stranger(self, seconds: float = 0.0, client_id: str = "stranger") -> str:
-        """Queue a prompt of somebody else, which takes so long; returns its id."""
+        """Queue a prompt of somebody else that takes this long, and return its id."""
         _, body = self.execution.submit({"prompt": sleeping(seconds), "client_id": client_id})
         return str(body["prompt_id"])
 
 
 def _is_time(given: object) -> bool:
-    """What a marker of a test says may be anything."""
+    """Return whether this is a valid duration: the marker of a test may contain anything."""
     return isinstance(given, int | float) and given >= 0

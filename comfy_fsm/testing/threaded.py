@@ -1,4 +1,4 @@
-"""A fake on a thread of its own, for tests that block: all that FakeComfy has, without await."""
+"""Fake ComfyUI on a thread of its own, for tests that block: all that FakeComfy has, without await."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PATIENCE = 30  # seconds for what takes none; a fake that hangs fails its test
 
 
 class ThreadedFake:
-    """`with ThreadedFake() as comfy:` a server at `comfy.url`, which serves while the test blocks."""
+    """Fake server at `comfy.url` that serves while the test blocks: `with ThreadedFake() as comfy:`."""
 
     def __init__(self, version: str | Profile = NEWEST, *, step_seconds: float = 0.0, port: int = 0) -> None:
         self._comfy = FakeComfy(version, step_seconds=step_seconds, port=port)
@@ -51,7 +51,7 @@ class ThreadedFake:
 
     @property
     def faults(self) -> Faults:
-        """The knobs; to turn one is safe from any thread."""
+        """Knobs, which any thread may turn."""
         return self._comfy.faults
 
     @property
@@ -61,56 +61,58 @@ class ThreadedFake:
 
     @property
     def runs(self) -> Counter[str]:
-        """How often each prompt was really run."""
+        """Number of times that each prompt really ran."""
         return self._tell(self._comfy.runs.copy)
 
     @property
     def posts(self) -> Counter[str]:
-        """How often each prompt was queued."""
+        """Number of times that each prompt was queued."""
         return self._tell(self._comfy.posts.copy)
 
     @property
     def records(self) -> dict[str, dict[str, object]]:
-        """The history, by prompt id."""
+        """History, by prompt id."""
         return self._tell(lambda: copy.deepcopy(self._comfy.records))
 
     @property
     def sockets(self) -> list[str]:
-        """The ids in the server's table: who is not in it hears nothing."""
+        """Client ids in the server's table; a socket that is not in it receives nothing."""
         return self._tell(lambda: self._comfy.sockets)
 
     def kill(self) -> None:
-        """As by -9: whoever is connected hears no farewell (1006), and the port refuses."""
+        """Stop as by SIGKILL: sockets end without a close frame (1006), and the port refuses connections."""
         self._run(self._comfy.kill())
 
     def restart(self, keep: bool = False) -> None:
-        """On the same port; the queue and the history are gone unless kept."""
+        """Start again on the same port; queue and history are gone unless kept."""
         self._run(self._comfy.restart(keep))
 
     def reset(self, faults: Faults | None = None) -> None:
-        """As new, on the same port, with these faults alone: what each example of Hypothesis begins with."""
+        """Reset to a new server on the same port, with these faults alone, as at the start of each example of
+        Hypothesis.
+        """
         self._run(self._comfy.reset(faults))
 
     def cut(self, client_id: str | None = None) -> None:
-        """Break the sockets of one client, or of all; the server lives on."""
+        """Break the sockets of one client, or of all; the server goes on."""
         self._tell(lambda: self._comfy.cut(client_id))
 
     def follow(self, schedule: Iterable[Step]) -> None:
-        """Let each of these happen after so many requests, counted from now, until `reset`."""
+        """Perform each of these steps after so many requests, counted from now, until `reset`."""
         self._tell(lambda: self._comfy.follow(schedule))
 
     def play(
         self, trace: Source, *, window: str | None = None, server: str | None = None, pace: float = 0.0
     ) -> Playback:
-        """Be the server of a recorded trace from here on, until `reset` or `restart`; see FakeComfy."""
+        """Act as the server of a recorded trace from here on, until `reset` or `restart`; see FakeComfy."""
         return self._tell(lambda: self._comfy.play(trace, window=window, server=server, pace=pace))
 
     def stranger(self, seconds: float = 0.0, client_id: str = "stranger") -> str:
-        """Queue a prompt of somebody else, which takes so long; returns its id."""
+        """Queue a prompt of somebody else that takes this long, and return its id."""
         return self._tell(lambda: self._comfy.stranger(seconds, client_id))
 
     def close(self, own_up: bool = True) -> None:
-        """End it; raises BrokenFake, unless it is not to `own_up`, where the fake itself failed."""
+        """Stop the server; raises BrokenFake if the fake itself failed, unless `own_up` is false."""
         if self._loop.is_closed():
             return
         self.kill()

@@ -10,7 +10,9 @@ __all__ = ["picture", "sleeping"]
 
 
 def picture(color: int = 0) -> Graph:
-    """One small picture of built-in nodes, saved; another color is another picture, which no cache has (P14)."""
+    """Return a workflow that saves one small picture with built-in nodes; another color is another picture, not in any
+    cache (P14).
+    """
     size = {"width": 8, "height": 8, "batch_size": 1}
     return {
         "1": {"class_type": "EmptyImage", "inputs": {**size, "color": color}},
@@ -19,7 +21,7 @@ def picture(color: int = 0) -> Graph:
 
 
 def sleeping(seconds: float) -> Graph:
-    """A graph that does nothing for so long."""
+    """Return a workflow that does nothing for this long."""
     return {
         "1": {"class_type": "FakeSleep", "inputs": {"seconds": seconds, "seed": str(uuid.uuid4())}},
         "2": {"class_type": "FakeText", "inputs": {"text": "slept", "source": ["1", 0]}},

@@ -1,6 +1,6 @@
-"""Follows a log that another process may be writing, and says what is to be seen of it. Reads only; never awaits.
+"""Follower of a log that another process may be writing, and the scene to show of it. Only reads, never awaits.
 
-The log may be damaged, grow, be replaced or go away meanwhile. What was seen stays on show, with what is wrong now.
+The log may be damaged, grow, be replaced or disappear meanwhile. What was seen stays visible, with what is wrong now.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PORTION = 500
 
 
 class Follower:
-    """One log, followed from its beginning; every round reads on where the one before stopped."""
+    """Follower of one log, from its beginning; each round continues where the one before stopped."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -52,23 +52,25 @@ class Follower:
         self._at = 0.0
 
     def scene(self, now: float | None = None) -> Scene:
-        """What is to be seen of what was read, by somebody whose time is `now`."""
+        """Return what to show at the time `now`."""
         view, name = self._projection.view(), os.path.basename(self.path)
         view = view.at_rest() if self.written is False else view
         return Scene(name, view, now, self.trouble, self.behind, self.written)
 
     def open(self, seconds: float) -> None:
-        """The first round. Raises LogError or OSError where there is nothing to watch: at the start that is no news."""
+        """Run the first round; raises LogError or OSError if there is nothing to watch from the start."""
         self._ask()
         self._round(seconds)
 
     def _ask(self) -> None:
-        """Before the rows are read, so that what a writer wrote last is not taken for the word of one who is gone."""
+        """Check whether a process writes the log. This comes before reading, so that a writer's last entry is not taken
+        for that of a process which is gone.
+        """
         if time.monotonic() - self._asked >= _ASKING:
             self.written, self._asked = is_written(self.path), time.monotonic()
 
     def advance(self, seconds: float) -> bool:
-        """Read and fold what is new, for about so long; returns whether anything is new, trouble included."""
+        """Read and fold what is new, for about this long; returns whether anything is new, problems included."""
         before = self.trouble, self._told, self.beginnings, self.written
         self._ask()
         try:
@@ -79,8 +81,7 @@ class Follower:
         return before != (self.trouble, self._told, self.beginnings, self.written)
 
     def _round(self, seconds: float) -> None:
-        """From the last row on. If that is no longer what it was, or a row is back that was told to be gone, the log is
-        another one, and is read from its beginning."""
+        """Continue after the last row; if that row has changed, the log was replaced, and is read from the start."""
         until = time.monotonic() + seconds
         with closing(reader.read(self.path, max(self._after - 1, 0))) as records:
             same = not self._after or self._is_last(next(records, None))
@@ -115,7 +116,7 @@ class Follower:
                 self._mark = _mark(line)
 
     def _take(self, record: LogRow) -> bytes | None:
-        """Fold one row, and what is wrong with it, as a replay does; returns its line."""
+        """Fold one row, with what is wrong with it, as a replay does; returns its line."""
         position, line, damage = record
         if not position:
             raise LogDamaged(f"{self.path} is damaged as a whole, and no row of it was read: {damage}", 0)

@@ -1,8 +1,8 @@
-"""What `serve` answers: one page, fed by server-sent messages, of a log that is only read.
+"""Web page of `serve`: one page, fed by server-sent events, of a log that is only read.
 
-Whoever reads a page in a browser lets other pages speak to this address, too. So nothing is answered under a foreign
-name (DNS rebinding) or to a foreign page, there is nothing that could be changed, and the page may load nothing but its
-own three files. A reader who is slow or gone holds nothing up: each is sent what changed since what it last took.
+Other pages in the same browser can send requests to this address, too. So nothing is answered under a foreign host name
+(DNS rebinding) or to a foreign page, nothing can be changed, and the page may load nothing but its own three files. A
+slow or absent reader delays nothing: each is sent what changed since what it last took.
 """
 
 from __future__ import annotations
@@ -77,23 +77,23 @@ _Rows = dict[int, Raw]
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """The socket to serve on; raises OSError where the port is taken or the host is not this machine."""
+    """Return the socket to serve on; raises OSError if the port is taken, or the host is not this machine."""
     family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     return socket.create_server(address[:2], family=family)
 
 
 def is_loopback(listening: socket.socket) -> bool:
-    """Whether only this machine can reach it."""
+    """Return whether only this machine can reach the socket."""
     return ipaddress.ip_address(listening.getsockname()[0]).is_loopback
 
 
 def serve(follower: Follower, listening: socket.socket, host: str) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit status."""
+    """Serve until SIGTERM or SIGINT, and return the exit status."""
     return asyncio.run(_Page(follower, _names_of(listening, host)).run(listening))
 
 
 def _names_of(listening: socket.socket, host: str) -> Callable[[str], bool]:
-    """Which names in a Host header are ours. A name is what DNS rebinding needs: a number cannot be bound anew."""
+    """Return a check for names in a Host header. DNS rebinding needs a name: an address in digits cannot be rebound."""
     local = is_loopback(listening)
 
     def ours(header: str) -> bool:
@@ -109,7 +109,7 @@ def _names_of(listening: socket.socket, host: str) -> Callable[[str], bool]:
 
 
 class _Frame(NamedTuple):
-    """A scene as it is sent: each row by its number, encoded once for all readers."""
+    """Scene as it is sent: each row by its number, encoded once for all readers."""
 
     beginnings: int
     position: int
@@ -118,7 +118,7 @@ class _Frame(NamedTuple):
 
 
 def _frame_of(scene: Scene, beginnings: int) -> _Frame:
-    """Everything from a log is made harmless here; the page shows texts as texts besides."""
+    """Encode a scene; everything from a log is made harmless here, and the page inserts texts as texts."""
     view = scene.view
     head: dict[str, object] = {
         "log": harmless(scene.name, LONGEST),
@@ -153,7 +153,7 @@ def _row(row: msgspec.Struct) -> Raw:
 
 
 def message(frame: _Frame, sent: _Frame | None, now: float) -> bytes:
-    """What a reader must be told that was last told `sent`: all of it, or what changed."""
+    """Return what to send to a reader that last got `sent`: everything, or what changed."""
     told: dict[str, object] = {"now": now, "quiet": QUIET, "head": frame.head}
     if sent is None or sent.beginnings != frame.beginnings:
         kind = "view"
@@ -193,7 +193,7 @@ _logger.addFilter(_Faults())
 
 
 class _Page:
-    """The page, its readers, and the one who looks at the log for all of them."""
+    """Page with its readers, and the loop that follows the log for all of them."""
 
     def __init__(self, follower: Follower, ours: Callable[[str], bool]) -> None:
         self._follower = follower
@@ -234,7 +234,7 @@ class _Page:
         return _BY_SIGNAL + got[0]
 
     def _admit(self, runner: web.AppRunner) -> web.RequestHandler:
-        """A connection more; who sends half a request, or none, holds no place for long."""
+        """Accept a connection; one that sends half a request, or none, is soon closed."""
         if runner.server is None:
             raise InvariantBroken("a connection came to a page that is not served")
         handler = runner.server()
@@ -256,7 +256,7 @@ class _Page:
             handler.transport.abort()
 
     async def _look(self) -> None:
-        """Follow the log in a thread, so that nobody who asks for the page waits for it."""
+        """Follow the log in a thread, so that no request waits for it."""
         pace = PACE
         while not self._ending.is_set():
             frame = await asyncio.to_thread(self._advance, pace)
@@ -268,7 +268,7 @@ class _Page:
             pace = max(PACE, SHARE * self._cost)
 
     def _advance(self, seconds: float) -> _Frame | None:
-        """A new frame, where there is news and somebody to tell."""
+        """Return a new frame, if something changed and somebody reads."""
         news = self._follower.advance(seconds)
         if not self._readers:
             self._frame = None
@@ -286,7 +286,7 @@ class _Page:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        """What is refused before anything is looked up."""
+        """Refuse foreign requests before anything is looked up."""
         if request.protocol in self._connections:
             self._connections[request.protocol] = True
         host, origin = request.headers.getall("Host", []), request.headers.get("Origin")
@@ -309,7 +309,7 @@ class _Page:
         return web.Response(body=body, content_type=kind, charset="utf-8")
 
     async def _feed(self, request: web.Request) -> web.StreamResponse:
-        """All there is to see, then what changes; whoever comes back is told all again."""
+        """Send everything, then what changes; a reader that reconnects gets everything again."""
         transport = request.transport
         if transport is None:
             raise ConnectionResetError

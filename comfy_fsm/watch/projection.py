@@ -1,7 +1,6 @@
-"""A board, and beside it what a board has no use for: how far a node is, what a server last said of its queue, how much
-was seen in which second.
+"""Read model of `watch` and `serve`: the board, with progress of nodes, queue lengths, and observations a second.
 
-Pure: it opens nothing and asks no clock, so the same entries give the same view, in whatever portions they came.
+Pure: opens nothing and reads no clock, so the same entries give the same view, in whatever portions they came.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ _HEARD: frozenset[type] = frozenset({seen.Message, seen.Binary, seen.Response, s
 
 
 class _Said(Struct):
-    """What was last heard of a server, beside what the board knows."""
+    """Latest reports of a server, besides what the board knows."""
 
     at: float | None = None
     trouble: str | None = None
@@ -71,7 +70,7 @@ class _Said(Struct):
 
 
 class _Moved(Struct, gc=False):
-    """The last word about the progress of a task, not yet decoded: of a thousand, one is looked at."""
+    """Latest progress of a task, not decoded yet: of a thousand, one is shown."""
 
     position: int
     observation: seen.Message
@@ -102,7 +101,7 @@ _status = msgspec.json.Decoder(_StatusLine).decode
 
 
 class _Rates:
-    """How much was seen in which second of the log's own time; where that jumps about, the newest seconds."""
+    """Number of observations in each second of the log's own time; if that jumps about, in the newest seconds."""
 
     def __init__(self) -> None:
         self._counts: dict[int, int] = {}
@@ -125,7 +124,7 @@ class _Rates:
 
 
 class Projection:
-    """A board, and what is to be seen of it."""
+    """Board with what is shown of it."""
 
     def __init__(self) -> None:
         self.board = Board()
@@ -161,14 +160,14 @@ class Projection:
             self._forget()
 
     def _forget(self) -> None:
-        """What settled long ago is counted, and let go."""
+        """Count tasks that settled long ago, and drop them."""
         self.rest()
         for task in self.board.forget(REMEMBERED):
             self._gone[task.state] += 1
         self._counted = len(self.board.findings)
 
     def rest(self) -> None:
-        """Between two batches: what the board asks of the world is not for us, and new findings are counted."""
+        """Drop the effects and count new findings, between two batches."""
         self.board.drain()
         findings = self.board.findings
         for finding in islice(findings, self._counted, None):
@@ -190,7 +189,7 @@ class Projection:
             said.status = line
 
     def _move(self, position: int, observation: seen.Message, line: bytes) -> None:
-        """Whose progress it is: as the fold has it, that of no other window's task."""
+        """Note progress of the task that it belongs to, as the fold has it, never of another window's."""
         prompt_id = prompt_of(observation)
         place = self.board.server(observation.server)
         if prompt_id is not None:
@@ -210,7 +209,7 @@ class Projection:
     # out
 
     def view(self) -> Snapshot:
-        """What is to be seen now."""
+        """Return what is shown now."""
         self.rest()
         board, places = self.board, self.board.servers
         at = board.now if self._observations else None
@@ -290,13 +289,17 @@ def _count(tasks: list[Task], gone: dict[State, int]) -> dict[State, int]:
 
 
 def _liveliest(places: list[Server]) -> list[Server]:
-    """In order of first sight, so that rows stay where they are; of very many, those that have tasks."""
+    """Return the servers in the order in which they were first seen, so that rows stay in place; of very many, those
+    with tasks.
+    """
     indices = heapq.nlargest(SERVERS, range(len(places)), key=lambda index: (len(places[index].open_tasks), -index))
     return [places[index] for index in sorted(indices)]
 
 
 def _windows(places: list[Server]) -> list[WindowRow]:
-    """Who waits for something first, then who listens, each in order of first sight; then who was heard last."""
+    """Return windows that wait for something first, then those that listen, each in order of first sight; then the most
+    recently active.
+    """
     ranked: list[tuple[float, float, int, str, int, Socket]] = []
     for place in places:
         owned: dict[str | None, int] = {}
@@ -345,7 +348,7 @@ def _queue(line: bytes) -> int | None:
 
 
 def _share(update: Update) -> float | None:
-    """How much of the node is done; odd numbers (P18) say nothing."""
+    """Return how much of the node is done; None for odd numbers (P18)."""
     if update.value is None or not update.max or update.max <= 0:
         return None
     share = update.value / update.max

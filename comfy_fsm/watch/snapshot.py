@@ -1,4 +1,4 @@
-"""What an operator sees of a log, as values: frozen, and bounded, whatever the log holds. Made by `projection.py`."""
+"""Snapshot of a log for its operator: frozen values, bounded whatever the log contains. Made by `projection.py`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ QUIET = 600.0
 
 
 class ServerRow(Struct, frozen=True):
-    """One server; `queue` is what it last said that it still has to do, running ones included."""
+    """Row of a server; `queue` is how many prompts it last reported as waiting or running."""
 
     url: str
     queue: int | None
@@ -31,7 +31,7 @@ class ServerRow(Struct, frozen=True):
 
 
 class WindowRow(Struct, frozen=True):
-    """One window at one server. Its socket is open, closed, down (a task of its is in flight), shared, or none."""
+    """Row of a window at a server; its socket is open, closed, down (with a task in flight), shared, or none."""
 
     window: str
     server: str
@@ -41,7 +41,7 @@ class WindowRow(Struct, frozen=True):
 
 
 class TaskRow(Struct, frozen=True):
-    """One task; `share` is that of the node that runs, not of the whole, since nobody knows the whole (P16)."""
+    """Row of a task; `share` is that of the running node, not of the whole, which nobody knows (P16)."""
 
     number: int
     prompt_id: str | None
@@ -59,7 +59,7 @@ class TaskRow(Struct, frozen=True):
 
 
 class FindingRow(Struct, frozen=True):
-    """One finding; `number` counts them in the order in which they were found."""
+    """Row of a finding; `number` counts them in the order in which they were found."""
 
     number: int
     code: Code
@@ -74,7 +74,7 @@ class FindingRow(Struct, frozen=True):
 
 
 class Snapshot(Struct, frozen=True):
-    """All that is shown at once. Times are seconds since the epoch; `at` is that of the last entry."""
+    """Everything that is shown at once. Times are in seconds since the epoch; `at` is that of the last entry."""
 
     position: int
     observations: int
@@ -96,7 +96,7 @@ class Snapshot(Struct, frozen=True):
     all_open: int
 
     def at_rest(self) -> Snapshot:
-        """The same when nobody writes the log any more: no server is asked, no socket is open, nothing comes."""
+        """Return the same for a log that nobody writes any more: no server is polled, no socket is open."""
         return replace(
             self,
             rates=(0,) * len(self.rates),
@@ -108,7 +108,7 @@ class Snapshot(Struct, frozen=True):
 
     @property
     def rate(self) -> float:
-        """Observations a second, over the last ten that are whole: the newest has only begun."""
+        """Observations a second, over the last ten complete seconds."""
         return sum(self.rates[-11:-1]) / 10
 
     @property
@@ -117,7 +117,7 @@ class Snapshot(Struct, frozen=True):
 
     @property
     def severities(self) -> dict[Severity, int]:
-        """How many findings of each, the gravest first."""
+        """Number of findings of each severity, the gravest first."""
         counts = dict.fromkeys(sorted(Severity, key=GRAVITY.__getitem__), 0)
         for code, count in self.codes.items():
             counts[CODES[code].severity] += count
@@ -125,7 +125,7 @@ class Snapshot(Struct, frozen=True):
 
 
 class Scene(NamedTuple):
-    """A view, with what is true of the moment at which it is shown."""
+    """Snapshot, with what is true of the moment at which it is shown."""
 
     name: str
     view: Snapshot
@@ -142,6 +142,6 @@ class Scene(NamedTuple):
 
     @property
     def at(self) -> float:
-        """What ages are counted to."""
+        """Time from which ages are counted."""
         told = self.now is not None and self.written is not False and 0.0 <= self.now - self.end <= QUIET
         return self.now if told and self.now is not None else self.end

@@ -1,7 +1,7 @@
-"""What `watch` draws on a terminal: totals, servers, windows, tasks with their progress, findings with what to do.
+"""Terminal display of `watch`: totals, servers, windows, tasks with progress, findings with advice.
 
-Nothing is parsed as markup, and whatever a server or a log said has passed `harmless`. It fits any terminal: each
-section gets its share of the lines, and says how many rows it had no room for.
+Nothing is parsed as markup, and whatever a server or a log contains has passed `harmless`. It fits any terminal: each
+section gets its share of the lines, and says how many rows did not fit.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _UNITS = ((1, "s"), (60, "min"), (3_600, "h"), (86_400, "d"))
 
 
 class Terminal:
-    """The alternate screen of a terminal, for as long as it is entered."""
+    """Alternate screen of a terminal, as a context manager."""
 
     def __init__(self, *, color: bool) -> None:
         self._console = _console(color)
@@ -56,12 +56,12 @@ class Terminal:
         self._live.__exit__(kind, error, trace)
 
     def draw(self, scene: Scene) -> None:
-        """As large as the terminal is by now."""
+        """Draw the scene at the current size of the terminal."""
         self._live.update(picture(scene, *self._console.size), refresh=True)
 
 
 def show(scene: Scene, *, color: bool) -> None:
-    """Print it once, whole: as wide as a terminal, or with no line cut where it is none."""
+    """Print the scene once and in full: as wide as the terminal, or uncut if it is none."""
     width = _console(color).width if sys.stdout.isatty() else _UNWRAPPED
     console = _console(color, width)
     with console.capture() as captured:
@@ -76,7 +76,7 @@ def _console(color: bool, width: int | None = None) -> Console:
 
 
 def picture(scene: Scene, width: int, height: int | None) -> RenderableType:
-    """All of it in so many lines; as long as it is, where there is no height."""
+    """Return the whole scene in so many lines; in as many as it needs if there is no height."""
     names = _Names(scene.view)
     sections = [section for make in (_servers, _windows, _tasks, _findings) if (section := make(scene, names, width))]
     head = _head(scene, width)
@@ -97,7 +97,7 @@ def picture(scene: Scene, width: int, height: int | None) -> RenderableType:
 
 
 def _foot(view: Snapshot, width: int) -> Text:
-    """How to leave; and what to do about the newest of the gravest findings, where its row has no room for that."""
+    """Return how to leave, and the advice on the newest of the gravest findings if its row has no room for it."""
     foot = Text("q quits", "dim", no_wrap=True, overflow="ellipsis")
     if view.findings and width < _WIDE:
         finding = min(view.findings, key=lambda finding: GRAVITY[finding.severity])
@@ -106,7 +106,7 @@ def _foot(view: Snapshot, width: int) -> Text:
 
 
 def allot(lines: int, wanted: Sequence[int]) -> list[int]:
-    """Lines for each section: what it wants, or what is fair where there are too few; never more than there are."""
+    """Return the number of lines for each section: what it wants, or a fair share if there are too few."""
     given, left = [0] * len(wanted), max(0, lines)
     while left and (hungry := [index for index, want in enumerate(wanted) if given[index] < want]):
         share = max(1, left // len(hungry))
@@ -122,7 +122,7 @@ def _ago(scene: Scene, at: float | None) -> str:
 
 
 def span(seconds: float) -> str:
-    """A length of time, as short as it can be told."""
+    """Format a length of time as short as possible."""
     seconds = max(0.0, seconds)
     if seconds < 10:
         return f"{seconds:.1f} s"
@@ -170,7 +170,7 @@ def _sparks(rates: Sequence[int]) -> str:
 
 
 def _tally(counts: Iterable[tuple[str, int]], nothing: str, plural: str = "") -> Text:
-    """`3 in progress · 12 completed`, in the order of the words' own table."""
+    """Return `3 in progress · 12 completed`, in the order of the table of words."""
     line = Text()
     for word, count in counts:
         line.append(" · " if line else "", "dim")
@@ -182,7 +182,7 @@ def _tally(counts: Iterable[tuple[str, int]], nothing: str, plural: str = "") ->
 
 
 class _Section(NamedTuple):
-    """Rows of cells under titles; one column gives way where the terminal is narrow."""
+    """Section of the display: rows of cells under titles; one column shrinks on a narrow terminal."""
 
     titles: tuple[str, ...]
     rows: list[tuple[Text, ...]]
@@ -192,7 +192,7 @@ class _Section(NamedTuple):
         return bool(self.rows)
 
     def draw(self, lines: int | None) -> Table:
-        """So many rows; where they are not all, the title says how many more there are."""
+        """Draw so many rows; if there are more, the title says how many."""
         shown = self.rows if lines is None else self.rows[:lines]
         left = self.total - len(shown)
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
@@ -284,7 +284,7 @@ def _findings(scene: Scene, names: _Names, width: int) -> _Section:
 
 
 class _Names:
-    """Ids cut as short as they stay apart on this picture: a person compares them by eye."""
+    """Ids, shortened as far as they stay distinct on this display, since people compare them by eye."""
 
     def __init__(self, view: Snapshot) -> None:
         self._tasks = _shortest(task.prompt_id for task in view.tasks)

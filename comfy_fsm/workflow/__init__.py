@@ -1,1 +1,1 @@
-"""Workflows in API format as their authors hold them: read from files, found by title, changed, checked. No server."""
+"""Offers workflows in API format to their authors: read from files, searched by title, changed, checked. No server."""

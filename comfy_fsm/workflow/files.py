@@ -1,4 +1,4 @@
-"""Reads workflow files as ComfyUI and people write them: any JSON, with NaN, in a request body or a PNG."""
+"""Reader of workflow files as ComfyUI and people write them: any JSON, with NaN, in a request body or a PNG."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PICTURES = {b"\xff\xd8\xff": "a JPEG", b"GIF8": "a GIF", b"RIFF": "a WebP or an
 
 
 class Order(NamedTuple):
-    """What is to be posted, and in which words it was found where it is not the whole file."""
+    """Workflow to post, and what was odd about the file it came from."""
 
     name: str
     workflow: dict[str, Any]
@@ -33,7 +33,7 @@ class Order(NamedTuple):
 
 
 def read(name: str | os.PathLike[str]) -> Order:
-    """What the file holds, if it can be posted. Raises BadWorkflow or OSError, and then nothing was sent."""
+    """Read the workflow in a file; raises BadWorkflow or OSError, and then nothing was sent."""
     with open(name, "rb") as file:
         content = file.read(_MOST + 1)
     name = os.fspath(name)
@@ -43,13 +43,13 @@ def read(name: str | os.PathLike[str]) -> Order:
 
 
 def read_content(name: str, content: bytes) -> Order:
-    """The same of what was read."""
+    """Read the workflow in the content of a file."""
     value, told = _from_png(name, content) if content.startswith(png.SIGNATURE) else _decoded(name, content)
     return read_value(name, value, told)
 
 
 def read_value(name: str, value: object, told: list[str]) -> Order:
-    """The same of what was decoded."""
+    """Read the workflow in a decoded value."""
     workflow, where, beside = _found(value)
     extra = beside.get("extra_data")
     extra = extra if isinstance(extra, dict) else {}
@@ -68,7 +68,7 @@ def read_value(name: str, value: object, told: list[str]) -> Order:
 
 
 def _from_png(name: str, content: bytes) -> tuple[object, list[str]]:
-    """What a picture that ComfyUI saved holds; of several texts of one keyword, the first."""
+    """Return the workflow in a picture saved by ComfyUI; of several texts with one keyword, the first."""
     found: dict[str, object] = {}
     for keyword, text in png.texts(content, _MOST):
         if keyword in ("prompt", "workflow") and keyword not in found:
@@ -86,7 +86,7 @@ def _from_png(name: str, content: bytes) -> tuple[object, list[str]]:
 
 
 def _decoded(name: str, content: bytes) -> tuple[object, list[str]]:
-    """The value, and what is odd about how it was written."""
+    """Return the value, and what is odd about how it was written."""
     odd: dict[str, None] = {}
 
     def constant(word: str) -> float:
@@ -109,7 +109,7 @@ def _decoded(name: str, content: bytes) -> tuple[object, list[str]]:
 
 
 def _found(value: object) -> tuple[Any, tuple[str, ...], Mapping[str, object]]:
-    """The workflow, where it stands in the file, and what it stands in."""
+    """Return the workflow, the path to it in the file, and the object around it."""
     if not is_workflow(value):
         for where, found, beside in _within(value):
             if is_workflow(found):
@@ -118,7 +118,7 @@ def _found(value: object) -> tuple[Any, tuple[str, ...], Mapping[str, object]]:
 
 
 def _within(value: object) -> Iterator[tuple[tuple[str, ...], object, Mapping[str, object]]]:
-    """What stands at the known places; a text there is JSON, as in a picture."""
+    """Yield what stands at the known paths; a text there is JSON, as in a picture."""
     for where in _PLACES:
         found, beside = value, value
         for key in where:

@@ -1,4 +1,4 @@
-"""A workflow that can be changed by the names that people know: titles, classes and inputs."""
+"""Workflow that can be changed by the names that people know: titles, classes and inputs."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _MOST_LISTED = 30
 
 
 class Workflow(Mapping[str, dict[str, Any]]):
-    """A workflow in API format: a mapping from node ids to nodes, as `POST /prompt` takes it.
+    """Workflow in API format: a mapping from node ids to nodes, as `POST /prompt` takes it.
 
-    `node` is always the id of a node, its title, or its class where only one node has that; titles and classes are
-    compared without case where nothing matches exactly.
+    `node` is always the id of a node, its title, or its class if only one node has that; titles and classes are
+    compared without case if nothing matches exactly.
     """
 
     def __init__(self, graph: Mapping[str, Any]) -> None:
-        """Take a copy of a graph, or of the graph in a request body. Raises BadWorkflow."""
+        """Copy a graph, or the graph in a request body; raises BadWorkflow."""
         order = files.read_value("this workflow", dict(graph), [])
         self._nodes: dict[str, dict[str, Any]] = copy.deepcopy(order.workflow)
         self.extra_data: dict[str, Any] = copy.deepcopy(order.extra_data)
@@ -38,12 +38,12 @@ class Workflow(Mapping[str, dict[str, Any]]):
 
     @classmethod
     def load(cls, file: str | os.PathLike[str]) -> Self:
-        """Read a JSON file, or a PNG that ComfyUI saved. Raises BadWorkflow, for the format of the canvas too."""
+        """Read a JSON file, or a PNG saved by ComfyUI; raises BadWorkflow, also for the canvas format."""
         return cls._of(files.read(file))
 
     @classmethod
     def loads(cls, content: str | bytes) -> Self:
-        """Read what such a file holds: the bytes of a PNG, or JSON."""
+        """Read the content of such a file: the bytes of a PNG, or JSON."""
         content = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
         return cls._of(files.read_content("this workflow", content))
 
@@ -54,7 +54,7 @@ class Workflow(Mapping[str, dict[str, Any]]):
         return workflow
 
     def copy(self) -> Self:
-        """A workflow of its own, which can be changed without changing this one."""
+        """Return a copy that can be changed without changing this one."""
         return copy.deepcopy(self)
 
     def __getitem__(self, node_id: str) -> dict[str, Any]:
@@ -70,11 +70,11 @@ class Workflow(Mapping[str, dict[str, Any]]):
         return f"<workflow of {len(self)} nodes: {self._listed(self, 5)}>"
 
     def title(self, node: str) -> str:
-        """What the canvas calls this node: its title, or its class where it has none."""
+        """Return the title of a node on the canvas, or its class if it has none."""
         return _title(self._nodes[self.id_of(node)])
 
     def id_of(self, node: str) -> str:
-        """The id of a node. Raises UnknownInput where no node is called so, or several are."""
+        """Return the id of a node; raises UnknownInput if no node has this name, or several do."""
         node = str(node)
         if node in self._nodes:
             return node
@@ -95,20 +95,21 @@ class Workflow(Mapping[str, dict[str, Any]]):
         raise UnknownInput(f"{which}. The workflow was not changed")
 
     def value(self, node: str, name: str) -> Any:
-        """The value of an input, or `[node, slot]` where it is the output of another node. Raises UnknownInput."""
+        """Return the value of an input, or `[node, slot]` if it is linked to another node; raises UnknownInput."""
         return self._inputs(node, [name])[name]
 
     def set(self, node: str, /, **inputs: Any) -> Self:
-        """Set inputs of a node, all or none, and return the workflow. Raises UnknownInput for one that it has not.
+        """Set inputs of a node, all or none, and return the workflow; raises UnknownInput for an input that it does not
+        have.
 
         `set("LoadImage", image=await client.upload("cat.png"))` puts an uploaded image in. To add an input, or to set
-        one whose name is no word, write to `workflow[node_id]["inputs"]`.
+        one whose name is not an identifier, write to `workflow[node_id]["inputs"]`.
         """
         self._inputs(node, inputs).update(inputs)
         return self
 
     def set_seed(self, seed: int | None = None) -> int:
-        """Set every seed to this number, or to a random one, and return it. Raises UnknownInput where there is none."""
+        """Set every seed to this number, or to a random one, and return it; raises UnknownInput if there is no seed."""
         seed = secrets.randbelow(_MOST_SEED) if seed is None else seed
         seeds = [
             (inputs, name)
@@ -127,7 +128,7 @@ class Workflow(Mapping[str, dict[str, Any]]):
         return seed
 
     def _inputs(self, node: str, names: Mapping[str, Any] | list[str]) -> dict[str, Any]:
-        """The inputs of a node, which has all of these."""
+        """Return the inputs of a node, which must have all of these."""
         node_id = self.id_of(node)
         inputs = self._nodes[node_id].setdefault("inputs", {})
         for name in names:
@@ -141,7 +142,7 @@ class Workflow(Mapping[str, dict[str, Any]]):
         return found
 
     def _listed(self, ids: Iterator[str] | Mapping[str, Any] | list[str], most: int = _MOST_LISTED) -> str:
-        """Some nodes by id and title, for those who look for one."""
+        """List some nodes by id and title, for an error message."""
         names = list(ids)
         listed = [f"{name} ({_title(self._nodes[name])!s:.60})" for name in names[:most]]
         return ", ".join([*listed, *([f"and {len(names) - most} more"] if len(names) > most else [])])

@@ -1,4 +1,4 @@
-"""Reads the texts in a PNG, where ComfyUI leaves the workflow that made it. Anybody may have made it."""
+"""Reader of the texts in a PNG, where ComfyUI stores the workflow that made it. The file is not trusted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ _KEYWORD = 79  # bytes at most, by the standard
 
 
 def texts(content: bytes, most: int) -> Iterator[tuple[str, str]]:
-    """Keyword and text of each text chunk (tEXt, zTXt, iTXt); what is damaged or beyond `most` bytes is passed over."""
+    """Yield keyword and text of each text chunk (tEXt, zTXt, iTXt); damaged ones, and those beyond `most` bytes, are
+    skipped.
+    """
     at = len(SIGNATURE)
     while at + 8 <= len(content):
         length, kind = int.from_bytes(content[at : at + 4]), content[at + 4 : at + 8]

@@ -1,4 +1,4 @@
-"""Checks that a value has the shape of a workflow in API format, and says what it is instead where it has not."""
+"""Check of values that should be workflows in API format, and a description of what they are instead."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CURE = "in ComfyUI, save it by Export (API); nothing was sent"
 
 
 def checked(workflow: object) -> dict[str, object]:
-    """Return the workflow if `POST /prompt` could take it; raises BadWorkflow. The server finds out the rest."""
+    """Return the workflow if `POST /prompt` could take it; raises BadWorkflow. The rest is for the server to judge."""
     if not isinstance(workflow, Mapping) or not workflow:
         is_empty = isinstance(workflow, Mapping)
         raise BadWorkflow(f"{_WANTED}, and this is {'empty' if is_empty else type(workflow).__name__}: {_CURE}")
@@ -28,7 +28,9 @@ def checked(workflow: object) -> dict[str, object]:
 
 
 def snapshot(workflow: object) -> dict[str, Any]:
-    """Return a copy, as JSON will say it: who changes the original later does not change it. Raises BadWorkflow."""
+    """Return a copy, in the form that JSON will have; raises BadWorkflow. Later changes of the original do not affect
+    it.
+    """
     try:
         copied: dict[str, Any] = json.loads(json.dumps(checked(workflow)))
     except (TypeError, ValueError, RecursionError) as error:
@@ -37,12 +39,12 @@ def snapshot(workflow: object) -> dict[str, Any]:
 
 
 def _is_canvas(value: object) -> bool:
-    """Whether it is what ComfyUI saves for its own canvas, which no server takes."""
+    """Return whether this is the canvas format of ComfyUI, which no server takes."""
     return isinstance(value, Mapping) and isinstance(value.get("nodes"), list)
 
 
 def is_workflow(value: object) -> bool:
-    """Whether it is a whole workflow: nodes, each with its class."""
+    """Return whether this is a complete workflow: nodes, each with its class."""
     return (
         isinstance(value, Mapping)
         and bool(value)
@@ -51,5 +53,5 @@ def is_workflow(value: object) -> bool:
 
 
 def is_link(value: object) -> bool:
-    """Whether an input is the output of another node, `[node, slot]`, and no value."""
+    """Return whether an input is linked to another node, `[node, slot]`, rather than a value."""
     return isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], str)

@@ -1,4 +1,5 @@
-"""Four servers, six windows, and everything that can go wrong; seeded, so that a bad day can be had again.
+"""Campaign with four servers, six windows, and everything that can go wrong; seeded, so that each run can be
+repeated.
 
 python -m tests.campaigns.chaos --tasks 10000 --seed 7
 """

@@ -1,4 +1,4 @@
-"""Flip a bit, or cut, in one of the files that a killed writer leaves: what is lost must be told.
+"""Campaign that flips a bit or cuts one of the files that a killed writer leaves: what is lost must be reported.
 
 python -m tests.campaigns.damage [--count 20000] [--seed 1]
 """

@@ -1,4 +1,4 @@
-"""Fold ever more of each kind of entry with ever more of everything on the board: what does one entry cost?
+"""Campaign that folds more and more entries of each kind with a growing board, and measures the cost of one entry.
 
 python -m tests.campaigns.growth [--size 500] [--times 4] [CROWD/FLOOD…]
 

@@ -1,4 +1,4 @@
-"""Let hostile servers talk to a client: how long does one piece of work hold its loop, and how much memory is taken?
+"""Campaign with hostile servers: how long one step blocks the client's loop, and how much memory it takes.
 
 python -m tests.campaigns.hostile [--seconds 4] [NAME…]
 

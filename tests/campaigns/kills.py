@@ -1,4 +1,4 @@
-"""Kill a writer at a random instant, again and again on one log: what it told to be acknowledged must be there.
+"""Campaign that kills a writer at random instants, again and again on one log: what was acknowledged must be there.
 
 python -m tests.campaigns.kills [--count 2000] [--seed 1]
 """

@@ -1,4 +1,4 @@
-"""Cut the power at a random write of a real writer, from the creation of its log on: what was acknowledged is there.
+"""Campaign that cuts the power at a random write of a real writer, from the creation of its log on.
 
 python -m tests.campaigns.power [--count 5000] [--seed 1]
 

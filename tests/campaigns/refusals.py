@@ -1,4 +1,5 @@
-"""Let each operation of a writer on its files fail, once or from then on: acknowledged is there, refused is not.
+"""Campaign that lets each file operation of a writer fail, once or from then on: acknowledged is there, refused is
+not.
 
 python -m tests.campaigns.refusals [--most 40]
 """

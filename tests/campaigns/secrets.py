@@ -1,4 +1,5 @@
-"""Give a client many credentials, let its server repeat them everywhere in every spelling, and look for them.
+"""Campaign that gives a client many credentials, lets its server repeat them in every spelling, and searches for
+them.
 
 python -m tests.campaigns.secrets [--count 500] [--seed 1]
 

@@ -1,4 +1,4 @@
-"""The campaigns, short: each finds nothing, and would find what it is for."""
+"""Tests of the campaigns, run briefly: each finds nothing, and would find what it is for."""
 
 import shutil
 import sys

@@ -1,4 +1,4 @@
-"""A bad day in the normal test run; longer ones by `python -m tests.campaigns.chaos`."""
+"""Test of a short chaos campaign; longer ones run by `python -m tests.campaigns.chaos`."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A writer to be attacked: it tells each position that is acknowledged, and each that is refused."""
+"""Writer process for the campaigns: prints each position that is acknowledged, and each that is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients of these tests look at the clock as often as their quick policy wants."""
+"""Fixtures: clients poll as often as their quick policy wants."""
 
 from tests.support.pulse import pulse
 

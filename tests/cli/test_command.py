@@ -1,4 +1,5 @@
-"""The command through its door: real processes, a real log, and a fake ComfyUI; every end has its status and its line.
+"""Tests of the command as a process, with a real log and a fake ComfyUI; each end has its exit status and its
+message.
 
 By subcommand. A refusal is one line on standard error, nothing on standard output, and no file but the log.
 """

@@ -1,4 +1,4 @@
-"""`diagnose` where it is used: on a log while it is written and after, as a process and as a method of the client."""
+"""Tests of `diagnose` on a log while it is written and afterwards, as a process and as a method of the client."""
 
 from __future__ import annotations
 

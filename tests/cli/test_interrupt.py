@@ -1,4 +1,4 @@
-"""Ctrl-C while a command is still being loaded."""
+"""Tests of Ctrl-C while a command is still being loaded."""
 
 import signal
 import subprocess

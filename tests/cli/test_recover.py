@@ -1,5 +1,5 @@
-"""`recover`, `consistency` and `history` through their door: real processes, a real log, two fakes and an address where
-nobody is.
+"""Tests of `recover`, `consistency` and `history` as processes, with a real log, two fakes and an address where nobody
+answers.
 
 The logs are written by hand, so their ids are known: a task that is lost, and one whose POST was never answered.
 """

@@ -1,4 +1,6 @@
-"""Addresses and sockets (P1 to P7, P35): who hears what, and what becomes of a socket under an id."""
+"""Scenarios about addresses and sockets (P1 to P7, P35): who receives what, and what becomes of a socket under an
+id.
+"""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Asking (P26 to P32): history, queue, interrupts, files, and what tells the version."""
+"""Scenarios about queries (P26 to P32): history, queue, interrupts, files, and what shows the version."""
 
 import uuid
 

@@ -1,4 +1,4 @@
-"""Ending (P21 to P25): how a prompt ends, and what the history says of it."""
+"""Scenarios about ends (P21 to P25): how a prompt ends, and what the history says of it."""
 
 from tests.conformance.protocol import Server, Socket
 from tests.conformance.scenario import scenario

@@ -1,4 +1,4 @@
-"""Jobs (P36 to P43): how they are listed, read, judged and cancelled."""
+"""Scenarios about jobs (P36 to P43): how they are listed, read, judged and cancelled."""
 
 import uuid
 from typing import Any

@@ -1,4 +1,4 @@
-"""A ComfyUI server at arm's length: just enough of its protocol to see what it does, and nothing of `comfy_fsm`.
+"""Minimal client of a ComfyUI: just enough of its protocol to see what it does, and nothing of `comfy_fsm`.
 
 What is on trial here is the server, real or fake, so no code of ours may stand between it and the scenario.
 """

@@ -1,4 +1,4 @@
-"""The page of how it went: which scenarios against which servers, with what result."""
+"""Report of the conformance run: which scenarios against which servers, with what result."""
 
 from collections import Counter
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Running (P13 to P20): what is told of a prompt, and in which order."""
+"""Scenarios about runs (P13 to P20): which frames are sent about a prompt, and in which order."""
 
 from tests.conformance.addresses import steps_possible
 from tests.conformance.protocol import Server

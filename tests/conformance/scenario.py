@@ -1,4 +1,4 @@
-"""What a scenario is: a sentence, the facts that it shows, and the versions for which they hold."""
+"""Definition of a scenario: a sentence, the facts that it shows, and the versions for which they hold."""
 
 import re
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""Submitting (P9 to P12): what is accepted, what is refused, and under which id."""
+"""Scenarios about submissions (P9 to P12): what is accepted, what is refused, and under which id."""
 
 import asyncio
 import uuid

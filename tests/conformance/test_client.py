@@ -1,4 +1,4 @@
-"""Our client at the same servers: what it says of its tasks is what they did, and a replay of its log says the same.
+"""Tests of our client at the same servers: it reports what its tasks did, and a replay of its log says the same.
 
 COMFYUI_CONFORMANCE_RECORDING names a folder for the log of the first real server, as a fixture with its verdict.
 """

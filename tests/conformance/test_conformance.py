@@ -1,4 +1,4 @@
-"""Every scenario, against the fake of every version, and against the real servers that COMFYUI_URLS names.
+"""Tests of every scenario, against the fake of every version, and the real servers that COMFYUI_URLS names.
 
 A real server must be nobody else's: the scenarios clear its queue, interrupt what runs and empty its history.
 COMFYUI_CONFORMANCE_REPORT names the page that tells how it went, for docs/reference/conformance.md.

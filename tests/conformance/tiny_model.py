@@ -1,4 +1,4 @@
-"""Writes a diffusion model of no use and 2.7 MB, with which a server without a GPU has steps and previews to tell of.
+"""Write a useless diffusion model of 2.7 MB, with which a server without a GPU has steps and previews to report.
 
 ComfyUI tells an architecture by the shapes of its weights, and leaves a weight that is missing as it finds the memory.
 So these few tensors, all zero, are a UNet of one level to it, which computes noise in milliseconds.

@@ -1,4 +1,4 @@
-"""The graphs that the scenarios post, in one table: built-in nodes alone, valid on a real server and on the fake."""
+"""Graphs that the scenarios post, in one table: built-in nodes only, valid on a real server and on the fake."""
 
 import itertools
 import random

@@ -1,4 +1,4 @@
-"""The machine, asked everything: all states, all signals, few allowed answers."""
+"""Tests of the state machine: all states, all signals, few allowed answers."""
 
 from collections import Counter
 from itertools import product

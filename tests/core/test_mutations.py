@@ -1,4 +1,4 @@
-"""Whoever flips or removes a row of the table is told: the check that guards it fails for each such change."""
+"""Tests that guard the table: for each changed or removed row, the check that guards it fails."""
 
 import random
 

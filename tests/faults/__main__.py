@@ -1,4 +1,4 @@
-"""The table of faults: every scenario played, at servers that COMFYUI_URLS names, else at fakes; drawn as Markdown.
+"""Table of faults: plays every scenario, at the servers in COMFYUI_URLS or at fakes, and prints Markdown.
 
 python -m tests.faults [NAME…] [--scale 0.05] [--at-once 8] [--write docs/explanation/faults.md]
 """

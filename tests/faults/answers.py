@@ -1,4 +1,4 @@
-"""Scenarios: what goes wrong with the answers to looks, and with the way to the server."""
+"""Scenarios about answers to queries, and the network to the server."""
 
 from __future__ import annotations
 

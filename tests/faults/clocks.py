@@ -1,4 +1,4 @@
-"""Scenarios: clocks that are set, processes that stand still, processes that die."""
+"""Scenarios about clocks that are set, processes that are suspended, and processes that die."""
 
 from __future__ import annotations
 

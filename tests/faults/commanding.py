@@ -1,4 +1,4 @@
-"""Scenarios: the command `run`, as a process, with the default policy whatever the scale."""
+"""Scenarios about the command `run`, as a process, always with the default policy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scenarios: queues and histories that hide, lie, forget, or are those of another server."""
+"""Scenarios about queues and histories that hide, lie, forget, or belong to another server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scenarios: what goes wrong with a POST, its body and its answer. A workflow never runs twice."""
+"""Scenarios about POSTs, their bodies and their answers: no workflow runs twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A proxy before one or several ComfyUI, real or fake: rules say what goes wrong with an exchange or with a frame.
+"""Proxy in front of one or several ComfyUI, real or fake: its rules decide what goes wrong with a request or a
+frame.
 
 A rule is called with an exchange, and with what does the rest: the next rule, at last the server. It may wait, change
 what comes back, answer itself, or raise `Cut`, which resets the connection without an answer.

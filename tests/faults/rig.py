@@ -1,4 +1,5 @@
-"""One scenario, played: servers, the proxy before them, a client, the truth at the server, and what came of it.
+"""Rig that plays one scenario: servers, the proxy in front of them, a client, the truth at the server, and the
+result.
 
 A scenario speaks of seconds as they are with the default policy; a `scale` below 1 makes the policy, the workflows and
 the faults as much quicker, all alike.

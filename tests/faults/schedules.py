@@ -1,4 +1,4 @@
-"""Schedules of POSTs that are slow, late, cut, refused or queued, on a clock that only jumps (`support/virtual.py`).
+"""Schedules of POSTs that are slow, late, cut, refused or queued, on a virtual clock (`support/virtual.py`).
 
 Whatever the schedule and however often the policy posts again: no workflow runs twice, and nobody is left unsaid. Nor
 where looks are answered by another server than the one that took the POST, and sockets are mute, from whenever on;

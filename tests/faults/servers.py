@@ -1,4 +1,4 @@
-"""The ComfyUI behind the proxy, real or fake, and the truth about the prompts of one scenario, seen at the server."""
+"""Servers behind the proxy, real or fake, and the truth about the prompts of one scenario, as seen at the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A node that takes time and no work, to be put into the `custom_nodes` of a ComfyUI at which scenarios are played.
+"""Node that takes time and no work, for the `custom_nodes` of a ComfyUI at which scenarios are played.
 
 Without it the time is spent by a chain of blurs, which takes as long as the machine has other things to do.
 """

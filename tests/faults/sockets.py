@@ -1,4 +1,4 @@
-"""Scenarios: what goes wrong with sockets and frames. The server is well, and answers over HTTP."""
+"""Scenarios about sockets and frames, at a server that is well and answers over HTTP."""
 
 from __future__ import annotations
 

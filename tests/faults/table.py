@@ -1,4 +1,4 @@
-"""All scenarios, and the table that tells how they went."""
+"""Table of all scenarios and their results."""
 
 from __future__ import annotations
 

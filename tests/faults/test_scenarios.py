@@ -1,4 +1,5 @@
-"""Every scenario against the fake, in one go, each judged by a test of its own; at real servers, by the command.
+"""Tests of every scenario against the fake, run together, each judged by a test of its own; real servers by the
+command.
 
 Times are twenty times shorter than with the default policy, or less where the machine is too busy for that. How soon a
 verdict comes is told by the table that `python -m tests.faults` draws, and asserted by no test: that would measure the

@@ -1,4 +1,4 @@
-"""A sample of the schedules of POSTs in every run; more of them by `python -m tests.faults.schedules`."""
+"""Tests of a sample of POST schedules; more of them by `python -m tests.faults.schedules`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can go wrong between a client and a ComfyUI, each a rule for the proxy."""
+"""Faults between a client and a ComfyUI, each a rule for the proxy."""
 
 from __future__ import annotations
 

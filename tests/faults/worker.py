@@ -1,4 +1,4 @@
-"""A client in a process of its own, to be killed or suspended: submits one workflow, and tells of each delivery.
+"""Client process to be killed or suspended: submits one workflow, and prints each delivery.
 
 python -m tests.faults.worker LOG URL SCALE GRAPH
 """

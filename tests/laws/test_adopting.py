@@ -1,4 +1,4 @@
-"""A task moves to another server on proof alone, against a slow and obvious model; whatever else is commanded or asked.
+"""Law that a task moves to another server on proof alone, against a slow and obvious model, whatever is commanded.
 
 One prompt, bound to ONE. What really has it is drawn; so is who asks whom, in what order, and what is commanded.
 """

@@ -1,4 +1,4 @@
-"""What long campaigns over the laws found, each shrunk to a story, so that it needs no luck to be found again."""
+"""Counterexamples found by long campaigns over the laws, each shrunk to a story, so that finding it needs no luck."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Law 1, come late: frames that arrive within the grace, stamped with their arrival, change no outcome.
+"""Law 1 for late frames: those that arrive within the grace, stamped with their arrival, change no outcome.
 
 Time passes here as in a client: the looks are as far apart as looks are, and the board gets the ticks that it asks for.
 """

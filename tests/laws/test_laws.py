@@ -1,4 +1,4 @@
-"""The laws of the design, one property each; docs and design number them, and the names here say them."""
+"""Laws of the design, one property each; the names here say them."""
 
 from __future__ import annotations
 

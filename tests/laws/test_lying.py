@@ -1,4 +1,4 @@
-"""No lie shorter than the grace makes a verdict, and none that honest counts contradict, however long it lasts.
+"""Tests of lies: none shorter than the grace makes a verdict, and none that honest counts contradict, however long.
 
 A prompt waits at its server all the while, and its client looks for it as a client does, on a clock that only jumps.
 Which answers lie, for how long, which are lost and how slow each is, dice say.

@@ -1,4 +1,4 @@
-"""How users lose tasks today, one by one, against a server that misbehaves so, with real sockets and a real log.
+"""Tests of the ways in which users lose tasks today, one by one, with real sockets and a real log.
 
 After each story the log is replayed: it must tell what the client told (`stage.play`).
 """

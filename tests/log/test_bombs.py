@@ -1,4 +1,4 @@
-"""What is small on the disk is small in memory: compressed traces of much that can be told in few bytes."""
+"""Tests of compressed traces: what is small on disk stays small in memory."""
 
 import gzip
 import os

@@ -1,4 +1,4 @@
-"""The lock file of a log: whose it is, what stands in it, and what it says of a tail that is gone."""
+"""Tests of the lock file: its owner, its content, and what it says of a lost tail."""
 
 import asyncio
 import os

@@ -1,4 +1,6 @@
-"""The log: its contract in a file and in memory, then what only a file suffers: crashes, strangers, a full disk."""
+"""Tests of the log: its contract in a file and in memory, then what only a file suffers: crashes, other writers, full
+disks.
+"""
 
 import asyncio
 import os

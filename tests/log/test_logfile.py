@@ -1,4 +1,4 @@
-"""One place opens the file of a log: nothing else does while it is written, and each file is told for what it is."""
+"""Tests of opening log files: one module opens them, nothing else while they are written, and each is recognised."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The file of a log, as a reader finds it: what is no log, what a live one shows, what is damaged and what is left."""
+"""Tests of the reader: what is no log, what a live one shows, what is damaged and what is left."""
 
 import asyncio
 import os

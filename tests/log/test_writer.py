@@ -1,4 +1,4 @@
-"""The one that writes: its file is its own, stays in its place, and a stranger who writes to it is waited for."""
+"""Tests of the writer: its file is its own and stays in place, and it waits for another process that writes."""
 
 import asyncio
 import os

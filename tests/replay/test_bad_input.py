@@ -1,4 +1,4 @@
-"""Bad input through the real command: a clear message, the right exit status, bounded memory, and never a traceback."""
+"""Tests of bad input: a clear message, the right exit status, bounded memory, and never a traceback."""
 
 from __future__ import annotations
 

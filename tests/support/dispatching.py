@@ -1,4 +1,4 @@
-"""The dispatching process of the crash test: enqueues what is not enqueued yet, and ends when all is over.
+"""Dispatching process for the crash test: enqueues what is not enqueued yet, and ends when everything has settled.
 
 python -m tests.support.dispatching LOG JOBS URL...
 """

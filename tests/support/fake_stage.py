@@ -1,4 +1,4 @@
-"""What the tests of the fake share: a server, a client at arm's length, and graphs that no cache knows."""
+"""Helpers for tests of the fake: a server, a minimal client, and graphs that no cache knows."""
 
 import asyncio
 import uuid

@@ -1,4 +1,4 @@
-"""Observations folded, and what the board then says of each task."""
+"""Helpers that fold observations and return what the board says of each task."""
 
 from __future__ import annotations
 

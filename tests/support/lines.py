@@ -1,4 +1,4 @@
-"""Lines of a log made by hand, what is to be seen of them, and a log that holds them."""
+"""Log lines made by hand, what they show, and a log that contains them."""
 
 import asyncio
 import gzip

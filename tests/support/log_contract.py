@@ -1,4 +1,4 @@
-"""What every log promises, wherever it is kept: inherit `LogContract`, say how to open one, and all of it is asked."""
+"""Contract of a log as a test suite: inherit `LogContract` and say how to open one."""
 
 import asyncio
 import sqlite3

@@ -1,4 +1,4 @@
-"""What the tests of the commands share: real processes, what each of them must have said, and what they are given."""
+"""Helpers for tests of commands: real processes, their output, and their environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients of the live tests look at the clock as often as their quick policy wants; commands, as processes, as ever."""
+"""Fixture that lets clients poll as often as their quick policy wants; commands, as processes, poll as usual."""
 
 import pytest
 

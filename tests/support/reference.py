@@ -1,4 +1,6 @@
-"""Two slow, obvious models, from design.md and not from the code: the machine as a matrix, the fold as ifs."""
+"""Reference models, slow and obvious, from the design and not from the code: the machine as a matrix, the fold as
+ifs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the live tests share: a quick policy, a client on a log, and what must hold when the curtain falls."""
+"""Helpers for live tests: a quick policy, a client on a log, and what must hold at the end."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

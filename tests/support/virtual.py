@@ -1,4 +1,4 @@
-"""Servers and a client on a clock that only jumps: the real dispatcher, client and log, days of trouble in a second.
+"""Virtual clock that only jumps, with servers and a client: the real dispatcher, client and log, days in a second.
 
 The servers are the fake's own queue, worker, history and frames, without its sockets; the client's door to HTTP is
 replaced by a call. Threads are run at once, and a wait with nothing to do moves the clock.

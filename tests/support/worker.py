@@ -1,4 +1,4 @@
-"""The client process of the chaos test: submits what is not submitted yet, and ends when all is settled.
+"""Client process for the chaos test: submits what is not submitted yet, and ends when all is settled.
 
 python -m tests.support.worker LOG TASKS STEPS URL...: if STEPS is 1, somebody keeps setting the clock of this machine
 """

@@ -1,4 +1,4 @@
-"""`assert_clean`: what passes, what does not, and that a person can read why."""
+"""Tests of `assert_clean`: what passes, what does not, and that people can read why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The knobs of the fake, each at its work: answers, sockets, records."""
+"""Tests of the fake's knobs at work: answers, sockets, records."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The how-to for those who test a client of theirs, block by block: here, and as they have it, from a wheel alone."""
+"""Tests of the how-to for client authors, block by block, here and with an installed wheel alone."""
 
 from __future__ import annotations
 

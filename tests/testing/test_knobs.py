@@ -1,4 +1,4 @@
-"""The knobs of the fake: what they refuse, where they are shown; and a fake on a thread, and one that is as new."""
+"""Tests of the fake's knobs: what they refuse, where they are shown; and a fake on a thread, and after a reset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fake's own faults: each class gives what it declares, and what goes wrong in the fake itself is told by all."""
+"""Tests of the fake's own faults: each class gives what it declares, and a failure of the fake is always reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recorded trace played to a client: in what order, under which ids, and what is answered that nobody had asked."""
+"""Tests of playback: order, ids, and answers to requests that the trace does not contain."""
 
 from __future__ import annotations
 

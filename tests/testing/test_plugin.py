@@ -1,4 +1,4 @@
-"""The pytest plugin as its users have it: in a pytest of its own, on a file of theirs."""
+"""Tests of the pytest plugin, in a pytest process of its own, on a file like a user's."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The fake as a process of its own, and the balancer before several."""
+"""Tests of the fake as a process, and of the balancer."""
 
 import asyncio
 import signal

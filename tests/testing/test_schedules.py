@@ -1,4 +1,4 @@
-"""Faults and their schedules as they are drawn: the fake takes each of them, and our own client tells the truth."""
+"""Tests of drawn faults and schedules: the fake accepts each, and our client reports the truth."""
 
 from __future__ import annotations
 

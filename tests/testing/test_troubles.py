@@ -1,4 +1,4 @@
-"""What no single healthy server shows: deaths, restarts, slow readers, odd nodes and odd graphs."""
+"""Tests of what no healthy server shows: deaths, restarts, slow readers, odd nodes and odd graphs."""
 
 import asyncio
 import uuid

@@ -1,4 +1,5 @@
-"""Is the fake true? Beside real recordings, frame by frame; and each fact of the protocol is shown somewhere.
+"""Tests that the fake is true: compared with real recordings, frame by frame; each fact of the protocol is shown
+somewhere.
 
 What one healthy server can show is played by tests/conformance, against the fake and against real servers alike.
 """

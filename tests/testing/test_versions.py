@@ -1,4 +1,4 @@
-"""The rows of the version table: each holds since its version, and not before."""
+"""Tests of the version table: each row holds since its version, and not before."""
 
 import struct
 import uuid

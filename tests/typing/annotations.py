@@ -1,4 +1,4 @@
-"""What a type checker makes of the names that users annotate with: read by mypy, never run."""
+"""Checks of what a type checker infers for the names that users annotate with: read by mypy, never run."""
 
 from __future__ import annotations
 

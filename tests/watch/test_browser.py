@@ -1,4 +1,6 @@
-"""The page of `serve` in a real browser: it shows a log that grows, comes back, and does nothing that a name says."""
+"""Tests of the page of `serve` in a real browser: it shows a growing log, reconnects, and executes nothing from
+names.
+"""
 
 from __future__ import annotations
 

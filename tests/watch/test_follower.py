@@ -1,4 +1,4 @@
-"""A log is followed while it grows, and however it is damaged, replaced or taken away meanwhile."""
+"""Tests of the follower: a log that grows, and one that is damaged, replaced or removed meanwhile."""
 
 import os
 import shutil

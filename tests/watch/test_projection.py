@@ -1,4 +1,6 @@
-"""What is to be seen of a log: the same however it came, bounded whatever came, and nobody's progress but its own."""
+"""Tests of the projection: the same view in whatever portions, bounded, and without progress of other windows'
+tasks.
+"""
 
 from collections import Counter
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""What `watch` draws fits every terminal, says what it left out, and is driven by nothing that a server said."""
+"""Tests of the `watch` display: it fits every terminal, says what it left out, and no server controls it."""
 
 import io
 import re

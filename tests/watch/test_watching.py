@@ -1,4 +1,4 @@
-"""`watch` and `serve` through their door: real processes on a real log, a real terminal, and a reader of the page."""
+"""Tests of `watch` and `serve` as processes on a real log, with a real terminal and a reader of the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workflow files as ComfyUI and people write them: every encoding of JSON, NaN, a body around them; each is told."""
+"""Tests of workflow files as ComfyUI and people write them: every encoding of JSON, NaN, a body around them."""
 
 from __future__ import annotations
 

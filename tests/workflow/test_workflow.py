@@ -1,4 +1,4 @@
-"""A workflow is changed by the names that people know, and says which there are where one is wrong."""
+"""Tests of workflows changed by names that people know, with a list of the names if one is wrong."""
 
 from __future__ import annotations
 

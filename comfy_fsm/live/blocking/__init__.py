@@ -1,1 +1,1 @@
-"""The same client, its tasks and its dispatcher for programs without an event loop."""
+"""Offers client, tasks and dispatcher to programs without an event loop."""

@@ -1,6 +1,6 @@
-"""The same client for programs without an event loop: it runs in a thread of its own, and the calls wait.
+"""Client for programs without an event loop: it runs in a thread of its own, and each call blocks until it is answered.
 
-The thread lives as long as the client is open. Each call ends: by its answer, or by `ClientClosed`.
+The thread lives as long as the client is open. Each call ends, by its result or by `ClientClosed`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _Companion = TypeVar("_Companion", bound=Companion)
 
 
 class Upload(TypedDict, total=False):
-    """What `Client.upload` takes beside the file and its name."""
+    """Options of `Client.upload`, besides the file and its name."""
 
     server: str | None
     subfolder: str
@@ -40,7 +40,7 @@ class Upload(TypedDict, total=False):
 
 
 class Settings(TypedDict, total=False):
-    """What `Client` takes beside its servers."""
+    """Options of `Client`, besides its servers."""
 
     log: str | os.PathLike[str] | None
     policy: Policy
@@ -57,9 +57,10 @@ class Settings(TypedDict, total=False):
 
 
 class BlockingClient:
-    """`with BlockingClient("http://127.0.0.1:8188", log="tasks.log") as client:`; takes what `Client` takes.
+    """Blocking form of `Client`: `with BlockingClient("http://127.0.0.1:8188", log="tasks.log") as client:`.
 
-    What is a coroutine there is a plain call here, under the same name. Callbacks are plain functions.
+    Takes the same options. Each coroutine of `Client` is a blocking call here, under the same name. Callbacks are plain
+    functions.
     """
 
     def __init__(self, servers: str | Iterable[str], **settings: Unpack[Settings]) -> None:
@@ -76,7 +77,9 @@ class BlockingClient:
         self._opened: tuple[Client, BlockingWindow] | None = None
 
     def call(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Run it in the client's loop, and wait for it here; raises ClientClosed where that has ended, or ends."""
+        """Run a coroutine in the client's loop and wait for it; raises ClientClosed if the loop has ended, or ends
+        meanwhile.
+        """
         if threading.current_thread() is self._thread:
             work.close()
             raise ClientError(
@@ -113,7 +116,7 @@ class BlockingClient:
 
     @property
     def inner(self) -> Client:
-        """The client in the loop, for what is made there; raises ClientClosed before it is open."""
+        """Client in the loop, for what is created there; raises ClientClosed before it is open."""
         if self._opened is None:
             raise ClientClosed("the client is not open, so nothing was done; use it within its `with` block")
         return self._opened[0]
@@ -132,7 +135,7 @@ class BlockingClient:
 
     @property
     def board(self) -> Board:
-        """All that is known; it changes while it is looked at, by the client's own thread."""
+        """Everything that is known; the client's thread changes it at any time."""
         return self.inner.board
 
     @property
@@ -141,35 +144,35 @@ class BlockingClient:
 
     @property
     def tasks(self) -> list[BlockingTask]:
-        """The tasks that are not delivered yet; right after opening, those that an earlier process left."""
+        """Tasks that are not delivered yet; right after opening, those that an earlier process left."""
         return [BlockingTask(self, handle) for handle in self._asked(lambda client: client.tasks)]
 
     def readings(self) -> list[Reading]:
-        """Every metric as it is now."""
+        """Return every metric as it is now."""
         return self._asked(lambda client: client.readings())
 
     def window(self) -> BlockingWindow:
-        """A window of its own, with an id of its own."""
+        """Return a new window, with an id of its own."""
         return BlockingWindow(self, self._asked(lambda client: client.window()))
 
     def submit(self, workflow: Mapping[str, Any], **options: Unpack[Submission]) -> BlockingTask:
-        """Queue a workflow by a window that the client keeps for that."""
+        """Queue a workflow through a window that the client keeps for this."""
         return self._window.submit(workflow, **options)
 
     def follow(self, prompt_id: str, *, server: str | None = None, tag: Any = None) -> BlockingTask:
-        """Somebody else's prompt, by the same window."""
+        """Follow a prompt of somebody else, through the same window."""
         return self._window.follow(prompt_id, server=server, tag=tag)
 
     def run(self, workflow: Mapping[str, Any], **options: Unpack[Submission]) -> BlockingResult:
-        """Submit, and wait for the end."""
+        """Submit a workflow and wait for its end."""
         return self.submit(workflow, **options).result()
 
     def upload(self, file: str | os.PathLike[str] | bytes, name: str | None = None, **options: Unpack[Upload]) -> str:
-        """Put an input image on a server, and return what a LoadImage there must be given; raises UploadFailed."""
+        """Upload an input image and return the name to give to a LoadImage node; raises UploadFailed."""
         return self.call(self.inner.upload(file, name, **options))
 
     def accompany(self, make: Callable[[Client], _Companion]) -> _Companion:
-        """Have something run beside the client, made where that lives: `lambda its: Endpoint(its.readings, 9464)`."""
+        """Run a companion beside the client, created in its loop: `lambda its: Endpoint(its.readings, 9464)`."""
 
         client = self.inner
 
@@ -181,27 +184,27 @@ class BlockingClient:
         return self.call(made())
 
     def diagnose(self, prompt_id: str | None = None) -> list[Diagnosis]:
-        """What `Client.diagnose` tells."""
+        """Diagnose the tasks whose prompt id starts with this, or all; the most urgent first."""
         return self._asked(lambda client: client.diagnose(prompt_id))
 
     def recover(self, prompt_id: str | None = None, *, act: bool = False) -> Recovery:
-        """What `Client.recover` tells, and does."""
+        """Settle tasks on what the servers prove; changes something only if `act`."""
         return self.call(self.inner.recover(prompt_id, act=act))
 
     def consistency(self, prompt_id: str) -> Consistency:
-        """Which server has this task, and which should."""
+        """Find out which server has this task, and which should."""
         return self.call(self.inner.consistency(prompt_id))
 
     def history(self, prompt_id: str, *, attempts: int = 3) -> Fetched:
-        """The record of this prompt, fetched until it validates, and what it lacks."""
+        """Fetch the record of this prompt until it validates, and report what it lacks."""
         return self.call(self.inner.history(prompt_id, attempts=attempts))
 
     def scrub(self, text: str) -> str:
-        """The text without the credentials that this client has or was shown: fit to be printed or logged."""
+        """Return the text without the credentials that this client has or was shown, safe to print or log."""
         return self._asked(lambda client: client.scrub(text))
 
     def _asked(self, ask: Callable[[Client], _T]) -> _T:
-        """In the loop, where what it looks at does not change meanwhile."""
+        """Call a function with the client, in its loop, where nothing changes meanwhile."""
         client = self.inner
 
         async def asked() -> _T:
@@ -210,7 +213,7 @@ class BlockingClient:
         return self.call(asked())
 
     def close(self) -> None:
-        """End in order; what is open goes on at its server, and is taken up by the next client on the same log."""
+        """Close in order; open tasks go on at their servers, and the next client on the same log takes them up."""
         self.__exit__()
 
     def __exit__(self, *_: object) -> None:
@@ -238,7 +241,7 @@ class BlockingClient:
             self._ready.set()
 
     async def _serve(self) -> None:
-        """From opening to closing; `asyncio.run` then cancels the calls that nothing else has ended."""
+        """Run the client from opening to closing; `asyncio.run` then cancels calls that have not ended."""
         async with Client(self._servers, **self._settings) as client:
             self._opened = client, BlockingWindow(self, client.window())
             self._loop = asyncio.get_running_loop()

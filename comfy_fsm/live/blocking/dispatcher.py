@@ -1,4 +1,4 @@
-"""A dispatcher in plain calls, in the loop of a client in plain calls."""
+"""Dispatcher for programs without an event loop; runs in the loop of a `BlockingClient`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _T = TypeVar("_T")
 
 
 class Dispatching(TypedDict, total=False):
-    """What `Dispatcher` takes beside its client."""
+    """Options of `Dispatcher`, besides its client."""
 
     capacity: int | Mapping[str, int]
     weights: Mapping[str, float] | None
@@ -30,7 +30,7 @@ class Dispatching(TypedDict, total=False):
 
 
 class Enqueuing(TypedDict, total=False):
-    """What `Dispatcher.enqueue` takes beside the workflow."""
+    """Options of `Dispatcher.enqueue`, besides the workflow."""
 
     priority: float
     extra_data: Mapping[str, Any] | None
@@ -40,7 +40,9 @@ class Enqueuing(TypedDict, total=False):
 
 
 class BlockingDispatcher:
-    """`with BlockingClient(urls, log=…) as client, BlockingDispatcher(client) as dispatcher:`; what `Dispatcher` is."""
+    """Blocking form of `Dispatcher`: `with BlockingClient(urls, log=…) as client, BlockingDispatcher(client) as
+    dispatcher:`.
+    """
 
     def __init__(self, client: BlockingClient, **settings: Unpack[Dispatching]) -> None:
         self._calls = client
@@ -58,18 +60,18 @@ class BlockingDispatcher:
         self.close()
 
     def close(self) -> None:
-        """Place nothing more. What waits stays in the log, what was placed goes on."""
+        """Stop posting jobs. Waiting jobs stay in the log, posted ones go on."""
         self._calls.call(self._dispatcher.close())
 
     def enqueue(self, workflow: Mapping[str, Any], **options: Unpack[Enqueuing]) -> BlockingTask:
-        """Have it run where and when its turn comes, the sooner the higher its priority; it is in the log on return."""
+        """Queue a workflow to run when its turn comes; higher priorities go first. The job is in the log on return."""
         given: Any = dict(options)
         if given.get("on_complete") is not None:
             given["on_complete"] = adapted(self._calls, given["on_complete"])
         return BlockingTask(self._calls, self._calls.call(self._dispatcher.enqueue(workflow, **given)))
 
     def drain(self, server: str) -> None:
-        """Give this server nothing more, and take back what it has not begun if another one can take it."""
+        """Give this server no more jobs, and take back those it has not begun, if another server can take them."""
         self._calls.call(self._dispatcher.drain(server))
 
     def undrain(self, server: str) -> None:
@@ -77,21 +79,23 @@ class BlockingDispatcher:
 
     @property
     def waiting(self) -> list[BlockingTask]:
-        """What is not placed yet, in the order of its enqueuing; after a crash, what an earlier process left."""
+        """Jobs that are not posted yet, in the order in which they were enqueued, including those of an earlier
+        process.
+        """
         return [BlockingTask(self._calls, handle) for handle in self._asked(lambda its: its.waiting)]
 
     @property
     def stuck(self) -> list[Stuck]:
-        """Tasks at servers that do not answer, or where nothing moves."""
+        """Tasks at servers that do not answer or make no progress."""
         return self._asked(lambda its: its.stuck)
 
     @property
     def standings(self) -> dict[str, str]:
-        """How each server stands: `up`, `trial`, `out` or `still`."""
+        """Standing of each server: `up`, `trial`, `out` or `still`."""
         return self._asked(lambda its: its.standings)
 
     def _asked(self, ask: Callable[[Dispatcher], _T]) -> _T:
-        """In the loop, where what it looks at does not change meanwhile."""
+        """Call a function with the dispatcher, in its loop, where nothing changes meanwhile."""
 
         async def asked() -> _T:
             return ask(self._dispatcher)

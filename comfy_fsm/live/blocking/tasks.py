@@ -1,4 +1,4 @@
-"""Tasks, their results and their files, as a thread without a loop holds them: each call waits for its answer."""
+"""Tasks, results and files for threads without an event loop: each call blocks until it is answered."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _DONE = Update("", "", 0.0)
 
 
 class Calls(Protocol):
-    """Who runs a coroutine in the client's loop, and waits for it here."""
+    """Runner of coroutines in the client's loop, for a thread that waits."""
 
     def call(self, work: Coroutine[Any, Any, _T]) -> _T: ...
 
 
 class BlockingOutput(Output, frozen=True, dict=True, gc=True):
-    """What `OutputFile` is, in plain calls."""
+    """Blocking form of `OutputFile`."""
 
     @classmethod
     def of(cls, file: OutputFile, calls: Calls) -> Self:
@@ -65,28 +65,28 @@ class BlockingOutput(Output, frozen=True, dict=True, gc=True):
         return self._here[0].server
 
     def read(self, limit: int = MAX_READ) -> bytes:
-        """All of it, in memory; raises DownloadFailed if that is more than `limit` bytes."""
+        """Read the whole file into memory; raises DownloadFailed if it has more than `limit` bytes."""
         file, calls = self._here
         return calls.call(file.read(limit))
 
     def image(self) -> Picture:
-        """The picture, decoded; needs the extra `images` (Pillow). Raises ClientError for what is no picture."""
+        """Return the decoded picture; needs the extra `images` (Pillow). Raises ClientError if it is not a picture."""
         file, calls = self._here
         return calls.call(file.image())
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Save it under a name of the caller's own; raises FileExistsError rather than overwrite anything."""
+        """Save the file under this name; raises FileExistsError rather than overwrite anything."""
         file, calls = self._here
         return calls.call(file.save(path))
 
     def save_into(self, folder: str | os.PathLike[str]) -> Path:
-        """Save it below a folder as the server named it, with its subfolder, both made safe; a number where taken."""
+        """Save the file below a folder, under the server's subfolder and name, both made safe and numbered if taken."""
         file, calls = self._here
         return calls.call(file.save_into(folder))
 
 
 class BlockingResult(Result, frozen=True, gc=True):
-    """What `TaskResult` is, with outputs that are read and saved in plain calls."""
+    """Blocking form of `TaskResult`."""
 
     outputs: tuple[BlockingOutput, ...] = ()
 
@@ -103,7 +103,7 @@ class BlockingResult(Result, frozen=True, gc=True):
 
 
 class BlockingTask:
-    """What `TaskHandle` is, from another thread than the client's; `for update in task` tells its progress."""
+    """Blocking form of `TaskHandle`; `for update in task` yields its progress."""
 
     def __init__(self, calls: Calls, handle: TaskHandle) -> None:
         self._calls = calls
@@ -147,7 +147,7 @@ class BlockingTask:
         return self._handle.progress
 
     def queue_position(self) -> int | None:
-        """How many prompts run or wait before it at its server; None where its queue does not show it."""
+        """Ask the server how many prompts run or wait before this one; None if its queue does not list it."""
         return self._calls.call(self._handle.queue_position())
 
     def done(self) -> bool:
@@ -157,11 +157,13 @@ class BlockingTask:
         return self._handle.cancelled()
 
     def wait(self, timeout: float | None = None) -> BlockingResult:
-        """What `result` does."""
+        """Wait for the end and return the result, like `result`."""
         return self.result(timeout)
 
     def result(self, timeout: float | None = None) -> BlockingResult:
-        """Wait for the end; raises a TaskError for any but success, and TimeoutError while the task goes on."""
+        """Wait for the end and return the result; raises a TaskError unless it completed, TimeoutError if it has not
+        ended.
+        """
 
         async def settled() -> TaskResult:
             try:
@@ -176,7 +178,7 @@ class BlockingTask:
         return BlockingResult.of(self._calls.call(settled()), self._calls)
 
     def exception(self, timeout: float | None = None) -> Exception | None:
-        """Wait for the end, and return the error that `result` raises; None where it completed."""
+        """Wait for the end and return the error that `result` raises; None if it completed."""
         try:
             self.result(timeout)
         except TimeoutError:
@@ -186,12 +188,12 @@ class BlockingTask:
         return None
 
     def peek(self) -> BlockingResult | None:
-        """Its result however it ended, without raising or waiting; None while it goes on."""
+        """Return the result, however the task ended, without waiting or raising; None before its end."""
         result = self._handle.peek()
         return None if result is None else BlockingResult.of(result, self._calls)
 
     def __iter__(self) -> Iterator[Update]:
-        """Signs of life until it settles; of what the reader was too slow for, the newest of each node."""
+        """Yield updates until the task settles; for a slow reader, only the newest of each node."""
         updates = aiter(self._handle)
 
         async def after() -> Update:
@@ -208,12 +210,14 @@ class BlockingTask:
                 self._calls.call(leave())
 
     def cancel(self) -> bool:
-        """Ask the server to drop or interrupt it; False where it had nothing to cancel. Then wait for its result."""
+        """Ask the server to remove or interrupt the task; False if there was nothing to cancel. Then wait for its
+        result.
+        """
         return self._calls.call(self._handle.cancel())
 
     @property
     def outputs(self) -> list[BlockingOutput]:
-        """The files that it produced, to be read or saved; and the images that came over the socket."""
+        """Files that the task produced, and images that came over the socket; each can be read or saved."""
         return [BlockingOutput.of(output, self._calls) for output in self._handle.outputs]
 
     @property
@@ -221,24 +225,24 @@ class BlockingTask:
         return self._handle.texts
 
     def save_outputs(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Wait for its end, and save every file that it produced into a folder, made if there is none."""
+        """Wait for the end and save every file into a folder, which is created if there is none."""
         return self._calls.call(self._handle.save_outputs(folder))
 
     def report(self, text: str, value: float | None = None, max: float | None = None) -> None:
-        """Tell those who follow this task of a stage of the application's own."""
+        """Send progress of the application's own to those who follow this task."""
         self._handle.report(text, value, max)
 
     def when_complete(self, callback: Callable[[BlockingTask], Any]) -> None:
-        """Call this, once, when it has settled, in a thread of its own; in place of any other."""
+        """Call this once after the task has settled, in a thread of its own; replaces an earlier callback."""
         self._handle.when_complete(adapted(self._calls, callback))
 
     def when_progress(self, callback: Callable[[Update], Any]) -> None:
-        """Call this with each sign of life from now on, in a thread of its own; in place of any other."""
+        """Call this with each update from now on, in a thread of its own; replaces an earlier callback."""
         self._handle.when_progress(callback)
 
 
 def adapted(calls: Calls, callback: Callable[[BlockingTask], Any]) -> Callable[[TaskHandle], Any]:
-    """The callback, which is given the task as a thread can use it."""
+    """Adapt a callback for `BlockingTask` to one that is called with a `TaskHandle`."""
     return partial(_tell, calls, callback)
 
 

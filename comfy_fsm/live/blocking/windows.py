@@ -1,4 +1,4 @@
-"""A window in plain calls, and what a submit may be given there."""
+"""Window for programs without an event loop, and the options of a submission."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["BlockingWindow", "Submission"]
 
 
 class Submission(TypedDict, total=False):
-    """What `Window.submit` takes beside the workflow."""
+    """Options of `Window.submit`, besides the workflow."""
 
     server: str | None
     extra_data: Mapping[str, Any] | None
@@ -26,23 +26,23 @@ class Submission(TypedDict, total=False):
 
 
 class BlockingWindow:
-    """What `Window` is, in plain calls. Callbacks are plain functions, and get a thread of their own."""
+    """Blocking form of `Window`. Callbacks are plain functions, each called in a thread of its own."""
 
     def __init__(self, calls: Calls, window: Window) -> None:
         self._calls = calls
         self._window = window
 
     def id_at(self, server: str) -> str:
-        """Its client id at this server."""
+        """Return its client id at this server."""
         return self._window.id_at(server)
 
     def submit(self, workflow: Mapping[str, Any], **options: Unpack[Submission]) -> BlockingTask:
-        """Queue a workflow in API format; returns when it is posted, and its result is waited for."""
+        """Queue a workflow in API format; returns once it is posted. Then wait for its result."""
         given: Any = dict(options)
         if given.get("on_complete") is not None:
             given["on_complete"] = adapted(self._calls, given["on_complete"])
         return BlockingTask(self._calls, self._calls.call(self._window.submit(workflow, **given)))
 
     def follow(self, prompt_id: str, *, server: str | None = None, tag: Any = None) -> BlockingTask:
-        """Somebody else's prompt: its server is asked until it is settled."""
+        """Follow a prompt of somebody else: its server is asked until it has settled."""
         return BlockingTask(self._calls, self._calls.call(self._window.follow(prompt_id, server=server, tag=tag)))

@@ -1,7 +1,7 @@
-"""The application's callbacks for one task, kept from blocking, nesting and recursing (R4).
+"""Callbacks of the application for one task, which must neither block, nest nor recurse.
 
-Coroutines are awaited, functions get a thread: neither ever holds up a socket. A callback that raises is told to
-`logging`; one that hangs delays only its own.
+Coroutines are awaited, functions run in a thread: neither ever delays a socket. A callback that raises is logged; one
+that hangs delays only its own task.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ _PATIENCE = 5.0  # seconds that a completion waits for a progress callback to re
 
 
 class Callbacks:
-    """`cut` is called once, if the progress callback causes its own call."""
+    """Progress and completion callback of one task; `cut` is called once if the progress callback causes its own
+    call.
+    """
 
     def __init__(
         self,
@@ -57,7 +59,7 @@ class Callbacks:
         return self._on_progress is not None and not self._silent
 
     def put(self, update: Update, kept: KeptImage | None = None) -> None:
-        """Call `on_progress` with it, when the calls before have returned."""
+        """Call `on_progress` with the update, after the calls before it have returned."""
         if not self.listens:
             return
         if self._running is None:
@@ -65,21 +67,23 @@ class Callbacks:
         self._mailbox.put(update, kept)
 
     def expect(self, on_complete: Callable[..., Any]) -> None:
-        """Call this when it is over; whoever gave another one is not heard any more."""
+        """Call this at the end, in place of any other completion callback."""
         self._on_complete = on_complete
 
     def follow(self, on_progress: Callable[[Update], Any]) -> None:
-        """Call this from now on; whoever gave another one is not heard any more."""
+        """Call this for progress from now on, in place of any other."""
         self._on_progress = on_progress
 
     def resume(self, on_resume: Callable[..., Any], argument: object) -> None:
-        """Call this beside all else; the task is complete for us when it has returned."""
+        """Call this besides all others; the result counts as delivered only when it has returned."""
         if self._resuming is None:
             self._resuming = asyncio.create_task(call(on_resume, argument, _left))
             self._resuming.add_done_callback(_seen)
 
     def recurses(self) -> bool:
-        """Whether the caller is, at whatever distance, the progress callback itself; then it is now cut off (R4.2)."""
+        """Return whether the caller is, directly or indirectly, the progress callback itself; if so, it is not called
+        any more.
+        """
         if self._on_progress is None or id(self) not in _INSIDE.get():
             return False
         self._on_progress = None
@@ -106,7 +110,7 @@ class Callbacks:
             )  # fmt: skip
 
     async def complete(self, argument: object) -> None:
-        """Call `on_complete`, once; meanwhile progress is silent, and then restored, whatever was raised (R4.1)."""
+        """Call `on_complete`, once; progress is suppressed meanwhile, and resumes even if it raises."""
         if self._resuming is not None:
             await asyncio.shield(self._resuming)
         await self._images_told()
@@ -125,7 +129,9 @@ class Callbacks:
             self._silent = False
 
     async def _images_told(self) -> None:
-        """Each image that is a result reaches the application before the end does, unless its callback hangs."""
+        """Wait until each image that is a result was reported, so that it comes before the end, unless the callback
+        hangs.
+        """
         while self.listens and (self._showing or self._mailbox.images):
             self._returned.clear()
             try:
@@ -144,7 +150,7 @@ class Callbacks:
             _INSIDE.reset(token)
 
     async def close(self) -> None:
-        """What waits is dropped; a function that still runs in its thread is left to itself."""
+        """Drop what waits; a function that still runs in its thread is abandoned."""
         self._mailbox.end()
         for running in filter(None, (self._running, self._resuming)):
             running.cancel()
@@ -164,7 +170,7 @@ def _left(function: Callable[..., Any]) -> None:
 
 
 def _seen(resuming: asyncio.Task[None]) -> None:
-    """What it raised is for whoever delivers; nobody may."""
+    """Retrieve the exception of a resume callback: the delivery raises it, if there is one."""
     if not resuming.cancelled():
         resuming.exception()
 
@@ -176,7 +182,7 @@ def _again(function: Callable[..., Any]) -> None:
 
 
 async def call(function: Callable[..., Any], argument: object, raised: Raised = _again) -> None:
-    """Call a function or a coroutine function of the application; what it raises is told, and held against nobody."""
+    """Call a function or coroutine function of the application; an exception is logged, and goes no further."""
     try:
         answer = function(argument) if _is_coroutine(function) else await _in_thread(function, argument)
         if inspect.isawaitable(answer):
@@ -192,7 +198,7 @@ def _is_coroutine(function: Callable[..., Any]) -> bool:
 
 
 async def _in_thread(function: Callable[..., Any], argument: object) -> object:
-    """In a thread of its own and not of a pool: hung callbacks would fill a pool, and hold up the exit."""
+    """Run a function in a thread of its own, not of a pool: hung callbacks would fill the pool and block the exit."""
     loop, context = asyncio.get_running_loop(), contextvars.copy_context()
     answered: asyncio.Future[object] = loop.create_future()
 

@@ -1,4 +1,4 @@
-"""The face: a client of one or many servers, its windows, and the tasks they submit.
+"""Client of one or more servers, its windows, and the tasks that they submit.
 
 async with Client("http://127.0.0.1:8188", log="tasks.log") as client:
     task = await client.window().submit(workflow)
@@ -48,15 +48,17 @@ _PATIENCE = 10.0  # seconds that closing waits for completion callbacks
 
 
 class Client:
-    """`log` is the file in which everything is written down; None keeps it in memory, and nothing survives a crash.
+    """Client of one or more ComfyUI servers.
 
-    With `sockets="require"`, a server that refuses sockets gets nothing; else it is followed by HTTP alone.
-    `headers` go with every request and handshake, `socket_query` with each handshake, `extra_data` with each prompt:
-    where a gateway, Comfy Cloud or partner nodes want a key. None of it is written down. `ca` is a file with the
-    certificate of a server of one's own.
+    `log` is the file in which everything is recorded; None keeps it in memory, where nothing survives a crash.
 
-    `on_resume` is called with each task that an earlier process left, and each job, once a dispatcher is there: it may
-    give it callbacks, or await it. Its result counts as delivered when that has returned.
+    With `sockets="require"`, nothing is posted to a server that refuses sockets; otherwise its tasks are followed over
+    HTTP alone. `headers` are sent with every request and handshake, `socket_query` with each handshake, `extra_data`
+    with each prompt, as gateways, Comfy Cloud or partner nodes want a key. None of them is recorded. `ca` is a file
+    with the certificate of a server of your own.
+
+    `on_resume` is called with each task that an earlier process left, and with each waiting job once there is a
+    dispatcher. It may set callbacks on the task, or await it. The result counts as delivered when it has returned.
     """
 
     def __init__(
@@ -96,7 +98,7 @@ class Client:
         self._opened: tuple[Runner, Handles] | None = None
 
     def _redacting(self, secrets: Sequence[str], keep_inputs: bool) -> Redactor:
-        """What is to be taken out of the log: registered secrets, and what the headers hold."""
+        """Build the redactor, which knows the registered secrets and those in the headers."""
         redactor = Redactor(secrets, keep_inputs=keep_inputs)
         redactor.keep(secret for server in self._comfies for secret in server.secrets)
         if exposed := [url for url in self.servers if any(secret in url for secret in secrets)]:
@@ -152,15 +154,15 @@ class Client:
 
     @property
     def board(self) -> Board:
-        """All that is known, folded from what is committed; read only."""
+        """Everything that is known, folded from committed entries; read only."""
         return self.runner.board
 
     def readings(self) -> list[Reading]:
-        """Every metric as it is now: what is counted begins with the log, the times of commits with this process."""
+        """Return every metric as it is now: counts start with the log, commit times with this process."""
         return self.runner.readings()
 
     def accompany(self, companion: Companion) -> None:
-        """Let it hear what is written down and run beside the client, until that is closed: alerts, spans, metrics."""
+        """Run a companion beside the client until that is closed; it observes every entry: alerts, spans, metrics."""
         if self._inner.closed:
             raise ClientClosed("the client is closed, so nothing can run beside it; open another")
         self._inner.companions[companion] = running = asyncio.create_task(companion.run())
@@ -168,15 +170,15 @@ class Client:
 
     @property
     def tasks(self) -> list[TaskHandle]:
-        """The tasks that are not delivered yet; right after opening, those that an earlier process left."""
+        """Tasks that are not delivered yet; right after opening, those that an earlier process left."""
         return self.handles.all
 
     def diagnose(self, prompt_id: str | None = None) -> list[Diagnosis]:
-        """The tasks whose prompt id begins so, or all, explained; what needs a look comes first."""
+        """Diagnose the tasks whose prompt id starts with this, or all; the most urgent first."""
         return diagnose(self.board, prompt_id, None if self._path is None else os.fspath(self._path))
 
     def window(self) -> Window:
-        """A window of its own, with an id of its own (F5)."""
+        """Return a new window, with an id of its own (F5)."""
         window = Window(self._inner, self.extra_data)
         self._inner.windows.append(window)
         return window
@@ -190,9 +192,9 @@ class Client:
         subfolder: str = "",
         overwrite: bool = False,
     ) -> str:
-        """Put an input image on a server, and return what a LoadImage there must be given; raises UploadFailed.
+        """Upload an input image and return the name to give to a LoadImage node; raises UploadFailed.
 
-        With several servers, name the one that the workflow is submitted to: an input is on that one alone.
+        With several servers, name the one that the workflow will be submitted to: the image is on that one alone.
         """
         if server is None and len(self._comfies) > 1:
             raise BadServerUrl(f"an upload goes to one server: name it ({', '.join(self.servers)}); nothing was sent")
@@ -206,28 +208,30 @@ class Client:
         return requests.uploaded(answer.status, answer.body, given, url, answer.location)
 
     async def recover(self, prompt_id: str | None = None, *, act: bool = False) -> Recovery:
-        """What the servers prove about this task, or about all that are given up or stuck; done only if `act`."""
+        """Settle this task, or all that are given up or stuck, on what the servers prove; changes something only if
+        `act`.
+        """
         async with session.of_client(self.runner, self._redactor, act=act) as recoverer:
             return await recoverer.recover(prompt_id, act=act)
 
     async def consistency(self, prompt_id: str) -> Consistency:
-        """Which server has this task, and which should."""
+        """Find out which server has this task, and which should."""
         async with session.of_client(self.runner, self._redactor, act=False) as recoverer:
             return await recoverer.consistency(prompt_id)
 
     async def history(self, prompt_id: str, *, attempts: int = 3) -> Fetched:
-        """The record of this prompt, ours or not, fetched until it validates, and what it lacks."""
+        """Fetch the record of this prompt, ours or not, until it validates, and report what it lacks."""
         async with session.of_client(self.runner, self._redactor, act=False) as recoverer:
             return await recoverer.history(prompt_id, attempts=attempts)
 
     def scrub(self, text: str) -> str:
-        """The text without the credentials that this client has or was shown: fit to be printed or logged."""
+        """Return the text without the credentials that this client has or was shown, safe to print or log."""
         return self._redactor.text(text)
 
     async def close(self) -> None:
-        """End in order; what is open goes on at its server, and is taken up by the next client on the same log.
+        """Close in order; open tasks go on at their servers, and the next client on the same log takes them up.
 
-        If this is cancelled, the closing goes on; whoever calls it again waits for its end.
+        Cancelling the call does not stop the closing; another call waits for its end.
         """
         self._inner.closed = True
         await self._closing()
@@ -247,7 +251,7 @@ class Client:
         await finish(self.handles.abandon(closed))
 
     async def _watch(self) -> None:
-        """If the log fails, nobody waits for what can no longer be written down."""
+        """Wait for a failure of the log, and then end all tasks with it: nothing more can be recorded."""
         failure = await self.runner.recorder.failed()
         if failure is not None:
             await self.handles.abandon(failure)
@@ -291,7 +295,7 @@ class _Inner:
         return handle
 
     def choose(self, wanted: str | None) -> str:
-        """The one that is wanted, else the one with the fewest open tasks of ours."""
+        """Return the wanted server, or else the one with the fewest open tasks of ours."""
         if wanted is not None:
             wanted, _ = address_of(wanted)
             if wanted not in self._client.runner.exchanges:

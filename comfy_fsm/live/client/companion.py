@@ -1,4 +1,4 @@
-"""What may run beside a client and see what it sees: endpoints, alerts and spans."""
+"""Companions: what runs beside a client and observes its entries, such as endpoints, alerts and spans."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ __all__ = ["Companion"]
 
 
 class Companion:
-    """Given to `Client.accompany`; what it raises ends it alone."""
+    """Companion of a client, given to `Client.accompany`; an exception ends the companion alone."""
 
     def observe(self, observation: AnyObservation) -> None:
-        """An observation was committed and folded. Must be quick: whoever wrote it waits."""
+        """Take an entry that was committed and folded. Must be quick: whoever wrote it waits."""
 
     def submitted(self, task: Task) -> None:
-        """A task of ours was posted; called where the application called `submit`, in its context."""
+        """Take a task that was just posted; called in the context in which the application called `submit`."""
 
     async def run(self) -> None:
-        """Whatever it does meanwhile, until it is cancelled when the client is closed."""
+        """Run until the client is closed, which cancels this."""

@@ -1,7 +1,7 @@
-"""The tasks in the application's hands: each handle under its server and prompt id, posted, heard, renamed, delivered.
+"""Registry of task handles, keyed by server and prompt id.
 
-A handle outlives what it stands for: a server may give its prompt another id (P10), a prompt may be posted again, a
-recovery may find it elsewhere. Whoever awaits it notices nothing. A job that waits has no server yet.
+A handle outlives its prompt: a server may give the prompt another id (P10), the workflow may be posted again, or a
+recovery may find it elsewhere. Whoever awaits the handle notices nothing. A waiting job has no server yet.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _LATER = frozenset({429, 503})
 
 
 class Handles:
-    """All handles; `free` is set when deliveries may begin."""
+    """Registry of all handles; `free` is set when deliveries may begin."""
 
     def __init__(self, runner: Runner, on_resume: Callable[[TaskHandle], Any] | None = None) -> None:
         self.runner = runner
@@ -61,7 +61,7 @@ class Handles:
 
     @property
     def loads(self) -> Counter[str]:
-        """How many are at each server."""
+        """Number of handles at each server."""
         return Counter(server for server, _ in self._handles)
 
     def hold(
@@ -71,7 +71,7 @@ class Handles:
         server: str = "",
         attached: Attached = NOTHING,
     ) -> TaskHandle:
-        """The handle of this task or job; one that is held already stays as it is."""
+        """Return the handle of this task or job; an existing one is returned unchanged."""
         if (held := self._handles.get((server, prompt_id))) is not None:
             return held
         handle = self._handles[server, prompt_id] = TaskHandle(
@@ -81,19 +81,21 @@ class Handles:
         return handle
 
     def hold_again(self, task: Task) -> TaskHandle:
-        """The handle of a task that nobody here submitted, with what was written down beside it."""
+        """Return the handle of a task that this process did not submit, with the tag in the log."""
         value = tag_value(task.tag)
         attached = Attached(tag=NO_TAG._replace(value=value))
         return self.hold(task.prompt_id or "", task.window or "", task.server, attached)
 
     def resume(self, *handles: TaskHandle) -> None:
-        """Tell the application of tasks that it did not submit in this process."""
+        """Call `on_resume` for tasks that this process did not submit."""
         for handle in handles:
             if self._on_resume is not None:
                 handle.resume(self._on_resume)
 
     async def recall(self) -> None:
-        """What the tasks of an earlier process run, as their POSTs in the log say: nodes and classes, no inputs."""
+        """Read the graphs of tasks of an earlier process from their POSTs in the log: nodes and classes, without
+        inputs.
+        """
         for handle in self.all:
             task = self.task_of(handle)
             if task is not None and task.submission.position:
@@ -101,14 +103,14 @@ class Handles:
                 handle.track.know(graph, task.remaining)
 
     def hold_job(self, job: Job) -> TaskHandle:
-        """The same of a job that waits, and is at no server yet."""
+        """Return the handle of a waiting job, which has no server yet."""
         return self.hold(job.prompt_id, attached=Attached(tag=NO_TAG._replace(value=tag_value(job.tag))))
 
     def drop(self, handle: TaskHandle) -> None:
         self._handles.pop((handle.server, handle.prompt_id), None)
 
     def become(self, handle: TaskHandle, server: str, window: str, prompt_id: str) -> None:
-        """The same handle stands for another task, or for a job again."""
+        """Move the handle to another task, or back to a waiting job."""
         self.drop(handle)
         handle.server, handle.window, handle.prompt_id = server, window, prompt_id
         self._handles[server, prompt_id] = handle
@@ -117,7 +119,7 @@ class Handles:
         return self.runner.board.task(handle.prompt_id, handle.server)
 
     async def abandon(self, error: Exception) -> None:
-        """The client ends before they do."""
+        """End all handles with this error: the client closes before their tasks settle."""
         for handle in self.all:
             handle.abandon(error)
             await handle.close()
@@ -143,13 +145,13 @@ class Handles:
         self._rename(handle)
 
     def _tag(self, handle: TaskHandle) -> None:
-        """In the log before the intent to post it is."""
+        """Write down the tag, before the POST."""
         data = seen.CommandData("submit", handle.prompt_id)
         command = seen.Command(at=self.runner.clock(), window=handle.window, server=handle.server, data=data)
         self.runner.note(*tagged(command, handle.tagged))
 
     async def _post_again(self, handle: TaskHandle) -> bool:
-        """It was never accepted, and its absence is confirmed: now, and only now, it may be posted again (P11, F14)."""
+        """Post again a workflow that was never accepted, after its absence was confirmed (P11, F14)."""
         task = self.task_of(handle)
         if task is None or task.accepted:
             return False
@@ -170,9 +172,9 @@ class Handles:
         return False
 
     async def _post_later(self, handle: TaskHandle) -> bool:
-        """It was refused for now, and told when to come again.
+        """Post again a workflow that was refused for now, at the time that the server named.
 
-        A 429 says that nothing was queued. A 503 only says that nobody had the time, so by now its absence was proved.
+        A 429 says that nothing was queued. A 503 only says that the server was busy, so by then the absence was proved.
         """
         now = asyncio.get_running_loop().time()
         answer = await handle.posted if handle.posted is not None else None
@@ -210,7 +212,7 @@ class Handles:
         return True
 
     def _rename(self, handle: TaskHandle) -> None:
-        """The server may know it under an id of its own (P10)."""
+        """Take over the id that the server gave the prompt, if it is another one (P10)."""
         task = self.task_of(handle)
         if task is not None and task.prompt_id not in (None, handle.prompt_id) and self._holds(handle):
             self.become(handle, handle.server, handle.window, task.prompt_id or "")
@@ -238,7 +240,9 @@ class Handles:
             handle.push(handle.track.described(update))
 
     def _keep_image(self, task: Task, output: Output, noted: Noted) -> None:
-        """A result that came over the socket, and will never come again; whoever follows the task is given each."""
+        """Keep an image that is a result and came over the socket, where it will never come again; report it to all who
+        follow the task.
+        """
         place = task.server, task.prompt_id or ""
         if place not in self._handles:
             for handle in self.all:
@@ -248,7 +252,7 @@ class Handles:
             held.push(image_update(place[1], output, noted.observation.at), self._spool.keep(noted.image))
 
     def _take_up(self, command: seen.Command) -> None:
-        """What a recovery reopened is in a hand again until it is delivered, under the server that has it now."""
+        """Hold a task that a recovery reopened until it is delivered, under the server that has it now."""
         server, prompt_id = command.server or "", command.data.prompt_id or ""
         here = (command.data.to if command.data.name == "adopt" else None) or server
         task = self.runner.board.task(prompt_id, here)
@@ -260,7 +264,7 @@ class Handles:
             self.become(handle, here, handle.window, prompt_id)
 
     def _holder(self, result: Result) -> TaskHandle:
-        """Whose result it is; nobody's here, if it was taken for lost or expired and was not."""
+        """Return the handle for this result; a new one if the task was taken for lost or expired and was not."""
         prompt_id = result.prompt_id or ""
         if (held := self._handles.get((result.server, prompt_id))) is not None:
             return held
@@ -299,7 +303,7 @@ class Handles:
         return task.state if task is not None else State.SUBMITTING
 
     async def position_in_queue(self, handle: TaskHandle) -> int | None:
-        """Asked anew each time: what is told of a queue is out of date when the next prompt ends."""
+        """Ask the server each time: what is known of a queue is out of date when the next prompt ends."""
         if not handle.server:
             return None
         answer = await self.runner.exchanges[handle.server].ask(requests.queue(), handle.window)
@@ -308,7 +312,7 @@ class Handles:
         return queues.position_in_queue(Raw(answer.body), handle.prompt_id)
 
     async def cancel(self, handle: TaskHandle) -> bool:
-        """By id only, and then look: the server's word for it is not yet its end."""
+        """Cancel the prompt by its id, then query its state: the server's answer is not yet the end of the task."""
         handle.posting = None  # nobody wants it posted again
         if not handle.server:
             return self.dispatcher is not None and await self.dispatcher.withdraw(handle)
@@ -343,7 +347,7 @@ class Handles:
 
 
 def _posted(log: Store, position: int) -> dict[str, Any]:
-    """The graph in the POST at this position of the log."""
+    """Return the graph in the POST at this position of the log."""
     with contextlib.closing(log.read(position - 1)) as records:
         record = next(records, None)
     o = codec.read(record.line) if record is not None and record.line is not None else None
@@ -352,7 +356,7 @@ def _posted(log: Store, position: int) -> dict[str, Any]:
 
 
 async def _one_piece(handle: TaskHandle, output: Output) -> AsyncIterator[bytes]:
-    """An image that came over the socket: from where this process keeps it, or from nowhere."""
+    """Yield an image that came over the socket, from where this process keeps it."""
     name = f"{handle.server}: the image {output.filename!r:.200} came over the socket"
     kept = handle.image(output)
     if kept is None:

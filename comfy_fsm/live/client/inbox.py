@@ -1,6 +1,6 @@
-"""Where updates wait for a listener: coalesced for slow readers.
+"""Queue of updates for one listener, which drops outdated ones if the listener is slow.
 
-Of what still waits, a later word about the same node replaces the earlier; the end is never replaced and never lost.
+Among updates that wait, a later one about the same node replaces the earlier; the end is never replaced or lost.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WAITING = 1_000
 
 
 class Mailbox:
-    """Updates that wait for one reader."""
+    """Queue of updates for one reader."""
 
     def __init__(self) -> None:
         self._waiting: dict[tuple[str, str | None], tuple[Update, KeptImage | None]] = {}
@@ -31,7 +31,7 @@ class Mailbox:
         self._ended = False
 
     def put(self, update: Update, kept: KeptImage | None = None) -> None:
-        """`kept` is the image of a result: each has a place of its own here, and is read when its turn comes."""
+        """Add an update; `kept` is the image of a result, which replaces no other and is read when its turn comes."""
         key = (update.name, update.node if kept is None else update.text)
         self._waiting.pop(key, None)  # the newest goes to the end: a reader sees things in the order they happened last
         self._waiting[key] = update, kept
@@ -42,11 +42,11 @@ class Mailbox:
 
     @property
     def images(self) -> int:
-        """How many results wait, which nobody else brings the reader."""
+        """Number of waiting images that are results, which the reader gets nowhere else."""
         return self._images
 
     def end(self) -> None:
-        """Nothing more will come; what waits can still be read."""
+        """Accept no more; what waits can still be read."""
         self._ended = True
         self._news.set()
 

@@ -1,7 +1,7 @@
-"""The outputs of a task: read, or saved below a folder under safe names. A name from a server never decides a path.
+"""Outputs of a task: read, or saved below a folder under safe names. A name from a server never decides a path.
 
-Must know how a file gets onto this disk whole or not at all; must not know how it gets off the server's: for that it
-is given a `Fetch`, so that whoever asks the server can write the question down.
+Knows how a file gets onto this disk whole or not at all, but not how it is fetched from a server: a `Fetch` does that,
+and records the request.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _AT_ONCE = 4  # files of one task that are fetched at a time
 
 
 class Source(NamedTuple):
-    """Where the files of one task are to be had; `names` are those that are taken where it saves them."""
+    """Source of one task's files; `names` are the names taken where it saves them."""
 
     server: str
     fetch: Fetch
@@ -61,11 +61,11 @@ class Source(NamedTuple):
 
 
 class OutputFile(Output, frozen=True, dict=True, gc=True):
-    """One output that can be read and saved: a file at its server, or an image that came over the socket."""
+    """Output that can be read and saved: a file at its server, or an image that came over the socket."""
 
     @classmethod
     def at(cls, output: Output, source: Source) -> Self:
-        """The same output, with the place where it is to be had."""
+        """Return the output together with its source."""
         file = cls(*msgspec.structs.astuple(output))
         file.__dict__["_source"] = source  # beside its fields: a copy in another process has the fields alone
         return file
@@ -95,7 +95,7 @@ class OutputFile(Output, frozen=True, dict=True, gc=True):
         return self.source.server
 
     async def read(self, limit: int = MAX_READ) -> bytes:
-        """All of it, in memory; raises DownloadFailed if that is more than `limit` bytes."""
+        """Read the whole file into memory; raises DownloadFailed if it has more than `limit` bytes."""
         content = bytearray()
         async with self.source.fetch(self) as chunks:
             async for chunk in chunks:
@@ -109,7 +109,7 @@ class OutputFile(Output, frozen=True, dict=True, gc=True):
         return bytes(content)
 
     async def image(self) -> Picture:
-        """The picture, decoded; needs the extra `images` (Pillow). Raises ClientError for what is no picture."""
+        """Return the decoded picture; needs the extra `images` (Pillow). Raises ClientError if it is not a picture."""
         try:
             from PIL import Image
         except ImportError:
@@ -128,18 +128,18 @@ class OutputFile(Output, frozen=True, dict=True, gc=True):
             raise ClientError(why) from None
 
     async def save(self, path: str | os.PathLike[str]) -> Path:
-        """Save it under a name of the caller's own; raises FileExistsError rather than overwrite anything."""
+        """Save the file under this name; raises FileExistsError rather than overwrite anything."""
         place = _vacant(Path(path))
         with Folder(place.parent) as folder, Unfinished(folder) as file:
             await self._fill(file)
             return file.publish([place])
 
     async def save_into(self, folder: str | os.PathLike[str]) -> Path:
-        """Save it below a folder as the server named it, with its subfolder, both made safe; a number where taken."""
+        """Save the file below a folder, under the server's subfolder and name, both made safe and numbered if taken."""
         return await self.save_among(self.source.names, Path(folder))
 
     async def save_among(self, names: Names, root: Path, *, again: bool = False) -> Path:
-        """The same, where others save into that folder, too; `again`: perhaps an earlier process saved it already."""
+        """Save the file into a folder that others save into as well."""
         made: list[Path] = []
         try:
             with descend(root, safe_folders(self.subfolder), made) as folder:
@@ -164,7 +164,7 @@ class OutputFile(Output, frozen=True, dict=True, gc=True):
 
 
 class TaskResult(Result, frozen=True, gc=True):
-    """A result in the hands of the application: its outputs can be read and saved."""
+    """Result for the application, whose outputs can be read and saved."""
 
     outputs: tuple[OutputFile, ...] = ()
 
@@ -176,14 +176,14 @@ class TaskResult(Result, frozen=True, gc=True):
 
 
 def at_hand(result: Result, server: str, fetch: Fetch) -> TaskResult:
-    """The same result, with files that can be had."""
+    """Return the result with outputs that can be read."""
     source = Source(server, fetch, Names())
     outputs = tuple(OutputFile.at(output, source) for output in result.outputs)
     return TaskResult(**msgspec.structs.asdict(result) | {"outputs": outputs})
 
 
 class Saved(NamedTuple):
-    """What became of one output: where it is now, and what a user should know of that; or why it is nowhere."""
+    """Result of saving one output: its path and what a user should know about it, or why it was not saved."""
 
     output: Output | Text
     path: Path | None
@@ -200,10 +200,9 @@ async def save_all(
     *,
     again: bool = False,
 ) -> AsyncGenerator[Saved, None]:
-    """Save the files and the texts of one task, each on the disk when it is told of; several tasks share `names`.
+    """Save the files and texts of one task, and yield each once it is on the disk; several tasks share `names`.
 
-    A file that several nodes name is saved once. What fails keeps no other from being saved. `again`: what an earlier
-    process saved, and was killed before it could say so, is not saved twice.
+    A file that several nodes name is saved once. A failure does not keep the others from being saved.
     """
     once = {(file.type, file.subfolder, file.filename, file.by_socket): file for file in reversed(files)}
     wanted: deque[OutputFile | Text] = deque([*reversed(once.values()), *texts])
@@ -220,7 +219,7 @@ async def save_all(
 
 
 def _text_file(text: Text) -> OutputFile:
-    """A text that is long enough to be a file of its own."""
+    """Return a long text as a file of its own."""
     output = Output(text.node, text.kind, f"{text.node}_{text.kind or 'text'}.txt")
     return OutputFile.at(output, Source("", _content(text), Names()))
 
@@ -255,7 +254,7 @@ def _renamed(output: Output, path: Path, folder: Path) -> str:
 
 
 def _vacant(place: Path) -> Path:
-    """The place, if nothing is there yet: found out before the download, and again by `_publish`."""
+    """Return the path if nothing exists there: checked before the download, and again by `_publish`."""
     if os.path.lexists(place):
         raise FileExistsError(errno.EEXIST, "there already, so nothing was written; choose another name", str(place))
     return place

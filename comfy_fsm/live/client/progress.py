@@ -1,6 +1,6 @@
-"""How far a run is, as far as its frames tell: which nodes are done, weighed by what they took in earlier runs.
+"""Progress of a run, estimated from its frames: the nodes that are done, weighed by their durations in earlier runs.
 
-ComfyUI tells no overall progress. Without an earlier run, a node counts for one, and one that has steps for as many.
+ComfyUI reports no overall progress. Without an earlier run, each node counts as one, and one with steps as that many.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NEARLY = 0.95  # of a node that should be done by now, and is not
 
 
 class Progress(NamedTuple):
-    """Where a task stands in its run, of all that its frames told."""
+    """Progress of a task, as far as its frames show."""
 
     share: float | None = None
     """From 0 to 1, never falling; None where its workflow is not known."""
@@ -38,13 +38,13 @@ class Progress(NamedTuple):
 
 
 class Paces:
-    """What the nodes of workflows of one shape took, in the runs that this client heard."""
+    """Durations of the nodes in workflows of one shape, from the runs that this client followed."""
 
     def __init__(self) -> None:
         self._shapes: OrderedDict[str, dict[str, float]] = OrderedDict()
 
     def learn(self, shape: str, took: Mapping[str, float]) -> None:
-        """Newer runs count; of a node that was cached, the older one stands."""
+        """Take in the durations of a run; for a cached node the older one stays."""
         if took:
             self._shapes[shape] = {**self._shapes.pop(shape, {}), **took}
             if len(self._shapes) > _SHAPES:
@@ -55,7 +55,7 @@ class Paces:
 
 
 class Track:
-    """One task, followed frame by frame; a server may say anything, and only what its workflow has is counted."""
+    """Progress of one task, frame by frame; only nodes of its workflow count, whatever the server sends."""
 
     def __init__(self, paces: Paces, workflow: Mapping[str, Any] | None = None) -> None:
         self._paces = paces
@@ -69,7 +69,7 @@ class Track:
         self.know(workflow if workflow is not None else {})
 
     def know(self, workflow: Mapping[str, Any], left: Collection[str] = ()) -> None:
-        """What it runs, as soon as that is known; `left` are the nodes that were not done by then, where that is."""
+        """Set the workflow as soon as it is known; `left` are the nodes that were not done by then."""
         self._nodes, self._shape = workflow, graph_of(workflow)
         self._begin()
         if left:
@@ -88,7 +88,7 @@ class Track:
         self._took: dict[str, float] = {}
 
     def take(self, o: AnyObservation, line: bytes) -> None:
-        """One frame about this task; its numbers are read when somebody asks for them."""
+        """Take a frame about this task; its numbers are decoded when somebody asks for them."""
         if type(o) is not seen.Message:
             return
         frame = o.data
@@ -116,11 +116,11 @@ class Track:
         self._line, self._since = b"", at
 
     def learn(self) -> None:
-        """It completed, so what its nodes took is what such nodes take."""
+        """Learn the durations of the nodes from a completed run."""
         self._paces.learn(self._shape, self._took)
 
     def now(self, at: float) -> Progress:
-        """Where it stands at this moment."""
+        """Return the progress at this time."""
         node = self._nodes.get(self._node or "")
         title, class_type = _titled(node) if isinstance(node, Mapping) else ("", "")
         if not self._total:
@@ -130,7 +130,9 @@ class Track:
         return Progress(self._share, self._node, title, class_type, max(left, 0.0) if self._learned else None)
 
     def _fraction(self, at: float) -> float:
-        """How far the node is that runs now: by its own word, else by the time that it usually takes."""
+        """Return how much of the running node is done: by its own report, otherwise by the time that it usually
+        takes.
+        """
         value, most = steps_of(self._line) if self._line else (None, None)
         if value is not None and most:
             return min(max(value / most, 0.0), 1.0)
@@ -138,7 +140,7 @@ class Track:
         return min((at - self._since) / usual, _NEARLY) if self._learned and usual > 0 and at > self._since else 0.0
 
     def described(self, update: Update) -> Update:
-        """The update with what is known of its node, and of the whole."""
+        """Return the update with what is known about its node and the whole run."""
         now = self.now(update.at)
         name = now.node if update.node is None and update.name in ("preview", "progress") else update.node
         node = self._nodes.get(name or "")
@@ -149,7 +151,7 @@ class Track:
 
 
 def _steps(node: object) -> float:
-    """What a node counts for before it ever ran."""
+    """Return what a node counts as before it ever ran."""
     inputs = node.get("inputs") if isinstance(node, Mapping) else None
     steps = inputs.get("steps") if isinstance(inputs, Mapping) else None
     return float(min(max(steps, 1), _MOST_STEPS)) if isinstance(steps, int) else 1.0

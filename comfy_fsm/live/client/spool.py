@@ -1,6 +1,6 @@
-"""Images that came over the socket, kept for as long as anybody holds them: some in memory, the rest on the disk.
+"""Spool of images that came over the socket: some in memory, the others on disk, as long as anybody holds them.
 
-They cannot be fetched again, so that they are nowhere else. A file goes when nobody can read it any more.
+They cannot be fetched again. A file is removed when nobody can read it any more.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MEMORY = 32 * 1024 * 1024
 
 
 class KeptImage:
-    """One image; `lost` says why it is not there, if it is not."""
+    """Image that came over the socket; `lost` is the reason if it could not be kept."""
 
     def __init__(self, content: bytes | None, path: str = "", lost: str = "") -> None:
         self._content = content
@@ -26,7 +26,7 @@ class KeptImage:
         self.lost = lost
 
     def read(self) -> bytes:
-        """Raises OSError where the disk took it away."""
+        """Read the image; raises OSError if it is gone from the disk."""
         if self._content is not None:
             return self._content
         with open(self._path, "rb") as file:
@@ -34,7 +34,7 @@ class KeptImage:
 
 
 class Spool:
-    """Where a client keeps them; the folder is made when it is needed, for its owner alone."""
+    """Storage for the images of one client; its folder is created when needed, for its owner alone."""
 
     def __init__(self, memory: int = _MEMORY) -> None:
         self._room = memory
@@ -42,7 +42,7 @@ class Spool:
         self._count = 0
 
     def keep(self, image: bytes) -> KeptImage:
-        """Never raises: on a full disk the frames go on, and who reads this image is told."""
+        """Store an image; never raises: on a full disk the frames go on, and reading this image fails."""
         if len(image) <= self._room:
             self._room -= len(image)
             kept = KeptImage(image)

@@ -1,4 +1,4 @@
-"""Tags: a JSON value of the application's own, written down with its task, and given back with it after a restart."""
+"""Tags: JSON values of the application, logged with their tasks, and returned with them after a restart."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Tag(NamedTuple):
-    """A tag as it was given, and as the log takes it: the same, but for what may not be written down."""
+    """Tag as it was given, and as it is logged, without what must not be recorded."""
 
     value: object
     full: Raw
@@ -29,7 +29,7 @@ class Tag(NamedTuple):
 
     @property
     def of_job(self) -> Tag:
-        """The same where it is written down with a job that waits, and not beside each POST."""
+        """Tag for a waiting job, which is logged with the job and not with each POST."""
         return NO_TAG._replace(value=self.value)
 
 
@@ -37,7 +37,7 @@ NO_TAG = Tag(None, Raw(b"null"), Raw(b"null"))
 
 
 def checked(tag: object, recorder: Recorder) -> Tag:
-    """Raises BadTag for what would not come back from the log as it was given."""
+    """Return the tag; raises BadTag if it would not come back from the log as it was given."""
     if tag is None:
         return NO_TAG
     try:
@@ -65,7 +65,7 @@ def checked(tag: object, recorder: Recorder) -> Tag:
 
 
 def tagged(command: seen.Command, tag: Tag) -> tuple[seen.Command, seen.Command]:
-    """The command with its tag, as it is folded and as it is logged."""
+    """Return the command with its tag, as it is folded and as it is logged."""
     if tag.kept == tag.full:
         whole = _with(command, tag.full, False)
         return whole, whole
@@ -78,7 +78,7 @@ def _with(command: seen.Command, tag: Raw, redacted: bool) -> seen.Command:
 
 
 def _listed(value: object) -> object:
-    """The value with lists for tuples, which JSON has not."""
+    """Replace tuples by lists, since JSON has none."""
     if isinstance(value, dict):
         return {key: _listed(item) for key, item in value.items()}
     return [_listed(item) for item in value] if isinstance(value, list | tuple) else value

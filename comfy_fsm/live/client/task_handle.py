@@ -1,4 +1,4 @@
-"""A task as the application holds it: awaited, followed, cancelled, and its files fetched."""
+"""Task as the application holds it: awaited, followed, cancelled, its files fetched."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ ERRORS: dict[str, type[TaskError]] = {
 
 
 class Dispatches(Protocol):
-    """What a client needs of a dispatcher, if it has one."""
+    """Dispatcher, as far as a client needs it."""
 
     async def moves(self, result: Result) -> bool:
-        """Whether the job of a task that settled goes on as another task: then nobody is told of this end."""
+        """Return whether the job of a settled task goes on as another task; then this end is reported to nobody."""
         ...
 
     async def withdraw(self, handle: TaskHandle) -> bool:
-        """Cancel what waits, and is at no server yet."""
+        """Cancel a job that waits."""
         ...
 
 
@@ -95,7 +95,7 @@ class Posting(NamedTuple):
 
 
 class Attached(NamedTuple):
-    """What the application gives with a task: its callbacks, and what it wants to know of it again."""
+    """Callbacks, tag and draft that the application gives with a task."""
 
     on_progress: Callable[[Update], Any] | None = None
     on_complete: Callable[[TaskHandle], Any] | None = None
@@ -107,10 +107,10 @@ NOTHING = Attached()
 
 
 class TaskHandle:
-    """`await task` gives its result, or raises the TaskError that says what became of it.
+    """Handle of a task: `await task` returns its result, or raises a TaskError that describes its end.
 
-    It can be awaited, waited for and asked as a future can, by any number of tasks and at any time; whoever is
-    cancelled while waiting cancels nothing of it. Where asyncio wants a coroutine, give it `task.wait()`.
+    It behaves like a future: any number of callers can await it at any time, and cancelling one of them does not cancel
+    the task. Where asyncio requires a coroutine, pass `task.wait()`.
     """
 
     def __init__(
@@ -152,17 +152,17 @@ class TaskHandle:
 
     @property
     def state(self) -> State:
-        """Where it stands now, as far as committed entries say; a job that waits counts as `submitting`."""
+        """State as far as committed entries say; a waiting job counts as `submitting`."""
         return self._result.state if self._result is not None else self._registry.state_of(self)
 
     @property
     def tag(self) -> Any:
-        """What was given with it as `submit(tag=…)`, by an earlier process too."""
+        """Value given as `submit(tag=…)`, even by an earlier process."""
         return self.tagged.value
 
     @property
     def waits(self) -> bool:
-        """Whether it is a job that no server was given yet."""
+        """True for a job that waits for a server."""
         return not self.server and self._result is None
 
     # as a future
@@ -171,18 +171,18 @@ class TaskHandle:
         return self.wait().__await__()
 
     async def wait(self) -> TaskResult:
-        """What `await task` does, as a coroutine: for `create_task` and `TaskGroup`."""
+        """Wait like `await task`, as a coroutine: for `create_task` and `TaskGroup`."""
         await self._settled.wait()
         return self.result()
 
     _wait = wait  # its name before 0.1.0, by which scripts know it
 
     def done(self) -> bool:
-        """Whether it has settled, however, or the client was closed first."""
+        """Return whether the task has settled, or the client was closed first."""
         return self._settled.is_set()
 
     def result(self) -> TaskResult:
-        """Its result, or raise the error that `await task` raises; InvalidStateError while it goes on."""
+        """Return the result, or raise the error that `await task` raises; InvalidStateError before the end."""
         if (error := self.exception()) is not None:
             raise error
         if self._result is None:
@@ -190,7 +190,7 @@ class TaskHandle:
         return self._result
 
     def exception(self) -> Exception | None:
-        """The error that `await task` raises; None where it completed. Raises InvalidStateError while it goes on."""
+        """Return the error that `await task` raises; None if it completed. Raises InvalidStateError before the end."""
         if not self.done():
             raise asyncio.InvalidStateError(f"task {self.prompt_id} is {self.state}: await it, or ask once it is done")
         if self._result is None:
@@ -199,11 +199,11 @@ class TaskHandle:
         return error(self._result) if error is not None else None
 
     def cancelled(self) -> bool:
-        """Whether it was interrupted, or removed before it ran."""
+        """Return whether the task was interrupted, or removed before it ran."""
         return self.done() and self._result is not None and self._result.state is State.CANCELLED
 
     def peek(self) -> TaskResult | None:
-        """Its result however it ended, without raising; None while it goes on."""
+        """Return the result, however the task ended, without raising; None before its end."""
         return self._result
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
@@ -212,7 +212,7 @@ class TaskHandle:
     def add_done_callback(
         self, callback: Callable[[TaskHandle], object], *, context: contextvars.Context | None = None
     ) -> None:
-        """Call this soon after it is done, in the loop; `when_complete` is for what takes the result."""
+        """Call this in the loop soon after the end; to take the result, use `when_complete`."""
         context = context or contextvars.copy_context()
         if self.done():
             self._loop.call_soon(callback, self, context=context)
@@ -220,15 +220,15 @@ class TaskHandle:
             self._told.append((callback, context))
 
     def remove_done_callback(self, callback: Callable[[TaskHandle], object]) -> int:
-        """Take every such callback back; returns how many there were."""
+        """Remove every such callback, and return their number."""
         before = len(self._told)
         self._told = [(told, context) for told, context in self._told if told != callback]
         return before - len(self._told)
 
     async def __aiter__(self) -> AsyncIterator[Update]:
-        """Signs of life until it settles; of what the reader was too slow for, the newest of each node.
+        """Yield updates until the task settles; for a slow reader, only the newest of each node.
 
-        An image that is a result is told to each reader, however late that comes.
+        Each reader gets every image that is a result, even if it came before.
         """
         mailbox = Mailbox()
         for update, kept in self._images.values():
@@ -244,39 +244,39 @@ class TaskHandle:
 
     @property
     def progress(self) -> Progress:
-        """How far it is now, as far as its frames tell: the share of the whole, the node that runs, and a guess."""
+        """Estimated progress: the share that is done, the running node, and the time that is left."""
         now = self.track.now(time.time())
         return now._replace(share=1.0) if self.state is State.COMPLETED else now
 
     async def queue_position(self) -> int | None:
-        """How many prompts run or wait before it at its server, which is asked for that: 0 while it runs itself.
+        """Ask the server how many prompts run or wait before this one: 0 while it runs.
 
-        None where its queue does not show it: it ended, it is a job that waits here, or its server does not answer.
+        None if its queue does not list it: it has ended, it is a waiting job, or the server does not answer.
         """
         return await self._registry.position_in_queue(self)
 
     async def cancel(self) -> bool:
-        """Ask the server to drop or interrupt it; False where it had nothing to cancel. Then await it.
+        """Ask the server to remove or interrupt the task; False if there was nothing to cancel. Then await it.
 
-        Before 0.3.57 what runs cannot be interrupted without hitting somebody else's, perhaps: it goes on (P31).
+        Before 0.3.57 a running prompt cannot be interrupted without the risk of hitting another one: it goes on (P31).
         """
         return await self._registry.cancel(self)
 
     @property
     def outputs(self) -> list[OutputFile]:
-        """The files that it produced, to be read or saved; and the images that came over the socket."""
+        """Files that the task produced, and images that came over the socket; each can be read or saved."""
         return list(self._result.outputs) if self._result is not None else []
 
     @property
     def texts(self) -> list[str]:
-        """The texts that its nodes showed; `result.texts` says which node each is of."""
+        """Texts that its nodes showed; `result.texts` also names the nodes."""
         return [text.text for text in (self._result.texts if self._result is not None else ())]
 
     async def save_outputs(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Wait for its end, and save every file that it produced into a folder, made if there is none.
+        """Wait for the end and save every file into a folder, which is created if there is none.
 
-        Under the names that the server gave, made safe, with a number where one is taken. Who failed may have
-        produced some all the same. Raises DownloadFailed or OSError for the first that could not be saved.
+        Files get the server's names, made safe, with a number if taken. A failed task may have produced files as well.
+        Raises DownloadFailed or OSError for the first file that could not be saved.
         """
         with suppress(TaskError):
             await self
@@ -287,27 +287,27 @@ class TaskHandle:
         return [one.path for one in saved if one.path is not None]
 
     def report(self, text: str, value: float | None = None, max: float | None = None) -> None:
-        """Tell those who follow this task of a stage of the application's own; may be called from any thread."""
+        """Send progress of the application's own to those who follow this task; may be called from any thread."""
         if self._callbacks.recurses():
             return
         update = Update(self.prompt_id, "report", time.time(), value=value, max=max, text=text)
         self._loop.call_soon_threadsafe(self.push, update)
 
     def when_complete(self, callback: Callable[[TaskHandle], Any]) -> None:
-        """Call this, once, when it has settled, before that is written down as delivered; in place of any other.
+        """Call this once after the task has settled, before its delivery is recorded; replaces an earlier callback.
 
-        A callback that raises Undelivered leaves the result to whoever opens the log next.
+        If it raises Undelivered, the result is left to whoever opens the log next.
         """
         self._callbacks.expect(callback)
 
     def when_progress(self, callback: Callable[[Update], Any]) -> None:
-        """Call this with each sign of life from now on; in place of any other."""
+        """Call this with each update from now on; replaces an earlier callback."""
         self._callbacks.follow(callback)
 
     # for the client alone
 
     def resume(self, callback: Callable[[TaskHandle], Any]) -> None:
-        """Call this with a task that an earlier process left: its result is delivered when that has returned."""
+        """Call this with a task that an earlier process left: its result counts as delivered when it has returned."""
         self._callbacks.resume(callback, self)
 
     @property
@@ -315,6 +315,7 @@ class TaskHandle:
         return bool(self._mailboxes) or self._callbacks.listens
 
     def push(self, update: Update, kept: KeptImage | None = None) -> None:
+        """Pass an update on to the readers and the progress callback."""
         if kept is not None:
             self._images[update.text] = update, kept
         for mailbox in self._mailboxes:
@@ -322,12 +323,12 @@ class TaskHandle:
         self._callbacks.put(update, kept)
 
     def image(self, output: Output) -> KeptImage | None:
-        """Where an image is kept that came over the socket; None where it came to another process."""
+        """Return the stored image that came over the socket; None if it came to another process."""
         found = self._images.get(output.filename)
         return found[1] if found is not None else None
 
     async def settle(self, result: Result) -> None:
-        """Its one delivery in this process."""
+        """Deliver the result, once in this process."""
         if self._settled.is_set():
             return
         self._result = at_hand(result, self.server, partial(self._registry.fetch, self))
@@ -336,7 +337,7 @@ class TaskHandle:
         await self._callbacks.complete(self)
 
     def abandon(self, error: Exception) -> None:
-        """The client ends before the task does."""
+        """End the handle with this error: the client closes before the task settles."""
         if not self._settled.is_set():
             self._error = error
             self._end()

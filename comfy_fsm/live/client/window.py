@@ -1,4 +1,4 @@
-"""A window: one voice at each server, through which workflows are submitted and prompts of others followed."""
+"""Window: one client id at each server, for submitting workflows and following prompts of others."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Submits(Protocol):
 
 
 class Window:
-    """One voice at each server: the tasks that it submits are told to it alone (P1)."""
+    """Client id at each server: frames about a task reach only the window that submitted it (P1)."""
 
     def __init__(self, client: Submits, extra_data: Mapping[str, Any] | None = None) -> None:
         self._extra = extra_data or {}
@@ -36,7 +36,7 @@ class Window:
         self._ids: dict[str, str] = {}
 
     def id_at(self, server: str) -> str:
-        """Its client id at this server: a new one after a socket under the old one went deaf (P3)."""
+        """Return its client id at this server; a new one after a socket went deaf under the old one (P3)."""
         return self._ids.setdefault(address_of(server)[0], uuid.uuid4().hex)
 
     def forget_id(self, server: str, client_id: str) -> None:
@@ -56,12 +56,13 @@ class Window:
         on_progress: Callable[[Update], Any] | None = None,
         on_complete: Callable[[TaskHandle], Any] | None = None,
     ) -> TaskHandle:
-        """Queue a workflow in API format; what becomes of it, a refusal included, the task tells when awaited.
+        """Queue a workflow in API format and return its handle; await that for the result, or for the reason of a
+        refusal.
 
-        It is taken as it is now: to change it afterwards, for the next submit, changes nothing of this one.
-        `tag` is a JSON value of yours, such as who asked for it: it is in the log, and with the task and its result
-        after a restart, too. No server gets it.
-        Raises BadWorkflow, BadTag, ServerUnreachable or HandshakeRefused, and then nothing was sent.
+        The workflow is copied: changing it afterwards, for the next submit, does not affect this one. `tag` is a JSON
+        value of yours, such as who asked for the task; it is logged, and is with the task and its result after a
+        restart, too. No server receives it. Raises BadWorkflow, BadTag, ServerUnreachable or HandshakeRefused, and then
+        nothing was sent.
         """
         extra = {**self._extra, **(extra_data or {})}
         draft = Draft(snapshot(workflow), extra, number, front, partial_execution_targets)
@@ -69,5 +70,7 @@ class Window:
         return await self._client.submit_from(self, server, tag, attached)
 
     async def follow(self, prompt_id: str, *, server: str | None = None, tag: Any = None) -> TaskHandle:
-        """Somebody else's prompt: no socket of ours hears of it, so its server is asked until it is settled (F6)."""
+        """Follow a prompt of somebody else: no socket of ours receives its frames, so its server is asked until it has
+        settled (F6).
+        """
         return await self._client.follow_from(self, prompt_id, server, tag)

@@ -1,4 +1,4 @@
-"""What a dispatcher is told of its servers, by address: how much each may hold, and how fast it is thought to be."""
+"""Capacities and weights of servers, as a dispatcher is given them, by address."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ __all__ = ["loads_of", "must_be_positive"]
 def loads_of(
     client: Client, capacity: int | Mapping[str, int], weights: Mapping[str, float], fresh: Breaker
 ) -> list[ServerLoad]:
+    """Return the load of each server of the client, with its capacity and weight."""
     capacities = dict.fromkeys(client.servers, 2) | _by_server(client, capacity)
     weighed = dict.fromkeys(client.servers, 1.0) | _by_server(client, weights)
     must_be_positive(**{f"the capacity of {url}": value for url, value in capacities.items()})
@@ -27,7 +28,7 @@ def loads_of(
 
 
 def _by_server(client: Client, given: Any) -> dict[str, Any]:
-    """A setting by address, whatever it was given as; raises BadServerUrl for an address that is not the client's."""
+    """Return a setting by address; raises BadServerUrl for an address that is not one of the client's servers."""
     if not isinstance(given, Mapping):
         return dict.fromkeys(client.servers, given)
     named = {address_of(url)[0]: value for url, value in given.items()}

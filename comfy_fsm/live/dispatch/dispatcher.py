@@ -1,11 +1,11 @@
-"""A priority queue on the client's side that survives a crash, and the placing of its jobs on servers.
+"""Dispatcher: a priority queue on the client's side that survives a crash, and posts its jobs to servers.
 
-    enqueue ─► log ─► backlog ─► placement ─► POST ─► a task like any other ─► its result
-                         ▲                     └─► proved not to have run: rebind ─┐
-                         └─────────────────────────────────────────────────────────┘
+    enqueue ─► log ─► backlog ─► scheduler ─► POST ─► a task like any other ─► its result
+      ▲                     └─► proved not to have run: rebind ─┐
+      └─────────────────────────────────────────────────────────┘
 
-What waits is what the log says; what is posted is what was written. Which job goes where is decided in
-`core/scheduling/scheduler.py`, what may be moved in `core/fold/resubmission.py`; here it is done.
+Waiting jobs are those in the log, and what is posted is what was logged. `core/scheduling/scheduler.py` decides which
+job goes where, `core/fold/resubmission.py` what may be moved; this module carries it out.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _PULSE = 1.0  # seconds after which placing is thought over without any news: a 
 
 
 class Stuck(NamedTuple):
-    """A task that is bound to a server which does not answer, or where nothing moves."""
+    """Task bound to a server that does not answer or makes no progress."""
 
     prompt_id: str
     server: str
@@ -51,11 +51,12 @@ class Stuck(NamedTuple):
 
 
 class Dispatcher:
-    """`async with Client(urls, log=…) as client, Dispatcher(client) as dispatcher:`, one for a client.
+    """Dispatcher of a client, at most one each: `async with Client(urls, log=…) as client, Dispatcher(client) as
+    dispatcher:`.
 
-    `capacity` is how many tasks of ours a server may hold, for all or by address; of a server with a weight of 2 it is
-    thought that it works twice as fast as it shows. `affinity` is what a job may take longer at a server that has its
-    models already: 1.0 takes no account of it. `extra_data` goes with every POST and is never written down.
+    `capacity` is the number of our tasks that a server may hold, for all servers or by address. A server of weight 2 is
+    taken to be twice as fast as measured. `affinity` is how much longer a job may take at a server that has its models
+    loaded; 1.0 ignores that. `extra_data` is sent with every POST and never recorded.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class Dispatcher:
         self._closed = True
 
     async def __aenter__(self) -> Self:
-        """Take up what the log holds: what waited waits again in its old turn, what was placed is followed."""
+        """Continue from the log: waiting jobs wait in their old order, posted ones are followed."""
         client = self._client
         if client.handles.dispatcher is not None:
             raise ClientError("this client has a dispatcher already, so none was opened; use that one, or close it")
@@ -130,9 +131,9 @@ class Dispatcher:
         await self.close()
 
     async def close(self) -> None:
-        """Place nothing more. What waits stays in the log, what was placed goes on, and is followed by the client.
+        """Stop posting jobs. Waiting jobs stay in the log; posted ones go on, followed by the client.
 
-        If this is cancelled, the closing goes on; whoever calls it again waits for its end.
+        Cancelling the call does not stop the closing; another call waits for its end.
         """
         self._closed = True
         if self._client.handles.dispatcher is self:
@@ -160,10 +161,10 @@ class Dispatcher:
         on_progress: Callable[[Update], Any] | None = None,
         on_complete: Callable[[TaskHandle], Any] | None = None,
     ) -> TaskHandle:
-        """Have it run where and when its turn comes; the higher the priority, the sooner. It is in the log on return.
+        """Queue a workflow to run when its turn comes; higher priorities go first. The job is in the log on return.
 
-        But for inputs that hold secrets and `extra_data`: no other process can post a job that has any.
-        Raises BadWorkflow, BadTag, SecretInWorkflow or BacklogFull, and then nothing was enqueued.
+        Inputs that hold secrets, and `extra_data`, are not logged: no other process can post a job that has any. Raises
+        BadWorkflow, BadTag, SecretInWorkflow or BacklogFull, and then nothing was enqueued.
         """
         runner = self._client.runner
         if self._closed:
@@ -191,7 +192,7 @@ class Dispatcher:
         return handle
 
     async def drain(self, server: str) -> None:
-        """Give this server nothing more, and take back what it has not begun if another one can take it."""
+        """Give this server no more jobs, and take back those it has not begun, if another server can take them."""
         await self._turn("drain", server)
 
     async def undrain(self, server: str) -> None:
@@ -209,19 +210,21 @@ class Dispatcher:
         self._news.set()
 
     async def withdraw(self, handle: TaskHandle) -> bool:
-        """What `cancel` does to a job that waits: it is nobody's any more, whatever becomes of this process."""
+        """Cancel a waiting job, for this process and all later ones."""
         withdrawn = await self._held.withdraw(handle)
         self._placement.withdraw(handle.prompt_id)
         return withdrawn
 
     @property
     def waiting(self) -> list[TaskHandle]:
-        """What is not placed yet, in the order of its enqueuing; after a crash, what an earlier process left."""
+        """Jobs that are not posted yet, in the order in which they were enqueued, including those of an earlier
+        process.
+        """
         return [self._client.handles.hold(prompt_id) for prompt_id in self._client.board.backlog.waiting]
 
     @property
     def stuck(self) -> list[Stuck]:
-        """Tasks at servers that do not answer, or where nothing moves: they may have run, so they are not moved."""
+        """Tasks at servers that do not answer or make no progress: they may have run, so they are not moved."""
         whys = {Standing.OUT: "its server does not answer", Standing.STILL: "nothing moves at its server"}  # P34
         return [
             Stuck(task.prompt_id or "", task.server, task.state, whys[monitor.load.breaker.standing])
@@ -232,13 +235,13 @@ class Dispatcher:
 
     @property
     def standings(self) -> dict[str, str]:
-        """How each server stands: `up`, `trial`, `out` or `still`."""
+        """Standing of each server: `up`, `trial`, `out` or `still`."""
         return {url: str(load.breaker.standing) for url, load in self._placement.loads.items()}
 
     # placing
 
     async def _place(self) -> None:
-        """Whenever something changed, and now and then: what should be placed now is posted, each by itself."""
+        """Post the jobs that the scheduler chooses, whenever something changed, and from time to time."""
         while True:
             self._news.clear()
             while (chosen := self._placement.next(self._client.runner.clock())) is not None:
@@ -263,7 +266,7 @@ class Dispatcher:
         self._news.set()
 
     async def _failed(self, job: Job, load: ServerLoad, error: ClientError) -> None:
-        """Nothing was sent: it waits on, unless it never could be sent at all."""
+        """Handle a POST that was not sent: the job waits again, unless it can never be sent."""
         self._free(job.prompt_id, load.url)
         if isinstance(error, BadWorkflow | SecretInWorkflow):
             await self._held.fail(job.prompt_id, error)
@@ -272,7 +275,7 @@ class Dispatcher:
             self._placement.wait(job)
 
     async def _posted(self, prompt_id: str, load: ServerLoad) -> None:
-        """What the answer to the POST says of its server; what it says of the task, the fold knows."""
+        """Judge the server by the answer to the POST; what the answer says about the task is folded elsewhere."""
         task = self._client.board.task(prompt_id, load.url)
         if task is None:
             return
@@ -297,7 +300,7 @@ class Dispatcher:
     # what becomes of it
 
     async def _take_up(self, task: Task) -> None:
-        """A task that an earlier process placed: it is there, it taught something, or it is to be moved."""
+        """Take up a task that an earlier process posted: count it, learn from it, or move it."""
         job, load = task.job, self._placement.loads.get(task.server)
         if job is None:
             return
@@ -310,7 +313,7 @@ class Dispatcher:
             self._learn(task, job)
 
     async def moves(self, result: Result) -> bool:
-        """A task settled. True where its job goes on as another task: then nobody is told of the end of this one."""
+        """Return whether the job of a settled task goes on as another task; then this end is reported to nobody."""
         if (result.server, result.prompt_id) in self._moved:
             self._moved.discard((result.server, result.prompt_id))
             return True
@@ -329,7 +332,9 @@ class Dispatcher:
         return moved
 
     async def _may_move(self, task: Task) -> bool:
-        """Whether it is proved that it never ran; where the server may have forgotten, a witness is asked for."""
+        """Return whether it is proved that the task never ran; if the server may have forgotten it, query a witness
+        first.
+        """
         board, exchange = self._client.board, self._client.runner.exchanges.get(task.server)
         if board.may_move(task) is None and task.state in (State.LOST, State.CANCELLED) and exchange is not None:
             witness = board.witness_for(task)
@@ -339,7 +344,7 @@ class Dispatcher:
         return board.may_move(task) is not None and (not concluded or await self._client.runner.confirm(task))
 
     async def _move(self, task: Task) -> bool:
-        """Its job waits again, under a new id, in its old turn."""
+        """Queue the job of a task again, under a new id, in its old turn."""
         runner, job, old = self._client.runner, task.job, task.prompt_id
         if job is None or old is None:
             return False
@@ -359,7 +364,7 @@ class Dispatcher:
         return True
 
     def _learn(self, task: Task, job: Job) -> None:
-        """How long it ran: from its start where that was heard, else from when its server was free for it."""
+        """Learn how long the job ran: from its start if that was seen, otherwise from when its server was free."""
         if task.ended_at is None or task.submitted_at is None:
             return
         began = task.started_at or max(task.submitted_at, self._ended_at.get(task.server, 0.0))

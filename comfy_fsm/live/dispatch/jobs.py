@@ -1,4 +1,4 @@
-"""Jobs while they wait: as the log holds them, and as the application does, under no server yet.
+"""Waiting jobs: their log entries, and their handles before they have a server.
 
 Whoever awaits a job notices nothing when it becomes a task, or another one.
 """
@@ -45,10 +45,10 @@ def written(
     hides: Callable[[str], bool],
     beside: bool = False,
 ) -> seen.Command:
-    """The entry of a job, which holds its workflow: nothing else could post it after a crash.
+    """Return the log entry of a job, with its workflow, so that it can be posted after a crash.
 
-    Inputs that hold secrets are left out of it, and named; `beside`: so is what is told beside the workflow.
-    Raises BadWorkflow or SecretInWorkflow where the log cannot hold it, or may not.
+    Inputs that hold secrets are left out and named; with `beside`, so is the `extra_data`. Raises BadWorkflow or
+    SecretInWorkflow if the log cannot or must not hold it.
     """
     if not is_priority(priority):
         raise ClientError(f"a priority lies between ±{MOST_PRIORITY:g}, so nothing was enqueued; give another")
@@ -73,9 +73,9 @@ def written(
 
 
 def _read_back(log: Store, position: int) -> dict[str, Any]:
-    """The workflow that stands there: one path for what was enqueued a second and a crash ago.
+    """Read the workflow at this position: the same path for one enqueued a second ago and one from before a crash.
 
-    Raises BadWorkflow where it is damaged, SecretInWorkflow where it is without its secrets.
+    Raises BadWorkflow if it is damaged, SecretInWorkflow if its secrets are not in the log.
     """
     with closing(log.read(position - 1)) as records:
         record = next(records, None)
@@ -91,7 +91,7 @@ def _read_back(log: Store, position: int) -> dict[str, Any]:
 
 
 def _workflow_of(line: bytes) -> tuple[object, tuple[str, ...]]:
-    """The workflow in this line, and what it is without."""
+    """Return the workflow in this line, and the names of what was left out."""
     command = codec.read(line)
     if not isinstance(command, seen.Command):
         return None, ()
@@ -100,7 +100,7 @@ def _workflow_of(line: bytes) -> tuple[object, tuple[str, ...]]:
 
 
 class WaitingJobs:
-    """The handles of what waits; their server is empty, and so is their window."""
+    """Handles of waiting jobs; their server and window are empty."""
 
     def __init__(self, handles: Handles) -> None:
         self._handles = handles
@@ -109,7 +109,7 @@ class WaitingJobs:
     def keep(
         self, handle: TaskHandle, workflow: Mapping[str, Any], extra_data: Mapping[str, Any], missing: tuple[str, ...]
     ) -> None:
-        """In memory, what the log may not hold; said once for each set of names, the same in all jobs of one kind."""
+        """Keep in memory what the log must not hold; warns once for each set of names."""
         if not missing:
             return
         handle.job = workflow, extra_data
@@ -121,7 +121,7 @@ class WaitingJobs:
             )  # fmt: skip
 
     async def request_for(self, job: Job, client_id: str, extra_data: Mapping[str, Any]) -> HttpRequest:
-        """How to post it: with what is in memory, else as the log has it. Raises BadWorkflow or SecretInWorkflow."""
+        """Build the POST of a job, from memory or from the log; raises BadWorkflow or SecretInWorkflow."""
         handle = self._handles.hold(job.prompt_id)
         workflow, extra = handle.job or (
             await asyncio.to_thread(_read_back, self._handles.runner.log, job.position), {}
@@ -130,7 +130,7 @@ class WaitingJobs:
         return requests.post(workflow, client_id, job.prompt_id, {**extra_data, **extra, MARK: job.prompt_id})
 
     async def fail(self, prompt_id: str, error: ClientError) -> None:
-        """It never can be sent. Where a secret is missing, it waits for nobody any more."""
+        """End a job that can never be sent. If a secret is missing, it is withdrawn as well."""
         handle = self._handles.hold(prompt_id)
         handle.abandon(error)
         if isinstance(error, SecretInWorkflow):
@@ -138,7 +138,7 @@ class WaitingJobs:
             self._handles.drop(handle)
 
     async def release(self, prompt_id: str, server: str, client_id: str, request: HttpRequest) -> None:
-        """Post it. Raises ServerUnreachable or HandshakeRefused: then nothing was sent, and it is held on."""
+        """Post a job; raises ServerUnreachable or HandshakeRefused if nothing was sent: then it waits on."""
         handles, handle = self._handles, self._handles.hold(prompt_id)
         handles.become(handle, server, client_id, prompt_id)
         try:
@@ -150,14 +150,14 @@ class WaitingJobs:
             raise
 
     def requeue(self, task: Task, new: str) -> TaskHandle:
-        """It was posted there in vain, and is held again under a new id."""
+        """Let the job of a task that came to nothing wait again, under a new id."""
         handle = self._handles.hold(task.prompt_id or "", "", task.server)
         handle.doubtful = handle.doubtful or (task.concluded and not task.unsent)
         self._handles.become(handle, "", "", new)
         return handle
 
     async def withdraw(self, handle: TaskHandle) -> bool:
-        """Cancelled by our own word, since it was never sent anywhere; once posted, as every task is."""
+        """Cancel a waiting job; if it was posted meanwhile, cancel it as a task."""
         prompt_id = handle.prompt_id
         await self._handles.runner.command("withdraw", prompt_id, None, None)
         if handle.server:  # it was posted in this moment

@@ -1,6 +1,6 @@
-"""The rounds of a dispatcher: each server asked for its queue now and then, taken out, tried again, relieved.
+"""Health checks of a dispatcher: queries the queue of each server from time to time, takes it out and tries it again.
 
-Whatever is asked is in the log like any question, so the fold learns from it, too.
+Each query is logged like any other, so the fold learns from it, too.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ class Monitor:
 
     @property
     def tasks(self) -> list[Task]:
-        """The open tasks there that were placed by a dispatcher."""
+        """Open tasks at this server that a dispatcher posted."""
         return [task for task in self._runner.board.open_at(self.load.url) if task.job is not None]
 
     def hurry(self) -> None:
         self._wanted.set()
 
     async def run(self) -> None:
-        """One round after another, until cancelled."""
+        """Run one check after another, until cancelled."""
         while True:
             if not (self._scheduler.is_idle(self.load) and self.load.breaker.standing is Standing.UP):
                 await self.round()
@@ -64,7 +64,7 @@ class Monitor:
                 continue
 
     async def round(self) -> None:
-        """Ask for the queue, and judge the server by the answer or its absence."""
+        """Query the queue, and judge the server by its answer, or by the lack of one."""
         load, clock = self.load, self._runner.clock
         answer = await self._exchange.ask(requests.queue())
         parts = queues.queue(Raw(answer.body)) if answer is not None and answer.status == 200 else None
@@ -82,7 +82,7 @@ class Monitor:
         self._news.set()
 
     async def _recall(self, tasks: list[Task]) -> None:
-        """Take back what it has not begun (P30), never what runs; what became of it, the looks find out."""
+        """Remove from the queue what has not begun (P30), never what runs; later queries show the result."""
         for task in tasks:
             if task.prompt_id is None:
                 continue
@@ -93,7 +93,9 @@ class Monitor:
             self._exchange.want(task.prompt_id, self._runner.clock(), look=True)
 
     def _warn(self) -> None:
-        """Once for each time that it is taken out: what waits may wait for it alone, what is there is bound to it."""
+        """Log once for each time that the server is taken out: jobs may wait for it alone, and running tasks are bound
+        to it.
+        """
         standing = self.load.breaker.standing
         if standing is self._warned:
             return

@@ -1,4 +1,4 @@
-"""What an answer shows of prompts and of its server: whether there are jobs, where a prompt is, which wait or run."""
+"""Answers of a server, read for what they show: whether it has jobs, where a prompt is, which prompts wait or run."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["is_conclusive", "is_object", "open_jobs", "queued", "shows_jobs"]
 
 
 def queued(answer: Answer | None) -> frozenset[str] | None:
-    """The ids that a queue lists; None where it is no answer."""
+    """Return the ids that a queue lists; None if this is not a queue."""
     parts = queues.queue(Raw(answer.body)) if answer is not None and answer.status == 200 else None
     return frozenset(parts[0] + parts[1]) if parts is not None else None
 
 
 def open_jobs(answer: Answer | None) -> frozenset[str] | None:
-    """The ids of all that wait or run, in one answer; None where an odd prompt breaks it for everybody (P41)."""
+    """Return the ids of all prompts that wait or run; None if one odd prompt breaks the list for all (P41)."""
     page = codec.body(Raw(answer.body), bodies.JobList) if answer is not None and answer.status == 200 else None
     if page is None:
         return None
@@ -27,7 +27,7 @@ def open_jobs(answer: Answer | None) -> frozenset[str] | None:
 
 
 def is_conclusive(answer: Answer | None) -> bool:
-    """Whether a job says where its prompt is; one that ended and does not say how leaves it to the record."""
+    """Return whether a job shows where its prompt is; one that ended without an outcome leaves it to the record."""
     if answer is None or answer.status != 200:
         return answer is not None and answer.status == 404 and bodies.is_missing_job(Raw(answer.body))
     job = codec.body(Raw(answer.body), bodies.JobRecord)
@@ -35,7 +35,7 @@ def is_conclusive(answer: Answer | None) -> bool:
 
 
 def shows_jobs(answer: Answer) -> bool:
-    """One odd prompt makes the list 500 for everybody: that is no "there are no jobs" (P41)."""
+    """Return whether the server has jobs. A 500 counts, too: one odd prompt breaks the list for all (P41)."""
     return answer.status == 500 or (answer.status == 200 and codec.body(Raw(answer.body), bodies.JobList) is not None)
 
 

@@ -1,4 +1,4 @@
-"""Cancel one prompt by what its server can, and by nothing that could hit another prompt."""
+"""Cancellation of one prompt, by means of its server that cannot hit another prompt."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["cancel"]
 
 
 async def cancel(exchange: Exchange, prompt_id: str, window: str) -> bool:
-    """Ask for it; False where the server says that there was nothing to cancel, or where nothing could be asked."""
+    """Request it; False if the server says that there was nothing to cancel, or nothing could be sent."""
     if await exchange.cancels_jobs():
         answer = await exchange.ask(requests.cancel_job(prompt_id), window)
         told = codec.body(Raw(answer.body), bodies.Cancelled) if answer is not None and answer.status == 200 else None

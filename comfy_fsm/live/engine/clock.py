@@ -1,4 +1,4 @@
-"""A time of day that does not step: whoever sets the clock moves no deadline and no silence."""
+"""Time of day that does not step: setting the system clock moves no deadline and no silence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STEP = 5.0
 
 
 class SteadyClock:
-    """The time of day when it was made, carried on by the clock of the running loop; call it for the time."""
+    """Time of day when it was created, carried on by the clock of the running loop; call it for the time."""
 
     def __init__(self, wall: Callable[[], float]) -> None:
         self._wall = wall
@@ -24,7 +24,7 @@ class SteadyClock:
         return self._ahead + self._loop_time()
 
     def step(self) -> float | None:
-        """By how much the wall clock is ahead of ours now, each time that this has changed; it is told once."""
+        """Return by how much the system clock is ahead of this one, once after each change; otherwise None."""
         ahead = self._wall() - self()
         if abs(ahead - self._told) < STEP:
             return None

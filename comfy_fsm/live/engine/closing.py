@@ -1,7 +1,7 @@
-"""Closing that comes to its end whoever is cancelled while waiting for it, and however often.
+"""Closing that finishes even if those who wait for it are cancelled, however often.
 
-close() ─► one task does the closing ─► each of its steps is waited for by `finish`, which no cancel cuts short
-close() ─► waits for that task; a cancel ends the waiting alone
+close() ─► one task closes ─► `finish` waits for each of its steps, which no cancellation cuts short
+close() ─► waits for that task; cancelling ends the waiting alone
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["Closing", "finish"]
 
 
 async def finish(*steps: asyncio.Future[Any] | Coroutine[Any, Any, Any]) -> None:
-    """Wait until all have ended, whatever cancels us and whatever they raise: only for what ends by itself."""
+    """Wait until all of these have ended, through cancellations and exceptions; they must end by themselves."""
     waiting = {asyncio.ensure_future(step) for step in steps}
     every = list(waiting)
     while waiting:
@@ -28,7 +28,7 @@ async def finish(*steps: asyncio.Future[Any] | Coroutine[Any, Any, Any]) -> None
 
 
 class Closing:
-    """What is done once, by a task of its own; whoever calls it waits for that one."""
+    """Operation that runs once, in a task of its own; each caller waits for that task."""
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._work = work

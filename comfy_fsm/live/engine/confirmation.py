@@ -1,8 +1,8 @@
-"""A last look at what is to be posted again: often, so that servers that answer in turn show it, and over a new socket.
+"""Confirmation that a prompt is absent, before it is posted again: frequent queries, while a new socket is open.
 
-That a prompt is absent is only concluded, and to post it again where it is not is to run it twice (P11). A socket that
-was just opened is told how many prompts wait or run, be the one of its window deaf (P3); one that is told nothing at
-all proves nothing, and neither do answers that do not come.
+Absence is only concluded, and to post a prompt again that is not absent is to run it twice (P11). Frequent queries
+reach each of several servers that answer in turn. A new socket is told how many prompts wait or run, even if that of
+its window is deaf (P3). One that receives nothing proves nothing, nor do missing answers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ _TRIES = 3
 async def is_still_absent(
     task: Task, board: Board, exchange: Exchange, policy: Policy, socket: Callable[[], Listener]
 ) -> bool:
-    """Waits for a server that does not answer, for as long as for one of which tasks are open."""
+    """Return whether everything still denies the task; waits for a server that does not answer, as long as for one with
+    open tasks.
+    """
     prompt_id, state, loop = task.prompt_id or "", task.state, asyncio.get_running_loop()
     limit = loop.time() + policy.expire_seconds * policy.unreachable_times
     fell_short = 0
@@ -49,7 +51,9 @@ async def is_still_absent(
 
 
 async def _look_often(task: Task, exchange: Exchange, policy: Policy, socket: Listener) -> float | None:
-    """Since when it was asked for, if all was answered; the socket is open meanwhile."""
+    """Query several times with the socket open; returns the time of the first query, or None if one was not
+    answered.
+    """
     state, prompt_id, since = task.state, task.prompt_id or "", exchange.now
     record = exchange.record_of(prompt_id, task)
     try:

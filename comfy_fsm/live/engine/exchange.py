@@ -1,8 +1,8 @@
-"""What is asked of one server over HTTP: each question logged before it is sent, and the looks that the fold wants.
+"""Requests to one server over HTTP: each is logged before it is sent, and those that the fold wants are sent when due.
 
-A look is the queue and then the history, in this order (P29), or where there are jobs, a list of them and then the job
-(P38); many looks share one queue or list, and one prompt alone needs none. What is unreachable is
-asked again later, by the fold where it was about one prompt, by us where it was the queue, and then all are looked at.
+A look is a query of the queue and then of the history, in this order (P29), or if the server has jobs, of their list
+and then of the job (P38). Many looks share one queue or list; a single prompt needs none. After a failure the fold asks
+again about a single prompt, and this module about the queue, and then looks for all prompts.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _RECENT = 200  # entries of the history among which an unanswered POST is looked
 
 
 class Exchange:
-    """The questions to one server, and what it showed to understand."""
+    """Logged requests to one server, and what is known about its features."""
 
     def __init__(
         self,
@@ -87,11 +87,11 @@ class Exchange:
         self._known = self._answers = False
 
     async def ask(self, request: HttpRequest, window: str | None = None) -> Answer | None:
-        """Log the question, send it, log the answer; None where none came."""
+        """Log the request, send it, log the answer and return it; None if there was none."""
         return await self._ask(request, self.server.send(request), window)
 
     async def upload(self, name: str, content: bytes, subfolder: str, overwrite: bool) -> Answer | None:
-        """The same for a file, of which the log gets no byte."""
+        """Send a file in the same way; none of its bytes are logged."""
         sending = self.server.upload(name, content, subfolder=subfolder, overwrite=overwrite)
         return await self._ask(HttpRequest("POST", "/upload/image"), sending, None)
 
@@ -125,7 +125,7 @@ class Exchange:
 
     @asynccontextmanager
     async def stream(self, request: HttpRequest, window: str | None = None) -> AsyncGenerator[Stream, None]:
-        """The same for a file, wherever it is led to: its bytes go past the log. Raises DownloadFailed."""
+        """Fetch a file in the same way, through redirects; its bytes are not logged. Raises DownloadFailed."""
         request_id, trail = await self._begin(request, window), Trail(self.server.url, request.path)
         try:
             async with AsyncExitStack() as opened:
@@ -164,7 +164,7 @@ class Exchange:
         self._note_silence()
 
     def _given_up(self, request_id: str, window: str | None) -> None:
-        """Nobody waits any more, and what was asked may be under way: every question has an end in the log."""
+        """Log the end of a request that nobody waits for any more: it may have reached the server."""
         data = seen.NoAnswerData(request_id, "Cancelled")
         ended = seen.NoAnswer(at=self._clock(), window=window, server=self.server.url, data=data)
         with suppress(ClientError, LogError):  # closed, or failed: that is told by others
@@ -182,7 +182,7 @@ class Exchange:
     # a server that answers no look
 
     def _note_silence(self) -> None:
-        """It left a question about a task without an answer: it is called until it is back (P33)."""
+        """Start polling a server that left a request about a task unanswered, until it is back (P33)."""
         url = self.server.url
         if self._call_again == inf and self._board.server(url).unreachable is not None and self._board.open_at(url):
             pause = min(self._policy.pause(self._failed + 1), self._policy.return_seconds)
@@ -190,7 +190,7 @@ class Exchange:
             self._news.set()
 
     async def _call(self) -> None:
-        """One question for all, since whoever waits for it may wait long to ask again."""
+        """Send one query for all waiting tasks, each of which might wait long to be asked about again."""
         self._call_again, failed = inf, self._failed
         listed = await self._listing(self.has_jobs)
         if listed is None or failed or self.trouble in _TOO_LONG:
@@ -203,14 +203,14 @@ class Exchange:
                 self._come_back()
 
     def _come_back(self) -> None:
-        """It answers again: what was missed meanwhile nobody repeats (P4)."""
+        """Look for every open task, now that the server answers again: nothing that was missed is repeated (P4)."""
         self.server.wake()
         for task in self._board.open_at(self.server.url):
             if task.prompt_id is not None:
                 self.want(task.prompt_id, self._clock(), look=True)
 
     async def detect_features(self) -> None:
-        """What this server can do, asked once: own ids, jobs, interrupts by id are younger than many a server."""
+        """Find out, once, what the server supports: own ids, jobs and interrupts by id came with later versions."""
         async with self._met:
             if self._known:
                 return
@@ -231,14 +231,14 @@ class Exchange:
         return self._clock()
 
     async def is_comfy(self) -> bool:
-        """Whether what is there answers over HTTP as a ComfyUI does."""
+        """Return whether what answers there over HTTP is a ComfyUI."""
         await self.detect_features()
         if not self._answers:
             return answers.queued(await self.ask(requests.queue())) is not None
         return True
 
     async def cancels_jobs(self) -> bool:
-        """Whether it can cancel a job: asked of none at all, which is harmless, since nothing else tells it (P43)."""
+        """Return whether it can cancel jobs, by a harmless request to cancel none: nothing else shows it (P43)."""
         if self._cancels is None:
             answer = await self.ask(requests.cancel_jobs([]))
             if answer is not None and answer.status == 200:
@@ -249,25 +249,26 @@ class Exchange:
 
     @property
     def interrupts_by_id(self) -> bool:
-        """Since 0.3.57; before, an interrupt hits whatever runs, whoever owns it (P31)."""
+        """True since 0.3.57; before, an interrupt hits whatever runs, whoever owns it (P31)."""
         return self.has_jobs or (self.version is not None and self.version >= (0, 3, 57))
 
     @property
     def hits_one(self) -> bool:
-        """What runs can be cancelled without hitting another prompt (P31, P42)."""
+        """True if what runs can be cancelled without hitting another prompt (P31, P42)."""
         return bool(self._cancels) or self.interrupts_by_id
 
     def want(self, prompt_id: str, due: float, *, look: bool) -> None:
-        """Look for this prompt, or fetch its record, from `due` on; an earlier wish for the same stands.
+        """Schedule a look for this prompt, or a fetch of its record, from `due` on; an earlier request for the same
+        stands.
 
-        From here on the wait is one of the loop's clock: whoever sets the other one hurries and stops nothing.
+        From here on the loop's clock counts, so setting the system clock hastens and delays nothing.
         """
         at = asyncio.get_running_loop().time() + max(due - self._clock(), 0.0)
         self._wishes[prompt_id, look] = min(at, self._wishes.get((prompt_id, look), at))
         self._news.set()
 
     async def run(self) -> None:
-        """Do what is wanted, when it is due, until cancelled; an answer that does not come holds up no other."""
+        """Send the scheduled requests when they are due, until cancelled; a missing answer delays no other request."""
         try:
             while self._trouble is None:
                 self._news.clear()
@@ -282,7 +283,7 @@ class Exchange:
             await asyncio.gather(*self._at_work, return_exceptions=True)
 
     def _begin_what_is_due(self, now: float) -> float | None:
-        """Returns how long to wait for the next; None is until somebody says so."""
+        """Start what is due, and return the time until the next; None to wait for a new request."""
         if now < self._not_before:
             return self._not_before - now
         looks, rest = list[str](), self._call_again
@@ -319,7 +320,7 @@ class Exchange:
         self._news.set()
 
     async def _look(self, prompt_ids: list[str]) -> None:
-        """One queue for all of them, then the record of each that it does not list (P29)."""
+        """Query the queue once for all of these prompts, then the record of each that it does not list (P29)."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
@@ -332,7 +333,7 @@ class Exchange:
             await asyncio.gather(*(self._fetch(prompt_id) for prompt_id in prompt_ids if prompt_id not in listed))
 
     async def _list(self, prompt_ids: Iterable[str]) -> frozenset[str] | None:
-        """The ids that the queue lists now; None where it did not answer, and all is wanted again later."""
+        """Return the ids that the queue lists now; None if there was no answer: then all are scheduled again."""
         open_ones = [prompt_id for prompt_id in prompt_ids if self._open(prompt_id) is not None]
         by_jobs = self.has_jobs and not any(map(self._may_be_renamed, map(self._open, open_ones)))
         if not open_ones or (by_jobs and self._is_told_by_job(open_ones)):
@@ -341,7 +342,7 @@ class Exchange:
         return await self._counted(listed, open_ones) if listed is not None else None
 
     async def _listing(self, by_jobs: bool) -> frozenset[str] | None:
-        """The ids of all that wait or run; None where it did not tell, and is called until it does."""
+        """Return the ids of all that wait or run; None if there was no answer: then the server is polled."""
         listed = answers.open_jobs(await self.ask(requests.open_jobs())) if by_jobs else None
         if listed is None:
             listed = answers.queued(await self.ask(requests.queue()))
@@ -356,8 +357,9 @@ class Exchange:
         return listed
 
     def _is_told_by_job(self, prompt_ids: list[str]) -> bool:
-        """One question tells all of one prompt (P38); one that was denied, or whose job was no answer the last time, is
-        looked for in the list, too: an empty record without a look at the queue before it proves nothing (P29)."""
+        """Return whether one job is enough: not after a denial or an unusable answer, as only a queue proves (P29,
+        P38).
+        """
         task = self._open(prompt_ids[0])
         return len(prompt_ids) == 1 and self._jobs_answer and task is not None and not task.inquiry.rounds
 
@@ -368,7 +370,7 @@ class Exchange:
             self._fetching.discard(prompt_id)
 
     async def _fetch(self, prompt_id: str) -> None:
-        """What became of this prompt: by its job, where there are jobs and it tells (P38), else by its record."""
+        """Fetch the result of a prompt: from its job if that is conclusive (P38), otherwise from its record."""
         task = self._open(prompt_id)
         if task is None:
             return
@@ -384,12 +386,11 @@ class Exchange:
                 await self.ask(self.record_of(task.prompt_id, task), task.window)
 
     def record_of(self, prompt_id: str, task: Task) -> HttpRequest:
-        """How to ask for its record: by its id, or among the last ones where it may be under another (P10)."""
+        """Build the request for its record: by id, or the latest ones if it may have another id (P10)."""
         return requests.histories(_RECENT) if self._may_be_renamed(task) else requests.history(prompt_id)
 
     def _may_be_renamed(self, task: Task | None) -> bool:
-        """Whether it may be under an id that nobody was told (P10): then only what carries its mark can show it, a
-        queue or a record, and no job does."""
+        """Return whether its id may be unknown (P10): then only its mark shows it."""
         unnamed = task is not None and task.posts > 0 and (task.nameless or task.may_have_another_id)
         return unnamed and not self._board.takes_ids(self.server.url)
 

@@ -1,7 +1,7 @@
-"""One socket of one window at one server: every frame becomes a line, whatever anyone does with it.
+"""Listener: one socket of one window at one server, whose frames become log entries.
 
-It is read for as long as it is open. That it is open proves nothing (P3): `frames` counts the frames but those that
-greet whoever connects, and whoever finds that it should have grown replaces the ear.
+It reads as long as the socket is open. An open socket proves nothing (P3): `frames` counts the frames except those that
+greet every connection. If it does not grow although frames are due, the runner replaces the listener.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _KEPT = 32 * 1024 * 1024  # bytes that may be kept of a longer one
 
 
 class Listener:
-    """Listens from `open` until `close`; reconnects by itself in between."""
+    """Socket that is read from `open` until `close`, and reconnects in between."""
 
     def __init__(
         self, server: Comfy, client_id: str, recorder: Recorder, redactor: Redactor, clock: Callable[[], float]
@@ -49,7 +49,7 @@ class Listener:
         self._listening: asyncio.Task[None] | None = None
 
     async def ready(self, patience: float) -> None:
-        """Wait until the socket is open; raises HandshakeRefused or ServerUnreachable where it is not, or never."""
+        """Wait until the socket is open; raises HandshakeRefused or ServerUnreachable if it cannot be opened."""
         self.open()
         if self._listening is None:
             raise InvariantBroken("a socket was opened, and nobody listens to it")
@@ -68,7 +68,9 @@ class Listener:
             raise unreachable.error_of(self.server.url, self.refused, patience) from None
 
     def _tried_enough(self) -> bool:
-        """What no trying can change is told at once, and that nobody takes the connection after a few tries."""
+        """Return whether to stop trying: at once if nothing will change, after a few attempts if nobody accepts the
+        connection.
+        """
         refused = self.refused
         if refused is None:
             return False
@@ -76,7 +78,7 @@ class Listener:
         return unreachable.for_good(refused) or nobody
 
     def open(self) -> None:
-        """Begin to listen, without waiting for it."""
+        """Start listening, without waiting for the connection."""
         if self._listening is None:
             self._listening = asyncio.create_task(self._listen(), name=f"ear {self.client_id} {self.server.url}")
             self._listening.add_done_callback(lambda _: self._changed.set())  # a log that fails is no deaf socket
@@ -128,7 +130,7 @@ class Listener:
         return codec.message(text, at=at, window=self.client_id, server=self.server.url, conn=conn)
 
     def _read_long(self, parts: list[bytes], at: float, conn: int | None) -> tuple[bytes, AnyObservation]:
-        """In a thread, and in steps so small that none of them keeps the interpreter from the loop."""
+        """Decode a long frame in a thread, in steps so small that none of them keeps the interpreter from the loop."""
         try:
             if sum(map(len, parts)) <= _WHOLE:
                 return self._told(b"".join(parts).decode(), at, conn)
@@ -166,7 +168,7 @@ class Listener:
         await self._recorder.write(closed)
 
     async def close(self) -> None:
-        """End the connection properly, so that the server forgets the right one (P3)."""
+        """Close the connection properly, so that the server forgets the right one (P3)."""
         if self._listening is not None:
             self._listening.cancel()
             await finish(self._listening)  # what ended it was told by whoever waited

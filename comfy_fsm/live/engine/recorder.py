@@ -1,9 +1,9 @@
-"""Append, then fold: the one way into log and board, for frames, questions, answers and the clock alike.
+"""Recorder: the one way into log and board, for frames, requests, answers and ticks; append first, then fold.
 
-    put, write ─► what waits ─► one append ─► committed ─► folded, in the order of the positions ─► the effects are due
+    put, write ─► queue ─► one append ─► committed ─► folded, in the order of positions ─► effects
 
-What has not been committed has not happened. If the log refuses, nothing more is folded: what is in the log is what
-is known, the servers still have the rest, and the next process resumes from both.
+What has not been committed has not happened. If the log refuses, nothing more is folded: known is what is in the log;
+the servers still have the rest, and the next process resumes from both.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SLICE = 0.01  # seconds of folding in one turn of the loop, which is the applic
 def refold(
     records: Iterable[LogRow], board: Board, path: str, folded: Callable[[int, AnyObservation], object] | None = None
 ) -> int:
-    """Fold what a log holds, and want nothing of the world yet; returns the position of the last row."""
+    """Fold the rows of a log without performing effects, and return the position of the last row."""
     at, position, damaged = 0.0, 0, 0
     for record in records:
         position = max(position, record.position)
@@ -65,7 +65,7 @@ def refold(
 
 
 def _stamped(noted: Noted, kept: bytes) -> tuple[Noted, bytes]:
-    """Both with the time of a clock that nobody sets, by which silence is measured."""
+    """Add the time of a monotonic clock, by which silence is measured."""
     mono = int(asyncio.get_running_loop().time() * 1e9)
     msgspec.structs.force_setattr(noted.observation, "mono", mono)
     stamped = b"".join((b'{"mono":%d,' % mono, memoryview(kept)[1:]))
@@ -73,13 +73,13 @@ def _stamped(noted: Noted, kept: bytes) -> tuple[Noted, bytes]:
 
 
 class Appends(Protocol):
-    """What a recorder needs of a log, in a file or in memory."""
+    """Log, as far as a recorder needs it."""
 
     async def append(self, *lines: bytes) -> int: ...
 
 
 class Noted(NamedTuple):
-    """What was seen, as it came: it is folded and delivered whole. `kept` is its line as the log takes it."""
+    """Observation as it is folded and delivered, complete; `kept` is its line for the log."""
 
     line: bytes
     observation: AnyObservation
@@ -89,7 +89,7 @@ class Noted(NamedTuple):
 
 
 class Recorder:
-    """`folded` is called with each entry after the board took it, `performed` once after each commit."""
+    """Recorder of one log; `folded` is called with each entry after the board, `performed` once after each commit."""
 
     def __init__(
         self,
@@ -116,16 +116,17 @@ class Recorder:
         self._writer.add_done_callback(self._ended)
 
     def put(self, line: bytes, observation: AnyObservation, image: bytes = b"", kept: bytes | None = None) -> bool:
-        """Take a frame, at once; False where there is no room left, and `room` should be awaited before the next.
+        """Take a frame at once; returns False if the queue is full: await `room` before the next.
 
-        `kept` is what `clean` made of its line.
+        `kept` is what `clean` returned for its line.
         """
         self._take(Noted(line, observation, image), len(image), kept)
         return self._weight < _ROOM
 
     async def clean(self, line: bytes) -> bytes | None:
-        """A long line as the log takes it: who writes it may let that take half a second a megabyte, so another thread
-        is at it. None of a short one, with which that is done when it is taken."""
+        """Redact a long line in another thread, since that may take half a second a megabyte; None for a short one,
+        which is redacted when it is taken.
+        """
         return await asyncio.to_thread(self._redactor.aside(), line) if len(line) > _LONG else None
 
     async def room(self) -> None:
@@ -134,9 +135,9 @@ class Recorder:
             await self._freed.wait()
 
     async def write(self, observation: AnyObservation, logged: AnyObservation | None = None, extra: int = 0) -> int:
-        """Take an observation of ours, and return its position when it is committed and folded.
+        """Take an observation of ours, and return its position once it is committed and folded.
 
-        `logged` is what the log takes instead, and `extra` how many bytes the whole weighs more.
+        `logged` is what the log gets instead; `extra` is by how many bytes the complete one is larger.
         """
         folded: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         line = codec.encode(observation if logged is None else logged)
@@ -150,11 +151,11 @@ class Recorder:
         return await folded
 
     def hides(self, text: str) -> bool:
-        """Whether a secret stands in it that may not be written down."""
+        """Return whether the text contains a secret that must not be logged."""
         return self._redactor.hides(text)
 
     def shown(self, value: object) -> object:
-        """Any JSON of the application's own, without what may not be written down."""
+        """Return JSON of the application without what must not be logged."""
         return self._redactor.value(value)
 
     def _take(self, noted: Noted, extra: int = 0, kept: bytes | None = None) -> None:
@@ -191,7 +192,9 @@ class Recorder:
                 return self._fail(error)
 
     async def _fold(self, position: int) -> None:
-        """What was committed, in order, with a pause whenever it takes long; what it wants is due after each part."""
+        """Fold what was committed, in order, with a pause whenever it takes long; effects are performed after each
+        part.
+        """
         began = time.perf_counter()
         for noted in self._taken:
             position += 1
@@ -219,7 +222,7 @@ class Recorder:
 
     @property
     def disk(self) -> Disk:
-        """How the writing goes; that we were ended by our own is no failure of it."""
+        """State of the log file; being closed by us is not a failure."""
         failed = self._failure is not None and not isinstance(self._failure, ClientClosed)
         return Disk(self.commits, len(self._waiting), self._weight, failed)
 
@@ -228,7 +231,7 @@ class Recorder:
         return self._failure
 
     async def failed(self) -> LogError | Exception | None:
-        """Wait for the end of it: None where it was closed, else what went wrong."""
+        """Wait for the end of recording, and return what went wrong; None if it was closed."""
         await asyncio.wait([self._writer])
         return self._failure
 

@@ -1,7 +1,7 @@
-"""Receive, append, fold, perform: the second driver of the core, and the only clock.
+"""Runner: receives, appends, folds and performs; the live driver of the core, and its only clock.
 
-What the fold wants of the world is done here: sockets opened and replaced, queues looked at, records fetched, results
-delivered. Nothing is decided here; a runner that does everything twice, or late, changes no outcome.
+It performs the effects of the fold: opens and replaces sockets, queries queues, fetches records, delivers results. It
+decides nothing: performing everything twice, or late, changes no outcome.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ _BREATH = 0.05  # and at least: a tick is a commit
 
 
 class Undelivered(Exception):
-    """Raised by a completion callback that could not take the result, and may be able to another time.
+    """Error for a completion callback to raise if it could not take the result now, but may later.
 
-    The task stays settled and is not delivered: whoever opens the log next is given its result again.
+    The task stays settled and undelivered: whoever opens the log next gets its result again.
     """
 
 
@@ -106,16 +106,16 @@ class Runner:
         self._closing = Closing(self._close)
 
     async def load(self) -> None:
-        """Fold what the log holds, and want nothing of the world yet."""
+        """Fold the log without performing effects."""
         await asyncio.to_thread(refold, self.log.read(), self.board, self.log.path, self.figures.count)
 
     @property
     def unfinished(self) -> list[Task]:
-        """What is still open, or was not delivered by a process that wrote it down."""
+        """Tasks that are open, or whose result an earlier process did not deliver."""
         return [task for task in self.board.tasks if not (task.settled and task.delivered)]
 
     async def start(self, host: Host) -> None:
-        """Take up what the log holds: what was open is asked for anew, what was not delivered is delivered."""
+        """Continue from the log: ask about open tasks, deliver undelivered results."""
         self._host = host
         header = seen.HeaderData(1, "comfy_fsm", Raw(msgspec.json.encode(to_header(self.policy))))
         await self.recorder.write(seen.Header(at=self.clock(), data=header))
@@ -135,7 +135,7 @@ class Runner:
     # submitting
 
     async def post(self, server: str, client_id: str, prompt_id: str, request: HttpRequest) -> Answer | None:
-        """The socket first, then the intent in the log, then the POST; then the proof that the socket hears."""
+        """Open the socket, log the request, send the POST, then check that the socket receives frames."""
         listener = self._listener(server, client_id)
         await self._open_or_fall_back(listener)
         frames = listener.frames
@@ -144,7 +144,9 @@ class Runner:
         return answer
 
     async def _open_or_fall_back(self, listener: Listener) -> None:
-        """Where sockets do not pass and HTTP does, HTTP alone tells of every task: that is told once."""
+        """Open the socket; if the server refuses sockets and answers HTTP, follow its tasks over HTTP, and warn
+        once.
+        """
         url = listener.server.url
         if url in self._by_http and not listener.is_open:
             return listener.open()  # which goes on trying
@@ -163,7 +165,7 @@ class Runner:
             )  # fmt: skip
 
     async def _resume_polling(self, task: Task) -> None:
-        """The same for a task that an earlier process left."""
+        """Open the socket of a task that an earlier process left; poll for the task if that fails."""
         if not task.window or task.prompt_id is None:
             return
         listener = self._listener(task.server, task.window)
@@ -173,21 +175,22 @@ class Runner:
             self._start_polling(listener, listener.frames, task.prompt_id)
 
     def _start_polling(self, listener: Listener, frames: int, prompt_id: str) -> None:
-        """Look for a prompt until its socket tells something, in one loop for each."""
+        """Poll for a prompt until its socket receives a frame, in one loop for each prompt."""
         key = (listener.server.url, prompt_id)
         if key not in self._polled:
             self._polled.add(key)
             self._spawn(self._poll(listener, frames, prompt_id))
 
     def _poll_all(self, listener: Listener) -> None:
-        """Its socket is closed: the same for every task that it told of."""
+        """Poll for every task of a socket that closed."""
         for task in self.board.open_at(listener.server.url):
             if listener.client_id in task.windows and task.prompt_id is not None:
                 self._start_polling(listener, listener.frames, task.prompt_id)
 
     async def _poll(self, listener: Listener, frames: int, prompt_id: str) -> None:
-        """An accepted POST changes the queue, of which every socket is told: one that says nothing may be deaf (P3).
-        And where there is no socket, nothing tells but a look; who answers none is called by others.
+        """Poll for a prompt. An accepted POST changes the queue, of which every socket is told: one that receives
+        nothing may be deaf (P3). Without a socket, only polling shows anything; the exchange polls a server that
+        does not answer.
         """
         url, policy = listener.server.url, self.policy
         pause = policy.prove_seconds if listener.is_open else policy.look_seconds
@@ -202,7 +205,9 @@ class Runner:
             pause = min((2 if listener.is_open else 1.5) * pause, limit)
 
     async def confirm(self, task: Task) -> bool:
-        """Whether it is certain enough that this task did not run and will not, for its workflow to be posted again."""
+        """Return whether it is certain enough that the task did not run and will not, so that it may be posted
+        again.
+        """
         exchange = self.exchanges.get(task.server)
         if task.unsent or exchange is None:
             return task.unsent  # nothing was sent at all
@@ -229,16 +234,16 @@ class Runner:
         server: str | None,
         to: str | None = None,
     ) -> None:
-        """Write down what the application, or its operator, asks for; on return it is folded."""
+        """Log a command of the application or its operator; on return it is folded."""
         data, at = seen.CommandData(name, prompt_id, to=to), self.clock()
         await self.recorder.write(seen.Command(at=at, window=window, server=server, data=data))
 
     def note(self, observation: AnyObservation, logged: AnyObservation | None = None) -> None:
-        """Write down what nobody waits for; `logged` is what the log takes instead."""
+        """Log an observation without waiting; `logged` is what the log gets instead."""
         self.recorder.put(codec.encode(observation if logged is None else logged), observation)
 
     def readings(self) -> list[Reading]:
-        """Every metric as it is now."""
+        """Return every metric as it is now."""
         self.figures.disk = self.recorder.disk
         return self.figures.read(self.clock())
 
@@ -250,7 +255,7 @@ class Runner:
             self._host.observe(noted)
 
     def _perform(self) -> None:
-        """What the entries just committed want of the world."""
+        """Perform the effects of the entries that were just committed."""
         for effect in self.board.drain():
             if effect.server not in self.exchanges and effect.server not in self._unconfigured:
                 self._unconfigured.add(effect.server)
@@ -283,7 +288,9 @@ class Runner:
             self._poll_all(listener)
 
     async def _replace_if_deaf(self, listener: Listener, frames: int, effect: OpenSocket) -> None:
-        """It should have spoken: if it does not even now, its id is given up (P3), its tasks go on by HTTP."""
+        """Retire a client id whose socket should have received something and still has not (P3); its tasks go on over
+        HTTP.
+        """
         await asyncio.sleep(max(0.0, effect.due - self.clock()))
         key = (effect.server, effect.window)
         if listener.frames == frames and listener.is_open and self._listeners.get(key) is listener:
@@ -295,7 +302,7 @@ class Runner:
             self._poll_all(listener)
 
     async def _deliver_one(self, result: Result) -> None:
-        """Once: whatever wants it again while it is on its way, or was handed over and is not yet written down."""
+        """Deliver a result once, even if it is requested again before its delivery is logged."""
         key, task = (result.server, result.prompt_id), self.board.task(result.prompt_id or "", result.server)
         if key in self._in_delivery or (task is not None and task.delivered):
             return
@@ -339,9 +346,10 @@ class Runner:
     # the end
 
     async def close(self, patience: float) -> None:
-        """Intake, log, sockets, HTTP, database, in this order; what is not settled can be resumed from the log.
+        """Close intake, log, sockets, HTTP and database, in this order; what is not settled can be resumed from the
+        log.
 
-        If this is cancelled, the closing goes on.
+        Cancelling the call does not stop the closing.
         """
         self._patience = patience
         await self._closing()

@@ -1,4 +1,4 @@
-"""Alerts for programs without Prometheus: the rules of `core/metrics/alerts.py`, looked at now and then.
+"""Alerts for programs without Prometheus: checks the rules of `core/metrics/alerts.py` from time to time.
 
 client.accompany(Alarm(client.readings, on_alert))
 """
@@ -24,7 +24,9 @@ _PATIENCE = 1.0  # seconds that closing waits for it
 
 
 class Alarm(Companion):
-    """Calls `on_alert`, a function or a coroutine, once when an alert begins and once when it ends, one at a time."""
+    """Companion that calls `on_alert`, a function or coroutine function, when an alert starts and when it ends, one at
+    a time.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The figures for Prometheus: a collector that reads them when it is scraped, and an endpoint that serves it.
+"""Prometheus metrics: a collector that reads them when scraped, and an endpoint that serves them.
 
     client.accompany(Endpoint(client.readings, 9464))
 
@@ -31,7 +31,7 @@ Source = Callable[[], list[Reading]]
 
 
 class Collector:
-    """What a registry of Prometheus asks for the figures."""
+    """Collector of the metrics for a registry of Prometheus."""
 
     def __init__(self, readings: Source) -> None:
         self._readings = readings
@@ -58,7 +58,7 @@ def _family(metric: Metric, rows: Iterable[tuple[tuple[str, ...], float | Histog
 
 
 def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
-    """Cumulative, as Prometheus wants them."""
+    """Return cumulative buckets, as Prometheus expects them."""
     total, found = 0, []
     for bound, count in zip((*map(str, histogram.bounds), "+Inf"), histogram.counts, strict=True):
         total += count
@@ -67,7 +67,7 @@ def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
 
 
 def registry_of(readings: Source, registry: CollectorRegistry | None = None) -> CollectorRegistry:
-    """The registry with these figures in it, or one that holds nothing else; raises MissingExtra."""
+    """Return the registry with these metrics added, or a new one; raises MissingExtra."""
     try:
         from prometheus_client import CollectorRegistry
     except ImportError as error:
@@ -78,7 +78,7 @@ def registry_of(readings: Source, registry: CollectorRegistry | None = None) -> 
 
 
 def exposition(readings: list[Reading]) -> str:
-    """The text that a scrape of these gets."""
+    """Return the text that a scrape of these readings gets."""
     registry = registry_of(lambda: readings)
     from prometheus_client import generate_latest
 
@@ -86,10 +86,10 @@ def exposition(readings: list[Reading]) -> str:
 
 
 class Endpoint(Companion):
-    """`http://HOST:PORT/metrics`, from when it is made until the client is closed; made where the client's loop runs.
+    """HTTP endpoint `http://HOST:PORT/metrics`, open until the client is closed; create it in the client's loop.
 
-    With a `registry` of yours, the figures go into that one, beside what you put there. Raises ClientError where the
-    port cannot be had, and MissingExtra.
+    With a `registry` of yours, the metrics are added to it. Raises ClientError if the port is not available, and
+    MissingExtra.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Endpoint(Companion):
         self.url = f"http://{name}:{self._server.server_port}/metrics"
 
     def _read(self) -> list[Reading]:
-        """In the loop, since a board is not safe to be read from another thread."""
+        """Read the metrics in the loop, since a board must not be read from another thread."""
         if threading.current_thread() is self._home:  # a registry of the application's, which it reads itself
             return self._readings()
         answer: Future[list[Reading]] = Future()

@@ -1,10 +1,10 @@
-"""Tasks as spans of OpenTelemetry: one each, from its POST to the first word of its end, made when it was delivered.
+"""OpenTelemetry spans: one for each task, from its POST to the first sign of its end, made after its delivery.
 
     client.accompany(Spans(client.board))
 
-Needs the extra `otel`. A span is a child of whatever was current where the task was submitted. Its times, state and
-findings are read from what was committed: a process that takes a log up makes the spans that the last one could not
-make. What the socket missed is judged a little later than the end, so a span waits for that; its times do not.
+Needs the extra `otel`. A span is a child of the span that was current when the task was submitted. Times, state and
+findings are read from committed entries, so a process that takes over a log makes the spans that the last one could not
+make. Missed frames are judged a little after the end, so a span waits for that; its times do not change.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ _END_OF_TIME = 1e10  # seconds; beyond, nanoseconds fit no 64 bits
 
 
 class Spans(Companion):
-    """`provider` is the application's; without one, the global one of OpenTelemetry is asked. Raises MissingExtra."""
+    """Companion that makes the spans; `provider` is the application's, by default OpenTelemetry's global one. Raises
+    MissingExtra.
+    """
 
     def __init__(
         self, board: Board, provider: TracerProvider | None = None, *, clock: Callable[[], float] = time.time
@@ -92,7 +94,7 @@ class Spans(Companion):
 
 
 def _attributes(task: Task) -> dict[str, str | float]:
-    """From our own closed sets, but for the id, the server and the file count; nothing of the workflow."""
+    """Return attributes from our own closed sets, except for id, server and file count; nothing of the workflow."""
     found: dict[str, str | float] = {
         "comfyui.server": _plain(task.server),
         "comfyui.prompt_id": _plain(task.prompt_id or ""),
@@ -107,7 +109,7 @@ def _attributes(task: Task) -> dict[str, str | float]:
 
 
 def _plain(text: str) -> str:
-    """What a server made up may be shown by whatever reads the spans."""
+    """Return text of a server in a harmless form, since a tracing backend may display it."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text[:_LONGEST])
 
 

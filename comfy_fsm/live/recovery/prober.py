@@ -1,6 +1,6 @@
-"""What servers show of prompts: who answers at all, who has which, and the record of one. Asked; nothing is decided.
+"""Prober: finds out which servers answer, which of them have a prompt, and what its record says. Decides nothing.
 
-Through an `Exchange` each, so whether a question and its answer are written down is the business of its recorder.
+Sends everything through an `Exchange`, so its recorder determines whether requests and answers are logged.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _Read = Callable[[int, bytes], ProbeResult | None]
 
 
 class Prober:
-    """`exchanges` are the servers that may be asked, by address."""
+    """Prober of the servers in `exchanges`, keyed by address."""
 
     def __init__(self, exchanges: Mapping[str, Exchange], policy: Policy) -> None:
         self.exchanges = exchanges
@@ -36,7 +36,7 @@ class Prober:
         self._policy = policy
 
     async def call(self) -> None:
-        """Who is there at all? Asked by what names no prompt, since none was announced yet."""
+        """Find out who answers, by a request that names no prompt, since no seek was logged yet."""
         await asyncio.gather(*map(self._call_one, self.exchanges))
 
     async def _call_one(self, url: str) -> None:
@@ -45,7 +45,7 @@ class Prober:
             self.silent[url] = silent
 
     async def probe(self, url: str, tasks: Sequence[Task]) -> list[ProbeResult]:
-        """One round about tasks that are wanted at this server: one queue for all, then a record of each (P29)."""
+        """Run one round about these tasks at this server: one queue for all, then the record of each (P29)."""
         if url in self.silent or not tasks:
             return [self.silent[url] for _ in tasks]
         await self.exchanges[url].detect_features()
@@ -66,7 +66,7 @@ class Prober:
         return await asyncio.gather(*map(probe_one, tasks))
 
     async def _job(self, url: str, prompt_id: str, task: Task) -> ProbeResult | None:
-        """What its job says, where the server has jobs (P32) and one that tells."""
+        """Return what the job shows, if the server has jobs (P32) and this one is conclusive."""
         if not self.exchanges[url].has_jobs:
             return None
         found = await self._ask(url, requests.job(prompt_id), task.window, partial(read_job, url, prompt_id))
@@ -87,7 +87,7 @@ class Prober:
         return no_answer(url, self.exchanges[url].trouble) if answer is None else read(answer.status, answer.body)
 
     async def consistency(self, task: Task) -> Consistency:
-        """Every server is asked alike: who has it?"""
+        """Ask every server in the same way which of them has the task."""
         prompt_id, state, server, (reason, position) = task.prompt_id or "", task.state, task.server, binding(task)
         await self.call()  # what is answered may already move the task, on the board that hears it
         found = await asyncio.gather(*(self.probe(url, [task]) for url in self.exchanges))
@@ -96,7 +96,7 @@ class Prober:
         return Consistency(prompt_id, state, server, reason, position, showings, name)
 
     async def history(self, prompt_id: str, task: Task | None, attempts: int) -> Fetched:
-        """From the server that it is bound to, or from any where nobody knows; later after each attempt (R2.2)."""
+        """Fetch the record from the bound server, or from any if none is known, waiting longer after each attempt."""
         urls = [task.server] if task is not None else list(self.exchanges)
         for attempt in count(1):
             best = min(await asyncio.gather(*(self._record(url, prompt_id, task) for url in urls)), key=_rank)
@@ -108,7 +108,7 @@ class Prober:
 
 
 def _rank(showing: ProbeResult) -> int:
-    """Of several answers the lowest is worth most; 0 needs no further attempt."""
+    """Rank an answer: the lowest of several is worth most; 0 needs no further attempt."""
     if showing.has == "recorded":
         return 1 if showing.missing else 0
     return 2 if showing.has == "denied" else 3

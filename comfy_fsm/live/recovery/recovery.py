@@ -1,9 +1,9 @@
-"""Tasks brought to a decision by hand: their own server is asked first, and the others only if that one denies them.
+"""Recovery of tasks on request: asks their own server first, and the others only if that one denies them.
 
     call ─► recover ─► the bound server, in rounds (P29) ─► denied: seek ─► the others ─► one has it: adopt ─► ask there
 
-Each act is a command in the log, each question and each answer an observation; what they mean, the fold decides.
-Nothing is ever posted, and what is decided is not touched. Silence proves nothing (P33): it ends the search.
+Each step is a command in the log, each request and answer an observation; the fold decides what they mean. Nothing is
+ever posted, and settled tasks are left alone. Silence proves nothing (P33): it ends the search.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PATIENCE = 3  # ticks after a proof of absence until it counts: it waits for wh
 
 
 class Recoverer:
-    """`board` is what `recorder` folds into; where that writes to no log, all that is said here is what would be."""
+    """Recovery on a board that `recorder` folds into; if that writes to no log, the result is what would be done."""
 
     def __init__(
         self, board: Board, recorder: Recorder, prober: Prober, policy: Policy, clock: Callable[[], float]
@@ -45,7 +45,7 @@ class Recoverer:
         """No process follows what the log left open: all of it is stuck."""
 
     def find(self, prompt_id: str) -> list[Task]:
-        """The tasks of the one id that begins so; more than one where it was posted twice. Raises UnknownTask."""
+        """Return the tasks of the one id that starts with this; several if it was posted twice. Raises UnknownTask."""
         found = [task for task in self._board.tasks if (task.prompt_id or "").startswith(prompt_id or "\0")]
         exact = [task for task in found if task.prompt_id == prompt_id]
         ids = {task.prompt_id for task in exact or found}
@@ -60,7 +60,7 @@ class Recoverer:
         return exact or found
 
     async def recover(self, prompt_id: str | None = None, *, act: bool, takes_over: bool = False) -> Recovery:
-        """Of this task, or of all that need it; `takes_over`: no other process follows what the log left open."""
+        """Recover this task, or all that need it; `takes_over`: no other process follows the open tasks in the log."""
         now, patience = self._clock(), self._policy.check_seconds
         if prompt_id is not None:
             tasks = self.find(prompt_id)
@@ -88,7 +88,7 @@ class Recoverer:
         return await self._prober.consistency(self.find(prompt_id)[-1])
 
     async def history(self, prompt_id: str, *, attempts: int) -> Fetched:
-        """Of a prompt that the log does not know, too."""
+        """Fetch the record of a prompt, even one that the log does not know."""
         try:
             task = self.find(prompt_id)[-1]
         except UnknownTask:
@@ -98,14 +98,14 @@ class Recoverer:
         return await self._prober.history(task.prompt_id or "", task, attempts)
 
     async def _take_over(self) -> None:
-        """As a process does that resumes: nobody watched meanwhile, and no socket of that time is open any more."""
+        """Take over like a resuming process: nobody watched meanwhile, and no socket of that time is open."""
         left = [task.window for task in self._board.tasks if not (task.settled and task.delivered)]
         for window in dict.fromkeys(window for window in left if window is not None):
             at, data = self._clock(), seen.CommandData("resume")
             await self._recorder.write(seen.Command(at=at, window=window, data=data))
 
     async def _recover_at(self, url: str, cases: list[_Case]) -> None:
-        """What this server says of the tasks that are bound to it; of what it denies, what the others say."""
+        """Ask this server about the tasks bound to it, and the other servers about those that it denies."""
         await self._command("recover", cases)
         left = cases
         rounds, waited, pause = 0, 0.0, 0.0
@@ -127,7 +127,7 @@ class Recoverer:
         return now - self._board.server(task.server).quiet_since(task)
 
     async def _search(self, others: list[str], cases: list[_Case]) -> None:
-        """Of what its own server denies, exactly one other may have it."""
+        """Find the one other server that has a task which its own server denies."""
         for case in cases:
             if any(self._board.task(case.task.prompt_id or "", other) is not None for other in others):
                 case.name = "taken"
@@ -143,7 +143,7 @@ class Recoverer:
                 case.name = "adopted" if case.task.state in FINAL else "moved"
 
     async def _seek(self, url: str, cases: list[_Case]) -> None:
-        """Ask a server to which they are not bound; that it is asked is written down first."""
+        """Ask a server to which the tasks are not bound, after logging that it is asked."""
         if url not in self._prober.silent:
             await self._command("seek", cases, url)
         await self._look(url, cases)
@@ -161,7 +161,7 @@ class Recoverer:
             case.name = "denied"
 
     async def _conclude(self, tasks: list[Task]) -> None:
-        """A proof of absence waits for what a socket may still hold; a tick says that the time for it is over."""
+        """Wait for what a socket may still deliver, then log a tick, so that absence can be concluded."""
         for _ in range(_PATIENCE):
             if all(task.settled or not task.inquiry.rounds for task in tasks):
                 return
@@ -174,7 +174,7 @@ class Recoverer:
             case.showings[url] = showing
 
     async def _command(self, name: seen.CommandName, cases: Iterable[_Case], to: str | None = None) -> None:
-        """One for each, in one commit."""
+        """Log one command for each task, in one commit."""
         at = self._clock()
         commands = [
             seen.Command(at=at, server=case.bound, data=seen.CommandData(name, case.task.prompt_id, to))
@@ -184,7 +184,7 @@ class Recoverer:
 
 
 class _Case:
-    """A task on its way to a decision, and what was shown of it; named once that is clear."""
+    """Task on its way to a decision, and what was shown about it."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -215,7 +215,7 @@ class _Case:
 
 
 def _outcome(case: _Case) -> str:
-    """Which case it is, by what its own server said."""
+    """Return which case it is, by what its own server showed."""
     task, showing = case.task, case.showings[case.bound]
     if task.state in FINAL:
         return "settled" if showing.held else "unverified"

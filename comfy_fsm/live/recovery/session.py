@@ -1,7 +1,7 @@
-"""Where a recovery is written down: in the log of its client, in a log of its own, or nowhere.
+"""Sessions of a recovery: on the log of a client, on a log file, or as a dry run.
 
-A rehearsal is the act itself, on a board of its own and with a log that keeps nothing: what it says would be done is
-what would be done, and the log is read only, which works while another process writes it.
+A dry run does the same on a board of its own, with a log that keeps nothing: what it reports is what would happen. The
+real log is only read, which works while another process writes it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 
 
 class _Scratch:
-    """A log that keeps nothing; what is folded from it goes on after the last position of the real one."""
+    """Store that keeps nothing; its positions follow the last one of the real log."""
 
     def __init__(self, position: int) -> None:
         self.position = position
@@ -45,7 +45,7 @@ class _Scratch:
 
 @asynccontextmanager
 async def of_client(runner: Runner, redactor: Redactor, *, act: bool) -> AsyncGenerator[Recoverer]:
-    """With what a client has: its log and its board, or, for a rehearsal, a copy of what was committed."""
+    """Open a session on the log and board of a client or, for a dry run, on a copy of what was committed."""
     if act:
         yield Recoverer(
             runner.board, runner.recorder, Prober(runner.exchanges, runner.policy), runner.policy, runner.clock
@@ -62,7 +62,9 @@ async def of_client(runner: Runner, redactor: Redactor, *, act: bool) -> AsyncGe
 async def on_log(
     path: str | None, servers: Iterable[Comfy], *, act: bool, policy: Policy = DEFAULT
 ) -> AsyncGenerator[Recoverer]:
-    """Without a client: for an act this process becomes the writer of the log, else it reads; None is no log at all."""
+    """Open a session without a client: as the writer of the log to act, otherwise as a reader; None for no log at
+    all.
+    """
     servers = list(servers)
     redactor = Redactor()
     redactor.keep(secret for server in servers for secret in server.secrets)
@@ -91,7 +93,7 @@ def run(
     *,
     act: bool = False,
 ) -> _T:
-    """One question of the command, from opening to closing, in a loop of its own."""
+    """Run one request of a command, from opening to closing, in a loop of its own."""
 
     async def asked() -> _T:
         async with on_log(path, servers(), act=act) as recoverer:
@@ -101,7 +103,7 @@ def run(
 
 
 def servers_of(path: str) -> list[str]:
-    """The servers that a log names."""
+    """Return the servers that a log names."""
     board = Board()
     refold(reader.read(path), board, path)
     return board.addresses
@@ -111,7 +113,7 @@ def servers_of(path: str) -> list[str]:
 async def _at(
     log: Appends, board: Board, servers: Iterable[Comfy], redactor: Redactor, policy: Policy
 ) -> AsyncGenerator[Recoverer]:
-    """What the fold wants of the world is passed over: nothing is delivered here, that is left to who resumes."""
+    """Open a session on this log; effects are dropped, since delivery is left to whoever resumes."""
 
     def pass_over() -> None:
         board.drain()

@@ -1,8 +1,8 @@
-"""What may not be written down: credentials, other people's work, and what our own prompts are about.
+"""Redaction of what must not be logged: credentials, other people's work, and what our own prompts are about.
 
-`request`, `response` and `frame` keep of a message what a verdict needs, and drop the rest. `scrub` is the last door
-before the log: out of texts, what is registered as a secret does not pass it. The fold takes what came before that
-door; it decides by nothing that is taken out there, so a replay of the log decides alike. Nothing here awaits.
+`request`, `response` and `frame` keep what a verdict needs of a message and drop the rest. `scrub` comes last, before
+the log: no registered secret passes it. The fold gets messages before that, but decides by nothing that is removed, so
+a replay of the log decides alike. Nothing here awaits.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MOST_OF_A_REFUSAL = 16 * 1024 * 1024
 
 
 class Kept(NamedTuple):
-    """A body as it is folded, and as the log takes it: the same, but for words that repeat what prompts are about."""
+    """Body as it is folded, and as it is logged, without words that repeat what prompts are about."""
 
     whole: Raw
     logged: Raw
@@ -41,7 +41,9 @@ NOTHING = Kept(Raw(b"null"), Raw(b"null"))
 
 
 class Redactor:
-    """With `keep_inputs`, workflows and what answers echo of them are kept; credentials never are."""
+    """Redactor of a client; with `keep_inputs`, workflows and what answers echo of them are kept, but never
+    credentials.
+    """
 
     def __init__(self, secrets: Iterable[str] = (), keep_inputs: bool = False) -> None:
         self._keep_inputs = keep_inputs
@@ -50,37 +52,37 @@ class Redactor:
         self.add(*secrets)
 
     def add(self, *secrets: str) -> None:
-        """From now on these do not pass `scrub`. Raises ClientError for what stands in every log anyway."""
+        """Register secrets, which `scrub` removes from now on; raises ClientError for text that stands in every log."""
         self._scrubber.register(*secrets)
 
     def keep(self, values: Iterable[str]) -> None:
-        """The same for what goes with every request; what is too short or too common to be a secret is passed over."""
+        """Register secrets that go with every request; text too short or too common to be a secret is passed over."""
         self._scrubber.keep(values)
 
     def scrub(self, line: bytes) -> bytes:
-        """The line as the log takes it: the same, or without texts; one too deep to look into becomes another."""
+        """Return the line for the log: unchanged, or without some texts; one too deep to examine is replaced."""
         return self._scrubber.line(line)
 
     def aside(self) -> Callable[[bytes], bytes]:
-        """`scrub` as it is now, to be called in another thread."""
+        """Return `scrub` as it is now, for use in another thread."""
         return copy(self._scrubber).line
 
     def text(self, text: str) -> str:
-        """A text without what may not be written down."""
+        """Return the text without what must not be logged."""
         return self._scrubber.text(text)
 
     def value(self, value: object) -> object:
-        """Any JSON without what may not be written down."""
+        """Return the JSON value without what must not be logged."""
         return self._scrubber.value(value)
 
     def hides(self, text: str) -> bool:
-        """Whether a secret stands in it, in any spelling; what addresses hold is not looked at."""
+        """Return whether the text contains a secret, in any spelling; addresses are not examined."""
         return self._scrubber.hides(text)
 
     # what is kept of a message
 
     def request(self, method: str, path: str, body: object) -> tuple[str, object]:
-        """Path and body as they may be logged; what else stands in `extra_data` is looked for from now on."""
+        """Return path and body as they may be logged; other values in `extra_data` are secrets from now on."""
         try:
             kept = self._asked(routes.parse(method, path).kind, codec.loads(json.dumps(body).encode()))
         except (codec.Unreadable, RecursionError):
@@ -88,7 +90,7 @@ class Redactor:
         return path, kept
 
     def response(self, method: str, path: str, status: int, body: bytes) -> Kept:
-        """The answer as it is folded and as it is logged; null where it is not what ComfyUI answers to that (P33)."""
+        """Return the answer as it is folded and as it is logged; null if ComfyUI would not answer so (P33)."""
         asked = routes.parse(method, path)
         if asked.kind == "post" and not (200 <= status < 300 and fieldwise.read(Raw(body), refusals.Accepted)[0]):
             return self._not_accepted(status, body)
@@ -106,7 +108,7 @@ class Redactor:
         return Kept(Raw(body), logged)  # a refusal: what it says of inputs is for those who submitted them
 
     def frame(self, text: str) -> str:
-        """A text frame without the inputs and outputs that a failing node echoes; all others as they came."""
+        """Return a text frame without the inputs and outputs that a failing node echoes; others are unchanged."""
         if "current_" not in text or self._keep_inputs:
             return text
         try:
@@ -133,7 +135,7 @@ class Redactor:
         return None
 
     def _learn(self, body: object) -> None:
-        """Whatever is told beside the prompt may be a key, however it is called and nested (P28)."""
+        """Register everything that is sent beside the prompt as a secret, however it is named and nested (P28)."""
         extra = body.get("extra_data") if isinstance(body, dict) else None
         if not isinstance(extra, dict):
             return
@@ -174,7 +176,7 @@ class Redactor:
         return None
 
     def _not_accepted(self, status: int, body: bytes) -> Kept:
-        """What a POST was answered with, if not with an id: whole for who submitted, its words for the log."""
+        """Return the answer to a refused POST: complete for the caller, its words for the log."""
         try:
             value = codec.loads(body[:_MOST_OF_A_REFUSAL])
         except (codec.Unreadable, RecursionError):
@@ -190,7 +192,7 @@ class Redactor:
         return Kept(logged, logged) if value == kept else Kept(Raw(encode(value)), logged)
 
     def _error(self, value: object) -> object:
-        """Its details and extra_info echo the inputs."""
+        """Remove details and extra_info, which echo the inputs."""
         if self._keep_inputs or isinstance(value, str):
             return value
         info = _only(value, extra_info=lambda extra: _only(extra, input_name=_text) or None)
@@ -209,7 +211,7 @@ class Redactor:
         return _only(value, prompt=self._item, outputs=_whole, status=self._status)
 
     def _item(self, value: object) -> object:
-        """One prompt as queue and history list it: number, id, graph, extra_data, outputs."""
+        """Redact one prompt as queue and history list it: number, id, graph, extra_data, outputs."""
         keeps = (_number, _text, self._graph, _marked, _texts)
         return [keep(part) for keep, part in zip(keeps, value, strict=False)] if isinstance(value, list) else None
 
@@ -225,7 +227,7 @@ class Redactor:
         return [_word(value[0]), *map(self._failure, value[1:2]), *map(_sample, value[2:3])]
 
     def _failure(self, value: object) -> object:
-        """What a message tells of an end, without the inputs and outputs that it echoes."""
+        """Redact a message about an end: without the inputs and outputs that it echoes."""
         if self._keep_inputs or value is None or isinstance(value, str):
             return value
         if not isinstance(value, dict):
@@ -261,7 +263,9 @@ def _every(keep: Callable[[object], object]) -> Callable[[object], object]:
 
 
 def _some(keep: Callable[[object], object]) -> Callable[[object], object]:
-    """Of a list that no server has a reason to make so long, the first and the last, and that something is missing."""
+    """Shorten a list that no server has a reason to make so long to its first and last items and a note of what is
+    missing.
+    """
 
     def kept(value: object) -> object:
         if not isinstance(value, list) or len(value) <= _MOST_MESSAGES:
@@ -281,13 +285,13 @@ def _text(value: object) -> str | None:
 
 
 def _word(value: object) -> object:
-    """A text; what stands in its place is read field by field, so its kind is kept."""
+    """Return a text; of anything else keep the type, as it is read field by field."""
     is_read = isinstance(value, str | int | float) and not isinstance(value, bool)
     return value if is_read or (value and _texts(value)) else _sample(value)
 
 
 def _said(value: object) -> object:
-    """Words, or a list of them, as gateways give; not what they are about."""
+    """Return words, or the list of them that some gateways send, without what they are about."""
     if isinstance(value, list):
         return [item if isinstance(item, str) else _only(item, msg=_text, message=_text) for item in value[:3]]
     return _text(value)
@@ -298,14 +302,14 @@ def _flag(value: object) -> object:
 
 
 def _sample(value: object) -> object:
-    """Of what is odd, its kind: whatever it says is not written down."""
+    """Keep the type of an odd value, and nothing of its content."""
     if isinstance(value, list):
         return [{} if isinstance(item, dict) else [] if isinstance(item, list) else _sample(item) for item in value[:3]]
     return {} if isinstance(value, dict) else "…" if isinstance(value, str) else value
 
 
 def _shape(value: object) -> object:
-    """Of what is not what was asked for, its kind: enough to see that something came."""
+    """Keep the type of an unexpected answer, enough to see that something came."""
     return {"…": None} if isinstance(value, dict) else [] if isinstance(value, list) else _sample(value)
 
 
@@ -318,12 +322,12 @@ def _texts(value: object) -> object:
 
 
 def _marked(value: object) -> object:
-    """Of extra_data, our marker: the rest may hold keys of services that cost money (P28)."""
+    """Keep our mark of extra_data: the rest may hold keys of paid services (P28)."""
     return _only(value, **{bodies.MARK: _text})
 
 
 def _links(value: object) -> object:
-    """Of a workflow, its graph: who reads whom, not what they are told."""
+    """Keep the graph of a workflow: which node reads which, not the inputs."""
     if not isinstance(value, dict):
         return None
     graph: dict[str, object] = {}
@@ -339,8 +343,9 @@ def _links(value: object) -> object:
 
 
 def _queue(raw: Raw) -> object:
-    """The ids; in the long form only where the server gave an id of its own to what we marked (P10, P28), or where an
-    item cannot be read, of which the ids that it names are kept."""
+    """Keep the ids; the long form only if the server gave an id of its own to a prompt of ours (P10, P28), or for an
+    item that cannot be read, of which the ids in it are kept.
+    """
     listed, marks = queues.listing(raw), queues.marks(raw)
     if listed is None:
         return None
@@ -359,7 +364,7 @@ def _queue(raw: Raw) -> object:
 
 
 def _leaves(value: object) -> Iterator[str]:
-    """The texts and numbers in it."""
+    """Yield the texts and numbers in a value."""
     if isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
             yield from _leaves(item)
@@ -368,7 +373,7 @@ def _leaves(value: object) -> Iterator[str]:
 
 
 def _is_ours(record: object) -> bool:
-    """Whether it bears a mark of ours; one that cannot be read may."""
+    """Return whether the record bears a mark of ours; one that cannot be read may."""
     item = record.get("prompt") if isinstance(record, dict) else None
     return not isinstance(item, list) or len(item) <= 3 or bool(item[3])
 

@@ -1,7 +1,7 @@
-"""Takes secrets out of a line before the log gets it: by value in every spelling, and where credentials stand in a URL.
+"""Scrubber: removes secrets from a line before it is logged, by value in every spelling, and credentials in URLs.
 
-Never out of what a replay needs: ids, window ids, routes, file names, states. A line says in `redacted` that something
-was taken out. Nothing here awaits.
+It never removes what a replay needs: ids, window ids, routes, file names, states. A line says in `redacted` that
+something was removed. Nothing here awaits.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ that and `submit` say is clean before it is written."""
 
 
 class Scrubber:
-    """Knows the secrets, registered by the user or learned from what is sent."""
+    """Scrubber with its secrets, registered by the user or learned from what is sent."""
 
     def __init__(self) -> None:
         self._registered: dict[str, None] = {}
@@ -111,7 +111,7 @@ class Scrubber:
         self._files: set[str] = set()  # and the names of files among the outputs that are
 
     def register(self, *secrets: str) -> None:
-        """From now on these do not pass. Raises ClientError for what stands in every log anyway."""
+        """Register secrets, which are removed from now on; raises ClientError for text that stands in every log."""
         for secret in secrets:
             if len(secret) < MIN_SECRET:
                 raise ClientError(
@@ -127,12 +127,12 @@ class Scrubber:
         self._rebuild()
 
     def keep(self, values: Iterable[str]) -> None:
-        """The same for what goes with every request; what cannot be told from ordinary text is passed over."""
+        """Register secrets that go with every request; what looks like ordinary text is passed over."""
         self._registered |= dict.fromkeys(filter(_is_telling, values))
         self._rebuild()
 
     def learn(self, values: Iterable[str]) -> None:
-        """The same for what was sent once, beside a prompt: the last of them are looked for."""
+        """Register what was sent once, beside a prompt; only the latest are remembered."""
         found = [value for value in values if _is_telling(value)]
         if not found:
             return
@@ -157,9 +157,9 @@ class Scrubber:
     # what does not pass
 
     def line(self, line: bytes) -> bytes:
-        """The line itself, or where a secret is in it, one that says the same but for texts.
+        """Return the line itself or, if it contains a secret, one that differs in texts alone.
 
-        One that cannot be looked into becomes another, which says so.
+        A line that cannot be examined is replaced by one that says so.
         """
         if not self._spellings.suspects(line):
             return line
@@ -176,7 +176,7 @@ class Scrubber:
         return encode(clean if clean == shortened else {**clean, "redacted": True})
 
     def _data(self, kind: object, data: object) -> object:
-        """What a line of this kind says."""
+        """Scrub the data of a line of this kind."""
         if not isinstance(data, dict) or kind not in ("ws.message", "http.request", "http.response"):
             if kind == "http.error" and isinstance(data, dict) and _STATE.fullmatch(str(data.get("error", ""))):
                 return self._clean(data, _ID | {"error"})  # the name of an exception, by which an outage is known
@@ -187,7 +187,7 @@ class Scrubber:
         return self._clean(data, _IDS | {"method", "path"}, known=True)
 
     def _shortened(self, line: dict[str, object]) -> dict[str, object]:
-        """What was cut loses the rest of its end too, since half a secret is not known for one."""
+        """Remove the end of a shortened text as well, since half a secret is not recognised."""
         match line:
             case {"kind": kind, "data": {"text": str(text), **beside}, **around} if kind in _CITING:
                 end = max(0, len(text) - _WORDIEST * self._spellings.longest) if len(text) >= _CUT else len(text)
@@ -195,7 +195,7 @@ class Scrubber:
         return line
 
     def _blank(self, line: bytes) -> bytes:
-        """A line too deep to look into is kept only if its text as a whole is clean."""
+        """Keep a line that is too deep to examine only if its text as a whole is clean."""
         if self._is_clean(line):
             return line
         o = codec.read(line)
@@ -203,14 +203,16 @@ class Scrubber:
         return codec.encode(seen.Undecodable(at=o.at, window=o.window, server=o.server, conn=o.conn, data=data))
 
     def _is_clean(self, line: bytes) -> bool:
-        """As a whole: where a name stands twice in it, only the last was read."""
+        """Check the line as a whole: if a name stands twice in it, only the last one was read."""
         text = line.decode("utf-8", "replace")
         return self.text(text) == text
 
     def _clean(
         self, value: object, spared: frozenset[str], *, name: str = "", known: bool = False, depth: int = 0
     ) -> object:
-        """`known`: the names of fields mean what ComfyUI means by them; `spared`: those whose texts are needed."""
+        """Scrub a value; `known`: field names mean what ComfyUI means by them; `spared`: fields whose texts are
+        needed.
+        """
         if isinstance(value, dict):
             return self._object(value, spared, name, known, depth)
         if isinstance(value, list):
@@ -256,30 +258,30 @@ class Scrubber:
         ]  # fmt: skip
 
     def _names_file(self, text: str) -> bool:
-        """Whether the fold reads this text among outputs as the path of a file."""
+        """Return whether the fold reads this text among outputs as the path of a file."""
         return bool(self._files) and _COMPONENT.fullmatch(re.split(r"[/\\]", text)[-1])[1] in self._files  # type: ignore[index]
 
     def _leads_to_file(self, value: object) -> bool:
-        """Whether there is a file in it: then what it stands under is the kind of that output."""
+        """Return whether the value contains a file: then its key is the kind of that output."""
         if isinstance(value, dict | list):
             items = value.values() if isinstance(value, dict) else value
             return any(map(self._leads_to_file, items))
         return isinstance(value, str) and self._names_file(value)
 
     def value(self, value: object) -> object:
-        """Any JSON of the application's own, none of which a fold reads."""
+        """Scrub JSON of the application, none of which a fold reads."""
         return self._clean(value, frozenset())
 
     def hides(self, text: str) -> bool:
-        """Whether a secret stands in the text, in any spelling."""
+        """Return whether the text contains a secret, in any spelling."""
         return self._spellings.hides(text) or any(secret in text for secret in self._spellings.secrets)
 
     def text(self, text: str) -> str:
-        """The text without what may not be written down; all of it goes where a secret is spelled in another way."""
+        """Scrub a text; all of it goes if a secret is spelled in another way."""
         text = without_credentials(self._spellings.without(text, REDACTED), unescaped, REDACTED)
         return REDACTED if self._spellings.hides(text) else text
 
 
 def _is_telling(value: str) -> bool:
-    """Whether its text can be told from ordinary text, and is no data."""
+    """Return whether the text is distinctive: not ordinary text, and not data."""
     return MIN_SECRET <= len(value) <= _MAX_SECRET and value.lower() not in COMMON

@@ -1,4 +1,4 @@
-"""Finds secrets in bytes and texts, however they are spelled there: raw, escaped, in hex, in base64, one in another."""
+"""Spellings of secrets in bytes and text: raw, escaped, in hex, in base64, and one within another."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _URL_SIGNS = (b"\\", b"%", b"@", b"?", b"&", b"#", b";")
 
 
 class Spellings:
-    """Of these secrets, every spelling that is looked for."""
+    """Search for these secrets, in every spelling."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self.secrets = tuple(sorted(dict.fromkeys(secrets), key=len, reverse=True))  # one may be a part of another
@@ -40,7 +40,7 @@ class Spellings:
         self._hex_signs = tuple(text.encode() for text in sorted(self._hexes))
 
     def suspects(self, line: bytes) -> bool:
-        """A look that costs a microsecond, since 20,000 lines come a second: most hold no sign of anything."""
+        """Check quickly whether a line may contain a secret: 20,000 lines come in a second, and most contain none."""
         for sign in self._signs:
             if sign in line:
                 return True
@@ -52,14 +52,14 @@ class Spellings:
         return False
 
     def without(self, text: str, redacted: str) -> str:
-        """The text with each secret replaced that stands in it as it is."""
+        """Return the text with each literal secret replaced."""
         for secret in self.secrets:
             if secret in text:
                 text = text.replace(secret, redacted)
         return text
 
     def hides(self, text: str) -> bool:
-        """Whether a secret is in it under any spelling; one may be spelled in another."""
+        """Return whether the text contains a secret, in any spelling, also within another."""
         if not self.secrets:
             return False
         plain = unescaped(text)
@@ -73,13 +73,13 @@ class Spellings:
 
 
 def _cores(raw: bytes) -> set[str]:
-    """What base64 makes of it in each of three alignments, less the ends, which its neighbours change."""
+    """Return its base64 forms in each of three alignments, without the ends, which depend on neighbouring bytes."""
     texts = [base64.b64encode(bytes(before) + raw).decode() for before in range(3)]
     return {text[-(-8 * before // 6) : 8 * (before + len(raw)) // 6] for before, text in enumerate(texts)}
 
 
 def unescaped(text: str) -> str:
-    """The text with the escapes of JSON, Python, URLs and HTML undone, and those within them."""
+    """Return the text with the escapes of JSON, Python, URLs and HTML undone, also nested ones."""
     for _ in range(_ROUNDS):
         before = text
         if "\\" in text:

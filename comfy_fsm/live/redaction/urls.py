@@ -1,6 +1,6 @@
-"""Takes logins, queries, fragments and matrix parameters out of the web addresses in a text, whatever they are called.
+"""Credentials in web addresses: removes logins, queries, fragments and matrix parameters, whatever they are called.
 
-Where a credential stands in an address is known (RFC 3986); what it is called there is not.
+RFC 3986 says where a credential can stand in an address, but not how it is called.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PART = re.compile(r"(&amp;|[?&;#])([^?&;#=]*)(=?)([^?&;#]*)")
 
 
 def without_credentials(text: str, unescaped: Callable[[str], str], redacted: str) -> str:
-    """The text with the values taken out of each address in it; one that is spelled with escapes goes whole."""
+    """Return the text with the values removed from each address in it; an address with escapes is removed whole."""
     if _SIGN.search(text) is None:
         return text
 
@@ -36,7 +36,7 @@ def without_credentials(text: str, unescaped: Callable[[str], str], redacted: st
 
 
 def _scrubbed(word: str, redacted: str) -> str:
-    """One word of a text; that of a path alone loses what has a name and a value."""
+    """Scrub one word of a text; a bare path loses what has a name and a value."""
     is_url = "://" in word
     if not is_url and "/" not in word and "?" not in word:
         return word

@@ -1,6 +1,6 @@
-"""What of a job that waits is not written down: inputs that hold a secret, by their names or by what stands in them.
+"""Withholding: leaves inputs out of the log entry of a waiting job that hold a secret, by their names or content.
 
-All else of its workflow is, since nothing else could post it after a crash. Nothing here awaits.
+The rest of its workflow is logged, since otherwise nothing could post it after a crash. Nothing here awaits.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _PARAMETER = re.compile(r"[?&;#]([^\s=?&;#]+)=[^\s&;#]")
 
 
 def is_credential(name: str) -> bool:
-    """Whether an input, or a parameter in an address, of this name holds a secret, as names go."""
+    """Return whether an input or URL parameter of this name usually holds a secret."""
     words = [word.lower() for word in _WORDS.findall(name)]
     return not _CREDENTIAL.isdisjoint(words) or "".join(words) in _CREDENTIAL
 
 
 def withheld(workflow: Mapping[str, Any], hides: Callable[[str], bool]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The workflow as it may be written down, and which inputs it is without, as `node.input`."""
+    """Return the workflow as it may be logged, and the inputs that were left out, as `node.input`."""
     names: dict[str, None] = {}
 
     def kept(value: object, input: str, secret: bool) -> object:
@@ -61,7 +61,7 @@ def _is_link(value: object, workflow: Mapping[str, Any]) -> bool:
 
 
 def _names_a_secret(text: str) -> bool:
-    """Whether an address in it has a login, or a parameter that is called like a secret."""
+    """Return whether an address in the text has a login, or a parameter named like a secret."""
     if "://" not in text and "%" not in text and "\\" not in text:
         return False
     plain = unescaped(text)

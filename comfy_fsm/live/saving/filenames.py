@@ -1,4 +1,6 @@
-"""What a server calls a file, as a name that any file system takes and that leads nowhere: pure text, no disk."""
+"""File names: turns a server's name for a file into one that every file system accepts and that stays in its folder.
+Pure text, no disk.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ _STANDS_FOR = "_"
 
 
 def safe_name(name: str) -> str:
-    """The name itself where it is a plain one, else with `_` for what is not; composed (NFC), as most systems write."""
+    """Return the name itself if it is harmless, otherwise with `_` in place of what is not; composed (NFC), as most
+    systems write it.
+    """
     whole = name.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     plain = "".join(_safe(letter) for letter in unicodedata.normalize("NFC", whole)).lstrip(" ").rstrip(". ")
     if plain.startswith("."):
@@ -31,7 +35,7 @@ def safe_name(name: str) -> str:
 
 
 def safe_folders(subfolder: str) -> list[str]:
-    """The folders below the caller's, one after another: none climbs, none is absolute, none names a drive."""
+    """Return the folders below the caller's, outermost first: none leads upwards, is absolute, or names a drive."""
     parts = [safe_name(part) for part in _SEPARATORS.split(subfolder) if part not in ("", ".")]
     return (
         parts if len(parts) <= _MAX_DEPTH else [*parts[: _MAX_DEPTH - 1], _cut("_".join(parts[_MAX_DEPTH - 1 :]), "")]
@@ -39,17 +43,19 @@ def safe_folders(subfolder: str) -> list[str]:
 
 
 def numbered(name: str, number: int) -> str:
-    """The same beside others of that name: `a.png`, `a-2.png`, `a-3.png`."""
+    """Return the name with a number, to tell it from others: `a.png`, `a-2.png`, `a-3.png`."""
     return name if number == 1 else _cut(name, f"-{number}")
 
 
 def same(name: str) -> str:
-    """What two names have in common that some system takes for one: neither case nor composition tells them apart."""
+    """Return a key that is equal for names which some file system takes for one: they differ in case or composition
+    alone.
+    """
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def as_named(subfolder: str, filename: str) -> str:
-    """The path that the server named, in one spelling, to be compared with the one that it got."""
+    """Return the path that the server named, in one spelling, for comparison with the one it was saved under."""
     path = f"{subfolder}/{filename}" if subfolder else filename
     return unicodedata.normalize("NFC", re.sub(r"(?<=/)(?:\./|/)+|^\./", "", path.replace("\\", "/")))
 
@@ -61,7 +67,7 @@ def _safe(letter: str) -> str:
 
 
 def _cut(name: str, number: str) -> str:
-    """Short enough with the number in it, its extension kept."""
+    """Shorten the name so that it fits with the number in it, and keep its extension."""
     stem, dot, suffix = name.rpartition(".")
     if not stem.strip(". ") or len(suffix.encode()) > _LONGEST_SUFFIX:
         stem, dot, suffix = name, "", ""

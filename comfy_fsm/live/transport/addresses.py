@@ -1,4 +1,4 @@
-"""The address of a server and what goes with all that is sent to it: which part may be shown, and which is a secret."""
+"""Addresses of servers, and the credentials in them: which part may be shown, and which is secret."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BARE = re.compile(r"(?:[^\s/@?#]+@)?(?:\[[0-9a-f:.]+\]|[\w.-]+):\d+(?=[/?]|$)",
 
 
 def address_of(url: str) -> tuple[str, dict[str, str]]:
-    """The address as it may be shown, and the login that was in it as a header; a query is left out."""
+    """Return the address as it may be shown, and the login in it as a header; the query is left out."""
     shown = re.sub(r"[?#].*", "?…", re.sub(r"^([a-z]+:/*|/*).*@", r"\1…@", url, flags=re.IGNORECASE | re.DOTALL))
     wanted = f"{shown!r} is no address of a server"
     cure = "write http://host:8188 or https://host/prefix; nothing was sent"
@@ -42,7 +42,7 @@ def address_of(url: str) -> tuple[str, dict[str, str]]:
 
 
 def query_of(url: str) -> dict[str, str]:
-    """The query that was in the address: it goes with every request and handshake."""
+    """Return the query in the address, which goes with every request and handshake."""
     return dict(parse_qsl(urlsplit(_with_scheme(url)).query, keep_blank_values=True))
 
 
@@ -52,7 +52,7 @@ def _with_scheme(url: str) -> str:
 
 
 def clean_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """By names in lower case; raises ClientError for what cannot be sent."""
+    """Return headers by lower-case name; raises ClientError for what cannot be sent."""
     for name, value in headers.items():
         if not (name.isascii() and value.isascii() and f"{name}{value}".isprintable()):
             raise ClientError(f"the header {name!r} holds what no header may hold: only printable ASCII can be sent")
@@ -60,7 +60,7 @@ def clean_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def credentials_in(headers: Mapping[str, str]) -> tuple[str, ...]:
-    """The values of headers, whole and in pieces, and the password in a login: what must never be written down."""
+    """Return the values of headers, whole and in parts, and the password of a login: none may ever be logged."""
     values = [value for name, value in headers.items() if name not in _HARMLESS]
     found = [piece for value in values for piece in (value, *re.split(r'[\s;,="]+', value))]
     for piece in list(found):

@@ -1,4 +1,4 @@
-"""What arrives from a server, as values: answers, the openings and ends of sockets, and that nothing arrived."""
+"""Arrivals from a server, as values: answers, sockets that open and close, and missing answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Answer", "Heard", "Long", "Refused", "SocketDown", "SocketUp", "Stre
 
 
 class Answer(NamedTuple):
-    """What came back, whatever it is; `location` is where a redirect points to."""
+    """Answer of any kind; `location` is the target of a redirect."""
 
     status: int
     body: bytes
@@ -19,7 +19,7 @@ class Answer(NamedTuple):
 
 
 class Stream(NamedTuple):
-    """An answer whose body comes in pieces; `location` is where a redirect points to."""
+    """Answer whose body comes in pieces; `location` is the target of a redirect."""
 
     status: int
     content_type: str
@@ -28,20 +28,20 @@ class Stream(NamedTuple):
 
 
 class Long(NamedTuple):
-    """A frame that is long, in pieces: of text in UTF-8, or of bytes."""
+    """Long frame in pieces: text in UTF-8, or bytes."""
 
     is_text: bool
     parts: list[bytes]
 
 
 class SocketUp(NamedTuple):
-    """The socket is open, for the `conn`th time; our first frame was sent."""
+    """Opening of the socket, for the `conn`th time; our first frame was sent."""
 
     conn: int
 
 
 class SocketDown(NamedTuple):
-    """The socket ended: by the other side's code, by our own, or by 1006 where nobody gave any."""
+    """End of the socket, with the other side's close code, ours, or 1006 if there was none."""
 
     code: int
     reason: str
@@ -49,9 +49,9 @@ class SocketDown(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """No socket was opened: by an HTTP status, or 0 where none came. `passing`: to try again may well succeed.
+    """Refusal of a socket, with an HTTP status, or 0 if none came. `passing`: another attempt may succeed.
 
-    `location` is where a redirect points to, `detail` what the library said of a connection that failed.
+    `location` is the target of a redirect, `detail` what the library reported about a failed connection.
     """
 
     status: int
@@ -66,7 +66,9 @@ Heard = str | bytes | Long | SocketUp | SocketDown | Refused
 
 
 class Unanswered(Exception):
-    """No answer came; `name` says why, in one word, `detail` in those of a library. Never leaves this project."""
+    """Error for a missing answer; `name` says why in one word, `detail` in the words of a library. Internal to this
+    project.
+    """
 
     def __init__(self, name: str, detail: str = "") -> None:
         super().__init__(name)

@@ -1,7 +1,7 @@
-"""One ComfyUI at arm's length: HTTP and sockets in, raw payloads out. The only door to httpx and websockets.
+"""Connection to one ComfyUI: HTTP and sockets, raw payloads. The only module that uses httpx and websockets.
 
-Must know how to reach a server and how to be polite to it; must not know logs, boards or tasks, nor what an answer
-means. Everything that comes from the other side is bounded here: sizes, times, redirects, waits.
+Knows how to reach a server and how not to overload it; knows nothing of logs, boards or tasks, nor what an answer
+means. Everything from the other side is bounded here: sizes, times, redirects, waits.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _verifying(tls: ssl.SSLContext) -> ssl.SSLContext:
 
 
 class Comfy:
-    """One server. Its pool of connections lives until `close`; a socket, for as long as `listen` is iterated."""
+    """Server connection, with a pool that lives until `close`, and a socket as long as `listen` is iterated."""
 
     def __init__(
         self,
@@ -84,9 +84,8 @@ class Comfy:
         damp_seconds: float = 10.0,
         backoff_seconds: tuple[float, float] = (0.5, 30.0),
     ) -> None:
-        """`headers` go with every request and handshake; proxies are taken from the environment if `trust_env`.
-
-        `socket_query` goes with each handshake, and a query in the address with all that is sent.
+        """Prepare a connection; `headers` go with everything, `socket_query` with each handshake, proxies if
+        `trust_env`.
         """
         self._ssl = _verifying(ssl_context or trusted())
         self._take_address(url, headers or {}, socket_query or {})
@@ -108,7 +107,7 @@ class Comfy:
         self._woken = asyncio.Event()
 
     def _take_address(self, url: str, headers: Mapping[str, str], socket_query: Mapping[str, str]) -> None:
-        """Tell the address from what is a secret of it, and what goes with each request from what with each socket."""
+        """Separate the address from its secrets, and what goes with each request from what goes with each socket."""
         self.url, login = address_of(url)
         given = login | clean_headers(headers)
         self._query = query_of(url) | dict(socket_query)
@@ -136,7 +135,7 @@ class Comfy:
         )
 
     async def close(self) -> None:
-        """Let the connections go, and end what waits to reconnect; may be called again."""
+        """Close the connections, and stop reconnecting; may be called again."""
         self._closed = True
         self.wake()
         for pool in (self._pool, self._bare, *self._dead):
@@ -146,7 +145,9 @@ class Comfy:
     # asking
 
     async def send(self, ask: HttpRequest, *, deadline: float | None = None) -> Answer:
-        """Whatever the server answers, a redirect or an error too; raises NoAnswer where it does not in time."""
+        """Return whatever the server answers, including redirects and errors; raises NoAnswer if there is no answer in
+        time.
+        """
         if ask.body is None:
             return await self._ask(ask, deadline)
         kind = {"content-type": "application/json"}
@@ -163,7 +164,7 @@ class Comfy:
 
     @asynccontextmanager
     async def download(self, ask: HttpRequest) -> AsyncIterator[Stream]:
-        """An answer as it comes, of any size; who asks decides whether a redirect is followed."""
+        """Yield an answer of any size as it comes; the caller decides whether to follow a redirect."""
         async with self._open(ask) as response:
             kind, location = (response.headers.get(name, "") for name in ("content-type", "location"))
             yield Stream(response.status_code, kind, response.aiter_raw(), location)
@@ -213,7 +214,7 @@ class Comfy:
             raise Unanswered(_name(error), str(error)) from error
 
     async def _begin(self, ask: HttpRequest, silence: Silence | None, content: dict[str, object]) -> httpx.Response:
-        """The answer without its body. A pool that died is replaced; a GET is then sent again, a POST never (P11)."""
+        """Return the answer without its body. A dead pool is replaced; then a GET is sent again, a POST never (P11)."""
         for last in (ask.method != "GET", True):
             if self._closed:
                 raise ClientClosed(f"the client of {self.url} was closed, so nothing was sent; open another")
@@ -239,11 +240,10 @@ class Comfy:
     # listening
 
     async def listen(self, client_id: str) -> AsyncGenerator[Heard, None]:
-        """All that the socket of a window brings, frames as they came; reconnects for as long as it is iterated.
+        """Yield everything that the socket of a window receives; reconnects as long as it is iterated.
 
-        A frame of text is str, a binary one bytes, and one that is long comes in pieces. The consumer decides what a
-        Refused means: whoever goes on iterating waits, and tries again. Closing or cancelling the iteration ends the
-        socket properly.
+        A text frame is str, a binary one bytes, a long one comes in pieces. After a Refused, going on means to wait and
+        try again. Closing or cancelling the iteration closes the socket properly.
         """
         loop = asyncio.get_running_loop()
         conn, delays = 0, self._delays()
@@ -276,12 +276,12 @@ class Comfy:
             await self._pause(next(delays))
 
     def wake(self) -> None:
-        """Whoever waits to reconnect tries now."""
+        """Reconnect now, if a reconnect is waiting."""
         self._woken.set()
         self._woken = asyncio.Event()
 
     async def _shake_hands(self, client_id: str) -> Connection | Refused:
-        """One socket. Comfy Cloud takes a key as header of a request, and as `token` of a socket."""
+        """Open one socket. Comfy Cloud takes the key as a header of requests, and as `token` of sockets."""
         socket = await self._handshake(client_id, self._query)
         if isinstance(socket, Refused) and socket.status in (401, 403) and self._key:
             other = await self._handshake(client_id, self._query | self._key)
@@ -291,7 +291,7 @@ class Comfy:
         return socket
 
     async def _handshake(self, client_id: str, query: Mapping[str, str]) -> Connection | Refused:
-        """With the headers and cookies that HTTP has; and the jar learns what the answer sets (P33)."""
+        """Open one socket with the headers and cookies of HTTP, and store the cookies of the answer (P33)."""
         url = f"{self.url}/ws?{urlencode({'clientId': client_id, **query}, errors='replace', quote_via=quote)}"
         request = httpx.Request("GET", url, headers=self._headers)
         cookies = httpx.Cookies(self._jar)
@@ -329,7 +329,7 @@ class Comfy:
         httpx.Cookies(self._jar).extract_cookies(httpx.Response(101, headers=headers, request=request))
 
     async def _end(self, socket: Connection) -> None:
-        """End the old connection before there is a new one (P3): by handshake, and if that takes too long, by force."""
+        """Close the old connection before a new one is opened (P3): by handshake or, if that takes long, by force."""
         try:
             await socket.close()
         finally:
@@ -346,7 +346,7 @@ class Comfy:
 
 
 class _Sending(httpx.AsyncByteStream):
-    """A body that is handed over piece by piece: what moves is not cut."""
+    """Request body that is sent in pieces: no deadline cuts it while it moves."""
 
     def __init__(self, content: object, silence: Silence) -> None:
         if not isinstance(content, httpx.AsyncByteStream):
@@ -363,7 +363,7 @@ _OF_HANDSHAKE = frozenset({"host", "accept", "accept-encoding", "connection"})
 
 
 def _retry_after(header: str | None, date: str | None) -> float | None:
-    """Seconds; or a date, which is one of the clock that told the date of the answer, and not of ours."""
+    """Return the seconds to wait; a date is compared with that of the answer, not with our clock."""
     told = (header or "").strip()
     if told.isascii() and told.isdigit():
         return min(float(told), PATIENCE)
@@ -388,7 +388,7 @@ def _refusal(error: Exception, passing: bool) -> Refused:
 
 
 def _name(error: BaseException) -> str:
-    """Why no answer came, in one word. ConnectError means refused, and nothing else: it counts as an outage (P8)."""
+    """Return in one word why no answer came. ConnectError means refused, nothing else: that is an outage (P8)."""
     causes = [error]
     for cause in causes:
         within = (cause.__cause__, *cause.args, *getattr(cause, "exceptions", ()))  # httpcore puts it into the args

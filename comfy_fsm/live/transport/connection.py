@@ -1,6 +1,6 @@
-"""A WebSocket of ours: it follows no redirect, reads little at a time, and does not answer whoever never reads.
+"""WebSocket connection: follows no redirect, reads little at a time, and bounds what it owes a peer that never reads.
 
-A long frame is handed to the library in pieces, as if its server had sent it so: what is copied at once is never long.
+A long frame reaches the library in pieces, as if the server had sent it so: no copy is ever long.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ _HEAD_END = b"\r\n\r\n"
 
 
 class Splitter:
-    """Frames as they came, but for the long ones: each is cut into a frame and its continuations (RFC 6455, 5.4)."""
+    """Splitter of frames: short ones pass unchanged, a long one becomes a frame and its continuations (RFC 6455,
+    5.4).
+    """
 
     def __init__(self) -> None:
         self._head = b""
@@ -44,7 +46,7 @@ class Splitter:
         self._ends = 0  # FIN, as the long one has it
 
     def feed(self, data: bytes) -> list[bytes]:
-        """In parts of so many frames that each is for a turn of its own."""
+        """Return the data in parts, each small enough for one turn of the loop."""
         parts: list[bytes] = []
         segments: list[bytes] = []
         for segment in self._cut(self._head + data):
@@ -93,7 +95,7 @@ class Splitter:
         yield data[passed:]
 
     def _begin(self, opcode: int, reserved: int) -> bytes:
-        """The header of the next piece."""
+        """Return the header of the next piece."""
         self._piece = min(PIECE, self._left)
         ends = self._ends if self._piece == self._left else 0
         self._piece = self._piece if self._piece < self._left else 0  # the last one needs no cut after it
@@ -102,7 +104,7 @@ class Splitter:
 
 
 class Connection(ClientConnection):
-    """One connection, whose buffers have a bound in both directions."""
+    """Connection whose buffers are bounded in both directions."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -138,7 +140,7 @@ class Connection(ClientConnection):
             self.loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
-        """The next part, in a turn of its own."""
+        """Process the next part, in a turn of its own."""
         if not self._later or self.transport.is_closing():
             return
         super().data_received(self._later.popleft())
@@ -155,7 +157,7 @@ class Connection(ClientConnection):
             self._end = self.loop.call_later(self.close_timeout or 0.0, self.transport.abort)
 
     def _shake_hands(self, data: bytes) -> bytes:
-        """What comes after the answer to the handshake."""
+        """Return what follows the answer to the handshake."""
         end = (self._answer + data).find(_HEAD_END)
         if end < 0 or self.response is not None:
             super().data_received(data)
@@ -187,7 +189,7 @@ class Connection(ClientConnection):
         super().process_event(event)
 
     async def receive(self) -> str | bytes | Long:
-        """The next message; raises ConnectionClosed where there is none any more."""
+        """Return the next message; raises ConnectionClosed after the last one."""
         while not self._coming:
             if self.connection_lost_waiter.done():
                 return await self.recv()  # which tells why
@@ -223,7 +225,7 @@ class Connection(ClientConnection):
 
 
 class Connect(connect):
-    """A handshake that follows no redirect: our credentials stay with the server they are for."""
+    """Handshake that follows no redirect: our credentials stay with the server that they are for."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc

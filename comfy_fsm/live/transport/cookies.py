@@ -1,4 +1,4 @@
-"""The cookies of one server, as many as a browser keeps of it: a server that sets new ones for ever grows nothing."""
+"""Cookie jar of one server, with the limits of a browser: a server that keeps setting new cookies fills no memory."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ SIZE = 6 * 1024
 
 
 class BoundedJar(CookieJar):
-    """A cookie jar that lets go of its oldest cookies, and takes none that alone is too large."""
+    """Cookie jar that drops its oldest cookies, and accepts none that is too large by itself."""
 
     def __init__(self) -> None:
         super().__init__()
         self._order: dict[tuple[str, str, str], int] = {}
 
     def set_cookie(self, cookie: Cookie) -> None:
-        """Keep it, as the newest of all."""
+        """Store the cookie as the newest one."""
         size = len(cookie.name) + len(cookie.value or "") + len("=; ")
         if size > SIZE:
             return

@@ -1,4 +1,4 @@
-"""A deadline for silence: it moves as long as bytes move, whichever way they go."""
+"""Deadline for silence: it moves as long as bytes move, in either direction."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _ON_THE_WAY = 128 * 1024
 
 
 class Silence:
-    """Raises TimeoutError after `answer` seconds in which nothing was read, or `writing` in which nothing was taken.
+    """Deadline that raises TimeoutError if nothing was read for `answer` seconds, or nothing was sent for `writing`.
 
-    What is sent has no other limit but `total`, where that is given; what is read must keep a pace, too.
+    Sending has no other limit than `total`, if given; reading must also keep a minimum pace.
     """
 
     def __init__(self, answer: float, writing: float, total: float | None = None) -> None:
@@ -47,9 +47,9 @@ class Silence:
         await self._timeout.__aexit__(kind, error, trace)
 
     async def sending(self, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The same content in small pieces: each must be taken within `writing`, the last one starts `answer`.
+        """Yield the content in small pieces: each must be taken within `writing`; the last one starts `answer`.
 
-        What was taken may be under way yet, so a long body has more time until its answer.
+        What was taken may still be on its way, so a long body has more time until its answer.
         """
         sent = 0
         async for part in content:
@@ -61,7 +61,7 @@ class Silence:
         self._move(self._slow)
 
     def read(self, size: int) -> None:
-        """So many bytes of the answer came."""
+        """Note that this many bytes of the answer came."""
         self._slow += size / _SLOWEST
         self._move(min(self._now() + self._answer, self._slow))
 

@@ -1,7 +1,7 @@
-"""Where a redirected file is, and whether one goes there: pure text, no request.
+"""Redirects of files: where they lead, and whether they are followed. Pure text, no request.
 
-Comfy Cloud and whoever keeps files in an object store answers `/view` by a signed address elsewhere. It is followed
-for a file alone, never for what is asked or submitted; our credentials stay with the server that they are for.
+Comfy Cloud, and others that keep files in an object store, answer `/view` with a signed address elsewhere. Only a file
+is fetched from there; other requests follow no redirect. Our credentials stay with the server that they are for.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class Hop(NamedTuple):
-    """An address to go on to; `ours` where it is of the server that we asked, and may have what that has."""
+    """Next address; `ours` if it is on the server that we asked, and may get its credentials."""
 
     url: str
     ours: bool
 
 
 class Misled(Exception):
-    """It is not followed; the text says where it led and why not. Never leaves this project."""
+    """Error for a redirect that is not followed; the text says where it led, and why not. Internal to this project."""
 
 
 class Trail:
-    """One file, followed from the server that was asked for it."""
+    """Redirects of one file, from the server that was asked for it."""
 
     def __init__(self, server: str, path: str) -> None:
         self.status = 0
@@ -41,11 +41,13 @@ class Trail:
 
     @property
     def led_to(self) -> str:
-        """For an error: where that happened, if it was elsewhere."""
+        """Address where an error happened, if it was elsewhere."""
         return f" at {shown(self._url)}, where it is redirected to" if self._hops else ""
 
     def follow(self, status: int, location: str) -> Hop | None:
-        """Where to go on to, None where this is the answer; raises Misled where one does not go."""
+        """Return the next address, or None if this is the answer; raises Misled if the redirect must not be
+        followed.
+        """
         self.status = status
         if status not in STATUSES:
             return None
@@ -71,14 +73,14 @@ def _hop(server: str, url: str, location: str, hops: int) -> Hop:
 
 
 def is_page(kind: str, path: str) -> bool:
-    """Whether a page came for a file of `/view` that is none: a login, with status 200. ComfyUI sends none itself."""
+    """Return whether a page came in place of a file: a login page, with status 200. ComfyUI itself sends none."""
     asked, _, query = path.partition("?")
     names = parse_qs(query).get("filename", [""])
     return kind.partition(";")[0].strip().lower() in _PAGES and asked == "/view" and not _PAGE.search(names[0])
 
 
 def shown(url: str) -> str:
-    """An address without login, query and fragment: what is signed stands there."""
+    """Return an address without login, query and fragment, where signatures stand."""
     try:
         parts = urlsplit(url)
         bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))

@@ -1,6 +1,6 @@
-"""What a client may ask of a ComfyUI, as values: they can be written down before they are sent. Nothing is sent here.
+"""Requests to a ComfyUI, as values, so that they can be logged before they are sent. Nothing is sent here.
 
-Plain routes, not those under `/api`, which servers before June 2024 lack; only the jobs have no other (P32).
+Uses plain routes, not those under `/api`, which servers before June 2024 lack; only jobs have no other (P32).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _OPEN_JOBS = "pending,in_progress"
 
 
 class HttpRequest(NamedTuple):
-    """What is to be asked, as a value: it can be written down before it is sent."""
+    """Request, as a value that can be logged before it is sent."""
 
     method: str
     path: str
@@ -62,7 +62,7 @@ def post(
     front: bool = False,
     partial_execution_targets: Sequence[str] | None = None,
 ) -> HttpRequest:
-    """Queue a workflow (P9); raises BadWorkflow for what is none."""
+    """Build the POST of a workflow (P9); raises BadWorkflow if it is not one."""
     body: dict[str, object] = {"prompt": checked(workflow)}
     optional = {
         "client_id": client_id,
@@ -108,7 +108,7 @@ class Draft(NamedTuple):
 
 
 def remaining() -> HttpRequest:
-    """How many prompts are in the queue: the least that every version answers, and it names none."""
+    """Build the query of the number of prompts: every version answers it, and it names no prompt."""
     return HttpRequest(*routes.build("remaining"))
 
 
@@ -117,12 +117,12 @@ def job(prompt_id: str) -> HttpRequest:
 
 
 def jobs() -> HttpRequest:
-    """Whether there are jobs at all: one is enough to see, of those that wait or run (P41)."""
+    """Build the check whether the server has jobs: one that waits or runs is enough (P41)."""
     return HttpRequest(*routes.build("jobs", query={"status": _OPEN_JOBS, "limit": 1}))
 
 
 def open_jobs() -> HttpRequest:
-    """All that wait or run, without their graphs: what is not listed is asked by its id (P36)."""
+    """Build the query of all jobs that wait or run, without their graphs (P36)."""
     return HttpRequest(*routes.build("jobs", query={"status": _OPEN_JOBS}))
 
 
@@ -135,12 +135,12 @@ def cancel_jobs(prompt_ids: Sequence[str]) -> HttpRequest:
 
 
 def interrupt(prompt_id: str) -> HttpRequest:
-    """Never without an id: that would hit whatever runs, whoever owns it (P31)."""
+    """Build an interrupt, always with an id: without one it would hit whatever runs, whoever owns it (P31)."""
     return HttpRequest(*routes.build("act-interrupt"), {"prompt_id": prompt_id})
 
 
 def delete(prompt_ids: Sequence[str]) -> HttpRequest:
-    """Never `clear`: that would remove everybody's pending prompts (P30)."""
+    """Build a removal by id, never `clear`, which would remove everybody's pending prompts (P30)."""
     return HttpRequest(*routes.build("act-queue"), {"delete": list(prompt_ids)})
 
 
@@ -153,7 +153,7 @@ def system_stats() -> HttpRequest:
 
 
 def asset(asset_id: str) -> HttpRequest:
-    """A file by the id that its output carries (P53)."""
+    """Build the request for a file by the asset id of its output (P53)."""
     return HttpRequest(*routes.build("asset", asset_id))
 
 
@@ -168,7 +168,7 @@ class _Uploaded(Struct, frozen=True):
 
 
 def uploaded(status: int | None, body: bytes, name: str, server: str, beside: str = "") -> str:
-    """Where the server says that it put an upload, as a node wants it: it may have chosen another name.
+    """Return where the server put an upload, as a node wants it: it may have chosen another name.
 
     `beside` is why no answer came, or where a redirect leads.
     """

@@ -1,8 +1,8 @@
-"""Answers that are too long to be held: read as they come, without the graphs in them. The only door to ijson.
+"""Streaming parser for long answers: drops the graphs as it reads. The only module that uses ijson.
 
-A queue or a history repeats every prompt whole, with the pictures that are written into it: hundreds of megabytes, of
-which a verdict needs the ids, the outputs and the messages. So long an answer is parsed piece by piece, and what
-nobody reads is dropped on the way; what is kept is whole. Memory is bounded, the answer is not.
+A queue or history repeats every prompt in full, with embedded pictures: hundreds of megabytes, of which a verdict needs
+the ids, outputs and messages. Such an answer is parsed piece by piece, and what nobody reads is dropped on the way;
+what is kept is complete. Memory is bounded, the answer is not.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ _Path = tuple[str | int, ...]
 
 
 class TooMuch(Exception):
-    """Even what must be kept is too large, or nested too deeply; in one word."""
+    """Error if even what must be kept is too large or too deeply nested; says which in one word."""
 
 
 class Unreadable(Exception):
-    """It is no JSON."""
+    """Error for an answer that is not JSON."""
 
 
 def reads(path: str) -> bool:
-    """Whether answers to this path may be long and hold what nobody needs."""
+    """Return whether answers to this path may be long and contain what nobody needs."""
     return _ROUTES.search(path.partition("?")[0]) is not None
 
 
 class Reduced:
-    """One answer to this path: `feed` it as it comes, then take what is left of it."""
+    """Parser of one answer to this path: `feed` it as it comes, then take what is left."""
 
     def __init__(self, path: str, most: int = _MAX_KEPT) -> None:
         import ijson  # type: ignore[import-untyped]  # here, since most answers are short and most processes meet no other
@@ -76,12 +76,12 @@ class Reduced:
         await asyncio.to_thread(self.feed_all, chunk)
 
     def feed_all(self, chunk: bytes) -> None:
-        """In pieces so small that none of them keeps the interpreter from other threads for long."""
+        """Feed it in pieces so small that none of them keeps the interpreter from other threads for long."""
         for start in range(0, len(chunk), _PIECE):
             self.feed(chunk[start : start + _PIECE])
 
     def feed(self, chunk: bytes) -> None:
-        """Raises TooMuch or Unreadable."""
+        """Parse the next piece; raises TooMuch or Unreadable."""
         if self._skipped and self._tail.isalnum() and (run := _ENCODED.match(chunk)) is not None:
             chunk = chunk[run.end() :]  # a picture that goes on from the piece before, in what is skipped
         chunk, self._tail = _without_tail(_readable(self._tail + chunk))
@@ -89,7 +89,7 @@ class Reduced:
             self._parse(chunk)
 
     def close(self) -> bytes:
-        """What is left of it, as JSON; raises TooMuch or Unreadable."""
+        """Return what is left, as JSON; raises TooMuch or Unreadable."""
         self._parse(_readable(self._tail + b" "))
         try:
             self._parser.close()
@@ -110,7 +110,7 @@ class Reduced:
             raise TooMuch
 
     def _take(self) -> None:
-        """What was parsed: counted where it is skipped, else told to the builder."""
+        """Count a parsed event if it is skipped, otherwise pass it to the builder."""
         if not self._events:
             return
         self._since = 0
@@ -146,7 +146,7 @@ class Reduced:
                 raise TooMuch
 
     def _place(self) -> None:
-        """Where the next value of a list stands."""
+        """Note the index of the next value of a list."""
         if self._path and isinstance(self._path[-1], int):
             self._path[-1] += 1
 
@@ -158,7 +158,7 @@ class Reduced:
         self._builder.event(event, value)
 
     def _drops(self, path: _Path, container: bool) -> bool:
-        """What no verdict, no output and no mark of ours needs."""
+        """Return whether no verdict, no output and no mark of ours needs this."""
         if path and path[-1] in _ECHOES:
             return True
         match self._kind, path:
@@ -173,7 +173,9 @@ class Reduced:
 
 
 def _of_item(place: list[str | int], container: bool) -> bool:
-    """Of a prompt as queue and history list it: its graph, and of `extra_data` all but what stands there by itself."""
+    """Return whether this is part of a prompt in queue or history that is dropped: its graph, and nested values in
+    `extra_data`.
+    """
     match place:
         case [2 | "prompt"]:
             return True
@@ -187,7 +189,7 @@ def _without_tail(text: bytes) -> tuple[bytes, bytes]:
 
 
 def _readable(text: bytes) -> bytes:
-    """With numbers in place of what Python writes for numbers that JSON has not."""
+    """Replace the words that Python writes for numbers which JSON lacks."""
     return _WORDS.sub(_stand_in, text)
 
 
@@ -198,7 +200,7 @@ def _stand_in(found: re.Match[bytes]) -> bytes:
 
 
 def _as_it_came(text: str) -> str:
-    """A text in which such a word stood is no number, and gets it back."""
+    """Restore such a word within a text, which is not a number."""
     if "4.0404040404e-303" in text:
         for word, number in _STANDING_IN.items():
             text = text.replace(number.decode(), word.decode())

@@ -1,4 +1,4 @@
-"""Whom a client believes, and how long it waits: certificates and deadlines, as a connection is told of them."""
+"""Certificates to trust and times to wait, in the form that a connection takes them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ __all__ = ["context_of", "timeouts", "trusted"]
 
 @cache
 def trusted() -> ssl.SSLContext:
-    """The certificates that this machine trusts, for HTTP and sockets alike; made once, since it takes a while."""
+    """Return the certificates that this machine trusts, for HTTP and sockets; built once, since it takes a while."""
     return ssl.create_default_context()
 
 
 def _trusting(ca: str | os.PathLike[str]) -> ssl.SSLContext:
-    """The same, and those of this file (PEM), which sign for a server of one's own. Raises ClientError, OSError."""
+    """Return those, and the certificates in this file (PEM), as for a server of one's own. Raises ClientError,
+    OSError.
+    """
     context = ssl.create_default_context()
     with open(ca, "rb") as file:
         file.read(1)
@@ -35,14 +37,14 @@ def _trusting(ca: str | os.PathLike[str]) -> ssl.SSLContext:
 
 
 def context_of(ca: str | os.PathLike[str] | None, given: ssl.SSLContext | None) -> ssl.SSLContext | None:
-    """The one of the two that was given; raises ClientError for both, OSError where there is no such file."""
+    """Return whichever of the two was given; raises ClientError for both, OSError if there is no such file."""
     if ca is not None and given is not None:
         raise ClientError("both ca and an ssl_context were given, so no client was opened; load the file into one")
     return _trusting(ca) if ca is not None else given
 
 
 def timeouts(policy: Policy) -> dict[str, Any]:
-    """How long a server may take, as a Comfy is told."""
+    """Return the timeouts of a policy, as options of `Comfy`."""
     return {
         "deadline_seconds": policy.deadline_seconds, "connect_seconds": policy.connect_seconds,
         "write_seconds": policy.write_seconds, "upload_seconds": policy.upload_seconds or None,

@@ -1,4 +1,4 @@
-"""Why a server opens no socket, in words: the cause, what follows from it, the cure, and what no trying can change."""
+"""Reasons why a server opens no socket, in words: cause, consequence and remedy, and whether retrying can help."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ _UNTOLD = "so nothing was submitted"
 
 
 def for_good(refused: Refused) -> bool:
-    """Whether the next handshake will be refused as this one was: by a gateway, a login, a certificate."""
+    """Return whether the next handshake will be refused as well: by a gateway, a login, a certificate."""
     return not refused.passing
 
 
 def is_nobody(refused: Refused) -> bool:
-    """Whether nobody takes the connection: no port, no host."""
+    """Return whether nobody accepts the connection: no port, no host."""
     return refused.reason in _NOBODY
 
 
 def sockets_alone(refused: Refused | None) -> bool:
-    """Whether it may be sockets alone that do not pass: somebody answered, if with no handshake, or nothing came."""
+    """Return whether it may be sockets alone that fail: somebody answered, or nothing came of it."""
     return refused is None or not (is_nobody(refused) or refused.reason == "SSLCertVerificationError")
 
 
 def error_of(url: str, refused: Refused | None, patience: float) -> ClientError:
-    """What to raise where no socket could be opened within so many seconds, or never will be."""
+    """Return the error for a socket that could not be opened within this many seconds, or never can."""
     if refused is None:
         return _unreachable(url, f"no socket could be opened in {patience:g} s (no answer)")
     status = refused.status
@@ -91,7 +91,7 @@ def _redirected(url: str, refused: Refused) -> ServerUnreachable:
 
 
 def shown_location(location: str) -> str:
-    """Where a redirect points to, without what may be secret in it."""
+    """Return the target of a redirect without what may be secret in it."""
     nameless = re.sub(r"^([a-z]+:/*|/*)[^/]*@", r"\1…@", location, flags=re.IGNORECASE)
     return re.sub(r"[?#].*", "?…", nameless, flags=re.DOTALL)[:MAX_TOLD] or "no address at all"
 

@@ -1,4 +1,4 @@
-"""A posted graph, judged before it may run: what is refused, what is dropped (P9), and what is the same as before."""
+"""Validation of posted graphs: what is refused, what is dropped (P9), and which nodes equal earlier ones."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ Problem = dict[str, object]
 
 
 class Crash(Exception):
-    """What the server did not expect: it is answered 500."""
+    """Error that the server did not expect: it answers 500."""
 
 
 class Refusal(Exception):
-    """The prompt as a whole is answered 400; `body` is that answer."""
+    """Refusal of the whole prompt with 400; `body` is the answer."""
 
     def __init__(self, kind: str, message: str, details: str = "", node_errors: object = None) -> None:
         super().__init__(message)
@@ -42,7 +42,7 @@ class Refusal(Exception):
 
 
 class Verdict(NamedTuple):
-    """The outputs that may run, and what is wrong with the others."""
+    """Outputs that may run, and what is wrong with the others."""
 
     outputs: list[str]
     node_errors: dict[str, Problem]
@@ -67,12 +67,12 @@ def class_of(graph: Graph, node_id: str) -> str:
 
 
 def sources(graph: Graph, node_id: str) -> list[str]:
-    """The nodes that it has links from, in the order of its inputs."""
+    """Return the nodes that this one is linked to, in the order of its inputs."""
     return [link[0] for value in inputs_of(graph, node_id).values() if (link := link_of(value))]
 
 
 def judge(profile: Profile, files: Files, graph: Graph, targets: Iterable[str] | None) -> Verdict:
-    """What of it may run; raises Refusal where nothing may."""
+    """Validate a graph; raises Refusal if nothing in it may run."""
     empty: object = {} if profile.node_errors_are_an_object else []
     for node_id, node in graph.items():
         inputs_of(graph, node_id)
@@ -92,7 +92,7 @@ def judge(profile: Profile, files: Files, graph: Graph, targets: Iterable[str] |
 
 
 def _refuse_cycles(profile: Profile, graph: Graph, wanted: Iterable[str], empty: object) -> None:
-    """A node that needs itself can never run (P46)."""
+    """Raise Refusal if a node depends on itself (P46)."""
     needs = {node_id: {source for source in sources(graph, node_id) if source in graph} for node_id in graph}
     try:
         TopologicalSorter(needs).prepare()
@@ -117,7 +117,7 @@ def _leads_to(needs: dict[str, set[str]], node_id: str, wanted: Iterable[str]) -
 
 
 def replaced(graph: Graph) -> Graph:
-    """With the classes that took the place of those that are gone (P48)."""
+    """Return the graph with classes replaced whose successors took their place (P48)."""
     gone = {node_id: REPLACED.get(str(node.get("class_type"))) for node_id, node in graph.items()}
     return {
         node_id: node | ({"class_type": name} if (name := gone[node_id]) else {}) for node_id, node in graph.items()
@@ -146,7 +146,7 @@ def _judge_outputs(check: _Check, wanted: list[str]) -> Verdict:
 
 
 class _Check:
-    """One graph, each of whose nodes is looked at once."""
+    """Validation of one graph; each node is examined once."""
 
     def __init__(self, files: Files, graph: Graph) -> None:
         self.graph = graph
@@ -154,7 +154,7 @@ class _Check:
         self._found: dict[str, list[Problem]] = {}
 
     def problems_above(self, output: str) -> dict[str, list[Problem]]:
-        """What is wrong with an output, and with all that it needs."""
+        """Return the problems of an output, and of all that it depends on."""
         seen: dict[str, None] = {}
         waiting = [output]
         while waiting:
@@ -228,7 +228,7 @@ def _problem(kind: str, message: str, details: str, name: str, one: Input, value
 
 
 class Signatures:
-    """What tells a node from others: its class and its inputs, links by what they come from (P14)."""
+    """Signatures of nodes: the class and the inputs, links by what they lead to (P14)."""
 
     def __init__(self, profile: Profile, files: Files, graph: Graph) -> None:
         self._by_id = not profile.expands  # until then nothing was cached but under its own id

@@ -1,4 +1,4 @@
-"""What all prompts of one server share while they run: its cache, its files, and who may interrupt whom."""
+"""State that all prompts of one server share while they run: cache, files, interrupts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ STANDING = 0.005  # seconds between two looks whether a dead worker was brought 
 
 
 class Item(NamedTuple):
-    """A prompt in the queue. Compared as a tuple: a tie of number and id comes to the graph, and fails (P11)."""
+    """Prompt in the queue. Items compare as tuples: with equal number and id, the graphs are compared, which fails
+    (P11).
+    """
 
     number: float
     prompt_id: str
@@ -34,14 +36,14 @@ class Item(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What the cache has of a node."""
+    """Cache entry of a node."""
 
     values: tuple[object, ...]
     shown: dict[str, object] | None
 
 
 class Ended(NamedTuple):
-    """How it ended, for the history."""
+    """End of a prompt, for the history."""
 
     success: bool
     messages: list[tuple[str, dict[str, object]]]
@@ -51,7 +53,7 @@ class Ended(NamedTuple):
 
 @dataclass
 class House:
-    """What all prompts of a server share, one after another."""
+    """State shared by all prompts of a server."""
 
     profile: Profile
     faults: Faults
@@ -64,7 +66,7 @@ class House:
     on_air: tuple[str, str] | None = None  # who would be told which node on connecting again (P4)
 
     async def pause(self, seconds: float) -> None:
-        """Time goes by; raises Interrupted if somebody asked for it meanwhile."""
+        """Let time pass; raises Interrupted if an interrupt comes meanwhile."""
         if seconds > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
@@ -76,11 +78,11 @@ class House:
             raise Interrupted
 
     def evict(self, needed: set[str]) -> None:
-        """Where memory is short, the cache keeps no values but of these nodes, and what is shown (P49)."""
+        """Drop cached values of nodes that are not needed, as under memory pressure; what was shown is kept (P49)."""
         if self.profile.evicts_under_pressure and self.faults.short_memory:
             self.cache = {key: kept for key, kept in self.cache.items() if kept.shown or key in needed}
 
     async def stand(self) -> None:
-        """For as long as the worker is dead, nothing goes on (P34)."""
+        """Block as long as the worker is dead (P34)."""
         while self.faults.dead_worker:  # noqa: ASYNC110 (a knob is a plain value, which anybody may set)
             await asyncio.sleep(STANDING)

@@ -1,4 +1,4 @@
-"""The jobs of a server, as its version writes them: one, a page of them, and how they are cancelled (P36 to P43)."""
+"""Jobs API of a server, in the form of its version: one job, a page of jobs, and cancellation (P36 to P43)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Job = dict[str, object]
 
 
 class Jobs:
-    """What may be asked of one server's prompts by the names of jobs."""
+    """Jobs API of one server."""
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
@@ -29,7 +29,7 @@ class Jobs:
     # answers
 
     def page(self, query: Mapping[str, str]) -> Answer:
-        """All of them, filtered, sorted and cut; there is no snapshot between two pages (P36)."""
+        """Return all jobs, filtered, sorted and cut; there is no snapshot between two pages (P36)."""
         try:
             wanted, key, newest_first, limit, offset = self._query(query)
         except ValueError as error:
@@ -41,7 +41,9 @@ class Jobs:
         return 200, {"jobs": shown, "pagination": told}
 
     def one(self, prompt_id: str) -> Answer:
-        """From the history first (P39); queue and then history are read, so 404 proves an absence (P38)."""
+        """Return one job, looked up in the history first (P39); after queue and history were read, 404 proves an
+        absence (P38).
+        """
         entry = self._state.history.get(prompt_id)
         if entry is not None:
             return 200, self._ended(prompt_id, entry, whole=True)
@@ -52,11 +54,11 @@ class Jobs:
         return 404, {"error": "Job not found"}
 
     def cancel(self, prompt_id: str) -> Answer:
-        """What waits is removed, what runs interrupted; of what is over or unknown, nothing (P42)."""
+        """Remove a waiting prompt, interrupt a running one; nothing happens to one that ended or is unknown (P42)."""
         return 200, {"cancelled": self._cancel(prompt_id)}
 
     def cancel_many(self, body: object) -> Answer:
-        """The same to each, unless one is no canonical id: then to none."""
+        """Cancel each of these; none if one of them is no canonical id."""
         ids = body.get("job_ids") if isinstance(body, dict) else None
         if not isinstance(ids, list):
             return 400, {"error": "job_ids must be a list"}
@@ -82,7 +84,7 @@ class Jobs:
         return (*_OPEN, "completed", "failed", *(("cancelled",) if self._profile.cancelled_jobs else ()))
 
     def _query(self, query: Mapping[str, str]) -> tuple[set[str] | None, Callable[[Job], float], bool, int | None, int]:
-        """What a list is asked for; raises ValueError with the words of the 400."""
+        """Parse the query of a list; raises ValueError with the words of the 400."""
         wanted = {text.strip().lower() for text in query.get("status", "").split(",") if text.strip()}
         if wrong := [status for status in wanted if status not in self._statuses]:
             valid = ", ".join(self._statuses)
@@ -100,7 +102,9 @@ class Jobs:
         return wanted or None, key, order == "desc", limit, offset
 
     def _listed(self, wanted: set[str] | None) -> list[Job]:
-        """A status that is not asked for is not looked at: an odd prompt breaks no list that leaves it out (P41)."""
+        """Return the jobs of these states; others are not read, so an odd prompt breaks no list that excludes it
+        (P41).
+        """
         statuses = wanted or {*self._statuses}
         queue = (("in_progress", self._state.running), ("pending", self._execution.waiting))
         found = [self._waiting(item, status) for status, items in queue if status in statuses for item in items]
@@ -133,13 +137,15 @@ class Jobs:
         return _pruned(job) | (more if whole else {})
 
     def _status(self, status: object, told: Mapping[str, object]) -> str:
-        """By `status_str` alone, which may lie; an interrupt by its message, where it has a word (P37, P40)."""
+        """Return the state by `status_str` alone, which may be wrong; an interrupt by its message, if the version has a
+        word for it (P37, P40).
+        """
         if not isinstance(status, dict) or status["status_str"] != "error":
             return "completed"
         return "cancelled" if self._profile.cancelled_jobs and "execution_interrupted" in told else "failed"
 
     def _summary(self, outputs: object) -> Job:
-        """How many, and one to show; a filename or format that is no text breaks it (P41)."""
+        """Return the number of outputs and one to preview; a file name or format that is not a text breaks it (P41)."""
         items = [
             (node, kind, item)
             for node, shown in (outputs.items() if isinstance(outputs, dict) else ())
@@ -163,7 +169,7 @@ class Jobs:
 
 
 def _described(extra: dict[str, object]) -> Job:
-    """Null where an object is due is not expected, and breaks the answer (P41)."""
+    """Return the job's extra data; null in place of an object is not expected, and breaks the answer (P41)."""
     pnginfo = extra.get("extra_pnginfo", {})
     return {"create_time": extra.get("create_time"), "workflow_id": pnginfo.get("workflow", {}).get("id")}  # type: ignore[attr-defined]
 

@@ -1,6 +1,6 @@
-"""The classes of nodes: what each takes, what it gives, and what it does meanwhile. A row for each.
+"""Node classes: inputs, outputs and behaviour, a row for each.
 
-The built-in ones do as ComfyUI's, as far as it can be seen from outside. Those called `Fake…` are for tests.
+Built-in classes behave as ComfyUI's, as far as this is visible from outside. Those named `Fake…` are for tests.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ Graph = dict[str, Node]
 
 
 class Blocked(NamedTuple):
-    """What a link carries where nothing may go on: it is told once, then passed on in silence (P19)."""
+    """Value of a link where execution is blocked: reported once, then passed on silently (P19)."""
 
     message: str | None
 
 
 class Given(NamedTuple):
-    """What a node brought forth: values for its links, something to show, or other nodes in its place (P17)."""
+    """Result of a node: values for its links, something to show, or other nodes in its place (P17)."""
 
     values: tuple[object, ...] = ()
     shown: dict[str, object] | None = None
@@ -44,7 +44,7 @@ class Given(NamedTuple):
 
 
 class NodeFailed(Exception):
-    """A node raised; `kind` is the exception's name as the error frame tells it."""
+    """Exception raised by a node; `kind` is its name in the error frame."""
 
     def __init__(self, message: str, kind: str = "RuntimeError") -> None:
         super().__init__(message)
@@ -52,11 +52,11 @@ class NodeFailed(Exception):
 
 
 class Interrupted(Exception):
-    """Somebody asked what runs to stop."""
+    """Interrupt of the running prompt."""
 
 
 class Stage(Protocol):
-    """What a node may do while it runs."""
+    """Operations that a node may use while it runs."""
 
     node_id: str
     inputs: dict[str, object]
@@ -75,7 +75,7 @@ class Stage(Protocol):
 
 
 class Input(NamedTuple):
-    """What an input takes: a kind of value or of link, or one of these choices."""
+    """Input of a node class: a type of value or link, or a list of choices."""
 
     kind: str | list[str]
     low: float | None = None
@@ -84,13 +84,13 @@ class Input(NamedTuple):
 
     @property
     def told(self) -> list[object]:
-        """As `/object_info` and a refusal tell it."""
+        """Description in `/object_info` and in refusals."""
         bounds = {name: bound for name, bound in (("min", self.low), ("max", self.high)) if bound is not None}
         return [self.kind, bounds] if bounds else [self.kind]
 
 
 class NodeClass(NamedTuple):
-    """One class of nodes."""
+    """Class of nodes."""
 
     play: Callable[[Stage], Awaitable[Given]]
     gives: tuple[str, ...] = ()
@@ -111,7 +111,7 @@ def _words(stage: Stage, name: str, default: str = "") -> str:
 
 
 def _image(stage: Stage, name: str = "") -> Picture:
-    """The picture that came by this link, or by any, whatever that was called."""
+    """Return the picture from this link, or from any link."""
     named = stage.inputs.get(name)
     pictures = (value for value in (named, *stage.inputs.values()) if isinstance(value, Picture))
     return next(pictures, Picture())
@@ -152,7 +152,7 @@ async def _load(stage: Stage) -> Given:
 
 
 async def _load_checkpoint(stage: Stage) -> Given:
-    """A model, what reads a prompt for it, and what makes pictures of latents; all that links carry is pictures."""
+    """Load a model, a text encoder and a VAE; all links carry pictures here."""
     return Given((Picture(), Picture(), Picture()))
 
 
@@ -214,7 +214,7 @@ async def _sleep(stage: Stage) -> Given:
 
 
 async def _progress(stage: Stage) -> Given:
-    """Each step takes `seconds`; `values` names what is told instead, `[[0.5, 3], [1, 7]]` (P18)."""
+    """Run some steps of `seconds` each; `values` replaces what is reported, as `[[0.5, 3], [1, 7]]` (P18)."""
     steps = int(_number(stage, "steps", 4))
     values = stage.inputs.get("values")
     told = values if isinstance(values, list) else [[step, steps] for step in range(1, steps + 1)]
@@ -227,7 +227,7 @@ async def _progress(stage: Stage) -> Given:
 
 
 async def _fail(stage: Stage) -> Given:
-    """After so many steps, of one more."""
+    """Fail after some steps."""
     steps = int(_number(stage, "steps"))
     for step in range(1, steps + 1):
         await stage.pause(_number(stage, "seconds"))
@@ -241,7 +241,7 @@ async def _block(stage: Stage) -> Given:
 
 
 async def _expand(stage: Stage) -> Given:
-    """A chain of nodes in its place, each with the steps of its own, to run as often as `times` says (P17)."""
+    """Expand to a chain of nodes, each with steps of its own, repeated `times` (P17)."""
     own: dict[str, object] = {name: stage.inputs[name] for name in ("steps", "seconds") if name in stage.inputs}
     names = [f"{stage.node_id}.0.0.{n}" for n in range(1, int(_number(stage, "count", 2)) + 1)]
     links: list[object] = [_image(stage), *([name, 0] for name in names)]
@@ -253,7 +253,7 @@ async def _expand(stage: Stage) -> Given:
 
 
 async def _cycle(stage: Stage) -> Given:
-    """Nodes that wait for each other: a cycle that nobody saw when the graph was posted (P40)."""
+    """Expand to nodes that depend on each other: a cycle that validation could not see (P40)."""
     one, two = (f"{stage.node_id}.0.0.{n}" for n in (1, 2))
     nodes = ((one, two), (two, one))
     return Given(expansion={name: {"class_type": "ImageInvert", "inputs": {"image": [of, 0]}} for name, of in nodes})
@@ -265,7 +265,7 @@ async def _big_frame(stage: Stage) -> Given:
 
 
 async def _named(stage: Stage) -> Given:
-    """A file as a node names it; where it is on the disk, any folder in its name is one."""
+    """Show a file under the name given by a node; any folder in the name exists."""
     named = FileKey(_words(stage, "filename"), _words(stage, "subfolder"), _words(stage, "type", "output"))
     folder, _, filename = named.filename.rpartition("/")
     place = named._replace(filename=filename, subfolder="/".join(filter(None, (named.subfolder, folder))))
@@ -274,7 +274,7 @@ async def _named(stage: Stage) -> Given:
 
 
 async def _preview_3d(stage: Stage) -> Given:
-    """Its file is named by a path alone, and beside it stand what is none."""
+    """Show a file by its path alone, among values that are no files."""
     path = _words(stage, "model_file")
     folder, _, filename = path.rpartition("/")
     stage.files.contents[FileKey(filename, folder)] = b"glTF"
@@ -282,7 +282,7 @@ async def _preview_3d(stage: Stage) -> Given:
 
 
 async def _shown(stage: Stage) -> Given:
-    """Whatever a custom node may show; the files that it names are there."""
+    """Show anything, as a custom node may; the files it names exist."""
     shown = stage.inputs.get("shown")
     waiting: list[object] = [shown]
     while waiting:
@@ -369,7 +369,7 @@ REPLACED = {"FakeRetired": "FakeNothing"}
 
 
 def info(name: str) -> dict[str, object]:
-    """A class as `/object_info` tells it."""
+    """Return a class as `/object_info` describes it."""
     found = CLASSES[name]
     takes = {
         part: {key: one.told for key, one in found.inputs.items() if one.required is (part == "required")}

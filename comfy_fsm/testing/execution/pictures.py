@@ -1,4 +1,4 @@
-"""Tiny pictures that every reader takes, and the folders of a server, in memory."""
+"""Tiny pictures that every reader accepts, and the folders of a server, in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SIDE = 16  # of the largest picture that is really drawn; a test looks at what 
 
 
 class Picture(NamedTuple):
-    """What a link of the kind IMAGE carries."""
+    """Value of a link of type IMAGE."""
 
     width: int = 64
     height: int = 64
@@ -37,7 +37,7 @@ def _crc(data: bytes) -> bytes:
 
 
 def _jpeg() -> bytes:
-    """One grey pixel: a block whose every number is 0, in two tables of codes that know no other."""
+    """Return a JPEG of one grey pixel: a block of zeros, and two code tables that know nothing else."""
 
     def part(mark: int, data: bytes) -> bytes:
         return struct.pack(">BBH", 0xFF, mark, len(data) + 2) + data
@@ -60,7 +60,7 @@ JPEG = _jpeg()
 
 
 class FileKey(NamedTuple):
-    """Where a file is, as an output names it."""
+    """Location of a file, as an output names it."""
 
     filename: str
     subfolder: str = ""
@@ -68,7 +68,7 @@ class FileKey(NamedTuple):
 
 
 class Files:
-    """The folders `input`, `output` and `temp`."""
+    """Folders `input`, `output` and `temp`."""
 
     def __init__(self) -> None:
         self.contents: dict[FileKey, bytes] = {}
@@ -79,12 +79,14 @@ class Files:
         return self.contents.get(place)
 
     def read_input(self, name: str) -> bytes | None:
-        """By the name that a node is given: its subfolder before a slash."""
+        """Return a file by the name that a node uses: with the subfolder before a slash."""
         subfolder, _, filename = name.rpartition("/")
         return self.read(FileKey(filename, subfolder, "input"))
 
     def save(self, prefix: str, suffix: str, kind: str, content: bytes) -> dict[str, object]:
-        """Put it under the next number of the prefix, whose last slash ends the subfolder; returns what to show."""
+        """Store a file under the next number of the prefix, whose last slash ends the subfolder; returns what to
+        show.
+        """
         subfolder, _, stem = prefix.rpartition("/")
         counted = (stem, subfolder, kind)
         self._counts[counted] = self._counts.get(counted, 0) + 1
@@ -93,14 +95,14 @@ class Files:
         return dict(place._asdict())
 
     def asset(self, shown: dict[str, object]) -> str:
-        """The id of the asset that a file is: the same for as long as the server remembers (P53)."""
+        """Return the asset id of a file, which stays the same as long as the server remembers it (P53)."""
         place = FileKey(*(str(shown.get(name, "")) for name in FileKey._fields))
         known = next((name for name, other in self.assets.items() if other == place), None) or str(uuid.uuid4())
         self.assets[known] = place
         return known
 
     def with_assets(self, shown: dict[str, object], previews: bool) -> dict[str, object]:
-        """What a node shows, each file of it with the id of its asset (P53)."""
+        """Return what a node shows, with the asset id of each file (P53)."""
         told: dict[str, object] = {}
         for kind, items in shown.items():
             listed = items if isinstance(items, list) else []
@@ -116,12 +118,12 @@ class Files:
         return [{"id": name, "name": place.filename} for name, place in self.assets.items()]
 
     def by_hash(self, name: str) -> bytes | None:
-        """What `blake3:…` names; a digest of another kind does here, since nobody but us computes it."""
+        """Return the file that `blake3:…` names; another digest is used here, since only we compute it."""
         digest = name.removeprefix("blake3:")
         return next((content for content in self.contents.values() if digest_of(content) == digest), None)
 
     def upload(self, place: FileKey, content: bytes, overwrite: bool) -> FileKey:
-        """Put it there; beside another content, unless it may be overwritten, under a name with a number."""
+        """Store an upload; under a numbered name if another file has its name and may not be overwritten."""
         stem, dot, suffix = place.filename.rpartition(".") if "." in place.filename else (place.filename, "", "")
         number, free = 0, place
         while not overwrite and self.contents.get(free, content) != content:
@@ -136,6 +138,6 @@ def digest_of(content: bytes) -> str:
 
 
 def is_inside(place: FileKey) -> bool:
-    """Whether a path stays in its folder: what does not is refused by a server."""
+    """Return whether a path stays in its folder; a server refuses others."""
     path = f"{place.subfolder}/{place.filename}"
     return ".." not in re.split(r"[/\\]", path) and not place.filename.startswith("/") and not path.startswith("//")

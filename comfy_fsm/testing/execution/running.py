@@ -1,4 +1,4 @@
-"""One prompt as it runs: which node next, and what is told of it, in the order of P13."""
+"""Execution of one prompt: which node comes next, and which frames are sent, in the order of P13."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _CYCLE = "graph.DependencyCycleError"
 
 
 class Running:
-    """One prompt, from its start to its stated end."""
+    """Execution of one prompt, from start to end."""
 
     def __init__(self, house: House, item: Item, told: bool) -> None:
-        """Unless `told`, no frame says that it ended."""
+        """Prepare an execution; unless `told`, no frame reports its end."""
         self.house = house
         self.item = item
         self.graph = dict(item.graph)
@@ -39,7 +39,7 @@ class Running:
         self._current = ""
 
     async def play(self) -> Ended:
-        """To its end, whatever happens: what goes wrong in the fake itself fails this prompt, and is told."""
+        """Run to the end; an error of the fake itself fails this prompt, and is reported."""
         try:
             return await self._play()
         except Exception as fault:
@@ -80,7 +80,9 @@ class Running:
         return Ended(False, self._messages, {}, {})
 
     def _ended(self, success: bool) -> Ended:
-        """Outputs are what is known of the graph's nodes, or of those that ran or were told (P51), however it ended."""
+        """Return the end. Outputs are those known of the graph's nodes, or of the nodes that ran or were reported
+        (P51).
+        """
         nodes = self._shown if self.house.profile.records_what_was_told else self.graph
         known = {node_id: self.house.cache.get(self._signatures[node_id]) for node_id in nodes}
         shown = {node_id: kept.shown for node_id, kept in known.items() if kept and kept.shown}
@@ -101,7 +103,7 @@ class Running:
     # which node next
 
     def _want(self, node_id: str) -> None:
-        """It is to be run, and before it what it needs; an output is looked at even if it is cached (P14)."""
+        """Schedule a node, and before it what it depends on; an output is examined even if it is cached (P14)."""
         wanted = [node_id]
         while wanted:
             node_id = wanted.pop()
@@ -114,7 +116,7 @@ class Running:
         return self._signatures[node_id] in self.house.cache
 
     async def _next(self) -> str:
-        """A node that lacks nothing: best an output or an async one, then what an output waits for."""
+        """Return a node that is ready: preferably an output or an async one, then what an output waits for."""
         while not (ready := [node_id for node_id in self._waiting if self._is_ready(node_id)]):
             if not self._under_way:
                 inner = [node_id for node_id in self._waiting if node_id in self._parents]  # they are to blame
@@ -164,19 +166,19 @@ class Running:
         return self.house.profile.reruns_subgraphs and isinstance(asked, int) and self._rounds[node_id] < asked
 
     def _repeat(self, node_id: str) -> None:
-        """What stands for it runs again, under the same ids (P17)."""
+        """Run what stands in for the node again, under the same ids (P17)."""
         for inner in (each for each, parent in self._parents.items() if parent == node_id):
             self.house.cache.pop(self._signatures[inner], None)
         self._waiting[node_id] = {self._expanded[node_id]}
         self._want(self._expanded[node_id])
 
     def _evicted(self, node_id: str) -> set[str]:
-        """What it needs, and the cache had when it was wanted (P49)."""
+        """Return what the node depends on that was cached when it was scheduled (P49)."""
         needs_nothing = self._is_known(node_id) or node_id in self._under_way or node_id in self._expanded
         return set() if needs_nothing else {each for each in sources(self.graph, node_id) if not self._is_known(each)}
 
     def _show_again(self, node_id: str) -> None:
-        """It was run before, maybe by its twin in this very prompt (P14)."""
+        """Report the outputs of a node that ran before, perhaps as its twin in this prompt (P14)."""
         self._remember_shown(node_id)
         if self.house.profile.expands:
             kept = self.house.cache[self._signatures[node_id]]
@@ -185,7 +187,7 @@ class Running:
         self._release(node_id)
 
     def _remember_shown(self, node_id: str) -> None:
-        """For some versions, what is told to nobody was not told (P51)."""
+        """Remember what was shown; in some versions only what was reported to somebody counts (P51)."""
         if self.item.client_id is not None or not self.house.profile.omits_cached_outputs:
             self._shown.setdefault(node_id)
 
@@ -251,7 +253,7 @@ class Running:
     # what is told
 
     def root(self, node_id: str) -> str:
-        """The node of the posted graph that it stands for."""
+        """Return the node of the posted graph that this one stands in for."""
         while node_id in self._parents:
             node_id = self._parents[node_id]
         return node_id
@@ -261,12 +263,12 @@ class Running:
         return {"node": node_id, **shown}
 
     def _tell(self, kind: str, data: dict[str, object]) -> None:
-        """To the owner alone; of a prompt without one, to nobody (P2)."""
+        """Send a frame to the owner alone; to nobody if the prompt has none (P2)."""
         if self.item.client_id is not None:
             self.house.publisher.enqueue(kind, data | {"prompt_id": self.item.prompt_id}, self.item.client_id)
 
     def _say(self, kind: str, data: dict[str, object], broadcast: bool = False, ends: bool = False) -> None:
-        """The same, and it goes into the history; `broadcast` is heard by all where nobody owns it (P2)."""
+        """Send a frame and add it to the history; `broadcast` goes to everybody if there is no owner (P2)."""
         told: dict[str, object] = {"prompt_id": self.item.prompt_id, **data}
         if self.house.profile.states_success:
             told["timestamp"] = int(time.time() * 1000)
@@ -275,7 +277,7 @@ class Running:
             self.house.publisher.enqueue(kind, told, self.item.client_id)
 
     def move(self, node_id: str, state: str, value: float | None = None, most: float | None = None) -> None:
-        """A node's progress changed; of all that have begun, the state is told (P16)."""
+        """Change the progress of a node, and report the state of all that have begun (P16)."""
         profile = self.house.profile
         if not profile.honours_own_ids:
             return
@@ -292,7 +294,7 @@ class Running:
         self.house.publisher.enqueue("progress_state", told, reader)
 
     def preview(self, node_id: str, picture: bytes, named: bool) -> None:
-        """As binary 4 to who asked to be told the names (P7), else as binary 1: the other of the two is silent."""
+        """Send a preview as binary 4 to clients that support metadata (P7), as binary 1 to others."""
         publisher, reader = self.house.publisher, self.item.client_id
         if named is not (self.house.profile.honours_own_ids and publisher.wants_metadata(reader)):
             return
@@ -305,7 +307,9 @@ class Running:
             publisher.enqueue_binary(1, publishing.preview(picture), reader)
 
     def _block(self, node_id: str, blocked: Blocked) -> None:
-        """An error that is no end: not in the history, and heard by all where nobody owns it (P19, P2)."""
+        """Report a blocked execution: not an end, not in the history, and sent to everybody if there is no owner (P19,
+        P2).
+        """
         if blocked.message is None:
             return
         told: dict[str, object] = {"prompt_id": self.item.prompt_id, **self._where(node_id)}
@@ -332,7 +336,7 @@ class Running:
 
 
 class Stage:
-    """A node at work: what it may do (`nodes.Stage`), done for its prompt."""
+    """Node at work: implements `nodes.Stage` for its prompt."""
 
     def __init__(self, running: Running, node_id: str, inputs: dict[str, object]) -> None:
         self.node_id = node_id
@@ -351,7 +355,7 @@ class Stage:
         await self._running.house.pause(seconds)
 
     def progress(self, value: float, most: float, picture: bytes | None = None) -> None:
-        """The state, then a preview that names its prompt, the progress, a preview that does not."""
+        """Send the state, a preview that names its prompt, the progress, and a preview that does not."""
         running, profile = self._running, self._running.house.profile
         running.move(self.node_id, "running", value, most)
         if picture:

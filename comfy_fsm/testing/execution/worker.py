@@ -1,4 +1,4 @@
-"""The part of a ComfyUI that runs prompts: its queue, its worker, its history, and what may be asked of them."""
+"""Execution part of a ComfyUI: its queue, worker and history, and requests about them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Answer", "BrokenFake", "Entry", "Execution", "State", "is_canonical"
 
 
 class BrokenFake(RuntimeError):
-    """The fake itself failed, and not what it was asked to run."""
+    """Error for a failure of the fake itself, not of what it runs."""
 
 
 _KEYS = ("auth_token_comfy_org", "api_key_comfy_org")
@@ -33,7 +33,7 @@ Entry = dict[str, object]
 
 @dataclass
 class State:
-    """What a server holds in memory, and what is counted of it over all its lives."""
+    """Memory of a server, and counters over all its lives."""
 
     queue: list[Item] = field(default_factory=list)  # a heap
     running: list[Item] = field(default_factory=list)
@@ -46,7 +46,7 @@ class State:
     denied: Counter[str] = field(default_factory=Counter)  # how often a record that is there was answered `{}`
 
     def own_up(self) -> None:
-        """Raise what went wrong in the fake itself, over all its lives."""
+        """Raise the errors of the fake itself, over all its lives."""
         if self.broken:
             raise BrokenFake(
                 f"the fake ComfyUI itself failed, first by {self.broken[0]!r}: what it told since proves nothing; "
@@ -54,7 +54,7 @@ class State:
             ) from self.broken[0]
 
     def outlive(self, keep: bool) -> None:
-        """The server died, and with it what it knew (P27); if kept, what ran begins again."""
+        """Clear what a server loses when it dies (P27); with `keep`, what ran starts again."""
         for item in self.running if keep else ():
             heapq.heappush(self.queue, item)
         self.running.clear()
@@ -65,7 +65,7 @@ class State:
 
 
 class Execution:
-    """One server's worker, from its start to its death."""
+    """Worker of one server, from its start to its death."""
 
     def __init__(
         self, profile: Profile, faults: Faults, publisher: Publisher, state: State, step_seconds: float
@@ -83,7 +83,7 @@ class Execution:
     # what is asked
 
     def submit(self, body: dict[str, object], source: str | None = None) -> Answer:
-        """Judge a posted prompt and queue it (P9, P10); raises Crash where it is answered 500."""
+        """Validate a posted prompt and queue it (P9, P10); raises Crash if the answer is 500."""
         if source is not None and isinstance(body.get("extra_data", {}), dict):
             body = {**body, "extra_data": {"comfy_usage_source": source, **(body.get("extra_data") or {})}}  # type: ignore[dict-item]
         try:
@@ -111,7 +111,7 @@ class Execution:
         return Item(self._number(body), prompt_id, graph, extra, verdict.outputs), verdict.node_errors
 
     def _id_of(self, body: dict[str, object]) -> str:
-        """The one that was chosen, where it is honoured; raises Refusal for one that is not canonical (P10, P45)."""
+        """Return the client's prompt id if the version honours it; raises Refusal if it is not canonical (P10, P45)."""
         strict = self.profile.demands_canonical_ids
         if not self.profile.honours_own_ids or "prompt_id" not in body or (strict and body["prompt_id"] is None):
             return str(uuid.uuid4())
@@ -136,7 +136,7 @@ class Execution:
         return number
 
     def put(self, item: Item) -> None:
-        """Queue it; where a tie makes the heap compare graphs, it is queued and this raises Crash (P11)."""
+        """Queue an item; raises Crash if a tie makes the heap compare graphs, although the item is queued (P11)."""
         self.state.posts[item.prompt_id] += 1
         try:
             heapq.heappush(self.state.queue, item)
@@ -149,7 +149,7 @@ class Execution:
         return {"exec_info": {"queue_remaining": len(self.state.queue) + len(self.state.running)}}
 
     def queue(self) -> dict[str, object]:
-        """Every prompt of everybody, whole (P28), unless what waits is hidden."""
+        """Return every prompt of everybody, in full (P28), unless waiting ones are hidden."""
         running, waiting = map(self.shown, self.state.running), map(self.shown, self.waiting)
         return {"queue_running": [*running], "queue_pending": [*waiting]}
 
@@ -158,24 +158,24 @@ class Execution:
         return [] if self._faults.hide_pending else [*self.state.queue]
 
     def shown(self, item: Item) -> Item:
-        """A prompt of the queue, as everybody may see it."""
+        """Return a prompt of the queue, as everybody may see it."""
         return _without_keys(item) if self.profile.hides_keys_in_queue else item
 
     def remove(self, prompt_ids: Iterable[object] | None = None) -> None:
-        """Out of the queue, all of it if none are named; the owners are told nothing but a status (P30)."""
+        """Remove these prompts from the queue, or all; their owners receive a status and nothing else (P30)."""
         gone = None if prompt_ids is None else set(prompt_ids)
         self.state.queue[:] = [item for item in self.state.queue if gone is not None and item.prompt_id not in gone]
         heapq.heapify(self.state.queue)
         self._send_status()
 
     def interrupt(self, prompt_id: object = None) -> None:
-        """What runs, whoever owns it, unless the version looks at the id and it is another's (P31)."""
+        """Interrupt what runs, whoever owns it, unless the version compares the id and it differs (P31)."""
         named = prompt_id is not None and self.profile.interrupts_by_id
         if not named or any(item.prompt_id == prompt_id for item in self.state.running):
             self.house.interrupted.set()
 
     def entry(self, prompt_id: str) -> dict[str, Entry]:
-        """`{}` for whatever has no entry, alike (P26)."""
+        """Return the history entry; `{}` for anything without one (P26)."""
         history = self.state.history
         if self._faults.spend("empty_history"):
             self.state.denied[prompt_id] += prompt_id in history
@@ -193,7 +193,7 @@ class Execution:
     # what runs
 
     async def keep(self, job: Callable[[], Awaitable[None]]) -> None:
-        """Nothing of the fake dies in silence."""
+        """Run a job of the fake; no failure of it goes unnoticed."""
         try:
             await job()
         except Exception as fault:
@@ -201,7 +201,7 @@ class Execution:
             traceback.print_exception(fault)
 
     async def work(self) -> None:
-        """Run what waits, one after another, for ever."""
+        """Run what waits, one prompt after another, for ever."""
         while True:
             await self._work.wait()
             await self.house.stand()
@@ -244,7 +244,7 @@ class Execution:
         return {"status_str": "success" if good else "error", "completed": good, "messages": ended.messages}
 
     def _scan(self, *stages: str) -> None:
-        """Files are looked through where assets are on, and every window is told, of no prompt (P54)."""
+        """Scan the files if the version has assets; every window is told, without a prompt id (P54)."""
         for stage in stages if self.profile.has_assets and self.profile.assets_are_on else ():
             self._publisher.enqueue(f"assets.seed.{stage}", {}, None)
 
@@ -253,7 +253,7 @@ class Execution:
 
 
 def is_canonical(prompt_id: object) -> bool:
-    """A UUID as Python writes it: lower case, with hyphens (P45)."""
+    """Return whether this is a UUID as Python writes it: lower case, with hyphens (P45)."""
     try:
         return isinstance(prompt_id, str) and str(uuid.UUID(prompt_id)) == prompt_id
     except ValueError:

@@ -1,1 +1,1 @@
-"""A recorded trace played to a client."""
+"""Plays recorded traces to a client."""

@@ -1,4 +1,4 @@
-"""A recorded trace played to a client: its frames in their order, its answers, under the client's own ids."""
+"""Playback of a recorded trace: its frames in order, and its answers, under the client's own ids."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _NO_ROUTE = {"jobs": 404, "job": 404, "act-cancel": 405, "act-batch": 405}
 
 
 class Playback:
-    """One trace while it is played.
+    """Playback of one trace.
 
-    A frame waits for the POST and the socket that came before it in the trace. A question gets the recorded answers to
-    it, one after another, each once the frames before it were sent, or wait for the client; the last one again and
-    again. What the trace never asked is answered as by a ComfyUI that sent these frames.
+    A frame waits for the POST and the socket that came before it in the trace. A request gets the recorded answers to
+    it in turn, each once the frames before it were sent or wait for the client; the last one is repeated. A request
+    that the trace does not contain is answered as by a ComfyUI that sent these frames.
     """
 
     def __init__(self, script: Script, publisher: Publisher, files: Files, pace: float) -> None:
@@ -55,18 +55,18 @@ class Playback:
 
     @property
     def finished(self) -> bool:
-        """Whether all frames were sent, or passed a client that was not there."""
+        """True if all frames were sent, or passed a client that was not there."""
         return self._place == len(self._script.acts)
 
     @property
     def waits_for(self) -> str:
-        """What the client has to do before the next frame; empty where nothing is waited for."""
+        """Action of the client that the next frame waits for; empty if there is none."""
         return self._waits
 
     # the acts
 
     async def play(self) -> None:
-        """Act after act, to the last."""
+        """Perform act after act, to the last."""
         posts, before = 0, None
         for act in self._script.acts:
             if before is not None and self._pace > 0:
@@ -117,7 +117,7 @@ class Playback:
             await self._publisher.send(Frame(str(data.get("type")), json.dumps(data), self._reader(about)))
 
     def _reader(self, prompt_id: object) -> str | None:
-        """The client id that a prompt was posted with; everybody's, where the trace had none or it is about none."""
+        """Return the client id that a prompt was posted with; that of everybody if there is none."""
         for post, client_id in zip(self._script.posts, self._posted, strict=False):
             if post.addressed and prompt_id in (self._ids.get(post.prompt_id or ""), post.prompt_id):
                 return client_id or ""  # of nobody, as by P2
@@ -126,7 +126,7 @@ class Playback:
     # the answers
 
     async def answer(self, method: str, path: str, body: object) -> Reply | None:
-        """What the trace has to say to a request, under the client's ids; None leaves it to the fake."""
+        """Return the trace's answer to a request, under the client's ids; None leaves it to the fake."""
         asked = question(method, path)
         reply = await (self._post(body) if asked[0] == POST else self._next(self._theirs(asked)))
         if reply is None or (reply.status == 200 and asked[0] in _BY_ITSELF):
@@ -155,7 +155,7 @@ class Playback:
         return post.reply
 
     async def _next(self, asked: Question) -> Reply | None:
-        """The next answer to this question, if it can have been given yet; else the last one again."""
+        """Return the next answer to this request if it can have been given yet, otherwise the last one again."""
         replies, given = self._script.replies.get(asked, []), self._given[asked]
         if given == len(replies):
             return replies[-1] if replies else self._told(asked)
@@ -168,7 +168,7 @@ class Playback:
         return replies[given]
 
     def _told(self, asked: Question) -> Reply | None:
-        """As a ComfyUI would answer that sent these frames, to what it was not asked when they were recorded."""
+        """Answer a request that the trace does not contain, as a ComfyUI would that sent these frames."""
         kind, prompt_id = asked
         reach = self._place
         if self._waits == "a socket":  # which may never come: then the frames up to the next POST pass unheard
@@ -188,7 +188,7 @@ class Playback:
         return Reply(0, _NO_ROUTE[kind], None) if kind in _NO_ROUTE else None
 
     def _reached(self, place: int) -> bool:
-        """Whether the frames before it were sent, or wait for the client."""
+        """Return whether the frames before this point were sent, or wait for the client."""
         return self._place >= place or bool(self._waits)
 
     async def _reach(self, place: int) -> None:
@@ -198,14 +198,14 @@ class Playback:
     # ids
 
     def _theirs(self, asked: Question) -> Question:
-        """A question about one of the client's prompts, as the trace has it."""
+        """Translate a request about one of the client's prompts to the trace's ids."""
         for recorded, own in self._ids.items():
             if own == asked[1]:
                 return asked[0], recorded
         return asked
 
     def _ours(self, value: Any) -> Any:
-        """A value of the trace, with the client's ids for those that stand in it."""
+        """Translate a value of the trace to the client's ids."""
         if isinstance(value, str):
             return self._ids.get(value, value)
         if isinstance(value, list):
@@ -220,12 +220,12 @@ def _listed(prompt_ids: list[str]) -> list[list[object]]:
 
 
 def _sendable(text: str) -> str:
-    """Without the halves of surrogates that JSON may hold, and no frame (P20)."""
+    """Return the text without lone surrogates, which JSON may hold and a frame may not (P20)."""
     return text.encode("utf-8", "replace").decode()
 
 
 def _payload(data: dict[str, Any]) -> bytes | None:
-    """A binary frame, with a picture of ours for the one that no trace holds."""
+    """Return a binary frame, with a picture of ours for the one that no trace holds."""
     match data.get("event"):
         case 1:
             return publishing.preview(JPEG)
@@ -238,7 +238,7 @@ def _payload(data: dict[str, Any]) -> bytes | None:
 
 
 def _put_files(value: Any, files: Files) -> None:
-    """The files that a trace names are there to be fetched, though not with the content that they had."""
+    """Store the files that a trace names, so that they can be fetched, though with other content."""
     waiting = [value]
     while waiting:
         value = waiting.pop()

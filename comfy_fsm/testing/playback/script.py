@@ -1,4 +1,4 @@
-"""A recorded trace as a part to be played: what one server said to one window, and in answer to what."""
+"""Script of a playback: what one server sent to one window, and in answer to what."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Question = tuple[str, str]
 
 
 class Act(NamedTuple):
-    """One thing to be done in its turn: to wait for the client's POST or socket, to end sockets, to send a frame."""
+    """Step of a playback: wait for the client's POST or socket, close sockets, or send a frame."""
 
     what: Literal["post", "open", "close", "frame", "binary", "nothing"]
     at: float
@@ -35,7 +35,7 @@ class Act(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """A recorded answer: it comes after so many acts. Without a status, the connection ended instead."""
+    """Recorded answer, which comes after so many acts; without a status, the connection ended instead."""
 
     place: int
     status: int | None
@@ -44,7 +44,7 @@ class Reply(NamedTuple):
 
 @dataclass
 class Post:
-    """A recorded POST of a prompt: the id that it bore, the one that was answered, and the answer."""
+    """Recorded POST: the id that it bore, the id in the answer, and the answer."""
 
     addressed: bool
     own_id: str | None
@@ -54,7 +54,7 @@ class Post:
 
 @dataclass
 class Script:
-    """The part of one server before one window."""
+    """Script of one server for one window."""
 
     window: str
     acts: list[Act] = field(default_factory=list)
@@ -63,11 +63,11 @@ class Script:
 
     @property
     def prompt_ids(self) -> list[str | None]:
-        """Of each POST, in their order."""
+        """Prompt id of each POST, in order."""
         return [post.prompt_id for post in self.posts]
 
     def record(self, prompt_id: str, reach: int) -> dict[str, Any] | None:
-        """Its entry in the history, as far as so many acts and the answers among them tell of one."""
+        """Return the history entry, as far as so many acts, and the answers among them, show one."""
         told = [
             reply for replies in self.replies.values() for reply in replies
             if reply.place <= reach and isinstance(reply.body, dict) and isinstance(reply.body.get(prompt_id), dict)
@@ -96,7 +96,7 @@ class Script:
         return null or self.record(prompt_id, reach) is not None
 
     def frames(self, prompt_id: str, reach: int) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Those of a prompt among so many acts."""
+        """Yield the frames of a prompt among so many acts."""
         for act in self.acts[:reach]:
             data = act.data.get("data") if act.what == "frame" and isinstance(act.data, dict) else None
             if isinstance(data, dict) and data.get("prompt_id") == prompt_id:
@@ -104,7 +104,7 @@ class Script:
 
 
 def question(method: str, path: str) -> Question:
-    """Which question a request is, however its path is written."""
+    """Return which request this is, however its path is written."""
     asked = routes.parse(method, path)
     if asked.prompt_id is not None:
         return asked.kind, asked.prompt_id
@@ -113,7 +113,7 @@ def question(method: str, path: str) -> Question:
 
 
 def write(lines: Iterable[Line], window: str | None, server: str | None) -> Script:
-    """The part of this window at this server, or of the only ones that the trace has; else raises ValueError."""
+    """Write the script of this window at this server, or of the only ones in the trace; otherwise raises ValueError."""
     lines = [line for line in lines if isinstance(line.get("data", {}), dict)]
     window = _only("window", window, [line for line in lines if _is_post(line)] or lines)
     own = [line for line in lines if line.get("window") in (window, None)]
@@ -150,7 +150,7 @@ def _answers(lines: Iterable[Line]) -> dict[str, Line]:
 
 
 class _Writing:
-    """One pass over the lines of a window."""
+    """Pass over the lines of a window that writes its script."""
 
     def __init__(self, script: Script, answers: dict[str, Line]) -> None:
         self._script = script
@@ -210,7 +210,7 @@ class _Writing:
         return script
 
     def _post_what_was_heard(self) -> None:
-        """A capture of the socket alone: each prompt was posted before its first frame."""
+        """Add a POST before the first frame of each prompt, for a capture of the socket alone."""
         script, known, moved = self._script, set[str](), list[int]()
         before, script.acts = script.acts, []
         for act in before:
@@ -229,12 +229,12 @@ class _Writing:
 
 
 def _is_greeting(data: dict[str, Any]) -> bool:
-    """What the fake says by itself when a socket is opened (P1)."""
+    """Return whether the fake sends this by itself when a socket opens (P1)."""
     return data.get("type") == "status" and isinstance(data.get("data"), dict) and "sid" in data["data"]
 
 
 def _lengthened(body: Any) -> Any:
-    """A queue that a recorder shortened, as ComfyUI tells it."""
+    """Return a queue that a recorder shortened in ComfyUI's form."""
     if not isinstance(body, dict) or {*body} != {"running", "pending"}:
         return body
     parts = {f"queue_{part}": listed for part, listed in body.items() if isinstance(listed, list)}
@@ -249,7 +249,7 @@ def _time(value: object) -> float:
 
 
 def _status(value: object) -> int | None:
-    """One that an answer may have; any other is no answer."""
+    """Return the value if it is a valid HTTP status, otherwise None."""
     return value if isinstance(value, int) and 200 <= value < 600 else None
 
 

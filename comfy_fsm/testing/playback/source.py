@@ -1,4 +1,4 @@
-"""The lines of a recorded trace, from wherever they are kept: a file, packed or not, a log, or memory."""
+"""Source of a playback: the lines of a recorded trace in a file, packed or not, a log, or memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST = 256 * 1024 * 1024
 
 
 def read(source: Source) -> list[Line]:
-    """Every observation as JSON has it; raises ValueError where it is no trace, or too long for a test."""
+    """Return every observation as decoded JSON; raises ValueError if it is not a trace, or too long for a test."""
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else "the trace"
     lines: list[Line] = []
     total = 0
@@ -77,7 +77,7 @@ def _raw(source: Source) -> Iterator[bytes]:
 
 
 def _sound(lines: Iterable[bytes | str], name: str) -> Iterator[bytes]:
-    """Lines as they are, none of which is what its reader has to say of one that it could not read."""
+    """Yield lines as bytes, without those that stand for damage."""
     for line in lines:
         if isinstance(line, str):
             raise ValueError(f"{name} cannot be played: {line}")

@@ -1,4 +1,4 @@
-"""Observations of every kind and in every shape, likely or not: what no fold may stumble over."""
+"""Observations of every kind and shape, likely or not: no fold may fail on any of them."""
 
 from __future__ import annotations
 
@@ -146,5 +146,5 @@ from_our_reader: st.SearchStrategy[AnyObservation] = st.one_of(
 
 
 def observations() -> st.SearchStrategy[AnyObservation]:
-    """Any observation, odd ones and those included that only our own reader makes of what it cannot read."""
+    """Return any observation, including odd ones, and those that only our reader makes of what it cannot read."""
     return st.one_of(*[sayable] * 4, from_our_reader)

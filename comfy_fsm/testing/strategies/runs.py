@@ -1,4 +1,4 @@
-"""True runs of several windows at several servers, and every order in which what they saw may be told."""
+"""True runs of several windows at several servers, and every order in which their observations may arrive."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ Source = tuple[str | None, str | None, str]
 
 
 def source_of(o: AnyObservation) -> Source:
-    """Whose order an observation keeps: that of one window's socket at one server, or of one window's own acts."""
+    """Return the source of an observation, which keeps its order: a window's socket at a server, or a window's
+    requests.
+    """
     if isinstance(o, seen.Opened | seen.Closed | seen.Message | seen.Binary | seen.Undecodable):
         return o.window, o.server, "ws"
     return o.window, None, "http"
@@ -43,7 +45,7 @@ def sources_of(observations: Iterable[AnyObservation]) -> list[list[AnyObservati
 def interleave(
     sources: Sequence[Sequence[AnyObservation]], dice: random.Random, lag: int | None = None
 ) -> list[AnyObservation]:
-    """A merge that keeps each source's order; with `lag`, none runs ahead of the oldest by more than so many."""
+    """Merge the sources, each in its own order; with `lag`, none runs ahead of the oldest by more than that many."""
     order = {id(o): n for n, o in enumerate(sorted((o for s in sources for o in s), key=lambda o: o.at))}
     heads = [0] * len(sources)
     mixed: list[AnyObservation] = []
@@ -64,7 +66,7 @@ def interleave(
 
 @st.composite
 def true_runs(draw: st.DrawFn, *, windows: int = 2, servers: int = 2, prompts: int = 3) -> TrueRun:
-    """Runs of up to so many prompts that really could have been, with what each source saw, and the truth."""
+    """Draw runs of some prompts as they could really happen, with what each source saw, and the truth."""
     own, at = _some(WINDOWS, windows, "windows"), _some(SERVERS, servers, "servers")
     profile = draw(st.sampled_from(VERSIONS))
     posted = _some(PROMPTS, prompts, "prompts")[: draw(st.integers(1, prompts))]
@@ -103,7 +105,7 @@ def _some(names: tuple[str, ...], count: int, what: str) -> tuple[str, ...]:
 
 
 def mixtures(run: TrueRun | Iterable[AnyObservation]) -> st.SearchStrategy[list[AnyObservation]]:
-    """Every merge of the sources of a run, each in its own order; shrinks towards one source after the other."""
+    """Draw merges of the sources of a run, each in its own order; shrinks towards one source after the other."""
     sources = sources_of(run.observations if isinstance(run, TrueRun) else run)
     turns = [n for n, source in enumerate(sources) for _ in source]
 

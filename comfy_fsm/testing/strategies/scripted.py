@@ -1,4 +1,4 @@
-"""A small universe, and a scripted ComfyUI in it: what each version says to whom, and what each client sees.
+"""Scripted ComfyUI in a small universe: what each version sends to whom, and what each client sees.
 
 The universe is small so that things collide: two servers, three windows, three prompt ids, graphs of three nodes.
 """
@@ -53,7 +53,7 @@ _Act = Callable[[], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What becomes of one prompt, and what its window does about it."""
+    """Plan of one prompt: its outcome, and what its window does about it."""
 
     prompt_id: str
     window: str
@@ -82,7 +82,7 @@ class Plan:
 
 
 class Script:
-    """A server and its clients, played out in true time; keeps what each source sees."""
+    """Server with its clients, played out in true time; records what each source sees."""
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
@@ -124,7 +124,7 @@ class Script:
         self.add("http.response", window, server, {"id": request, "status": status, "body": answer})
 
     def query(self, plan: Plan) -> None:
-        """The queue, and then the history: the only order that proves an absence (P29)."""
+        """Query the queue, then the history: the only order that proves an absence (P29)."""
         parts = ([[1, i, {}, {}, []] for i in q[plan.server]] for q in (self.running, self.queued))
         queue = dict(zip(("queue_running", "queue_pending"), parts, strict=True))
         self.ask("GET", "/queue", plan.window, plan.server, None, 200, queue)
@@ -159,7 +159,7 @@ class Script:
                 self.query(plan)
 
     def record(self, plan: Plan, outputs: dict[str, Any], messages: list[Any]) -> None:
-        """Write its history."""
+        """Write the history entry."""
         self.running[plan.server].remove(plan.prompt_id)
         entry: dict[str, Any] = {"prompt": [1, plan.prompt_id, plan.graph, {}, plan.sinks()], "outputs": outputs}
         if self.profile.history_has_status:
@@ -169,7 +169,7 @@ class Script:
 
 
 class _RunScript:
-    """One run as its server tells it, in the order of P13 and P21."""
+    """Run of a prompt as its server reports it, in the order of P13 and P21."""
 
     def __init__(self, script: Script, plan: Plan) -> None:
         self._script, self._plan, self._profile = script, plan, script.profile
@@ -187,7 +187,7 @@ class _RunScript:
         yield self._say("executing", node=None)
 
     def _cached(self) -> Iterator[_Act]:
-        """Cached outputs are told again (P14)."""
+        """Report cached outputs again (P14)."""
         plan = self._plan
         for node in (n for n in plan.cached if n in plan.sinks() and self._profile.states_success):
             self._outputs |= {node: {"text": ["kept"]}} if plan.shows else {}
@@ -208,7 +208,7 @@ class _RunScript:
             yield self._state(done, None)
 
     def _end(self) -> Iterator[_Act]:
-        """The end is told, where the version tells of it, and then written down."""
+        """Report the end, if the version does, and then write the history entry."""
         plan = self._plan
         messages: list[Any] = [["execution_start", {"prompt_id": plan.prompt_id, **self._stamp}]]
         if plan.outcome != "success":
@@ -237,9 +237,9 @@ class _RunScript:
 
 
 class TrueRun:
-    """What each source saw of a run that really could have been, with what the server really did.
+    """Run as it could really happen: what each source saw, and what the server did.
 
-    `truth` has, by prompt id, the outcome that a client must come to if it comes to one.
+    `truth` has, by prompt id, the outcome that a client must reach if it reaches one.
     """
 
     def __init__(self, profile: Profile, plans: list[Plan], observations: list[AnyObservation]) -> None:
@@ -248,11 +248,11 @@ class TrueRun:
 
     @property
     def lines(self) -> list[bytes]:
-        """The same as lines of a trace, to be replayed, written to a file, or played by a fake."""
+        """Lines of a trace, to be replayed, written to a file, or played by a fake."""
         return [codec.encode(o) for o in self.observations]
 
     def reported_ended(self) -> set[str]:
-        """The prompts of which the server said that they ended, by `executing` null or by a record."""
+        """Return the prompts whose end was reported, by `executing` null or by a record."""
         found: set[str] = set()
         for value in (json.loads(codec.encode(o)) for o in self.observations):
             data = value.get("data", {})

@@ -1,4 +1,4 @@
-"""What goes wrong with a server, and when: knobs of the fake, and schedules of them."""
+"""Faults of a server, and schedules of when they happen."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LASTING: dict[str, st.SearchStrategy[Any]] = {
 
 
 def faults(*names: str, most: int = 3) -> st.SearchStrategy[Faults]:
-    """Up to so many knobs that are turned, of those named, or of all that pass; shrinks to none."""
+    """Draw faults, up to `most` of those named, or of all that pass by themselves; shrinks to none."""
     known = PASSING | LASTING
     if unknown := [name for name in names if name not in known]:
         raise ValueError(f"there is no knob {unknown[0]!r}; there are {', '.join(known)}")
@@ -43,7 +43,7 @@ def faults(*names: str, most: int = 3) -> st.SearchStrategy[Faults]:
 
 
 def schedules(*names: str, acts: Sequence[Acting] = ACTS, most: int = 4) -> st.SearchStrategy[list[Step]]:
-    """Up to so many acts in mid-run, each after a number of requests, for `FakeComfy.follow`; knobs as in `faults`."""
+    """Draw up to `most` events, each after a number of requests, for `FakeComfy.follow`; knobs as in `faults`."""
     faults(*names)
     knobs = _turned(names or tuple(PASSING), 2)
     steps = {act: st.builds(Step, st.integers(0, 20), st.just(act)) for act in ACTS}
@@ -61,6 +61,6 @@ def _turned(names: tuple[str, ...], most: int) -> st.SearchStrategy[dict[str, An
 
 
 def register() -> None:
-    """Let Hypothesis draw these by their type; its entry point calls this when Hypothesis is loaded."""
+    """Let Hypothesis draw these by type; its entry point calls this when Hypothesis is loaded."""
     st.register_type_strategy(Faults, lambda _: faults())
     st.register_type_strategy(Step, lambda _: schedules(most=1).filter(bool).map(lambda steps: steps[0]))

@@ -1,4 +1,6 @@
-"""Diagnosis: one state with several causes is told apart, and to ask changes nothing and no command harms."""
+"""Tests of diagnoses: every fixture, cut anywhere, is explained, with the right advice for each finding and open
+task.
+"""
 
 from __future__ import annotations
 

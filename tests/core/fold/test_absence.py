@@ -1,4 +1,6 @@
-"""No lie shorter than the grace makes a verdict, nor does a step of the clock; late evidence takes conclusions back."""
+"""Tests of absence: no lie shorter than the grace makes a verdict, nor does a clock step; late evidence takes it
+back.
+"""
 
 from __future__ import annotations
 

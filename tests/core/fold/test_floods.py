@@ -1,4 +1,6 @@
-"""Whatever a server says without end, and whatever is done without end to one task: the board stops growing."""
+"""Tests of floods: whatever a server sends without end, and whatever is done without end to a task, the board is
+bounded.
+"""
 
 from __future__ import annotations
 

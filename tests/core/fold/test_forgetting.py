@@ -1,4 +1,4 @@
-"""What a board let go of stays decided: nothing that comes late brings it back, and what is left is as it would be."""
+"""Tests of dropped tasks: they stay decided, nothing late brings them back, and the rest is as it would be."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""What answers about jobs prove: an end, an absence, who cancelled; and what is no evidence, whatever it looks like."""
+"""Tests of what answers about jobs prove: an end, an absence, who cancelled; and what is no evidence."""
 
 from __future__ import annotations
 

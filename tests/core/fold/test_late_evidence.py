@@ -1,4 +1,4 @@
-"""Late evidence reopens every conclusion and no proof, of what was posted again or moved elsewhere, too."""
+"""Tests of late evidence: it reopens every conclusion and no proof, also after another POST or a move."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of jobs in the fold: what waits, which proofs there are, and that nothing moves without one."""
+"""Tests of jobs in the fold: what waits, which proofs there are, and that nothing moves without one."""
 
 from __future__ import annotations
 

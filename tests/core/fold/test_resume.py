@@ -1,4 +1,4 @@
-"""A process takes a log up: what `resume` asks for anew, and how an unanswered POST is found by our mark (P10, P11)."""
+"""Tests of resuming: what `resume` asks for anew, and how an unanswered POST is found by our mark (P10, P11)."""
 
 import pytest
 

@@ -1,4 +1,6 @@
-"""Silence has tiers (R5.1): when the board wants to look, warns and gives up, with a clock that is only numbers."""
+"""Tests of the tiers of silence: when the board wants to query, warns and expires, with a clock that is only
+numbers.
+"""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Many open tasks and many entries of one kind: the work of the fold grows with their sum, not with their product.
+"""Tests of cost: with many open tasks and many entries of a kind, the work grows with their sum, not their product.
 
 Work is counted in lines of the fold that are run, not in seconds.
 """

@@ -1,4 +1,4 @@
-"""The figures of any trace: they add up, agree with the report, only grow, and take no word from a trace."""
+"""Tests of metrics on any trace: they add up, agree with the report, only grow, and take no word from a trace."""
 
 from __future__ import annotations
 

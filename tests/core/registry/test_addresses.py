@@ -1,4 +1,4 @@
-"""One server under many addresses: which are the same to everybody, and which may be, until shown not to be."""
+"""Tests of one server under many addresses: which are equal, and which may be, until shown not to be."""
 
 from __future__ import annotations
 

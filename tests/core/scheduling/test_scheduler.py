@@ -1,4 +1,4 @@
-"""Placing, in numbers alone: how near the best plan, whose turn it is, how many at once, what a duration should be."""
+"""Tests of the scheduler, in numbers alone: distance from the best plan, turns, capacity, expected durations."""
 
 from __future__ import annotations
 

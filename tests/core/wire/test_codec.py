@@ -1,4 +1,4 @@
-"""Decoding: what no strict reader takes is read all the same, or kept as it came; no frame is lost, and none raises."""
+"""Tests of decoding: what no strict reader takes is read or kept as it came; no frame is lost, and none raises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Odd answers: each field of each kind of body retyped, dropped, nested or doubled. Nothing crashes; the rest decides.
+"""Tests of odd answers: each field of each kind of body retyped, dropped, nested or doubled. Nothing crashes.
 
 What decides an outcome is said here, precisely:
 

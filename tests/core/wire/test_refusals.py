@@ -1,4 +1,6 @@
-"""Refusals of a POST: status × body × moment. What the server said reaches who submitted; nothing more is claimed."""
+"""Tests of refused POSTs, by status, body and moment: the caller gets what the server said, and nothing more is
+claimed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run produced is in its result: every file and every text that anything named, in whatever shape it did."""
+"""Tests of results: every file and text that anything named is in them, in whatever shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of ComfyUI's routes: what is built is recognised, in every spelling that recorders and proxies give it."""
+"""Tests of the route table: what is built is recognised, in every spelling that recorders and proxies use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client for programs without a loop: the same outcomes, every wait ends, and no thread stays behind."""
+"""Tests of the blocking client: the same outcomes, every wait ends, and no thread stays behind."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""The face without a loop is the face with one: every public name, with the same parameters, and the same outcomes."""
+"""Tests that the blocking client has every public name of the async one, with the same parameters and outcomes."""
 
 from __future__ import annotations
 

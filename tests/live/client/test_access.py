@@ -1,4 +1,4 @@
-"""Keys on every way to a server: headers, the socket's query, extra_data, a certificate; none of them is written down.
+"""Tests of credentials: headers, the socket's query, extra_data, a certificate; none of them is logged.
 
 By the library and by the command, at a fake ComfyUI behind a door that lets in only who has them.
 """

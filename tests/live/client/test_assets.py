@@ -1,4 +1,4 @@
-"""Files by the ids of their assets, where a server keeps them."""
+"""Tests of files fetched by their asset ids, where a server keeps them."""
 
 import asyncio
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The application's callbacks: they may raise, hang, re-enter or flood, and nothing else minds (R4)."""
+"""Tests of callbacks: they may raise, hang, re-enter or flood, and nothing else is affected."""
 
 import asyncio
 import logging

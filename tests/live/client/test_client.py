@@ -1,4 +1,4 @@
-"""What the face promises beyond the failure modes."""
+"""Tests of the client beyond the failure modes."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""What a client delivers is all that a run produced, and a replay of its log gives the same; images by socket too."""
+"""Tests of deliveries: a client delivers all that a run produced, and a replay of its log gives the same."""
 
 from __future__ import annotations
 

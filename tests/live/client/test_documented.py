@@ -1,4 +1,4 @@
-"""The page of the client names all that an application may use of it."""
+"""Tests that the page of the client names everything an application may use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task in the hands of asyncio, which does with it all that it does with a future, and cancels nothing by it."""
+"""Tests of a task handle in asyncio, which treats it like a future and never cancels the task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server is named by host and port wherever one is named, and is the same server then."""
+"""Tests of server names: host and port name the same server wherever one is named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client on servers of today: what they rewrite, pass on, keep back and send beside."""
+"""Tests of the client with current servers: what they rewrite, pass on, hold back and send besides."""
 
 import asyncio
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Files come from a server; where they go is the caller's word alone, and they come whole or not at all."""
+"""Tests of files: the caller alone decides where they go, and they arrive whole or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A POST that was refused: waited for where the server says when, told at once where not, and never run twice."""
+"""Tests of refused POSTs: repeated when the server says so, otherwise reported at once, and never run twice."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How far a run is: never less than before, never more than all, and by what such nodes took, once that is known."""
+"""Tests of progress: it never decreases or exceeds the whole, and uses known durations of nodes."""
 
 from __future__ import annotations
 

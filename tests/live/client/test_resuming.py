@@ -1,4 +1,4 @@
-"""What an earlier process left comes to the callback of the next one, once each, until its result was taken."""
+"""Tests of resumed tasks: each comes to the callback of the next process once, until its result was taken."""
 
 from __future__ import annotations
 

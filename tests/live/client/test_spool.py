@@ -1,4 +1,4 @@
-"""Images that came over the socket are kept whole, in bounded memory, and go when nobody can read them any more."""
+"""Tests of stored images: kept whole, in bounded memory, and removed when nobody can read them."""
 
 from __future__ import annotations
 

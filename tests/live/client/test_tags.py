@@ -1,4 +1,4 @@
-"""A tag comes back with its task and its result: in this process and in the next, wherever the task went meanwhile."""
+"""Tests of tags: each comes back with its task and its result, in this process and the next, wherever the task went."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The laws of dispatching, under any schedule of arrivals and troubles that Hypothesis draws.
+"""Laws of dispatching, under any schedule of arrivals and faults that Hypothesis draws.
 
 The real dispatcher, client and log against servers on a clock that only jumps (`virtual.py`). What a server ran is the
 truth that the proofs of `core/fold/resubmission.py` are held against: whatever was believed, no workflow ran twice.

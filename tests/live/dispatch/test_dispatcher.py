@@ -1,4 +1,4 @@
-"""The dispatcher on real sockets and a real log: what survives a crash, is refused, is moved, and is told."""
+"""Tests of the dispatcher with real sockets and a real log: crashes, refusals, moves and reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cancelling by what a server can: found out harmlessly, by id alone, and true about what was done."""
+"""Tests of cancellation: features are detected harmlessly, only ids are used, and the result is reported truly."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""A clock that is set in mid-run: no deadline, no look and no silence takes notice of it."""
+"""Tests of clocks set in mid-run: no deadline, query or silence is affected."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Whatever is cancelled, however often, at whichever of its steps: the log is let go, and nothing runs on."""
+"""Tests of closing: whatever is cancelled, however often, the log is released and nothing runs on."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""What is asked of one server over HTTP."""
+"""Tests of the requests to one server over HTTP."""
 
 import asyncio
 import time

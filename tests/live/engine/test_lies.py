@@ -1,4 +1,4 @@
-"""Days of lies and of other windows' acts, on a clock that only jumps: what is concluded is never called safe.
+"""Tests of days of lies and other windows' acts, on a virtual clock: what is only concluded is never called safe.
 
 One address, behind it one server or two; queues that hide, histories that forget, sockets that are stolen, queues that
 others clear. What a task is told to be may be wrong where its server lied for longer than any grace, and then it is

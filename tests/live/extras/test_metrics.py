@@ -1,4 +1,4 @@
-"""The figures of a live client, over HTTP, as spans and as alerts: what its log tells too, and whole after faults."""
+"""Tests of a live client's metrics, over HTTP, as spans and as alerts: equal to those of its log, also after faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recovery against fakes on real sockets: what the servers prove is adopted, what they do not prove is left alone.
+"""Tests of recovery with fakes on real sockets: what servers prove is adopted, anything else is left alone.
 
 Each story is rehearsed first: the rehearsal must write nothing, and say what the act then does. Every log replays to
 what was decided live.

@@ -1,4 +1,4 @@
-"""A canary on every path into the log: a real client, a server that repeats what it should not, and every byte read.
+"""Tests with canaries on every path into the log: a real client, a server that repeats secrets, and every byte read.
 
 Each story is told twice. Where the canary is a secret, it is nowhere: in no file, no export, no repr, no error, no
 record of `logging`. Where it is none, it is in the log or not, as its row says: else the first would prove nothing.

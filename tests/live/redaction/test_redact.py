@@ -1,4 +1,4 @@
-"""What is not written down: no secret in any spelling, no workflow of anybody's; and every verdict stays the same."""
+"""Tests of redaction: no secret in any spelling, nobody's workflow; and every verdict stays the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Credentials in web addresses: found by where they stand, whatever they are called, and however it is spelled."""
+"""Tests of credentials in URLs: found by position, whatever their names and spelling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a job that waits is not written down: inputs with secrets in them, each named; all else is."""
+"""Tests of withheld inputs of waiting jobs: those with secrets, each named, and no others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sockets that do not pass where HTTP does, and servers that nothing reaches: followed, or told at once."""
+"""Tests of sockets that fail where HTTP works, and of unreachable servers: followed over HTTP, or reported at once."""
 
 import asyncio
 import logging

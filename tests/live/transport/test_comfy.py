@@ -1,4 +1,4 @@
-"""One server at arm's length, over real sockets of this machine: what is sent, what comes back, what is survived."""
+"""Tests of the connection to one server, over real sockets: what is sent, what is received, what is survived."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that sets cookies for ever: the jar keeps the newest, and the request header stays small."""
+"""Tests of a server that keeps setting cookies: the jar keeps the newest, and the request header stays small."""
 
 import time
 from http.cookiejar import Cookie

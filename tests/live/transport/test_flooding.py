@@ -1,4 +1,4 @@
-"""A server that says too much, or never reads: neither our memory nor the application's loop is its to take."""
+"""Tests of servers that send too much or never read: memory and the application's loop stay free."""
 
 import asyncio
 import threading

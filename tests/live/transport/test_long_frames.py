@@ -1,4 +1,4 @@
-"""Long frames come in pieces: none of them is copied, decoded or hashed in one step of the application's loop."""
+"""Tests of long frames: they come in pieces, none of which is copied, decoded or hashed in one step of the loop."""
 
 import asyncio
 import hashlib

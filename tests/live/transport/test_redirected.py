@@ -1,4 +1,4 @@
-"""A redirected file is fetched from where it is, and nobody but our server is told what is for our server alone."""
+"""Tests of redirected files: fetched from where they are, without our server's credentials."""
 
 from __future__ import annotations
 

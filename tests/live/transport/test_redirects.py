@@ -1,4 +1,4 @@
-"""Where a redirected file leads: to http and https, a few times, and never with what is for our server alone."""
+"""Tests of where redirects may lead: to http and https, a few times, never with credentials of our server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that are too long to be held: what nobody reads goes, what a verdict needs stays."""
+"""Tests of answers too long to be held: what nobody reads is dropped, what a verdict needs stays."""
 
 import asyncio
 import json
