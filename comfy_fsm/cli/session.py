@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from comfy_fsm.core.effects import Text
 from comfy_fsm.core.wire.updates import Update
+from comfy_fsm.display import plural
 from comfy_fsm.errors import ClientError, DownloadFailed, TaskError
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.client.outputs import save_all
@@ -178,8 +179,8 @@ class Session:
             watching.cancel()
         tasks = sum(1 for task in self.client.tasks if task.server)
         jobs = len(self.client.tasks) - tasks
-        told = [f"{tasks} task{'s' * (tasks > 1)} at the server"] * (tasks > 0)
-        told += [f"{jobs} job{'s' * (jobs > 1)} in the log"] * (jobs > 0)
+        told = [f"{plural(tasks, 'task')} at the server"] * (tasks > 0)
+        told += [f"{plural(jobs, 'job')} in the log"] * (jobs > 0)
         if told:
             how = f"; to take up what goes on: {again}" if again else ""
             self._screen.complain(f"ended before {' and '.join(told)} had ended{how}")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from comfy_fsm.core.explain.diagnosis import Diagnosis, Evidence, Explanation, Remark, Step, explain
-from comfy_fsm.display import harmless
+from comfy_fsm.display import harmless, plural
 from comfy_fsm.report.clock import Clock
 from comfy_fsm.report.player import Replay, tag_of
 
@@ -140,7 +140,7 @@ class _Sheet:
             return
         yield []
         count = len(diagnoses)
-        yield [(f"All is well with {count:,} {'task' if count == 1 else 'tasks'}.", "bold")]
+        yield [(f"All is well with {plural(count, 'task')}.", "bold")]
         for told in diagnoses[:_CALM]:
             yield from self._prose(f"{_id(told.prompt_id)[:8]}  {self._remark(told.says)}", later=" " * 10, margin=0)
         if count > _CALM:

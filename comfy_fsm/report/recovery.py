@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from comfy_fsm.core.effects import Output, Text
 from comfy_fsm.core.recovery.probes import Has, ProbeResult
 from comfy_fsm.core.recovery.verdicts import Consistency, Fetched, Recovered, Recovery, RecoveryCase
-from comfy_fsm.display import harmless
+from comfy_fsm.display import harmless, plural
 
 __all__ = ["consistency", "history", "recovery", "silence"]
 
@@ -34,7 +34,7 @@ def recovery(found: Recovery) -> Iterator[str]:
     if not found.tasks:
         yield "DECIDED  no task needs it: none is given up, and none is stuck"
         return
-    counts = ", ".join(f"{_count(n)} {word}" for n, word in ((done, "decided"), (left, "undecided")) if n)
+    counts = ", ".join(f"{plural(n, 'task')} {word}" for n, word in ((done, "decided"), (left, "undecided")) if n)
     yield f"{'UNDECIDED' if left else 'DECIDED'}  {counts}"
     if not found.acted:
         yield "dry run: this is what would be; nothing was written, and --yes does it"
@@ -66,10 +66,9 @@ def history(found: Fetched) -> Iterator[str]:
     showing = found.showing
     outcome = f": {showing.outcome}" if showing.outcome else ""
     yield f"{found.name.upper()}  {found.case.so}{outcome}"
-    attempts = "attempt" if found.attempts == 1 else "attempts"
     several = len(found.servers) > 1 and showing.has != "recorded"
     where = f"any of {len(found.servers)} servers" if several else harmless(showing.server, 200)
-    yield f"{harmless(found.prompt_id, 80)}  at {where}, {found.attempts} {attempts}"
+    yield f"{harmless(found.prompt_id, 80)}  at {where}, {plural(found.attempts, 'attempt')}"
     for missing in showing.missing:
         yield from _wrapped(f"missing: {harmless(missing)}")
     if showing.stale:
@@ -104,7 +103,7 @@ def _place(server: str) -> str:
 def _what(showing: ProbeResult) -> str:
     if showing.has == "recorded":
         files = len(showing.outputs) + len(showing.texts)
-        outputs = f", {files} output{'s' * (files != 1)}" if files else ""
+        outputs = f", {plural(files, 'output')}" if files else ""
         return f"{_SHOWN['recorded']}: {showing.outcome or 'it does not say how it ended'}{outputs}"
     said = _SHOWN[showing.has]
     return f"{said} ({harmless(showing.why, 60)})" if showing.has == "unreachable" and showing.why else said
@@ -127,7 +126,3 @@ def _results(outputs: Iterable[Output], texts: Iterable[Text], left_out: int = 0
 
 def _wrapped(text: str, hang: int = 4) -> list[str]:
     return textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent=" " * hang, break_on_hyphens=False)
-
-
-def _count(number: int) -> str:
-    return f"{number:,} task{'s' * (number != 1)}"

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from comfy_fsm.core.findings import CODES, GRAVITY, Code, Finding
 from comfy_fsm.core.registry.task import Task
-from comfy_fsm.display import harmless
+from comfy_fsm.display import STYLES, Names, harmless, host, plural, span
 from comfy_fsm.report import diagnosis
 from comfy_fsm.report.clock import Clock
 from comfy_fsm.report.player import Location, Replay, tag_of
@@ -39,13 +39,6 @@ _ERROR_LINES = 40
 _UNHAPPY = ("failed", "rejected", "lost", "expired")
 """States of a task that has no result, though somebody wanted one."""
 _UNKEPT = " (it came over the socket, and is not in a trace)"
-_STYLES = {
-    "pass": "bold green", "fail": "bold red", "incomplete": "bold yellow", "unknown": "bold yellow",
-    "completed": "green", "failed": "red", "cancelled": "magenta", "rejected": "red", "lost": "bold red",
-    "expired": "bold red", "error": "bold red", "warning": "yellow", "note": "dim", "advice": "italic",
-    "command": "cyan", "submitting": "yellow", "uncertain": "yellow", "pending": "yellow", "in_progress": "yellow",
-    "ending": "yellow",
-}  # fmt: skip
 
 
 def draw(replay: Replay, file: IO[str], *, color: bool | None, story: bool, utc: bool = False) -> None:
@@ -92,7 +85,7 @@ def _written(file: IO[str], color: bool | None, drawn: Callable[[Console], None]
 
 
 def _print_line(console: Console, line: list[tuple[str, str]]) -> None:
-    console.print(Text.assemble(*((text, _STYLES.get(style, style)) for text, style in line)), soft_wrap=True)
+    console.print(Text.assemble(*((text, STYLES.get(style, style)) for text, style in line)), soft_wrap=True)
 
 
 def _clock(replay: Replay, utc: bool) -> Clock:
@@ -106,7 +99,7 @@ def _console(file: IO[str], color: bool | None) -> Console:
 
 
 def _draw(replay: Replay, console: Console, *, story: bool, utc: bool) -> None:
-    names, clock = _Names(replay), _clock(replay, utc)
+    names, clock = Names((task.prompt_id for task in replay.tasks), replay.trace.windows), _clock(replay, utc)
     for part in _heading(replay, clock):
         console.print(part)
     if story:
@@ -131,14 +124,14 @@ def _headline(replay: Replay) -> Text:
     told = ", ".join([*unhappy, *others])
     errors = dict.fromkeys(finding.code for finding in replay.findings if finding.severity == "error")
     undecided = sum(not task.settled for task in replay.tasks)
-    verdict = (replay.verdict.upper(), _STYLES[replay.verdict])
+    verdict = (replay.verdict.upper(), STYLES[replay.verdict])
     if errors:
         grave = sum(finding.severity == "error" for finding in replay.findings)
         return Text.assemble(
-            verdict, f"  {_plural(grave, 'error')}: {', '.join(errors)}", f"; tasks: {told}" if told else ""
+            verdict, f"  {plural(grave, 'error')}: {', '.join(errors)}", f"; tasks: {told}" if told else ""
         )
     if undecided:
-        return Text.assemble(verdict, f"  {_plural(undecided, 'task')} undecided where the trace ends; tasks: {told}")
+        return Text.assemble(verdict, f"  {plural(undecided, 'task')} undecided where the trace ends; tasks: {told}")
     if not replay.trace.observations:
         return Text.assemble(verdict, "  the trace holds no observation: there is nothing to judge")
     if not replay.tasks:
@@ -157,17 +150,17 @@ def _heading(replay: Replay, clock: Clock) -> Iterator[Text]:
     few = len(trace.files) <= _FILES
     files = ", ".join(harmless(file, 80) for file in trace.files) if few else f"{len(trace.files):,} files"
     yield Text(
-        f"{files}: {_plural(trace.observations, 'observation')}, "
-        f"{_plural(len(trace.windows), 'window')}, {_plural(len(trace.servers), 'server')}"
+        f"{files}: {plural(trace.observations, 'observation')}, "
+        f"{plural(len(trace.windows), 'window')}, {plural(len(trace.servers), 'server')}"
     )
     if trace.first_at is not None and trace.last_at is not None:
-        yield Text(f"{clock.range()}, {_seconds(trace.last_at - trace.first_at)}")
+        yield Text(f"{clock.range()}, {span(trace.last_at - trace.first_at)}")
     if trace.policy:
         told = ", ".join(f"{name} {value:g}" for name, value in trace.policy.items())
         yield Text(f"by the policy of the log: {told} (--default-policy judges by the default)")
     grave = _count(finding.severity for finding in replay.findings)
     if grave:
-        yield Text("findings: " + ", ".join(_plural(grave[s], s) for s in GRAVITY if s in grave))
+        yield Text("findings: " + ", ".join(plural(grave[s], s) for s in GRAVITY if s in grave))
 
 
 class _Column(NamedTuple):
@@ -185,14 +178,14 @@ class _Column(NamedTuple):
         return max(len(self.title), *(cell.cell_len for cell in self.cells))
 
 
-def _tasks(replay: Replay, names: _Names, clock: Clock, width: int) -> Table:
+def _tasks(replay: Replay, names: Names, clock: Clock, width: int) -> Table:
     shown = heapq.nsmallest(_TASKS, replay.tasks, key=replay.urgency_of)
     columns = [
-        _Column("state", [Text(task.state, _STYLES.get(task.state, "yellow")) for task in shown]),
+        _Column("state", [Text(task.state, STYLES.get(task.state, "yellow")) for task in shown]),
         _Column("task", [Text(names.task(task.prompt_id)) for task in shown]),
         _Column("tag", [Text(tag_of(task, 24)) for task in shown], 1),
         _Column("window", [Text(names.window(task.window)) for task in shown], 5),
-        _Column("server", [Text(_host(task.server)) for task in shown], 2),
+        _Column("server", [Text(host(task.server)) for task in shown], 2),
         _Column("began", [Text(clock.time(_begun(task))) for task in shown], 3),
         _Column("took", [Text(_took(task)) for task in shown]),
         _Column("how it is known", [Text(_how(task)) for task in shown], 6),
@@ -230,7 +223,7 @@ def _how(task: Task) -> str:
 
 def _took(task: Task) -> str:
     begun = _begun(task)
-    return _seconds(task.ended_at - begun) if begun is not None and task.ended_at is not None else ""
+    return span(task.ended_at - begun) if begun is not None and task.ended_at is not None else ""
 
 
 def _story(console: Console, replay: Replay, task: Task, clock: Clock) -> None:
@@ -283,7 +276,7 @@ def _moves(replay: Replay, task: Task, clock: Clock) -> Iterator[list[tuple[str,
         rows.append((told.at, 1, told.position, (harmless(told.signal, 24), ""), moved, told.why))
     for finding in replay.findings:
         if finding.prompt_id == task.prompt_id and finding.code != Code.UNRESOLVED:
-            code = finding.code, _STYLES[finding.severity]
+            code = finding.code, STYLES[finding.severity]
             rows.append((finding.at, 2, finding.positions[0], code, "", finding.text))
     rows.sort(key=lambda row: row[:3])
     cites = [_cite(replay.origins.locate(row[2]), many) for row in rows]
@@ -296,7 +289,7 @@ def _moves(replay: Replay, task: Task, clock: Clock) -> Iterator[list[tuple[str,
         yield [(" " * (wide + 2) + harmless(why), "dim")]
 
 
-def _findings(console: Console, replay: Replay, names: _Names) -> None:
+def _findings(console: Console, replay: Replay, names: Names) -> None:
     by_code: dict[Code, list[Finding]] = {}
     for finding in replay.findings:
         by_code.setdefault(finding.code, []).append(finding)
@@ -304,7 +297,7 @@ def _findings(console: Console, replay: Replay, names: _Names) -> None:
     for code in sorted(by_code, key=lambda code: (GRAVITY[CODES[code].severity], replay.line_of(by_code[code][0]))):
         found, row = by_code[code], CODES[code]
         console.print()
-        console.print(Text.assemble((f"{row.severity} ", _STYLES[row.severity]), (code, "bold"), f"  {row.meaning}"))
+        console.print(Text.assemble((f"{row.severity} ", STYLES[row.severity]), (code, "bold"), f"  {row.meaning}"))
         console.print(Padding(Text(row.advice, "italic"), (0, 0, 0, 2)))
         for finding in found[:_SUBJECTS]:
             lines = ", ".join(_cite(replay.origins.locate(position), many) for position in finding.positions)
@@ -314,7 +307,7 @@ def _findings(console: Console, replay: Replay, names: _Names) -> None:
                 else ""
             )
             word = "line" if finding.count == 1 else "lines"
-            told = f"{word} {lines}{more}: {names.subject(finding)}{harmless(finding.text)}"
+            told = f"{word} {lines}{more}: {_subject(names, finding)}{harmless(finding.text)}"
             console.print(Padding(Text(told), (0, 0, 0, 2)))
         if len(found) > _SUBJECTS:
             console.print(Text(f"  and {len(found) - _SUBJECTS:,} more of this kind", "dim"))
@@ -322,41 +315,17 @@ def _findings(console: Console, replay: Replay, names: _Names) -> None:
         console.print(Text(f"and {replay.unkept_findings:,} more notes that were counted, not kept", "dim"))
 
 
-class _Names:
-    """Ids, shortened as far as they stay distinct, since people compare them by eye."""
-
-    def __init__(self, replay: Replay) -> None:
-        self._tasks = _shortest({task.prompt_id for task in replay.tasks if task.prompt_id is not None})
-        self._windows = _shortest(set(replay.trace.windows))
-
-    def task(self, prompt_id: str | None) -> str:
-        return "(no id)" if prompt_id is None else harmless(prompt_id[: self._tasks], 40)
-
-    def window(self, window: str | None) -> str:
-        return "" if window is None else harmless(window[: self._windows], 40)
-
-    def subject(self, finding: Finding) -> str:
-        parts = []
-        if finding.prompt_id is not None:
-            parts.append(f"task {self.task(finding.prompt_id)}")
-        if finding.window is not None:
-            parts.append(f"window {self.window(finding.window)}")
-        return ", ".join(parts) + ": " if parts else ""
-
-
-def _shortest(ids: set[str]) -> int:
-    length = 8
-    while length < 40 and len({each[:length] for each in ids}) < len(ids):
-        length += 4
-    return length
+def _subject(names: Names, finding: Finding) -> str:
+    parts = []
+    if finding.prompt_id is not None:
+        parts.append(f"task {names.task(finding.prompt_id)}")
+    if finding.window is not None:
+        parts.append(f"window {names.window(finding.window)}")
+    return ", ".join(parts) + ": " if parts else ""
 
 
 def _cite(location: Location, many: bool) -> str:
     return f"{harmless(location.file, 40)}:{location.line}" if many else str(location.line)
-
-
-def _host(server: str) -> str:
-    return harmless(server.removeprefix("http://").removeprefix("https://"), 40)
 
 
 def _count(words: Iterable[str]) -> dict[str, int]:
@@ -364,15 +333,3 @@ def _count(words: Iterable[str]) -> dict[str, int]:
     for word in words:
         counts[word] = counts.get(word, 0) + 1
     return dict(sorted(counts.items(), key=lambda item: -item[1]))
-
-
-def _plural(count: int, word: str) -> str:
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
-
-
-def _seconds(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.2f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

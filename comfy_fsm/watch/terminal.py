@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Literal, NamedTuple, Self
 
@@ -20,23 +20,16 @@ from rich.text import Text
 
 from comfy_fsm.core.findings import CODES, GRAVITY
 from comfy_fsm.core.machine import SETTLED
-from comfy_fsm.display import harmless
+from comfy_fsm.display import STYLES, Names, age, harmless, host
 from comfy_fsm.watch.snapshot import QUIET, FindingRow, Scene, ServerRow, Snapshot, TaskRow, WindowRow
 
-__all__ = ["Terminal", "allot", "picture", "show", "span"]
+__all__ = ["Terminal", "allot", "picture", "show"]
 
 _UNWRAPPED = 4_000
 _NARROW, _WIDE = 110, 150
 """Columns of a terminal below which a row leaves out whose it is, and from which on it also says what to do."""
 _BAR = 16
-_STYLES = {
-    "in_progress": "bold cyan", "ending": "cyan", "uncertain": "yellow", "completed": "green", "failed": "red",
-    "rejected": "red", "cancelled": "magenta", "lost": "bold red", "expired": "bold red", "error": "bold red",
-    "warning": "yellow", "note": "dim", "open": "green", "down": "bold red", "shared": "yellow", "closed": "dim",
-    "none": "dim", "answering": "green", "not answering": "bold red", "not asked": "dim",
-}  # fmt: skip
 _SPARKS = "▁▂▃▄▅▆▇█"
-_UNITS = ((1, "s"), (60, "min"), (3_600, "h"), (86_400, "d"))
 
 
 class Terminal:
@@ -77,7 +70,7 @@ def _console(color: bool, width: int | None = None) -> Console:
 
 def picture(scene: Scene, width: int, height: int | None) -> RenderableType:
     """Return the whole scene in so many lines; in as many as it needs if there is no height."""
-    names = _Names(scene.view)
+    names = Names((task.prompt_id for task in scene.view.tasks), (row.window for row in scene.view.windows))
     sections = [section for make in (_servers, _windows, _tasks, _findings) if (section := make(scene, names, width))]
     head = _head(scene, width)
     if height is None:
@@ -101,7 +94,7 @@ def _foot(view: Snapshot, width: int) -> Text:
     foot = Text("q quits", "dim", no_wrap=True, overflow="ellipsis")
     if view.findings and width < _WIDE:
         finding = min(view.findings, key=lambda finding: GRAVITY[finding.severity])
-        foot.append(f"   {finding.code}: ", _STYLES[finding.severity]).append(CODES[finding.code].advice, "default")
+        foot.append(f"   {finding.code}: ", STYLES[finding.severity]).append(CODES[finding.code].advice, "default")
     return foot
 
 
@@ -118,16 +111,7 @@ def allot(lines: int, wanted: Sequence[int]) -> list[int]:
 
 
 def _ago(scene: Scene, at: float | None) -> str:
-    return "" if at is None else span(scene.at - at)
-
-
-def span(seconds: float) -> str:
-    """Format a length of time as short as possible."""
-    seconds = max(0.0, seconds)
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    size, unit = max(each for each in _UNITS if each[0] == 1 or seconds >= 2 * each[0])
-    return f"{seconds // size:,.0f} {unit}"
+    return "" if at is None else age(scene.at - at)
 
 
 # the head
@@ -157,10 +141,10 @@ def _standing(scene: Scene) -> Text:
     if scene.behind:
         return Text("  reading on", "yellow")
     if scene.written is False:
-        age = f"; its last entry is {span(scene.now - scene.end)} old" if scene.now and scene.view.observations else ""
-        return Text(f"  no process writes this log{age}", "yellow")
+        old = f"; its last entry is {age(scene.now - scene.end)} old" if scene.now and scene.view.observations else ""
+        return Text(f"  no process writes this log{old}", "yellow")
     if scene.now is not None and scene.now - scene.end > QUIET and scene.view.observations:
-        return Text(f"  nothing new for {span(scene.now - scene.end)}", "yellow")
+        return Text(f"  nothing new for {age(scene.now - scene.end)}", "yellow")
     return Text()
 
 
@@ -174,7 +158,7 @@ def _tally(counts: Iterable[tuple[str, int]], nothing: str, plural: str = "") ->
     line = Text()
     for word, count in counts:
         line.append(" · " if line else "", "dim")
-        line.append(f"{count:,} {word}{plural if count != 1 else ''}", _STYLES.get(word, ""))
+        line.append(f"{count:,} {word}{plural if count != 1 else ''}", STYLES.get(word, ""))
     return line or Text(nothing, "dim")
 
 
@@ -208,11 +192,11 @@ class _Section(NamedTuple):
         return table
 
 
-def _servers(scene: Scene, names: _Names, width: int) -> _Section:
+def _servers(scene: Scene, names: Names, width: int) -> _Section:
     def row(server: ServerRow) -> tuple[Text, ...]:
         return (
-            Text(names.server(server.url)),
-            Text(server.lamp, _STYLES[server.lamp]),
+            Text(host(server.url)),
+            Text(server.lamp, STYLES[server.lamp]),
             Text("" if server.queue is None else f"{server.queue:,}"),
             Text(f"{server.open:,}"),
             Text(f"{server.sockets:,}"),
@@ -224,12 +208,12 @@ def _servers(scene: Scene, names: _Names, width: int) -> _Section:
     return _Section(titles, [row(server) for server in scene.view.servers], scene.view.all_servers)
 
 
-def _windows(scene: Scene, names: _Names, width: int) -> _Section:
+def _windows(scene: Scene, names: Names, width: int) -> _Section:
     def row(window: WindowRow) -> tuple[Text, ...]:
         return (
             Text(names.window(window.window)),
-            Text(names.server(window.server)),
-            Text(window.socket, _STYLES[window.socket]),
+            Text(host(window.server)),
+            Text(window.socket, STYLES[window.socket]),
             Text(f"{window.open:,}"),
             Text(_ago(scene, window.heard_at)),
         )
@@ -238,16 +222,16 @@ def _windows(scene: Scene, names: _Names, width: int) -> _Section:
     return _Section(titles, [row(window) for window in scene.view.windows], scene.view.all_windows)
 
 
-def _tasks(scene: Scene, names: _Names, width: int) -> _Section:
+def _tasks(scene: Scene, names: Names, width: int) -> _Section:
     def row(task: TaskRow) -> tuple[Text, ...]:
         begun, settled = task.begun_at, task.state in SETTLED
         until = task.ended_at if settled else scene.at
         return (
-            Text(task.state, _STYLES.get(task.state, "")),
+            Text(task.state, STYLES.get(task.state, "")),
             Text(names.task(task.prompt_id)),
-            *([] if width < _NARROW else [Text(names.window(task.window)), Text(names.server(task.server))]),
+            *([] if width < _NARROW else [Text(names.window(task.window)), Text(host(task.server))]),
             _bar(task),
-            Text("" if begun is None or until is None else span(until - begun)),
+            Text("" if begun is None or until is None else age(until - begun)),
             Text(_ago(scene, task.ended_at) if settled else ""),
             Text(harmless(task.error, 120), "red") if task.error else Text(task.confidence or "", "dim"),
         )
@@ -266,14 +250,14 @@ def _bar(task: TaskRow) -> Text:
     return Text.assemble(("━" * done, "cyan"), ("─" * (_BAR - done), "dim"), f" {task.share:4.0%}{node}")
 
 
-def _findings(scene: Scene, names: _Names, width: int) -> _Section:
+def _findings(scene: Scene, names: Names, width: int) -> _Section:
     def row(finding: FindingRow) -> tuple[Text, ...]:
         times = f" ({finding.count:,} times)" if finding.count > 1 else ""
         advice = [Text(CODES[finding.code].advice, "italic")] if width >= _WIDE else []
         return (
-            Text(finding.code, _STYLES[finding.severity]),
+            Text(finding.code, STYLES[finding.severity]),
             Text(_ago(scene, finding.at)),
-            Text(names.subject(finding)),
+            Text(_subject(names, finding)),
             Text(harmless(finding.text) + times),
             *advice,
         )
@@ -283,36 +267,9 @@ def _findings(scene: Scene, names: _Names, width: int) -> _Section:
     return _Section(titles, [row(finding) for finding in scene.view.findings], total)
 
 
-class _Names:
-    """Ids, shortened as far as they stay distinct on this display, since people compare them by eye."""
-
-    def __init__(self, view: Snapshot) -> None:
-        self._tasks = _shortest(task.prompt_id for task in view.tasks)
-        self._windows = _shortest(window.window for window in view.windows)
-
-    def task(self, prompt_id: str | None) -> str:
-        return "(no id)" if prompt_id is None else harmless(prompt_id[: self._tasks], 40)
-
-    def window(self, window: str | None) -> str:
-        return "" if window is None else harmless(window[: self._windows], 40)
-
-    def server(self, url: str) -> str:
-        return harmless(url.removeprefix("http://").removeprefix("https://"), 40)
-
-    def subject(self, finding: FindingRow) -> str:
-        return ", ".join(self._subjects(finding))
-
-    def _subjects(self, finding: FindingRow) -> Iterator[str]:
-        if finding.prompt_id is not None:
-            yield f"task {self.task(finding.prompt_id)}"
-        elif finding.window is not None:
-            yield f"window {self.window(finding.window)}"
-        elif finding.server is not None:
-            yield self.server(finding.server)
-
-
-def _shortest(names: Iterable[str | None]) -> int:
-    ids, length = {name for name in names if name is not None}, 8
-    while length < 40 and len({each[:length] for each in ids}) < len(ids):
-        length += 4
-    return length
+def _subject(names: Names, finding: FindingRow) -> str:
+    if finding.prompt_id is not None:
+        return f"task {names.task(finding.prompt_id)}"
+    if finding.window is not None:
+        return f"window {names.window(finding.window)}"
+    return host(finding.server) if finding.server is not None else ""

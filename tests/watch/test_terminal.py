@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
+from comfy_fsm.display import age
 from comfy_fsm.watch import terminal
 from comfy_fsm.watch.snapshot import QUIET, Scene
 from tests.support.hostile import HOSTILE
@@ -150,4 +151,4 @@ SPANS = {
 
 @pytest.mark.parametrize(("seconds", "told"), SPANS.items())
 def test_a_span_is_told_in_one_unit(seconds: float, told: str) -> None:
-    assert terminal.span(seconds) == told
+    assert age(seconds) == told

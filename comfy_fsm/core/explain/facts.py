@@ -11,6 +11,7 @@ from comfy_fsm.core.findings import Code
 from comfy_fsm.core.machine import RECOVERABLE, Signal, State
 from comfy_fsm.core.registry.ending import RECORDS, CauseKind
 from comfy_fsm.core.registry.registry import ANY_PROMPT, OTHER_PROMPT
+from comfy_fsm.display import cut, duration, plural
 
 MAX_TOLD = 200
 """Characters that a sentence repeats of a server's own words."""
@@ -68,7 +69,7 @@ class Facts(Context):
     @property
     def successor(self) -> str:
         """Id under which its job went on."""
-        return cut(self.task.successor or "")
+        return cut(self.task.successor or "", MAX_NAME)
 
     @property
     def statement(self) -> str:
@@ -91,7 +92,9 @@ class Facts(Context):
         error = self.task.error
         if error is None or error.node_id is None:
             return ""
-        return f"node {cut(error.node_id)}" + (f" ({cut(error.node_type)})" if error.node_type else "")
+        return f"node {cut(error.node_id, MAX_NAME)}" + (
+            f" ({cut(error.node_type, MAX_NAME)})" if error.node_type else ""
+        )
 
     @property
     def complaint(self) -> str:
@@ -111,7 +114,7 @@ class Facts(Context):
 
     @property
     def failures(self) -> str:
-        return "the last request" if self._home.failures == 1 else f"the last {self._home.failures:,} requests"
+        return "the last request" if self._home.failures == 1 else f"the last {plural(self._home.failures, 'request')}"
 
     @property
     def denials(self) -> str:
@@ -127,24 +130,24 @@ class Facts(Context):
         """Output nodes that were not reported as done."""
         found = sorted(self.task.remains.sinks or ())
         more = f" and {len(found) - MAX_NODES:,} more" if len(found) > MAX_NODES else ""
-        return ", ".join(cut(node) for node in found[:MAX_NODES]) + more
+        return ", ".join(cut(node, MAX_NAME) for node in found[:MAX_NODES]) + more
 
     @property
     def silence(self) -> str:
-        return lasting(self._now - self.task.last_sign)
+        return duration(self._now - self.task.last_sign)
 
     @property
     def patience(self) -> str:
         """How long it had been silent when it was given up."""
-        return lasting((self.task.settled_at or self._now) - self.task.last_sign)
+        return duration((self.task.settled_at or self._now) - self.task.last_sign)
 
     @property
     def blocker(self) -> str:
-        return cut(self._stuck[0]) if self._stuck is not None else ""
+        return cut(self._stuck[0], MAX_NAME) if self._stuck is not None else ""
 
     @property
     def standstill(self) -> str:
-        return lasting(self._stuck[2].at - self._stuck[1].at) if self._stuck is not None else ""
+        return duration(self._stuck[2].at - self._stuck[1].at) if self._stuck is not None else ""
 
     # questions
 
@@ -383,17 +386,3 @@ class Facts(Context):
 
     def at_gaps(self) -> Places:
         return tuple(position for finding in self._unread for position in finding.positions)
-
-
-def cut(text: str, longest: int = MAX_NAME) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-def lasting(seconds: float) -> str:
-    """Return a span of time, as a person says it."""
-    whole = round(max(0.0, seconds))
-    if whole < 10:
-        return f"{seconds:.1f} s" if seconds >= 0.05 else "0 s"
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
