@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 
@@ -12,9 +11,8 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 import cyclopts
 from cyclopts import App
 
-from comfy_fsm import __version__
+from comfy_fsm import __version__, exits
 from comfy_fsm.cli import completion, diagnose, doctor, export, metrics, options, recover, run, watch
-from comfy_fsm.errors import BadServerUrl, BadWorkflow, ClientError, InvariantBroken, LogError, UnknownTask
 
 app = App(
     name=options.PROGRAM,
@@ -59,39 +57,20 @@ for command, usage in (
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status; each way to fail has one, and one line on standard error."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    return exits.ended(lambda: _run(arguments or sys.argv[1:]), _say, "log")
+
+
+def _run(arguments: list[str]) -> int:
     try:
-        return int(app(arguments or sys.argv[1:], exit_on_error=False, print_error=False) or 0)
+        return int(app(arguments, exit_on_error=False, print_error=False) or 0)
     except cyclopts.CycloptsError as error:
-        return _say(options.USAGE, options.usage_error(error))
-    except (options.Wrong, BadServerUrl, UnknownTask) as error:
-        return _say(options.USAGE, str(error))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return options.ENDED_BY_SIGNAL + signal.SIGINT
-    except KeyboardInterrupt:
-        return options.ENDED_BY_SIGNAL + signal.SIGINT
-    except (BadWorkflow, LogError) as error:
-        return _say(options.BAD_DATA, str(error))
-    except (ClientError, options.Unavailable) as error:
-        return _say(options.UNREACHABLE, str(error))
-    except OSError as error:
-        return _say(options.NO_INPUT, f"{error.filename or 'input'}: {error.strerror or 'cannot be opened as a file'}")
-    except InvariantBroken as error:
-        return _say(options.OUR_FAULT, f"{error}; please report it, with the log")
-    except Exception as error:
-        return _say(
-            options.OUR_FAULT, f"our own fault: {type(error).__name__}: {error}; please report it, with the log"
-        )
+        raise exits.Wrong(options.usage_error(error)) from None
 
 
-def _say(status: int, text: str) -> int:
+def _say(text: str) -> None:
     from comfy_fsm.cli.progress import complain
 
     complain(text)
-    return status
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from cyclopts import App, Parameter
 
 from comfy_fsm import __version__
 from comfy_fsm.cli import completion, options
-from comfy_fsm.errors import ComfyFsmError, InvariantBroken
+from comfy_fsm.exits import Wrong, ended
 
 if TYPE_CHECKING:
     from comfy_fsm.report.player import Replay
@@ -29,7 +29,6 @@ _STDIN = "standard input"
 _LONGEST = 4_000
 """Characters of a line that `show` prints; as JSON it is whole."""
 _ID = re.compile(r"\w[\w-]*")
-USAGE, NOT_A_TRACE, NO_INPUT, OUR_FAULT, CUT_SHORT = 64, 65, 66, 70, 130
 
 _BY_DEFAULT = "Judge by the default policy, and not by that of whoever wrote the log."
 
@@ -78,7 +77,7 @@ def import_(
     path = "-" if capture == _STDIN else capture
     into = "-" if output == _STDIN else output
     if into != "-" and os.path.realpath(path) == os.path.realpath(into):
-        raise _Wrong(f"--output {output} would write the trace over the capture; name another file")
+        raise Wrong(f"--output {output} would write the trace over the capture; name another file")
     return import_capture(path, into, _note)
 
 
@@ -150,7 +149,7 @@ def command(
     named = ["-" if trace == _STDIN else trace for trace in traces]
     _refuse(named, output)
     if diagnose and part.task is not None:
-        raise _Wrong("--diagnose and --task name a task each; one is enough")
+        raise Wrong("--diagnose and --task name a task each; one is enough")
     wanted = diagnose or part.task
     found = _narrowed(_replay(named, wanted, part.window, default_policy), part, utc)
     with _opened(output) as file:
@@ -195,7 +194,7 @@ def _print_excerpt(trace: str, line: int, context: int, format: str, utc: bool) 
 
     found = excerpt.excerpt(trace, line, context)
     if not any(each.line == line for each in found.lines):
-        raise _Wrong(f"{trace} has no line {line}")
+        raise Wrong(f"{trace} has no line {line}")
     if format == "json":
         print(excerpt.encode(found))
         return
@@ -217,17 +216,17 @@ def _opened(output: str | None) -> Iterator[IO[str]]:
         with open(output, "w", encoding="utf-8") as file:
             yield file
     except OSError as error:
-        raise _Wrong(f"cannot write {output}: {error.strerror}; name a file that can be written") from None
+        raise Wrong(f"cannot write {output}: {error.strerror}; name a file that can be written") from None
 
 
 def _refuse(named: list[str], output: str | None) -> None:
     if not named:
-        raise _Wrong("name a trace, a log, or - for standard input; --help tells more")
+        raise Wrong("name a trace, a log, or - for standard input; --help tells more")
     files = [os.path.realpath(trace) for trace in named if trace != "-"]
     if len(set(files)) < len(files) or named.count("-") > 1:
-        raise _Wrong("the same trace is named twice: each would count as much as the other")
+        raise Wrong("the same trace is named twice: each would count as much as the other")
     if output is not None and os.path.realpath(output) in files:
-        raise _Wrong(f"--output {output} would write the report over the trace; name another file")
+        raise Wrong(f"--output {output} would write the report over the trace; name another file")
 
 
 def _replay(traces: list[str], task: str | None, window: str | None, default_policy: bool) -> Replay:
@@ -240,9 +239,9 @@ def _replay(traces: list[str], task: str | None, window: str | None, default_pol
     for note in found.notes:
         _note(note)
     if task is not None and not found.tasks:
-        raise _Wrong(f"no task's prompt id begins with {task!r}; leave it out to see them all")
+        raise Wrong(f"no task's prompt id begins with {task!r}; leave it out to see them all")
     if window is not None and not found.tasks and not found.findings:
-        raise _Wrong(f"no window's id begins with {window!r}, or it has no task and no finding")
+        raise Wrong(f"no window's id begins with {window!r}, or it has no task and no finding")
     return found
 
 
@@ -256,7 +255,7 @@ def _narrowed(found: Replay, part: Part, utc: bool) -> Replay:
         try:
             return None if text is None else clock.moment(text)
         except (ValueError, OverflowError):
-            raise _Wrong(
+            raise Wrong(
                 f"{option} {text!r} is no time; write 19:18, 2026-11-28T19:18:57, or +8.5 for seconds from the start"
             ) from None
 
@@ -282,14 +281,14 @@ def _write(found: Replay, file: IO[str], look: _Look, story: bool) -> None:
         text.draw(found, file, color=look.color, story=story, utc=look.utc)
 
 
-def _explain(found: Replay, file: IO[str], look: _Look, whole: bool) -> None:
+def _explain(found: Replay, file: IO[str], look: _Look, full: bool) -> None:
     from comfy_fsm.report import diagnosis, document, text
 
     if look.format == "json":
         file.write(document.encode_diagnoses(found) + "\n")
     else:
         text.lay_out(
-            found, file, lambda width: diagnosis.lines(found, width, whole=whole), color=look.color, utc=look.utc
+            found, file, lambda width: diagnosis.lines(found, width, full=full), color=look.color, utc=look.utc
         )
 
 
@@ -306,45 +305,22 @@ def _with_id(arguments: list[str]) -> list[str]:
     return [*given[:-1], "--diagnose="] if given[-1:] == ["--diagnose"] else given
 
 
-class _Wrong(Exception):
-    """Wrong usage of the command; the text says how to use it."""
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status; each way to fail has one, and one line on standard error."""
     gc.disable()  # a fold makes no cycles, the process is short, and to look for some costs a tenth of its time
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    return ended(lambda: _run(arguments or sys.argv[1:]), _note, "trace")
+
+
+def _run(arguments: list[str]) -> int:
+    # a lone hyphen is an option without a name to the command-line library, and standard input to everybody else
+    given = [_STDIN if argument == "-" else argument for argument in arguments]
     try:
-        # a lone hyphen is an option without a name to the command-line library, and standard input to everybody else
-        given = [_STDIN if argument == "-" else argument for argument in arguments or sys.argv[1:]]
         return int(app(_with_id(given), exit_on_error=False, print_error=False) or 0)
-    except (_Wrong, cyclopts.CycloptsError) as error:
-        return _say(USAGE, str(error))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return CUT_SHORT
-    except KeyboardInterrupt:
-        return _say(CUT_SHORT, "interrupted")
-    except InvariantBroken as error:
-        return _say(OUR_FAULT, f"{error}; please report it, with the trace")
-    except ComfyFsmError as error:
-        return _say(NOT_A_TRACE, str(error))
-    except OSError as error:
-        return _say(NO_INPUT, f"{error.filename or 'input'}: {error.strerror or 'cannot be opened as a file'}")
-    except MemoryError:
-        return _say(OUR_FAULT, "out of memory; narrow the trace, and please report it")
-    except Exception as error:
-        return _say(OUR_FAULT, f"our own fault: {type(error).__name__}: {error}; please report it, with the trace")
+    except cyclopts.CycloptsError as error:
+        raise Wrong(str(error)) from None
 
 
-def _say(status: int, text: str) -> int:
-    _note(text)
-    return status
-
-
-def _note(text: str) -> None:
+def _say(text: str) -> None:
     from comfy_fsm.display import harmless
 
     print(f"replay: {harmless(text, 600)}", file=sys.stderr)

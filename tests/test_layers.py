@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # its storey, and no module another of its floor. A folder stands on one storey; only one that holds other folders may
 # have modules of its own below and above them. A new storey is a new line, and renumbers nothing.
 HOUSE: list[dict[str, list[str]]] = [
-    {"comfy_fsm": ["errors display media"]},
+    {"comfy_fsm": ["errors display media", "exits"]},
     {"comfy_fsm.workflow": ["png shape", "files", "graph"]},
     {"comfy_fsm.core": ["findings machine observations policy", "effects"]},
     {

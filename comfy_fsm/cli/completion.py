@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from comfy_fsm.cli.options import Wrong
+from comfy_fsm.exits import Wrong
 
 if TYPE_CHECKING:
     from cyclopts import App

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from comfy_fsm.cli.options import NO_ACCESS, NONE_ASKED, UNREACHABLE, Access, Asked, Format, LogFile
+from comfy_fsm.cli.options import NO_ACCESS, NONE_ASKED, Access, Asked, Format, LogFile
+from comfy_fsm.exits import UNREACHABLE
 
 if TYPE_CHECKING:
     from comfy_fsm.live.doctor.check import Check

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comfy_fsm.cli.options import Log, Servers, Unavailable, What, must_be_readable
+from comfy_fsm.cli.options import Log, Servers, What, must_be_readable
+from comfy_fsm.exits import Unavailable
 
 if TYPE_CHECKING:
     from comfy_fsm.core.metrics.catalogue import Figures

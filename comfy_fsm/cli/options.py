@@ -24,6 +24,7 @@ from msgspec.structs import replace
 
 from comfy_fsm.core.policy import DEFAULT, Policy
 from comfy_fsm.errors import LogDamaged, LogError
+from comfy_fsm.exits import Wrong
 
 if TYPE_CHECKING:
     from cyclopts.help import HelpPanel
@@ -32,19 +33,13 @@ if TYPE_CHECKING:
     from comfy_fsm.live.transport.comfy import Comfy
 
 __all__ = [
-    "BAD_DATA",
-    "ENDED_BY_SIGNAL",
     "MANY",
     "NONE_ASKED",
     "NO_ACCESS",
-    "NO_INPUT",
-    "OUR_FAULT",
     "PLAINLY",
     "PROGRAM",
     "STATUSES",
     "STATUS_HINT",
-    "UNREACHABLE",
-    "USAGE",
     "VALUES",
     "Access",
     "All",
@@ -67,11 +62,9 @@ __all__ = [
     "Servers",
     "Sockets",
     "Token",
-    "Unavailable",
     "What",
     "Work",
     "Workflows",
-    "Wrong",
     "Yes",
     "draw_panel",
     "must_be_readable",
@@ -80,8 +73,6 @@ __all__ = [
     "usage_error",
 ]
 
-USAGE, BAD_DATA, NO_INPUT, UNREACHABLE, OUR_FAULT = 64, 65, 66, 69, 70
-ENDED_BY_SIGNAL = 128
 VALUES = {
     "--server": "URL", "--log": "FILE", "--output": "PATH", "--header": "NAME=ENV", "--socket-query": "NAME=ENV",
     "--extra": "NAME=ENV", "--ca": "FILE", "--token-env": "ENV", "--timeout": "SECONDS", "--capacity": "N",
@@ -132,14 +123,6 @@ Host = Annotated[str, Parameter(name="--host")]
 
 
 _HEADER = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
-
-
-class Wrong(Exception):
-    """Wrong usage of the command; the text says how to use it."""
-
-
-class Unavailable(Exception):
-    """Lack of something that the command needs, such as a port or an extra; the text says how to get it."""
 
 
 def program(name: str, module: str) -> str:

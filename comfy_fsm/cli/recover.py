@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from comfy_fsm.cli.options import (
     NO_ACCESS,
     NONE_ASKED,
-    UNREACHABLE,
     Access,
     All,
     Asked,
@@ -18,10 +17,10 @@ from comfy_fsm.cli.options import (
     Id,
     LogFile,
     MaybeLog,
-    Wrong,
     Yes,
     must_be_readable,
 )
+from comfy_fsm.exits import UNREACHABLE, Wrong
 
 if TYPE_CHECKING:
     from comfy_fsm.core.recovery.probes import ProbeResult

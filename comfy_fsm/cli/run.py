@@ -18,10 +18,10 @@ from comfy_fsm.cli.options import (
     Servers,
     Work,
     Workflows,
-    Wrong,
     must_be_readable,
 )
 from comfy_fsm.cli.workflows import complain_of_oddities
+from comfy_fsm.exits import Wrong
 from comfy_fsm.workflow.files import read
 
 __all__ = [

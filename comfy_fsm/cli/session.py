@@ -17,6 +17,7 @@ from comfy_fsm.core.effects import Text
 from comfy_fsm.core.wire.updates import Update
 from comfy_fsm.display import plural
 from comfy_fsm.errors import ClientError, DownloadFailed, TaskError
+from comfy_fsm.exits import BY_SIGNAL
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.client.outputs import save_all
 from comfy_fsm.live.client.task_handle import TaskHandle
@@ -26,7 +27,7 @@ from comfy_fsm.live.saving.places import Names
 
 __all__ = ["Order", "Screen", "Session", "resume", "submit"]
 
-_COMPLETED, _NOT_COMPLETED, _BY_SIGNAL = 0, 1, 128
+_COMPLETED, _NOT_COMPLETED = 0, 1
 _AT_ONCE = 8  # tasks that are saved at a time: of two hundred that end together, the first are soon there
 _LONG, _LINES = 2_000, 40
 """Characters and lines of a text beyond which it is saved as a file, not printed."""
@@ -209,7 +210,7 @@ async def _session(
             except ClientError:
                 session.report_unfinished(again)
                 raise
-            if status >= _BY_SIGNAL:
+            if status >= BY_SIGNAL:
                 session.report_unfinished(again)
             return status
 
@@ -265,4 +266,4 @@ async def _until_signal(work: Coroutine[Any, Any, int]) -> int:
     try:
         return await working
     except asyncio.CancelledError:
-        return _BY_SIGNAL + got[0]
+        return BY_SIGNAL + got[0]

@@ -10,17 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from comfy_fsm.cli.options import (
-    ENDED_BY_SIGNAL,
-    Host,
-    Log,
-    NoColor,
-    Once,
-    Port,
-    Unavailable,
-    Wrong,
-    must_be_readable,
-)
+from comfy_fsm.cli.options import Host, Log, NoColor, Once, Port, must_be_readable
+from comfy_fsm.exits import BY_SIGNAL, Unavailable, Wrong
 
 __all__ = ["serve", "watch"]
 
@@ -101,7 +92,7 @@ def serve(log: Log, *, port: Port = 8199, host: Host = "127.0.0.1") -> int:
 
 
 def _end(number: int, _: object) -> NoReturn:
-    raise SystemExit(ENDED_BY_SIGNAL + number)
+    raise SystemExit(BY_SIGNAL + number)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from msgspec import Raw
 from comfy_fsm.core.findings import CODES
 from comfy_fsm.display import harmless
 from comfy_fsm.errors import InvariantBroken
+from comfy_fsm.exits import BY_SIGNAL
 from comfy_fsm.watch.follower import Follower
 from comfy_fsm.watch.snapshot import QUIET, Scene
 
@@ -47,7 +48,6 @@ _BEAT = 5.0
 _PATIENCE = 30.0
 """Seconds that a reader may take nothing before it is let go."""
 LONGEST = 240
-_BY_SIGNAL = 128
 
 _FILES = {
     "/": ("index.html", "text/html"),
@@ -231,7 +231,7 @@ class _Page:
             self._ending.set()
             self._tell()
             await runner.cleanup()
-        return _BY_SIGNAL + got[0]
+        return BY_SIGNAL + got[0]
 
     def _admit(self, runner: web.AppRunner) -> web.RequestHandler:
         """Accept a connection; one that sends half a request, or none, is soon closed."""
