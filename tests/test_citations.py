@@ -18,6 +18,7 @@ PAGES = {
 CITING = ("comfy_fsm", "replay", "tests", "docs", "ops", "examples", "benchmarks", "fixtures")
 SUFFIXES = {".py", ".md", ".yml", ".html", ".js", ".css", ".jsonl"}
 CITATION = re.compile(r"(?<![\w.#/-])([PF])(\d{1,3})(?![\w.]\w|\w)")
+ELSEWHERE = re.compile(r"\((?:[PF]\d{1,2}, )*R\d{1,2}(?:\.\d+)?\)|# R\d{1,2}\.\d+\b")
 PRINTED = re.compile(r"(?<![\w.#/\\-])[PFR]\d{1,2}(?:\.\d+)?(?!\w)")
 
 
@@ -68,6 +69,18 @@ def test_every_citation_resolves() -> None:
                 if int(digits) not in rows(letter)
             ]
     assert not lost
+
+
+def test_nothing_cites_numbers_of_a_list_that_is_not_here() -> None:
+    """Only P and F are lists of this repository: a number of another one would lead nowhere."""
+    nowhere = [
+        f"{path.relative_to(ROOT)}:{number}: {found.group()}"
+        for path in files()
+        if path.suffix in (".py", ".md")
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if (found := ELSEWHERE.search(line)) is not None
+    ]
+    assert not nowhere
 
 
 def test_failure_modes_cite_facts_and_what_holds_against_them() -> None:

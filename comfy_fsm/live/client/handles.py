@@ -232,7 +232,7 @@ class Handles:
         if prompt_id is None:
             return
         handle = self._handles.get((observation.server or "", prompt_id))
-        if handle is None or observation.window != handle.window:  # not ours (P2, R3.1)
+        if handle is None or observation.window != handle.window:  # not ours (P2)
             return
         handle.track.take(observation, noted.line)
         update = update_of(prompt_id, observation, noted.line, noted.image) if handle.listens else None

@@ -124,7 +124,7 @@ def test_counters_go_on_where_an_earlier_process_left_them(log: Path) -> None:
     asyncio.run(twice())
 
 
-# R8.2: under every fault that leaves the truth to be found
+# under every fault that leaves the truth to be found
 
 FAULTS = {
     "nothing": Faults(),

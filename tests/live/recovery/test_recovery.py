@@ -232,7 +232,7 @@ def login_page(one: FakeComfy, two: FakeComfy, prompt_id: str) -> None:
 
 @pytest.mark.parametrize(("harm", "name"), HARMS.values(), ids=HARMS)
 def test_what_is_not_proved_stays_where_it_is(tmp_path: Path, harm: Harm, name: str) -> None:
-    """Silence of its own server is no denial, and what others have that is not this prompt is no proof (P33, R2.2)."""
+    """Silence of its own server is no denial, and what others have that is not this prompt is no proof (P33)."""
 
     async def story(scene: Scene) -> None:
         task = await lose(scene.one, scene.client)
