@@ -269,8 +269,8 @@ class TaskError(ComfyFsmError):
     """The task did not complete; `result` is what it carries, and may hold the outputs it had come to."""
 
     happened: ClassVar[str] = "did not complete"
-    again: ClassVar[str] = "look at the server before it is run again"
-    doubtful: ClassVar[str] = "that is concluded from its absence, and it may still run: look before it is run again"
+    again: ClassVar[str] = "check the server before you run it again"
+    doubtful: ClassVar[str] = "that is only concluded from its absence, and it may still run: check before a second run"
     """What stands in for `again` where nobody told how it ended."""
     unseen: ClassVar[str] = ""
     """And where no server ever showed that it had it."""
@@ -320,9 +320,9 @@ class TaskLost(TaskError):
     """It is in neither the queue nor the history: its server forgot it, or never accepted it."""
 
     happened = "was lost"
-    again = "it may have run before it was forgotten, so to run it again may be to run it twice"
+    again = "it may have run before it was forgotten, so running it again may run it twice"
     unseen = (
-        "it was never accepted, as far as its server shows; that is concluded from its absence, so look at the server "
+        "it was never accepted, as far as its server shows; that is concluded from its absence, so check the server "
         "before it is submitted again"
     )
 
@@ -331,7 +331,7 @@ class TaskExpired(TaskError):
     """Nothing was heard of it for as long as the policy waits; it may still run."""
 
     happened = "expired undecided"
-    again = "it may still run, so ask about it (recover) before it is run again"
+    again = "it may still run, so recover it before you run it again"
 
 
 class InvariantBroken(ComfyFsmError):

@@ -221,7 +221,7 @@ def _opened(output: str | None) -> Iterator[IO[str]]:
 
 def _refuse(named: list[str], output: str | None) -> None:
     if not named:
-        raise Wrong("name a trace, a log, or - for standard input; --help tells more")
+        raise Wrong("name a trace, a log, or - for standard input; see --help")
     files = [os.path.realpath(trace) for trace in named if trace != "-"]
     if len(set(files)) < len(files) or named.count("-") > 1:
         raise Wrong("the same trace is named twice: each would count as much as the other")

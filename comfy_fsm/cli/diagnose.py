@@ -47,7 +47,7 @@ def diagnose(*names: IdAndLog, log: MaybeLog = None, format: Format = "text", no
 def _named(*names: str) -> tuple[str | None, str]:
     """Return the beginning of an id, if one was given, and the log."""
     if len(names) not in (1, 2):
-        raise Wrong("name a log, or the beginning of a prompt id and then a log; --help tells more")
+        raise Wrong("name a log, or the beginning of a prompt id and then a log; see --help")
     task, log = names[0] if len(names) == 2 else None, names[-1]
     if task is not None and os.path.isfile(task) and not os.path.exists(log):
         raise Wrong(f"{task} is a file, and {log} is none; the log comes last: diagnose {log} {task}")

@@ -167,7 +167,7 @@ def must_be_readable(log: str) -> None:
 def usage_error(error: CycloptsError) -> str:
     """Return the library's message, reworded where its own misleads: an argument in capitals takes no hyphens."""
     command = " ".join(error.command_chain or ())
-    more = f"`{' '.join(filter(None, (PROGRAM, command, '--help')))}` tells more"
+    more = f"`{' '.join(filter(None, (PROGRAM, command, '--help')))}` shows more"
     if isinstance(error, UnknownCommandError):
         given = (error.root_input_tokens or [""])[0]
         return f"there is no command {given!r}{_meant(given, error.app or ())}; {more}"

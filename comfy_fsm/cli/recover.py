@@ -67,7 +67,7 @@ def recover(
         What a server wants before it answers.
     """
     if all == (prompt_id is not None):
-        raise Wrong("name one task by its id, or give --all for all that need it; --help tells more")
+        raise Wrong("name one task by its id, or give --all for all that need it; see --help")
     if yes and dry_run:
         raise Wrong("--yes acts and --dry-run does not; give one of them; without either nothing is written")
     open_servers = _asking(asked, log, access)

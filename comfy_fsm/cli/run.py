@@ -52,9 +52,9 @@ def run(
         How workflows are submitted, and where their files go.
     """
     if not server:
-        raise Wrong(f"run needs --server; `{PROGRAM} run --help` tells more")
+        raise Wrong(f"run needs --server; `{PROGRAM} run --help` shows more")
     if not workflows:
-        raise Wrong("name a workflow file; --help tells more")
+        raise Wrong("name a workflow file; see --help")
     from comfy_fsm.cli import session
     from comfy_fsm.cli.progress import Bars
 

@@ -183,7 +183,7 @@ class Session:
         told = [f"{plural(tasks, 'task')} at the server"] * (tasks > 0)
         told += [f"{plural(jobs, 'job')} in the log"] * (jobs > 0)
         if told:
-            how = f"; to take up what goes on: {again}" if again else ""
+            how = f"; to resume: {again}" if again else ""
             self._screen.complain(f"ended before {' and '.join(told)} had ended{how}")
 
 
@@ -241,13 +241,13 @@ def _lacks(task: TaskHandle) -> Iterator[str]:
     result = task.peek()
     if result is not None and result.left_out:
         yield (
-            f"{result.left_out:,} of its outputs are left out, since more were told than one task may have; "
+            f"{result.left_out:,} of its outputs are left out, since more were reported than one task may have; "
             "fetch them from the server by hand, or split the workflow"
         )
     if result is not None and result.missed:
         yield (
             f"images of node {', '.join(result.missed[:5])} may be missing: they come over the socket alone, which "
-            "was not heard from start to end; run it again, or save them by SaveImage"
+            "was not open from start to end; run it again, or save them with SaveImage"
         )
 
 

@@ -80,10 +80,10 @@ _ROWS: dict[Code, tuple[Severity, str, str]] = {
     ),
     Code.CONTRADICTION: (
         _E, "Two pieces of terminal evidence disagree.",
-        "Trust the server's record over a message; look at the outputs before using them.",
+        "Trust the server's record over a message; check the outputs before using them.",
     ),
     Code.DOUBLE_DELIVERY: (
-        _E, "One result was handed over twice.",
+        _E, "One result was delivered twice.",
         "Let one place decide and deliver from the log, not from every signal.",
     ),
     Code.LOST: (
@@ -128,7 +128,7 @@ _ROWS: dict[Code, tuple[Severity, str, str]] = {
     ),
     Code.LATE_EVIDENCE: (
         _W, "A conclusion was taken back, because evidence about the task came late.",
-        "If it was run again meanwhile, look for both runs; raise the spans of the policy if this comes often.",
+        "If it was run again meanwhile, look for both runs; raise the time limits of the policy if this happens often.",
     ),
     Code.UNVERIFIED: (
         _W, "Settled on a statement alone: the record was gone or never fetched.",
@@ -163,7 +163,7 @@ _ROWS: dict[Code, tuple[Severity, str, str]] = {
         "Read node_errors in the answer to the POST.",
     ),
     Code.OUTPUTS_CUT: (
-        _W, "More outputs were reported than are kept: some are not in the result.",
+        _W, "More outputs were reported than are kept: some are missing in the result.",
         "Raise outputs, text_characters or image_bytes of the Policy, or save less in one run.",
     ),
     Code.IMAGES_MISSED: (

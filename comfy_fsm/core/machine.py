@@ -94,7 +94,7 @@ RECOVERABLE = (State.LOST, State.EXPIRED)
 CONCLUDABLE = (*RECOVERABLE, State.CANCELLED)
 """States that absence or time alone may lead to. Whether they led to `cancelled` is recorded in the task."""
 SETTLED = frozenset(FINAL + RECOVERABLE)
-FOUND_ELSEWHERE = "its server denies it and another has it: from now on it is bound there"
+FOUND_ELSEWHERE = "its server does not have it and another does: from now on it is bound there"
 
 
 def _open_rows() -> list[Row]:
@@ -118,16 +118,16 @@ def _open_rows() -> list[Row]:
         (running, g.RUN, s.IN_PROGRESS, "the server works on it"),
         ((s.ENDING,), g.RUN, s.IN_PROGRESS, "it still runs: the end was concluded too early"),
         (before, g.TRAIL, s.IN_PROGRESS, "the server worked on it"),
-        ((s.IN_PROGRESS, s.ENDING), g.TRAIL, None, "news of the run from before its stated end"),
+        ((s.IN_PROGRESS, s.ENDING), g.TRAIL, None, "a report of the run from before its stated end"),
         # ending: reported, concluded, or stated with its outcome
-        (OPEN, g.EXHAUST, s.ENDING, "nothing is left to run, as far as was told"),  # P16
-        (OPEN, g.END, s.ENDING, "the server says that it ended, not how"),  # P22
-        (OPEN, g.TELL, s.ENDING, "the server states how it ended; its record comes after"),  # P21
+        (OPEN, g.EXHAUST, s.ENDING, "nothing is left to run, as far as was reported"),  # P16
+        (OPEN, g.END, s.ENDING, "the server reports its end, not its outcome"),  # P22
+        (OPEN, g.TELL, s.ENDING, "the server states its outcome; its record follows"),  # P21
         # settled: decided once, on evidence
         (OPEN, g.COMPLETE, s.COMPLETED, "the evidence says that it succeeded"),
         (OPEN, g.FAIL, s.FAILED, "the evidence says that it failed"),
         (OPEN, g.CANCEL, s.CANCELLED, "the evidence says that it was cancelled"),
-        (OPEN, g.LOSE, s.LOST, "absent from queue and history, and nothing tells what became of it"),  # P29
+        (OPEN, g.LOSE, s.LOST, "absent from queue and history, and nothing shows its outcome"),  # P29
         (OPEN, g.EXPIRE, s.EXPIRED, "no sign of life for longer than the last tier"),
         *((OPEN, signal, None, "it is not settled: there is nothing to reopen") for signal in (g.RECOVER, g.REOPEN)),
         (OPEN, g.ADOPT, s.UNCERTAIN, FOUND_ELSEWHERE),
@@ -141,7 +141,7 @@ def _open_rows() -> list[Row]:
 
 def _settled_rows() -> list[Row]:
     """Build the rows of settled states: what arrives after the end is a row with its reason, not an `if`."""
-    taken_back = "that was only concluded, and what came since takes it back"
+    taken_back = "that was only concluded, and later evidence takes it back"
     rows = [
         Row(s, g, State.UNCERTAIN, taken_back)
         if g is Signal.REOPEN and s in CONCLUDABLE

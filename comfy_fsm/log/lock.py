@@ -188,8 +188,8 @@ class Lock:
             if not self._complained:
                 self._complained = True
                 _logger.warning(
-                    "%s cannot be written (%s): should the end of the log be damaged, that would not show; "
-                    "make room or mend the disk", self.name, error,
+                    "%s cannot be written (%s): damage at the end of the log would go unnoticed; "
+                    "make room or repair the disk", self.name, error,
                 )  # fmt: skip
 
     def _write(self, mark: Mark) -> None:

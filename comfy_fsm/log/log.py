@@ -164,7 +164,7 @@ class Log:
             return LogMoved(*failure.args)  # to each caller one of its own
         refusal = LogWriteFailed(
             f"{self.path}: the commit failed ({failure}), so these lines are not in the log; "
-            "make room or mend the disk, then append them again"
+            "make room or repair the disk, then append them again"
         )
         refusal.__cause__ = failure
         return refusal

@@ -335,11 +335,11 @@ class Writer(sqlite3.Connection):
         """
         path, position = self._chain.path, self._lock.mark.position
         if self._place.is_deleted():
-            kept = f"what was acknowledged, to position {position}, went with it, but for what is still in {path}-wal"
+            kept = f"what was acknowledged, up to position {position}, is gone, but for what is in {path}-wal"
         else:
             with suppress(sqlite3.Error):
                 self._gather()
-            kept = f"all that was acknowledged, to position {position}, is in the file that was moved"
+            kept = f"everything acknowledged, up to position {position}, is in the file that was moved"
         return LogMoved(
             f"{path} or its -wal file was removed, renamed or replaced while it was open, so these lines are not in "
             f"the log, and no more is written; {kept}; a log cannot be rotated while it is written: leave it out of "

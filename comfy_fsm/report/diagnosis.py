@@ -59,7 +59,7 @@ def lines(replay: Replay, width: int, *, whole: bool) -> Iterator[Line]:
         yield from sheet.task(diagnosis)
     if len(told) > _SHEETS:
         yield []
-        yield [(f"and {len(told) - _SHEETS:,} more tasks that need a look; name one, or see --format json", "dim")]
+        yield [(f"and {len(told) - _SHEETS:,} more tasks that need attention; name one, or see --format json", "dim")]
     yield from sheet.calm([each for each in diagnoses if each not in told])
     shown = [finding for each in told[:_SHEETS] for finding in each.findings]
     yield from sheet.loose([finding for finding in loose if finding not in shown])
@@ -140,7 +140,7 @@ class _Sheet:
             return
         yield []
         count = len(diagnoses)
-        yield [(f"All is well with {plural(count, 'task')}.", "bold")]
+        yield [(f"Nothing is wrong with {plural(count, 'task')}.", "bold")]
         for told in diagnoses[:_CALM]:
             yield from self._prose(f"{_id(told.prompt_id)[:8]}  {self._remark(told.says)}", later=" " * 10, margin=0)
         if count > _CALM:
@@ -151,7 +151,7 @@ class _Sheet:
         if not graver:
             return
         yield []
-        yield [("Found about no task in particular.", "bold")]
+        yield [("Findings about no single task.", "bold")]
         for finding in graver[:_SHEETS]:
             about = (("window", finding.window), ("server", finding.server), ("task", finding.prompt_id))
             subject = ", ".join(f"{word} {harmless(name, 60)}" for word, name in about if name is not None)

@@ -85,7 +85,7 @@ def history(found: Fetched) -> Iterator[str]:
 def silence(showing: ProbeResult) -> str:
     """Return one line of complaint about a server that did not answer."""
     why = f" ({showing.why})" if showing.why else ""
-    return f"{showing.server}: no answer that counts{why}, so nothing was concluded; check address, port and token"
+    return f"{showing.server}: no usable answer{why}, so nothing was concluded; check address, port and token"
 
 
 def _servers(showings: Iterable[ProbeResult], bound: str) -> Iterator[str]:

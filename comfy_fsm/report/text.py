@@ -216,7 +216,8 @@ def _how(task: Task) -> str:
     source, by = task.completion_source, task.confirmed_by
     told = source if by in (None, source) else f"{source}, then {by}"
     if not task.settled:
-        stated = f"said to be {task.outcome}" if task.outcome else "ended, how is open" if source else "no end was told"
+        ended = "ended, outcome unknown" if source else "no end was reported"
+        stated = f"reported as {task.outcome}" if task.outcome else ended
         return f"{stated} (not confirmed)" if source else stated
     return f"{told} ({task.confidence})" if told else f"({task.confidence})"
 

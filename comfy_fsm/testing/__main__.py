@@ -123,7 +123,7 @@ def main(words: list[str]) -> int:
     except BrokenFake as error:
         return _say(OUR_FAULT, str(error))
     except CycloptsError as error:
-        return _say(WRONG_USAGE, f"{str(error).rstrip('.')}; `{NAME} --help` tells more")
+        return _say(WRONG_USAGE, f"{str(error).rstrip('.')}; `{NAME} --help` shows more")
     except (_Wrong, ValueError) as error:
         return _say(WRONG_USAGE, f"no fake was started: {error}")
     except (FileNotFoundError, IsADirectoryError) as error:

@@ -246,8 +246,8 @@ def test_a_disk_that_takes_no_mark_is_warned_of_once_and_takes_the_lines(
 
     asyncio.run(story())
     assert [record.getMessage() for record in caplog.records if "cannot be written" in record.getMessage()] == [
-        f"{path}.lock cannot be written (no room): should the end of the log be damaged, that would not show; "
-        "make room or mend the disk"
+        f"{path}.lock cannot be written (no room): damage at the end of the log would go unnoticed; "
+        "make room or repair the disk"
     ]
 
 

@@ -116,11 +116,11 @@ STORIES: dict[str, tuple[Story, State, str]] = {
     "timed out": (Story().listen().post("ReadTimeout"), State.UNCERTAIN, "no clear answer (ReadTimeout)"),
     "reopened": (begun().hang_up().vanish().command("recover"), State.UNCERTAIN, "reopened by a recover command"),
     "followed": (Story().command("follow"), State.UNCERTAIN, "somebody else's prompt, followed from here"),
-    "waits": (Story().listen().post(), State.PENDING, "accepted it, and it waits"),
+    "waits": (Story().listen().post(), State.PENDING, "accepted it, and it is waiting"),
     "waits, told to go": (
         Story().listen().post().act("/queue", {"delete": [ID]}, OTHER),
         State.PENDING,
-        f"asked to remove it again, by window {OTHER}",
+        f"window {OTHER} asked for it to be removed again",
     ),
     "runs, told to stop": (
         begun().act("/interrupt", {"prompt_id": ID}, OTHER), State.IN_PROGRESS, f"when window {OTHER} sent",
@@ -129,16 +129,16 @@ STORIES: dict[str, tuple[Story, State, str]] = {
         Story().listen().post().look((ID2,), (ID,)).wait(40).look((ID2,), (ID,)), State.PENDING, f"behind prompt {ID2}",
     ),
     "waits, server down": (Story().listen().post().hang_up().look(status="ConnectError"), State.PENDING, "went down ("),
-    "runs": (begun(), State.IN_PROGRESS, "nothing told its end so far"),
+    "runs": (begun(), State.IN_PROGRESS, "nothing has reported its end so far"),
     "runs, server down": (begun().hang_up().look(status="ConnectError"), State.IN_PROGRESS, "went down ("),
     "runs, socket closed": (begun().hang_up(1000), State.IN_PROGRESS, "the socket of its window closed"),
     "runs, socket broken": (begun().hang_up(), State.IN_PROGRESS, "the socket of its window closed"),
-    "runs in silence": (begun().wait(60), State.IN_PROGRESS, "gave no sign of life for 1 min"),
+    "runs in silence": (begun().wait(60), State.IN_PROGRESS, "shown no sign of life for 1 min"),
     "runs, told to nobody": (
-        Story().listen().post(client_id=None).look((ID,)), State.IN_PROGRESS, "tells nobody of its end",
+        Story().listen().post(client_id=None).look((ID,)), State.IN_PROGRESS, "reports its end to nobody",
     ),
-    "runs unheard": (Story().listen().post().look((ID,)).wait(4), State.IN_PROGRESS, "hears nothing of it"),
-    "runs and runs": (begun().look((ID,)).wait(40).look((ID,)), State.IN_PROGRESS, "listed as running"),
+    "runs unheard": (Story().listen().post().look((ID,)).wait(4), State.IN_PROGRESS, "receives none of it"),
+    "runs and runs": (begun().look((ID,)).wait(40).look((ID,)), State.IN_PROGRESS, "listed it as running"),
     "succeeded": (begun().hear("execution_success").fetch(record()), State.COMPLETED, f"the history of {HOME} says so"),
     "cleared after": (
         begun().hear("execution_success").act("/history", {"clear": True}, OTHER).vanish(12.0), State.COMPLETED,
@@ -175,10 +175,10 @@ STORIES: dict[str, tuple[Story, State, str]] = {
     ),
     "interrupted for another": (
         begun().act("/interrupt", {"prompt_id": ID2}, OTHER).fetch(record("error", "execution_interrupted")),
-        State.CANCELLED, "though it named another prompt",
+        State.CANCELLED, "though for another prompt",
     ),
     "interrupted by nobody seen": (
-        begun().fetch(record("error", "execution_interrupted")), State.CANCELLED, "by somebody who is not seen",
+        begun().fetch(record("error", "execution_interrupted")), State.CANCELLED, "by somebody who does not appear",
     ),
     "removed by itself": (
         Story().listen().post().act("/queue", {"delete": [ID]}, ME).vanish(), State.CANCELLED, "Its own window removed",
@@ -190,7 +190,9 @@ STORIES: dict[str, tuple[Story, State, str]] = {
     "cleared by another": (
         Story().listen().post().act("/queue", {"clear": True}, OTHER).vanish(), State.CANCELLED, "the whole queue",
     ),
-    "removed by nobody seen": (Story().listen().post().vanish(), State.CANCELLED, "removed before it ran, it seems"),
+    "removed by nobody seen": (
+        Story().listen().post().vanish(), State.CANCELLED, "somebody seems to have removed it before it ran",
+    ),
     "lost in an outage": (begun().hang_up().look(status="ConnectError").vanish(), State.LOST, "went down ("),
     "lost when the socket broke": (begun().hang_up().vanish(), State.LOST, "when a socket broke off (code 1006)"),
     "lost in a clearing": (
@@ -199,19 +201,19 @@ STORIES: dict[str, tuple[Story, State, str]] = {
     "lost unwatched": (begun().command("resume").vanish(), State.LOST, "while nobody watched"),
     "lost, never taken": (
         Story().listen().post(prompt_id=ID2).post("ReadTimeout").wait(30).vanish(), State.LOST,
-        "never took",
+        "apparently never accepted",
     ),
-    "lost for no reason": (begun().vanish(), State.LOST, "nothing tells why"),
+    "lost for no reason": (begun().vanish(), State.LOST, "nothing shows why"),
     "expired, unreachable": (
         begun().wait(200).look(status=502).wait(1000), State.EXPIRED, "could not be reached (HTTP 502)",
     ),
-    "expired, unasked": (begun().wait(200).wait(200), State.EXPIRED, "nobody looked at the queue"),
-    "expired, unknown": (begun().wait(200).look().wait(200), State.EXPIRED, "answers, and says nothing of it"),
+    "expired, unasked": (begun().wait(200).wait(200), State.EXPIRED, "nobody queried the queue"),
+    "expired, unknown": (begun().wait(200).look().wait(200), State.EXPIRED, "answers, but says nothing about it"),
     # what one command does to the explanation of another
     "never sent": (Story().listen().post("ConnectError"), State.UNCERTAIN, "nothing was sent"),
     "never sent, and looked for": (
         Story().listen().ask("GET", "/features", None, 200, {}).post("ConnectError").vanish(), State.LOST,
-        "never got it: the connection for its POST was refused",
+        "never received it: the connection for its POST was refused",
     ),
     "recovered before it was answered": (
         Story().listen().post("").command("recover").command("resume"), State.UNCERTAIN, "no clear answer",
@@ -222,63 +224,65 @@ STORIES: dict[str, tuple[Story, State, str]] = {
     ),
     "bound elsewhere": (
         begun().vanish().command("seek", to=AWAY).elsewhere(AWAY, "q", "/queue", {"running": [ID], "pending": []})
-        .command("adopt", to=AWAY), State.UNCERTAIN, f"{AWAY} showed it",
+        .command("adopt", to=AWAY), State.UNCERTAIN, f"{AWAY} did: a recovery bound it there",
     ),
     "moved on, never sent": (
         Story().listen().command("enqueue").post("ConnectError").command("rebind", to=ID2), State.REJECTED,
-        f"its job went on as {ID2}",
+        f"its job continued as {ID2}",
     ),
     "moved on, refused": (
         Story().listen().command("enqueue").post(401).command("rebind", to=ID2), State.REJECTED,
-        f"its job went on as {ID2}",
+        f"its job continued as {ID2}",
     ),
     "moved on, taken back": (
         Story().listen().command("enqueue").post().command("recall").act("/queue", {"delete": [ID]}, ME).vanish()
-        .command("rebind", to=ID2), State.CANCELLED, f"its job went on as {ID2}",
+        .command("rebind", to=ID2), State.CANCELLED, f"its job continued as {ID2}",
     ),
     # what is no cause, since the task was told of after it
     "waits, and was listed after an outage": (
-        Story().listen().post().look(status="ConnectError").look(pending=(ID,)), State.PENDING, "and it waits",
+        Story().listen().post().look(status="ConnectError").look(pending=(ID,)), State.PENDING, "and it is waiting",
     ),
     "waits, and was listed after it was to be removed": (
         Story().listen().post().act("/queue", {"delete": [ID]}, OTHER).look(pending=(ID,)), State.PENDING,
-        "and it waits",
+        "and it is waiting",
     ),
     "runs, the interrupt came before": (
-        Story().listen().post().act("/interrupt", {}, OTHER).start(), State.IN_PROGRESS, "nothing told its end so far",
+        Story().listen().post().act("/interrupt", {}, OTHER).start(), State.IN_PROGRESS,
+        "nothing has reported its end so far",
     ),
     "runs, and another window hung up": (
         begun().tell("ws.open", {}, window=OTHER).tell("ws.close", {"code": 1006}, window=OTHER), State.IN_PROGRESS,
         f"a socket to {HOME} broke off (code 1006)",
     ),
     "runs, heard after a socket broke": (
-        begun().hang_up().listen().hear("progress", value=1, max=2), State.IN_PROGRESS, "nothing told its end so far",
+        begun().hang_up().listen().hear("progress", value=1, max=2), State.IN_PROGRESS,
+        "nothing has reported its end so far",
     ),
     "runs, its socket closed before": (
         Story().listen().hang_up(1000).post().look((ID,)), State.IN_PROGRESS, "the socket of its window is closed",
     ),
     "waited, and is listed no more": (
-        Story().listen().post().look().fetch(), State.PENDING, "lists it no more: it began, or was removed",
+        Story().listen().post().look().fetch(), State.PENDING, "no longer lists it: it started or was removed",
     ),
     "ran, and is listed no more": (
-        Story().listen().post(client_id=None).look((ID,)).look().fetch(), State.IN_PROGRESS, "lists it no more",
+        Story().listen().post(client_id=None).look((ID,)).look().fetch(), State.IN_PROGRESS, "no longer lists it",
     ),
     "lost, heard after an outage": (
-        begun().look(status="ConnectError").hear("progress", value=1, max=2).vanish(), State.LOST, "nothing tells why",
+        begun().look(status="ConnectError").hear("progress", value=1, max=2).vanish(), State.LOST, "nothing shows why",
     ),
     "lost again after a recovery": (
         begun().hang_up().look(status="ConnectError").vanish().command("recover").vanish(), State.LOST, "went down (",
     ),
     "cancelled, the job's interrupt was refused": (
         begun().ask("POST", f"/api/jobs/{ID}/cancel", None, 404, {}, OTHER)
-        .fetch(record("error", "execution_interrupted")), State.CANCELLED, "by somebody who is not seen",
+        .fetch(record("error", "execution_interrupted")), State.CANCELLED, "by somebody who does not appear",
     ),
     "cancelled, the interrupt was never sent": (
         begun().ask("POST", "/interrupt", {}, "ConnectError", None, OTHER)
-        .fetch(record("error", "execution_interrupted")), State.CANCELLED, "by somebody who is not seen",
+        .fetch(record("error", "execution_interrupted")), State.CANCELLED, "by somebody who does not appear",
     ),
     "expired, listed long before": (
-        begun().wait(200).look((ID,)).wait(200).wait(200), State.EXPIRED, "nobody looked at the queue",
+        begun().wait(200).look((ID,)).wait(200).wait(200), State.EXPIRED, "nobody queried the queue",
     ),
     "concluded, and cleared": (
         Story().listen().post().hear("execution_start").hear("execution_cached", nodes=["1"])

@@ -40,7 +40,7 @@ def note_empty(registry: Registry, task: Task, question: Question) -> None:
     registry.counters.looks["absent"] += 1
     task.inquiry.deny(registry.position)
     if task.confidence == "stated" and not task.run.null_received and task.client_id is not None:
-        registry.report(Code.HISTORY_EARLY, "the record is written after the end is told", task)
+        registry.report(Code.HISTORY_EARLY, "the record is written after the end is reported", task)
     chosen = task.nameless and task.posts and not task.unsent
     if chosen and not (task.known_order and question.server.honours_ids):
         return request_queue(registry, task)  # a prompt accepted under another id would be absent too (P10)
@@ -213,7 +213,7 @@ def _stand(registry: Registry, task: Task, forgotten: Cause | None) -> None:
     if outcome is not State.CANCELLED:
         task.end.blame(forgotten)
     settle(registry, task, Ending(outcome, task.confidence or "stated"))
-    text = "absent from queue and history: nothing confirms what was told"
+    text = "absent from queue and history: nothing confirms what was reported"
     registry.report(Code.UNVERIFIED, text, task)
 
 
@@ -264,7 +264,7 @@ def _trusted(registry: Registry, task: Task) -> Kept:
             if each.at - hidden >= registry.policy.absence_seconds:
                 text = f"its queue lists {each.rows}, while {told} are counted: rows are hidden, or two servers answer"
                 if not fewer:
-                    text = f"it counts {answered}, while its socket tells of {heard}: two servers answer"
+                    text = f"it counts {answered}, while its socket reports {heard}: two servers answer"
                 with registry.as_of(each.position, each.at):
                     registry.report(Code.MIXED_SERVERS, text, task)
         elif task.stated is not None:

@@ -158,7 +158,7 @@ def _whose(registry: Registry, socket: Socket, o: seen.Message | seen.Binary, pr
         if foreign.count <= registry.policy.lines:
             foreign.positions.append(registry.position)
         return None
-    text = "heard about a task of another window"
+    text = "received about a task of another window"
     note = registry.report(_FOREIGN, text, Subject(window, server.url, prompt_id))
     if note is not None:
         socket.overheard[prompt_id] = note
@@ -170,7 +170,7 @@ def _stranger(registry: Registry, socket: Socket, o: seen.Message | seen.Binary,
     home = registry.homes.get(prompt_id)
     if home is not None:  # bound to another server; or to this one, and its task was dropped
         if home != server.url:
-            text = f"told about by {server.url}, while it is bound to {home}"
+            text = f"reported by {server.url}, while it is bound to {home}"
             registry.report(Code.WRONG_SERVER, text, Subject(o.window, server.url, prompt_id))
         return None
     if isinstance(o, seen.Message) and _addressed(o.data) and registry.unposted < registry.policy.unposted:

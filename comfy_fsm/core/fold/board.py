@@ -358,7 +358,7 @@ def _commanded(registry: Registry, o: seen.Command) -> None:
 def _delivered(registry: Registry, o: seen.Delivered) -> None:
     for task in registry.tasks_of(o.data.prompt_id, o.server):
         if task.delivered:
-            registry.report(Code.DOUBLE_DELIVERY, "its result was handed over again", task)
+            registry.report(Code.DOUBLE_DELIVERY, "its result was delivered again", task)
         task.deliver()
         registry.relieve(task)
 

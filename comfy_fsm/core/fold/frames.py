@@ -79,7 +79,7 @@ def _null(registry: Registry, socket: Socket, task: Task) -> None:
     task.run.receive_end()
     socket.running = None if socket.running is task else socket.running
     if task.settled or task.run.null_received:
-        registry.report(Code.REPEATED_SIGNAL, "executing null was told again", task)
+        registry.report(Code.REPEATED_SIGNAL, "executing null was reported again", task)
         return
     task.run.receive_end(null=True)
     task.enter(_NULL)

@@ -54,12 +54,12 @@ def _repeat_signal(registry: Registry, task: Task, outcome: State, name: Source)
     agreed = task.outcome
     if agreed is outcome or agreed is State.EXPIRED or task.posts > 1:
         if task.posts <= 1:
-            registry.report(Code.REPEATED_SIGNAL, f"{name} was told again", task)
+            registry.report(Code.REPEATED_SIGNAL, f"{name} was reported again", task)
         elif task.state is State.IN_PROGRESS:  # the second run of the same id ends
             apply_signal(registry, task, Signal.TELL, name)
             request_record(registry, task)
         return
-    registry.report(Code.CONTRADICTION, f"{name}, after it was told to be {agreed}", task)
+    registry.report(Code.CONTRADICTION, f"{name}, after it was reported as {agreed}", task)
 
 
 def note_end(registry: Registry, task: Task, name: Source) -> None:

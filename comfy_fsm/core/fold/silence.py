@@ -143,7 +143,7 @@ def expire_overdue(registry: Registry) -> None:
         server = registry.server(task.server)
         if task.stated is not None and (_awaits_record(registry, task) or _is_quiet(registry, task)):
             settle(registry, task, Ending(task.stated, task.confidence or "stated"))
-            text = "no record of it was to be had: nothing confirms what was told"
+            text = "its record was not available: nothing confirms what was reported"
             registry.report(Code.UNVERIFIED, text, task)
             task.inquiry.owe()
             task.inquiry.answered()

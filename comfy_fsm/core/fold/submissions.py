@@ -63,7 +63,7 @@ def _known(registry: Registry, server: Server, task: Task, prompt_id: str) -> Ta
     home = registry.server(known.server)
     registry.forget(known, home)
     del home.tasks[prompt_id]
-    text = "heard about a task of another window"
+    text = "received about a task of another window"
     with registry.as_of(known.first_position, known.last_sign):
         registry.report(Code.FOREIGN_MESSAGE, text, Subject(known.window, server.url, prompt_id))
     return None

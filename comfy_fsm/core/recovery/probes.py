@@ -129,7 +129,7 @@ def _missing(record: bodies.HistoryRecord, outcome: State | None, told: Collecti
         found.append("its status does not say how it ended")
     lacking = record.lacks(told)
     if lacking and outcome in (State.COMPLETED, None):  # a failed or cancelled run may have kept fewer
-        found.append(f"it lacks the outputs of node {', '.join(lacking[:5])}, which were told while it ran")
+        found.append(f"it lacks the outputs of node {', '.join(lacking[:5])}, which were reported while it ran")
     elif told and not isinstance(record.outputs, dict):
         found.append("its outputs cannot be read by node, and some were told while it ran")
     return tuple(found)

@@ -26,9 +26,9 @@ class RecoveryCase(NamedTuple):
 
 SAVE = "resume hands it over and saves its files"
 RECOVERED = {
-    "final": RecoveryCase(True, "it is decided already: nothing to do"),
+    "final": RecoveryCase(True, "it is settled already: nothing to do"),
     "settled": RecoveryCase(True, "its server knows how it ended", SAVE),
-    "unverified": RecoveryCase(True, "its server has no record any more; what was told of its end stands"),
+    "unverified": RecoveryCase(True, "its server has no record any more; what was reported of its end stands"),
     "adopted": RecoveryCase(True, "its server denies it, and another one knows how it ended: it is bound there", SAVE),
     "moved": RecoveryCase(
         False, "its server denies it, and another one has it: it is bound there", "resume follows it"
@@ -59,13 +59,11 @@ CONSISTENT = {
     "bound": RecoveryCase(True, "the server that it is bound to has it, and no other that was asked"),
     "ended": RecoveryCase(True, "its server has its record, of which the log does not know yet", "recover decides it"),
     "forgotten": RecoveryCase(
-        True, "it is decided, and no server asked has it any more: a history is trimmed, or lost"
+        True, "it is decided, and no server asked has it any more: histories get trimmed or lost"
     ),
     "lost": RecoveryCase(True, "it is lost, and no server asked has it", "look for its files; submit it again"),
     "found": RecoveryCase(False, "the log has given it up, and its server has it", "recover --yes reopens it"),
-    "contradicted": RecoveryCase(
-        False, "the log and its server say different things of its end", "look at its outputs"
-    ),
+    "contradicted": RecoveryCase(False, "the log and its server disagree about its end", "look at its outputs"),
     "vanished": RecoveryCase(False, "no server asked has it, and it is not decided", "recover --yes decides it"),
     "elsewhere": RecoveryCase(False, "another server has it, and its own denies it", "recover --yes binds it there"),
     "strayed": RecoveryCase(
@@ -81,13 +79,13 @@ CONSISTENT = {
 FETCHED = {
     "complete": RecoveryCase(True, "the record is valid"),
     "incomplete": RecoveryCase(
-        False, "the record is there, and does not validate", "fetch it again; some is written late"
+        False, "the record is there, and does not validate", "fetch it again; some are written late"
     ),
     "absent": RecoveryCase(
         False, "the history has no record of it", "name other servers; consistency asks all at once"
     ),
     "astray": RecoveryCase(
-        False, "an answer came, and it says nothing of this prompt", "ask the server by its own address"
+        False, "an answer came, and it says nothing about this prompt", "ask the server by its own address"
     ),
     "unreachable": RecoveryCase(False, "no answer came that says anything", "ask again when it answers"),
 }

@@ -62,5 +62,5 @@ def take_images(registry: Registry, task: Task, outcome: State) -> None:
     task.miss([node for node in imaging.nodes if node not in came or not heard])
     if task.missed:
         nodes = ", ".join(task.missed[:5])
-        why = "none came" if heard else "the socket did not hear the whole run"
+        why = "none came" if heard else "the socket was not open for the whole run"
         registry.report(Code.IMAGES_MISSED, f"node {nodes} sends its images over it, and {why}", task)

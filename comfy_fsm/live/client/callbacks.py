@@ -177,7 +177,7 @@ def _seen(resuming: asyncio.Task[None]) -> None:
 
 def _again(function: Callable[..., Any]) -> None:
     _logger.exception(
-        "the callback %r raised; what it was told of goes on, and it is called again for the next", function
+        "the callback %r raised; what it was called for goes on, and it is called again for the next", function
     )
 
 

@@ -167,7 +167,7 @@ class Handles:
             return True
         _logger.warning(
             "%s: task %s is not posted again: that its server never had it is not certain enough, and it would run "
-            "twice; look there before it is submitted again", handle.server, handle.prompt_id,
+            "twice; check there before you submit it again", handle.server, handle.prompt_id,
         )  # fmt: skip
         return False
 

@@ -374,4 +374,4 @@ class Dispatcher:
 
 def _report(ended: asyncio.Task[None]) -> None:
     if not ended.cancelled() and (error := ended.exception()) is not None:
-        _logger.error("the dispatcher stumbled: %s", error, exc_info=error)
+        _logger.error("the dispatcher met an unexpected error: %s", error, exc_info=error)

@@ -273,7 +273,7 @@ class Runner:
         elif isinstance(effect, OpenSocket):
             self._reopen(effect)
         elif isinstance(effect, Warn):
-            _logger.warning("%s: task %s gave no sign of life for a while", effect.server, effect.prompt_id)
+            _logger.warning("%s: task %s has shown no sign of life for a while", effect.server, effect.prompt_id)
 
     def _reopen(self, effect: OpenSocket) -> None:
         key = (effect.server, effect.window)
@@ -370,4 +370,4 @@ class Runner:
 
 def report(ended: asyncio.Task[None]) -> None:
     if not ended.cancelled() and (error := ended.exception()) is not None:
-        _logger.error("the client stumbled: %s", error, exc_info=error)
+        _logger.error("the client met an unexpected error: %s", error, exc_info=error)

@@ -59,7 +59,7 @@ class Alarm(Companion):
             try:
                 self._waiting.put_nowait(change)
             except asyncio.QueueFull:
-                _logger.warning("the callback %r hangs, so it is not told of %s", self._on_alert, change.alert.name)
+                _logger.warning("the callback %r hangs, so it is not called for %s", self._on_alert, change.alert.name)
 
     async def _tell(self) -> None:
         while True:
@@ -71,6 +71,6 @@ class Alarm(Companion):
             async with asyncio.timeout(_PATIENCE):
                 await self._waiting.join()
         except TimeoutError:
-            _logger.warning("the callback %r hangs, so not every alert was told to it", self._on_alert)
+            _logger.warning("the callback %r hangs, so it was not called for every alert", self._on_alert)
         telling.cancel()
         await asyncio.wait([telling])

@@ -71,7 +71,7 @@ def registry_of(readings: Source, registry: CollectorRegistry | None = None) -> 
     try:
         from prometheus_client import CollectorRegistry
     except ImportError as error:
-        raise MissingExtra("prometheus", "no metrics can be told") from error
+        raise MissingExtra("prometheus", "no metrics can be exported") from error
     registry = registry or CollectorRegistry()
     registry.register(Collector(readings))
     return registry
@@ -104,7 +104,7 @@ class Endpoint(Companion):
             self._server, self._thread = start_http_server(port, host, registry)
         except (OSError, OverflowError) as error:
             taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-            why = "somebody listens there already" if taken else str(error)
+            why = "the port is in use already" if taken else str(error)
             raise ClientError(
                 f"{host}:{port} cannot serve metrics ({why}), so there are none; choose another port, or 0 for any"
             ) from error

@@ -40,14 +40,14 @@ def error_of(url: str, refused: Refused | None, patience: float) -> ClientError:
     if status in (401, 403):
         return HandshakeRefused(
             f"{url}: refused the socket with {status}, {_UNTOLD}; "
-            "give the headers or the token that this server wants; trying again without them is of no use",
+            "give the headers or the token that this server wants; trying again without them is useless",
             url,
             status,
         )
     if status and for_good(refused):
         return HandshakeRefused(
             f"{url}: refused the socket with HTTP {status}, and what answers there is no ComfyUI that can do without, "
-            f"{_UNTOLD}; check the address and its path; trying again is of no use before that",
+            f"{_UNTOLD}; check the address and its path; trying again before that is useless",
             url,
             status,
         )
@@ -69,13 +69,13 @@ def _unanswered(url: str, refused: Refused, patience: float) -> ServerUnreachabl
         case "SSLCertVerificationError":
             cure = (
                 "if it is your own, give a file with the certificate or its CA: --ca FILE of the command, ca=FILE of "
-                "the client, or SSL_CERT_FILE=FILE in the environment; trying again without that is of no use"
+                "the client, or SSL_CERT_FILE=FILE in the environment; trying again without that is useless"
             )
             return _unreachable(url, f"its certificate is not trusted{detail}", cure)
         case "SSLError" if "WRONG_VERSION_NUMBER" in refused.detail:
-            return _unreachable(url, "no TLS is spoken there", "write http:// instead of https://")
+            return _unreachable(url, "the server does not speak TLS", "write http:// instead of https://")
     if for_good(refused):
-        cure = "check the address, and what stands before ComfyUI there; trying again is of no use before that"
+        cure = "check the address, and what stands before ComfyUI there; trying again before that is useless"
         return _unreachable(url, f"what answers there opens no socket ({refused.reason}{detail})", cure)
     return _unreachable(url, f"no socket could be opened in {patience:g} s ({refused.reason}{detail})")
 
@@ -86,7 +86,7 @@ def _redirected(url: str, refused: Refused) -> ServerUnreachable:
         url,
         f"every request is redirected to {place} (HTTP {refused.status})",
         "give that address if ComfyUI is there; if it is a login, give the token or the header that it wants; "
-        "trying again without that is of no use",
+        "trying again without that is useless",
     )
 
 
