@@ -288,7 +288,7 @@ def _explain(found: Replay, file: IO[str], look: _Look, full: bool) -> None:
         file.write(document.encode_diagnoses(found) + "\n")
     else:
         text.lay_out(
-            found, file, lambda width: diagnosis.lines(found, width, full=full), color=look.color, utc=look.utc
+            found, file, lambda width: diagnosis.lines(found, width, whole=full), color=look.color, utc=look.utc
         )
 
 
@@ -320,7 +320,7 @@ def _run(arguments: list[str]) -> int:
         raise Wrong(str(error)) from None
 
 
-def _say(text: str) -> None:
+def _note(text: str) -> None:
     from comfy_fsm.display import harmless
 
     print(f"replay: {harmless(text, 600)}", file=sys.stderr)

@@ -39,7 +39,7 @@ def diagnose(*names: IdAndLog, log: MaybeLog = None, format: Format = "text", no
         print(document.encode_diagnoses(found))
     else:
         color = False if no_color else None
-        text.lay_out(found, sys.stdout, lambda w: diagnosis.lines(found, w, full=task is not None), color=color)
+        text.lay_out(found, sys.stdout, lambda w: diagnosis.lines(found, w, whole=task is not None), color=color)
     sys.stdout.flush()
     return found.exit_status
 

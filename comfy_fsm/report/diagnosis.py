@@ -48,7 +48,7 @@ Line = list[tuple[str, str]]
 
 
 def lines(replay: Replay, width: int, *, whole: bool) -> Iterator[Line]:
-    """Return the diagnoses of a replay; `full` includes the transitions of every task, even of those without
+    """Return the diagnoses of a replay; `whole` includes the transitions of every task, even of those without
     problems.
     """
     diagnoses, loose = replay.diagnose()

@@ -54,5 +54,5 @@ def _wrong(found: Replay, allow: Collection[str]) -> list[str]:
 
 def _report(found: Replay) -> str:
     page = io.StringIO()
-    text.lay_out(found, page, lambda _: diagnosis.lines(found, _WIDTH, full=False), color=False)
+    text.lay_out(found, page, lambda _: diagnosis.lines(found, _WIDTH, whole=False), color=False)
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines())

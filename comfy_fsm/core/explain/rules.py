@@ -178,7 +178,7 @@ SAYS: tuple[Rule, ...] = (
     Rule(_LOST, _by("outage"), Facts.at_cause,
         "{c.server} forgot it: it went down ({c.how}), which empties queue and history."),
     Rule(_LOST, _by("hang-up"), Facts.at_cause,
-        "{c.server} forgot it: it seems to have restarted when a socket broke off ({c.how}), and a restart forgets all."),
+        "{c.server} forgot it: it seems to have restarted when a socket broke off ({c.how}), which forgets all."),
     Rule(_LOST, _by("clear-history"), Facts.at_cause,
         "Its outcome is lost: {c.who} cleared the history of {c.server}."),
     Rule(_LOST, _by("unwatched"), Facts.at_cause,

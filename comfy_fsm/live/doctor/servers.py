@@ -17,7 +17,7 @@ from comfy_fsm.live.transport.arrivals import Answer, Refused, SocketUp, Unanswe
 from comfy_fsm.live.transport.comfy import Comfy
 from comfy_fsm.live.transport.redirects import STATUSES
 from comfy_fsm.live.transport.requests import HttpRequest
-from comfy_fsm.live.transport.unreachable import error_of, place_of
+from comfy_fsm.live.transport.unreachable import error_of, shown_location
 
 __all__ = ["checks"]
 
@@ -71,7 +71,7 @@ async def _reached(server: Comfy) -> list[Check]:
     if answer.status in (401, 403):
         return [Check("reachable", "problem", f"it wants credentials (HTTP {answer.status})", _CREDENTIALS)]
     if answer.status in STATUSES:
-        told = f"it redirects to {place_of(answer.location)} (HTTP {answer.status})"
+        told = f"it redirects to {shown_location(answer.location)} (HTTP {answer.status})"
         return [Check("reachable", "problem", told, f"name that address; if it is a login, {_CREDENTIALS}")]
     try:
         stats = msgspec.json.decode(answer.body)
