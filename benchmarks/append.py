@@ -3,9 +3,9 @@ back.
 
     python -m benchmarks.append [--rows 20000] [--directory DIR]
 
-Both sides commit with WAL and FULL, in turns in one run, so that a disk that slows down slows both; the best of each
-counts. The bare side gets its checksums for nothing. Every append is by one caller who waits for each, but for the row
-that says otherwise.
+Both sides commit with WAL and FULL, in pairs in one run, so that a disk that slows down slows both. The ratio is the
+median of those of the pairs, and the rates are the medians of each side. The bare side gets its checksums for nothing.
+Every append is by one caller who waits for each, but for the row that says otherwise.
 """
 
 import argparse
@@ -18,8 +18,9 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from statistics import median
 from time import perf_counter
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that `python benchmarks/append.py` runs the checkout
 
@@ -29,7 +30,8 @@ from comfy_fsm.log.logfile import SCHEMA
 
 GROUPS = (1, 100, 1000)
 COMMITS = 2000  # per round at most: 20,000 commits of single rows would take most of the time and tell no more
-ROUNDS = 3
+ROUNDS = 5
+CALLERS = 100
 
 
 class Figure(NamedTuple):
@@ -39,18 +41,22 @@ class Figure(NamedTuple):
     rows: int
     ours: float
     bare: float
+    ratio: float
 
-    @property
-    def ratio(self) -> float:
-        return self.ours / self.bare
+    @classmethod
+    def of(cls, what: str, rows: int, pairs: Iterable[tuple[float, float]]) -> Self:
+        """From the seconds that both sides took, pair by pair."""
+        taken = list(pairs)
+        ours, bare = (rows / median(side) for side in zip(*taken, strict=True))
+        return cls(what, rows, ours, bare, median(theirs / mine for mine, theirs in taken))
 
 
 class Figures(list[Figure]):
     def lines(self) -> Iterator[str]:
         """For people to read, a figure a line."""
         yield f"{'rows a second':<36}{'rows':>10}{'ours':>12}{'bare':>12}{'ratio':>8}"
-        for what, count, ours, bare in self:
-            yield f"{what:<36}{count:>10,}{ours:>12,.0f}{bare:>12,.0f}{ours / bare:>8.2f}"
+        for what, count, ours, bare, ratio in self:
+            yield f"{what:<36}{count:>10,}{ours:>12,.0f}{bare:>12,.0f}{ratio:>8.2f}"
 
 
 def some_lines(count: int) -> list[bytes]:
@@ -134,11 +140,6 @@ def verify(path: Path) -> float:
     return perf_counter() - start
 
 
-def least(turns: Iterable[tuple[float, ...]]) -> list[float]:
-    """The least seconds of each side, of all its turns."""
-    return [min(side) for side in zip(*turns, strict=True)]
-
-
 def measure(count: int = 20_000, directory: Path | str | None = None, rounds: int = ROUNDS) -> Figures:
     """The figures, in `directory` or where the system keeps temporary files: the disk is what is measured."""
     lines = some_lines(count)
@@ -147,20 +148,25 @@ def measure(count: int = 20_000, directory: Path | str | None = None, rounds: in
         place = Path(scratch)
         for group in GROUPS:
             some = lines[: COMMITS * group]
-            ours, bare = least(
+            pairs = (
                 (
                     append_ours(place / f"ours-{group}-{n}", some, group),
                     append_bare(place / f"bare-{group}-{n}", some, group),
                 )
                 for n in range(rounds)
             )
-            figures.append(Figure(f"append, groups of {group:,}", len(some), len(some) / ours, len(some) / bare))
-        [shared] = least((append_at_once(place / f"shared-{n}", lines, 100),) for n in range(rounds))
-        figures.append(Figure("append, 100 callers (bare: of 100)", count, count / shared, figures[1].bare))
+            figures.append(Figure.of(f"append, groups of {group:,}", len(some), pairs))
+        pairs = (
+            (
+                append_at_once(place / f"shared-{n}", lines, CALLERS),
+                append_bare(place / f"beside-{n}", lines, CALLERS),
+            )
+            for n in range(rounds)
+        )
+        figures.append(Figure.of(f"append, {CALLERS} callers (bare: of {CALLERS})", count, pairs))
         log = place / "shared-0"  # which is whole, whatever the groups above were cut to
-        verified, back, bare = least((verify(log), read_back(log), select_bare(log)) for _ in range(rounds))
-        figures.append(Figure("verify", count, count / verified, count / bare))
-        figures.append(Figure("read back", count, count / back, count / bare))
+        figures.append(Figure.of("verify", count, ((verify(log), select_bare(log)) for _ in range(rounds))))
+        figures.append(Figure.of("read back", count, ((read_back(log), select_bare(log)) for _ in range(rounds))))
     return figures
 
 
@@ -168,7 +174,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What the log costs beside bare sqlite3.")
     parser.add_argument("--rows", type=int, default=20_000, help="rows per figure (default: 20000)")
     parser.add_argument("--directory", help="where to write: the disk to measure (default: the system's temporary one)")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns each side takes, of which the best counts")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="pairs, of which the median counts")
     chosen = parser.parse_args()
     print(*measure(chosen.rows, chosen.directory, chosen.rounds).lines(), sep="\n")
 
