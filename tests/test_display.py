@@ -43,5 +43,6 @@ def test_whatever_comes_in_only_what_can_be_seen_comes_out(text: str) -> None:
 
 def test_no_letter_of_all_that_there_are_is_a_format_or_a_space_of_another_kind() -> None:
     shown = {letter for code in range(sys.maxunicode + 1) if (letter := chr(code)) == harmless(letter)}
-    assert not {letter for letter in shown if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
+    unseen = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
+    assert not {letter for letter in shown if unicodedata.category(letter) in unseen}
     assert {letter for letter in shown if unicodedata.category(letter) == "Zs"} == {" "}
