@@ -177,7 +177,7 @@ def test_what_is_cited_is_there_and_is_about_this_task(path: Path) -> None:
         adopted = max((each.position for each in told.evidence if each.why == FOUND_ELSEWHERE), default=0)
         for position in cited(told) - found:
             o = entries[position]
-            names = {server.url for server in board.place(o.server).names()}
+            names = {server.url for server in board.server(o.server).names()}
             assert o.server is None or told.server in names or position <= adopted, (position, told)
             if isinstance(o, Message) and position in {each.position for each in told.evidence}:
                 assert o.data.data.prompt_id in (told.prompt_id, None)  # type: ignore[union-attr]

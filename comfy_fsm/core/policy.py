@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
-__all__ = ["DEFAULT", "Policy", "backoff", "differing", "from_header", "to_header"]
+__all__ = ["DEFAULT", "IN_HEADER", "Policy", "backoff", "differing", "from_header", "to_header"]
 
 
 class Policy(Struct, frozen=True, kw_only=True):
@@ -126,7 +126,7 @@ _DOUBLINGS = 16
 _PAUSES = (0.5, 0.5, 1.0, 1.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 1024.0)
 DEFAULT = Policy()
 _COUNTS = ("absences", "resubmits", "unreachable_times")
-_IN_HEADER = tuple(name for name in Policy.__struct_fields__ if name.endswith("_seconds") or name in _COUNTS)
+IN_HEADER = tuple(name for name in Policy.__struct_fields__ if name.endswith("_seconds") or name in _COUNTS)
 """Fields of the policy that the header of a log states. The limits on memory are not among them: a trace must not set
 them."""
 _LONGEST = 10.0 * 365 * 86_400
@@ -134,13 +134,13 @@ _LONGEST = 10.0 * 365 * 86_400
 
 def to_header(policy: Policy) -> dict[str, float]:
     """Return the policy as the header of a log states it."""
-    return {name: getattr(policy, name) for name in _IN_HEADER}
+    return {name: getattr(policy, name) for name in IN_HEADER}
 
 
 def from_header(policy: Policy, header: Mapping[str, object]) -> Policy:
     """Return the policy with the values that a header states, where these are plausible."""
     changed: dict[str, float] = {}
-    for name in _IN_HEADER:
+    for name in IN_HEADER:
         value = header.get(name)
         if type(value) in (int, float) and math.isfinite(value) and 0 <= value <= _LONGEST:  # type: ignore[arg-type, operator]
             changed[name] = type(getattr(DEFAULT, name))(value)

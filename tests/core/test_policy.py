@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from comfy_fsm.core.policy import DEFAULT, TOLD, Policy, by_header, differing, told
+from comfy_fsm.core.policy import DEFAULT, IN_HEADER, Policy, differing, from_header, to_header
 
 
 def test_waits_between_queries_never_shrink_and_end_at_the_limit() -> None:
@@ -25,23 +25,28 @@ def test_no_wait_is_longer_than_the_limit(looks: int, base: float, limit: float)
 
 
 def test_a_header_states_no_limit_on_memory() -> None:
-    assert [name for name in TOLD if not name.endswith("_seconds")] == ["unreachable_times", "absences", "resubmits"]
+    assert [name for name in IN_HEADER if not name.endswith("_seconds")] == [
+        "unreachable_times",
+        "absences",
+        "resubmits",
+    ]
 
 
-policies = st.fixed_dictionaries({}, optional={name: st.floats(0.0, 1e6) | st.integers(0, 99) for name in TOLD})
+values = st.floats(0.0, 1e6) | st.integers(0, 99)
+policies = st.fixed_dictionaries({}, optional=dict.fromkeys(IN_HEADER, values))
 
 
 @given(policies)
 def test_a_policy_is_read_back_as_its_header_states_it(values: dict[str, float]) -> None:
-    policy = by_header(DEFAULT, values)
-    assert by_header(DEFAULT, told(policy)) == policy
-    assert by_header(DEFAULT, differing(policy)) == policy
-    assert all(type(getattr(policy, name)) is type(getattr(DEFAULT, name)) for name in TOLD)
+    policy = from_header(DEFAULT, values)
+    assert from_header(DEFAULT, to_header(policy)) == policy
+    assert from_header(DEFAULT, differing(policy)) == policy
+    assert all(type(getattr(policy, name)) is type(getattr(DEFAULT, name)) for name in IN_HEADER)
 
 
 @pytest.mark.parametrize("odd", [-1, math.nan, math.inf, 1e12, "5", None, True, [5], {}])
 def test_what_is_no_plausible_value_in_a_header_changes_nothing(odd: object) -> None:
-    assert by_header(DEFAULT, {"check_seconds": odd, "jobs": 1, "other": 1}) == DEFAULT
+    assert from_header(DEFAULT, {"check_seconds": odd, "jobs": 1, "other": 1}) == DEFAULT
 
 
 def test_a_policy_differs_from_the_default_in_what_was_changed() -> None:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfy_fsm.core.explain.diagnosis import Diagnosis, diagnose
-from comfy_fsm.core.explain.facts import MAX_NAME, cut, lasting
+from comfy_fsm.core.explain.facts import MAX_NAME
+from comfy_fsm.display import cut, duration
 from tests.support.stories import ID, ME, Story, begun, record
 
 
@@ -21,7 +22,7 @@ def told(story: Story) -> Diagnosis:
      (61, "1 min 1 s"), (3_600, "1 h 0 min"), (90_061, "25 h 1 min")],
 )  # fmt: skip
 def test_a_span_is_told_as_a_person_says_it(seconds: float, text: str) -> None:
-    assert lasting(seconds) == text
+    assert duration(seconds) == text
 
 
 @given(st.text(max_size=200), st.integers(2, 100))

@@ -189,4 +189,4 @@ def test_only_so_many_sockets_are_remembered_to_count_the_queue() -> None:
     story = begun()
     for number in range(200):
         count(story, 1, f"window {number}")
-    assert len(story.board().place(HOME).counting) < 200
+    assert len(story.board().server(HOME).counting) < 200

@@ -94,7 +94,7 @@ def test_what_it_says_of_tasks_and_servers_is_what_it_was_told() -> None:
     assert [task.prompt_id for task in board.tasks] == [ID, ID2]
     assert board.listed(HOME) == {ID, ID2}
     assert board.listed(AWAY) is None
-    assert (board.servers, board.windows) == ([HOME], [ME])
+    assert (board.addresses, board.windows) == ([HOME], [ME])
     assert [task.prompt_id for task in board.open_at(HOME)] == [ID, ID2]
     assert board.open_at(AWAY) == []
     assert board.takes_ids(HOME)
@@ -227,8 +227,8 @@ def test_time_is_that_of_the_monotonic_clock_where_there_is_one() -> None:
 
 def test_whose_frames_only_go_to_it_has_nothing_to_ask_about_when_it_is_taken_over() -> None:
     board = Story().listen().post(client_id=OTHER).tell("command", {"name": "resume"}, OTHER).board()
-    assert board.place(HOME).outage is None
-    assert begun().command("resume").board().place(HOME).outage is not None
+    assert board.server(HOME).outage is None
+    assert begun().command("resume").board().server(HOME).outage is not None
 
 
 def test_every_command_that_we_write_is_folded_and_no_other() -> None:

@@ -36,7 +36,7 @@ def test_a_request_that_is_told_twice_counts_once() -> None:
     for _ in range(2):
         story.tell("http.request", {"id": "q", "method": "GET", "path": "/queue"})
     story.tell("http.response", {"id": "q", "status": 200, "body": {"running": [], "pending": []}})
-    assert len(story.board().place(HOME).queues) == 1
+    assert len(story.board().server(HOME).queues) == 1
 
 
 def test_a_request_may_name_its_server_in_its_path() -> None:
@@ -51,14 +51,14 @@ def test_a_path_behind_a_prefix_is_comfyuis_once_a_prompt_was_posted_or_asked_ab
     if posted:
         story.ask("POST", "/comfy/prompt", {"prompt": {}, "prompt_id": ID}, 200, {"prompt_id": ID})
     board = get(story, "/comfy/queue", {"running": [], "pending": []}).board()
-    assert bool(board.place(HOME).queues) is posted
+    assert bool(board.server(HOME).queues) is posted
 
 
 def test_a_trace_cannot_make_up_prefixes_without_number() -> None:
     story = Story().listen()
     for number in range(20):
         get(story, f"/p{number}/history/{ID}", {})
-    assert len(story.board().place(HOME).prefixes) < 20
+    assert len(story.board().server(HOME).prefixes) < 20
 
 
 UNUSABLE: list[tuple[str, int | str, object]] = [
@@ -81,9 +81,9 @@ def test_after_an_answer_that_cannot_be_used_the_record_is_asked_for_again() -> 
 
 
 def test_no_feature_tells_that_a_server_takes_no_ids_and_some_do_not_tell_that_it_does() -> None:
-    assert get(Story(), "/features", {}, 404).board().place(HOME).honours_ids is False
-    assert get(Story(), "/features", {}, 200).board().place(HOME).honours_ids is None
-    assert get(Story(), "/features", {}, 500).board().place(HOME).honours_ids is None
+    assert get(Story(), "/features", {}, 404).board().server(HOME).honours_ids is False
+    assert get(Story(), "/features", {}, 200).board().server(HOME).honours_ids is None
+    assert get(Story(), "/features", {}, 500).board().server(HOME).honours_ids is None
 
 
 # histories
@@ -200,7 +200,7 @@ def test_a_job_that_is_missing_is_absent_where_one_is_known(task: bool) -> None:
     story = begun() if task else Story().listen()
     board = get(story, f"/api/jobs/{ID}", {"error": "Job not found"}, 404).board()
     assert board.registry.counters.looks["absent"] == task
-    assert board.place(HOME).has_jobs
+    assert board.server(HOME).has_jobs
 
 
 def test_a_job_that_is_missing_after_its_end_changes_nothing() -> None:
@@ -218,7 +218,7 @@ def test_a_404_in_other_words_is_no_absence() -> None:
 
 def test_a_server_that_names_its_statuses_says_that_none_is_cancelled() -> None:
     refused = {"error": "Invalid status. Valid values: pending, failed"}
-    assert get(Story(), "/api/jobs?status=cancelled", refused, 400).board().place(HOME).names_cancelled is False
+    assert get(Story(), "/api/jobs?status=cancelled", refused, 400).board().server(HOME).names_cancelled is False
 
 
 @pytest.mark.parametrize(
@@ -259,9 +259,9 @@ def test_what_a_process_had_asked_is_given_up_with_it() -> None:
 
 def test_an_act_that_succeeded_stays_that_of_its_window() -> None:
     board = begun().ask("POST", "/interrupt", {"prompt_id": ID}, 200, None, OTHER).board()
-    assert [act.window for act in board.place(HOME).acts] == [OTHER]
+    assert [act.window for act in board.server(HOME).acts] == [OTHER]
     undone = begun().ask("POST", f"/api/jobs/{ID}/cancel", None, 200, {"cancelled": False}, ME).board()
-    assert list(undone.place(HOME).acts) == []
+    assert list(undone.server(HOME).acts) == []
 
 
 def test_an_answer_of_which_nothing_is_to_be_learned_changes_nothing() -> None:

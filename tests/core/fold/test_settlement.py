@@ -263,4 +263,4 @@ def test_an_interrupt_explains_one_task_only() -> None:
 def test_a_task_that_is_removed_and_withdrawn_is_told_once() -> None:
     board = begun().vanish().fetch(record()).board()
     assert Code.LOST not in codes(board)
-    assert [server.url for server in board.places] == [HOME]
+    assert [server.url for server in board.servers] == [HOME]

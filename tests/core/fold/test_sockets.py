@@ -54,7 +54,7 @@ def test_a_close_that_is_told_after_what_came_later_opens_no_gap() -> None:
     ("code", "outage"), [(1001, "hang-up"), (1006, "hang-up"), (1012, "hang-up"), (1000, None), (1009, None)]
 )
 def test_only_a_close_that_a_dying_server_leaves_is_an_outage(code: int, outage: str | None) -> None:
-    cause = begun().hang_up(code).board().place(HOME).outage
+    cause = begun().hang_up(code).board().server(HOME).outage
     assert (cause.kind if cause is not None else None) == outage
 
 
@@ -79,7 +79,7 @@ def test_a_gap_of_one_window_is_none_of_another() -> None:
 def test_a_close_ends_the_count_of_its_socket() -> None:
     status = {"type": "status", "data": {"status": {"exec_info": {"queue_remaining": 1}}}}
     story = begun().tell("ws.message", status).hang_up()
-    assert [count for _, count in story.board().place(HOME).sockets[ME].counts] == [1, None]
+    assert [count for _, count in story.board().server(HOME).sockets[ME].counts] == [1, None]
 
 
 def test_a_gap_is_told_once_though_the_socket_falls_again_while_nothing_was_told_of_it() -> None:

@@ -28,7 +28,7 @@ def alert(part: Sum, over: float | None = None, under: float | None = None, last
 def looked(one: Alert, *steps: tuple[float, dict[str, Rows]]) -> list[list[Told]]:
     watch = Watch([one])
     return [
-        [(change.began, change.server, change.value) for change in watch.look(now, readings(**rows))]
+        [(change.began, change.server, change.value) for change in watch.update(now, readings(**rows))]
         for now, rows in steps
     ]
 
@@ -110,7 +110,7 @@ def test_no_alert_begins_twice_or_ends_before_it_began(steps: list[tuple[float, 
     watch = Watch()
     for later, count in steps:
         now += later
-        for change in watch.look(now, readings(**requests(a=count), **{FINDINGS: {("wrong-server",): float(count)}})):
+        for change in watch.update(now, readings(**requests(a=count), **{FINDINGS: {("wrong-server",): float(count)}})):
             key = (change.alert.name, change.server)
             assert (key in holds) is not change.began
             holds ^= {key}

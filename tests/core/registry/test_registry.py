@@ -19,10 +19,10 @@ def found(board: Board, code: Code) -> list[Finding]:
 
 def test_a_server_is_one_however_it_is_spelled_and_to_look_it_up_adds_none() -> None:
     board = Story().listen().at(HOME + "/").post().board()
-    assert board.servers == [HOME]
-    assert board.place("HTTP://127.0.0.1:8188/") is board.place(HOME)
-    assert board.place(AWAY).tasks == {}
-    assert [server.url for server in board.places] == [HOME]
+    assert board.addresses == [HOME]
+    assert board.server("HTTP://127.0.0.1:8188/") is board.server(HOME)
+    assert board.server(AWAY).tasks == {}
+    assert [server.url for server in board.servers] == [HOME]
 
 
 def test_one_finding_tells_of_one_thing_and_is_counted_and_cites_the_first_lines() -> None:
@@ -60,7 +60,7 @@ def test_of_many_requests_without_an_answer_the_oldest_is_forgotten() -> None:
         story.tell("http.request", {"id": f"q{number}", "method": "GET", "path": "/queue"})
     for number in range(3):
         story.tell("http.response", {"id": f"q{number}", "status": 200, "body": {"running": [], "pending": []}})
-    assert len(story.board(Policy(questions=2)).place(HOME).queues) == 2
+    assert len(story.board(Policy(questions=2)).server(HOME).queues) == 2
 
 
 def test_an_answer_counts_once_and_one_to_no_request_not_at_all() -> None:
@@ -70,7 +70,7 @@ def test_an_answer_counts_once_and_one_to_no_request_not_at_all() -> None:
     for _ in range(2):
         story.tell("http.response", {"id": "q", "status": 200, "body": {"running": [], "pending": []}})
     story.tell("http.error", {"id": "q", "error": "ReadTimeout"})
-    assert sum(story.board().place(HOME).counters.answers.values()) == 1
+    assert sum(story.board().server(HOME).counters.answers.values()) == 1
 
 
 def test_an_effect_replaces_an_earlier_one_about_the_same_thing() -> None:

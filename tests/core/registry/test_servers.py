@@ -12,7 +12,7 @@ NAMED = "http://localhost:8188"
 
 
 def home(story: Story, url: str = HOME) -> Server:
-    return story.board().place(url)
+    return story.board().server(url)
 
 
 def version(story: Story, text: str) -> Story:
@@ -85,7 +85,7 @@ def test_an_outage_explains_nothing_of_what_was_reported_on_since() -> None:
                         (begun().look(status="ConnectError").hear("progress", value=1, max=2), None)):  # fmt: skip
         board = story.board()
         (task,) = board.tasks
-        cause = board.place(HOME).outage_since(task)
+        cause = board.server(HOME).outage_since(task)
         assert (cause.kind if cause is not None else None) == kind
 
 

@@ -149,7 +149,7 @@ def test_a_server_that_is_not_among_the_places_ends_nothing() -> None:
     assert scheduler.next(0.0) is not None
     scheduler.end("1", "two", 1.0)
     scheduler.end("2", "one", 1.0)
-    assert list(scheduler.places["one"].jobs) == ["1"]
+    assert list(scheduler.loads["one"].jobs) == ["1"]
 
 
 def test_a_job_that_does_not_wait_is_withdrawn_in_vain() -> None:

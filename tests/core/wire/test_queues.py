@@ -69,9 +69,9 @@ def test_marks_are_those_of_the_items_that_bear_one() -> None:
 @pytest.mark.parametrize(("prompt_id", "before"), [("a", 0), ("b", 2), ("c", 1), ("d", 3), ("e", None)])
 def test_a_prompt_stands_in_the_order_of_the_numbers_and_not_of_the_list(prompt_id: str, before: int | None) -> None:
     pending = [row("b", 7), row("c", 3), {"prompt_id": "d"}]
-    assert queues.place_of(full([row("a")], pending), prompt_id) == before
+    assert queues.position_in_queue(full([row("a")], pending), prompt_id) == before
 
 
 @pytest.mark.parametrize("body", [[], "odd", 7])
 def test_a_prompt_has_no_place_in_what_is_no_queue(body: object) -> None:
-    assert queues.place_of(raw(body), "a") is None
+    assert queues.position_in_queue(raw(body), "a") is None
