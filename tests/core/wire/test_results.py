@@ -43,7 +43,7 @@ OTHERS = st.lists(LEAVES, max_size=2)
 @st.composite
 def nests(draw: st.DrawFn) -> tuple[object, list[str]]:
     """Files, each once, anywhere in lists and objects of other things; and their names, in order."""
-    count = draw(st.integers(0, 8))
+    count = draw(st.integers(0, 5))
     files = [{"filename": f"{n}.bin", "subfolder": "", "type": "output"} for n in range(count)]
     parts: list[object] = list(files)
     while len(parts) > 1 or draw(st.integers(0, 2)):
