@@ -68,10 +68,10 @@ STEPS = {  # what must be done about it now, beside the general advice
     "foreign-interrupt": ("interrupt by prompt id", None),
     "foreign-delete": ("delete its own prompts by id", None),
     "callback-recursion": ("progress callback", None),
-    "unverified": ("Look whether its files are there", None),
+    "unverified": ("Check whether its files are at", None),
     "unresolved": ("", "recover"),
     "partial-accept": ("node_errors", None),
-    "outputs-cut": ("with a higher bound", None),
+    "outputs-cut": ("with a higher limit", None),
     "images-missed": ("from start to end", None),
     "out-of-order": ("reorders frames", None),
 }
@@ -116,10 +116,10 @@ def test_no_code_is_without_advice_and_each_is_shown_by_a_fixture() -> None:
 
 MISSING_IN = {  # a phrase that names what is missing, by state
     State.SUBMITTING: "The answer to its POST",
-    State.UNCERTAIN: "A clear answer to its POST|A (newer )?look at the queue",
-    State.PENDING: "Any sign that it began",
-    State.IN_PROGRESS: "Word of its end",
-    State.ENDING: "Its record|How it ended|A record that validates",
+    State.UNCERTAIN: "A clear answer to its POST|A (newer )?query of the queue",
+    State.PENDING: "Any sign that it started",
+    State.IN_PROGRESS: "A report of its end",
+    State.ENDING: "Its record|Its outcome|A record that validates",
 }
 
 

@@ -49,5 +49,5 @@ def test_a_prompt_that_runs_and_runs_holds_up_what_waits_behind_it() -> None:
 
 
 def test_an_answer_that_was_asked_for_before_the_post_says_nothing_of_it() -> None:
-    assert "lists it no more" not in says(Story().listen().look((ID2,)).post())
-    assert "lists it no more" in says(Story().listen().post().look((ID2,)))
+    assert "no longer lists it" not in says(Story().listen().look((ID2,)).post())
+    assert "no longer lists it" in says(Story().listen().post().look((ID2,)))

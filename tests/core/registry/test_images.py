@@ -97,7 +97,7 @@ def test_what_came_over_a_socket_that_broke_may_not_be_all() -> None:
     story = image(posted(), "2", named=True).hang_up().listen()
     board = ended(story).board()
     (note,) = (finding for finding in board.findings if finding.code == Code.IMAGES_MISSED)
-    assert "did not hear the whole run" in note.text
+    assert "was not open for the whole run" in note.text
 
 
 def test_a_server_that_addresses_nobody_sent_images_to_nobody() -> None:
