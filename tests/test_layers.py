@@ -80,7 +80,7 @@ HOUSE: list[dict[str, list[str]]] = [
             "comfy",
         ],
         "comfy_fsm.report": ["clock excerpt player progress", "diagnosis document recovery selection", "text"],
-        "comfy_fsm.watch": ["snapshot", "projection terminal", "follower", "page"],
+        "comfy_fsm.watch": ["snapshot", "rows terminal", "projection", "follower", "page"],
     },
     {
         "comfy_fsm.live.engine": [

@@ -137,6 +137,9 @@ def _frame_of(scene: Scene, beginnings: int) -> _Frame:
         "windows": view.all_windows,
         "tasks": view.all_open + view.settled,
         "findings": sum(view.codes.values()) + view.unkept,
+        "waiting": view.waiting,
+        "waiting_since": view.waiting_since,
+        "alerts": [_row(alert) for alert in view.alerts],
     }
     tables: dict[str, _Rows] = {
         "servers": dict(enumerate(map(_row, view.servers))),

@@ -10,7 +10,6 @@ import math
 from collections import deque
 from itertools import islice
 from operator import attrgetter
-from typing import overload
 
 import msgspec
 from msgspec import Struct
@@ -19,34 +18,40 @@ from comfy_fsm.core import observations as seen
 from comfy_fsm.core.findings import Code, Finding, Severity
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.machine import State
+from comfy_fsm.core.metrics.alerts import Watch
+from comfy_fsm.core.metrics.catalogue import Figures
 from comfy_fsm.core.observations import AnyObservation
-from comfy_fsm.core.registry.registry import Server, Socket
+from comfy_fsm.core.registry.registry import Server
 from comfy_fsm.core.registry.task import Task
+from comfy_fsm.core.wire import codec
 from comfy_fsm.core.wire.updates import Update, prompt_of, update_of
-from comfy_fsm.watch.snapshot import FindingRow, ServerRow, Snapshot, TaskRow, WindowRow
+from comfy_fsm.watch.rows import alert_row, cut, finding_row, windows
+from comfy_fsm.watch.snapshot import ServerRow, Snapshot, TaskRow
 
 __all__ = [
+    "FAILED",
+    "FAILURES",
     "FORGETTING",
-    "GONE",
     "GRAVE",
-    "LONGEST",
     "NOTES",
     "OPEN",
     "REMEMBERED",
     "SECONDS",
     "SERVERS",
     "SETTLED",
-    "WINDOWS",
     "Projection",
 ]
 
-SERVERS, WINDOWS, GONE, OPEN, SETTLED = 40, 60, 6, 100, 50
-"""Rows of a view. What is left out is counted: a person reads none of the rest, and a page must not grow with it.
-GONE is for windows that neither listen nor wait for anything."""
+SERVERS, OPEN, SETTLED = 40, 100, 50
+"""Rows of a view. What is left out is counted: a person reads none of the rest, and a page must not grow with it."""
+FAILED = 5
+"""Failures that stand before what is open; older ones stand after it."""
+_LOOKING, _APART = 30.0, 50
+"""Seconds of the log, and observations, between two looks at what its alerts say."""
+_STILL = 120.0
+"""Seconds without a sign of anything after which a server that has tasks is said to be still."""
 GRAVE, NOTES = 40, 10
 """Findings told: notes have room of their own, so that a flood of them hides no error."""
-LONGEST = 200
-"""Characters of a name; real ids have 36."""
 REMEMBERED, FORGETTING = 2_000, 20_000
 """Settled tasks that the board keeps, and after how many observations it lets go of the others."""
 SECONDS = 60
@@ -56,6 +61,7 @@ _NEVER = 1e12
 _LONGEST_LINE = 65_536
 """Bytes of a line that is kept for what it says; a `progress` has 300."""
 _MOVING: frozenset[type] = frozenset({seen.Progress, seen.Executing})
+FAILURES = frozenset({State.FAILED, State.REJECTED, State.LOST, State.EXPIRED})
 _ORDER = (State.IN_PROGRESS, State.ENDING, State.UNCERTAIN, State.SUBMITTING, State.PENDING)
 _RANK = {state: rank for rank, state in enumerate(_ORDER)}
 _HEARD: frozenset[type] = frozenset({seen.Message, seen.Binary, seen.Response, seen.Opened})
@@ -134,6 +140,9 @@ class Projection:
         self._said: dict[str | None, _Said] = {}
         self._moved: dict[int, _Moved] = {}
         self._most_moved = 1_000
+        self._figures = Figures(self.board)
+        self._watch = Watch()
+        self._looked_at, self._looked_after = 0.0, 0
         self._gone = dict.fromkeys(State, 0)
         self._counted = self._found = 0
         self._codes: dict[Code, int] = {}
@@ -147,6 +156,9 @@ class Projection:
         if kind is seen.Damaged:
             return
         self._observations += 1
+        self._figures.count(position, observation)
+        if observation.at - self._looked_at >= _LOOKING and self._observations - self._looked_after >= _APART:
+            self._look()
         if self._first_at is None:
             self._first_at = observation.at
         self._rates.add(observation.at)
@@ -206,11 +218,18 @@ class Projection:
             self._moved = {number: moved for number, moved in self._moved.items() if number in still}
             self._most_moved = 1_000 + 2 * len(self._moved)
 
+    def _look(self) -> None:
+        """What the alerts say by now, in the time of the log."""
+        self._looked_at, self._looked_after = self.board.now, self._observations
+        if -_NEVER < self.board.now < _NEVER:
+            self._watch.update(self.board.now, self._figures.read(self.board.now))
+
     # out
 
     def view(self) -> Snapshot:
         """Return what is shown now."""
         self.rest()
+        jobs = self.board.backlog.waiting
         board, places = self.board, self.board.servers
         at = board.now if self._observations else None
         return Snapshot(
@@ -223,12 +242,15 @@ class Projection:
             codes=dict(sorted(self._codes.items())),
             unkept=board.unkept_findings,
             servers=tuple(self._server(place) for place in _liveliest(places)),
-            windows=tuple(_windows(places)),
+            windows=tuple(windows(places)),
             tasks=tuple(self._tasks(places)),
-            findings=tuple(_finding(*found) for found in self._newest()),
+            findings=tuple(finding_row(*found) for found in self._newest()),
             all_servers=len(places),
             all_windows=sum(len(place.sockets) for place in places),
             all_open=sum(len(place.open_tasks) for place in places),
+            waiting=len(jobs),
+            waiting_since=min((job.at for job in jobs.values()), default=None),
+            alerts=tuple(alert_row(*held) for held in self._watch.holding),
         )
 
     def _newest(self) -> list[tuple[int, Finding]]:
@@ -240,22 +262,31 @@ class Projection:
         if queue is None and place.queues:
             queue = len(place.queues[-1].ids)
         return ServerRow(
-            url=_cut(place.url),
+            url=cut(place.url),
             queue=queue,
             open=len(place.open_tasks),
             sockets=sum(bool(socket.open) for socket in place.sockets.values()),
             seen_at=said.at,
-            trouble=_cut(said.trouble) if said.trouble is not None else None,
+            trouble=cut(said.trouble) if said.trouble is not None else None,
             lamp="answering" if said.trouble is None else "not answering",
+            standing=self._standing(place),
         )
+
+    def _standing(self, place: Server) -> str:
+        if place.url in self.board.backlog.drained:
+            return "drained"
+        since = self._figures.stalled_since(place)
+        return "still" if since is not None and self.board.now - since >= _STILL else ""
 
     def _tasks(self, places: list[Server]) -> list[TaskRow]:
         each = (task for place in places for task in place.open_tasks.values())
         ahead = heapq.nsmallest(OPEN, each, key=lambda task: (_RANK[task.state], task.number))
         # A settled task that was reopened still says where it settled first.
-        ended = (task for task in self.board.tasks if task.settled)
-        latest = heapq.nlargest(SETTLED, ended, key=attrgetter("end.settled_position", "number"))
-        return [self._task(task) for task in (*ahead, *latest)]
+        ended = [task for task in self.board.tasks if task.settled]
+        newest = attrgetter("end.settled_position", "number")
+        failed = heapq.nlargest(SETTLED, (task for task in ended if task.state in FAILURES), key=newest)
+        others = heapq.nlargest(SETTLED, (task for task in ended if task.state not in FAILURES), key=newest)
+        return [self._task(task) for task in (*failed[:FAILED], *ahead, *failed[FAILED:], *others)]
 
     def _task(self, task: Task) -> TaskRow:
         moved = None if task.settled else self._moved.get(task.number)
@@ -266,19 +297,28 @@ class Projection:
         error = task.error
         return TaskRow(
             number=task.number,
-            prompt_id=_cut(task.prompt_id),
-            window=_cut(task.window),
-            server=_cut(task.server),
+            prompt_id=cut(task.prompt_id),
+            window=cut(task.window),
+            server=cut(task.server),
             state=task.state,
-            node=_cut(update.node),
+            node=cut(update.node),
             value=update.value,
             max=update.max,
             share=_share(update),
             begun_at=begun,
             ended_at=task.ended_at if task.ended_at is not None else task.settled_at,
             confidence=task.confidence,
-            error=None if error is None else _cut(": ".join(filter(None, (error.type, (error.message or "").strip())))),
+            tag=_tag(task),
+            error=None if error is None else cut(": ".join(filter(None, (error.type, (error.message or "").strip())))),
         )
+
+
+def _tag(task: Task) -> str | None:
+    try:
+        value = codec.loads(task.tag) if task.tag else None
+    except ValueError:
+        return None
+    return None if value is None else cut(value if isinstance(value, str) else task.tag.decode("utf-8", "replace"))
 
 
 def _count(tasks: list[Task], gone: dict[State, int]) -> dict[State, int]:
@@ -296,50 +336,6 @@ def _liveliest(places: list[Server]) -> list[Server]:
     return [places[index] for index in sorted(indices)]
 
 
-def _windows(places: list[Server]) -> list[WindowRow]:
-    """Return windows that wait for something first, then those that listen, each in order of first sight; then the most
-    recently active.
-    """
-    ranked: list[tuple[float, float, int, str, int, Socket]] = []
-    for place in places:
-        owned: dict[str | None, int] = {}
-        for task in place.open_tasks.values():
-            owned[task.window] = owned.get(task.window, 0) + 1
-        for window, socket in place.sockets.items():
-            state, tasks = _socket(socket), owned.get(window, 0)
-            rank = 0 if state == "down" else 1 if tasks else 2 if socket.open else 3
-            ranked.append((rank, -socket.read_to if rank == 3 else 0.0, len(ranked), state, tasks, socket))
-    shown = heapq.nsmallest(WINDOWS, ranked, key=lambda row: row[:3])
-    alive = sum(rank < 3 for rank, *_ in shown)
-    return [
-        WindowRow(_cut(socket.window or ""), _cut(socket.server.url), state, tasks, socket.read_to or None)
-        for _, _, _, state, tasks, socket in shown[: alive + GONE]
-    ]
-
-
-def _socket(socket: Socket) -> str:
-    if socket.open:
-        return "open" if socket.open == 1 else "shared"
-    if socket.down_position is not None:
-        return "down"
-    return "closed" if socket.seen else "none"
-
-
-def _finding(number: int, finding: Finding) -> FindingRow:
-    return FindingRow(
-        number=number,
-        code=finding.code,
-        severity=finding.severity,
-        at=finding.at,
-        position=finding.positions[0],
-        count=finding.count,
-        prompt_id=_cut(finding.prompt_id),
-        window=_cut(finding.window),
-        server=_cut(finding.server),
-        text=_cut(finding.text),
-    )
-
-
 def _queue(line: bytes) -> int | None:
     try:
         return _status(line).data.data.status.exec_info.queue_remaining
@@ -353,11 +349,3 @@ def _share(update: Update) -> float | None:
         return None
     share = update.value / update.max
     return max(0.0, min(share, 1.0)) if math.isfinite(share) else None
-
-
-@overload
-def _cut(name: str) -> str: ...
-@overload
-def _cut(name: str | None) -> str | None: ...
-def _cut(name: str | None) -> str | None:
-    return name if name is None or len(name) <= LONGEST else name[: LONGEST - 1] + "…"

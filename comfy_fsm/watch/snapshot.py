@@ -10,7 +10,16 @@ from msgspec.structs import replace
 from comfy_fsm.core.findings import CODES, GRAVITY, Code, Severity
 from comfy_fsm.core.machine import SETTLED, State
 
-__all__ = ["QUIET", "FindingRow", "Scene", "ServerRow", "Snapshot", "TaskRow", "WindowRow"]
+__all__ = [
+    "QUIET",
+    "AlertRow",
+    "FindingRow",
+    "Scene",
+    "ServerRow",
+    "Snapshot",
+    "TaskRow",
+    "WindowRow",
+]
 
 QUIET = 600.0
 """Seconds after which a log is history, and ages are counted to its end: a client with tasks writes far more often."""
@@ -28,6 +37,8 @@ class ServerRow(Struct, frozen=True):
     """Why the last question was not answered, if nothing was heard since."""
     lamp: str = "answering"
     """Or `not answering`, or `not asked`, where no process writes the log any more."""
+    standing: str = ""
+    """`drained`: it is given no jobs; `still`: it has tasks, and nothing of them moves."""
 
 
 class WindowRow(Struct, frozen=True):
@@ -56,6 +67,18 @@ class TaskRow(Struct, frozen=True):
     ended_at: float | None
     confidence: str | None
     error: str | None
+    tag: str | None = None
+    """What the application attached to it, as a text."""
+
+
+class AlertRow(Struct, frozen=True):
+    """One alert that holds; `server` is None where it is about none."""
+
+    name: str
+    severity: str
+    server: str | None
+    summary: str
+    advice: str
 
 
 class FindingRow(Struct, frozen=True):
@@ -88,19 +111,27 @@ class Snapshot(Struct, frozen=True):
     servers: tuple[ServerRow, ...]
     windows: tuple[WindowRow, ...]
     tasks: tuple[TaskRow, ...]
-    """The open ones, then those that settled last."""
+    """The newest failures, then the open ones, then those that settled last."""
     findings: tuple[FindingRow, ...]
     """The newest first."""
     all_servers: int
     all_windows: int
     all_open: int
+    waiting: int = 0
+    """Jobs in the log that no server was given yet."""
+    waiting_since: float | None = None
+    """When the oldest of them was enqueued."""
+    alerts: tuple[AlertRow, ...] = ()
 
     def at_rest(self) -> Snapshot:
         """Return the same for a log that nobody writes any more: no server is polled, no socket is open."""
         return replace(
             self,
             rates=(0,) * len(self.rates),
-            servers=tuple(replace(server, lamp="not asked", trouble=None, sockets=0) for server in self.servers),
+            alerts=(),
+            servers=tuple(
+                replace(server, lamp="not asked", standing="", trouble=None, sockets=0) for server in self.servers
+            ),
             windows=tuple(
                 window if window.socket == "none" else replace(window, socket="closed") for window in self.windows
             ),

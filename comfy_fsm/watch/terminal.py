@@ -21,7 +21,7 @@ from rich.text import Text
 from comfy_fsm.core.findings import CODES, GRAVITY
 from comfy_fsm.core.machine import SETTLED
 from comfy_fsm.display import STYLES, Names, age, harmless, host
-from comfy_fsm.watch.snapshot import QUIET, FindingRow, Scene, ServerRow, Snapshot, TaskRow, WindowRow
+from comfy_fsm.watch.snapshot import QUIET, AlertRow, FindingRow, Scene, ServerRow, Snapshot, TaskRow, WindowRow
 
 __all__ = ["Terminal", "allot", "picture", "show"]
 
@@ -29,6 +29,7 @@ _UNWRAPPED = 4_000
 _NARROW, _WIDE = 110, 150
 """Columns of a terminal below which a row leaves out whose it is, and from which on it also says what to do."""
 _BAR = 16
+_ALERTS = 4
 _SPARKS = "▁▂▃▄▅▆▇█"
 
 
@@ -124,15 +125,23 @@ def _head(scene: Scene, width: int) -> list[Text]:
     )
     first.append(_sparks(view.rates[-1 - max(0, width - 90) : -1]), "cyan")
     tallies = [_tally(view.states.items(), "no task yet"), _tally(view.severities.items(), "no finding", "s")]
-    standing, below = _standing(scene), list[Text]()
+    if view.waiting:
+        since = f", the oldest for {_ago(scene, view.waiting_since)}" if view.waiting_since is not None else ""
+        tallies[0].append(f" · {view.waiting:,} waiting for a server{since}", "yellow")
+    standing, below = _standing(scene), [_alarm(alert) for alert in view.alerts[:_ALERTS]]
     if first.cell_len + standing.cell_len <= width:
         first.append_text(standing)
     else:  # what is wrong is never cut short
-        below = [Text(line, standing.style) for line in textwrap.wrap(standing.plain.strip(), max(width, 1))]
+        below += [Text(line, standing.style) for line in textwrap.wrap(standing.plain.strip(), max(width, 1))]
     lines = [first, *tallies, *below]  # the counts outlast the words where a terminal has few lines
     for line in lines:
         line.no_wrap, line.overflow = True, "ellipsis"
     return lines
+
+
+def _alarm(alert: AlertRow) -> Text:
+    server = f" ({harmless(alert.server, 60)})" if alert.server else ""
+    return Text(f"alert {alert.name}{server}: {alert.summary}", "bold red")
 
 
 def _standing(scene: Scene) -> Text:
@@ -196,16 +205,25 @@ def _servers(scene: Scene, names: Names, width: int) -> _Section:
     def row(server: ServerRow) -> tuple[Text, ...]:
         return (
             Text(host(server.url)),
-            Text(server.lamp, STYLES[server.lamp]),
+            _lamp(server),
             Text("" if server.queue is None else f"{server.queue:,}"),
             Text(f"{server.open:,}"),
             Text(f"{server.sockets:,}"),
             Text(_ago(scene, server.seen_at)),
-            Text(harmless(server.trouble or "", 60), "red"),
         )
 
-    titles = ("server", "", "queue", "open tasks", "sockets", "heard", "")
+    titles = ("server", "", "queue", "tasks", "sockets", "heard")
     return _Section(titles, [row(server) for server in scene.view.servers], scene.view.all_servers)
+
+
+def _lamp(server: ServerRow) -> Text:
+    """Whether it answers, why not, and whether it is given work: one cell, which gives way where it is narrow."""
+    lamp = Text(server.lamp, STYLES[server.lamp])
+    if server.standing:
+        lamp.append(f", {server.standing}", "yellow")
+    if server.trouble is not None:
+        lamp.append(f": {harmless(server.trouble, 60)}", "red")
+    return lamp
 
 
 def _windows(scene: Scene, names: Names, width: int) -> _Section:
@@ -218,28 +236,37 @@ def _windows(scene: Scene, names: Names, width: int) -> _Section:
             Text(_ago(scene, window.heard_at)),
         )
 
-    titles = ("window", "server", "socket", "open tasks", "heard")
+    titles = ("window", "server", "socket", "tasks", "heard")
     return _Section(titles, [row(window) for window in scene.view.windows], scene.view.all_windows)
 
 
 def _tasks(scene: Scene, names: Names, width: int) -> _Section:
+    tagged = width >= _NARROW and any(task.tag for task in scene.view.tasks)
+
     def row(task: TaskRow) -> tuple[Text, ...]:
         begun, settled = task.begun_at, task.state in SETTLED
         until = task.ended_at if settled else scene.at
         return (
             Text(task.state, STYLES.get(task.state, "")),
             Text(names.task(task.prompt_id)),
+            *([Text(harmless(task.tag or "", 24))] if tagged else []),
             *([] if width < _NARROW else [Text(names.window(task.window)), Text(host(task.server))]),
-            _bar(task),
             Text("" if begun is None or until is None else age(until - begun)),
             Text(_ago(scene, task.ended_at) if settled else ""),
-            Text(harmless(task.error, 120), "red") if task.error else Text(task.confidence or "", "dim"),
+            _known(task),
         )
 
     whose = () if width < _NARROW else ("window", "server")
-    titles = ("task", "", *whose, "progress", "took", "ended", "")
+    titles = ("task", "", *(("tag",) if tagged else ()), *whose, "took", "ended", "progress")
     all_tasks = scene.view.all_open + scene.view.settled
     return _Section(titles, [row(task) for task in scene.view.tasks], all_tasks)
+
+
+def _known(task: TaskRow) -> Text:
+    """How far it is; of one that ended, what went wrong, or how sure its end is."""
+    if task.state not in SETTLED:
+        return _bar(task)
+    return Text(harmless(task.error, 120), "red") if task.error else Text(task.confidence or "", "dim")
 
 
 def _bar(task: TaskRow) -> Text:

@@ -108,7 +108,7 @@ def test_a_page_shows_a_log_that_grows(browser: Browser, tmp_path: Path) -> None
     with serving(tmp_path) as page:
         browser.open(page)
         assert browser.text("#log") == LOG
-        state, task, window, server, progress, *_ = browser.row("tasks")
+        state, task, window, server, _, _, progress = browser.row("tasks")
         assert (state, task, window, server) == ("in_progress", "prompt-o", "w", "one:8188")
         assert " ".join(progress.split()) == "50 % node 7"
         assert browser.chromium.execute_script("return document.querySelector('progress').value") == 0.5
@@ -247,11 +247,21 @@ def test_a_page_works_without_a_mouse(browser: Browser, tmp_path: Path) -> None:
         browser.open(page)
         body = browser.chromium.find_element(By.TAG_NAME, "body")
         reached = []
-        for _ in range(8):
+        for _ in range(10):
             body.send_keys(Keys.TAB) if not reached else browser.chromium.switch_to.active_element.send_keys(Keys.TAB)
             element = browser.chromium.switch_to.active_element
             reached.append(element.get_attribute("id") or element.get_attribute("aria-labelledby") or element.text)
-        assert reached[:5] == ["Skip to the tasks", "pause", "servers", "windows", "tasks"]
+        assert reached[:9] == [
+            "Skip to the tasks",
+            "pause",
+            "servers",
+            "windows",
+            "All",
+            "Open",
+            "Failed",
+            "word",
+            "tasks",
+        ]
         button = browser.chromium.find_element(By.ID, "pause")
         button.send_keys(Keys.ENTER)
         assert (button.get_attribute("aria-pressed"), browser.text("#standing")) == ("true", "paused")

@@ -15,7 +15,7 @@ from comfy_fsm.core.findings import CODES
 from comfy_fsm.core.machine import SETTLED
 from comfy_fsm.core.wire import codec
 from comfy_fsm.testing.strategies import observations
-from comfy_fsm.watch import projection
+from comfy_fsm.watch import projection, rows
 from comfy_fsm.watch.projection import Projection
 from comfy_fsm.watch.snapshot import QUIET, Scene, Snapshot, TaskRow
 from replay import replay
@@ -66,7 +66,7 @@ def sizes(view: Snapshot) -> dict[str, int]:
 
 
 BOUNDS = {
-    "servers": projection.SERVERS, "windows": projection.WINDOWS, "tasks": projection.OPEN + projection.SETTLED,
+    "servers": projection.SERVERS, "windows": rows.WINDOWS, "tasks": projection.OPEN + projection.SETTLED,
     "findings": projection.GRAVE + projection.NOTES, "rates": projection.SECONDS,
 }  # fmt: skip
 
@@ -101,7 +101,7 @@ def test_a_view_of_a_flood_is_bounded_and_counts_what_it_leaves_out() -> None:
     assert (view.all_servers, view.all_windows, view.all_open) == (number, number, number)
     assert view.codes == {"undecodable": number, "unrecognized": number}
     assert len(msgspec.json.encode(view)) < 400_000
-    assert "n" * (projection.LONGEST + 1) not in msgspec.json.encode(view).decode()
+    assert "n" * (rows.LONGEST + 1) not in msgspec.json.encode(view).decode()
 
 
 def test_the_progress_of_tasks_that_are_over_is_forgotten() -> None:
@@ -229,7 +229,7 @@ def test_the_socket_of_a_window_is_told_as_it_is(state: str, lines: list[bytes])
 def test_windows_that_wait_for_something_come_first_and_few_that_are_gone() -> None:
     gone = [line("ws.open" if way else "ws.close", {}, START + n, window=f"{n}") for n in range(50) for way in (1, 0)]
     view = seen(*gone, *BEGUN)
-    assert [row.window for row in view.windows] == [WINDOW, *(f"{n}" for n in range(49, 49 - projection.GONE, -1))]
+    assert [row.window for row in view.windows] == [WINDOW, *(f"{n}" for n in range(49, 49 - rows.GONE, -1))]
     assert view.all_windows == 51
 
 

@@ -95,7 +95,7 @@ def test_an_id_and_a_code_are_told_whole_where_it_is_narrow(width: int) -> None:
 def test_a_bar_shows_how_far_the_node_is() -> None:
     begun = line("ws.open", {}), frame("execution_start", prompt_id="p", timestamp=1)
     half = seen(*begun, frame("progress", prompt_id="p", node="3", value=10, max=20))
-    assert " ━━━━━━━━────────  50% node 3 " in "\n".join(drawn(Scene("x", half), 120, None))
+    assert " ━━━━━━━━────────  50% node 3" in "\n".join(drawn(Scene("x", half), 120, None))
 
 
 STANDINGS = {

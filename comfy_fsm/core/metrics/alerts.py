@@ -194,6 +194,11 @@ class Watch:
         self._since: dict[tuple[str, str], float] = {}
         self._told: set[tuple[str, str]] = set()
 
+    @property
+    def holding(self) -> list[tuple[str, str]]:
+        """Names of the alerts that hold, each with its server; empty where it is about none."""
+        return sorted(self._told)
+
     def update(self, now: float, readings: Iterable[Reading]) -> list[Change]:
         """Return the alerts that started or ended since the last call."""
         named = {reading.metric.name: reading for reading in readings}

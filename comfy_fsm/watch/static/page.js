@@ -84,23 +84,42 @@ function progress(row) {
   return cell;
 }
 
+// of a task that ended: what went wrong, or how sure its end is; and what the application attached to it
+
+function reason(row) {
+  return make("span", row.error === null ? "soft" : "reason", row.error ?? row.confidence ?? "");
+}
+
+function lamp(row) {
+  const cell = document.createDocumentFragment();
+  cell.append(word(row.lamp, row.standing ? `${row.lamp}, ${row.standing}` : row.lamp));
+  if (row.trouble !== null) cell.append(make("span", "trouble", row.trouble));
+  return cell;
+}
+
+function tagged(row) {
+  const cell = document.createDocumentFragment();
+  cell.append(task(row.prompt_id));
+  if (row.tag !== null) cell.append(make("span", "tag", row.tag));
+  return cell;
+}
+
 // tables: a column is its title, its classes, and how a row fills it
 
 const settled = new Set(["completed", "failed", "cancelled", "rejected", "lost", "expired"]);
 const COLUMNS = {
   tasks: [
     ["State", "short", (row) => word(row.state)],
-    ["Task", "short", (row) => task(row.prompt_id)],
+    ["Task", "short", tagged],
     ["Window", "short aside", (row) => windowed(row.window)],
     ["Server", "short aside", (row) => host(row.server)],
-    ["Progress", "", progress],
     ["Took", "short number", (row) => age(row.begun_at, settled.has(row.state) ? row.ended_at : null)],
     ["Ended", "short number narrow", (row) => (settled.has(row.state) && row.ended_at !== null ? ago(row.ended_at) : "")],
-    ["How it is known", "text narrow", (row) => row.error ?? row.confidence ?? ""],
+    ["Progress", "text", (row) => (settled.has(row.state) ? reason(row) : progress(row))],
   ],
   servers: [
     ["Server", "text", (row) => host(row.url)],
-    ["", "short", (row) => word(row.lamp, row.trouble === null ? row.lamp : `${row.lamp}: ${row.trouble}`)],
+    ["", "text", lamp],
     ["Queue", "number", (row) => count(row.queue)],
     ["Tasks", "number", (row) => count(row.open)],
     ["Sockets", "number narrow", (row) => count(row.sockets)],
@@ -227,6 +246,23 @@ function draw(table) {
   });
   known.changed = new Set();
   fitting(place, table, known.order.length);
+  if (table === "tasks") sift();
+}
+
+// which of the tasks are shown: those of one kind, with one word in them
+
+const failures = new Set(["failed", "rejected", "lost", "expired"]);
+const KINDS = { all: () => true, open: (row) => !settled.has(row.state), failed: (row) => failures.has(row.state) };
+let kind = "all";
+
+function sift() {
+  const known = state.tables.tasks;
+  const wanted = find("word").value.trim().toLowerCase();
+  for (const [number, element] of known.elements) {
+    const row = known.rows.get(number);
+    const said = [row.prompt_id, row.window, row.server, row.state, row.error, row.tag, row.node];
+    element.hidden = !KINDS[kind](row) || !(wanted === "" || said.some((text) => String(text ?? "").toLowerCase().includes(wanted)));
+  }
 }
 
 function fitting(place, table, shown) {
@@ -247,12 +283,20 @@ function drawHead() {
   const totals = [
     ...Object.entries(head.states).map(([text, number]) => [text, number, text]),
     ...Object.entries(head.severities).map(([text, number]) => [text, number, number === 1 ? text : `${text}s`]),
+    ...(head.waiting ? [["uncertain", head.waiting, "waiting"]] : []),
     ["", head.observations, "observations"],
   ];
   find("totals").replaceChildren(
     ...totals.map(([text, number, label]) => {
       const item = make("li");
       item.append(make("b", "", count(number)), text ? word(text, label) : make("span", "", label));
+      return item;
+    }),
+  );
+  find("alerts").replaceChildren(
+    ...head.alerts.map((row) => {
+      const item = make("li");
+      item.append(make("b", "", row.name), ` ${row.server === null ? "" : `${host(row.server)}: `}${row.summary} `, make("span", "soft", row.advice));
       return item;
     }),
   );
@@ -347,6 +391,14 @@ find("pause").addEventListener("click", () => {
   else open(); // and is told all that there is to see by now
   standing();
 });
+
+for (const button of document.querySelectorAll("[data-kind-of-task]"))
+  button.addEventListener("click", () => {
+    kind = button.dataset.kindOfTask;
+    for (const other of document.querySelectorAll("[data-kind-of-task]")) other.setAttribute("aria-pressed", String(other === button));
+    sift();
+  });
+find("word").addEventListener("input", sift);
 
 setInterval(() => {
   if (state.paused) return;
