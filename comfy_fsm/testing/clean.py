@@ -31,7 +31,7 @@ def assert_clean(trace: Source | Iterable[bytes | str], *, allow: Collection[str
 
 
 def _refuse_unknown(allow: Collection[str]) -> None:
-    known = [*CODES, *map(str, State)]
+    known = [*map(str, CODES), *map(str, State)]
     for name in [allow] if isinstance(allow, str) else allow:
         if name not in known:
             near = get_close_matches(name, known, 1)

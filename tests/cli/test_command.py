@@ -449,7 +449,7 @@ def test_a_run_that_is_told_to_end_closes_its_log_and_can_be_resumed(
     assert found.returncode in statuses
     assert found.stdout == ""
     if times == 1:
-        pasted = line_of(found.stderr).partition("to take up what goes on: ")[2]
+        pasted = line_of(found.stderr).partition("to resume: ")[2]
         assert shlex.split(pasted) == ["python", "-m", "comfy_fsm", "resume", "--server", comfy.url]
         assert "1 task at the server" in found.stderr
     assert names(tmp_path) == {"w.json", *LEFT_BY_A_LOG}  # no -wal: SQLite was closed in order

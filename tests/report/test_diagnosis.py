@@ -54,4 +54,4 @@ def test_many_tasks_are_told_as_far_as_a_person_reads() -> None:
         story.post(prompt_id=f"{number:08}-2222-4333-8444-555555555555")
     shown = text_of(story.replay(), whole=False)
     assert shown.count("PENDING") == 20
-    assert "and 180 more tasks that need a look" in shown
+    assert "and 180 more tasks that need attention" in shown

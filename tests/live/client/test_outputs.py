@@ -293,8 +293,9 @@ def test_two_names_that_some_system_takes_for_one_do_not_meet(tmp_path: Path) ->
 
 def test_ten_thousand_files_of_one_name_take_no_square_of_the_time(tmp_path: Path) -> None:
     given = Names()
-    for number in range(1, 10_001):
-        assert next(given.free(Folder(tmp_path), "a.png")).name == ("a.png" if number == 1 else f"a-{number}.png")
+    with Folder(tmp_path) as folder:
+        for number in range(1, 10_001):
+            assert next(given.free(folder, "a.png")).name == ("a.png" if number == 1 else f"a-{number}.png")
 
 
 def test_a_file_that_two_nodes_name_is_saved_once(tmp_path: Path) -> None:
