@@ -163,3 +163,24 @@ def test_a_graph_that_is_warm_already_pushes_no_other_out() -> None:
     for number, graph in enumerate("abcdd"):
         place.begin(str(number), 1.0, graph, 0.0)
     assert list(place.warm) == ["a", "b", "c", "d"]
+
+
+def test_a_server_is_idle_once_it_has_no_job_and_none_waits() -> None:
+    server = ServerLoad("one", capacity=1)
+    scheduler = Scheduler([server])
+    assert scheduler.is_idle(server)
+    for prompt_id in ("first", "second"):
+        scheduler.wait(Job(prompt_id, 0.0, "", 0.0, 1))
+    assert not scheduler.is_idle(server)
+    while (chosen := scheduler.next(0.0)) is not None:
+        assert not scheduler.is_idle(server)
+        scheduler.end(chosen[0].prompt_id, server.url, 1.0)
+    assert scheduler.is_idle(server)
+
+
+def test_another_server_could_take_the_jobs_of_one_only_if_it_is_usable() -> None:
+    one, two = ServerLoad("one", capacity=1), ServerLoad("two", capacity=1)
+    assert not Scheduler([one]).has_other(one)
+    assert Scheduler([one, two]).has_other(one)
+    two.drained = True
+    assert not Scheduler([one, two]).has_other(one)
