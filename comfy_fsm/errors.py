@@ -312,7 +312,7 @@ class TaskRejected(TaskError):
     """The server refused to run it."""
 
     happened = "was rejected"
-    again = "nothing ran, so it is safe to submit it again, once the workflow is fixed"
+    again = "nothing ran, so it is safe to submit it again, once what the server names is put right"
     safe_to_retry = True
 
 
