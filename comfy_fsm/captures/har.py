@@ -153,8 +153,16 @@ def _set(entry: _Entry, field: str, value: object) -> None:
     elif wanted is float or wanted is int:
         if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12:
             setattr(entry, field, wanted(value))
-    elif isinstance(value, str):
+    elif isinstance(value, str) and (field != "url" or _is_address(value)):
         setattr(entry, field, value)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        urlsplit(url)
+    except ValueError:  # `http://[`
+        return False
+    return True
 
 
 def _reduced(entry: _Entry) -> _Entry:
@@ -198,13 +206,10 @@ def _origin(url: str) -> str:
     return f"{scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-def _server(url: str) -> str | None:
-    """The server of a question that ComfyUI answers, with the path of a proxy before it; None of any other."""
-    try:
-        asked = routes.parse("GET", _path(url))
-        return None if asked.kind == _OTHER else _origin(url) + (f"/{asked.prefix}" if asked.prefix else "")
-    except ValueError:
-        return None
+def _server_of(entry: _Entry) -> str | None:
+    """Return the server of a request that ComfyUI answers, with the path of a proxy before it; None of any other."""
+    asked = routes.parse("GET" if entry.is_socket else entry.method, _path(entry.url))
+    return None if asked.kind == _OTHER else _origin(entry.url) + (f"/{asked.prefix}" if asked.prefix else "")
 
 
 def _start(entry: _Entry) -> tuple[float, bool]:
@@ -222,11 +227,11 @@ class _Har:
 
     def __init__(self, entries: list[_Entry], redactor: Redactor) -> None:
         self._redactor = redactor
-        self._sockets = [entry for entry in entries if entry.is_socket and (_server(entry.url) or "")]
+        self._sockets = [entry for entry in entries if entry.is_socket and _server_of(entry) is not None]
         asked = [entry for entry in entries if not entry.is_socket]
         posts = [e for e in asked if self._kind(e) == "post"]
-        self.servers = {server for e in [*self._sockets, *posts] if (server := self._server_of(e)) is not None}
-        self._exchanges = [e for e in asked if self._server_of(e) in self.servers and self._kind(e) != _SOCKET]
+        self.servers = {server for e in [*self._sockets, *posts] if (server := _server_of(e)) is not None}
+        self._exchanges = [e for e in asked if _server_of(e) in self.servers and self._kind(e) != _SOCKET]
         self._skipped = len(entries) - len(self._sockets) - len(self._exchanges)
         self._windows = {id(entry): self._window_of(entry) for entry in self._sockets}
         self._shared = 0
@@ -234,12 +239,6 @@ class _Har:
     @staticmethod
     def _kind(entry: _Entry) -> str:
         return routes.parse(entry.method, _path(entry.url)).kind
-
-    def _server_of(self, entry: _Entry) -> str | None:
-        asked = routes.parse(entry.method if not entry.is_socket else "GET", _path(entry.url))
-        if asked.kind == _OTHER:
-            return None
-        return _origin(entry.url) + (f"/{asked.prefix}" if asked.prefix else "")
 
     def _window_of(self, socket: _Entry) -> str:
         """By the address of the socket, or else by its first status (P2)."""
@@ -260,8 +259,8 @@ class _Har:
         """Whose question it was: by its own client id, or by the socket of the same page, or by the only one."""
         if isinstance(body, dict) and isinstance(told := body.get("client_id"), str) and told:
             return told
-        server = self._server_of(entry)
-        there = [socket for socket in self._sockets if self._server_of(socket) == server]
+        server = _server_of(entry)
+        there = [socket for socket in self._sockets if _server_of(socket) == server]
         of_page = [socket for socket in there if entry.page and socket.page == entry.page]
         windows = {self._windows[id(socket)] for socket in of_page or there}
         if len(windows) == 1:
@@ -288,7 +287,7 @@ class _Har:
 
     def _of_sockets(self) -> Iterator[_Event]:
         for conn, socket in enumerate(sorted(self._sockets, key=_start), 1):
-            server, window = self._server_of(socket) or "", self._windows[id(socket)]
+            server, window = _server_of(socket) or "", self._windows[id(socket)]
             names: dict[str, Any] = {"window": window, "server": server, "conn": conn}
             begun = _start(socket)[0]
             at = min(begun, socket.frames[0].at) if socket.frames else begun
@@ -321,7 +320,7 @@ class _Har:
             body = _json(entry.asked)
             window = self._asker_of(entry, body)
             path, kept = self._redactor.request(entry.method, _without_credentials(entry.url), body)
-            names: dict[str, Any] = {"window": window, "server": self._server_of(entry) or ""}
+            names: dict[str, Any] = {"window": window, "server": _server_of(entry) or ""}
             asked = seen.RequestData(f"har-{entry.number}", entry.method, path, Raw(msgspec.json.encode(kept)))
             yield _Event(at, entry.number, codec.encode(seen.Request(at=at, data=asked, **names)))
             yield _Event(end, entry.number, self._answer(entry, path, end, names))

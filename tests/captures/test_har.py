@@ -116,6 +116,11 @@ def test_the_traffic_of_other_sites_is_passed_over_and_counted(tmp_path: Path) -
     assert any("7 other exchanges were passed over" in note for note in found.notes)
 
 
+def test_an_address_that_is_none_is_passed_over(tmp_path: Path) -> None:
+    found = replay(written(tmp_path, POST, socket(*RUN), exchange("http://["), socket(url="ws://[x/ws?clientId=tab")))
+    assert [task.outcome for task in found.tasks] == [State.COMPLETED]
+
+
 @pytest.mark.parametrize("entries", [[], [exchange("https://example.org/")], [socket(url="wss://example.org/chat")]])
 def test_a_har_without_a_comfyui_is_no_trace_and_says_why(tmp_path: Path, entries: list[dict[str, Any]]) -> None:
     with pytest.raises(NotATrace, match="nothing to judge"):
