@@ -7,10 +7,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import IO, TYPE_CHECKING, Annotated, NamedTuple
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while the rest is loaded ends this without a traceback
@@ -21,24 +19,21 @@ from cyclopts import App, Parameter
 from comfy_fsm import __version__
 from comfy_fsm.cli import completion, options
 from comfy_fsm.exits import Wrong, ended
+from replay import importing, show
+from replay.options import PROGRAM, STDIN, Format, Utc, note, opened, source
 
 if TYPE_CHECKING:
     from comfy_fsm.report.player import Replay
 
-_STDIN = "standard input"
-_LONGEST = 4_000
-"""Characters of a line that `show` prints; as JSON it is whole."""
 _ID = re.compile(r"\w[\w-]*")
 
 _BY_DEFAULT = "Judge by the default policy, and not by that of whoever wrote the log."
 
-_PROGRAM = options.program("comfy-replay", "replay")
-
 app = App(
-    name=_PROGRAM,
-    usage=f"Usage: {_PROGRAM} [OPTIONS] TRACE...",
+    name=PROGRAM,
+    usage=f"Usage: {PROGRAM} [OPTIONS] TRACE...",
     help="Tell, per task, what a trace or log shows to have happened, on what evidence, and what went wrong.",
-    help_epilogue=options.STATUS_HINT.format(_PROGRAM),
+    help_epilogue=options.STATUS_HINT.format(PROGRAM),
     help_formatter=options.draw_panel,
     version=f"comfy-fsm {__version__}",
     version_flags=["--version"],
@@ -56,32 +51,11 @@ def install_completion(shell: completion.Shell = None) -> int:
 for flag in ("--help", "--version", "--help-status", "--install-completion"):
     app[flag].group = "Options"
 
-
-@app.command(name="import")
-def import_(
-    capture: Annotated[str, Parameter(name="CAPTURE")],
-    *,
-    output: Annotated[str, Parameter(name=["--output", "-o"])],
-) -> int:
-    """Write what another tool recorded as a trace, without workflows and credentials.
-
-    Parameters
-    ----------
-    capture
-        A HAR of a browser, mitmproxy or Playwright, or bare frames ({"type": …, "data": …}) of a script; packed or not.
-    output
-        The trace file to write, or - for standard output.
-    """
-    from replay.importing import import_capture
-
-    path = "-" if capture == _STDIN else capture
-    into = "-" if output == _STDIN else output
-    if into != "-" and os.path.realpath(path) == os.path.realpath(into):
-        raise Wrong(f"--output {output} would write the trace over the capture; name another file")
-    return import_capture(path, into, _note)
-
-
-Utc = Annotated[bool, Parameter(name="--utc", negative="", show_default=False)]
+for subcommand, name, usage in (
+    (show.show, "show", "show [OPTIONS] TRACE LINE"),
+    (importing.import_, "import", "import CAPTURE --output TRACE"),
+):
+    app.command(subcommand, name=name, usage=f"Usage: {PROGRAM} {usage}", sort_key=len(list(app)))
 
 
 @Parameter(name="*")
@@ -119,7 +93,7 @@ ALL = Part()
 @app.default
 def command(
     *traces: Annotated[str, Parameter(name="TRACE")],
-    format: Annotated[Literal["text", "json"], Parameter(name="--format")] = "text",
+    format: Format = "text",
     output: Annotated[str | None, Parameter(name="--output")] = None,
     no_color: Annotated[bool, Parameter(name="--no-color", negative="", show_default=False)] = False,
     diagnose: Annotated[str | None, Parameter(name="--diagnose")] = None,
@@ -146,77 +120,16 @@ def command(
     utc
         Times in UTC, also those of --since and --until, and not local ones.
     """
-    named = ["-" if trace == _STDIN else trace for trace in traces]
+    named = [source(trace) for trace in traces]
     _refuse(named, output)
     if diagnose and part.task is not None:
         raise Wrong("--diagnose and --task name a task each; one is enough")
     wanted = diagnose or part.task
     found = _narrowed(_replay(named, wanted, part.window, default_policy), part, utc)
-    with _opened(output) as file:
+    with opened(output) as file:
         write = _write if diagnose is None else _explain
         write(found, file, _Look(format, False if no_color else None, utc), wanted is not None)
     return found.exit_status
-
-
-@app.command(usage=f"Usage: {_PROGRAM} show [OPTIONS] TRACE LINE")
-def show(
-    trace: Annotated[str, Parameter(name="TRACE")],
-    line: Annotated[int, Parameter(name="LINE")],
-    /,
-    *,
-    context: Annotated[int, Parameter(name="--context")] = 0,
-    format: Annotated[Literal["text", "json"], Parameter(name="--format")] = "text",
-    utc: Utc = False,
-) -> int:
-    """Show a line of a trace, or of a log by its position: what a finding cites.
-
-    Parameters
-    ----------
-    trace
-        The trace or log; - for standard input. A trace that is named like a command is given as ./show.
-    line
-        Its number, counted from 1.
-    context
-        How many lines before and after it are shown too.
-    format
-        Text to read, where long lines are cut, or json (version 1) to process.
-    utc
-        Times in UTC, and not local ones.
-    """
-    _print_excerpt("-" if trace == _STDIN else trace, line, max(context, 0), format, utc)
-    return 0
-
-
-def _print_excerpt(trace: str, line: int, context: int, format: str, utc: bool) -> None:
-    from comfy_fsm.display import harmless
-    from comfy_fsm.report import excerpt
-    from comfy_fsm.report.clock import Clock
-
-    found = excerpt.excerpt(trace, line, context)
-    if not any(each.line == line for each in found.lines):
-        raise Wrong(f"{trace} has no line {line}")
-    if format == "json":
-        print(excerpt.encode(found))
-        return
-    times = [each.at for each in found.lines if each.at is not None]
-    clock = Clock(times[0] if times else None, times[-1] if times else None, utc=utc)
-    for each in found.lines:
-        mark = ">" if each.line == line and context else " "
-        print(f"{mark}{each.line:>6}  {clock.time(each.at, fine=True):12}  {harmless(each.text, _LONGEST)}")
-
-
-@contextmanager
-def _opened(output: str | None) -> Iterator[IO[str]]:
-    """Open the file to write to, or standard output."""
-    if output is None:
-        yield sys.stdout
-        sys.stdout.flush()
-        return
-    try:
-        with open(output, "w", encoding="utf-8") as file:
-            yield file
-    except OSError as error:
-        raise Wrong(f"cannot write {output}: {error.strerror}; name a file that can be written") from None
 
 
 def _refuse(named: list[str], output: str | None) -> None:
@@ -236,8 +149,8 @@ def _replay(traces: list[str], task: str | None, window: str | None, default_pol
 
     with progress(sys.stderr) as watch:
         found = replay(*traces, policy=DEFAULT if default_policy else None, task=task, window=window, watch=watch)
-    for note in found.notes:
-        _note(note)
+    for each in found.notes:
+        note(each)
     if task is not None and not found.tasks:
         raise Wrong(f"no task's prompt id begins with {task!r}; leave it out to see them all")
     if window is not None and not found.tasks and not found.findings:
@@ -308,22 +221,16 @@ def _with_id(arguments: list[str]) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status; each way to fail has one, and one line on standard error."""
     gc.disable()  # a fold makes no cycles, the process is short, and to look for some costs a tenth of its time
-    return ended(lambda: _run(arguments or sys.argv[1:]), _note, "trace")
+    return ended(lambda: _run(arguments or sys.argv[1:]), note, "trace")
 
 
 def _run(arguments: list[str]) -> int:
     # a lone hyphen is an option without a name to the command-line library, and standard input to everybody else
-    given = [_STDIN if argument == "-" else argument for argument in arguments]
+    given = [STDIN if argument == "-" else argument for argument in arguments]
     try:
         return int(app(_with_id(given), exit_on_error=False, print_error=False) or 0)
     except cyclopts.CycloptsError as error:
         raise Wrong(str(error)) from None
-
-
-def _note(text: str) -> None:
-    from comfy_fsm.display import harmless
-
-    print(f"replay: {harmless(text, 600)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

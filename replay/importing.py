@@ -6,15 +6,40 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from comfy_fsm.captures.capture import Capture
 from comfy_fsm.captures.reading import read_capture
 from comfy_fsm.errors import NotATrace
+from comfy_fsm.exits import Wrong
 from comfy_fsm.log.trace import open_packed
+from replay.options import note, source
 
-__all__ = ["import_capture"]
+__all__ = ["import_", "import_capture"]
 
 _DONE, _DAMAGED = 0, 1
+
+
+def import_(
+    capture: Annotated[str, Parameter(name="CAPTURE")],
+    *,
+    output: Annotated[str, Parameter(name=["--output", "-o"])],
+) -> int:
+    """Write what another tool recorded as a trace, without workflows and credentials.
+
+    Parameters
+    ----------
+    capture
+        A HAR of a browser, mitmproxy or Playwright, or bare frames ({"type": …, "data": …}) of a script; packed or not.
+    output
+        The trace file to write, or - for standard output.
+    """
+    path, into = source(capture), source(output)
+    if into != "-" and os.path.realpath(path) == os.path.realpath(into):
+        raise Wrong(f"--output {output} would write the trace over the capture; name another file")
+    return import_capture(path, into, note)
 
 
 def import_capture(path: str, output: str, note: Callable[[str], None]) -> int:

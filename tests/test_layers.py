@@ -134,7 +134,7 @@ HOUSE: list[dict[str, list[str]]] = [
             "__main__ plugin",
         ]
     },
-    {"comfy_fsm": ["__main__"], "replay": ["__init__ importing", "__main__"]},
+    {"comfy_fsm": ["__main__"], "replay": ["__init__ options", "importing show", "__main__"]},
 ]
 
 
@@ -186,6 +186,9 @@ DOORS = {
         "comfy_fsm.cli.options",
         "comfy_fsm.testing.__main__",
         "replay.__main__",
+        "replay.importing",
+        "replay.options",
+        "replay.show",
     },
     "rich": {
         "comfy_fsm.watch.terminal",
