@@ -14,6 +14,7 @@ ONCE_WRONG = {
     6321: "a look that was asked before the POST arrived was taken for a lie of the queue",
     53744: "so were rounds of absence of a POST that came later than its grace",
     51064: "lists of the queue that were asked for again and again put off the end of a task for ever",
+    305777: "a difference of two times was rounded to less than the pause, and the task was never thought of again",
 }
 
 

@@ -49,7 +49,7 @@ def _awaits_record(registry: Registry, task: Task) -> bool:
 def _wait_for(registry: Registry, server: Server, task: Task) -> None:
     """Wait for a server that cannot be asked: that is no silence of the task, but there is an end to it."""
     gone = server.missed_at if server.missed_at is not None else registry.now
-    if registry.now - gone >= registry.policy.expire_seconds * registry.policy.unreachable_times:
+    if registry.now >= gone + registry.policy.expire_seconds * registry.policy.unreachable_times:
         registry.overdue[task.number] = task
         return
     request_queue(registry, task)
@@ -57,32 +57,44 @@ def _wait_for(registry: Registry, server: Server, task: Task) -> None:
 
 
 def _look_into(registry: Registry, server: Server, task: Task) -> None:
-    policy = registry.policy
+    policy, silence, now = registry.policy, task.silence, registry.now
     since = _catch_up(server, task)
-    silence = registry.now - since
-    task.silence.begin(since)
-    check, warn, expire = policy.check_seconds, policy.warn_seconds, policy.expire_seconds
-    if task.silence.tier and silence >= expire and registry.now - task.silence.asked_from >= (expire - check) / 2:
+    silence.begin(since)
+    due = _due(policy, task)
+    if silence.tier and now >= _expiry(policy, task):
         registry.overdue[task.number] = task
         return
-    if task.silence.tier == 0 and silence >= check:
-        registry.report(Code.SILENCE, f"no sign of life for {silence:.0f} s", task)
+    if silence.tier == 0 and now >= due:
+        registry.report(Code.SILENCE, f"no sign of life for {now - since:.0f} s", task)
         _reach(registry, task)
-    elif task.silence.tier == 1 and silence >= warn and registry.now - task.silence.tier_at >= (warn - check) / 2:
+    elif silence.tier == 1 and now >= due:
         _reach(registry, task)
         if task.prompt_id is not None:
-            registry.emit(Warn(due=registry.now, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
-    elif task.silence.tier == 0 or (server.listing is not None and not server.listing.answered):
+            registry.emit(Warn(due=now, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
+    elif silence.tier == 0 or (server.listing is not None and not server.listing.answered):
         _confirm(registry, task, since)  # a queue that takes long holds up no record
-    if task.silence.tier == 2:
-        due = max(since + expire, task.silence.asked_from + (expire - check) / 2)
-    else:
-        due = max(since + warn, task.silence.tier_at + (warn - check) / 2) if task.silence.tier else since + check
     # At the next check at the latest: the query of this one may bring a sign of life, from which silence counts anew.
-    sooner = registry.now + check if task.silence.tier else since + _next(registry, task)
-    verify = math.inf if task.end.stated_at is None else task.end.stated_at + policy.verify_seconds
-    then = [when for when in (due, sooner, verify) if when > registry.now]
-    registry.remind(task, min(then, default=math.nextafter(registry.now, math.inf)))
+    sooner = now + policy.check_seconds if silence.tier else since + _next(registry, task)
+    verify = [] if task.end.stated_at is None else [task.end.stated_at + policy.verify_seconds]
+    then = [when for when in (_due(policy, task), sooner, *verify) if when > now]
+    registry.remind(task, min(then, default=math.nextafter(now, math.inf)))
+
+
+def _due(policy: Policy, task: Task) -> float:
+    """Return when its next tier begins. Asked and reminded of by the same sum: a difference may be rounded to less."""
+    silence = task.silence
+    if silence.tier == 0:
+        return silence.since + policy.check_seconds
+    if silence.tier == 1:
+        between = (policy.warn_seconds - policy.check_seconds) / 2
+        return max(silence.since + policy.warn_seconds, silence.tier_at + between)
+    return _expiry(policy, task)
+
+
+def _expiry(policy: Policy, task: Task) -> float:
+    """Return when it is given up, if nothing is heard of it."""
+    between = (policy.expire_seconds - policy.check_seconds) / 2
+    return max(task.silence.since + policy.expire_seconds, task.silence.asked_from + between)
 
 
 def _catch_up(server: Server, task: Task) -> float:

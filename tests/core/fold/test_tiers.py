@@ -3,12 +3,14 @@ numbers.
 """
 
 import itertools
+import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from comfy_fsm import Board, FetchHistory, LookAtQueue, Policy, State, Warn, read
+from comfy_fsm.core.policy import DEFAULT
 
 SERVER, WINDOW, PROMPT = "http://s", "w", "c0000000-0000-4000-8000-000000000000"
 CHECK, WARN, EXPIRE, DEADLINE = 30.0, 120.0, 300.0, 30.0
@@ -18,9 +20,9 @@ STEP = 1.0  # seconds between two ticks
 class Watch:
     """A task that runs, and a client that ticks and asks; `answering` servers say each time that it still runs."""
 
-    def __init__(self) -> None:
-        self.board = Board(Policy())
-        self.at, self.position = 0.0, 0
+    def __init__(self, at: float = 0.0, policy: Policy = DEFAULT) -> None:
+        self.board = Board(policy)
+        self.at, self.position = at, 0
         self.looked: list[float] = []
         self.fetched: list[float] = []
         self.warned: list[float] = []
@@ -37,6 +39,11 @@ class Watch:
     def progress(self) -> None:
         data = f'{{"node":"1","value":1,"max":9,"prompt_id":"{PROMPT}"}}'
         self._tell("ws.message", f'{{"type":"progress","data":{data}}}')
+
+    def tick_when_due(self) -> None:
+        """Tick at once where a tick is overdue."""
+        self.at = max(self.at, self.board.due)
+        self._tell("tick", "{}")
 
     def wait(self, seconds: float, answering: bool) -> None:
         until = self.at + seconds
@@ -100,6 +107,17 @@ def test_after_every_sign_of_life_the_next_look_is_one_check_away(story: list[tu
         assert bool(looked) is (silence > CHECK + STEP) or CHECK <= silence <= CHECK + 2 * STEP
         if looked:
             assert CHECK <= looked[0] - sign <= CHECK + 2 * STEP
+
+
+@given(st.floats(0, 2.0**32), st.floats(10.0, 60.0))
+@example(1014.420919485042, 30.0)  # the sum of the two, less the first, is less than the second
+def test_a_silent_task_is_due_again_until_it_is_given_up_however_times_are_rounded(at: float, check: float) -> None:
+    watch = Watch(at, Policy(check_seconds=check))
+    watch.at += check  # nobody ticked until then
+    for _ in range(200):
+        watch.tick_when_due()
+        assert math.isfinite(watch.board.due) or watch.state is State.EXPIRED
+    assert watch.state is State.EXPIRED
 
 
 @pytest.mark.parametrize("rate", [1, 10, 29])
