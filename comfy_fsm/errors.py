@@ -1,4 +1,4 @@
-"""Every error this project raises, and nothing else.
+"""Errors that this project raises, and nothing else.
 
     ComfyFsmError
     ├── LogError                 the log cannot be used as asked
@@ -84,31 +84,31 @@ MAX_TOLD = 500
 
 
 class ComfyFsmError(Exception):
-    """The root: catch it to catch everything this project raises on purpose."""
+    """Root of the tree: catch it to catch everything this project raises on purpose."""
 
 
 class LogError(ComfyFsmError):
-    """The log cannot be used as asked."""
+    """Raised when the log cannot be used as asked."""
 
 
 class LogLocked(LogError):
-    """Another process or another writer of this process holds the log; nothing was written."""
+    """Raised when another process or another writer of this process holds the log; nothing was written."""
 
 
 class LogClosed(LogError):
-    """The log was closed before this call; nothing was written by it."""
+    """Raised when the log was closed before this call; nothing was written by it."""
 
 
 class NotALog(LogError):
-    """The file is no log of this project; it was not touched."""
+    """Raised when the file is no log of this project; it was not touched."""
 
 
 class LogVersionError(LogError):
-    """The log was written by a newer version of this project; it was not touched."""
+    """Raised when the log was written by a newer version of this project; it was not touched."""
 
 
 class LogDamaged(LogError):
-    """A row of the log is not what was written; `position` names the first such row."""
+    """Raised when a row of the log is not what was written; `position` names the first such row."""
 
     def __init__(self, message: str, position: int) -> None:
         super().__init__(message)
@@ -116,15 +116,15 @@ class LogDamaged(LogError):
 
 
 class LogWriteFailed(LogError):
-    """The disk refused a commit: what was not acknowledged is not in the log."""
+    """Raised when the disk refused a commit: what was not acknowledged is not in the log."""
 
 
 class LogMoved(LogWriteFailed):
-    """The file of the log was removed, renamed or replaced while it was open; no more is written to it."""
+    """Raised when the file of the log was removed, renamed or replaced while it was open; no more is written to it."""
 
 
 class TraceError(ComfyFsmError):
-    """The trace cannot be read at all; `line` names where that showed, 0 for the whole file."""
+    """Raised when the trace cannot be read at all; `line` names where that showed, 0 for the whole file."""
 
     def __init__(self, message: str, line: int = 0) -> None:
         super().__init__(message)
@@ -132,43 +132,43 @@ class TraceError(ComfyFsmError):
 
 
 class NotATrace(TraceError):
-    """The file holds something else than a trace."""
+    """Raised when the file holds something else than a trace."""
 
 
 class TraceVersionError(TraceError):
-    """The trace declares a format version that this version of the project cannot read."""
+    """Raised when the trace declares a format version that this version of the project cannot read."""
 
 
 class ClientError(ComfyFsmError):
-    """The client cannot do what was asked."""
+    """Raised when the client cannot do what was asked."""
 
 
 class BadServerUrl(ClientError):
-    """It is no http or https address of a server; nothing was sent."""
+    """Raised when it is no http or https address of a server; nothing was sent."""
 
 
 class BadWorkflow(ClientError):
-    """It is no workflow in API format; nothing was sent."""
+    """Raised when it is no workflow in API format; nothing was sent."""
 
 
 class UnknownInput(ClientError):
-    """A workflow has no such node or input, or several nodes of that name; it was not changed."""
+    """Raised when a workflow has no such node or input, or several nodes of that name; it was not changed."""
 
 
 class BadTag(ClientError):
-    """A tag is no JSON value, or too long for the log; nothing was sent."""
+    """Raised when a tag is no JSON value, or too long for the log; nothing was sent."""
 
 
 class SecretInWorkflow(ClientError):
-    """What waits must be written down whole, and this may not be; nothing was enqueued."""
+    """Raised when a job would have to wait, and may not be written down whole; nothing was enqueued."""
 
 
 class BacklogFull(ClientError):
-    """As many jobs wait as may; nothing was enqueued."""
+    """Raised when as many jobs wait as may; nothing was enqueued."""
 
 
 class ServerUnreachable(ClientError):
-    """Nothing answers at `server`, or nothing that is ComfyUI: no evidence about any task (P33)."""
+    """Raised when nothing answers at `server`, or nothing that is ComfyUI: no evidence about any task (P33)."""
 
     def __init__(self, message: str, server: str) -> None:
         super().__init__(message)
@@ -176,7 +176,8 @@ class ServerUnreachable(ClientError):
 
 
 class HandshakeRefused(ClientError):
-    """`server` refused the socket with `status`, and will do so again with the same credentials and address."""
+    """Raised when `server` refused the socket with `status`, and will do so again with the same credentials and
+    address."""
 
     def __init__(self, message: str, server: str, status: int) -> None:
         super().__init__(message)
@@ -185,7 +186,7 @@ class HandshakeRefused(ClientError):
 
 
 class DownloadFailed(ClientError):
-    """`server` did not hand over the file, or not all of it; nothing was left on the disk.
+    """Raised when `server` did not hand over the file, or not all of it; nothing was left on the disk.
 
     `status` is that of its answer, where it answered by another than 200; `gone` where nobody will ever have it again.
     """
@@ -198,7 +199,7 @@ class DownloadFailed(ClientError):
 
 
 class UploadFailed(ClientError):
-    """`server` did not say that it has the file now; to send it again is safe."""
+    """Raised when `server` did not say that it has the file now; to send it again is safe."""
 
     def __init__(self, message: str, server: str) -> None:
         super().__init__(message)
@@ -206,15 +207,17 @@ class UploadFailed(ClientError):
 
 
 class UnknownTask(ClientError):
-    """The log knows no task of this prompt id, or more than one whose id begins so; nothing was asked or done."""
+    """Raised when the log knows no task of this prompt id, or more than one whose id begins so; nothing was asked or
+    done."""
 
 
 class ClientClosed(ClientError):
-    """The client was closed first: the task may go on at its server, and the log tells how far it was followed."""
+    """Raised when the client was closed first: the task may go on at its server, and the log tells how far it was
+    followed."""
 
 
 class MissingExtra(ClientError):
-    """What was asked for needs a library that comes with an extra; `extra` names it."""
+    """Raised when what was asked for needs a library that comes with an extra; `extra` names it."""
 
     def __init__(self, extra: str, consequence: str) -> None:
         super().__init__(
@@ -238,7 +241,7 @@ class _Failure(Protocol):
 
 
 class _Result(Protocol):
-    """What an error reads of the result of a settled task."""
+    """Result of a settled task, as far as an error reads it."""
 
     @property
     def prompt_id(self) -> str | None: ...
@@ -253,7 +256,7 @@ class _Result(Protocol):
 
 
 def _why(failure: _Failure) -> str:
-    """What the server said, cut short: the status, its words, and the first of the nodes that it found at fault."""
+    """Return what the server said, cut short: the status, its words, and the first nodes that it found at fault."""
     told = ": ".join(part for part in (failure.type, failure.message) if part)[:MAX_TOLD]
     where = f" in node {failure.node_id!r:.80}" if failure.node_id else ""
     status = f"HTTP {failure.status}" if failure.status is not None else ""
@@ -266,7 +269,7 @@ def _why(failure: _Failure) -> str:
 
 
 class TaskError(ComfyFsmError):
-    """The task did not complete; `result` is what it carries, and may hold the outputs it had come to."""
+    """Raised when the task did not complete; `result` is what it carries, and may hold the outputs it had come to."""
 
     happened: ClassVar[str] = "did not complete"
     again: ClassVar[str] = "check the server before you run it again"
@@ -293,7 +296,7 @@ class TaskError(ComfyFsmError):
 
 
 class TaskFailed(TaskError):
-    """A node raised while it ran."""
+    """Raised when a node raised while it ran."""
 
     happened = "failed"
     again = "it is over, so it is safe to run it again, once the cause is fixed"
@@ -301,7 +304,7 @@ class TaskFailed(TaskError):
 
 
 class TaskCancelled(TaskError):
-    """It was interrupted while it ran, or removed before."""
+    """Raised when it was interrupted while it ran, or removed before."""
 
     happened = "was cancelled"
     again = "it is over, so it is safe to run it again"
@@ -309,7 +312,7 @@ class TaskCancelled(TaskError):
 
 
 class TaskRejected(TaskError):
-    """The server refused to run it."""
+    """Raised when the server refused to run it."""
 
     happened = "was rejected"
     again = "nothing ran, so it is safe to submit it again, once what the server names is put right"
@@ -317,7 +320,7 @@ class TaskRejected(TaskError):
 
 
 class TaskLost(TaskError):
-    """It is in neither the queue nor the history: its server forgot it, or never accepted it."""
+    """Raised when it is in neither the queue nor the history: its server forgot it, or never accepted it."""
 
     happened = "was lost"
     again = "it may have run before it was forgotten, so running it again may run it twice"
@@ -328,11 +331,11 @@ class TaskLost(TaskError):
 
 
 class TaskExpired(TaskError):
-    """Nothing was heard of it for as long as the policy waits; it may still run."""
+    """Raised when nothing was heard of it for as long as the policy waits; it may still run."""
 
     happened = "expired undecided"
     again = "it may still run, so recover it before you run it again"
 
 
 class InvariantBroken(ComfyFsmError):
-    """This project contradicts itself: please report it, with the trace."""
+    """Raised when this project contradicts itself: please report it, with the trace."""

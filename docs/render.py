@@ -157,8 +157,9 @@ def error_table() -> str:
     rows = []
     for each in every_error():
         fault = faults.get(each.__name__, "").replace("caller's", "caller").replace("'s", "")
-        rows.append([f"`{each.__name__}`", f"`{each.__base__.__name__}`", fault, plain(each.__doc__ or "")])
-    return table("error", "is a", "at fault", "what happened", rows=rows)
+        when = plain(each.__doc__ or "").removeprefix("Raised when ")
+        rows.append([f"`{each.__name__}`", f"`{each.__base__.__name__}`", fault, when])
+    return table("error", "is a", "at fault", "raised when", rows=rows)
 
 
 def task_errors() -> str:

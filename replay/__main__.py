@@ -61,7 +61,7 @@ for subcommand, name, usage in (
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Part:
-    """The part of a replay that is told.
+    """Part of a replay that is told.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ def _narrowed(found: Replay, part: Part, utc: bool) -> Replay:
 
 
 class _Look(NamedTuple):
-    """How a report is written."""
+    """Look of a report: its format, colours and where it is written."""
 
     format: str
     color: bool | None

@@ -1,4 +1,4 @@
-"""What the subcommands share: standard input by a hyphen, the file to write to, notes, common options."""
+"""Options that the subcommands share: standard input by a hyphen, the file to write to, notes, common options."""
 
 from __future__ import annotations
 

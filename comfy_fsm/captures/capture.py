@@ -1,4 +1,4 @@
-"""What a reader makes of a capture: the lines of a trace, in the order of time, and what the capture cannot tell."""
+"""Capture, as its reader returns it: the lines of a trace, in the order of time, and what the capture cannot tell."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_KEPT = 512 * 1024 * 1024
 
 
 class Capture(NamedTuple):
-    """A capture as a trace. `notes` are sentences for the user; `damage` says where the file breaks off."""
+    """Capture as a trace. `notes` are sentences for the user; `damage` says where the file breaks off."""
 
     form: Form
     lines: list[bytes]

@@ -1,4 +1,4 @@
-"""Bare frames of a script, `{"type": …, "data": …}`, as a trace: one to a line, or a list of them.
+"""Frames that a script wrote down, `{"type": …, "data": …}`, as a trace: one to a line, or a list of them.
 
 They say nothing of windows, servers and requests; of time only what was written beside them, or into them by ComfyUI.
 """
@@ -164,14 +164,14 @@ def _time_inside(frame: Mapping[str, Any]) -> float | None:
 
 
 def _sid(frame: Mapping[str, Any]) -> str | None:
-    """The first status of a socket names its window (P2)."""
+    """Return the window that the first status of a socket names (P2)."""
     data = frame["data"]
     sid = data.get("sid") if frame["type"] == "status" and isinstance(data, Mapping) else None
     return sid if isinstance(sid, str) and sid else None
 
 
 def _follows(frame: Mapping[str, Any], known: set[str], at: float, window: str) -> Iterator[seen.Command]:
-    """Whoever wrote frames down followed their prompts, and no POST says so."""
+    """Return the command that follows a prompt: whoever wrote frames down did, and no POST says so."""
     data = frame["data"]
     prompt_id = data.get("prompt_id") if isinstance(data, Mapping) else None
     if isinstance(prompt_id, str) and prompt_id not in known:

@@ -1,4 +1,4 @@
-"""A HAR of a browser, of mitmproxy or of Playwright as a trace: sockets of ComfyUI, and what was asked over HTTP.
+"""HAR of a browser, of mitmproxy or of Playwright as a trace: sockets of ComfyUI, and what was asked over HTTP.
 
 A HAR is sorted by exchange; a trace by time. Chrome cuts the start of an exchange to the millisecond, so a request
 that seems to begin less than that before the end of an earlier exchange began after it.
@@ -50,7 +50,7 @@ class _Frame(NamedTuple):
 
 
 class _Entry(msgspec.Struct):
-    """What is kept of one exchange, or of one socket with its frames."""
+    """Part of one exchange that is kept, or of one socket with its frames."""
 
     number: int = 0
     started: str = ""
@@ -174,7 +174,7 @@ def _reduced(entry: _Entry) -> _Entry:
 
 
 def _frame(frame: dict[str, Any]) -> _Frame | None:
-    """What the server sent; what the tab sent is in no trace. Of an image the digest is kept, and not the image."""
+    """Return what the server sent; what the tab sent is in no trace. Of an image only the digest is kept."""
     at, data = frame.get("time"), frame.get("data")
     if frame.get("type") not in ("receive", None) or not isinstance(at, int | float) or not isinstance(data, str):
         return None
@@ -194,7 +194,7 @@ def _path(url: str) -> str:
 
 
 def _without_credentials(url: str) -> str:
-    """The path with what ComfyUI reads of a query: gateways take tokens there, under any name."""
+    """Return the path with what ComfyUI reads of a query: gateways take tokens there, under any name."""
     parts = urlsplit(url)
     kept = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] in _QUERY]
     return f"{parts.path}?{urlencode(kept)}" if kept else parts.path
@@ -213,7 +213,7 @@ def _server_of(entry: _Entry) -> str | None:
 
 
 def _start(entry: _Entry) -> tuple[float, bool]:
-    """When it began, and whether that was cut to the millisecond."""
+    """Return when it began, and whether that was cut to the millisecond."""
     try:
         told = datetime.fromisoformat(entry.started)
     except ValueError:
@@ -223,7 +223,7 @@ def _start(entry: _Entry) -> tuple[float, bool]:
 
 
 class _Har:
-    """The entries with what they say of each other: servers, windows, and which window a question was of."""
+    """Entries of a HAR, with what they say of each other: servers, windows, and which window a question was of."""
 
     def __init__(self, entries: list[_Entry], redactor: Redactor) -> None:
         self._redactor = redactor
@@ -241,7 +241,7 @@ class _Har:
         return routes.parse(entry.method, _path(entry.url)).kind
 
     def _window_of(self, socket: _Entry) -> str:
-        """By the address of the socket, or else by its first status (P2)."""
+        """Return the window that the address of the socket names, or else its first status (P2)."""
         told = parse_qs(urlsplit(socket.url).query).get("clientId", [""])[0]
         if told:
             return told
@@ -256,7 +256,8 @@ class _Har:
         return f"window-{socket.number}"
 
     def _asker_of(self, entry: _Entry, body: object) -> str | None:
-        """Whose question it was: by its own client id, or by the socket of the same page, or by the only one."""
+        """Return the window that sent the request: by its own client id, or by the socket of the same page, or by the
+        only one."""
         if isinstance(body, dict) and isinstance(told := body.get("client_id"), str) and told:
             return told
         server = _server_of(entry)
@@ -351,7 +352,8 @@ def _json(text: str | None) -> object:
 
 
 def _error(told: str) -> str:
-    """The word of a trace for it, or else the recorder's: a refused connection proves that nothing was sent (P8)."""
+    """Return the word of a trace for it, or else the recorder's: a refused connection proves that nothing was sent
+    (P8)."""
     if any(word in told for word in _REFUSED):
         return "ConnectError"
     return next((ours for word, ours in _ENDS.items() if word in told), told or "no answer")

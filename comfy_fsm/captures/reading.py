@@ -1,4 +1,4 @@
-"""A file that may be a capture, to its reader: the one way in."""
+"""Dispatch of a file that may be a capture to its reader: the one way in."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def _detected() -> Name:
 
 
 def _place(shell: Name, program: str) -> Path:
-    """Where each shell looks by itself: bash by bash-completion, zsh along its `fpath`."""
+    """Return where each shell looks by itself: bash by bash-completion, zsh along its `fpath`."""
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
     config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     return {

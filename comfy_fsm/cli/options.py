@@ -126,7 +126,7 @@ _HEADER = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 
 
 def program(name: str, module: str) -> str:
-    """How the user started this: by the script of that name, or as a module."""
+    """Return the command line that started this: the script of that name, or the module."""
     return name if os.path.basename(sys.argv[0]).startswith(name) else f"python -m {module}"
 
 
@@ -188,7 +188,7 @@ def _meant(given: str, names: Iterable[str]) -> str:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Asked:
-    """The servers that a command may ask; a log's own only if the user says so, since they get the credentials.
+    """Servers that a command may ask; a log's own only if the user says so, since they get the credentials.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ class Asked:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Work:
-    """How workflows are submitted, and where their files go.
+    """Options of submitting workflows, and of where their files go.
 
     Parameters
     ----------
@@ -244,7 +244,7 @@ class Work:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Access:
-    """What a server wants before it answers, and whom to believe that it is that server.
+    """Credentials that a server wants before it answers, and whom to believe that it is that server.
 
     Parameters
     ----------

@@ -227,7 +227,7 @@ CODES: dict[Code, Description] = {code: Description(code, *row) for code, row in
 
 
 class Finding(Struct):
-    """Something that a reader should know: one code about one subject, with the positions that show it."""
+    """Finding that a reader should know of: one code about one subject, with the positions that show it."""
 
     code: Code
     severity: Severity

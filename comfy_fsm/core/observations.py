@@ -260,7 +260,7 @@ class DeliveredData(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Observation(Struct, frozen=True, gc=False, kw_only=True, tag_field="kind", omit_defaults=True):
-    """Something that was seen, tagged by its `kind`; `at` is in seconds since the epoch, UTC.
+    """Observation of something that was seen, tagged by its `kind`; `at` is in seconds since the epoch, UTC.
 
     `redacted`: the recorder removed text from it before writing it down.
     """

@@ -72,7 +72,7 @@ def close_later(descriptor: int) -> None:
 
 
 def _close(descriptor: int) -> None:
-    """For whoever holds the guard."""
+    """Close it, for whoever holds the guard."""
     key = _key(os.fstat(descriptor))
     if _held[key]:
         _unclosed.setdefault(key, []).append(descriptor)
@@ -131,8 +131,8 @@ def _look(path: str, found: os.stat_result) -> None:
 
 
 def beside(path: str) -> Iterator[tuple[str, os.stat_result]]:
-    """The files that SQLite has beside a log, those that are there, before it opens them; raises LogError where one is
-    a pipe, for which it would wait for ever, or anything else that is no file."""
+    """Return the files that SQLite has beside a log, those that are there, before it opens them; raises LogError where
+    one is a pipe, for which it would wait for ever, or anything else that is no file."""
     for suffix in ("-wal", "-shm", "-journal"):
         with suppress(FileNotFoundError):
             found = os.lstat(name := path + suffix)

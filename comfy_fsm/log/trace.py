@@ -126,7 +126,7 @@ def raw_lines(packed: Packed, name: str) -> Iterator[tuple[list[bytes | str], bo
 
 
 def opening(packed: Packed) -> bytes:
-    """The first bytes of what is in it, by which one can tell what it is; empty where they cannot be unpacked."""
+    """Return the first bytes of what is in it, which tell what it is; empty where they cannot be unpacked."""
     try:
         if packed.head.startswith(_GZIP):
             return zlib.decompressobj(wbits=31).decompress(packed.head, 4 * _HEAD_BYTES)

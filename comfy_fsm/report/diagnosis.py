@@ -66,7 +66,8 @@ def lines(replay: Replay, width: int, *, whole: bool) -> Iterator[Line]:
 
 
 def briefs(replay: Replay, width: int, clock: Clock) -> Iterator[Line]:
-    """What became of each task that needs a look: what is so, what is missing, what to do; the most urgent first."""
+    """Return what became of each task that needs a look: what is so, what is missing, what to do; the most urgent
+    first."""
     urgent = sorted((task for task in replay.tasks if replay.urgency_of(task)[0] < _WARNED), key=replay.urgency_of)
     sheet = _Sheet(replay, min(width, WIDTH), False)
     explained = explain(replay.board, urgent[:_EXPLAINED], replay.log)
@@ -97,7 +98,7 @@ class _Sheet:
         self._tags = {task.prompt_id: tag for task in replay.tasks if (tag := tag_of(task, _LONG))}
 
     def brief(self, told: Diagnosis, clock: Clock) -> Iterator[Line]:
-        """A task without its evidence and its findings, which a report has elsewhere."""
+        """Return a task without its evidence and its findings, which a report has elsewhere."""
         ended = clock.time(told.evidence[-1].at) if told.evidence else ""
         yield [(told.state.upper(), told.state), ("  " + _id(told.prompt_id), "bold"), (f"  {ended}", "")]
         if tag := self._tags.get(told.prompt_id):
@@ -126,7 +127,8 @@ class _Sheet:
         yield from self._section("next", self._steps(told.steps))
 
     def _untold(self, told: Diagnosis) -> Iterator[str]:
-        """What the server said of it beyond the sentence: each input that it refused, or an error that it stated."""
+        """Return what the server said of it beyond the sentence: each input that it refused, or an error that it
+        stated."""
         error = self._errors.get(told.prompt_id)
         if error is None:
             return

@@ -23,7 +23,7 @@ __all__ = [
 
 
 class Shown(Struct, frozen=True):
-    """One line: its number, when it was observed if it tells, and its text."""
+    """Line of an excerpt: its number, when it was observed if it tells, and its text."""
 
     line: int
     at: float | None

@@ -116,11 +116,11 @@ class Replay(Struct, frozen=True, kw_only=True):
         return self.codes.get(task.prompt_id, []) if task.prompt_id is not None else []
 
     def urgency_of(self, task: Task) -> tuple[int, bool]:
-        """How urgent it is, the lower the more: what somebody cancelled comes after what went wrong by itself."""
+        """Return how urgent it is, the lower the more: what somebody cancelled comes after what went wrong."""
         return concern(task, self.codes_of(task)), task.state is State.CANCELLED
 
     def graver_codes_of(self, task: Task) -> list[Code]:
-        """The same without notes."""
+        """Return the codes of a task without notes."""
         return [code for code in self.codes_of(task) if CODES[code].severity is not Severity.NOTE]
 
     def diagnose(self) -> tuple[list[Diagnosis], list[Explanation]]:
@@ -286,7 +286,7 @@ def _begins(name: str | None, wanted: str | None) -> bool:
 
 
 def _captured(capture: Capture, name: str) -> Iterator[Block]:
-    """The entries of what another tool recorded; positions count the lines of the trace that it becomes."""
+    """Yield the entries of what another tool recorded; positions count the lines of the trace that it becomes."""
     at, position = 0.0, 0
     for block in read_lines(capture.lines, name):
         at, position = block.observations[-1].at, block.positions[-1]

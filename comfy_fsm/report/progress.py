@@ -1,4 +1,4 @@
-"""A bar for a replay that takes long, on a terminal."""
+"""Progress bar for a replay that takes long, on a terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PATIENCE = 1.0
 
 @contextmanager
 def progress(file: IO[str]) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on `file` for a long trace, where that is a terminal; None where it is not."""
+    """Return a bar on `file` for a long trace, where that is a terminal; None where it is not."""
     if not file.isatty():
         yield None
         return

@@ -1,4 +1,4 @@
-"""The part of a replay that a report is to tell: tasks that did not complete, a span of time, a word."""
+"""Selection of the part of a replay that a report is to tell: tasks that did not complete, a span of time, a word."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Selection", "narrow"]
 
 
 class Selection(Struct, frozen=True, kw_only=True):
-    """What to tell; everything, where nothing is set."""
+    """Selection of what to tell; everything, where nothing is set."""
 
     failed: bool = False
     """Only tasks that settled and did not complete."""
@@ -60,7 +60,7 @@ def narrow(replay: Replay, selection: Selection) -> Replay:
 
 
 def _is_within(task: Task, selection: Selection) -> bool:
-    """Whether it was under way at any moment of the span."""
+    """Return whether it was under way at any moment of the span."""
     known = [
         at for at in (task.submitted_at, task.started_at, *(each.at for each in task.signals[:1])) if at is not None
     ]

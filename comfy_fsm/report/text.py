@@ -68,7 +68,7 @@ def lay_out(
 
 
 def _written(file: IO[str], color: bool | None, drawn: Callable[[Console], None], replay: Replay) -> None:
-    """On a terminal the verdict stands first, and again last where it would scroll away."""
+    """Write the report: on a terminal the verdict stands first, and again last where it would scroll away."""
     console = _console(file if file.isatty() else io.StringIO(), color if file.isatty() else False)
     if not file.isatty():
         console.width = _UNWRAPPED
@@ -117,7 +117,7 @@ def _draw(replay: Replay, console: Console, *, story: bool, utc: bool) -> None:
 
 
 def _headline(replay: Replay) -> Text:
-    """The verdict as one sentence. A pass is said last where a task did not get its result."""
+    """Return the verdict as one sentence. A pass is said last where a task did not get its result."""
     counts = _count(str(task.state) for task in replay.tasks)
     unhappy = [f"{counts[state]:,} {state}" for state in _UNHAPPY if state in counts]
     others = [f"{n:,} {state}" for state, n in counts.items() if state not in _UNHAPPY]
@@ -164,7 +164,7 @@ def _heading(replay: Replay, clock: Clock) -> Iterator[Text]:
 
 
 class _Column(NamedTuple):
-    """One column of the table of tasks. The higher its rank, the sooner it is left out where there is no room."""
+    """Column of the table of tasks. The higher its rank, the sooner it is left out where there is no room."""
 
     title: str
     cells: list[Text]
@@ -172,7 +172,7 @@ class _Column(NamedTuple):
 
     @property
     def width(self) -> int:
-        """What it takes so that no word is broken."""
+        """Return the width that it takes so that no word is broken."""
         if self.title == "findings":
             return max((len(word) for cell in self.cells for word in cell.plain.split()), default=0)
         return max(len(self.title), *(cell.cell_len for cell in self.cells))
@@ -266,7 +266,7 @@ def _results(task: Task) -> Iterator[str]:
 
 
 def _moves(replay: Replay, task: Task, clock: Clock) -> Iterator[list[tuple[str, str]]]:
-    """The POST, the signals and the findings of one task, by time."""
+    """Return the POST, the signals and the findings of one task, by time."""
     many = len(replay.trace.files) > 1
     rows: list[tuple[float, int, int, tuple[str, str], str, str]] = []
     if task.submitted_at is not None:

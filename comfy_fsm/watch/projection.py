@@ -219,7 +219,7 @@ class Projection:
             self._most_moved = 1_000 + 2 * len(self._moved)
 
     def _look(self) -> None:
-        """What the alerts say by now, in the time of the log."""
+        """Return what the alerts say by now, in the time of the log."""
         self._looked_at, self._looked_after = self.board.now, self._observations
         if -_NEVER < self.board.now < _NEVER:
             self._watch.update(self.board.now, self._figures.read(self.board.now))

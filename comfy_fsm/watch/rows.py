@@ -32,7 +32,7 @@ def alert_row(name: str, server: str) -> AlertRow:
 
 
 def windows(places: list[Server]) -> list[WindowRow]:
-    """Who waits for something first, then who listens, each in order of first sight; then who was heard last."""
+    """Return who waits for something first, then who listens, each in order of first sight; then who was heard last."""
     ranked: list[tuple[float, float, int, str, int, Socket]] = []
     for place in places:
         owned: dict[str | None, int] = {}

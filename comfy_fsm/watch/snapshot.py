@@ -72,7 +72,7 @@ class TaskRow(Struct, frozen=True):
 
 
 class AlertRow(Struct, frozen=True):
-    """One alert that holds; `server` is None where it is about none."""
+    """Alert that holds; `server` is None where it is about none."""
 
     name: str
     severity: str
@@ -97,7 +97,8 @@ class FindingRow(Struct, frozen=True):
 
 
 class Snapshot(Struct, frozen=True):
-    """Everything that is shown at once. Times are in seconds since the epoch; `at` is that of the last entry."""
+    """Snapshot of everything that is shown at once. Times are in seconds since the epoch; `at` is that of the last
+    entry."""
 
     position: int
     observations: int

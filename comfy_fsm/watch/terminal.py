@@ -217,7 +217,7 @@ def _servers(scene: Scene, names: Names, width: int) -> _Section:
 
 
 def _lamp(server: ServerRow) -> Text:
-    """Whether it answers, why not, and whether it is given work: one cell, which gives way where it is narrow."""
+    """Return whether it answers, why not, and whether it is given work: one cell, narrowed if need be."""
     lamp = Text(server.lamp, STYLES[server.lamp])
     if server.standing:
         lamp.append(f", {server.standing}", "yellow")
@@ -263,7 +263,7 @@ def _tasks(scene: Scene, names: Names, width: int) -> _Section:
 
 
 def _known(task: TaskRow) -> Text:
-    """How far it is; of one that ended, what went wrong, or how sure its end is."""
+    """Return how far it is; of one that ended, what went wrong, or how sure its end is."""
     if task.state not in SETTLED:
         return _bar(task)
     return Text(harmless(task.error, 120), "red") if task.error else Text(task.confidence or "", "dim")

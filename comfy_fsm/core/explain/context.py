@@ -36,8 +36,8 @@ class Context:
         return next((act for act in acts if self._may_hit(act)), None)
 
     def _may_hit(self, act: Act) -> bool:
-        """Whether the act may have hit it: an interrupt hits what runs (P31); what the queue still listed afterwards
-        was not removed."""
+        """Return whether the act may have hit it: an interrupt hits what runs (P31); what the queue still listed
+        afterwards was not removed."""
         task = self.task
         if act.order <= task.submission.order or not act.hits(task.prompt_id):
             return False

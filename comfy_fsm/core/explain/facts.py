@@ -49,7 +49,7 @@ class Facts(Context):
 
     @property
     def how(self) -> str:
-        """How it was caused, in a word of whoever noted it."""
+        """Return how it was caused, in a word of whoever noted it."""
         cause = self.task.cause
         return cause.what if cause is not None and cause.what else "no answer"
 
@@ -61,7 +61,7 @@ class Facts(Context):
 
     @property
     def basis(self) -> str:
-        """How far that signal goes: `executing` null states no success, it only lets one be concluded (P22)."""
+        """Return how far that signal goes: `executing` null states no success, it only lets one be concluded (P22)."""
         if self.task.confidence == "inferred":
             return f"as far as {self.source} lets conclude"
         return f"as {self.source} {'stated' if self.task.state is State.ENDING else 'told'}"
@@ -98,7 +98,7 @@ class Facts(Context):
 
     @property
     def complaint(self) -> str:
-        """The server's own words about a failure, on one line."""
+        """Return the server's own words about a failure, on one line."""
         error = self.task.error
         parts = (error.type, error.message) if error is not None else ()
         words = ": ".join(cut(part, 4 * MAX_TOLD) for part in parts if part)
@@ -138,7 +138,7 @@ class Facts(Context):
 
     @property
     def patience(self) -> str:
-        """How long it had been silent when it was given up."""
+        """Return how long it had been silent when it was given up."""
         return duration((self.task.settled_at or self._now) - self.task.last_sign)
 
     @property
@@ -158,33 +158,33 @@ class Facts(Context):
         return self.task.submitted_at is not None
 
     def overheard(self) -> bool:
-        """Known from its frames alone: nobody here posted it, and nobody follows it."""
+        """Return whether it is known from its frames alone: nobody here posted it, and nobody follows it."""
         return not self.posted() and not self.followed()
 
     def reopened(self) -> bool:
         return any(told.signalled is Signal.RECOVER and told.before in RECOVERABLE for told in self.task.signals)
 
     def inferred(self) -> bool:
-        """Nobody stated that it ended so."""
+        """Return whether it is a conclusion: nobody stated that it ended so."""
         return self.task.concluded
 
     def adopted(self) -> bool:
-        """A recovery bound it to a server that showed it."""
+        """Return whether a recovery bound it to a server that showed it."""
         return self._told(Signal.ADOPT) is not None
 
     def moved_on(self) -> bool:
-        """It is proved that it never ran, and its job went on under another id."""
+        """Return whether it is proved that it never ran, and its job went on under another id."""
         return self.task.successor is not None
 
     def unsent(self) -> bool:
         return self.task.unsent
 
     def nameless(self) -> bool:
-        """It was posted, and it is not known whether it was accepted."""
+        """Return whether it was posted without a known answer, accepted or not."""
         return self.posted() and self.task.nameless and not self.task.unsent
 
     def followed(self) -> bool:
-        """It is somebody else's, and a follow command asked for it (F6)."""
+        """Return whether it is somebody else's, and a follow command asked for it (F6)."""
         first = self.task.signals[0] if self.task.signals else None
         return first is not None and (first.signal, first.signalled) == ("command", Signal.DOUBT)
 
@@ -192,14 +192,14 @@ class Facts(Context):
         return self.posted() and self.task.client_id is None
 
     def unheard(self) -> bool:
-        """It is addressed to a window of which no socket was ever seen."""
+        """Return whether it is addressed to a window of which no socket was ever seen."""
         return self.task.client_id is not None and self._listener is None
 
     def down(self) -> bool:
         return self._listener is not None and not self._listener.open
 
     def dropped(self) -> bool:
-        """Its socket has been down since a moment when the task was running."""
+        """Return whether its socket has been down since a moment when the task was running."""
         gone = self._listener.gone_at if self._listener is not None and not self._listener.open else None
         return gone is not None and gone >= (self.task.started_at or gone)
 
@@ -207,11 +207,11 @@ class Facts(Context):
         return self.found(Code.DEAF_SOCKET) or (self.task.run.moved_at is not None and not self.task.frames)
 
     def out(self) -> bool:
-        """Its server was not there after it was posted (P8)."""
+        """Return whether its server was not there after it was posted (P8)."""
         return self._away() == "outage"
 
     def hung_up(self) -> bool:
-        """A socket to its server broke off after it was posted: the server may have gone down, too."""
+        """Return whether a socket to its server broke off after it was posted: the server may have gone down, too."""
         return self._away() == "hang-up"
 
     def unwatched(self) -> bool:
@@ -221,19 +221,19 @@ class Facts(Context):
         return self._home.unreachable is not None
 
     def unread(self) -> bool:
-        """Part of the trace could not be read, and may have reported on it."""
+        """Return whether a part of the trace could not be read, and may have reported on it."""
         return bool(self._unread)
 
     def queried(self) -> bool:
         return self._last_snapshot() is not None
 
     def queried_since(self) -> bool:
-        """The queue was asked after its last sign of life."""
+        """Return whether the queue was asked after its last sign of life."""
         look = self._last_snapshot()
         return look is not None and look.at > self.task.last_sign
 
     def vanished(self) -> bool:
-        """The last snapshot of the queue, later than everything else known of it, did not list it."""
+        """Return whether the last snapshot of the queue, later than all else known of it, did not list it."""
         look = self._last_snapshot()
         return self.queried_since() and look is not None and self.task.prompt_id not in look.ids
 
@@ -241,7 +241,7 @@ class Facts(Context):
         return not (self.task.inquiry.denials or self.task.run.statusless or self.invalid())
 
     def behind(self) -> bool:
-        """Another prompt has been listed as running for long: a long run, or a dead worker (P34)."""
+        """Return whether another prompt has been listed as running for long: a long run, or a dead worker (P34)."""
         return self._stuck is not None and self._stuck[0] != self.task.prompt_id
 
     def standing(self) -> bool:
@@ -251,7 +251,7 @@ class Facts(Context):
         return self._now - self.task.last_sign >= self._patience
 
     def healthy(self) -> bool:
-        """It makes progress, reported on it recently, and has an open socket to report more."""
+        """Return whether it makes progress, reported on it recently, and has an open socket to report more."""
         if self.task.unanswered or self._listener is None or not self._listener.open or self.found(Code.UNRESOLVED):
             return False
         amiss = (
@@ -260,7 +260,7 @@ class Facts(Context):
         return self._stuck is None and not any(ask() for ask in amiss)
 
     def threatened(self) -> bool:
-        """An act was requested that may have removed or stopped it, with unknown result."""
+        """Return whether an act was requested that may have removed or stopped it, with unknown result."""
         return self._threat() is not None
 
     def stated(self) -> bool:
@@ -310,7 +310,7 @@ class Facts(Context):
         return self.task.confidence == "verified"
 
     def recorded(self) -> bool:
-        """A record settled it, even one without a status."""
+        """Return whether a record settled it, even one without a status."""
         return self.task.confirmed_by in RECORDS
 
     def placed(self) -> bool:
@@ -370,7 +370,7 @@ class Facts(Context):
         return tuple(look.position for look in self.task.inquiry.rounds[-1:])
 
     def at_closing(self) -> Places:
-        """Where its socket closed while it was needed."""
+        """Return where its socket closed while it was needed."""
         down = self._listener.down_position if self._listener is not None else None
         return tuple(dict.fromkeys(self.at(Code.SOCKET_GAP) + ((down,) if down is not None else ())))
 

@@ -103,7 +103,7 @@ def _round(registry: Registry, task: Task, question: Question) -> AbsenceRound |
 
 
 def _is_looked_for(task: Task, question: Question) -> bool:
-    """Whether the queue was asked before this, since the last round: only then an empty record counts."""
+    """Return whether the queue was asked before this, since the last round: only then an empty record counts."""
     since = max(task.known_order, task.inquiry.rounds[-1].order if task.inquiry.rounds else 0)
     queues = (queue for name in question.server.names() for queue in name.queues)
     return any(q.asked > since and q.answered < question.order and task.prompt_id not in q.ids for q in queues)
@@ -192,7 +192,7 @@ def judge_absence(registry: Registry, task: Task, *, ticked: bool = False, closi
 
 
 def _lasts(policy: Policy, kept: Kept, *, explained: bool) -> bool:
-    """Whether the absence lasted long enough, over all of the rounds or over those that a count agrees with."""
+    """Return whether the absence lasted long enough, over all of the rounds or over those that a count agrees with."""
     span = policy.absence_seconds
     if kept.disputed:
         return _spread(kept.rounds) >= DISPUTED * span
@@ -293,8 +293,8 @@ def _counted(registry: Registry, task: Task, since: float, until: float) -> tupl
 
 
 def _is_outdated(registry: Registry, task: Task, look: AbsenceRound) -> bool:
-    """Whether the last number of the socket is older than an answer that agrees with this round: a `status` may be
-    lost.
+    """Return whether the last number of the socket is older than an answer that agrees with this round: a `status` may
+    be lost.
 
     Only where that server showed the task before, so that it is not another one behind the same address.
     """
@@ -308,8 +308,8 @@ def _is_outdated(registry: Registry, task: Task, look: AbsenceRound) -> bool:
 
 
 def _hears(own_socket: Socket, task: Task) -> bool:
-    """Whether the socket reported a number since the POST, which changes the queue, as every socket is told: one that
-    did not is deaf, or belongs to another server.
+    """Return whether the socket reported a number since the POST, which changes the queue, as every socket is told: one
+    that did not is deaf, or belongs to another server.
 
     Its greeting does not count: a deaf socket is greeted, too (P3).
     """
@@ -329,7 +329,7 @@ def _least(socket: Socket, since: float, until: float) -> int | None:
 
 
 def _is_read(registry: Registry, task: Task, kept: list[AbsenceRound], *, ticked: bool) -> bool:
-    """Whether no frame can be on its way that was sent before the task vanished: what is read later may be sent
+    """Return whether no frame can be on its way that was sent before the task vanished: what is read later may be sent
     earlier."""
     own_socket = registry.socket_of(task)
     over = kept[0].at + registry.policy.settle_seconds
@@ -357,8 +357,8 @@ def _deletion(server: Server, task: Task) -> Act | None:
 
 
 def _is_later(act: Act, task: Task) -> bool:
-    """Whether the act came after its POST: in the order of the entries or, as another window may report late, by its
-    time."""
+    """Return whether the act came after its POST: in the order of the entries or, as another window may report late, by
+    its time."""
     return act.order > task.submission.order or act.at > (task.submitted_at or act.at)
 
 

@@ -71,6 +71,6 @@ def adopt(registry: Registry, task: Task, url: str | None) -> None:
 
 
 def is_denied(registry: Registry, task: Task) -> bool:
-    """Whether absence is proved (P29), and no end was reported: it may never have been there."""
+    """Return whether absence is proved (P29), and no end was reported: it may never have been there."""
     proved = not task.settled and len(task.inquiry.rounds) >= registry.policy.absences
     return task.state is State.LOST or (proved and task.stated is None)

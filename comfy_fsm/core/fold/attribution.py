@@ -87,7 +87,7 @@ def _count_on(socket: Socket) -> None:
 
 
 def _takes_back(task: Task, frame: seen.Frame, at: float) -> bool:
-    """Whether the frame refutes a conclusion: a stated end does, however late; news of the run only if it is
+    """Return whether the frame refutes a conclusion: a stated end does, however late; news of the run only if it is
     younger."""
     if isinstance(frame, seen.ExecutionInterrupted) and task.state is State.CANCELLED:
         return False
@@ -191,7 +191,7 @@ def _stranger(registry: Registry, socket: Socket, o: seen.Message | seen.Binary,
 
 
 def _addressed(frame: seen.Frame) -> bool:
-    """Whether only the socket under the client_id of the POST receives this (P1), and not perhaps everybody (P2,
+    """Return whether only the socket under the client_id of the POST receives this (P1), and not perhaps everybody (P2,
     P19)."""
     if isinstance(frame, seen.ExecutionError):
         return frame.data.exception_type != BLOCKED

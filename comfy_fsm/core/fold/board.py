@@ -34,7 +34,7 @@ __all__ = ["Board"]
 
 
 class Board:
-    """All tasks, windows and servers, folded."""
+    """Board of all tasks, windows and servers, folded from entries."""
 
     def __init__(self, policy: Policy = DEFAULT, *, fixed: bool = False) -> None:
         """Start empty; `fixed`: the policy stands, whatever a header states of the one by which the log was written."""
@@ -117,7 +117,7 @@ class Board:
         return known.tasks.get(prompt_id) or known.chosen.get(prompt_id)
 
     def takes_ids(self, server: str) -> bool:
-        """Whether this server showed that it honours a prompt id that the client chose (since 0.3.45, P10)."""
+        """Return whether this server showed that it honours a prompt id that the client chose (since 0.3.45, P10)."""
         return self._registry.peek(server).honours_ids is True
 
     def server(self, server: str | None) -> Server:
@@ -126,7 +126,7 @@ class Board:
 
     @property
     def servers(self) -> list[Server]:
-        """All servers, in the order in which they were first seen."""
+        """Return all servers, in the order in which they were first seen."""
         return self._registry.each_server()
 
     @property
@@ -158,11 +158,11 @@ class Board:
         return never_ran(self._registry, task)
 
     def still_absent(self, task: Task, since: float) -> bool:
-        """Whether everything that its server reported since then denies it; asked before it is posted again."""
+        """Return whether everything that its server reported since then denies it; asked before it is posted again."""
         return is_still_absent(self._registry, task, since)
 
     def denied(self, task: Task) -> bool:
-        """Whether its own server denies it, by the proof that also makes a task lost: another may have it."""
+        """Return whether its own server denies it, by the proof that also makes a task lost: another may have it."""
         return is_denied(self._registry, task)
 
     def witness_for(self, task: Task) -> Task | None:
@@ -171,7 +171,7 @@ class Board:
 
     @property
     def tasks(self) -> list[Task]:
-        """All tasks, in the order in which they were first seen."""
+        """Return all tasks, in the order in which they were first seen."""
         return list(self._registry.tasks.values())
 
     @property
@@ -197,7 +197,7 @@ class Board:
 
     @property
     def registry(self) -> Registry:
-        """Everything that was noted, for the modules that explain it; read only."""
+        """Return everything that was noted, for the modules that explain it; read only."""
         return self._registry
 
     @property

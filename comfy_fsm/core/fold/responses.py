@@ -135,7 +135,7 @@ _LOOKS = frozenset({"history", "histories", "queue", "job", "jobs"})
 
 
 def _is_comfy(server: Server, asked: routes.ParsedRequest) -> bool:
-    """Whether a path behind a prefix is ComfyUI's: it names a prompt, or others under this prefix did."""
+    """Return whether a path behind a prefix is ComfyUI's: it names a prompt, or others under this prefix did."""
     if not asked.prefix or asked.prefix in server.prefixes:
         return True
     if asked.kind != "post" and asked.prompt_id is None:

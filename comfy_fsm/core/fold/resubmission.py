@@ -49,8 +49,8 @@ LOOKS = 6
 
 
 def is_still_absent(registry: Registry, task: Task, since: float) -> bool:
-    """Whether all that was reported since then denies it; a socket, or an earlier task, must show that its server was
-    asked.
+    """Return whether all that was reported since then denies it; a socket, or an earlier task, must show that its
+    server was asked.
 
     A server that counts more prompts than its queue lists may have it; so may the server of a socket whose number
     differs.
@@ -85,8 +85,8 @@ def _accepted(server: Server) -> Iterator[Task]:
 
 
 def _is_remembered(registry: Registry, task: Task) -> bool:
-    """Whether its server forgot nothing since the POST, without which absence proves nothing (P27): it must not have
-    been down since, or show that it still knows a task that it had accepted before."""
+    """Return whether its server forgot nothing since the POST, without which absence proves nothing (P27): it must not
+    have been down since, or show that it still knows a task that it had accepted before."""
     server = registry.server(task.server)
     if any(act.kind == "clear-history" and act.order > task.submission.order for act in server.acts):
         return False
@@ -117,7 +117,7 @@ def _submitted(registry: Registry, o: seen.Command) -> None:
 
 
 def _is_posted(registry: Registry, prompt_id: str) -> bool:
-    """Whether something was posted under this id already: to post it again would be to run it twice."""
+    """Return whether something was posted under this id already: to post it again would be to run it twice."""
     return bool(registry.tasks_of(prompt_id, None)) or prompt_id in registry.chosen
 
 

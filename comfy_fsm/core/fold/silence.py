@@ -41,7 +41,7 @@ def remind(registry: Registry) -> None:
 
 
 def _awaits_record(registry: Registry, task: Task) -> bool:
-    """Whether its outcome was stated, and its record did not come in the time that it had."""
+    """Return whether its outcome was stated, and its record did not come in the time that it had."""
     since = task.end.stated_at
     return since is not None and task.confidence == "stated" and registry.now >= since + registry.policy.verify_seconds
 
@@ -171,8 +171,8 @@ def expire_overdue(registry: Registry) -> None:
 
 
 def _awaited(policy: Policy, server: Server, task: Task) -> float:
-    """Until when its list may still come: one of many megabytes takes its time, and that is no silence. Of those that
-    were asked for later none is waited for, since one may always be under way."""
+    """Return until when its list may still come: one of many megabytes takes its time, and that is no silence. Of those
+    that were asked for later none is waited for, since one may always be under way."""
     listing, overdue = server.listing, server.quiet_since(task) + policy.expire_seconds
     if listing is None or listing.answered or listing.at > overdue:
         return -math.inf

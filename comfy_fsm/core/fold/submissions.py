@@ -210,6 +210,6 @@ def adopt_marked(registry: Registry, server: Server, given: str, mark: str | Non
 
 
 def awaits_marker(server: Server) -> bool:
-    """Whether a prompt under any id may be one of ours, by the mark that it bears."""
+    """Return whether a prompt under any id may be one of ours, by the mark that it bears."""
     names = server.names()
     return any(name.unfound or name.unanswered for name in names)

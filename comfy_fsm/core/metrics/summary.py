@@ -44,7 +44,7 @@ class Gaps(Struct, frozen=True):
 
 
 class Reconnects(Struct, frozen=True):
-    """How often a socket of this server was opened again for this reason."""
+    """Count of sockets of this server that were opened again for this reason."""
 
     server: str
     reason: str
@@ -52,7 +52,7 @@ class Reconnects(Struct, frozen=True):
 
 
 class Requests(Struct, frozen=True):
-    """How the requests to a server ended, and how long the answers took."""
+    """Counts of the requests to a server by how they ended, and how long the answers took."""
 
     server: str
     answered: int

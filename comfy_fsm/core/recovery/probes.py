@@ -23,7 +23,8 @@ _JOBS: dict[Signal | None, Has] = {Signal.RUN: "running", Signal.QUEUE: "pending
 
 
 class ProbeResult(Struct, frozen=True):
-    """What this server has of the prompt; `why` says how that is known, or what kept it from being known."""
+    """Result of a probe: what this server has of the prompt; `why` says how that is known, or what kept it from being
+    known."""
 
     server: str
     has: Has

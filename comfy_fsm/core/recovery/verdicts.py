@@ -128,7 +128,7 @@ class Recovery(Struct, frozen=True):
 
     @property
     def unreachable(self) -> bool:
-        """No server answered, so nothing could be found out."""
+        """Return the verdict where no server answered, so that nothing could be found out."""
         return bool(self.asked) and len(self.asked) == len(self.silent)
 
 
@@ -177,8 +177,8 @@ class Fetched(Struct, frozen=True):
 
 
 def needs_recovery(task: Task, silence: float, patience: float) -> bool:
-    """Whether a task is given up, or open without progress: its outcome is still to be proved, or it has long been
-    silent."""
+    """Return whether a task is given up, or open without progress: its outcome is still to be proved, or it has long
+    been silent."""
     stuck = task.state in (State.UNCERTAIN, State.ENDING) or silence >= patience
     return task.prompt_id is not None and task.state not in FINAL and (task.state in RECOVERABLE or stuck)
 

@@ -29,7 +29,7 @@ SETTLING = {
 
 
 class Ending(Struct, frozen=True, gc=False):
-    """How a task is settled: its outcome, how sure that is, and what shows it; no source if nothing but what was
+    """Ending that settles a task: its outcome, how sure that is, and what shows it; no source if nothing but what was
     stated does."""
 
     outcome: State

@@ -235,7 +235,7 @@ class Silence(Struct, gc=False):
 
 
 class Inquiry(Struct, gc=False):
-    """What was asked about a task over HTTP since its last start, and what came of it."""
+    """Requests about a task over HTTP since its last start, and what came of them."""
 
     rounds: list[AbsenceRound] = field(default_factory=list)
     """Rounds of absence since it was last shown; of many, the first and the last are kept."""
@@ -260,7 +260,7 @@ class Inquiry(Struct, gc=False):
         self.confirming = True
 
     def take_confirming(self) -> bool:
-        """Whether its record alone was requested; an answer to that came now."""
+        """Return whether its record alone was requested; an answer to that came now."""
         confirming, self.confirming = self.confirming, False
         return confirming
 
@@ -313,7 +313,7 @@ class Inquiry(Struct, gc=False):
 
 
 class KnownEnd(Struct, gc=False):
-    """What is known of the end of a task: what was stated, and how it was settled."""
+    """End of a task, as far as it is known: what was stated, and how it was settled."""
 
     stated: State | None = None
     """Outcome reported so far; survives a second run of the same id, since completion is decided once."""

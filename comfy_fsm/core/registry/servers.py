@@ -143,7 +143,7 @@ class WindowTasks(Struct, eq=False):
 
 
 class Window(Struct, eq=False):
-    """One client id at all servers: what a process that takes it over must take care of."""
+    """Window: one client id at all servers, and what a process that takes it over must take care of."""
 
     seen: bool = False
     """It sent a request or received a frame; otherwise a POST only named it."""
@@ -164,7 +164,7 @@ def window_of(windows: dict[str | None, Window], name: str | None) -> Window:
 
 
 class Server(Struct, eq=False):
-    """One ComfyUI server, as the windows see it."""
+    """Server: one ComfyUI, as the windows see it."""
 
     url: str
     twins: list[Server] = field(default_factory=list)
@@ -285,19 +285,20 @@ class Server(Struct, eq=False):
 
     @property
     def names_cancelled(self) -> bool | None:
-        """Whether it calls jobs `cancelled` (since 0.9.0); before, what was interrupted is `failed` (P37)."""
+        """Return whether it calls jobs `cancelled` (since 0.9.0); before, what was interrupted is `failed` (P37)."""
         if self.cancelled_jobs is None and self.version is not None:
             return self.version >= NAMES_CANCELLED
         return self.cancelled_jobs
 
     @property
     def interrupts_by_id(self) -> bool:
-        """An interrupt that names a prompt hits no other (since 0.3.57, P31)."""
+        """Return whether an interrupt that names a prompt hits no other (since 0.3.57, P31)."""
         return self.has_jobs or (self.version is not None and self.version >= INTERRUPTS_BY_ID)
 
     @property
     def is_mixed(self) -> bool:
-        """Its answers, under any of its addresses, contradicted each other, as if several servers shared one."""
+        """Return whether its answers, under any of its addresses, contradict each other, as if several servers shared
+        one."""
         return any(name.mixed for name in self.names())
 
     def names(self) -> list[Server]:

@@ -21,7 +21,7 @@ UNANSWERED = frozenset({State.SUBMITTING, State.UNCERTAIN})
 
 
 class Task(Struct, eq=False):
-    """Our record of one prompt: (server, prompt id), owned by the window that posted it."""
+    """Task: our record of one prompt, (server, prompt id), owned by the window that posted it."""
 
     server: str
     prompt_id: str | None = None
@@ -137,12 +137,12 @@ class Task(Struct, eq=False):
 
     @property
     def unanswered(self) -> bool:
-        """It is not known yet whether the server accepted it."""
+        """Return whether it is still open if the server accepted it."""
         return self.state in UNANSWERED
 
     @property
     def accepted(self) -> bool:
-        """A server showed that it had it, however long ago: if it vanished afterwards, it may have run."""
+        """Return whether any server ever showed that it had it: if it vanished afterwards, it may have run."""
         return any(
             told.signalled is Signal.ADOPT or (told.after not in UNANSWERED and told.after not in SETTLED)
             for told in self.signals
@@ -150,17 +150,17 @@ class Task(Struct, eq=False):
 
     @property
     def unsent(self) -> bool:
-        """Its POST never reached a server (P8), and none has it."""
+        """Return whether its POST never reached a server (P8), and none has it."""
         return self.answer.undelivered and not self.accepted
 
     @property
     def nameless(self) -> bool:
-        """It is not known whether it was accepted, and under which id (P10); a task that was reopened has its id."""
+        """Return whether it is open if it was accepted, and under which id (P10); a reopened task has its id."""
         return self.state in UNANSWERED and not self.accepted
 
     @property
     def may_have_another_id(self) -> bool:
-        """It was concluded to be lost under the id that we chose, and may have been accepted under another (P10)."""
+        """Return whether it was concluded lost under the id that we chose, and may have another (P10)."""
         lost = self.state is State.LOST and self.concluded and self.posts > 0
         return lost and not (self.answer.undelivered or self.accepted)
 
@@ -170,7 +170,7 @@ class Task(Struct, eq=False):
 
     @property
     def over(self) -> bool:
-        """Its end was reported or its record seen: further news of the run is late, whatever it says."""
+        """Return whether its end was reported or its record seen: further news of the run is late, whatever it says."""
         return self.end.stated is not None or self.run.null_received or self.run.statusless
 
     # who it is
@@ -362,7 +362,7 @@ class Task(Struct, eq=False):
         self.last_sign = at
 
     def active_after(self, at: float) -> bool:
-        """Whether its last sign of life is later than `at`; a command that restarted its silence is none."""
+        """Return whether its last sign of life is later than `at`; a command that restarted its silence is none."""
         commanded = any(told.at == self.last_sign and told.signal == "command" for told in self.signals)
         return self.last_sign > at and not commanded
 

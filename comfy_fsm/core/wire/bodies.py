@@ -162,7 +162,7 @@ class HistoryRecord(Struct, frozen=True):
         return word(self.status.status_str) if self.status is not None else ""
 
     def names(self, prompt_id: str) -> bool:
-        """Whether the entry is about this prompt, as far as it says."""
+        """Return whether the entry is about this prompt, as far as it says."""
         parts = codec.body(self.prompt, list[Raw])
         if parts is None:
             entry = codec.body(self.prompt, HistoryItem)  # that of Comfy Cloud is an object
@@ -217,8 +217,8 @@ def remaining(raw: Raw) -> int | None:
 
 
 def greets(frame: object) -> bool:
-    """Whether a server sends this to every new connection: its flags, and the first `status`, which alone has a `sid`
-    (P1).
+    """Return whether a server sends this to every new connection: its flags, and the first `status`, which alone has a
+    `sid` (P1).
 
     A socket that receives nothing else was never addressed (P3).
     """
@@ -293,14 +293,14 @@ class Missing(Struct, frozen=True):
 
 
 def is_missing_job(raw: Raw) -> bool:
-    """Whether this 404 says that a job is in neither queue nor history (P38); any other 404 means something else
+    """Return whether this 404 says that a job is in neither queue nor history (P38); any other 404 means something else
     (P33)."""
     missing = codec.body(raw, Missing)
     return missing is not None and missing.error.strip(" .").lower() == "job not found"
 
 
 def knows_no_cancelled(raw: Raw) -> bool:
-    """Whether this 400 comes from a server whose jobs are never `cancelled` and that was asked for that status
+    """Return whether this 400 comes from a server whose jobs are never `cancelled` and that was asked for that status
     (P37)."""
     refused = codec.body(raw, Missing)
     _, found, valid = refused.error.partition("Valid values:") if refused is not None else ("", "", "")

@@ -67,7 +67,7 @@ _TEXTS = ("prompt_id", "node", "node_id", "node_type", "exception_type", "except
 
 
 class Unreadable(ValueError):
-    """No reader could make an observation of this line; the text says why. Internal to this project."""
+    """Raised when no observation can be made of a line; the text says why. Internal to this project."""
 
 
 def parse(line: bytes) -> AnyObservation:
@@ -161,7 +161,7 @@ def image_of(payload: bytes) -> bytes | None:
 
 
 def _copied(view: memoryview) -> bytes:
-    """In steps: while bytes are copied, no other thread has a turn."""
+    """Copy in steps: while bytes are copied, no other thread has a turn."""
     return b"".join([bytes(view[at : at + _STEP]) for at in range(0, len(view), _STEP)])
 
 

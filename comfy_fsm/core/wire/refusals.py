@@ -30,12 +30,13 @@ _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.DOTALL | re.IGNORECASE)
 
 
 def is_refusal(status: int) -> bool:
-    """Whether this answer to a POST means that nothing was queued; a 5xx does not (P11, P33)."""
+    """Return whether this answer to a POST means that nothing was queued; a 5xx does not (P11, P33)."""
     return (400 <= status < 500 and status not in _STILL_OPEN) or status in _MOVED
 
 
 def puts_off(status: int, retry_after: object) -> bool:
-    """Whether the answer asks to try again later: a gateway that had passed the prompt on would wait for its result.
+    """Return whether the answer asks to try again later: a gateway that had passed the prompt on would wait for its
+    result.
 
     That is likely, not certain, so the prompt is posted again only after a query has not found it.
     """

@@ -144,7 +144,7 @@ def _asset(item: Mapping[str, object], name: str) -> str:
 
 
 def names_asset(name: str, text: str) -> bool:
-    """Whether the value under this name in a file is the id of an asset."""
+    """Return whether the value under this name in a file is the id of an asset."""
     return name in ("id", "preview_id") and _ASSET.fullmatch(text) is not None
 
 
@@ -185,7 +185,7 @@ def _is_path(text: str) -> bool:
 
 
 def _is_model(text: str) -> bool:
-    """Whether a text is a path: where ComfyUI's jobs take it for one, and where it can be one below a folder."""
+    """Return whether a text is a path: where ComfyUI's jobs take it for one, and where it can be one below a folder."""
     return bool(_MODEL.search(text)) and " " not in text and not _ABSOLUTE.match(text)
 
 

@@ -113,7 +113,7 @@ def parse(method: str, path: str) -> ParsedRequest:
 
 
 def is_partial(path: str) -> bool:
-    """Whether the requested list of jobs may leave out some that are pending or running (P36)."""
+    """Return whether the requested list of jobs may leave out some that are pending or running (P36)."""
     try:
         query = parse_qs(path.partition("?")[2], max_num_fields=_MAX_FIELDS)
     except ValueError:

@@ -135,7 +135,7 @@ class BlockingClient:
 
     @property
     def board(self) -> Board:
-        """Everything that is known; the client's thread changes it at any time."""
+        """Return everything that is known; the client's thread changes it at any time."""
         return self.inner.board
 
     @property

@@ -154,7 +154,7 @@ class Client:
 
     @property
     def board(self) -> Board:
-        """Everything that is known, folded from committed entries; read only."""
+        """Return everything that is known, folded from committed entries; read only."""
         return self.runner.board
 
     def readings(self) -> list[Reading]:

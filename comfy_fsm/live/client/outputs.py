@@ -156,7 +156,7 @@ class OutputFile(Output, frozen=True, dict=True, gc=True):
             raise
 
     async def _fill(self, file: Unfinished) -> None:
-        """Onto the disk whole or not at all: it gets its name when its last byte is there."""
+        """Write it to the disk whole or not at all: it gets its name when its last byte is there."""
         async with self.source.fetch(self) as chunks:
             async for chunk in chunks:
                 await asyncio.to_thread(file.file.write, chunk)

@@ -162,7 +162,7 @@ class TaskHandle:
 
     @property
     def waits(self) -> bool:
-        """True for a job that waits for a server."""
+        """Return whether it is a job that waits for a server."""
         return not self.server and self._result is None
 
     # as a future

@@ -1,4 +1,4 @@
-"""One check: what was looked at, what was found, and the cure where it is not well."""
+"""Check: what was looked at, what was found, and the cure where it is not well."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Level = Literal["ok", "warning", "problem"]
 
 
 class Check(Struct, frozen=True):
-    """What was found about one subject."""
+    """Result of one check, about one subject."""
 
     subject: str
     level: Level

@@ -130,7 +130,7 @@ def _folder(folder: str) -> Iterator[Check]:
 
 
 def _unwritable(folder: str) -> str:
-    """Why a database in WAL mode cannot be written here; it is tried, and taken away again."""
+    """Return why a database in WAL mode cannot be written here; it is tried, and taken away again."""
     try:
         with tempfile.TemporaryDirectory(prefix=".comfy-fsm-doctor-", dir=folder) as trial:
             with closing(sqlite3.connect(Path(trial) / "trial.log")) as db:

@@ -249,12 +249,13 @@ class Exchange:
 
     @property
     def interrupts_by_id(self) -> bool:
-        """True since 0.3.57; before, an interrupt hits whatever runs, whoever owns it (P31)."""
+        """Return whether an interrupt names its prompt, as since 0.3.57; before, it hits whatever runs, whoever owns it
+        (P31)."""
         return self.has_jobs or (self.version is not None and self.version >= (0, 3, 57))
 
     @property
     def hits_one(self) -> bool:
-        """True if what runs can be cancelled without hitting another prompt (P31, P42)."""
+        """Return whether what runs can be cancelled without hitting another prompt (P31, P42)."""
         return bool(self._cancels) or self.interrupts_by_id
 
     def want(self, prompt_id: str, due: float, *, look: bool) -> None:

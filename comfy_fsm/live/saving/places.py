@@ -30,7 +30,7 @@ _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 
 class Folder:
-    """A folder that files are put into, held open until it is closed."""
+    """Folder that files are put into, held open until it is closed."""
 
     def __init__(self, path: Path, *, parent: Self | None = None) -> None:
         self.path = path
@@ -51,18 +51,18 @@ class Folder:
         self.close()
 
     def name(self, name: str) -> str:
-        """What the system is asked for, with `fd` beside it."""
+        """Return what the system is asked for, with `fd` beside it."""
         return name if self.fd is not None else str(self.path / name)
 
     @property
     def real(self) -> str:
-        """Where it is, by which links ever it was reached."""
+        """Return where it is, by whichever links it was reached."""
         if self.fd is not None and os.path.exists(_DESCRIPTORS):
             return os.readlink(f"{_DESCRIPTORS}/{self.fd}")
         return os.path.realpath(self.path)
 
     def flush(self) -> None:
-        """A name is on the disk when its folder is; not every system can be asked for that."""
+        """Flush the folder: a name is on the disk when its folder is; not every system can be asked for that."""
         if self.fd is not None:
             with suppress(OSError):
                 os.fsync(self.fd)
@@ -100,7 +100,7 @@ def _below(parent: Folder, name: str, root: str, made: list[Path]) -> Folder | N
 
 
 class Unfinished:
-    """A file in the making. Where the system can, it has no name, so that nothing is left of it if we are killed."""
+    """File in the making. Where the system can, it has no name, so that nothing is left of it if we are killed."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
@@ -161,7 +161,7 @@ class Unfinished:
             os.replace(self._folder.name(self._name), self._folder.name(name), src_dir_fd=fd, dst_dir_fd=fd)
 
     def _copy(self) -> None:
-        """Into one that has a name."""
+        """Copy it into a file that has a name."""
         whole = self.file
         self.file = os.fdopen(self._named(), "w+b")
         with whole:
@@ -171,7 +171,7 @@ class Unfinished:
 
 
 class Names:
-    """The names that are taken in each folder: those that were there, and those that were given since.
+    """Names that are taken in each folder: those that were there, and those that were given since.
 
     Shared by those who save into one folder, so that it is listed once.
     """
@@ -184,7 +184,7 @@ class Names:
         self._finding = threading.Lock()
 
     def free(self, folder: Folder, name: str) -> Iterator[Path]:
-        """The places for a file of this name, best first; a name in another case is taken, too."""
+        """Return the places for a file of this name, best first; a name in another case is taken, too."""
         there, given, key = self._listed(folder), self._given[folder.path], (folder.path, same(name))
         for number in count(self._numbers.get(key, 1)):
             self._numbers[key] = number  # the lower ones are taken: ten thousand of one name are no square of that
@@ -194,7 +194,8 @@ class Names:
                 yield folder.path / place
 
     def earlier(self, folder: Folder, name: str, file: Unfinished) -> Path | None:
-        """The same file as an earlier process saved it, which was killed before it could say so; each is found once.
+        """Return the same file as an earlier process saved it, which was killed before it could say so; each is found
+        once.
 
         Reads files, so it is called in a thread.
         """
@@ -225,7 +226,7 @@ class Names:
         return self._there[folder.path]
 
     def _numbered(self, folder: Folder, name: str) -> dict[int, dict[Path, bytes | None]]:
-        """The files that were there under this name, or beside it under a number, by their size."""
+        """Return the files that were there under this name, or beside it under a number, by their size."""
         there, found = self._listed(folder), dict[int, dict[Path, bytes | None]]()
         for number in count(1):
             if same(place := numbered(name, number)) not in there:
@@ -238,7 +239,7 @@ class Names:
 
 
 def _digest(folder: Folder, name: str) -> bytes:
-    """Of no file any more, an empty one."""
+    """Return the digest of a file; of no file any more, an empty one."""
     with suppress(OSError):
         flags = os.O_RDONLY | _NO_FOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         with os.fdopen(os.open(folder.name(name), flags, dir_fd=folder.fd), "rb") as file:

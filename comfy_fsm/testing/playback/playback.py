@@ -55,7 +55,7 @@ class Playback:
 
     @property
     def finished(self) -> bool:
-        """True if all frames were sent, or passed a client that was not there."""
+        """Return whether all frames were sent, or passed a client that was not there."""
         return self._place == len(self._script.acts)
 
     @property

@@ -1,4 +1,4 @@
-"""True runs of several windows at several servers, and every order in which their observations may arrive."""
+"""Runs, told truly, of several windows at several servers, and every order in which their observations may arrive."""
 
 from __future__ import annotations
 
