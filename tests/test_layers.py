@@ -68,7 +68,12 @@ HOUSE: list[dict[str, list[str]]] = [
         "comfy_fsm.core.recovery": ["probes", "verdicts"],
     },
     {
-        "comfy_fsm.log": ["lock logfile trace", "creation reader", "store writer", "log", "memory"],
+        "comfy_fsm.log": [
+            "chain lock logfile trace",
+            "creation group_commit reader store",
+            "memory writer",
+            "log",
+        ],
         "comfy_fsm.live.redaction": ["spelling urls", "scrubbing", "redact withholding"],
     },
     {"comfy_fsm.captures": ["capture", "frames har", "detection", "reading"]},
@@ -154,7 +159,8 @@ FOLDERS = {module: folder for module, folder, _ in _floors()}
 AWAIT = {
     "comfy_fsm.live.transport", "comfy_fsm.live.engine", "comfy_fsm.live.recovery", "comfy_fsm.live.client",
     "comfy_fsm.live.blocking", "comfy_fsm.live.dispatch", "comfy_fsm.live.extras", "comfy_fsm.testing",
-    "comfy_fsm.log.log", "comfy_fsm.log.memory", "comfy_fsm.log.store", "comfy_fsm.watch.page", "comfy_fsm.cli.session",
+    "comfy_fsm.log.group_commit", "comfy_fsm.log.log", "comfy_fsm.log.memory", "comfy_fsm.log.store",
+    "comfy_fsm.watch.page", "comfy_fsm.cli.session",
     "comfy_fsm.live.doctor.servers",
 }  # fmt: skip
 

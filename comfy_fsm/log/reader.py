@@ -1,7 +1,7 @@
-"""Reader of log files: the schema, the chain of checksums, and how a row is judged. Plain sqlite3, read-only, no await.
+"""Reader of log files. Plain sqlite3, read-only, no await.
 
 Rows come in order, each with what is wrong with it. Damage is reported, not raised, since whoever opens a damaged log
-wants the rest of it: a changed row, a missing row, a page that SQLite cannot read, or a tail that was acknowledged
+wants the rest of it: what the chain shows (`chain.py`), a page that SQLite cannot read, or a tail that was acknowledged
 (`lock.py`) and was lost with a damaged `-wal` file.
 """
 
@@ -9,16 +9,13 @@ import os
 import sqlite3
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from hashlib import blake2b
-from typing import NamedTuple
 
 from comfy_fsm.errors import InvariantBroken, LogError
+from comfy_fsm.log.chain import GENESIS, MAX_LINE, LogRow, Verification, Verifier, span, summed
 from comfy_fsm.log.lock import Mark, read_mark
 from comfy_fsm.log.logfile import beside, held, uri
 
-__all__ = ["DAMAGE", "GENESIS", "MAX_LINE", "LogRow", "Verification", "digest", "read", "verify"]
-
-MAX_LINE = 128 * 1024 * 1024  # a reader holds one; ComfyUI takes uploads up to 100 MiB, SQLite rows up to 1 GB
+__all__ = ["DAMAGE", "read", "verify"]
 
 _SCAN = "SELECT position, line, checksum FROM log WHERE position >= ? ORDER BY position LIMIT ?"
 _PATIENCE = 1000  # rows tried one by one beyond an unreadable one; a page of 4 KiB holds a dozen, and then we stride
@@ -31,36 +28,6 @@ DAMAGE = (sqlite3.Error, UnicodeDecodeError)
 _NOT_DAMAGE = {
     sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR,
 }  # fmt: skip
-
-
-def digest(before: bytes, position: int, line: bytes) -> bytes:
-    """Return the checksum of a row. It covers the checksum of the row before, so a changed, moved or removed row
-    shows.
-    """
-    return blake2b(b"%b%b%b" % (before, position.to_bytes(8, "big", signed=True), line), digest_size=16).digest()
-
-
-GENESIS = digest(b"comfy-fsm log", 0, b"")
-
-
-class LogRow(NamedTuple):
-    """Row of a log: verified, or with what is wrong with it.
-
-    `line` is None if nothing could be read; position 0 stands for the file itself.
-    """
-
-    position: int
-    line: bytes | None
-    damage: str | None
-
-
-class Verification(NamedTuple):
-    """Result of checking a whole log: `damaged` counts the places, `reason` describes the first."""
-
-    rows: int
-    damaged: int
-    first_damaged: int | None
-    reason: str | None
 
 
 def read(path: str | os.PathLike[str], after: int = 0) -> Generator[LogRow, None, None]:
@@ -81,14 +48,7 @@ def _read(path: str, after: int) -> Generator[LogRow, None, None]:
 
 def verify(path: str | os.PathLike[str]) -> Verification:
     """Read the whole log and describe its first damaged row; raises as `read` does."""
-    rows = damaged = 0
-    first: LogRow | None = None
-    for record in read(path):
-        rows += record.line is not None
-        if record.damage is not None:
-            damaged += 1
-            first = first or record
-    return Verification(rows, damaged, first.position if first else None, first.damage if first else None)
+    return summed(read(path))
 
 
 class _Moved(Exception):
@@ -96,15 +56,13 @@ class _Moved(Exception):
 
 
 class _Reading:
-    """Single pass over a log: the position that must come next, and the checksums on which its row may build."""
+    """Single pass over a log."""
 
     def __init__(self, path: str, after: int) -> None:
         self._path = path
-        self._next = max(after, 0) + 1
-        self._anchors: tuple[bytes, ...] | None = None  # two where the row before is damaged, none where it is gone
-        self._last: int | None = None  # the highest position ever given, by SQLite's own counter
+        self._chain = Verifier(after)
+        self._begun = False
         self._refused = _END  # rows from here on were refused, and are in the file all the same
-        self._strays = 0
         # Readers of a WAL file leave `-shm` and `-wal` files beside it, and fail where they may not. A log that no
         # writer has open needs neither, so we read it as immutable. Should a writer come after all, no damage is
         # believed before a second look with locks; what is sound is proved by its checksum either way.
@@ -156,7 +114,8 @@ class _Reading:
             self._doubt()
             yield LogRow(0, None, complaint)
             return
-        while self._next < _END:
+        chain = self._chain
+        while chain.next < _END:
             failure: Exception
             try:
                 yield from self._rows()
@@ -164,16 +123,16 @@ class _Reading:
             except DAMAGE as error:
                 failure = error
             self._doubt()
-            here = self._next
+            here = chain.next
             try:
                 yield from self._rows(1)  # Python's sqlite3 looks a row ahead, and loses the good one before the bad
             except DAMAGE as error:
                 failure = error
-            if self._next == here:
+            if chain.next == here:
                 yield self._leap(failure)
-        if self._last is not None and self._next <= self._last:
+        if chain.last is not None and chain.next <= chain.last:
             self._doubt()
-            yield LogRow(self._next, None, f"{_span(self._next, self._last)} missing: {_LOST}")
+            yield LogRow(chain.next, None, f"{span(chain.next, chain.last)} missing: {_LOST}")
 
     def _begin(self) -> str | None:
         """Take the snapshot and find the start of the chain; returns what is wrong with the file as a whole."""
@@ -190,18 +149,18 @@ class _Reading:
         if kinds != [(b"table",)]:  # a view under our name could compute for ever
             return "the table of rows is gone"
         last = self._one("SELECT seq FROM sqlite_sequence WHERE name = 'log'")
-        self._last = last if isinstance(last, int) else None
+        self._chain.last = last if isinstance(last, int) else None
         self._heed(self._mark)
-        if self._anchors is None:
-            before = self._next - 1
-            anchor = self._one(f"SELECT checksum FROM log WHERE position = {before}") if before else GENESIS
-            self._anchors = (anchor,) if isinstance(anchor, bytes) else ()
+        if not self._begun:
+            before = self._chain.next - 1
+            self._chain.begin(self._one(f"SELECT checksum FROM log WHERE position = {before}") if before else GENESIS)
+            self._begun = True
         return None
 
     def _heed(self, mark: Mark) -> None:
         """Take the mark in the lock file into account, if it belongs to this log."""
         if mark.is_about(self._one("SELECT checksum FROM log WHERE position = 1")):
-            self._last = max(self._last or 0, mark.position)
+            self._chain.last = max(self._chain.last or 0, mark.position)
         there = self._one(f"SELECT checksum FROM log WHERE position = {mark.refused}") if mark.refused else None
         if there is not None and there == mark.refused_checksum:
             self._refused = mark.refused
@@ -214,63 +173,24 @@ class _Reading:
         return row[0] if row else None
 
     def _rows(self, limit: int = -1) -> Iterator[LogRow]:
-        for position, line, checksum in self._ask(_SCAN, self._next, limit):
-            known = position == self._next and type(line) is bytes and self._anchors
-            if known and checksum == digest(known[0], position, line):
-                self._next, self._anchors = position + 1, (checksum,)
+        chain = self._chain
+        for position, line, checksum in self._ask(_SCAN, chain.next, limit):
+            if chain.fits(position, line, checksum):
                 yield LogRow(position, line, None) if position < self._refused else LogRow(position, None, _REFUSED)
                 continue
-            if self._strays == _PATIENCE:
+            if chain.strays == _PATIENCE:
                 # A made file can send SQLite round its pages for longer than anybody lives.
-                yield LogRow(self._next, None, f"{_PATIENCE} rows are out of order; reading stopped")
-                self._next = _END
+                yield LogRow(chain.next, None, f"{_PATIENCE} rows are out of order; reading stopped")
+                chain.next = _END
                 return
             self._doubt()
-            yield from self._judge(position, line, checksum)
-
-    def _judge(self, position: object, line: object, checksum: object) -> Iterator[LogRow]:
-        """Judge a row that is not simply valid: describe what is wrong, and continue the chain with what is left."""
-        here, anchors = self._next, self._anchors or ()
-        body = bytes(line) if isinstance(line, bytes | bytearray) else None
-        if type(position) is not int or type(line) is not bytes or type(checksum) is not bytes:
-            stored = checksum if isinstance(checksum, bytes) else b""  # as a writer that goes on from this row has it
-            self._next, self._anchors = (
-                here + 1,
-                (stored, *(digest(anchor, here, body or b"") for anchor in anchors[:1])),
-            )
-            yield LogRow(here, body, "its columns are not of the types that were written")
-            return
-        if position != here:
-            if any(digest(anchor, here, line) == checksum for anchor in anchors):
-                self._next, self._anchors = here + 1, (checksum,)
-                yield LogRow(here, line, f"it stands under position {position}")
-                return
-            if position < here:
-                self._strays += 1
-                yield LogRow(position, line, f"it comes after position {here - 1}, out of order")
-                return
-            if self._last is not None and position > self._last:
-                self._next, self._anchors = here + 1, (checksum,)
-                yield LogRow(here, line, f"it stands under position {position}, which was never given")
-                return
-            yield LogRow(here, None, f"{_span(here, position - 1)} missing")
-        self._next, self._anchors = position + 1, (checksum,)
-        if any(digest(anchor, position, line) == checksum for anchor in anchors):
-            yield LogRow(position, line, None)
-            return
-        if position != here or not anchors:
-            yield LogRow(position, line, "it cannot be proved, since the row before it is gone")
-            return
-        # Its line was changed, or its checksum was. The next row was built on what its checksum had been: that is the
-        # stored one in the first case, the computed one in the second.
-        self._anchors = (checksum, *(digest(anchor, position, line) for anchor in anchors[:1]))
-        yield LogRow(position, line, "its checksum does not fit it and the row before")
+            yield from chain.judge(position, line, checksum)
 
     def _leap(self, error: Exception) -> LogRow:
         """Skip what SQLite cannot read: row by row at first, then in doubling steps, and back to where the damage
         ends.
         """
-        first = self._next
+        first = self._chain.next
         bad = first
         step = 1
         while not self._readable(bad + step):
@@ -278,14 +198,14 @@ class _Reading:
             if bad - first >= _PATIENCE:
                 step *= 2
             if bad + step >= _END:
-                self._next = _END
+                self._chain.next = _END
                 return LogRow(first, None, f"no row from {first} on can be read: {error}")
         good = bad + step
         while good - bad > 1:
             middle = (good + bad) // 2
             bad, good = (bad, middle) if self._readable(middle) else (middle, good)
-        self._next, self._anchors = good, ()
-        return LogRow(first, None, f"{_span(first, good - 1)} unreadable: {error}")
+        self._chain.leap(good)
+        return LogRow(first, None, f"{span(first, good - 1)} unreadable: {error}")
 
     def _readable(self, position: int) -> bool:
         try:
@@ -293,7 +213,3 @@ class _Reading:
         except DAMAGE:
             return False
         return True
-
-
-def _span(first: int, last: int) -> str:
-    return f"row {first} is" if first == last else f"rows {first} to {last} are"

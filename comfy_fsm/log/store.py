@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Generator
 from typing import Protocol
 
-from comfy_fsm.log.reader import LogRow
+from comfy_fsm.log.chain import LogRow
 
 __all__ = ["Store"]
 

@@ -15,10 +15,11 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from comfy_fsm.errors import InvariantBroken, LogDamaged, LogError, LogLocked, LogMoved
+from comfy_fsm.log.chain import GENESIS, digest
 from comfy_fsm.log.creation import check_length, create, keep_aside
 from comfy_fsm.log.lock import Lock, belongs_to_us
 from comfy_fsm.log.logfile import SCHEMA_VERSION, beside, close_later, held, is_blank, uri
-from comfy_fsm.log.reader import DAMAGE, GENESIS, digest
+from comfy_fsm.log.reader import DAMAGE
 
 __all__ = ["BUSY", "BUSY_TURNS", "WAL_LIMIT", "Chain", "Writer", "logger"]
 

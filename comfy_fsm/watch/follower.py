@@ -15,8 +15,8 @@ from comfy_fsm.core.observations import Damaged, DamageData
 from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import LogDamaged, LogError
 from comfy_fsm.log import reader
+from comfy_fsm.log.chain import LogRow
 from comfy_fsm.log.lock import is_written
-from comfy_fsm.log.reader import LogRow
 from comfy_fsm.watch.projection import Projection
 from comfy_fsm.watch.snapshot import Scene
 

@@ -15,8 +15,9 @@ from itertools import islice
 from pathlib import Path
 
 from comfy_fsm.errors import LogError
+from comfy_fsm.log.chain import LogRow
 from comfy_fsm.log.log import Log
-from comfy_fsm.log.reader import LogRow, read
+from comfy_fsm.log.reader import read
 from tests.campaigns.writing import write
 
 

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 from comfy_fsm.errors import LogError, LogWriteFailed
+from comfy_fsm.log.chain import LogRow
 from comfy_fsm.log.log import Log
-from comfy_fsm.log.reader import LogRow, read
+from comfy_fsm.log.reader import read
 
 
 def lines(name: str, n: int) -> list[bytes]:

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfy_fsm.errors import LogClosed, LogDamaged, LogError, LogLocked, LogWriteFailed
-from comfy_fsm.log import log as log_module
+from comfy_fsm.log import group_commit
 from comfy_fsm.log.log import Log
 from comfy_fsm.log.logfile import is_log
 from comfy_fsm.log.memory import MemoryLog
@@ -308,7 +308,7 @@ def test_beyond_the_limit_an_append_waits_for_room_in_the_order_of_coming(path: 
 
 
 def test_a_line_longer_than_a_reader_would_hold_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_module, "MAX_LINE", 100)
+    monkeypatch.setattr(group_commit, "MAX_LINE", 100)
 
     async def story() -> None:
         async with await Log.open(path) as log:

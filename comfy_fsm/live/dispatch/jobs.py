@@ -27,7 +27,7 @@ from comfy_fsm.live.client.task_handle import TaskHandle
 from comfy_fsm.live.redaction.withholding import withheld
 from comfy_fsm.live.transport import requests
 from comfy_fsm.live.transport.requests import HttpRequest
-from comfy_fsm.log.reader import MAX_LINE
+from comfy_fsm.log.chain import MAX_LINE
 from comfy_fsm.log.store import Store
 
 __all__ = ["WaitingJobs", "written"]

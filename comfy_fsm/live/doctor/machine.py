@@ -19,6 +19,7 @@ from comfy_fsm.errors import LogError
 from comfy_fsm.live.doctor.check import Check
 from comfy_fsm.live.engine.recorder import refold
 from comfy_fsm.log import reader
+from comfy_fsm.log.chain import LogRow
 from comfy_fsm.log.lock import is_written
 from comfy_fsm.log.logfile import is_log, is_sqlite
 
@@ -158,7 +159,7 @@ def file_system_of(path: str, table: str = "/proc/self/mountinfo") -> str:
     return kind
 
 
-def _noting(rows: Iterable[reader.LogRow], damaged: list[int]) -> Iterator[reader.LogRow]:
+def _noting(rows: Iterable[LogRow], damaged: list[int]) -> Iterator[LogRow]:
     for row in rows:
         if row.damage is not None:
             damaged.append(row.position)

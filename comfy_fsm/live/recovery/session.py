@@ -23,9 +23,9 @@ from comfy_fsm.live.recovery.recovery import Recoverer
 from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.live.transport.comfy import Comfy
 from comfy_fsm.log import reader
+from comfy_fsm.log.chain import LogRow
 from comfy_fsm.log.lock import is_written
 from comfy_fsm.log.log import Log
-from comfy_fsm.log.reader import LogRow
 
 __all__ = ["of_client", "on_log", "run", "servers_of"]
 
