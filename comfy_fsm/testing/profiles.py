@@ -46,7 +46,7 @@ class Profile:
     expands: Annotated[bool, Since("2024-08-15")]  # and `display_node`, blocked errors, cached outputs told, `meta`
     writes_success_for_all: Annotated[bool, Since("2024-08-15", until="2024-08-22")]  # into the history (P24)
     refuses_origins: Annotated[bool, Since("2024-09")]  # P35
-    tells_its_version: Annotated[bool, Since("0.3.11")]
+    states_its_version: Annotated[bool, Since("0.3.11")]
     node_errors_are_an_object: Annotated[bool, Since("0.3.28")]  # of a prompt refused as a whole; before, a list
     sends_text: Annotated[bool, Since("0.3.34")]  # binary 3
     honours_own_ids: Annotated[bool, Since("0.3.45")]  # and `progress_state`, flags, `/features`, binary 4, inner nodes
@@ -60,7 +60,7 @@ class Profile:
     reruns_subgraphs: Annotated[bool, Since("0.3.68")]  # nodes of them, in one prompt (P17)
     stamps_create_time: Annotated[bool, Since("0.3.69")]  # into `extra_data` (P44)
     may_forbid_other_sites: Annotated[bool, Since("0.3.72")]  # to its pages, where `api_nodes` are off
-    tells_its_manager: Annotated[bool, Since("0.4.0")]  # a flag
+    flags_its_manager: Annotated[bool, Since("0.4.0")]  # a flag
     heeds_preview_method: Annotated[bool, Since("0.5.0")]  # of one prompt, in `extra_data`
     has_jobs: Annotated[bool, Since("0.6.0")]  # to be listed and read (P36)
     cancelled_jobs: Annotated[bool, Since("0.9.0")]  # before, an interrupted job is `failed` (P37)
@@ -75,7 +75,7 @@ class Profile:
     names_cycles: Annotated[bool, Since("0.20.0")]  # of a posted graph, in `node_errors` (P46)
     evicts_under_pressure: Annotated[bool, Since("0.23.0")]  # what the cache has, where memory is short (P49)
     demands_canonical_ids: Annotated[bool, Since("0.25.0")]  # and null is absent; before, it is the id "None" (P45)
-    tells_asset_ids: Annotated[bool, Since("0.25.0")]  # of outputs, where assets are on (P53)
+    names_assets: Annotated[bool, Since("0.25.0")]  # of outputs, where assets are on (P53)
     passes_usage_source: Annotated[bool, Since("0.25.0")]  # and tells where it is deployed
     cancels_jobs: Annotated[bool, Since("0.26.0")]  # before, 405 (P42, P43)
     forbids_sniffing: Annotated[bool, Since("0.28.0")]  # of what `/view` gives
@@ -84,9 +84,9 @@ class Profile:
     counts_previewable: Annotated[bool, Since("0.32.0")]  # in jobs
     # what was only read in files newer than 0.33.0, not seen to run: a switch for each
     assets_are_on: Annotated[bool, Since("latest")]  # unless turned off; before, unless turned on (P53)
-    tells_activity: Annotated[bool, Since("latest")]  # of nodes, in `progress_state` (P56)
+    reports_activity: Annotated[bool, Since("latest")]  # of nodes, in `progress_state` (P56)
     shows_waiting_workflows: Annotated[bool, Since("latest")]  # in the job of a prompt that waits or runs (P57)
-    tells_preview_ids: Annotated[bool, Since("latest")]  # of outputs, where assets are on (P53)
+    names_preview_assets: Annotated[bool, Since("latest")]  # of outputs, where assets are on (P53)
     refuses_known_ids: Annotated[bool, Since("never")]  # 409; in a branch alone (P58)
     # how it was started
     api_nodes: bool = True
@@ -160,7 +160,7 @@ def headers(profile: Profile, path: str) -> dict[str, str]:
 def system_stats(profile: Profile) -> dict[str, object]:
     """Return what a server of this version reports about itself."""
     number = _LATEST if profile.version == "latest" else profile.version
-    version = {"comfyui_version": number} if profile.tells_its_version else {}
+    version = {"comfyui_version": number} if profile.states_its_version else {}
     deployed = {"deploy_environment": "local-git"} if profile.passes_usage_source else {}
     device = {"name": "fake", "type": "cpu", "index": None, "vram_total": 1 << 33, "vram_free": 1 << 33}
     about = {"os": os.name, "python_version": sys.version, "pytorch_version": "none", "argv": []}
@@ -175,7 +175,7 @@ def features(profile: Profile) -> dict[str, object]:
     flags: dict[str, object] = {"supports_preview_metadata": True, "max_upload_size": MAX_BODY}
     if profile.replaces_nodes:
         flags["node_replacements"] = True
-    if profile.tells_its_manager:
+    if profile.flags_its_manager:
         flags["extension"] = {"manager": {"supports_v4": True}}
     if profile.has_assets:
         flags["assets"] = profile.assets_are_on

@@ -169,7 +169,7 @@ async def every_route_is_also_under_api(server: Server) -> None:
 
 
 @scenario(since="0.3.11")
-async def the_system_tells_its_version(server: Server) -> None:
+async def the_system_states_its_version(server: Server) -> None:
     system = (await server.get("/system_stats")).body["system"]
     assert all(part.isdigit() for part in system["comfyui_version"].split("."))
 

@@ -423,7 +423,7 @@ NEWER: dict[str, Probe] = {
     "reruns_subgraphs": a_subgraph_may_run_again,
     "evicts_under_pressure": what_was_cached_runs_again,
     "may_forbid_other_sites": its_pages_load_nothing_from_elsewhere,
-    "tells_its_manager": the_manager_is_told,
+    "flags_its_manager": the_manager_is_told,
     "heeds_preview_method": one_prompt_goes_without_previews,
     "counts_texts": texts_of_a_job_are_counted,
     "stamps_create_time": the_time_is_stamped,
@@ -438,7 +438,7 @@ NEWER: dict[str, Probe] = {
     "shows_intermediates": an_intermediate_is_shown_at_the_end,
     "names_cycles": a_cycle_is_named,
     "demands_canonical_ids": canonical_ids_are_demanded,
-    "tells_asset_ids": an_output_has_an_asset,
+    "names_assets": an_output_has_an_asset,
     "passes_usage_source": the_source_of_usage_is_passed_on,
     "cancels_jobs": a_job_can_be_cancelled,
     "forbids_sniffing": a_view_forbids_to_sniff,
@@ -446,9 +446,9 @@ NEWER: dict[str, Probe] = {
     "previews_media_first": a_medium_is_previewed_before_a_text,
     "counts_previewable": previewable_outputs_are_counted,
     "assets_are_on": assets_are_scanned,
-    "tells_activity": an_activity_is_told,
+    "reports_activity": an_activity_is_told,
     "shows_waiting_workflows": a_waiting_job_has_its_workflow,
-    "tells_preview_ids": an_output_has_a_preview,
+    "names_preview_assets": an_output_has_a_preview,
     "refuses_known_ids": a_known_id_is_refused,
 }
 """What came with 0.3.64 and later, by the row of the profile that decides it."""
@@ -457,7 +457,7 @@ SINCE = {
     for name, hint in get_type_hints(Profile, include_extras=True).items()
     if hasattr(hint, "__metadata__")
 }
-WITH_ASSETS = frozenset({"finds_by_hash", "tells_asset_ids", "tells_preview_ids"})
+WITH_ASSETS = frozenset({"finds_by_hash", "names_assets", "names_preview_assets"})
 """What is seen only where assets are on."""
 
 

@@ -204,7 +204,7 @@ class Client:
         exchange = self.runner.exchanges[url]
         answer = await exchange.upload(given, content, subfolder, overwrite)
         if answer is None:
-            return requests.uploaded(None, b"", given, url, exchange.trouble)
+            return requests.uploaded(None, b"", given, url, exchange.last_failure)
         return requests.uploaded(answer.status, answer.body, given, url, answer.location)
 
     async def recover(self, prompt_id: str | None = None, *, act: bool = False) -> Recovery:

@@ -306,7 +306,7 @@ class Handles:
         """Ask the server each time: what is known of a queue is out of date when the next prompt ends."""
         if not handle.server:
             return None
-        answer = await self.runner.exchanges[handle.server].ask(requests.queue(), handle.window)
+        answer = await self.runner.exchanges[handle.server].send(requests.queue(), handle.window)
         if answer is None or answer.status != 200:
             return None
         return queues.position_in_queue(Raw(answer.body), handle.prompt_id)
@@ -321,7 +321,7 @@ class Handles:
         done = await cancel(exchange, prompt_id, window)
         if not exchange.hits_one and self.state_of(handle) is State.IN_PROGRESS:
             done = False
-        exchange.want(prompt_id, self.runner.clock(), look=True)
+        exchange.schedule(prompt_id, self.runner.clock(), queue_first=True)
         return done
 
     def note_cut(self, handle: TaskHandle) -> None:

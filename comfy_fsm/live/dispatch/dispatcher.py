@@ -339,7 +339,7 @@ class Dispatcher:
         if board.may_move(task) is None and task.state in (State.LOST, State.CANCELLED) and exchange is not None:
             witness = board.witness_for(task)
             if witness is not None and witness.prompt_id is not None:
-                await exchange.ask(requests.history(witness.prompt_id), witness.window)
+                await exchange.send(requests.history(witness.prompt_id), witness.window)
         concluded = task.state in (State.LOST, State.CANCELLED)
         return board.may_move(task) is not None and (not concluded or await self._client.runner.confirm(task))
 

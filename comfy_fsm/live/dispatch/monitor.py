@@ -66,7 +66,7 @@ class Monitor:
     async def round(self) -> None:
         """Query the queue, and judge the server by its answer, or by the lack of one."""
         load, clock = self.load, self._runner.clock
-        answer = await self._exchange.ask(requests.queue())
+        answer = await self._exchange.send(requests.queue())
         parts = queues.queue(Raw(answer.body)) if answer is not None and answer.status == 200 else None
         if parts is None:
             load.breaker.fail(clock())
@@ -89,8 +89,8 @@ class Monitor:
             if not task.recalled:
                 await self._runner.command("recall", task.prompt_id, task.window, task.server)
             self._removed.add(task.prompt_id)
-            await self._exchange.ask(requests.delete([task.prompt_id]), task.window)
-            self._exchange.want(task.prompt_id, self._runner.clock(), look=True)
+            await self._exchange.send(requests.delete([task.prompt_id]), task.window)
+            self._exchange.schedule(task.prompt_id, self._runner.clock(), queue_first=True)
 
     def _warn(self) -> None:
         """Log once for each time that the server is taken out: jobs may wait for it alone, and running tasks are bound

@@ -38,7 +38,7 @@ async def is_still_absent(
     limit = loop.time() + policy.expire_seconds * policy.unreachable_times
     fell_short = 0
     for tried in count(1):
-        answered = await _look_often(task, exchange, policy, socket())
+        answered = await _poll_repeatedly(task, exchange, policy, socket())
         if task.state is not state or board.task(prompt_id, task.server) is not task:
             return False
         if answered is not None and board.still_absent(task, answered):
@@ -50,7 +50,7 @@ async def is_still_absent(
     return False
 
 
-async def _look_often(task: Task, exchange: Exchange, policy: Policy, socket: Listener) -> float | None:
+async def _poll_repeatedly(task: Task, exchange: Exchange, policy: Policy, socket: Listener) -> float | None:
     """Query several times with the socket open; returns the time of the first query, or None if one was not
     answered.
     """
@@ -64,8 +64,8 @@ async def _look_often(task: Task, exchange: Exchange, policy: Policy, socket: Li
             # One after the other, and not as many each time: of servers that answer in turn, each is asked for each.
             records = [record] * random.randint(2, 3)
             async with exchange.at_length:
-                answers = [await exchange.ask(request, task.window) for request in (*records, requests.queue())]
-                await exchange.ask(requests.remaining())
+                answers = [await exchange.send(request, task.window) for request in (*records, requests.queue())]
+                await exchange.send(requests.remaining())
             if any(answer is None or answer.status != 200 for answer in answers):
                 return None
             if task.state is not state:

@@ -139,7 +139,7 @@ class Runner:
         listener = self._listener(server, client_id)
         await self._open_or_fall_back(listener)
         frames = listener.frames
-        answer = await self.exchanges[server].ask(request, client_id)
+        answer = await self.exchanges[server].send(request, client_id)
         self._start_polling(listener, frames, prompt_id)
         return answer
 
@@ -200,7 +200,7 @@ class Runner:
             if task is None or task.settled or (listener.is_open and listener.frames != frames):
                 return self._polled.discard((url, prompt_id))
             if self.board.server(url).unreachable is None:
-                self.exchanges[url].want(prompt_id, self.clock(), look=True)
+                self.exchanges[url].schedule(prompt_id, self.clock(), queue_first=True)
             limit = policy.look_limit_seconds if listener.is_open else policy.http_seconds
             pause = min((2 if listener.is_open else 1.5) * pause, limit)
 
@@ -269,7 +269,7 @@ class Runner:
         elif exchange is None:
             return
         elif isinstance(effect, LookAtQueue | FetchHistory):
-            exchange.want(effect.prompt_id, effect.due, look=isinstance(effect, LookAtQueue))
+            exchange.schedule(effect.prompt_id, effect.due, queue_first=isinstance(effect, LookAtQueue))
         elif isinstance(effect, OpenSocket):
             self._reopen(effect)
         elif isinstance(effect, Warn):

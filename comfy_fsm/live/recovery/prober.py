@@ -49,10 +49,10 @@ class Prober:
         if url in self.silent or not tasks:
             return [self.silent[url] for _ in tasks]
         await self.exchanges[url].detect_features()
-        answer = await self.exchanges[url].ask(requests.queue())
+        answer = await self.exchanges[url].send(requests.queue())
         if answer is None:
-            return [no_answer(url, self.exchanges[url].trouble)] * len(tasks)
-        await self.exchanges[url].ask(requests.remaining())  # a queue may hide what it counts
+            return [no_answer(url, self.exchanges[url].last_failure)] * len(tasks)
+        await self.exchanges[url].send(requests.remaining())  # a queue may hide what it counts
         gate = asyncio.Semaphore(_AT_ONCE)
 
         async def probe_one(task: Task) -> ProbeResult:
@@ -83,8 +83,8 @@ class Prober:
         return found or no_answer(url, "an answer that says nothing")
 
     async def _ask(self, url: str, request: HttpRequest, window: str | None, read: _Read) -> ProbeResult | None:
-        answer = await self.exchanges[url].ask(request, window)
-        return no_answer(url, self.exchanges[url].trouble) if answer is None else read(answer.status, answer.body)
+        answer = await self.exchanges[url].send(request, window)
+        return no_answer(url, self.exchanges[url].last_failure) if answer is None else read(answer.status, answer.body)
 
     async def consistency(self, task: Task) -> Consistency:
         """Ask every server in the same way which of them has the task."""

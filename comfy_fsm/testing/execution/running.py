@@ -225,8 +225,8 @@ class Running:
 
     def _take(self, node_id: str, given: Given) -> None:
         profile = self.house.profile
-        if given.shown and profile.assets_are_on and profile.tells_asset_ids:
-            given = given._replace(shown=self.house.files.with_assets(given.shown, profile.tells_preview_ids))
+        if given.shown and profile.assets_are_on and profile.names_assets:
+            given = given._replace(shown=self.house.files.with_assets(given.shown, profile.names_preview_assets))
         if given.shown:
             self._tell("executed", self._named(node_id) | {"output": given.shown})
         if given.expansion:
@@ -283,7 +283,7 @@ class Running:
             return
         old = self._states.get(node_id, {"max": 1})
         ceiling: object = old["max"] if most is None else most
-        busy = {"activity": "loading"} if profile.tells_activity and state == "running" and not value else {}
+        busy = {"activity": "loading"} if profile.reports_activity and state == "running" and not value else {}
         self._states[node_id] = busy | {
             "value": ceiling if value is None else value, "max": ceiling, "state": state, "node_id": node_id,
             "prompt_id": self.item.prompt_id, "display_node_id": self.root(node_id),

@@ -36,7 +36,7 @@ def test_a_cancel_that_comes_with_news_is_heeded(breaths: int) -> None:
         exchange = Exchange(server, recorder, board, redactor, Policy(), time.time)
         running = asyncio.create_task(exchange.run())
         await asyncio.sleep(0.01)
-        exchange.want("a prompt", time.time() + 1_000, look=True)
+        exchange.schedule("a prompt", time.time() + 1_000, queue_first=True)
         for _ in range(breaths):
             await asyncio.sleep(0)
         running.cancel()
@@ -124,9 +124,9 @@ def test_many_open_tasks_cost_one_list_a_look(version: str, asked: dict[str, int
         comfy.requests.clear()
         now = client.runner.clock()
         for task in tasks:
-            exchange.want(task.prompt_id, now, look=True)
+            exchange.schedule(task.prompt_id, now, queue_first=True)
         await until(lambda: comfy.requests)
-        await until(lambda: not exchange._at_work)
+        await until(lambda: not exchange._running)
         assert asked_in(comfy) == asked
         comfy.execution.interrupt(blocker)
         assert {await outcome(task) for task in tasks} == {"completed"}
