@@ -15,6 +15,7 @@ from comfy_fsm.core.fold.settlement import request_queue, request_record, settle
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.registry.ending import Ending
+from comfy_fsm.core.registry.parts import Silence
 from comfy_fsm.core.registry.registry import Registry, Server
 from comfy_fsm.core.registry.task import Task
 
@@ -60,41 +61,46 @@ def _look_into(registry: Registry, server: Server, task: Task) -> None:
     policy, silence, now = registry.policy, task.silence, registry.now
     since = _catch_up(server, task)
     silence.begin(since)
-    due = _due(policy, task)
-    if silence.tier and now >= _expiry(policy, task):
+    if silence.tier and now >= _expiry(policy, silence):
         registry.overdue[task.number] = task
         return
-    if silence.tier == 0 and now >= due:
-        registry.report(Code.SILENCE, f"no sign of life for {now - since:.0f} s", task)
+    due = _due(policy, silence)
+    if silence.tier < 2 and now >= due:
         _reach(registry, task)
-    elif silence.tier == 1 and now >= due:
-        _reach(registry, task)
-        if task.prompt_id is not None:
-            registry.emit(Warn(due=now, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
+        due = _due(policy, silence)
     elif silence.tier == 0 or (server.listing is not None and not server.listing.answered):
         _confirm(registry, task, since)  # a queue that takes long holds up no record
     # At the next check at the latest: the query of this one may bring a sign of life, from which silence counts anew.
     sooner = now + policy.check_seconds if silence.tier else since + _next(registry, task)
-    verify = [] if task.end.stated_at is None else [task.end.stated_at + policy.verify_seconds]
-    then = [when for when in (_due(policy, task), sooner, *verify) if when > now]
-    registry.remind(task, min(then, default=math.nextafter(now, math.inf)))
+    verify = math.inf if task.end.stated_at is None else task.end.stated_at + policy.verify_seconds
+    then = min([when for when in (due, sooner, verify) if when > now])
+    registry.remind(task, math.nextafter(now, math.inf) if then == math.inf else then)
 
 
-def _due(policy: Policy, task: Task) -> float:
-    """Return when its next tier begins. Asked and reminded of by the same sum: a difference may be rounded to less."""
-    silence = task.silence
+def _due(policy: Policy, silence: Silence) -> float:
+    """Return when its next tier begins; always by this sum, since a difference may be rounded to less."""
     if silence.tier == 0:
         return silence.since + policy.check_seconds
     if silence.tier == 1:
         between = (policy.warn_seconds - policy.check_seconds) / 2
         return max(silence.since + policy.warn_seconds, silence.tier_at + between)
-    return _expiry(policy, task)
+    return _expiry(policy, silence)
 
 
-def _expiry(policy: Policy, task: Task) -> float:
-    """Return when it is given up, if nothing is heard of it."""
+def _expiry(policy: Policy, silence: Silence) -> float:
+    """Return when its task is given up, if nothing is heard of it."""
     between = (policy.expire_seconds - policy.check_seconds) / 2
-    return max(task.silence.since + policy.expire_seconds, task.silence.asked_from + between)
+    return max(silence.since + policy.expire_seconds, silence.asked_from + between)
+
+
+def _reach(registry: Registry, task: Task) -> None:
+    """Enter the next tier: report or warn of it, and send its query."""
+    if task.silence.tier == 0:
+        registry.report(Code.SILENCE, f"no sign of life for {registry.now - task.silence.since:.0f} s", task)
+    elif task.prompt_id is not None:
+        registry.emit(Warn(due=registry.now, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
+    task.silence.ask(registry.now)
+    request_queue(registry, task)
 
 
 def _catch_up(server: Server, task: Task) -> float:
@@ -105,12 +111,6 @@ def _catch_up(server: Server, task: Task) -> float:
         task.silence.shift(since)
     task.silence.pause(since, len(server.pauses))
     return since
-
-
-def _reach(registry: Registry, task: Task) -> None:
-    """Enter the next tier, and send its query."""
-    task.silence.ask(registry.now)
-    request_queue(registry, task)
 
 
 def _next(registry: Registry, task: Task) -> float:
