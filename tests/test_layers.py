@@ -75,6 +75,7 @@ HOUSE: list[dict[str, list[str]]] = [
             "log",
         ],
         "comfy_fsm.live.redaction": ["spelling urls", "scrubbing", "redact withholding"],
+        "comfy_fsm.anonymity": ["vocabulary", "pseudonyms", "anonymizer"],
     },
     {"comfy_fsm.captures": ["capture", "frames har", "detection", "reading"]},
     {
