@@ -85,7 +85,12 @@ HOUSE: list[dict[str, list[str]]] = [
             "requests unreachable",
             "comfy",
         ],
-        "comfy_fsm.report": ["clock excerpt player progress", "diagnosis document recovery selection", "text"],
+        "comfy_fsm.report": [
+            "clock progress sources",
+            "excerpt player",
+            "diagnosis document recovery selection",
+            "text",
+        ],
         "comfy_fsm.watch": ["snapshot", "rows terminal", "projection", "follower", "page"],
     },
     {

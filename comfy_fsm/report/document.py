@@ -10,7 +10,8 @@ from comfy_fsm.core.effects import Failure, NodeFault
 from comfy_fsm.core.explain.diagnosis import CONCERNS, Diagnosis, Explanation, Remark
 from comfy_fsm.core.findings import Finding
 from comfy_fsm.core.registry.task import Task
-from comfy_fsm.report.player import Location, Replay
+from comfy_fsm.report.player import Replay
+from comfy_fsm.report.sources import Location
 
 __all__ = ["DIAGNOSIS", "compose", "encode", "encode_diagnoses"]
 

@@ -2,77 +2,36 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 
 from msgspec import Struct
 
-from comfy_fsm.captures.capture import Capture
-from comfy_fsm.captures.reading import read_capture
 from comfy_fsm.core.explain.diagnosis import Diagnosis, Explanation, concern, explain, loose
 from comfy_fsm.core.findings import CODES, Code, Finding, Severity
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.metrics.summary import Metrics, measure
-from comfy_fsm.core.observations import AnyObservation, Damaged
 from comfy_fsm.core.policy import DEFAULT, Policy, differing
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire import codec
 from comfy_fsm.display import harmless
-from comfy_fsm.errors import NotALog, TraceError
-from comfy_fsm.log import logfile, reader
-from comfy_fsm.log.trace import Block, Packed, damage, most_known, open_packed, read_file, read_lines
+from comfy_fsm.errors import TraceError
+from comfy_fsm.log.trace import Block, most_known
+from comfy_fsm.report.sources import Origins, Source, Sources
 
 __all__ = [
     "Follower",
-    "Location",
-    "Origins",
     "Replay",
-    "Source",
     "TraceFacts",
     "judge",
     "replay",
     "tag_of",
 ]
 
-Source = str | os.PathLike[str]
 Follower = Callable[[int, int], None]
 """Called now and then with the bytes read so far, and of how many (0 where that is not known)."""
-_PACE = 4096
-
-
-class Location(Struct, frozen=True):
-    """Line of a file, counted from 1, or position in a log."""
-
-    line: int
-    file: str
-
-
-class Origins:
-    """Map from positions in the merged order back to lines in their files."""
-
-    def __init__(self, names: list[str]) -> None:
-        self._names = names
-        self._packed = array("Q")
-
-    def add(self, line: int, index: int) -> int:
-        """Return the position of this line of that file in the merged order."""
-        self._packed.append(line * len(self._names) + index)
-        return len(self._packed)
-
-    def line(self, position: int) -> int:
-        return position if len(self._names) == 1 else self.locate(position).line
-
-    def locate(self, position: int) -> Location:
-        if len(self._names) == 1:
-            return Location(position, self._names[0])
-        if not 0 < position <= len(self._packed):
-            return Location(0, self._names[0] if self._names else "")
-        line, index = divmod(self._packed[position - 1], len(self._names))
-        return Location(line, self._names[index])
 
 
 class TraceFacts(Struct):
@@ -171,56 +130,15 @@ class _Play:
         self, sources: list[Source | Iterable[bytes | str]], policy: Policy | None, watch: Follower | None
     ) -> None:
         self.board = Board(policy or DEFAULT, fixed=policy is not None)
-        self.names = [_name(source, index) for index, source in enumerate(sources)]
-        self._sources = sources
+        self._sources = Sources(sources)
         self._watch = watch
-        self._packed: list[Packed] = []
-        self._size = 0
-        self._logs: list[str] = []
-        self.origins = Origins(self.names)
-        self.facts = TraceFacts(files=self.names)
-        self.notes: list[str] = []
+        self.origins = self._sources.origins
+        self.facts = TraceFacts(files=self._sources.names)
 
     def run(self) -> None:
-        try:
-            opened = [self._open(source, name) for source, name in zip(self._sources, self.names, strict=True)]
-            self._fold(opened[0] if len(opened) == 1 else self._merge(opened))
-        finally:
-            for packed in self._packed:
-                packed.close()
+        with closing(self._sources):
+            self._fold(self._sources.blocks())
         self.board.finish()
-
-    def _open(self, source: Source | Iterable[bytes | str], name: str) -> Iterator[Block]:
-        if not isinstance(source, str | os.PathLike):
-            return read_lines(source, name)
-        path = os.fspath(source)
-        if path != "-":
-            self._size += os.path.getsize(path)
-            if not os.path.isdir(path) and logfile.is_sqlite(path):
-                self._logs.append(path)
-                return _read_log(path)
-        packed = open_packed(path)
-        self._packed.append(packed)
-        if (capture := read_capture(packed, name)) is None:
-            return read_file(packed, name)
-        self.notes += [f"{name}: {note}" for note in capture.notes]
-        return _captured(capture, name)
-
-    def _merge(self, sources: list[Iterator[Block]]) -> Iterator[Block]:
-        """Merge by time, each source in its own order; a line number becomes a position in the merged order."""
-        flat = [
-            ((p, o) for block in source for p, o in zip(block.positions, block.observations, strict=True))
-            for source in sources
-        ]
-        heads = {index: head for index, source in enumerate(flat) if (head := next(source, None)) is not None}
-        while heads:
-            index = min(heads, key=lambda i: (heads[i][1].at, i))
-            line, observation = heads.pop(index)
-            damaged = int(isinstance(observation, Damaged))
-            yield Block((self.origins.add(line, index),), (observation,), damaged)
-            following = next(flat[index], None)
-            if following is not None:
-                heads[index] = following
 
     def _fold(self, blocks: Iterator[Block]) -> None:
         board, facts = self.board, self.facts
@@ -232,19 +150,20 @@ class _Play:
             board.discard()  # nobody performs anything here
             self._check_size()
             if self._watch is not None:
-                self._watch(sum(packed.count for packed in self._packed), self._size)
+                self._watch(sum(packed.count for packed in self._sources.packed), self._sources.size)
         facts.windows, facts.servers = board.windows, board.addresses
         facts.policy = differing(board.policy) if board.registry.policy_is_stated else None
 
     def _check_size(self) -> None:
         """Raise TraceError if a compressed file names more than one of its size can contain."""
-        compressed = [packed for packed in self._packed if packed.is_compressed]
-        if not compressed or len(compressed) < len(self.names):
+        names = self._sources.names
+        compressed = [packed for packed in self._sources.packed if packed.is_compressed]
+        if not compressed or len(compressed) < len(names):
             return
         most = most_known(sum(packed.count for packed in compressed))
         if self.board.size > most:
             raise TraceError(
-                f"{', '.join(self.names)}: names more than {most} tasks, windows and servers, which no recording of "
+                f"{', '.join(names)}: names more than {most} tasks, windows and servers, which no recording of "
                 "this size does, and was not read further; unpack it first if you trust it"
             )
 
@@ -276,48 +195,13 @@ class _Play:
             codes=codes,
             origins=self.origins,
             board=self.board,
-            log=self._logs[0] if self._logs and len(self.names) == 1 else None,
-            notes=tuple(self.notes),
+            log=logs[0] if (logs := self._sources.logs) and len(self._sources.names) == 1 else None,
+            notes=tuple(self._sources.notes),
         )
 
 
 def _begins(name: str | None, wanted: str | None) -> bool:
     return wanted is None or (name is not None and name.startswith(wanted))
-
-
-def _captured(capture: Capture, name: str) -> Iterator[Block]:
-    """Yield the entries of what another tool recorded; positions count the lines of the trace that it becomes."""
-    at, position = 0.0, 0
-    for block in read_lines(capture.lines, name):
-        at, position = block.observations[-1].at, block.positions[-1]
-        yield block
-    if capture.damage is not None:
-        yield Block((position + 1,), (damage("damaged", capture.damage, at),), 1)
-
-
-def _read_log(path: str) -> Iterator[Block]:
-    """Yield the entries of a log; another process may be writing it."""
-    if not logfile.is_log(path):
-        raise NotALog(f"{path}: an SQLite file, but no log of this project; name a trace or a log")
-    at = 0.0
-    records = reader.read(path)
-    while some := list(itertools.islice(records, _PACE)):
-        positions: list[int] = []
-        observations: list[AnyObservation] = []
-        for record in some:
-            if record.line is not None:
-                observation = codec.read(record.line, at)
-                at = observation.at
-                positions.append(record.position)
-                observations.append(observation)
-            if record.damage is not None:
-                positions.append(record.position)
-                observations.append(damage("damaged", record.damage, at))
-        yield Block(positions, observations, sum(isinstance(o, Damaged) for o in observations))
-
-
-def _name(source: Source | Iterable[bytes | str], index: int) -> str:
-    return os.fspath(source) if isinstance(source, str | os.PathLike) else f"lines {index + 1}"
 
 
 def judge(tasks: list[Task], findings: list[Finding]) -> str:

@@ -21,7 +21,8 @@ from comfy_fsm.core.registry.task import Task
 from comfy_fsm.display import STYLES, Names, harmless, host, plural, span
 from comfy_fsm.report import diagnosis
 from comfy_fsm.report.clock import Clock
-from comfy_fsm.report.player import Location, Replay, tag_of
+from comfy_fsm.report.player import Replay, tag_of
+from comfy_fsm.report.sources import Location
 
 __all__ = [
     "draw",

@@ -9,7 +9,8 @@ from difflib import get_close_matches
 from comfy_fsm.core.findings import CODES
 from comfy_fsm.core.machine import State
 from comfy_fsm.report import diagnosis, text
-from comfy_fsm.report.player import Replay, Source, replay
+from comfy_fsm.report.player import Replay, replay
+from comfy_fsm.report.sources import Source
 
 __all__ = ["assert_clean"]
 
