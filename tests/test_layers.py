@@ -97,7 +97,7 @@ HOUSE: list[dict[str, list[str]]] = [
         "comfy_fsm.live.engine": [
             "answers clock closing recorder",
             "exchange listener",
-            "cancellation confirmation",
+            "cancellation confirmation poller",
             "runner",
         ]
     },

@@ -321,7 +321,7 @@ class Handles:
         done = await cancel(exchange, prompt_id, window)
         if not exchange.hits_one and self.state_of(handle) is State.IN_PROGRESS:
             done = False
-        exchange.schedule(prompt_id, self.runner.clock(), queue_first=True)
+        self.runner.pollers[handle.server].schedule(prompt_id, self.runner.clock(), queue_first=True)
         return done
 
     def note_cut(self, handle: TaskHandle) -> None:

@@ -90,7 +90,7 @@ class Monitor:
                 await self._runner.command("recall", task.prompt_id, task.window, task.server)
             self._removed.add(task.prompt_id)
             await self._exchange.send(requests.delete([task.prompt_id]), task.window)
-            self._exchange.schedule(task.prompt_id, self._runner.clock(), queue_first=True)
+            self._runner.pollers[self.load.url].schedule(task.prompt_id, self._runner.clock(), queue_first=True)
 
     def _warn(self) -> None:
         """Log once for each time that the server is taken out: jobs may wait for it alone, and running tasks are bound

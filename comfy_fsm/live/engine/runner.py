@@ -30,6 +30,7 @@ from comfy_fsm.live.engine.closing import Closing, finish
 from comfy_fsm.live.engine.confirmation import is_still_absent
 from comfy_fsm.live.engine.exchange import Exchange
 from comfy_fsm.live.engine.listener import Listener
+from comfy_fsm.live.engine.poller import Poller
 from comfy_fsm.live.engine.recorder import Noted, Recorder, refold
 from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.live.transport import unreachable
@@ -94,6 +95,7 @@ class Runner:
         self.exchanges = {
             server.url: Exchange(server, self.recorder, self.board, redactor, policy, clock) for server in servers
         }
+        self.pollers = {url: Poller(exchange, self.board, policy, clock) for url, exchange in self.exchanges.items()}
         self._listeners: dict[tuple[str, str], Listener] = {}
         self._deaf: set[tuple[str, str]] = set()
         self._by_http: set[str] = set()  # servers that refuse every socket and answer all the same
@@ -125,8 +127,8 @@ class Runner:
         await asyncio.gather(
             *(self.recorder.write(seen.Command(at=at, window=window, data=resume)) for window in windows)
         )
-        for exchange in self.exchanges.values():
-            self._spawn(exchange.run())
+        for poller in self.pollers.values():
+            self._spawn(poller.run())
         for task in self.unfinished:
             if task.posts and not task.settled and task.server in self.exchanges:
                 self._spawn(self._resume_polling(task))
@@ -189,7 +191,7 @@ class Runner:
 
     async def _poll(self, listener: Listener, frames: int, prompt_id: str) -> None:
         """Poll for a prompt. An accepted POST changes the queue, of which every socket is told: one that receives
-        nothing may be deaf (P3). Without a socket, only polling shows anything; the exchange polls a server that
+        nothing may be deaf (P3). Without a socket, only polling shows anything; the poller probes a server that
         does not answer.
         """
         url, policy = listener.server.url, self.policy
@@ -200,7 +202,7 @@ class Runner:
             if task is None or task.settled or (listener.is_open and listener.frames != frames):
                 return self._polled.discard((url, prompt_id))
             if self.board.server(url).unreachable is None:
-                self.exchanges[url].schedule(prompt_id, self.clock(), queue_first=True)
+                self.pollers[url].schedule(prompt_id, self.clock(), queue_first=True)
             limit = policy.look_limit_seconds if listener.is_open else policy.http_seconds
             pause = min((2 if listener.is_open else 1.5) * pause, limit)
 
@@ -263,13 +265,13 @@ class Runner:
             self._perform_one(effect)
 
     def _perform_one(self, effect: AnyEffect) -> None:
-        exchange = self.exchanges.get(effect.server)
+        poller = self.pollers.get(effect.server)
         if isinstance(effect, Deliver):
             self._spawn(self._deliver_one(effect.result), self._delivering)
-        elif exchange is None:
+        elif poller is None:
             return
         elif isinstance(effect, LookAtQueue | FetchHistory):
-            exchange.schedule(effect.prompt_id, effect.due, queue_first=isinstance(effect, LookAtQueue))
+            poller.schedule(effect.prompt_id, effect.due, queue_first=isinstance(effect, LookAtQueue))
         elif isinstance(effect, OpenSocket):
             self._reopen(effect)
         elif isinstance(effect, Warn):

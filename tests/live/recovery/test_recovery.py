@@ -45,7 +45,7 @@ async def lose(comfy: FakeComfy, client: Client) -> TaskHandle:
     task = await client.window().submit(graph(), server=comfy.url)
     faults.html = {"GET /jobs": 1_000}
     assert await outcome(task) == "lost"
-    working = client.runner.exchanges[comfy.url]._running  # a question on its way would be told the truth, too late
+    working = client.runner.pollers[comfy.url]._running  # a question on its way would be told the truth, too late
     await until(lambda: not working)
     faults.drop_types, faults.empty_history, faults.html = set(), 0, {}
     return task
