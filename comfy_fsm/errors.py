@@ -7,8 +7,13 @@
     │   ├── NotALog              the file is something else           (fault: the caller's)
     │   ├── LogVersionError      written by a newer version           (fault: the caller's)
     │   ├── LogDamaged           a row is not what was written        (fault: the disk's)
-    │   └── LogWriteFailed       the disk refused                     (fault: the disk's)
-    │       └── LogMoved         removed or renamed while it was open (fault: whoever moved it)
+    │   ├── LogUnreachable       its database is away                 (fault: the database's, or the network's)
+    │   ├── LogInDoubt           away since the middle of a commit    (fault: the database's, or the network's)
+    │   └── LogWriteFailed       the disk or the database refused     (fault: the disk's, or the database's)
+    │       ├── LogMoved         removed or renamed while it was open (fault: whoever moved it)
+    │       ├── LogReadOnly      its database takes no writes         (fault: the caller's, or the database's)
+    │       ├── LogTakenOver     another writer has it now            (fault: nobody's)
+    │       └── LogRewound       its database lost commits            (fault: the database's)
     ├── TraceError               the trace cannot be read at all
     │   ├── NotATrace            it is something else                 (fault: the caller's)
     │   └── TraceVersionError    written in a newer format            (fault: the caller's)
@@ -55,8 +60,13 @@ __all__ = [
     "LogClosed",
     "LogDamaged",
     "LogError",
+    "LogInDoubt",
     "LogLocked",
     "LogMoved",
+    "LogReadOnly",
+    "LogRewound",
+    "LogTakenOver",
+    "LogUnreachable",
     "LogVersionError",
     "LogWriteFailed",
     "MissingExtra",
@@ -115,12 +125,32 @@ class LogDamaged(LogError):
         self.position = position
 
 
+class LogUnreachable(LogError):
+    """Raised when the database of the log cannot be reached; nothing was read or written."""
+
+
+class LogInDoubt(LogError):
+    """Raised when the database went away in mid-commit and did not come back: the lines are in the log, all or none."""
+
+
 class LogWriteFailed(LogError):
-    """Raised when the disk refused a commit: what was not acknowledged is not in the log."""
+    """Raised when the disk or the database refused a commit: what was not acknowledged is not in the log."""
 
 
 class LogMoved(LogWriteFailed):
     """Raised when the file of the log was removed, renamed or replaced while it was open; no more is written to it."""
+
+
+class LogReadOnly(LogWriteFailed):
+    """Raised when the database of the log is a standby, or was made read-only; nothing was written."""
+
+
+class LogTakenOver(LogWriteFailed):
+    """Raised when another writer took the log up while our session was away; no more is written to it."""
+
+
+class LogRewound(LogWriteFailed):
+    """Raised when the database lost rows that it had acknowledged; no more is written until the log is opened again."""
 
 
 class TraceError(ComfyFsmError):

@@ -77,6 +77,7 @@ HOUSE: list[dict[str, list[str]]] = [
         "comfy_fsm.live.redaction": ["spelling urls", "scrubbing", "redact withholding"],
         "comfy_fsm.anonymity": ["vocabulary", "pseudonyms", "anonymizer"],
     },
+    {"comfy_fsm.log.postgres": ["address schema", "database", "reader", "writer", "log"]},
     {"comfy_fsm.captures": ["capture", "frames har", "detection", "reading"]},
     {
         "comfy_fsm.live.transport": [
@@ -166,6 +167,7 @@ AWAIT = {
     "comfy_fsm.live.transport", "comfy_fsm.live.engine", "comfy_fsm.live.recovery", "comfy_fsm.live.client",
     "comfy_fsm.live.blocking", "comfy_fsm.live.dispatch", "comfy_fsm.live.extras", "comfy_fsm.testing",
     "comfy_fsm.log.group_commit", "comfy_fsm.log.log", "comfy_fsm.log.memory", "comfy_fsm.log.store",
+    "comfy_fsm.log.postgres.log",
     "comfy_fsm.watch.page", "comfy_fsm.cli.session",
     "comfy_fsm.live.doctor.servers",
 }  # fmt: skip
@@ -188,6 +190,7 @@ DOORS = {
     "pytest": {"comfy_fsm.testing.plugin"},
     "transitions": {"comfy_fsm.core.machine"},
     "aiosqlite": {"comfy_fsm.log.log"},
+    "psycopg": {"comfy_fsm.log.postgres.database"},
     "anyio": {"comfy_fsm.live.transport.comfy"},
     "httpx": {"comfy_fsm.live.transport.comfy"},
     "websockets": {"comfy_fsm.live.transport.comfy", "comfy_fsm.live.transport.connection"},
@@ -230,8 +233,8 @@ IMPURE_BUILTINS = {"__import__", "breakpoint", "eval", "exec", "input", "open", 
 # would come with any import of `transitions.extensions`, which draws the diagram: import it where it is drawn.
 NOT_LOADED = {
     "asyncio", "selectors", "socket", "sqlite3", "ssl", "subprocess",
-    "aiosqlite", "cyclopts", "httpx", "ijson", "opentelemetry", "PIL", "prometheus_client", "rich", "websockets",
-    "zstandard",
+    "aiosqlite", "cyclopts", "httpx", "ijson", "opentelemetry", "PIL", "prometheus_client", "psycopg", "rich",
+    "websockets", "zstandard",
 }  # fmt: skip
 
 # A module named like one of the standard library hides it from whoever runs a file of that folder. `trace` is the word
@@ -380,7 +383,9 @@ def test_a_library_comes_in_by_its_door_alone(module: str) -> None:
 def test_what_we_depend_on_is_what_has_a_door() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    optional = [line for name in ("images", "testing", "serve", "prometheus", "otel") for line in extras[name]]
+    optional = [
+        line for name in ("images", "testing", "serve", "postgres", "prometheus", "otel") for line in extras[name]
+    ]
     declared = [*project["dependencies"], *optional, "hypothesis", "pytest"]  # whose plugins we are
     imported = {  # elsewhere as declared
         "opentelemetry-api": "opentelemetry",

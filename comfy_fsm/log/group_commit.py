@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Generator
 from contextlib import closing
 from typing import NamedTuple, Self
 
-from comfy_fsm.errors import LogClosed, LogDamaged, LogError, LogWriteFailed
+from comfy_fsm.errors import LogClosed, LogDamaged, LogError
 from comfy_fsm.log.chain import MAX_LINE, LogRow
 
 __all__ = ["LIMIT", "GroupCommit", "weigh"]
@@ -67,11 +67,15 @@ class GroupCommit:
         """Commit the lines, all or none; returns whether they are in the log, and what went wrong."""
         raise NotImplementedError
 
+    async def _idle(self) -> None:
+        """Wait for work."""
+        await self._work.wait()
+
     async def _release(self) -> None:
         """Let go of the store, once everything accepted is written or refused."""
         raise NotImplementedError
 
-    def _refusal(self, failure: Exception | None) -> LogWriteFailed:
+    def _refusal(self, failure: Exception | None) -> LogError:
         """Return the error for one caller whose lines were refused."""
         raise NotImplementedError
 
@@ -116,7 +120,7 @@ class GroupCommit:
                     continue
                 self._work.clear()
                 try:
-                    await self._work.wait()
+                    await self._idle()
                 except asyncio.CancelledError:  # the loop is being shut down, and nobody closed us: that closes us
                     self._closing = True
         finally:
