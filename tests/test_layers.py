@@ -92,7 +92,15 @@ HOUSE: list[dict[str, list[str]]] = [
             "diagnosis document recovery selection",
             "text",
         ],
-        "comfy_fsm.watch": ["snapshot", "rows terminal", "projection", "follower", "page"],
+    },
+    {
+        "comfy_fsm.watch": [
+            "keyboard snapshot",
+            "browsing rows",
+            "projection sections",
+            "follower terminal",
+            "page",
+        ]
     },
     {
         "comfy_fsm.live.engine": [
@@ -206,6 +214,7 @@ DOORS = {
         "replay.show",
     },
     "rich": {
+        "comfy_fsm.watch.sections",
         "comfy_fsm.watch.terminal",
         "comfy_fsm.cli.progress",
         "comfy_fsm.report.text",

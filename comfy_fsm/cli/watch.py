@@ -6,12 +6,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from comfy_fsm.cli.options import Host, Log, NoColor, Once, Port, must_be_readable
 from comfy_fsm.exits import BY_SIGNAL, Unavailable, Wrong
+
+if TYPE_CHECKING:
+    from comfy_fsm.watch.follower import Follower
+    from comfy_fsm.watch.keyboard import Keys
+    from comfy_fsm.watch.terminal import Terminal
 
 __all__ = ["serve", "watch"]
 
@@ -22,7 +25,8 @@ _SHARE = 10
 
 
 def watch(log: Log, *, once: Once = False, no_color: NoColor = False) -> int:
-    """Show servers, windows, tasks and findings of a log on this terminal, while it is written; ended by q or Ctrl-C.
+    """Show servers, windows, tasks and findings of a log on this terminal, while it is written; ? shows the
+    keys, q or Ctrl-C ends it.
 
     Parameters
     ----------
@@ -34,6 +38,7 @@ def watch(log: Log, *, once: Once = False, no_color: NoColor = False) -> int:
         Use no colours; the environment variable NO_COLOR does the same.
     """
     from comfy_fsm.watch.follower import Follower
+    from comfy_fsm.watch.keyboard import keyboard
     from comfy_fsm.watch.terminal import Terminal, show
 
     must_be_readable(log)
@@ -44,14 +49,26 @@ def watch(log: Log, *, once: Once = False, no_color: NoColor = False) -> int:
         return 0
     follower.open(_PACE)
     signal.signal(signal.SIGTERM, _end)  # else the terminal would be left on its other screen
-    with Terminal(color=not no_color) as terminal, _keys() as pressed:
-        while True:
-            begun = time.monotonic()
-            terminal.draw(follower.scene(time.time()))
-            pause = max(_PACE, _SHARE * (time.monotonic() - begun))
-            if pressed(0.0 if follower.behind else pause):
-                return 0
+    with Terminal(color=not no_color) as terminal, keyboard() as pressed:
+        _browse(follower, terminal, pressed)
+    return 0
+
+
+def _browse(follower: Follower, terminal: Terminal, pressed: Keys) -> None:
+    """Draw, take keys and read on, until a key quits."""
+    from comfy_fsm.watch.browsing import Browsing
+
+    browsing, advanced = Browsing(), 0.0
+    while not browsing.quits:
+        begun = time.monotonic()
+        scene = follower.scene(time.time())
+        terminal.draw(scene, browsing, follower.explain)
+        pause = max(_PACE, _SHARE * (time.monotonic() - begun))
+        for key in pressed(0.0 if follower.behind else max(0.0, advanced + pause - time.monotonic())):
+            browsing.press(key, scene.view)
+        if follower.behind or time.monotonic() >= advanced + pause:  # the log is read though a key is held down
             follower.advance(pause)
+            advanced = time.monotonic()
 
 
 def serve(log: Log, *, port: Port = 8199, host: Host = "127.0.0.1") -> int:
@@ -93,39 +110,3 @@ def serve(log: Log, *, port: Port = 8199, host: Host = "127.0.0.1") -> int:
 
 def _end(number: int, _: object) -> NoReturn:
     raise SystemExit(BY_SIGNAL + number)
-
-
-@contextmanager
-def _keys() -> Iterator[Callable[[float], bool]]:
-    """Yield a function that waits for some seconds or until `q` is pressed; without a keyboard, it only waits."""
-    if os.name == "nt" or not sys.stdin.isatty():
-        yield _wait
-        return
-    import termios
-    import tty
-
-    keyboard = sys.stdin.fileno()
-    before = termios.tcgetattr(keyboard)
-    tty.setcbreak(keyboard)
-    try:
-        yield lambda seconds: _pressed(keyboard, seconds)
-    finally:
-        termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
-
-
-def _wait(seconds: float) -> bool:
-    time.sleep(seconds)
-    return False
-
-
-def _pressed(keyboard: int, seconds: float) -> bool:
-    import select
-
-    until = time.monotonic() + seconds
-    while True:
-        ready, _, _ = select.select([keyboard], [], [], max(0.0, until - time.monotonic()))
-        if not ready:
-            return False
-        keys = os.read(keyboard, 1024)
-        if b"q" in keys.lower() or not keys:  # none: the terminal is gone
-            return True

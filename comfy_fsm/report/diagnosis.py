@@ -10,16 +10,22 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
+from comfy_fsm.core.effects import Failure
 from comfy_fsm.core.explain.diagnosis import Diagnosis, Evidence, Explanation, Remark, Step, explain
+from comfy_fsm.core.fold.board import Board
+from comfy_fsm.core.registry.task import Task
 from comfy_fsm.display import harmless, plural
 from comfy_fsm.report.clock import Clock
 from comfy_fsm.report.player import Replay, tag_of
+from comfy_fsm.report.sources import Origins
 
 __all__ = [
     "WIDTH",
     "Line",
     "briefs",
     "lines",
+    "of_task",
+    "untold",
 ]
 
 _SHEETS = 20
@@ -52,7 +58,7 @@ def lines(replay: Replay, width: int, *, whole: bool) -> Iterator[Line]:
     problems.
     """
     diagnoses, loose = replay.diagnose()
-    sheet = _Sheet(replay, min(width, WIDTH), whole)
+    sheet = _Sheet(replay.tasks, replay.origins, min(width, WIDTH), whole)
     told = [each for each in diagnoses if whole or each.concern < _WELL]
     for diagnosis in told[:_SHEETS]:
         yield []
@@ -69,7 +75,7 @@ def briefs(replay: Replay, width: int, clock: Clock) -> Iterator[Line]:
     """Return what became of each task that needs a look: what is so, what is missing, what to do; the most urgent
     first."""
     urgent = sorted((task for task in replay.tasks if replay.urgency_of(task)[0] < _WARNED), key=replay.urgency_of)
-    sheet = _Sheet(replay, min(width, WIDTH), False)
+    sheet = _Sheet(replay.tasks, replay.origins, min(width, WIDTH), False)
     explained = explain(replay.board, urgent[:_EXPLAINED], replay.log)
     for told in explained[:_SHEETS]:
         yield []
@@ -83,19 +89,40 @@ def briefs(replay: Replay, width: int, clock: Clock) -> Iterator[Line]:
         yield [(f"and {len(urgent) - _EXPLAINED:,} more; narrow it with --failed, --since, --until or --grep", "dim")]
 
 
+def of_task(board: Board, task: Task, log: str, width: int) -> Iterator[Line]:
+    """Return the diagnosis of one task of a board that was read from this log, with every transition."""
+    (told,) = explain(board, [task], log)
+    return _Sheet([task], Origins([log]), min(width, WIDTH), True).task(told)
+
+
+def untold(told: Diagnosis, error: Failure | None) -> Iterator[str]:
+    """Yield what the server said beyond the sentence: each input that it refused, or an error that it stated."""
+    if error is None:
+        return
+    said = " ".join(told.says.text.split())
+    if error.message and " ".join(error.message.split())[:_LINE] not in said:
+        yield harmless(": ".join(part for part in (error.type, error.message) if part), _LONG)
+    yield from (harmless(fault, _LONG) for fault in error.faults[:_PLACES])
+
+
 class _Sheet:
     """Page of diagnoses: its width, and how it cites positions."""
 
-    def __init__(self, replay: Replay, width: int, whole: bool) -> None:
-        self._place = replay.origins.locate
-        files = replay.trace.files
+    def __init__(self, tasks: Iterable[Task], origins: Origins, width: int, whole: bool) -> None:
+        self._place = origins.locate
+        files = origins.files
         self._many = len(files) > 1
         short = {file: os.path.basename(file) for file in files}
         self._names = short if len(set(short.values())) == len(files) else {file: file[-_TAIL:] for file in files}
         self._width = max(width, 40)
         self._whole = whole
-        self._errors = {task.prompt_id: task.error for task in replay.tasks if task.error is not None}
-        self._tags = {task.prompt_id: tag for task in replay.tasks if (tag := tag_of(task, _LONG))}
+        self._errors: dict[str | None, Failure] = {}
+        self._tags: dict[str | None, str] = {}
+        for task in tasks:
+            if task.error is not None:
+                self._errors[task.prompt_id] = task.error
+            if tag := tag_of(task, _LONG):
+                self._tags[task.prompt_id] = tag
 
     def brief(self, told: Diagnosis, clock: Clock) -> Iterator[Line]:
         """Return a task without its evidence and its findings, which a report has elsewhere."""
@@ -104,7 +131,7 @@ class _Sheet:
         if tag := self._tags.get(told.prompt_id):
             yield from self._section("tag", self._prose(tag))
         yield from self._prose(self._remark(told.says), margin=0)
-        yield from self._section("error", chain.from_iterable(map(self._prose, self._untold(told))))
+        yield from self._error(told)
         missing = (self._prose(self._remark(remark), "- ") for remark in told.missing)
         yield from self._section("missing", chain.from_iterable(missing))
         yield from self._section("next", self._steps(told.steps))
@@ -115,6 +142,8 @@ class _Sheet:
             yield from self._section("tag", self._prose(tag))
         yield from self._prose(self._remark(told.says), margin=0)
         owner = harmless(told.window, 60) if told.window is not None else "not known"
+        if self._whole:
+            yield from self._error(told)
         yield from self._section(
             "window", self._prose(f"{owner}, at {harmless(told.server, 100) or 'no known server'}")
         )
@@ -126,16 +155,9 @@ class _Sheet:
         yield from self._section("findings", chain.from_iterable(map(self._finding, graver)))
         yield from self._section("next", self._steps(told.steps))
 
-    def _untold(self, told: Diagnosis) -> Iterator[str]:
-        """Return what the server said of it beyond the sentence: each input that it refused, or an error that it
-        stated."""
-        error = self._errors.get(told.prompt_id)
-        if error is None:
-            return
-        said = " ".join(told.says.text.split())
-        if error.message and " ".join(error.message.split())[:_LINE] not in said:
-            yield harmless(": ".join(part for part in (error.type, error.message) if part), _LONG)
-        yield from (harmless(fault, _LONG) for fault in error.faults[:_PLACES])
+    def _error(self, told: Diagnosis) -> Iterator[Line]:
+        said = untold(told, self._errors.get(told.prompt_id))
+        yield from self._section("error", chain.from_iterable(map(self._prose, said)))
 
     def calm(self, diagnoses: list[Diagnosis]) -> Iterator[Line]:
         if not diagnoses:

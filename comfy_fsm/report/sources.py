@@ -38,6 +38,10 @@ class Origins:
         self._names = names
         self._packed = array("Q")
 
+    @property
+    def files(self) -> list[str]:
+        return self._names
+
     def add(self, line: int, index: int) -> int:
         """Return the position of this line of that file in the merged order."""
         self._packed.append(line * len(self._names) + index)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from hashlib import blake2b
 
@@ -17,6 +17,7 @@ from comfy_fsm.errors import LogDamaged, LogError
 from comfy_fsm.log import reader
 from comfy_fsm.log.chain import LogRow
 from comfy_fsm.log.lock import is_written
+from comfy_fsm.report import diagnosis
 from comfy_fsm.watch.projection import Projection
 from comfy_fsm.watch.snapshot import Scene
 
@@ -56,6 +57,12 @@ class Follower:
         view, name = self._projection.view(), os.path.basename(self.path)
         view = view.at_rest() if self.written is False else view
         return Scene(name, view, now, self.trouble, self.behind, self.written)
+
+    def explain(self, number: int, width: int) -> Iterable[diagnosis.Line]:
+        """Return the diagnosis of the task with this number, in lines of at most so many columns."""
+        if (task := self._projection.task(number)) is None:
+            return [[("This task is not kept here any more. To read it again: comfy-fsm diagnose ID LOG", "")]]
+        return diagnosis.of_task(self._projection.board, task, self.path, width)
 
     def open(self, seconds: float) -> None:
         """Run the first round; raises LogError or OSError if there is nothing to watch from the start."""

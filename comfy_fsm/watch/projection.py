@@ -26,11 +26,10 @@ from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire import codec
 from comfy_fsm.core.wire.updates import Update, prompt_of, update_of
 from comfy_fsm.watch.rows import alert_row, cut, finding_row, windows
-from comfy_fsm.watch.snapshot import ServerRow, Snapshot, TaskRow
+from comfy_fsm.watch.snapshot import FAILURES, ServerRow, Snapshot, TaskRow
 
 __all__ = [
     "FAILED",
-    "FAILURES",
     "FORGETTING",
     "GRAVE",
     "NOTES",
@@ -61,7 +60,6 @@ _NEVER = 1e12
 _LONGEST_LINE = 65_536
 """Bytes of a line that is kept for what it says; a `progress` has 300."""
 _MOVING: frozenset[type] = frozenset({seen.Progress, seen.Executing})
-FAILURES = frozenset({State.FAILED, State.REJECTED, State.LOST, State.EXPIRED})
 _ORDER = (State.IN_PROGRESS, State.ENDING, State.UNCERTAIN, State.SUBMITTING, State.PENDING)
 _RANK = {state: rank for rank, state in enumerate(_ORDER)}
 _HEARD: frozenset[type] = frozenset({seen.Message, seen.Binary, seen.Response, seen.Opened})
@@ -252,6 +250,10 @@ class Projection:
             waiting_since=min((job.at for job in jobs.values()), default=None),
             alerts=tuple(alert_row(*held) for held in self._watch.holding),
         )
+
+    def task(self, number: int) -> Task | None:
+        """Return the task of a row; None if the board has let go of it meanwhile."""
+        return next((task for task in self.board.tasks if task.number == number), None)
 
     def _newest(self) -> list[tuple[int, Finding]]:
         return sorted([*self._grave, *self._notes], key=lambda found: -found[0])

@@ -11,6 +11,7 @@ from comfy_fsm.core.findings import CODES, GRAVITY, Code, Severity
 from comfy_fsm.core.machine import SETTLED, State
 
 __all__ = [
+    "FAILURES",
     "QUIET",
     "AlertRow",
     "FindingRow",
@@ -21,6 +22,8 @@ __all__ = [
     "WindowRow",
 ]
 
+FAILURES = frozenset({State.FAILED, State.REJECTED, State.LOST, State.EXPIRED})
+"""States of a task that has no result, though somebody wanted one."""
 QUIET = 600.0
 """Seconds after which a log is history, and ages are counted to its end: a client with tasks writes far more often."""
 
@@ -125,7 +128,10 @@ class Snapshot(Struct, frozen=True):
     alerts: tuple[AlertRow, ...] = ()
 
     def at_rest(self) -> Snapshot:
-        """Return the same for a log that nobody writes any more: no server is polled, no socket is open."""
+        """Return the same for a log that nobody writes any more: no server is polled, no socket is open, and a window
+        without an open task is of no interest.
+        """
+        waiting = [window for window in self.windows if window.open] or self.windows[:1]
         return replace(
             self,
             rates=(0,) * len(self.rates),
@@ -134,7 +140,7 @@ class Snapshot(Struct, frozen=True):
                 replace(server, lamp="not asked", standing="", trouble=None, sockets=0) for server in self.servers
             ),
             windows=tuple(
-                window if window.socket == "none" else replace(window, socket="closed") for window in self.windows
+                window if window.socket == "none" else replace(window, socket="closed") for window in waiting
             ),
         )
 

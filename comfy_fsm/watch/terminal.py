@@ -1,4 +1,4 @@
-"""Terminal display of `watch`: totals, servers, windows, tasks with progress, findings with advice.
+"""Terminal display of `watch`: totals above its sections; the diagnosis of one task, and the keys, in their place.
 
 Nothing is parsed as markup, and whatever a server or a log contains has passed `harmless`. It fits any terminal: each
 section gets its share of the lines, and says how many rows did not fit.
@@ -6,30 +6,35 @@ section gets its share of the lines, and says how many rows did not fit.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
+from rich.style import Style
 from rich.text import Text
 
 from comfy_fsm.core.findings import CODES, GRAVITY
-from comfy_fsm.core.machine import SETTLED
-from comfy_fsm.display import STYLES, Names, age, harmless, host
-from comfy_fsm.watch.snapshot import QUIET, AlertRow, FindingRow, Scene, ServerRow, Snapshot, TaskRow, WindowRow
+from comfy_fsm.display import STYLES, age, harmless, host, plural
+from comfy_fsm.report.diagnosis import Line
+from comfy_fsm.watch.browsing import KEYS, Browsing
+from comfy_fsm.watch.projection import OPEN, SETTLED
+from comfy_fsm.watch.sections import NARROW, SMALL, WIDE, ago, allot, sections
+from comfy_fsm.watch.snapshot import QUIET, AlertRow, Scene, ServerRow, Snapshot
 
-__all__ = ["Terminal", "allot", "picture", "show"]
+__all__ = ["Terminal", "opened", "picture", "show"]
 
+_Explain = Callable[[int, int], Iterable[Line]]
+"""Returns the diagnosis of the task with this number, in lines of at most so many columns."""
 _UNWRAPPED = 4_000
-_NARROW, _WIDE = 110, 150
-"""Columns of a terminal below which a row leaves out whose it is, and from which on it also says what to do."""
-_BAR = 16
-_ALERTS = 4
+_ALERTS = _TROUBLES = 4
+_OTHERS = 3
+"""Rows that each other section keeps while a person looks at the tasks."""
 _SPARKS = "▁▂▃▄▅▆▇█"
 
 
@@ -49,9 +54,18 @@ class Terminal:
     ) -> None:
         self._live.__exit__(kind, error, trace)
 
-    def draw(self, scene: Scene) -> None:
-        """Draw the scene at the current size of the terminal."""
-        self._live.update(picture(scene, *self._console.size), refresh=True)
+    def draw(self, scene: Scene, browsing: Browsing, explain: _Explain) -> None:
+        """Draw what is chosen of the scene, at the current size of the terminal."""
+        width, height = self._console.size
+        if browsing.help:
+            drawn = opened(_help(), width, height, Browsing(), "any key: back")
+        elif browsing.opened is not None:
+            drawn = opened(
+                explain(browsing.opened, width), width, height, browsing, "Esc back   up down scroll   q quits"
+            )
+        else:
+            drawn = picture(scene, width, height, browsing)
+        self._live.update(drawn, refresh=True)
 
 
 def show(scene: Scene, *, color: bool) -> None:
@@ -69,74 +83,104 @@ def _console(color: bool, width: int | None = None) -> Console:
     return Console(color_system=system, highlight=False, markup=False, emoji=False, width=width)
 
 
-def picture(scene: Scene, width: int, height: int | None) -> RenderableType:
+def picture(scene: Scene, width: int, height: int | None, browsing: Browsing | None = None) -> RenderableType:
     """Return the whole scene in so many lines; in as many as it needs if there is no height."""
-    names = Names((task.prompt_id for task in scene.view.tasks), (row.window for row in scene.view.windows))
-    sections = [section for make in (_servers, _windows, _tasks, _findings) if (section := make(scene, names, width))]
-    head = _head(scene, width)
+    browsing = browsing or Browsing()
+    made = sections(scene, width, browsing)
+    head = _head(scene, width, browsing)
     if height is None:
-        return Group(*head, *(part for section in sections for part in (Text(), section.draw(None))))
+        return Group(*head, *(part for section in made for part in (Text(), section.draw(None))))
     spare = height - len(head) - 1
-    blank = spare >= 6 * len(sections)  # a blank line above each is the first to go
-    given = allot(spare - (1 + blank) * len(sections), [len(section.rows) for section in sections])
+    blank = spare >= 6 * len(made)  # a blank line above each is the first to go
+    wanted = [len(section.rows) for section in made]
+    if browsing.active:
+        wanted = [
+            min(want, _OTHERS) if section.titles[0] != "task" else want
+            for section, want in zip(made, wanted, strict=True)
+        ]
+    given = allot(spare - (1 + blank) * len(made), wanted)
     parts: list[RenderableType] = [*head]
     used = len(head)
-    for section, lines in zip(sections, given, strict=True):
+    for section, lines in zip(made, given, strict=True):
         if lines:
             parts += [Text()] * blank + [section.draw(lines)]
             used += blank + 1 + lines
     if used >= height:
         return Group(*parts[:height])
-    return Group(*parts, *[Text()] * (height - 1 - used), _foot(scene.view, width))
+    return Group(*parts, *[Text()] * (height - 1 - used), _foot(scene.view, width, browsing))
 
 
-def _foot(view: Snapshot, width: int) -> Text:
+def opened(lines: Iterable[Line], width: int, height: int, browsing: Browsing, foot: str) -> RenderableType:
+    """Return these lines, folded where they are too long, from where the person has scrolled to."""
+    console = Console(width=width, file=io.StringIO())
+    told = [Text.assemble(*((text, STYLES.get(style, style)) for text, style in line)) for line in lines]
+    folded = [row for text in told for row in text.wrap(console, max(width, 1), overflow="fold")]
+    room = max(height - 1, 1)
+    browsing.top = max(0, min(browsing.top, len(folded) - room))
+    shown = folded[browsing.top : browsing.top + room]
+    below = len(folded) - browsing.top - len(shown)
+    last = Text(f"{foot}   {plural(below, 'line')} below" if below else foot, "dim", no_wrap=True, overflow="ellipsis")
+    return Group(*shown, *[Text()] * (room - len(shown)), *([last] if height > 1 else []))
+
+
+def _help() -> list[Line]:
+    wide = max(len(keys) for keys, _ in KEYS)
+    told: list[Line] = [[("Keys", "bold")], []]
+    told += [[(f"{keys:{wide}}  ", "command"), (does, "")] for keys, does in KEYS]
+    kept = f"They choose among {OPEN} open tasks, the newest {SETTLED} failures and the newest {SETTLED} others."
+    return [*told, [], [(f"{kept} For older ones: comfy-fsm diagnose ID LOG", "dim")]]
+
+
+def _foot(view: Snapshot, width: int, browsing: Browsing) -> Text:
     """Return how to leave, and the advice on the newest of the gravest findings if its row has no room for it."""
     foot = Text("q quits", "dim", no_wrap=True, overflow="ellipsis")
-    if view.findings and width < _WIDE:
+    if browsing.typing:
+        return Text.assemble(
+            ("/", "bold"), harmless(browsing.word), ("▏  Enter keeps it, Esc drops it", "dim"), no_wrap=True
+        )
+    foot.append("   Enter opens   Esc back   ? keys" if browsing.active else "   ? keys", "dim")
+    if view.findings and width < WIDE:
         finding = min(view.findings, key=lambda finding: GRAVITY[finding.severity])
         foot.append(f"   {finding.code}: ", STYLES[finding.severity]).append(CODES[finding.code].advice, "default")
     return foot
 
 
-def allot(lines: int, wanted: Sequence[int]) -> list[int]:
-    """Return the number of lines for each section: what it wants, or a fair share if there are too few."""
-    given, left = [0] * len(wanted), max(0, lines)
-    while left and (hungry := [index for index, want in enumerate(wanted) if given[index] < want]):
-        share = max(1, left // len(hungry))
-        for index in hungry:
-            more = min(share, wanted[index] - given[index], left)
-            given[index] += more
-            left -= more
-    return given
-
-
-def _ago(scene: Scene, at: float | None) -> str:
-    return "" if at is None else age(scene.at - at)
-
-
 # the head
 
 
-def _head(scene: Scene, width: int) -> list[Text]:
+def _head(scene: Scene, width: int, browsing: Browsing) -> list[Text]:
     view = scene.view
-    first = Text.assemble(
-        (harmless(scene.name, 60), "bold"), f"  {view.observations:,} observations", f"  {view.rate:,.0f} a second  "
-    )
+    rate = f"  {view.rate:,.0f} a second  " if width >= SMALL else ""
+    first = Text.assemble((harmless(scene.name, 60), "bold"), f"  {view.observations:,} observations", rate)
     first.append(_sparks(view.rates[-1 - max(0, width - 90) : -1]), "cyan")
     tallies = [_tally(view.states.items(), "no task yet"), _tally(view.severities.items(), "no finding", "s")]
     if view.waiting:
-        since = f", the oldest for {_ago(scene, view.waiting_since)}" if view.waiting_since is not None else ""
+        since = f", the oldest for {ago(scene, view.waiting_since)}" if view.waiting_since is not None else ""
         tallies[0].append(f" · {view.waiting:,} waiting for a server{since}", "yellow")
     standing, below = _standing(scene), [_alarm(alert) for alert in view.alerts[:_ALERTS]]
     if first.cell_len + standing.cell_len <= width:
         first.append_text(standing)
     else:  # what is wrong is never cut short
-        below += [Text(line, standing.style) for line in textwrap.wrap(standing.plain.strip(), max(width, 1))]
-    lines = [first, *tallies, *below]  # the counts outlast the words where a terminal has few lines
+        below += _wrapped(standing.plain.strip(), standing.style, width)
+    if width < NARROW:  # as there is no room for it in the row of the server
+        gone = [server for server in view.servers if server.trouble is not None]
+        below += [line for server in gone[:_TROUBLES] for line in _wrapped(_trouble(server), "red", width)]
+    if said := browsing.said():
+        kept = f": {len(browsing.rows(view)):,} of {plural(len(view.tasks), 'task')}" if browsing.narrowed else ""
+        below += _wrapped(f"shown: {harmless(said)}{kept} (Esc: all)" if kept else f"sorted {said}", "reverse", width)
+    counts = [line for tally in tallies for line in tally.wrap(_console(False, width), max(width, 1))]
+    lines = [first, *counts, *below]  # the counts outlast the words where a terminal has few lines
     for line in lines:
         line.no_wrap, line.overflow = True, "ellipsis"
     return lines
+
+
+def _wrapped(text: str, style: str | Style, width: int) -> list[Text]:
+    return [Text(line, style) for line in textwrap.wrap(text, max(width, 1))]
+
+
+def _trouble(server: ServerRow) -> str:
+    return f"{host(server.url)}: {server.lamp}: {harmless(server.trouble, 60)}"
 
 
 def _alarm(alert: AlertRow) -> Text:
@@ -169,134 +213,3 @@ def _tally(counts: Iterable[tuple[str, int]], nothing: str, plural: str = "") ->
         line.append(" · " if line else "", "dim")
         line.append(f"{count:,} {word}{plural if count != 1 else ''}", STYLES.get(word, ""))
     return line or Text(nothing, "dim")
-
-
-# the sections
-
-
-class _Section(NamedTuple):
-    """Section of the display: rows of cells under titles; one column shrinks on a narrow terminal."""
-
-    titles: tuple[str, ...]
-    rows: list[tuple[Text, ...]]
-    total: int
-
-    def __bool__(self) -> bool:
-        return bool(self.rows)
-
-    def draw(self, lines: int | None) -> Table:
-        """Draw so many rows; if there are more, the title says how many."""
-        shown = self.rows if lines is None else self.rows[:lines]
-        left = self.total - len(shown)
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        wide = [max((row[index].cell_len for row in shown), default=0) for index in range(len(self.titles))]
-        for index, title in enumerate(self.titles):
-            more = f" ({left:,} more)" if left and not index else ""
-            gives_way = index and wide[index] == max(wide[1:])  # ids, states and ages stay whole beside it
-            table.add_column(title + more, no_wrap=not gives_way, overflow="ellipsis")
-        for row in shown:
-            for cell in row:
-                cell.no_wrap = True
-            table.add_row(*row)
-        return table
-
-
-def _servers(scene: Scene, names: Names, width: int) -> _Section:
-    def row(server: ServerRow) -> tuple[Text, ...]:
-        return (
-            Text(host(server.url)),
-            _lamp(server),
-            Text("" if server.queue is None else f"{server.queue:,}"),
-            Text(f"{server.open:,}"),
-            Text(f"{server.sockets:,}"),
-            Text(_ago(scene, server.seen_at)),
-        )
-
-    titles = ("server", "", "queue", "tasks", "sockets", "heard")
-    return _Section(titles, [row(server) for server in scene.view.servers], scene.view.all_servers)
-
-
-def _lamp(server: ServerRow) -> Text:
-    """Return whether it answers, why not, and whether it is given work: one cell, narrowed if need be."""
-    lamp = Text(server.lamp, STYLES[server.lamp])
-    if server.standing:
-        lamp.append(f", {server.standing}", "yellow")
-    if server.trouble is not None:
-        lamp.append(f": {harmless(server.trouble, 60)}", "red")
-    return lamp
-
-
-def _windows(scene: Scene, names: Names, width: int) -> _Section:
-    def row(window: WindowRow) -> tuple[Text, ...]:
-        return (
-            Text(names.window(window.window)),
-            Text(host(window.server)),
-            Text(window.socket, STYLES[window.socket]),
-            Text(f"{window.open:,}"),
-            Text(_ago(scene, window.heard_at)),
-        )
-
-    titles = ("window", "server", "socket", "tasks", "heard")
-    return _Section(titles, [row(window) for window in scene.view.windows], scene.view.all_windows)
-
-
-def _tasks(scene: Scene, names: Names, width: int) -> _Section:
-    tagged = width >= _NARROW and any(task.tag for task in scene.view.tasks)
-
-    def row(task: TaskRow) -> tuple[Text, ...]:
-        begun, settled = task.begun_at, task.state in SETTLED
-        until = task.ended_at if settled else scene.at
-        return (
-            Text(task.state, STYLES.get(task.state, "")),
-            Text(names.task(task.prompt_id)),
-            *([Text(harmless(task.tag or "", 24))] if tagged else []),
-            *([] if width < _NARROW else [Text(names.window(task.window)), Text(host(task.server))]),
-            Text("" if begun is None or until is None else age(until - begun)),
-            Text(_ago(scene, task.ended_at) if settled else ""),
-            _known(task),
-        )
-
-    whose = () if width < _NARROW else ("window", "server")
-    titles = ("task", "", *(("tag",) if tagged else ()), *whose, "took", "ended", "progress")
-    all_tasks = scene.view.all_open + scene.view.settled
-    return _Section(titles, [row(task) for task in scene.view.tasks], all_tasks)
-
-
-def _known(task: TaskRow) -> Text:
-    """Return how far it is; of one that ended, what went wrong, or how sure its end is."""
-    if task.state not in SETTLED:
-        return _bar(task)
-    return Text(harmless(task.error, 120), "red") if task.error else Text(task.confidence or "", "dim")
-
-
-def _bar(task: TaskRow) -> Text:
-    node = f" node {harmless(task.node, 20)}" if task.node is not None else ""
-    if task.share is None:
-        return Text(node.lstrip())
-    done = round(task.share * _BAR)
-    return Text.assemble(("━" * done, "cyan"), ("─" * (_BAR - done), "dim"), f" {task.share:4.0%}{node}")
-
-
-def _findings(scene: Scene, names: Names, width: int) -> _Section:
-    def row(finding: FindingRow) -> tuple[Text, ...]:
-        times = f" ({finding.count:,} times)" if finding.count > 1 else ""
-        advice = [Text(CODES[finding.code].advice, "italic")] if width >= _WIDE else []
-        return (
-            Text(finding.code, STYLES[finding.severity]),
-            Text(_ago(scene, finding.at)),
-            Text(_subject(names, finding)),
-            Text(harmless(finding.text) + times),
-            *advice,
-        )
-
-    titles = ("finding", "seen", "about", "", *(("what to do",) if width >= _WIDE else ()))
-    total = sum(scene.view.codes.values()) + scene.view.unkept
-    return _Section(titles, [row(finding) for finding in scene.view.findings], total)
-
-
-def _subject(names: Names, finding: FindingRow) -> str:
-    if finding.prompt_id is not None:
-        return f"task {names.task(finding.prompt_id)}"
-    if finding.window is not None:
-        return f"window {names.window(finding.window)}"
-    return host(finding.server) if finding.server is not None else ""

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, RenderableType
 
-from comfy_fsm.display import age
-from comfy_fsm.watch import terminal
+from comfy_fsm.display import age, harmless
+from comfy_fsm.report.diagnosis import Line
+from comfy_fsm.watch import sections, terminal
+from comfy_fsm.watch.browsing import KINDS, Browsing
 from comfy_fsm.watch.snapshot import QUIET, Scene
 from tests.support.hostile import HOSTILE
 from tests.support.lines import START, frame, line, lines_of, seen
@@ -41,11 +43,18 @@ def hostile(name: str) -> Scene:
     return Scene(name, view, START, trouble=name)
 
 
-def drawn(scene: Scene, width: int, height: int | None) -> list[str]:
+def printed(picture: RenderableType, width: int, height: int | None) -> list[str]:
     out = io.StringIO()
     console = Console(file=out, width=width, height=height or 100, color_system=None, highlight=False, markup=False)
-    console.print(terminal.picture(scene, width, height))
+    console.print(picture)
     return out.getvalue().split("\n")[:-1]
+
+
+def drawn(scene: Scene, width: int, height: int | None, *keys: str) -> list[str]:
+    browsing = Browsing()
+    for key in keys:
+        browsing.press(key, scene.view)
+    return printed(terminal.picture(scene, width, height, browsing), width, height)
 
 
 SCENES = {
@@ -59,9 +68,25 @@ SCENES = {
 @given(width=st.integers(1, 220), height=st.integers(1, 80))
 @settings(max_examples=25)
 def test_a_picture_fits_the_terminal(scene: Scene, width: int, height: int) -> None:
-    lines = drawn(scene, width, height)
-    assert len(lines) == height
-    assert all(cell_len(each) <= width for each in lines)
+    for keys in ((), ("down",), ("/", *"nothing has this", "enter"), ("f", "s", "/", "e")):
+        lines = drawn(scene, width, height, *keys)
+        assert len(lines) == height
+        assert all(cell_len(each) <= width for each in lines)
+
+
+@given(
+    st.lists(st.tuples(st.text(), st.just("")).map(lambda piece: [(harmless(piece[0]), piece[1])]), max_size=40),
+    st.integers(1, 120), st.integers(2, 40), st.integers(0, 100),
+)  # fmt: skip
+def test_what_is_opened_fits_the_terminal_and_can_be_read_to_its_end(
+    lines: list[Line], width: int, height: int, top: int
+) -> None:
+    browsing = Browsing(top=top)
+    shown = printed(terminal.opened(lines, width, height, browsing, "Esc"), width, height)
+    assert len(shown) == height
+    assert all(cell_len(each) <= width for each in shown)
+    if not any("below" in each for each in shown[-1:]) and lines and width > 20:
+        assert "".join("".join(text for text, _ in lines[-1]).split())[-5:] in "".join("".join(shown[:-1]).split())
 
 
 @pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)
@@ -118,6 +143,42 @@ def test_what_is_wrong_with_the_log_is_told_whole_however_narrow_it_is(width: in
     assert "".join(trouble.split()) in told
 
 
+AWAY = seen(
+    *lines_of(FIXTURES / "0.3.64" / "fleet-small.jsonl.gz"),
+    line("http.error", {"id": "z", "error": "ConnectError: all attempts failed"}, 2e9, server="http://127.0.0.1:8102"),
+)
+
+
+@pytest.mark.parametrize("width", [40, 80, 140])
+def test_a_server_that_goes_away_clips_nothing(width: int) -> None:
+    scene = Scene("x.log", AWAY, written=True)
+    lines = drawn(scene, width, 40)
+    text = " ".join(" ".join(lines).split())
+    assert "not answering: ConnectError: all attempts failed" in text
+    rows = [each for each in lines if re.match(r"127\.0\.0\.1:810\d  +(?:not )?answering", each)]
+    assert len(rows) == 3
+    assert not [each for each in rows if "…" in each]
+    for count, state in ((count, state) for state, count in scene.view.states.items()):
+        assert f"{count} {state}" in text
+
+
+def test_the_selected_row_is_drawn_however_few_lines_there_are() -> None:
+    scene = SCENES["a fleet"]
+    for steps in range(1, len(scene.view.tasks) + 1):
+        row = scene.view.tasks[steps - 1]
+        text = "\n".join(drawn(scene, 80, 24, *["down"] * steps))
+        assert (row.prompt_id or "")[:8] in text
+
+
+@pytest.mark.parametrize("kind", list(KINDS)[1:])
+def test_what_is_left_out_is_said_above_with_how_to_see_it(kind: str) -> None:
+    scene = SCENES["a fleet"]
+    keys = "f" * list(KINDS).index(kind)
+    text = "\n".join(drawn(scene, 80, 24, *keys))
+    shown = sum(KINDS[kind](row.state) for row in scene.view.tasks)
+    assert f"shown: {kind}: {shown} of {len(scene.view.tasks)} tasks (Esc: all)" in text
+
+
 def test_what_to_do_is_told_in_the_row_or_at_the_foot() -> None:
     scene = Scene("x", seen(line("ws.undecodable", {"error": "no JSON"})))
     advice = "It may have been the one that ended a task: verify over HTTP."
@@ -130,7 +191,7 @@ def test_what_to_do_is_told_in_the_row_or_at_the_foot() -> None:
 
 @given(st.integers(-5, 100), st.lists(st.integers(0, 60), max_size=6))
 def test_lines_are_given_as_wanted_and_fairly_where_they_are_too_few(lines: int, wanted: list[int]) -> None:
-    given = terminal.allot(lines, wanted)
+    given = sections.allot(lines, wanted)
     assert sum(given) == min(max(0, lines), sum(wanted))
     assert all(got <= want for got, want in zip(given, wanted, strict=True))
     short = [got for got, want in zip(given, wanted, strict=True) if got < want]

@@ -258,6 +258,41 @@ def test_a_key_ends_it_and_the_terminal_is_as_it_was(tmp_path: Path, keys: bytes
         as_it_was(terminal)
 
 
+@pytest.mark.parametrize("columns", [140, 80, 40])
+def test_a_row_opens_its_diagnosis_and_escape_leads_back(tmp_path: Path, columns: int) -> None:
+    failing = frame("execution_error", NOW, prompt_id="prompt-two", exception_type="RuntimeError", node_id="3")
+    fill(tmp_path / LOG, *RUNNING, failing)
+    with watching(tmp_path, columns=columns, lines=40) as terminal:
+        terminal.shows("? keys")
+        terminal.type(b"/prompt-one\r")
+        terminal.shows("prompt-one”: 1 of ")
+        terminal.type(b"\x1b[B\r")
+        shown = terminal.shows("Esc back")
+        assert "IN_PROGRESS  prompt-one" in shown
+        assert "next" in shown
+        terminal.type(b"\x1b")
+        terminal.shows("1 of ")
+        terminal.type(b"\x1b")
+        terminal.shows("prompt-t")
+        terminal.type(b"?")
+        terminal.shows("these keys")
+        terminal.type(b"xq")
+        assert terminal.ended() == 0
+        as_it_was(terminal)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_a_diagnosis_leaves_the_terminal_as_it_was(tmp_path: Path, number: signal.Signals) -> None:
+    fill(tmp_path / LOG, *RUNNING)
+    with watching(tmp_path) as terminal:
+        terminal.shows("? keys")
+        terminal.type(b"\r")
+        terminal.shows("Esc back")
+        terminal.process.send_signal(number)
+        assert terminal.ended() == 128 + number
+        as_it_was(terminal)
+
+
 def as_it_was(terminal: Terminal) -> None:
     entered, left = (terminal.raw.rfind(b"\x1b[?1049" + way) for way in (b"h", b"l"))
     assert -1 < entered < left, "the other screen was left"
