@@ -121,9 +121,8 @@ def test_a_list_that_is_broken_is_no_empty_one_and_the_queue_tells(tmp_path: Pat
             item.extra_data["extra_pnginfo"] = {"workflow": None}
         window = client.window()
         tasks = [await window.submit(graph(n)) for n in range(3)]
-        await asyncio.sleep(3 * QUICK.check_seconds)
+        await until(lambda: asked_in(comfy)["GET /queue"] >= 3)
         assert {task.state for task in tasks} == {"pending"}
-        assert asked_in(comfy)["GET /queue"]
         comfy.execution.interrupt()
         assert {await outcome(task) for task in tasks} == {"completed"}
 
