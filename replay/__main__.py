@@ -19,7 +19,7 @@ from cyclopts import App, Parameter
 from comfy_fsm import __version__
 from comfy_fsm.cli import completion, options
 from comfy_fsm.exits import Wrong, ended
-from replay import importing, show
+from replay import importing, min, show
 from replay.options import PROGRAM, STDIN, Format, Utc, note, opened, source
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ for flag in ("--help", "--version", "--help-status", "--install-completion"):
 for subcommand, name, usage in (
     (show.show, "show", "show [OPTIONS] TRACE LINE"),
     (importing.import_, "import", "import CAPTURE --output TRACE"),
+    (min.min_, "min", "min [OPTIONS] TRACE --finding CODE|--state STATE"),
 ):
     app.command(subcommand, name=name, usage=f"Usage: {PROGRAM} {usage}", sort_key=len(list(app)))
 

@@ -154,7 +154,9 @@ HOUSE: list[dict[str, list[str]]] = [
             "__main__ plugin",
         ]
     },
-    {"comfy_fsm": ["__main__"], "replay": ["__init__ options", "importing show", "__main__"]},
+    {"replay.lines": ["reading", "order"]},
+    {"replay.reduction": ["goal minimal naming", "expecting selecting", "shortening", "reduction"]},
+    {"comfy_fsm": ["__main__"], "replay": ["__init__ options", "importing min show", "__main__"]},
 ]
 
 
@@ -210,6 +212,7 @@ DOORS = {
         "comfy_fsm.testing.__main__",
         "replay.__main__",
         "replay.importing",
+        "replay.min",
         "replay.options",
         "replay.show",
     },

@@ -78,6 +78,7 @@ VALUES = {
     "--extra": "NAME=ENV", "--ca": "FILE", "--token-env": "ENV", "--timeout": "SECONDS", "--capacity": "N",
     "--attempts": "N", "--port": "N", "--host": "ADDRESS", "--task": "ID", "--window": "ID", "--diagnose": "[ID]",
     "--format": "FORMAT", "--sockets": "HOW", "--since": "TIME", "--until": "TIME", "--grep": "WORD", "--context": "N",
+    "--finding": "CODE", "--state": "STATE", "--expect": "WORD", "--test": "FILE", "--budget": "SECONDS",
 }  # fmt: skip
 """What the value of an option is, as the help writes it."""
 MANY = 8

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from msgspec import Struct
 
 from comfy_fsm.core.explain.facts import Facts
-from comfy_fsm.core.explain.rules import MISSING, NEXT, SAYS, StepRule, applies, sentence
+from comfy_fsm.core.explain.rules import MISSING, NEXT, SAYS, Rule, StepRule, applies, sentence
 from comfy_fsm.core.findings import CODES, Code, Finding, Severity
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.machine import State
@@ -34,6 +34,7 @@ __all__ = [
     "diagnose",
     "explain",
     "loose",
+    "rule_of",
 ]
 
 COMMAND = "python -m comfy_fsm"
@@ -127,6 +128,11 @@ def explain(board: Board, tasks: Iterable[Task], log: str | None = None) -> list
     return sorted((_diagnose(board, task, found, paste) for task in tasks), key=lambda diagnosis: diagnosis.concern)
 
 
+def rule_of(board: Board, task: Task) -> str:
+    """Return the sentence that its diagnosis says, before its words are put in: the same for the same reason."""
+    return _said(_case(board, task, _Findings(board))[0]).text
+
+
 def loose(board: Board, wanted: Callable[[Finding], bool] = lambda finding: True) -> list[Explanation]:
     """Return the findings about no task of the board, the gravest first."""
     return _explained(filter(wanted, _Findings(board).loose))
@@ -200,12 +206,7 @@ class _Paste:
 
 
 def _diagnose(board: Board, task: Task, found: _Findings, paste: _Paste) -> Diagnosis:
-    own = found.about(board, task)
-    codes = {finding.code for finding in own}
-    around = found.around(task) if not task.settled or codes & _UNHEARD else []
-    unread = [] if task.settled else [*found.unread, *(each for each in around if each.code == Code.UNDECODABLE)]
-    case = Facts(board.registry, task, own, unread)
-    told = [*own, *around, *(each for each in unread if each not in around)]
+    case, told = _case(board, task, found)
     return Diagnosis(
         prompt_id=task.prompt_id,
         window=task.window,
@@ -213,13 +214,25 @@ def _diagnose(board: Board, task: Task, found: _Findings, paste: _Paste) -> Diag
         state=task.state,
         outcome=task.outcome,
         confidence=task.confidence,
-        says=next(Remark(sentence(row, case), row.where(case)) for row in SAYS if applies(row, case)),
+        says=Remark(sentence(said := _said(case), case), said.where(case)),
         evidence=tuple(_evidence(task)),
         missing=tuple(Remark(sentence(row, case), row.where(case)) for row in MISSING if applies(row, case)),
         findings=tuple(_explained(told)),
         steps=tuple(Step(sentence(row, case), paste.command(row, task)) for row in NEXT if applies(row, case)),
-        concern=concern(task, codes),
+        concern=concern(task, (finding.code for finding in case.findings)),
     )
+
+
+def _case(board: Board, task: Task, found: _Findings) -> tuple[Facts, list[Finding]]:
+    """Return the facts about a task, and all findings that its diagnosis tells."""
+    own = found.about(board, task)
+    around = found.around(task) if not task.settled or {finding.code for finding in own} & _UNHEARD else []
+    unread = [] if task.settled else [*found.unread, *(each for each in around if each.code == Code.UNDECODABLE)]
+    return Facts(board.registry, task, own, unread), [*own, *around, *(each for each in unread if each not in around)]
+
+
+def _said(case: Facts) -> Rule:
+    return next(row for row in SAYS if applies(row, case))
 
 
 def _evidence(task: Task) -> list[Evidence]:

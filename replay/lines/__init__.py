@@ -1,0 +1,1 @@
+"""Lines of a trace, held in memory: read, put in order, judged."""
