@@ -12,7 +12,7 @@ import cyclopts
 from cyclopts import App
 
 from comfy_fsm import __version__, exits
-from comfy_fsm.cli import completion, diagnose, doctor, export, metrics, options, recover, run, watch
+from comfy_fsm.cli import completion, diagnose, doctor, export, metrics, options, record, recover, run, watch
 
 app = App(
     name=options.PROGRAM,
@@ -42,6 +42,7 @@ for command, usage in (
     (run.resume, "resume [OPTIONS] --server URL|--known"),
     (watch.watch, "watch [OPTIONS] LOG"),
     (watch.serve, "serve [OPTIONS] LOG"),
+    (record.record, "record [OPTIONS] --server URL"),
     (doctor.doctor, "doctor [OPTIONS] [--server URL|--known]"),
     (diagnose.diagnose, "diagnose [OPTIONS] [ID] LOG"),
     (recover.recover, "recover [OPTIONS] --server URL|--known ID|--all"),

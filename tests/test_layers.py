@@ -104,7 +104,7 @@ HOUSE: list[dict[str, list[str]]] = [
     },
     {
         "comfy_fsm.live.engine": [
-            "answers clock closing recorder",
+            "answers clock closing frames recorder",
             "exchange listener",
             "cancellation confirmation poller",
             "runner",
@@ -114,6 +114,12 @@ HOUSE: list[dict[str, list[str]]] = [
     {
         "comfy_fsm.live.recovery": ["prober", "recovery", "session"],
         "comfy_fsm.live.doctor": ["check", "machine servers"],
+        "comfy_fsm.live.proxy": [
+            "addressing copies entries peer tap",
+            "exchanges sockets",
+            "forwarding",
+            "recording",
+        ],
     },
     {
         "comfy_fsm.live.client": [
@@ -135,8 +141,8 @@ HOUSE: list[dict[str, list[str]]] = [
     {"comfy_fsm": ["__init__"]},
     {
         "comfy_fsm.cli": [
-            "options progress session workflows",
-            "completion diagnose doctor export metrics recover run watch",
+            "options progress session",
+            "completion diagnose doctor export metrics record recover run watch",
         ]
     },
     # The fake ComfyUI knows nothing of our client, and our client nothing of it.
@@ -179,7 +185,7 @@ AWAIT = {
     "comfy_fsm.log.group_commit", "comfy_fsm.log.log", "comfy_fsm.log.memory", "comfy_fsm.log.store",
     "comfy_fsm.log.postgres.log",
     "comfy_fsm.watch.page", "comfy_fsm.cli.session",
-    "comfy_fsm.live.doctor.servers",
+    "comfy_fsm.live.doctor.servers", "comfy_fsm.live.proxy",
 }  # fmt: skip
 
 # One library, one door: to replace it is to rewrite one file. gzip is here as zstandard's twin.
@@ -202,13 +208,19 @@ DOORS = {
     "aiosqlite": {"comfy_fsm.log.log"},
     "psycopg": {"comfy_fsm.log.postgres.database"},
     "anyio": {"comfy_fsm.live.transport.comfy"},
+    "h11": {"comfy_fsm.live.proxy.peer"},
     "httpx": {"comfy_fsm.live.transport.comfy"},
-    "websockets": {"comfy_fsm.live.transport.comfy", "comfy_fsm.live.transport.connection"},
+    "websockets": {
+        "comfy_fsm.live.proxy.tap",
+        "comfy_fsm.live.transport.comfy",
+        "comfy_fsm.live.transport.connection",
+    },
     "ijson": {"comfy_fsm.captures.frames", "comfy_fsm.captures.har", "comfy_fsm.live.transport.streaming"},
     "cyclopts": {
         "comfy_fsm.__main__",
         "comfy_fsm.cli.completion",
         "comfy_fsm.cli.options",
+        "comfy_fsm.cli.record",
         "comfy_fsm.testing.__main__",
         "replay.__main__",
         "replay.importing",

@@ -13,7 +13,7 @@ from bisect import insort
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from msgspec import Raw
@@ -23,6 +23,7 @@ from comfy_fsm.core import observations as seen
 from comfy_fsm.core.wire import codec, routes
 from comfy_fsm.errors import NotATrace, TraceError
 from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.live.redaction.urls import path_of_comfy
 
 __all__ = ["read_har"]
 
@@ -33,9 +34,6 @@ _SCALARS = {
     "response.status": "status", "response.content.text": "answer", "response.content.encoding": "encoding",
     "response._error": "error", "_error": "error", "response._failureText": "error", "_failureText": "error",
 }  # fmt: skip
-_QUERY = frozenset({
-    "filename", "limit", "max_items", "offset", "sort_by", "sort_order", "status", "subfolder", "type", "workflow_id",
-})  # fmt: skip
 _MILLISECOND = 0.001
 _MAX_BODY = 64 * 1024 * 1024
 _REFUSED = ("ERR_CONNECTION_REFUSED", "ECONNREFUSED", "NS_ERROR_CONNECTION_REFUSED", "Connection refused")
@@ -193,13 +191,6 @@ def _path(url: str) -> str:
     return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
 
-def _without_credentials(url: str) -> str:
-    """Return the path with what ComfyUI reads of a query: gateways take tokens there, under any name."""
-    parts = urlsplit(url)
-    kept = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] in _QUERY]
-    return f"{parts.path}?{urlencode(kept)}" if kept else parts.path
-
-
 def _origin(url: str) -> str:
     parts = urlsplit(url)
     scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
@@ -320,7 +311,7 @@ class _Har:
             insort(ended, end)
             body = _json(entry.asked)
             window = self._asker_of(entry, body)
-            path, kept = self._redactor.request(entry.method, _without_credentials(entry.url), body)
+            path, kept = self._redactor.request(entry.method, path_of_comfy(entry.url), body)
             names: dict[str, Any] = {"window": window, "server": _server_of(entry) or ""}
             asked = seen.RequestData(f"har-{entry.number}", entry.method, path, Raw(msgspec.json.encode(kept)))
             yield _Event(at, entry.number, codec.encode(seen.Request(at=at, data=asked, **names)))

@@ -27,9 +27,12 @@ from comfy_fsm.errors import LogDamaged, LogError
 from comfy_fsm.exits import Wrong
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from cyclopts.help import HelpPanel
 
     from comfy_fsm.live.client.client import Client
+    from comfy_fsm.live.proxy.addressing import Addressing
     from comfy_fsm.live.transport.comfy import Comfy
 
 __all__ = [
@@ -79,6 +82,7 @@ VALUES = {
     "--attempts": "N", "--port": "N", "--host": "ADDRESS", "--task": "ID", "--window": "ID", "--diagnose": "[ID]",
     "--format": "FORMAT", "--sockets": "HOW", "--since": "TIME", "--until": "TIME", "--grep": "WORD", "--context": "N",
     "--finding": "CODE", "--state": "STATE", "--expect": "WORD", "--test": "FILE", "--budget": "SECONDS",
+    "--listen": "ADDRESS:PORT", "--metrics-port": "N", "--on-log-failure": "WHAT",
 }  # fmt: skip
 """What the value of an option is, as the help writes it."""
 MANY = 8
@@ -309,6 +313,18 @@ class Access:
         return lambda: [
             Comfy(url, headers=headers | ({"origin": _origin_of(url)} if origin else {}), **how) for url in urls
         ]
+
+    def addressed(self, server: str) -> Addressing:
+        """Return the address of a server with what it wants; raises BadServerUrl or ClientError."""
+        from comfy_fsm.live.proxy.addressing import Addressing
+
+        return Addressing(server, self.headers, _pairs(self.socket_query, "--socket-query"))
+
+    def trusting(self) -> SSLContext | None:
+        """Return the certificates that the user gave, if any."""
+        from comfy_fsm.live.transport.trust import context_of
+
+        return context_of(self.ca, None)
 
 
 NO_ACCESS = Access()

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Callable, Iterable
 
 from comfy_fsm.cli.options import (
     NO_ACCESS,
@@ -20,11 +21,11 @@ from comfy_fsm.cli.options import (
     Workflows,
     must_be_readable,
 )
-from comfy_fsm.cli.workflows import complain_of_oddities
 from comfy_fsm.exits import Wrong
-from comfy_fsm.workflow.files import read
+from comfy_fsm.workflow.files import Order, read
 
 __all__ = [
+    "complain_of_oddities",
     "resume",
     "resuming",
     "run",
@@ -93,6 +94,13 @@ def resume(
     os.makedirs(work.output, exist_ok=True)
     with Bars() as screen:
         return session.resume(work.output, open_client, screen, work.capacity, resuming(sys.argv)) or screen.status
+
+
+def complain_of_oddities(orders: Iterable[Order], say: Callable[[str], None]) -> None:
+    """Print one line for each file that was not simply a workflow."""
+    for order in orders:
+        if order.told:
+            say(f"{order.name}: {'; '.join(order.told)}")
 
 
 def resuming(arguments: list[str]) -> str:

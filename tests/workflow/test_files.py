@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfy_fsm.cli.workflows import complain_of_oddities
+from comfy_fsm.cli.run import complain_of_oddities
 from comfy_fsm.errors import BadWorkflow
 from comfy_fsm.workflow.files import read, read_content
 

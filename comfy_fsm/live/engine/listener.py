@@ -10,23 +10,20 @@ import asyncio
 from collections.abc import Callable
 
 from comfy_fsm.core import observations as seen
-from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.wire import codec
 from comfy_fsm.core.wire.bodies import greets
 from comfy_fsm.errors import InvariantBroken
 from comfy_fsm.live.engine.closing import finish
+from comfy_fsm.live.engine.frames import Frames
 from comfy_fsm.live.engine.recorder import Recorder
 from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.live.transport import unreachable
 from comfy_fsm.live.transport.arrivals import Long, Refused, SocketDown, SocketUp
 from comfy_fsm.live.transport.comfy import Comfy
-from comfy_fsm.live.transport.streaming import MAX_TEXT, Reduced, TooMuch, Unreadable
 
 __all__ = ["Listener"]
 
 _FRAMES_AT_ONCE = 50  # while frames wait, reading the next one gives no turn to anybody else
-_WHOLE = 2 * 1024 * 1024  # bytes of a text up to which it is read at once; no longer one ever needs to be kept whole
-_KEPT = 32 * 1024 * 1024  # bytes that may be kept of a longer one
 
 
 class Listener:
@@ -40,7 +37,7 @@ class Listener:
         self.frames = 0
         self.is_open = False
         self._recorder = recorder
-        self._redactor = redactor
+        self._frames = Frames(redactor, server.url, client_id)
         self._clock = clock
         self.refused: Refused | None = None
         """Why the last handshake opened no socket."""
@@ -90,7 +87,7 @@ class Listener:
         try:
             async for frame in frames:
                 if type(frame) is str or (type(frame) is Long and frame.is_text):
-                    line, observation = await self._read(frame, clock(), conn)
+                    line, observation = await self._frames.text(frame, clock(), conn)
                     self.frames += not greets(getattr(observation, "data", None))
                     read += 1
                     if not put(line, observation, kept=await self._recorder.clean(line)):
@@ -98,7 +95,7 @@ class Listener:
                     elif not read % _FRAMES_AT_ONCE:
                         await asyncio.sleep(0)
                 elif type(frame) is bytes or type(frame) is Long:
-                    line, image = await self._look(frame, clock(), conn)
+                    line, image = await self._frames.binary(frame, clock(), conn)
                     self.frames += 1
                     read += 1
                     if not put(line, codec.read(line), image):
@@ -119,43 +116,6 @@ class Listener:
             if self.is_open:
                 self._turn(False, None)
                 await self._closed(1000, "closed by us", conn)
-
-    async def _read(self, frame: str | Long, at: float, conn: int | None) -> tuple[bytes, AnyObservation]:
-        if isinstance(frame, str):
-            return self._told(frame, at, conn)
-        return await asyncio.to_thread(self._read_long, frame.parts, at, conn)
-
-    def _told(self, text: str, at: float, conn: int | None) -> tuple[bytes, AnyObservation]:
-        text = self._redactor.frame(text)
-        return codec.message(text, at=at, window=self.client_id, server=self.server.url, conn=conn)
-
-    def _read_long(self, parts: list[bytes], at: float, conn: int | None) -> tuple[bytes, AnyObservation]:
-        """Decode a long frame in a thread, in steps so small that none of them keeps the interpreter from the loop."""
-        try:
-            if sum(map(len, parts)) <= _WHOLE:
-                return self._told(b"".join(parts).decode(), at, conn)
-            reduced = Reduced("", _KEPT)
-            for part in parts:
-                reduced.feed_all(part)
-            return self._told(reduced.close().decode(), at, conn)
-        except TooMuch:
-            most = f"{_KEPT // 2**20} MiB of it, or {MAX_TEXT // 2**20} MiB of one text"
-            why = f"too long: more than {most} would have to be kept"
-        except (Unreadable, UnicodeDecodeError) as error:
-            why = str(error)
-        cited = parts[0][: codec.MAX_CITED].decode("ascii", "backslashreplace")
-        data = seen.UndecodableData(why, cited)
-        unread = seen.Undecodable(at=at, window=self.client_id, server=self.server.url, conn=conn, data=data)
-        return codec.encode(unread), unread
-
-    async def _look(self, frame: bytes | Long, at: float, conn: int | None) -> tuple[bytes, bytes]:
-        if isinstance(frame, bytes):
-            return self._seen(frame, at, conn)
-        return await asyncio.to_thread(lambda: self._seen(b"".join(frame.parts), at, conn))
-
-    def _seen(self, payload: bytes, at: float, conn: int | None) -> tuple[bytes, bytes]:
-        line = codec.binary_line(payload, at=at, window=self.client_id, server=self.server.url, conn=conn)
-        return line, codec.image_of(payload) or b""
 
     def _turn(self, is_open: bool, refused: Refused | None) -> None:
         self.is_open, self.refused = is_open, refused

@@ -59,6 +59,10 @@ class Redactor:
         """Register secrets that go with every request; text too short or too common to be a secret is passed over."""
         self._scrubber.keep(values)
 
+    def learn(self, values: Iterable[str]) -> None:
+        """Register what was sent once as secrets; only the latest are remembered."""
+        self._scrubber.learn(values)
+
     def scrub(self, line: bytes) -> bytes:
         """Return the line for the log: unchanged, or without some texts; one too deep to examine is replaced."""
         return self._scrubber.line(line)

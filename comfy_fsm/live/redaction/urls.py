@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
-__all__ = ["without_credentials"]
+__all__ = ["path_of_comfy", "without_credentials"]
+
+_QUERY = frozenset({
+    "filename", "limit", "max_items", "offset", "sort_by", "sort_order", "status", "subfolder", "type", "workflow_id",
+})  # fmt: skip
 
 _WORD = re.compile(r"[^\s\"'<>`]+")
 _SIGN = re.compile(r"[@?&#;%\\]")
@@ -33,6 +38,16 @@ def without_credentials(text: str, unescaped: Callable[[str], str], redacted: st
         return direct if _scrubbed(bare, redacted) == bare else redacted
 
     return _WORD.sub(shown, text)
+
+
+def path_of_comfy(url: str) -> str:
+    """Return the path with what ComfyUI reads of a query: gateways take tokens there, under any name."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # `//[`
+        return url.partition("?")[0]
+    kept = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] in _QUERY]
+    return f"{parts.path}?{urlencode(kept)}" if kept else parts.path
 
 
 def _scrubbed(word: str, redacted: str) -> str:
