@@ -17,8 +17,9 @@ from comfy_fsm.exits import Unavailable, Wrong
 
 if TYPE_CHECKING:
     from comfy_fsm.live.extras.prometheus import Endpoint, Source
+    from comfy_fsm.live.proxy.recording import Front
 
-__all__ = ["record"]
+__all__ = ["Recorded", "record"]
 
 _HERE = "127.0.0.1:8288"
 _ADDRESS = re.compile(r"(?:(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\s/]*):)?(?P<port>\d{1,5})")
@@ -73,14 +74,11 @@ def record(
     from comfy_fsm.live.proxy import recording
 
     complain_of_warnings(complain)
-    places = _places(recorded.listen or [_HERE], len(recorded.server))
-    servers = [access.addressed(url) for url in recorded.server]
-    fronts = [recording.Front(_listen(*place), server) for place, server in zip(places, servers, strict=True)]
+    fronts = _fronts(recorded.server, recorded.listen or [_HERE], access)
     for front in fronts:
         if not _is_loopback(front.listening):
-            complain(
-                f"whoever reaches {_shown(front.listening)} can use {front.server.url} through it: there is no password"
-            )
+            place = _shown(front.listening)
+            complain(f"whoever reaches {place} can use {front.server.url} through it: there is no password")
     outside = recording.Outside(access.trusting(), access.policy.connect_seconds, complain)
 
     def ready(running: recording.Recording) -> list[Coroutine[Any, Any, None]]:
@@ -89,6 +87,15 @@ def record(
         return [] if recorded.metrics_port is None else [_metrics(running.readings, recorded.metrics_port).run()]
 
     return recording.run(log, fronts, outside, ready, stops=on_log_failure == "stop")
+
+
+def _fronts(servers: list[str], listen: list[str], access: Access) -> list[Front]:
+    """Open an address for each server; raises Wrong, Unavailable or BadServerUrl."""
+    from comfy_fsm.live.proxy.recording import Front
+
+    places = _places(listen, len(servers))
+    addressed = [access.addressed(url) for url in servers]
+    return [Front(_listen(*place), server) for place, server in zip(places, addressed, strict=True)]
 
 
 def _metrics(readings: Source, port: int) -> Endpoint:

@@ -31,7 +31,7 @@ _RUN = uuid.uuid4().hex[:12]  # a request id is unique in a log, and a log outli
 _UNREAD = frozenset({"view", "upload", "assets", "asset", "nodes"})
 """Kinds of which no body is kept: pictures, and the descriptions of all nodes."""
 _WITH_BODY = frozenset({"post", "act-queue", "act-history", "act-interrupt", "act-batch"})
-SHORT = 64 * 1024
+_SHORT = 64 * 1024
 """Bytes of an answer up to which it is read in the loop, before its last part passes."""
 _LONG = 1024 * 1024  # bytes from which on what nobody reads is dropped on the way
 _CREDENTIALS = frozenset({b"authorization", b"proxy-authorization", b"cookie"})
@@ -123,7 +123,7 @@ class PassingExchange:
     @property
     def is_short(self) -> bool:
         """Whether the answer is read before its last part passes."""
-        return self.answer is not None and self.answer.size <= SHORT
+        return self.answer is not None and self.answer.size <= _SHORT
 
     def answered(self) -> None:
         """Write the answer, which is whole and short, or of which no body is kept."""

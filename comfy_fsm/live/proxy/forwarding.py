@@ -56,7 +56,7 @@ class Backend:
         try:
             peer = await connect(self.addressing.host, self.addressing.port, self._tls, self._patience)
         except OSError as error:
-            why = reason(error)
+            why = _reason(error)
             if why != self._away:
                 self._away = why
                 self.entries.say(f"{self.url} is away ({why}); clients are answered 502 until it is back")
@@ -67,7 +67,7 @@ class Backend:
         return peer
 
 
-def reason(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     """Return why nobody answers, in one word: ConnectError means refused, and nothing else (P8)."""
     if isinstance(error, ConnectionRefusedError) or error.errno == errno.ECONNREFUSED:
         return "ConnectError"
@@ -161,7 +161,7 @@ class Forwarding:
         try:
             self._server = await self._backend.connect()
         except OSError as error:
-            await self._refuse(passing, reason(error))
+            await self._refuse(passing, _reason(error))
             return None
         self._client.when_gone(self._server.abort)
         return self._server

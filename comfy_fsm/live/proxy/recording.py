@@ -55,7 +55,7 @@ class Outside(NamedTuple):
     say: Callable[[str], object]
 
 
-Beside = Callable[["Recording"], Iterable[Coroutine[Any, Any, None]]]
+_Beside = Callable[["Recording"], Iterable[Coroutine[Any, Any, None]]]
 
 
 class Recording:
@@ -172,7 +172,7 @@ def run(
     path: str,
     fronts: Iterable[Front],
     outside: Outside,
-    ready: Beside,
+    ready: _Beside,
     *,
     stops: bool,
 ) -> int:
@@ -184,7 +184,7 @@ def run(
     return asyncio.run(_run(path, fronts, outside, ready, stops))
 
 
-async def _run(path: str, fronts: Iterable[Front], outside: Outside, ready: Beside, stops: bool) -> int:
+async def _run(path: str, fronts: Iterable[Front], outside: Outside, ready: _Beside, stops: bool) -> int:
     ending, got = asyncio.Event(), list[int]()
     loop = asyncio.get_running_loop()
 
