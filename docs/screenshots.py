@@ -28,6 +28,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.terminal_theme import DEFAULT_TERMINAL_THEME, SVG_EXPORT_THEME
 from rich.text import Text
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
@@ -50,7 +51,8 @@ CUTS = (
     ("server-killed", 9.0, {"127.0.0.1:8103": "gpu-5:8188"}),
     ("interrupts", 9.0, {"127.0.0.1:8101": "gpu-4:8188"}),
 )
-WIDE, NARROW, LINES = 140, 80, 40  # columns and lines of a terminal
+WIDE, NARROW, SMALL, LINES = 140, 80, 40, 40  # columns and lines of a terminal
+OPENS = b"j\r"  # the keys that select the first task and open its diagnosis
 PHONE, DESK = 400, 1280  # pixels
 SCHEMES = ("light", "dark")
 FLAGS = (
@@ -79,16 +81,22 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", *arguments]
 
 
-def on_terminal(words: list[str], folder: Path, columns: int, seconds: float | None = None) -> str:
-    """What a command draws on a terminal: until it ends, or for some seconds, after which `q` ends it."""
+def on_terminal(words: list[str], folder: Path, columns: int, seconds: float | None = None, keys: bytes = b"") -> str:
+    """What a command draws on a terminal: until it ends, or for some seconds, after which `q` ends it. Keys are pressed
+    after half of them.
+    """
     process, terminal = pty.fork()
     if not process:
         os.chdir(folder)
         os.execve(sys.executable, words, os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor"})
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, columns, 0, 0))
     drawn, until = b"", time.monotonic() + (seconds or 60.0)
+    half = until - (seconds or 60.0) / 2
     try:
         while time.monotonic() < until:
+            if keys and time.monotonic() > half:
+                os.write(terminal, keys)
+                keys = b""
             if select.select([terminal], [], [], 0.1)[0]:
                 drawn += os.read(terminal, 65_536)
         os.write(terminal, b"q")
@@ -99,10 +107,10 @@ def on_terminal(words: list[str], folder: Path, columns: int, seconds: float | N
     return drawn.decode().replace("\r", "")
 
 
-def draw_watch(folder: Path, columns: int) -> None:
+def draw_watch(folder: Path, columns: int, name: str = "watch", keys: bytes = b"") -> None:
     """The last picture that `watch` drew."""
-    drawn = on_terminal(command("comfy_fsm", "watch", LOG), folder, columns, seconds=6.0)
-    draw(f"watch-{columns}", f"comfy-fsm watch {LOG}", drawn.split("\x1b[H")[-2], columns)
+    drawn = on_terminal(command("comfy_fsm", "watch", LOG), folder, columns, seconds=6.0, keys=keys)
+    draw(f"{name}-{columns}", f"comfy-fsm watch {LOG}", drawn.split("\x1b[H")[-2], columns)
 
 
 def draw_output(name: str, columns: int, *words: str) -> None:
@@ -112,11 +120,14 @@ def draw_output(name: str, columns: int, *words: str) -> None:
 
 
 def draw(name: str, title: str, text: str, columns: int) -> None:
-    """Text with colours of a terminal as an SVG; its fonts are the reader's, so it loads nothing."""
-    console = Console(record=True, width=columns, file=io.StringIO(), force_terminal=True)
-    console.print(Text.from_ansi(text), soft_wrap=True)
-    svg = re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title=title, unique_id=name), flags=re.DOTALL)
-    (PICTURES / f"{name}.svg").write_text("".join(f"{line.rstrip()}\n" for line in svg.splitlines()), encoding="utf-8")
+    """Text with the colours of a dark and a light terminal as an SVG; fonts are the reader's, so it loads nothing."""
+    for suffix, theme in (("", SVG_EXPORT_THEME), ("-light", DEFAULT_TERMINAL_THEME)):
+        console = Console(record=True, width=columns, file=io.StringIO(), force_terminal=True)
+        console.print(Text.from_ansi(text), soft_wrap=True)
+        svg = console.export_svg(title=title, unique_id=name, theme=theme)
+        svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+        lines = "".join(f"{line.rstrip()}\n" for line in svg.splitlines())
+        (PICTURES / f"{name}{suffix}.svg").write_text(lines, encoding="utf-8")
 
 
 @contextmanager
@@ -164,6 +175,9 @@ def draw_page(folder: Path, browser: webdriver.Chrome) -> None:
         for width in (DESK, PHONE):
             for scheme in SCHEMES:
                 photograph(browser, address, width, scheme, f"serve-{width}-{scheme}", settle=3.0)
+                browser.execute_script("document.querySelector('.open').click()")
+                time.sleep(1.0)
+                shoot(browser, f"serve-task-{width}-{scheme}")
     finally:
         serving.send_signal(signal.SIGTERM)
         serving.communicate()
@@ -185,6 +199,10 @@ def photograph(browser: webdriver.Chrome, address: str, width: int, scheme: str,
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", feature)
     browser.get(address)
     time.sleep(settle)
+    shoot(browser, name)
+
+
+def shoot(browser: webdriver.Chrome, name: str) -> None:
     shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"format": "webp", "quality": 80})
     (PICTURES / f"{name}.webp").write_bytes(base64.b64decode(shot["data"]))
 
@@ -194,6 +212,9 @@ def draw_all(folder: Path) -> None:
         draw_watch(folder, columns)
         draw_output("replay", columns, f"{RECORDED}/socket-drop.jsonl.gz")
         draw_output("diagnose", columns, f"{RECORDED}/errors.jsonl.gz", "--diagnose")
+    draw_watch(folder, SMALL)
+    for columns in (NARROW, WIDE):
+        draw_watch(folder, columns, "watch-task", OPENS)
     with chromium(folder) as browser:
         draw_page(folder, browser)
         draw_site(folder, browser)

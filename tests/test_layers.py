@@ -95,7 +95,7 @@ HOUSE: list[dict[str, list[str]]] = [
     },
     {
         "comfy_fsm.watch": [
-            "keyboard snapshot",
+            "details keyboard snapshot",
             "browsing rows",
             "projection sections",
             "follower terminal",

@@ -48,7 +48,10 @@ def test_the_addresses_of_the_project_are_those_of_its_repository(monkeypatch: p
 
 
 def test_the_commands_are_scripts_of_the_package() -> None:
-    assert PROJECT["scripts"] == {"comfy-fsm": "comfy_fsm.__main__:main", "comfy-replay": "replay.__main__:main"}
+    assert PROJECT["scripts"] == {
+        "comfy-fsm": "comfy_fsm_command:comfy_fsm",
+        "comfy-replay": "comfy_fsm_command:replay",
+    }
 
 
 def test_the_lowest_versions_are_tested_as_they_are_promised() -> None:

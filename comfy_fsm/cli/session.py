@@ -70,7 +70,7 @@ def submit(
         submit = dispatcher.enqueue if dispatcher is not None else session.client.window().submit
         for order in orders:
             name = Path(order.name).name
-            task = await submit(order.workflow, extra_data=order.extra_data, on_complete=session.taker(name))
+            task = await submit(order.workflow, extra_data=order.extra_data, tag=name, on_complete=session.taker(name))
             session.watch(name, task)
 
     return asyncio.run(_session(begin, folder, open_client, screen, capacity, again))
@@ -84,7 +84,7 @@ def resume(
     async def begin(session: Session, _: Dispatcher | None) -> None:
         for task in session.client.tasks:
             if not task.server or task.server in session.client.servers:
-                session.watch(task.prompt_id, task)
+                session.watch(_name(task), task)
                 continue
             screen.complain(f"{task.prompt_id}: left alone, since {task.server} is not named; give it as --server")
             session.status = _NOT_COMPLETED
@@ -122,7 +122,7 @@ class Session:
     def expect_all(self) -> None:
         """Register the completion callback for tasks of an earlier process, before anything is delivered."""
         for task in self.client.tasks:
-            task.when_complete(self.taker(task.prompt_id, again=True))
+            task.when_complete(self.taker(_name(task), again=True))
 
     def watch(self, name: str, task: TaskHandle) -> None:
         self._watching.append(asyncio.create_task(self._watch(name, task)))
@@ -224,6 +224,12 @@ def _dispatching(client: Client, capacity: int | None) -> AbstractAsyncContextMa
 
 def _shown(task: TaskHandle) -> str:
     return "waiting" if task.waits else task.state
+
+
+def _name(task: TaskHandle) -> str:
+    """Return the file that `run` submitted, from the tag, and the beginning of the id; otherwise the id."""
+    tag = task.tag
+    return f"{tag} ({task.prompt_id[:8]})" if tag and isinstance(tag, str) else task.prompt_id
 
 
 def _may_pass(error: Exception) -> bool:

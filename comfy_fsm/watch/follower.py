@@ -18,6 +18,7 @@ from comfy_fsm.log import reader
 from comfy_fsm.log.chain import LogRow
 from comfy_fsm.log.lock import is_written
 from comfy_fsm.report import diagnosis
+from comfy_fsm.watch.details import details
 from comfy_fsm.watch.projection import Projection
 from comfy_fsm.watch.snapshot import Scene
 
@@ -63,6 +64,11 @@ class Follower:
         if (task := self._projection.task(number)) is None:
             return [[("This task is not kept here any more. To read it again: comfy-fsm diagnose ID LOG", "")]]
         return diagnosis.of_task(self._projection.board, task, self.path, width)
+
+    def details(self, number: int) -> dict[str, object] | None:
+        """Return the same as plain values; None if the task is not kept here any more."""
+        task = self._projection.task(number)
+        return None if task is None else details(self._projection.board, task, self.path)
 
     def open(self, seconds: float) -> None:
         """Run the first round; raises LogError or OSError if there is nothing to watch from the start."""

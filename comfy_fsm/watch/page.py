@@ -14,9 +14,10 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -48,6 +49,7 @@ _BEAT = 5.0
 _PATIENCE = 30.0
 """Seconds that a reader may take nothing before it is let go."""
 LONGEST = 240
+_DIGITS = 12
 
 _FILES = {
     "/": ("index.html", "text/html"),
@@ -74,6 +76,8 @@ _logger = logging.getLogger(__name__)
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _Rows = dict[int, Raw]
+_Argument = TypeVar("_Argument")
+_Result = TypeVar("_Result")
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -209,6 +213,7 @@ class _Page:
         self._connections: dict[web.RequestHandler, bool] = {}  # and whether it sent a request
         self._cost = 0.0
         self._ending = asyncio.Event()
+        self._reading = ThreadPoolExecutor(1)  # whoever reads the board, or folds into it, waits for the other
 
     async def run(self, listening: socket.socket) -> int:
         loop, got = asyncio.get_running_loop(), list[int]()
@@ -222,6 +227,7 @@ class _Page:
         app = web.Application(middlewares=[self._guard])
         app.on_response_prepare.append(_dress)
         app.router.add_get("/feed", self._feed)
+        app.router.add_get("/task", self._task)
         for path in self._files:
             app.router.add_get(path, self._file)
         runner = web.AppRunner(app, access_log=None, logger=_logger, handle_signals=False, shutdown_timeout=2.0)
@@ -234,6 +240,7 @@ class _Page:
             self._ending.set()
             self._tell()
             await runner.cleanup()
+            self._reading.shutdown()
         return BY_SIGNAL + got[0]
 
     def _admit(self, runner: web.AppRunner) -> web.RequestHandler:
@@ -262,13 +269,16 @@ class _Page:
         """Follow the log in a thread, so that no request waits for it."""
         pace = PACE
         while not self._ending.is_set():
-            frame = await asyncio.to_thread(self._advance, pace)
+            frame = await self._read(self._advance, pace)
             if frame is not None:
                 self._frame = frame
                 self._tell()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), 0.0 if self._follower.behind else pace)
             pace = max(PACE, SHARE * self._cost)
+
+    async def _read(self, work: Callable[[_Argument], _Result], argument: _Argument) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._reading, work, argument)
 
     def _advance(self, seconds: float) -> _Frame | None:
         """Return a new frame, if something changed and somebody reads."""
@@ -310,6 +320,16 @@ class _Page:
     async def _file(self, request: web.Request) -> web.StreamResponse:
         body, kind = self._files[request.path]
         return web.Response(body=body, content_type=kind, charset="utf-8")
+
+    async def _task(self, request: web.Request) -> web.Response:
+        """Answer with the diagnosis of the task of a row."""
+        number = request.query.get("number", "")
+        if not number.isdecimal() or len(number) > _DIGITS:
+            return _refuse(404, "name a task by the number of its row")
+        found = await self._read(self._follower.details, int(number))
+        if found is None:
+            return _refuse(404, "this task is not kept here any more; to read it again: comfy-fsm diagnose ID LOG")
+        return web.Response(body=_encode(found), content_type="application/json")
 
     async def _feed(self, request: web.Request) -> web.StreamResponse:
         """Send everything, then what changes; a reader that reconnects gets everything again."""

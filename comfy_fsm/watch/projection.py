@@ -218,6 +218,7 @@ class Projection:
 
     def _look(self) -> None:
         """Return what the alerts say by now, in the time of the log."""
+        self._figures.servers = tuple(self.board.addresses[:SERVERS])  # a person looks: the log may name them
         self._looked_at, self._looked_after = self.board.now, self._observations
         if -_NEVER < self.board.now < _NEVER:
             self._watch.update(self.board.now, self._figures.read(self.board.now))

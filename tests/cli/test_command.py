@@ -459,21 +459,27 @@ def test_a_run_that_is_told_to_end_closes_its_log_and_can_be_resumed(
     resumed(comfy, tmp_path, prompt_id)
 
 
-def test_on_a_terminal_bars_are_drawn_there_and_standard_output_is_left_alone(comfy: FakeComfy, tmp_path: Path) -> None:
-    write(tmp_path, "w.json", graph(next(SEEDS)))
-    write(tmp_path, "bad.json", {"1": {"class_type": "FakeText", "inputs": {}}})
+def with_bars(*words: str, cwd: Path) -> tuple[int, str, bytes]:
+    """The exit status of a command, its standard output, and what it draws on the terminal that is its standard
+    error.
+    """
     terminal, end = os.openpty()
     with open(end, "wb") as stderr:
-        process = begin(
-            "run", "w.json", "bad.json", "--server", comfy.url, cwd=tmp_path, stderr=stderr, env={"TERM": "xterm"}
-        )
+        process = begin(*words, cwd=cwd, stderr=stderr, env={"TERM": "xterm"})
     with open(terminal, "rb", buffering=0) as reader:
         drawn = b""
         with suppress(OSError):  # how a terminal ends
             while part := reader.read(4096):
                 drawn += part
     out, _ = process.communicate(timeout=GUARD)
-    assert process.returncode == NOT_DONE
+    return process.returncode, out, drawn
+
+
+def test_on_a_terminal_bars_are_drawn_there_and_standard_output_is_left_alone(comfy: FakeComfy, tmp_path: Path) -> None:
+    write(tmp_path, "w.json", graph(next(SEEDS)))
+    write(tmp_path, "bad.json", {"1": {"class_type": "FakeText", "inputs": {}}})
+    status, out, drawn = with_bars("run", "w.json", "bad.json", "--server", comfy.url, cwd=tmp_path)
+    assert status == NOT_DONE
     assert (tmp_path / out.strip()).is_file()
     shown = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", drawn)
     assert b" completed " in shown
@@ -497,6 +503,15 @@ def test_a_killed_run_is_resumed_and_its_task_was_posted_once(comfy: FakeComfy, 
     process.kill()
     assert finish(process).returncode == -signal.SIGKILL
     resumed(comfy, tmp_path, prompt_id)
+
+
+def test_a_task_that_is_taken_up_again_is_named_by_its_file(comfy: FakeComfy, tmp_path: Path) -> None:
+    process, prompt_id = sleeping(comfy, tmp_path, 3.0)
+    process.kill()
+    finish(process)
+    assert " w.json " in command("watch", LOG, cwd=tmp_path).stdout
+    _, _, drawn = with_bars("resume", "--server", comfy.url, cwd=tmp_path)
+    assert f"w.json ({prompt_id[:8]})".encode() in drawn
 
 
 @pytest.mark.parametrize(

@@ -6,16 +6,27 @@ import sys
 
 import pytest
 
+from tests.support.processes import ROOT
 
-@pytest.mark.parametrize("module", ["comfy_fsm", "replay"])
-def test_ctrl_c_during_the_imports_prints_no_traceback(module: str) -> None:
-    words = [sys.executable, "-X", "importtime", "-m", module, "--help"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as loading:
+SCRIPT = "import sys; from comfy_fsm_command import {0}; sys.exit({0}())"  # as pip writes them
+COMMANDS = {
+    "python -m comfy_fsm": (["-m", "comfy_fsm"], "cyclopts"),
+    "python -m replay": (["-m", "replay"], "cyclopts"),
+    "comfy-fsm": (["-c", SCRIPT.format("comfy_fsm")], "comfy_fsm.core.observations"),
+    "comfy-replay": (["-c", SCRIPT.format("replay")], "comfy_fsm.core.observations"),
+}
+
+
+@pytest.mark.parametrize(("command", "moment"), COMMANDS.values(), ids=COMMANDS)
+def test_ctrl_c_during_the_imports_prints_no_traceback(command: list[str], moment: str) -> None:
+    """At the moment in which this module has been imported."""
+    words = [sys.executable, "-X", "importtime", *command, "--help"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as loading:
         assert loading.stderr
         told = []
         for line in loading.stderr:
             told.append(line)
-            if "cyclopts" in line:
+            if moment in line:
                 break
         loading.send_signal(signal.SIGINT)
         told.append(loading.stderr.read())

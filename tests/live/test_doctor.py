@@ -7,12 +7,13 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from email.utils import formatdate
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from comfy_fsm.live.doctor import machine
+from comfy_fsm.live.doctor import machine, servers
 from comfy_fsm.testing import FakeComfy, Faults
 from tests.support.lines import fill, line
 from tests.support.processes import DONE, LOG, NOT_DONE, NOWHERE, UNREACHABLE, command, in_a_thread, names
@@ -71,6 +72,34 @@ def test_a_server_that_has_a_fault_is_told_with_its_cure(
     ended, checks = found("--server", comfy.url, cwd=tmp_path)
     assert ended == status
     assert cure in checks[check][1]
+
+
+NOW = 1_790_000_000.0
+CLOCKS = {
+    "the same": (0.0, "ok", ""),
+    "a slow answer": (-4.0, "ok", ""),
+    "ahead": (3_600.0, "warning", "1 h 0 min ahead of"),
+    "behind": (-90.0, "warning", "behind"),
+}
+
+
+@pytest.mark.parametrize(("apart", "level", "told"), CLOCKS.values(), ids=CLOCKS)
+def test_the_clock_of_a_server_is_compared_with_ours(apart: float, level: str, told: str) -> None:
+    (check,) = servers._clock(formatdate(NOW + apart, usegmt=True), NOW, NOW + 0.5)
+    assert (check.subject, check.level) == ("clock", level)
+    assert told in check.found
+    assert bool(check.cure) == (level != "ok")
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "Thu, 01 Jan 99999 00:00:00 GMT"])
+def test_a_server_that_tells_no_time_is_not_judged_by_it(date: str) -> None:
+    assert servers._clock(date, NOW, NOW) == []
+
+
+def test_the_time_that_a_server_tells_is_looked_at(comfy: FakeComfy, tmp_path: Path) -> None:
+    done = command("doctor", "--server", comfy.url, "--format", "json", cwd=tmp_path)
+    of_server = [check for check in json.loads(done.stdout)["checks"] if check["found"].startswith("it agrees with")]
+    assert [check["level"] for check in of_server] == ["ok"]
 
 
 def test_a_port_where_nobody_listens_is_told(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +16,10 @@ import httpx
 
 from tests.support.lines import frame, line
 from tests.support.processes import (
+    ENVIRONMENT,
     GUARD,
     LOG,
+    WRITES,
     begin,
     finish,
 )
@@ -72,3 +76,44 @@ def serving(cwd: Path, *options: str) -> Iterator[Page]:
         served.process.terminate()
         found = finish(served.process)
         assert (found.returncode, found.stderr) == (128 + signal.SIGTERM, "")
+
+
+def answered(at: float) -> list[bytes]:
+    """A server with an open socket, which has answered a question."""
+    asked, said = {"id": "1", "method": "GET", "path": "/queue"}, {"queue_running": [], "queue_pending": []}
+    return [
+        line("ws.open", {}, at),
+        line("http.request", asked, at),
+        line("http.response", {"id": "1", "status": 200, "body": said}, at),
+    ]
+
+
+def gone(at: float, server: str, seconds: int = 150) -> list[bytes]:
+    """A server which answers nothing for so many seconds, up to now."""
+    asked = {"method": "GET", "path": "/queue"}
+    return [
+        each
+        for second in range(seconds)
+        for each in (
+            line("http.request", asked | {"id": f"g{second}"}, at - seconds + second, server=server, window=None),
+            line("http.error", {"id": f"g{second}", "error": "ConnectError"}, at - seconds + second, server=server),
+        )
+    ]
+
+
+@contextmanager
+def writing(folder: Path, *lines: bytes) -> Iterator[subprocess.Popen[str]]:
+    """A process that has written these lines to a log, and is alive."""
+    words = [each.decode() for each in lines]
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITES, str(folder / LOG), *words], stdout=subprocess.PIPE, encoding="utf-8",
+        env=ENVIRONMENT,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "written\n"
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from selenium.webdriver.common.keys import Keys
 
 from tests.support.lines import fill, frame, line
 from tests.support.processes import LOG, until
-from tests.support.serving import DISCOVERED, NOW, RUNNING, Page, serving
+from tests.support.serving import DISCOVERED, NOW, RUNNING, Page, answered, gone, serving, writing
 
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--window-size=1280,1000",
@@ -247,21 +248,17 @@ def test_a_page_works_without_a_mouse(browser: Browser, tmp_path: Path) -> None:
         browser.open(page)
         body = browser.chromium.find_element(By.TAG_NAME, "body")
         reached = []
-        for _ in range(10):
+        for _ in range(32):
             body.send_keys(Keys.TAB) if not reached else browser.chromium.switch_to.active_element.send_keys(Keys.TAB)
             element = browser.chromium.switch_to.active_element
             reached.append(element.get_attribute("id") or element.get_attribute("aria-labelledby") or element.text)
-        assert reached[:9] == [
-            "Skip to the tasks",
-            "pause",
-            "servers",
-            "windows",
-            "All",
-            "Open",
-            "Failed",
-            "word",
-            "tasks",
-        ]
+        columns = [
+            "servers", "Server", "Queue", "Tasks", "Sockets", "Heard",
+            "windows", "Window", "Server", "Socket", "Tasks", "Heard",
+            "All", "Open", "Failed", "word",
+            "tasks", "State", "Task", "Window", "Server", "Took", "Ended", "Progress", "prompt-o",
+        ]  # fmt: skip
+        assert reached[:27] == ["Skip to the tasks", "pause", *columns]
         button = browser.chromium.find_element(By.ID, "pause")
         button.send_keys(Keys.ENTER)
         assert (button.get_attribute("aria-pressed"), browser.text("#standing")) == ("true", "paused")
@@ -269,6 +266,97 @@ def test_a_page_works_without_a_mouse(browser: Browser, tmp_path: Path) -> None:
         button.send_keys(Keys.SPACE)
         until(lambda: browser.count(".findings > li") == 1)
         assert browser.is_read()
+
+
+def failing(name: str) -> bytes:
+    why = {"exception_type": "OutOfMemory", "exception_message": f"of {name}", "node_id": "3"}
+    return frame("execution_error", NOW, prompt_id=name, **why)
+
+
+def test_a_row_opens_its_diagnosis_and_escape_leads_back_to_it(browser: Browser, tmp_path: Path) -> None:
+    fill(tmp_path / LOG, *RUNNING, failing("prompt-two"))
+    with serving(tmp_path) as page:
+        browser.open(page)
+        link = browser.chromium.find_element(By.LINK_TEXT, "prompt-t")
+        link.send_keys(Keys.ENTER)
+        until(lambda: browser.text("#sheet-title").endswith("prompt-two"))
+        told = browser.text("#sheet-body")
+        assert "OutOfMemory" in told
+        assert "What to do next" in told
+        assert "What happened" in told
+        assert browser.chromium.execute_script("return document.activeElement.closest('dialog') !== null")
+        fill(tmp_path / LOG, line("ws.close", {"code": 1006, "reason": ""}, NOW + 1))
+        browser.chromium.switch_to.active_element.send_keys(Keys.ESCAPE)
+        until(lambda: browser.count("dialog[open]") == 0)
+        assert browser.chromium.switch_to.active_element.text == "prompt-t"
+        assert browser.chromium.current_url == page.url
+        assert browser.told() == []
+
+
+def test_a_link_to_a_row_opens_it_and_the_button_back_closes_it(browser: Browser, tmp_path: Path) -> None:
+    fill(tmp_path / LOG, *RUNNING)
+    with serving(tmp_path) as page:
+        browser.open(page)
+        address = browser.chromium.find_element(By.LINK_TEXT, "prompt-o").get_attribute("href")
+        assert address
+        browser.chromium.get(address)
+        until(lambda: browser.count("dialog[open]") == 1)
+        browser.chromium.back()
+        until(lambda: browser.count("dialog[open]") == 0)
+
+
+def test_an_open_diagnosis_follows_the_log(browser: Browser, tmp_path: Path) -> None:
+    fill(tmp_path / LOG, *RUNNING)
+    with serving(tmp_path) as page:
+        browser.open(page)
+        browser.chromium.find_element(By.LINK_TEXT, "prompt-o").click()
+        until(lambda: "in_progress" in browser.text("#sheet-title"))
+        fill(tmp_path / LOG, failing("prompt-one"))
+        until(lambda: "OutOfMemory" in browser.text("#sheet-body"))
+
+
+def test_a_column_sorts_up_then_down_then_not(browser: Browser, tmp_path: Path) -> None:
+    def tasks() -> list[str]:
+        return [each.text for each in browser.chromium.find_elements(By.CSS_SELECTOR, "[data-table=tasks] .open .id")]
+
+    def sorted_by() -> str | None:
+        return browser.chromium.find_element(By.CSS_SELECTOR, "[data-table=tasks] th:nth-child(2)").get_attribute(
+            "aria-sort"
+        )
+
+    fill(tmp_path / LOG, *RUNNING, *(frame("execution_start", NOW, prompt_id=name, timestamp=1) for name in "cab"))
+    with serving(tmp_path) as page:
+        browser.open(page)
+        unsorted = tasks()
+        button = browser.chromium.find_element(By.CSS_SELECTOR, "[data-table=tasks] th:nth-child(2) button")
+        for wanted, way in ((sorted(unsorted), "ascending"), (sorted(unsorted)[::-1], "descending"), (unsorted, None)):
+            button.send_keys(Keys.ENTER)
+            assert (tasks(), sorted_by()) == (wanted, way)
+        button.click()
+        fill(tmp_path / LOG, frame("execution_start", NOW, prompt_id="bb", timestamp=1))
+        until(lambda: "bb" in tasks())
+        assert tasks() == sorted([*unsorted, "bb"]), "what comes is put in its place"
+
+
+def test_a_page_shows_an_alert_that_holds_and_a_server_that_is_drained(browser: Browser, tmp_path: Path) -> None:
+    now = time.time()
+    away = gone(now, "http://gone.example:8188")
+    with (
+        writing(tmp_path, *away, *answered(now), line("command", {"name": "drain"}, now)),
+        serving(tmp_path) as page,
+    ):
+        browser.open(page)
+        until(lambda: "ComfyServerUnreachable" in browser.text("#alerts"))
+        assert "gone.example:8188: No request to a server was answered" in browser.text("#alerts")
+        assert "answering, drained" in browser.text("[data-table=servers]")
+        assert "ConnectError" in browser.text("[data-table=servers]")
+
+
+def test_windows_of_earlier_processes_are_counted_not_listed(browser: Browser, tmp_path: Path) -> None:
+    old = [line(kind, {}, NOW - 60, window=f"old-{n}") for n in range(9) for kind in ("ws.open", "ws.close")]
+    with writing(tmp_path, *old, *answered(time.time())), serving(tmp_path) as page:
+        browser.open(page)
+        assert browser.text("#windows .more") == "2 shown of 10"
 
 
 def test_tables_are_tables_to_who_hears_them(browser: Browser, tmp_path: Path) -> None:
@@ -314,6 +402,12 @@ def test_a_page_can_be_read_by_day_and_night_and_on_a_phone(
             assert browser.chromium.execute_script(CONTRAST) == []
             wide = browser.chromium.execute_script("return document.documentElement.scrollWidth")
             assert wide <= width, "nothing is beyond the edge"
+            browser.chromium.find_element(By.CSS_SELECTOR, "[data-table=tasks] .open").send_keys(Keys.ENTER)
+            until(lambda: browser.count("dialog[open]") == 1)
+            assert browser.chromium.execute_script(CONTRAST) == []
+            assert browser.chromium.execute_script(
+                "const sheet = document.querySelector('dialog'); return sheet.scrollWidth <= sheet.clientWidth"
+            )
         finally:
             run("Emulation.clearDeviceMetricsOverride", {})
             run("Emulation.setEmulatedMedia", {"features": []})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import select
@@ -36,7 +35,6 @@ from tests.support.processes import (
     NOWHERE,
     UNREACHABLE,
     USAGE,
-    WRITES,
     command,
     finish,
     names,
@@ -44,7 +42,7 @@ from tests.support.processes import (
     until,
     untouched,
 )
-from tests.support.serving import DISCOVERED, NOW, RUNNING, Page, serving
+from tests.support.serving import DISCOVERED, NOW, RUNNING, Page, answered, gone, serving, writing
 
 WATCH, SERVE = ("watch", LOG), ("serve", LOG, "--port", "0")
 
@@ -184,33 +182,8 @@ def test_a_terminal_shows_what_is_there_and_then_what_comes(tmp_path: Path, colu
         terminal.shows("1 warning")
 
 
-@contextmanager
-def writing(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that writes a log, and is alive."""
-    server = {"server": "http://one:8188", "window": "w"}
-    now = time.time()
-    asked = [
-        {"at": now, "kind": "http.request", **server, "data": {"id": "1", "method": "GET", "path": "/queue"}},
-        {"at": now, "kind": "http.response", **server,
-         "data": {"id": "1", "status": 200, "body": {"queue_running": [], "queue_pending": []}}},
-    ]  # fmt: skip
-    lines = [line("ws.open", {}, now).decode(), *map(json.dumps, asked)]
-    process = subprocess.Popen(
-        [sys.executable, "-c", WRITES, str(folder / LOG), *lines], stdout=subprocess.PIPE, encoding="utf-8",
-        env=ENVIRONMENT,
-    )  # fmt: skip
-    assert process.stdout is not None
-    assert process.stdout.readline() == "written\n"
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-
-
 def test_when_the_writer_is_killed_a_terminal_says_so_and_its_lamps_go_out(tmp_path: Path) -> None:
-    with writing(tmp_path) as writer, watching(tmp_path, columns=120) as terminal:
+    with writing(tmp_path, *answered(time.time())) as writer, watching(tmp_path, columns=120) as terminal:
         shown = terminal.shows(" answering ")
         assert "open" in shown
         assert "no process" not in shown
@@ -222,7 +195,7 @@ def test_when_the_writer_is_killed_a_terminal_says_so_and_its_lamps_go_out(tmp_p
 
 
 def test_when_the_writer_is_killed_the_page_says_so_and_its_lamps_go_out(tmp_path: Path) -> None:
-    with writing(tmp_path) as writer, serving(tmp_path) as found, found.feed() as messages:
+    with writing(tmp_path, *answered(time.time())) as writer, serving(tmp_path) as found, found.feed() as messages:
         _, told = next(messages)
         assert told["head"]["written"] is True
         (server,) = told["tables"]["servers"]["rows"].values()
@@ -231,6 +204,38 @@ def test_when_the_writer_is_killed_the_page_says_so_and_its_lamps_go_out(tmp_pat
         _, told = next(message for message in messages if message[1]["head"]["written"] is False)
         (server,), (window,) = (told["tables"][name]["rows"].values() for name in ("servers", "windows"))
         assert (server["lamp"], window["socket"], told["head"]["rate"]) == ("not asked", "closed", 0)
+
+
+AWAY = "http://gone.example:8188"
+
+
+@pytest.mark.parametrize("columns", [140, 80, 40])
+def test_a_terminal_shows_an_alert_that_holds_and_a_server_that_is_drained(tmp_path: Path, columns: int) -> None:
+    lines = [*gone(NOW, AWAY), *answered(NOW), line("command", {"name": "drain"}, NOW)]
+    with writing(tmp_path, *lines), watching(tmp_path, columns=columns, lines=40) as terminal:
+        terminal.shows("alert ComfyServerUnreachable")
+        shown = terminal.shows("answering, drained")
+        assert "gone.example:8188: not answering: ConnectError" in " ".join(shown.split()) or columns == 140
+        assert "not answering: ConnectError" in " ".join(shown.split())
+
+
+def test_the_details_of_a_task_are_its_diagnosis_with_every_text_harmless(tmp_path: Path) -> None:
+    name = "\u202egnp<b>\x1b[31m"
+    fill(tmp_path / LOG, *RUNNING, frame("execution_error", NOW, prompt_id="prompt-one", exception_message=name))
+    with serving(tmp_path) as served, served.feed() as messages:
+        _, told = next(messages)
+        (number,) = told["tables"]["tasks"]["rows"]
+        answer = served.get(f"task?number={number}")
+        assert answer.headers["content-type"].startswith("application/json")
+        assert answer.text.isprintable()
+        found = answer.json()
+        assert (found["prompt_id"], found["evidence"][-1]["signal"]) == ("prompt-one", "execution_error")
+        assert found["steps"]
+
+
+@pytest.mark.parametrize("asked", ["", "?number=", "?number=99", "?number=-1", "?number=1e9", "?number=" + "9" * 5_000])
+def test_a_task_that_is_not_there_has_no_details(served: Page, asked: str) -> None:
+    assert served.get(f"task{asked}").status_code == 404
 
 
 def test_a_terminal_may_change_its_size(tmp_path: Path) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from email.utils import parsedate_to_datetime
 
 import msgspec
 from msgspec import Raw
 
 from comfy_fsm.core.wire import bodies
+from comfy_fsm.display import duration
 from comfy_fsm.live.doctor.check import Check
 from comfy_fsm.live.transport import requests
 from comfy_fsm.live.transport.arrivals import Answer, Refused, SocketUp, Unanswered
@@ -23,6 +26,8 @@ __all__ = ["checks"]
 
 _GREETING = 5.0
 """Seconds in which a socket is greeted; ComfyUI does it at once."""
+_APART = 5.0
+"""Seconds by which two clocks may differ: less is not seen in the log of a server."""
 _CREDENTIALS = "give the token or header that it wants: --token-env, --header, --socket-query"
 _LACKS = (
     ((0, 3, 45), "it does not take our prompt ids, so a task whose POST is not answered is found by its mark alone"),
@@ -60,6 +65,7 @@ async def _ask(server: Comfy, request: HttpRequest) -> Answer | Unanswered:
 
 
 async def _reached(server: Comfy) -> list[Check]:
+    asked = time.time()
     answer = await _ask(server, requests.system_stats())
     if isinstance(answer, Unanswered):
         refused = Refused(0, None, answer.name, True, detail=answer.detail)
@@ -80,7 +86,7 @@ async def _reached(server: Comfy) -> list[Check]:
     if answer.status != 200 or not isinstance(stats, dict) or "system" not in stats:
         told = f"what answers there is no ComfyUI (HTTP {answer.status}, {answer.content_type or 'no content type'})"
         return [Check("reachable", "problem", told, "check address and path, and what stands before ComfyUI")]
-    found = [Check("reachable", "ok", "it answers over HTTP")]
+    found = [Check("reachable", "ok", "it answers over HTTP"), *_clock(answer.date, asked, time.time())]
     version = bodies.version(Raw(answer.body))
     if version is None:
         told = "it tells no version: it is from before January 2025, or a fork"
@@ -90,6 +96,22 @@ async def _reached(server: Comfy) -> list[Check]:
     if lacks:
         return [*found, Check("version", "warning", f"ComfyUI {number}: {'; '.join(lacks)}", "use a newer ComfyUI")]
     return [*found, Check("version", "ok", f"ComfyUI {number}")]
+
+
+def _clock(date: str, asked: float, answered: float) -> list[Check]:
+    """Compare the clock of the server with ours, between question and answer; the header counts whole seconds."""
+    try:
+        theirs = parsedate_to_datetime(date).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return []  # nothing promises the header
+    behind = theirs + 1.0 - asked if theirs + 1.0 < asked else max(theirs - answered, 0.0)
+    if abs(behind) <= _APART:
+        return [Check("clock", "ok", f"it agrees with this machine to {_APART:g} s")]
+    told = f"it is {duration(abs(behind))} {'ahead of' if behind > 0 else 'behind'} this machine"
+    lost = "times in its own log cannot be compared with those of a report, and signed links may be refused"
+    return [
+        Check("clock", "warning", f"{told}: {lost}", "set both by NTP; the decisions of the client do not depend on it")
+    ]
 
 
 async def _parts(server: Comfy, page: Comfy) -> AsyncIterator[Check]:

@@ -9,13 +9,14 @@ __all__ = ["Answer", "Heard", "Long", "Refused", "SocketDown", "SocketUp", "Stre
 
 
 class Answer(NamedTuple):
-    """Answer of any kind; `location` is the target of a redirect."""
+    """Answer of any kind; `location` is the target of a redirect, `date` the time that the server said it was."""
 
     status: int
     body: bytes
     retry_after: float | None = None
     content_type: str = ""
     location: str = ""
+    date: str = ""
 
 
 class Stream(NamedTuple):

@@ -195,8 +195,8 @@ class Comfy:
         except Unreadable as error:
             raise Unanswered("Unreadable", str(error)) from None
         headers = response.headers
-        wait, kind = _retry_after(headers.get("retry-after"), headers.get("date")), headers.get("content-type", "")
-        return Answer(response.status_code, kept, wait, kind, headers.get("location", ""))
+        date, kind, place = (headers.get(name, "") for name in ("date", "content-type", "location"))
+        return Answer(response.status_code, kept, _retry_after(headers.get("retry-after"), date), kind, place, date)
 
     @asynccontextmanager
     async def _open(

@@ -99,40 +99,76 @@ function lamp(row) {
 
 function tagged(row) {
   const cell = document.createDocumentFragment();
-  cell.append(task(row.prompt_id));
+  const link = make("a", "open");
+  link.href = `#task-${row.number}`;
+  link.append(task(row.prompt_id));
+  cell.append(link);
   if (row.tag !== null) cell.append(make("span", "tag", row.tag));
   return cell;
 }
 
-// tables: a column is its title, its classes, and how a row fills it
+// tables: a column is its title, its classes, how a row fills it, and what it is sorted by
 
 const settled = new Set(["completed", "failed", "cancelled", "rejected", "lost", "expired"]);
+const took = (row) => (row.begun_at === null ? null : (settled.has(row.state) ? row.ended_at ?? now() : now()) - row.begun_at);
 const COLUMNS = {
   tasks: [
-    ["State", "short", (row) => word(row.state)],
-    ["Task", "short", tagged],
-    ["Window", "short aside", (row) => windowed(row.window)],
-    ["Server", "short aside", (row) => host(row.server)],
-    ["Took", "short number", (row) => age(row.begun_at, settled.has(row.state) ? row.ended_at : null)],
-    ["Ended", "short number narrow", (row) => (settled.has(row.state) && row.ended_at !== null ? ago(row.ended_at) : "")],
-    ["Progress", "text", (row) => (settled.has(row.state) ? reason(row) : progress(row))],
+    ["State", "short", (row) => word(row.state), (row) => row.state],
+    ["Task", "short", tagged, (row) => row.prompt_id],
+    ["Window", "short aside", (row) => windowed(row.window), (row) => row.window],
+    ["Server", "short aside", (row) => host(row.server), (row) => row.server],
+    ["Took", "short number", (row) => age(row.begun_at, settled.has(row.state) ? row.ended_at : null), took],
+    ["Ended", "short number narrow", (row) => (settled.has(row.state) && row.ended_at !== null ? ago(row.ended_at) : ""),
+      (row) => (settled.has(row.state) ? row.ended_at : null)],
+    ["Progress", "text", (row) => (settled.has(row.state) ? reason(row) : progress(row)), (row) => row.error ?? row.share ?? null],
   ],
   servers: [
-    ["Server", "text", (row) => host(row.url)],
+    ["Server", "text", (row) => host(row.url), (row) => row.url],
     ["", "text", lamp],
-    ["Queue", "number", (row) => count(row.queue)],
-    ["Tasks", "number", (row) => count(row.open)],
-    ["Sockets", "number narrow", (row) => count(row.sockets)],
-    ["Heard", "short number narrow", (row) => ago(row.seen_at)],
+    ["Queue", "number", (row) => count(row.queue), (row) => row.queue],
+    ["Tasks", "number", (row) => count(row.open), (row) => row.open],
+    ["Sockets", "number narrow", (row) => count(row.sockets), (row) => row.sockets],
+    ["Heard", "short number narrow", (row) => ago(row.seen_at), (row) => row.seen_at],
   ],
   windows: [
-    ["Window", "short", (row) => windowed(row.window)],
-    ["Server", "text", (row) => host(row.server)],
-    ["Socket", "short", (row) => word(row.socket)],
-    ["Tasks", "number", (row) => count(row.open)],
-    ["Heard", "short number narrow", (row) => ago(row.heard_at)],
+    ["Window", "short", (row) => windowed(row.window), (row) => row.window],
+    ["Server", "text", (row) => host(row.server), (row) => row.server],
+    ["Socket", "short", (row) => word(row.socket), (row) => row.socket],
+    ["Tasks", "number", (row) => count(row.open), (row) => row.open],
+    ["Heard", "short number narrow", (row) => ago(row.heard_at), (row) => row.heard_at],
   ],
 };
+
+// the order of rows: that in which they come, what needs a look first; or by a column, up, then down
+
+const sorting = {}; // by table: the number of the column, and 1 or -1
+
+function compare(a, b) {
+  if (a === b) return 0;
+  if (a === null || b === null) return a === null ? 1 : -1;
+  return (typeof a === typeof b ? a < b : typeof a < typeof b) ? -1 : 1;
+}
+
+function arranged(table) {
+  const { order, rows } = state.tables[table];
+  if (!sorting[table]) return order;
+  const [column, way] = sorting[table];
+  const key = COLUMNS[table][column][3];
+  return [...order].sort((a, b) => way * compare(key(rows.get(a)), key(rows.get(b))));
+}
+
+function sortBy(table, column) {
+  const [sorted, way] = sorting[table] ?? [];
+  if (sorted !== column) sorting[table] = [column, 1];
+  else if (way === 1) sorting[table] = [column, -1];
+  else delete sorting[table];
+  document.querySelectorAll(`[data-table="${table}"] thead th`).forEach((cell, index) => {
+    const chosen = sorting[table]?.[0] === index ? sorting[table][1] : 0;
+    if (chosen) cell.setAttribute("aria-sort", chosen > 0 ? "ascending" : "descending");
+    else cell.removeAttribute("aria-sort");
+  });
+  if (state.tables[table]) draw(table);
+}
 
 function ago(at) {
   const element = make("span");
@@ -204,11 +240,17 @@ function body(table) {
   const place = document.querySelector(`[data-table="${table}"]`);
   if (!place.tBodies.length) {
     const row = place.createTHead().insertRow();
-    for (const [title, classes] of COLUMNS[table]) {
-      const cell = make("th", classes, title);
+    COLUMNS[table].forEach(([title, classes, , key], index) => {
+      const cell = make("th", classes, key ? "" : title);
       cell.scope = "col";
+      if (key) {
+        const button = make("button", "sort", title);
+        button.type = "button";
+        button.addEventListener("click", () => sortBy(table, index));
+        cell.append(button);
+      }
       row.append(cell);
-    }
+    });
     place.createTBody();
   }
   return place.tBodies[0];
@@ -235,7 +277,7 @@ function draw(table) {
     element.remove();
     known.elements.delete(number);
   }
-  known.order.forEach((number, index) => {
+  arranged(table).forEach((number, index) => {
     let element = known.elements.get(number);
     const fresh = element === undefined;
     if (fresh) known.elements.set(number, (element = make("tr")));
@@ -343,6 +385,86 @@ function announce() {
   told = newest;
 }
 
+// the diagnosis of a task, to which its row links
+
+const sheet = find("sheet");
+const chosen = () => Number(/^#task-(\d{1,12})$/.exec(location.hash)?.[1] ?? NaN);
+let shown = { text: "", at: 0 };
+
+async function openSheet() {
+  const number = chosen();
+  if (Number.isNaN(number)) {
+    if (sheet.open) sheet.close();
+    return;
+  }
+  shown.at = Date.now();
+  const answer = await fetch(`/task?number=${number}`).catch(() => null);
+  const text = answer === null ? "The connection is lost." : await answer.text();
+  if (chosen() !== number) return;
+  if (!sheet.open || text !== shown.text) {
+    if (answer?.ok) fillSheet(JSON.parse(text));
+    else if (!sheet.open) {
+      find("sheet-title").textContent = `Task ${number}`;
+      find("sheet-body").replaceChildren(make("p", "", text));
+    }
+    shown.text = text;
+  }
+  if (!sheet.open) sheet.showModal();
+}
+
+const cited = (positions) => (positions.length ? ` (line ${positions.slice(0, 6).map(count).join(", ")})` : "");
+
+function fillSheet(told) {
+  find("sheet-title").replaceChildren(word(told.state), " ", make("span", "id", told.prompt_id ?? "(no id)"));
+  const parts = [make("p", "says", told.says.text + cited(told.says.positions))];
+  if (told.tag) parts.push(make("p", "soft", `tag ${told.tag}`));
+  parts.push(...told.error.map((text) => make("p", "reason", text)));
+  parts.push(make("p", "soft", `${told.window === null ? "no window" : `window ${told.window}`}, at ${host(told.server)}`));
+  parts.push(...list("What to do next", told.steps.map(step), "ol"));
+  parts.push(...list("What is missing", told.missing.map((row) => make("li", "", row.text + cited(row.positions)))));
+  parts.push(...list("Findings", told.findings.map(found)));
+  parts.push(...list("What happened", told.evidence.map((row) => move(row, told.evidence[0].at)), "ol"));
+  find("sheet-body").replaceChildren(...parts);
+}
+
+function list(title, items, kind = "ul") {
+  if (!items.length) return title === "What to do next" ? [make("h3", "", title), make("p", "", "Nothing needs to be done.")] : [];
+  const place = make(kind);
+  place.append(...items);
+  return [make("h3", "", title), place];
+}
+
+function step(row) {
+  const item = make("li", "", row.text);
+  if (row.command !== null) item.append(make("code", "command", row.command));
+  return item;
+}
+
+function found(row) {
+  const item = make("li");
+  const advice = state.codes[row.code]?.[2] ?? "";
+  item.append(word(row.severity), " ", make("code", "", row.code), ` ${row.text}${cited(row.positions)}. `, make("span", "soft", advice));
+  return item;
+}
+
+function move(row, begun) {
+  const item = make("li");
+  const time = new Date(row.at * 1000).toLocaleTimeString("en-GB");
+  const line = make("div", "line");
+  line.append(make("span", "", time), make("span", "soft", `+${(row.at - begun).toFixed(3)} s`), make("code", "", row.signal), word(row.after));
+  item.append(line, make("span", "soft", row.why + cited([row.position])));
+  return item;
+}
+
+sheet.addEventListener("close", () => {
+  const number = chosen();
+  if (Number.isNaN(number)) return;
+  history.replaceState(null, "", location.pathname);
+  document.querySelector(`a[href="#task-${number}"]`)?.focus();
+});
+find("close").addEventListener("click", () => sheet.close());
+addEventListener("hashchange", openSheet);
+
 // the feed
 
 const DRAWN = ["tasks", "windows", "servers", "findings"]; // findings last: they name tasks and windows as the others do
@@ -362,6 +484,7 @@ function take(kind, message) {
   }
   announce();
   standing();
+  if (kind === "view" || (sheet.open && Date.now() - shown.at > 1_000)) openSheet();
 }
 
 function hear(kind) {
