@@ -78,7 +78,7 @@ HOUSE: list[dict[str, list[str]]] = [
         "comfy_fsm.anonymity": ["vocabulary", "pseudonyms", "anonymizer"],
     },
     {"comfy_fsm.log.postgres": ["address schema", "database", "reader", "writer", "log"]},
-    {"comfy_fsm.captures": ["capture", "frames har", "detection", "reading"]},
+    {"comfy_fsm.captures": ["capture", "frames har", "server_log", "detection", "reading"]},
     {
         "comfy_fsm.live.transport": [
             "arrivals",

@@ -1,1 +1,1 @@
-"""Readers of what other tools recorded: a browser's HAR, and bare frames of a script. Each makes a trace of it."""
+"""Readers of what other tools recorded: browsers, scripts, ComfyUI itself. Each makes a trace of it."""

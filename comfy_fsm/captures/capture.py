@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 __all__ = ["MAX_KEPT", "Capture", "Form", "Pieces"]
 
-Form = Literal["har", "frames"]
+Form = Literal["har", "frames", "server-log"]
 
 MAX_KEPT = 512 * 1024 * 1024
 """Bytes of lines that are kept of one capture: they are sorted by time in memory."""

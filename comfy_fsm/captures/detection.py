@@ -1,4 +1,4 @@
-"""Recognise a capture by its first bytes: what is neither a HAR nor bare frames is left to the reader of traces."""
+"""Recognise a capture by its first bytes; what is none is left to the reader of traces."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 
 from comfy_fsm.captures.capture import Form
 from comfy_fsm.captures.frames import unwrapped
+from comfy_fsm.captures.server_log import is_server_log
 
 __all__ = ["form_of"]
 
@@ -19,6 +20,8 @@ def form_of(head: bytes) -> Form | None:
     head = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if _HAR.match(head):
         return "har"
+    if is_server_log(head):
+        return "server-log"
     first = head[1:].lstrip() if head.startswith(b"[") else head
     try:
         value, _ = json.JSONDecoder().raw_decode(first.decode("utf-8", "replace"))

@@ -70,3 +70,16 @@ def test_what_cannot_be_imported_is_said(folder: Path, arguments: list[str], sta
     assert done.returncode == status
     assert word in done.stderr.lower() if word == b"output" else word in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_the_json_says_what_was_written_and_what_was_lost(folder: Path) -> None:
+    done = run(folder, "import", "tab.har", "-o", "trace.jsonl", "--format", "json")
+    assert (done.returncode, done.stderr) == (DONE, b"")
+    told = json.loads(done.stdout)
+    written = [line for line in (folder / "trace.jsonl").read_bytes().splitlines() if not line.startswith(b"#")]
+    assert {name: told[name] for name in ("import", "from", "lines")} == {
+        "import": 1, "from": "har", "lines": len(written),
+    }  # fmt: skip
+    assert any("close codes" in words for words in told["lost"])
+    both = run(folder, "import", "tab.har", "-o", "-", "--format", "json")
+    assert (both.returncode, both.stdout) == (USAGE, b"")
