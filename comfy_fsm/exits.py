@@ -16,6 +16,7 @@ from comfy_fsm.errors import (
     ClientError,
     InvariantBroken,
     LogError,
+    LogUnreachable,
     TraceError,
     UnknownTask,
 )
@@ -66,6 +67,8 @@ def _judged(error: Exception, evidence: str) -> tuple[int, str]:
     match error:
         case Wrong() | BadServerUrl() | UnknownTask():
             return USAGE, str(error)
+        case LogUnreachable():
+            return UNREACHABLE, str(error)
         case BadWorkflow() | LogError() | TraceError():
             return BAD_DATA, str(error)
         case ClientError() | Unavailable():

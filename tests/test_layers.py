@@ -77,7 +77,8 @@ HOUSE: list[dict[str, list[str]]] = [
         "comfy_fsm.live.redaction": ["spelling urls", "scrubbing", "redact withholding"],
         "comfy_fsm.anonymity": ["vocabulary", "pseudonyms", "anonymizer"],
     },
-    {"comfy_fsm.log.postgres": ["address schema", "database", "reader", "writer", "log"]},
+    {"comfy_fsm.log.postgres": ["address schema", "database", "reader", "farm writer", "log"]},
+    {"comfy_fsm.log": ["opening"]},
     {"comfy_fsm.captures": ["capture", "frames har", "server_log", "detection", "reading"]},
     {
         "comfy_fsm.live.transport": [
@@ -113,7 +114,7 @@ HOUSE: list[dict[str, list[str]]] = [
     {"comfy_fsm.live.saving": ["filenames", "places"]},
     {
         "comfy_fsm.live.recovery": ["prober", "recovery", "session"],
-        "comfy_fsm.live.doctor": ["check", "machine servers"],
+        "comfy_fsm.live.doctor": ["check", "database servers", "machine"],
         "comfy_fsm.live.proxy": [
             "addressing copies entries peer tap",
             "exchanges sockets",
@@ -183,7 +184,7 @@ AWAIT = {
     "comfy_fsm.live.transport", "comfy_fsm.live.engine", "comfy_fsm.live.recovery", "comfy_fsm.live.client",
     "comfy_fsm.live.blocking", "comfy_fsm.live.dispatch", "comfy_fsm.live.extras", "comfy_fsm.testing",
     "comfy_fsm.log.group_commit", "comfy_fsm.log.log", "comfy_fsm.log.memory", "comfy_fsm.log.store",
-    "comfy_fsm.log.postgres.log",
+    "comfy_fsm.log.opening", "comfy_fsm.log.postgres.log",
     "comfy_fsm.watch.page", "comfy_fsm.cli.session",
     "comfy_fsm.live.doctor.servers", "comfy_fsm.live.proxy",
 }  # fmt: skip

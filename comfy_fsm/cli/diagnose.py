@@ -7,6 +7,7 @@ import sys
 
 from comfy_fsm.cli.options import Format, IdAndLog, MaybeLog, NoColor, must_be_readable
 from comfy_fsm.exits import Wrong
+from comfy_fsm.log.postgres.address import is_address
 
 __all__ = [
     "diagnose",
@@ -49,6 +50,6 @@ def _named(*names: str) -> tuple[str | None, str]:
     if len(names) not in (1, 2):
         raise Wrong("name a log, or the beginning of a prompt id and then a log; see --help")
     task, log = names[0] if len(names) == 2 else None, names[-1]
-    if task is not None and os.path.isfile(task) and not os.path.exists(log):
+    if task is not None and os.path.isfile(task) and not (os.path.exists(log) or is_address(log)):
         raise Wrong(f"{task} is a file, and {log} is none; the log comes last: diagnose {log} {task}")
     return task, log

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from comfy_fsm.cli.options import Log, must_be_readable
+
+if TYPE_CHECKING:
+    from comfy_fsm.log.chain import LogRow
 
 __all__ = ["export", "tail"]
 
@@ -18,13 +23,13 @@ def tail(log: Log) -> int:
     log
         The log, which another process may be writing.
     """
-    import time
+    from comfy_fsm.log import opening
 
     must_be_readable(log)
-    after = 0
+    following, after = opening.follow(log), 0
     while True:
-        after = _print_lines(log, after)
-        time.sleep(0.2)
+        after = _print_lines(following.read(after), after)
+        following.wait()
 
 
 def export(log: Log) -> int:
@@ -35,15 +40,15 @@ def export(log: Log) -> int:
     log
         The log, which another process may be writing.
     """
+    from comfy_fsm.log import opening
+
     must_be_readable(log)
-    _print_lines(log, 0)
+    _print_lines(opening.read(log), 0)
     return 0
 
 
-def _print_lines(log: str, after: int) -> int:
-    from comfy_fsm.log import reader
-
-    for record in reader.read(log, after):
+def _print_lines(records: Iterable[LogRow], after: int) -> int:
+    for record in records:
         after = record.position
         if record.damage is not None:
             print(_spelled_out(f"# position {record.position}: {record.damage}"))

@@ -43,13 +43,18 @@ def metrics(log: Log, *, server: Servers = None) -> int:
 
 
 def ops(what: What, /) -> int:
-    """Print the alert rules for Prometheus, or the dashboard for Grafana: `ops rules > alerts.yml`.
+    """Print alert rules for Prometheus, a dashboard for Grafana, or the tables and roles of logs in PostgreSQL.
 
     Parameters
     ----------
     what
-        The alert rules (YAML), or the dashboard (JSON).
+        The alert rules (YAML), the dashboard (JSON), or the database (SQL, which may run again).
     """
+    if what == "database":
+        from comfy_fsm.log.postgres.schema import MIGRATE, ROLES
+
+        sys.stdout.write(f"{MIGRATE}\n{ROLES}")
+        return 0
     file = Path(__file__).parents[1] / "ops" / ("alerts.yml" if what == "rules" else "dashboard.json")
     sys.stdout.write(file.read_text(encoding="utf-8"))
     return 0
@@ -62,8 +67,8 @@ def refolded(log: str, servers: list[str]) -> Figures:
     from comfy_fsm.core.fold.board import Board
     from comfy_fsm.core.metrics.catalogue import Figures
     from comfy_fsm.live.engine.recorder import refold
-    from comfy_fsm.log import reader
+    from comfy_fsm.log import opening
 
     figures = Figures(Board(), servers)
-    refold(reader.read(log), figures.board, log, figures.count)
+    refold(opening.read(log), figures.board, opening.shown(log), figures.count)
     return figures

@@ -121,7 +121,7 @@ Token = Annotated[str | None, Parameter(name="--token-env")]
 Sockets = Annotated[Literal["prefer", "require"], Parameter(name="--sockets")]
 _Pairs = Annotated[list[str] | None, Parameter(negative="")]
 Extra = Annotated[_Pairs, Parameter(name="--extra")]
-What = Annotated[Literal["rules", "dashboard"], Parameter(name="WHAT")]
+What = Annotated[Literal["rules", "dashboard", "database"], Parameter(name="WHAT")]
 Once = Annotated[bool, Parameter(name="--once", negative="", show_default=False)]
 Port = Annotated[int, Parameter(name="--port")]
 Host = Annotated[str, Parameter(name="--host")]
@@ -156,17 +156,17 @@ def draw_panel(console: Any, options: Any, panel: HelpPanel) -> None:
 
 
 def must_be_readable(log: str) -> None:
-    """Check that the file is a log; raises OSError if there is no such file, LogError if it is not a log, or nothing in
+    """Check that this names a log; raises OSError if there is no such file, LogError if it is not a log, or nothing in
     it can be read.
     """
-    from comfy_fsm.log import logfile, reader
+    from comfy_fsm.log import opening
 
-    if not logfile.is_sqlite(log) or not logfile.is_log(log):
-        raise LogError(f"{log} is no log of this project; name the file that was given as --log")
-    with closing(reader.read(log)) as records:
+    if not opening.is_log(log):
+        raise LogError(f"{opening.shown(log)} is no log of this project; name the file that was given as --log")
+    with closing(opening.read(log)) as records:
         first = next(records, None)
     if first is not None and not first.position:  # an empty answer would pass for one about no tasks
-        raise LogDamaged(f"{log} is damaged as a whole, and no row of it was read: {first.damage}", 0)
+        raise LogDamaged(f"{opening.shown(log)} is damaged as a whole, and no row of it was read: {first.damage}", 0)
 
 
 def usage_error(error: CycloptsError) -> str:

@@ -22,6 +22,7 @@ from comfy_fsm.cli.options import (
     must_be_readable,
 )
 from comfy_fsm.exits import Wrong
+from comfy_fsm.log.postgres.address import hide_passwords
 from comfy_fsm.workflow.files import Order, read
 
 __all__ = [
@@ -109,5 +110,5 @@ def resuming(arguments: list[str]) -> str:
     for word in rest:
         if word.startswith("--"):
             words += [word] if "=" in word or word == "--known" else [word, next(rest, "")]
-    shown = (re.sub(r"(?<=//)[^/@]*@", "…@", word) for word in words)
+    shown = (re.sub(r"(?<=//)[^/@]*@", "…@", hide_passwords(word)) for word in words)
     return f"{PROGRAM} {shlex.join(('resume', *shown))}"

@@ -15,7 +15,8 @@ from comfy_fsm.captures.reading import read_capture
 from comfy_fsm.core.observations import AnyObservation, Damaged
 from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import NotALog
-from comfy_fsm.log import logfile, reader
+from comfy_fsm.log import logfile, opening
+from comfy_fsm.log.postgres.address import Address, is_address
 from comfy_fsm.log.trace import Block, Packed, damage, open_packed, raw_lines, read_file, read_lines
 
 __all__ = ["Location", "Origins", "Source", "Sources", "lines"]
@@ -63,8 +64,8 @@ class Sources:
     """Sources that are read together, once; to be closed."""
 
     def __init__(self, sources: Iterable[Source | Iterable[bytes | str]]) -> None:
-        self._sources = list(sources)
-        self.names = [_name(source, index) for index, source in enumerate(self._sources)]
+        self._sources = list(itertools.chain.from_iterable(map(_each, sources)))
+        self.names = [_name(source, index, len(self._sources)) for index, source in enumerate(self._sources)]
         self.origins = Origins(self.names)
         self.logs: list[str] = []
         self.notes: list[str] = []
@@ -85,10 +86,10 @@ class Sources:
         if not isinstance(source, str | os.PathLike):
             return read_lines(source, name)
         path = os.fspath(source)
-        if path != "-":
+        if path != "-" and not is_address(path):
             self.size += os.path.getsize(path)
         if _is_log(path):
-            self.logs.append(path)
+            self.logs.append(name)
             return _read_log(path)
         packed = open_packed(path)
         self.packed.append(packed)
@@ -120,7 +121,7 @@ def lines(source: Source, first: int = 1) -> Iterator[tuple[int, bytes | str]]:
     """
     path = os.fspath(source)
     if _is_log(path):
-        with closing(reader.read(path, first - 1)) as rows:
+        with closing(opening.read(path, first - 1)) as rows:
             for row in rows:
                 yield row.position, f"damaged: {row.damage}" if row.line is None else row.line
         return
@@ -134,8 +135,13 @@ def lines(source: Source, first: int = 1) -> Iterator[tuple[int, bytes | str]]:
         yield from itertools.islice(enumerate(found, 1), max(first, 1) - 1, None)
 
 
+def _each(source: Source | Iterable[bytes | str]) -> Iterable[Source | Iterable[bytes | str]]:
+    """All logs of a database, where its address names none; anything else is itself."""
+    return opening.logs_of(source) if isinstance(source, str | os.PathLike) else [source]
+
+
 def _is_log(path: str) -> bool:
-    return path != "-" and not os.path.isdir(path) and logfile.is_sqlite(path)
+    return is_address(path) or (path != "-" and not os.path.isdir(path) and logfile.is_sqlite(path))
 
 
 def _captured(capture: Capture, name: str) -> Iterator[Block]:
@@ -150,10 +156,10 @@ def _captured(capture: Capture, name: str) -> Iterator[Block]:
 
 def _read_log(path: str) -> Iterator[Block]:
     """Yield the entries of a log; another process may be writing it."""
-    if not logfile.is_log(path):
+    if not opening.is_log(path):
         raise NotALog(f"{path}: an SQLite file, but no log of this project; name a trace or a log")
     at = 0.0
-    records = reader.read(path)
+    records = opening.read(path)
     while some := list(itertools.islice(records, _PACE)):
         positions: list[int] = []
         observations: list[AnyObservation] = []
@@ -169,5 +175,7 @@ def _read_log(path: str) -> Iterator[Block]:
         yield Block(positions, observations, sum(isinstance(o, Damaged) for o in observations))
 
 
-def _name(source: Source | Iterable[bytes | str], index: int) -> str:
-    return os.fspath(source) if isinstance(source, str | os.PathLike) else f"lines {index + 1}"
+def _name(source: Source | Iterable[bytes | str], index: int, many: int) -> str:
+    if not isinstance(source, str | os.PathLike):
+        return f"lines {index + 1}"
+    return Address.of(source).short() if many > 1 and is_address(source) else opening.shown(source)

@@ -5,7 +5,6 @@ The log may be damaged, grow, be replaced or disappear meanwhile. What was seen 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Generator, Iterable
 from contextlib import closing
@@ -14,9 +13,8 @@ from hashlib import blake2b
 from comfy_fsm.core.observations import Damaged, DamageData
 from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import LogDamaged, LogError
-from comfy_fsm.log import reader
+from comfy_fsm.log import opening
 from comfy_fsm.log.chain import LogRow
-from comfy_fsm.log.lock import is_written
 from comfy_fsm.report import diagnosis
 from comfy_fsm.watch.details import details
 from comfy_fsm.watch.projection import Projection
@@ -34,7 +32,8 @@ class Follower:
     """Follower of one log, from its beginning; each round continues where the one before stopped."""
 
     def __init__(self, path: str) -> None:
-        self.path = path
+        self.path = opening.shown(path)
+        self._log = opening.follow(path)
         self.trouble: str | None = None
         """Why the log cannot be read now; None while it can."""
         self.behind = False
@@ -55,7 +54,7 @@ class Follower:
 
     def scene(self, now: float | None = None) -> Scene:
         """Return what to show at the time `now`."""
-        view, name = self._projection.view(), os.path.basename(self.path)
+        view, name = self._projection.view(), self._log.title
         view = view.at_rest() if self.written is False else view
         return Scene(name, view, now, self.trouble, self.behind, self.written)
 
@@ -80,13 +79,13 @@ class Follower:
         for that of a process which is gone.
         """
         if time.monotonic() - self._asked >= _ASKING:
-            self.written, self._asked = is_written(self.path), time.monotonic()
+            self.written, self._asked = self._log.is_written(), time.monotonic()
 
     def advance(self, seconds: float) -> bool:
         """Read and fold what is new, for about this long; returns whether anything is new, problems included."""
         before = self.trouble, self._told, self.beginnings, self.written
-        self._ask()
         try:
+            self._ask()
             self._round(seconds)
             self.trouble = None
         except (LogError, OSError) as error:
@@ -96,12 +95,12 @@ class Follower:
     def _round(self, seconds: float) -> None:
         """Continue after the last row; if that row has changed, the log was replaced, and is read from the start."""
         until = time.monotonic() + seconds
-        with closing(reader.read(self.path, max(self._after - 1, 0))) as records:
+        with closing(self._log.read(max(self._after - 1, 0))) as records:
             same = not self._after or self._is_last(next(records, None))
             if same and self._read(records, until):
                 return
         self._begin()
-        with closing(reader.read(self.path)) as records:
+        with closing(self._log.read()) as records:
             self._read(records, until)
 
     def _is_last(self, record: LogRow | None) -> bool:

@@ -12,7 +12,8 @@ from comfy_fsm.captures.reading import read_capture
 from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import TraceError
-from comfy_fsm.log import logfile, reader
+from comfy_fsm.log import logfile, opening
+from comfy_fsm.log.postgres.address import is_address
 from comfy_fsm.log.trace import Block, Packed, open_packed, raw_lines, read_lines
 
 __all__ = ["MAX_HELD", "Line", "Lines", "read", "retold"]
@@ -45,12 +46,13 @@ class Lines(Struct, frozen=True):
 def read(source: str) -> Lines:
     """Read a source whole; raises TraceError or LogError if it cannot be read, or is too large to be held."""
     notes: list[str] = []
-    if source != "-" and not os.path.isdir(source) and logfile.is_sqlite(source):
+    if is_address(source) or (source != "-" and not os.path.isdir(source) and logfile.is_sqlite(source)):
         numbered = _of_log(source, notes)
     else:
         with closing(open_packed(source)) as packed:
             numbered = _of_file(packed, source, notes)
-    return Lines(source, tuple(_observed(numbered, source)), tuple(notes))
+    name = opening.shown(source)
+    return Lines(name, tuple(_observed(numbered, name)), tuple(notes))
 
 
 def retold(line: Line, text: bytes) -> Line | None:
@@ -63,14 +65,14 @@ def retold(line: Line, text: bytes) -> Line | None:
 
 def _of_log(path: str, notes: list[str]) -> list[tuple[int, bytes]]:
     found: list[tuple[int, bytes]] = []
-    held = 0
-    with closing(reader.read(path)) as rows:
+    held, name = 0, opening.shown(path)
+    with closing(opening.read(path)) as rows:
         for row in rows:
             if row.damage is not None:
-                notes.append(f"{path}:{row.position}: damaged, which no line of a trace can show: {row.damage}")
+                notes.append(f"{name}:{row.position}: damaged, which no line of a trace can show: {row.damage}")
             if row.line is not None:
                 found.append((row.position, row.line))
-                held = _counted(path, held, row.line)
+                held = _counted(name, held, row.line)
     return found
 
 

@@ -21,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
+import psycopg
 import pytest
 
 PASSWORD = "s3cret:/?#@ %canary"
@@ -50,6 +51,11 @@ def _user() -> pwd.struct_passwd:
     raise LookupError("no user but root")
 
 
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
 class Postgres:
     """One server, whose superuser is `owner`."""
 
@@ -69,15 +75,14 @@ class Postgres:
         secret.chmod(0o644)
         self.run("initdb", "-D", self.data, "-U", "owner", "-A", "scram-sha-256", f"--pwfile={secret}", "-E", "UTF8",
                  "--no-sync")  # fmt: skip
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = _free_port()
         self.start()
 
-    def run(self, program: str, *arguments: object) -> str:
+    def run(self, program: str, *arguments: object, env: dict[str, str] | None = None) -> str:
         """Run a program of the server's, as its user."""
         done = subprocess.run(
-            [str(self._bin / program), *map(str, arguments)], env=self._env, cwd=self.folder, capture_output=True,
-            text=True, timeout=GUARD, **self._as_user(),
+            [str(self._bin / program), *map(str, arguments)], env=self._env | (env or {}), cwd=self.folder,
+            capture_output=True, text=True, timeout=GUARD, **self._as_user(),
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -137,13 +142,38 @@ class Postgres:
         login = f"{user}:{quote(PASSWORD, safe='')}"
         return f"postgresql://{login}@127.0.0.1:{port or self.port}/{database}{'?' + query if query else ''}"
 
+    def connect(self, database: str = "comfy") -> psycopg.Connection:
+        """A session of the superuser."""
+        login = {"host": "127.0.0.1", "port": self.port, "user": "owner", "password": PASSWORD, "dbname": database}
+        return psycopg.connect(**login, autocommit=True)
+
+    def wait_for(self, count: str) -> None:
+        """Wait until a query answers more than nothing."""
+        until = time.monotonic() + GUARD
+        while not self.sql(count)[0][0]:
+            assert time.monotonic() < until, count
+            time.sleep(0.05)
+
+    def standby(self) -> Postgres:
+        """A second server that follows this one."""
+        made = Postgres.__new__(Postgres)
+        made.__dict__ |= self.__dict__ | {"folder": Path(tempfile.mkdtemp(prefix="comfy-fsm-pg-")), "_process": None}
+        made.data = made.folder / "data"
+        if not os.geteuid():
+            os.chown(made.folder, self._user.pw_uid, self._user.pw_gid)
+        login = f"host=127.0.0.1 port={self.port} user=owner password='{PASSWORD}'"
+        made.run("pg_basebackup", "-D", made.data, "-R", "-c", "fast", "-d", login)
+        made.port = _free_port()
+        made.start()
+        return made
+
+    def promote(self) -> None:
+        self.run("pg_ctl", "promote", "-D", self.data)
+
     def sql(self, *statements: str, database: str = "comfy") -> list[tuple]:
         """Run statements as the superuser, and return the rows of the last one that has some."""
-        import psycopg
-
-        login = {"host": "127.0.0.1", "port": self.port, "user": "owner", "password": PASSWORD, "dbname": database}
         rows: list[tuple] = []
-        with psycopg.connect(**login, autocommit=True) as db:
+        with self.connect(database) as db:
             for statement in statements:
                 cursor = db.execute(statement)
                 rows = cursor.fetchall() if cursor.description else rows

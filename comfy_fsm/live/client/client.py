@@ -39,7 +39,7 @@ from comfy_fsm.live.transport import requests
 from comfy_fsm.live.transport.addresses import address_of
 from comfy_fsm.live.transport.comfy import Comfy
 from comfy_fsm.live.transport.trust import context_of, timeouts
-from comfy_fsm.log.log import Log
+from comfy_fsm.log import opening
 from comfy_fsm.log.memory import MemoryLog
 
 __all__ = ["Client"]
@@ -50,7 +50,8 @@ _PATIENCE = 10.0  # seconds that closing waits for completion callbacks
 class Client:
     """Client of one or more ComfyUI servers.
 
-    `log` is the file in which everything is recorded; None keeps it in memory, where nothing survives a crash.
+    `log` is the file in which everything is recorded, or the address of a log in a database,
+    `postgresql://…/DATABASE?log=NAME`; None keeps it in memory, where nothing survives a crash.
 
     With `sockets="require"`, nothing is posted to a server that refuses sockets; otherwise its tasks are followed over
     HTTP alone. `headers` are sent with every request and handshake, `socket_query` with each handshake, `extra_data`
@@ -86,8 +87,8 @@ class Client:
         how = {"headers": headers, "socket_query": socket_query, "trust_env": trust_env} | timeouts(policy)
         self._comfies = [Comfy(url, ssl_context=context_of(ca, ssl_context), **how) for url in urls]
         self.extra_data = dict(extra_data or {})
-        self._redactor = self._redacting(secrets, keep_inputs)
         self._path = log
+        self._redactor = self._redacting(secrets, keep_inputs)
         self._needs_sockets = sockets == "require"
         self.policy = policy
         self._inner = _Inner(self)
@@ -101,6 +102,7 @@ class Client:
         """Build the redactor, which knows the registered secrets and those in the headers."""
         redactor = Redactor(secrets, keep_inputs=keep_inputs)
         redactor.keep(secret for server in self._comfies for secret in server.secrets)
+        redactor.keep(opening.secrets_of(self._path))
         if exposed := [url for url in self.servers if any(secret in url for secret in secrets)]:
             raise ClientError(
                 f"a registered secret is a part of the address of server {self.servers.index(exposed[0]) + 1}, which "
@@ -109,7 +111,7 @@ class Client:
         return redactor
 
     async def __aenter__(self) -> Self:
-        log = MemoryLog() if self._path is None else await Log.open(self._path)
+        log = MemoryLog() if self._path is None else await opening.open_log(self._path)
         clock = SteadyClock(time.time)
         runner = Runner(self._comfies, log, self.policy, self._redactor, clock, needs_sockets=self._needs_sockets)
         self._opened = runner, Handles(runner, self._on_resume)
@@ -175,7 +177,7 @@ class Client:
 
     def diagnose(self, prompt_id: str | None = None) -> list[Diagnosis]:
         """Diagnose the tasks whose prompt id starts with this, or all; the most urgent first."""
-        return diagnose(self.board, prompt_id, None if self._path is None else os.fspath(self._path))
+        return diagnose(self.board, prompt_id, None if self._path is None else opening.shown(self._path))
 
     def window(self) -> Window:
         """Return a new window, with an id of its own (F5)."""
@@ -246,7 +248,7 @@ class Client:
         for running in self._inner.companions.values():
             running.cancel()
         await finish(*self._inner.companions.values())
-        where = "" if self._path is None else f"; open a client on {self._path} to take it up again"
+        where = "" if self._path is None else f"; open a client on {opening.shown(self._path)} to take it up again"
         closed = ClientClosed(f"the client was closed before this task settled; it goes on{where}")
         await finish(self.handles.abandon(closed))
 

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import re
+import shlex
 import shutil
 import sqlite3
 import tempfile
@@ -13,15 +14,16 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 from comfy_fsm.core.fold.board import Board
-from comfy_fsm.errors import LogError
+from comfy_fsm.errors import LogError, LogUnreachable, NotALog
+from comfy_fsm.live.doctor import database
 from comfy_fsm.live.doctor.check import Check
 from comfy_fsm.live.engine.recorder import refold
-from comfy_fsm.log import reader
 from comfy_fsm.log.chain import LogRow
-from comfy_fsm.log.lock import is_written
-from comfy_fsm.log.logfile import is_log, is_sqlite
+from comfy_fsm.log.opening import is_log, is_written, read, shown
+from comfy_fsm.log.postgres.address import is_address
 
 __all__ = ["checks", "file_system_of", "libraries"]
 
@@ -48,7 +50,10 @@ def checks(log: str, version: str) -> Iterator[Check]:
     yield from libraries()
     yield _sqlite()
     yield _clock()
-    yield from _folder(os.path.dirname(os.path.realpath(log)))
+    if is_address(log):
+        yield from database.checks(log)
+    else:
+        yield from _folder(os.path.dirname(os.path.realpath(log)))
     yield from _log(log)
 
 
@@ -166,40 +171,60 @@ def _noting(rows: Iterable[LogRow], damaged: list[int]) -> Iterator[LogRow]:
         yield row
 
 
-def _log(log: str) -> Iterator[Check]:
-    if not os.path.exists(log):
-        yield Check("log", "ok", f"{log} is not there yet; `run` makes it")
-        return
+class _Folded(NamedTuple):
+    """What is in a log."""
+
+    board: Board
+    rows: int
+    damaged: int
+    written: bool | None
+
+
+def _fold(log: str, name: str) -> _Folded | Check | None:
+    """Read a log, or say why it cannot be read; None where that is said of its database."""
+    absent = Check("log", "ok", f"{name} is not there yet; `run` makes it")
+    if not is_address(log) and not os.path.exists(log):
+        return absent
     try:
-        if not is_sqlite(log) or not is_log(log):
-            yield Check("log", "problem", f"{log} is no log of comfy-fsm", "name another file by --log")
-            return
-        board = Board()
-        damaged: list[int] = []
-        rows = refold(_noting(reader.read(log), damaged), board, log)
+        if not is_log(log):
+            return Check("log", "problem", f"{name} is no log of comfy-fsm", "name another file by --log")
+        board, damaged = Board(), list[int]()
+        rows = refold(_noting(read(log), damaged), board, name)
+        return _Folded(board, rows, len(damaged), is_written(log))
+    except LogUnreachable:
+        return None
     except (LogError, OSError) as error:
-        yield Check("log", "problem", str(error), "keep a copy of the log and its -wal, and name another by --log")
+        if is_address(log):
+            return absent if isinstance(error, NotALog) else Check("log", "problem", str(error), "see to the database")
+        return Check("log", "problem", str(error), "keep a copy of the log and its -wal, and name another by --log")
+
+
+def _log(log: str) -> Iterator[Check]:
+    name = shown(log)
+    found = _fold(log, name)
+    if not isinstance(found, _Folded):
+        yield from filter(None, [found])
         return
+    board, rows, damaged, written = found
     if damaged:
         yield Check(
             "log",
             "problem",
-            f"{len(damaged):,} places of {log} are damaged",
-            f"see them: python -m comfy_fsm diagnose {log}",
+            f"{damaged:,} places of {name} are damaged",
+            f"see them: python -m comfy_fsm diagnose {shlex.quote(name)}",
         )
     if board.now > time.time() + _AHEAD:
         told = f"its last entry is {board.now - time.time():,.0f} s in the future: the clock was set back"
         yield Check("log", "problem", told, "set the clock; until then silence is measured wrongly")
-    writer = is_written(log)
     state = {
         True: "a process writes it",
         False: "no process writes it",
         None: "whether a process writes it is not known",
     }
     left = sum(not task.settled for task in board.tasks) + len(board.backlog.waiting)
-    told = f"{log}: {rows:,} entries, {len(board.tasks):,} tasks, {state[writer]}"
-    if left and writer is False:
-        cure = f"python -m comfy_fsm resume --known --log {log}"
+    told = f"{name}: {rows:,} entries, {len(board.tasks):,} tasks, {state[written]}"
+    if left and written is False:
+        cure = f"python -m comfy_fsm resume --known --log {shlex.quote(name)}"
         yield Check("log", "warning", f"{told}, and {left:,} tasks or jobs of it are open", cure)
     else:
         yield Check("log", "ok", told)

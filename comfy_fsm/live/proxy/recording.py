@@ -29,7 +29,8 @@ from comfy_fsm.live.proxy.forwarding import Backend, Forwarding
 from comfy_fsm.live.proxy.peer import Peer, listen
 from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.live.transport.trust import trusted
-from comfy_fsm.log.log import Log
+from comfy_fsm.log import opening
+from comfy_fsm.log.store import Store
 
 __all__ = ["Front", "Outside", "Recording", "run"]
 
@@ -61,7 +62,7 @@ _Beside = Callable[["Recording"], Iterable[Coroutine[Any, Any, None]]]
 class Recording:
     """Recording into one log: `async with await Recording.open(path, fronts, outside) as recording:`."""
 
-    def __init__(self, log: Log, fronts: Iterable[Front], outside: Outside) -> None:
+    def __init__(self, log: Store, fronts: Iterable[Front], outside: Outside) -> None:
         """Prepare it; only `open` calls this."""
         self._log = log
         self._fronts = list(fronts)
@@ -79,7 +80,8 @@ class Recording:
     @classmethod
     async def open(cls, path: str, fronts: Iterable[Front], outside: Outside) -> Recording:
         """Open the log, continue after what is in it, and listen; raises LogError."""
-        recording = cls(await Log.open(path), fronts, outside)
+        recording = cls(await opening.open_log(path), fronts, outside)
+        recording._redactor.keep(opening.secrets_of(path))
         try:
             await recording._start()
         except BaseException:

@@ -22,10 +22,8 @@ from comfy_fsm.live.recovery.prober import Prober
 from comfy_fsm.live.recovery.recovery import Recoverer
 from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.live.transport.comfy import Comfy
-from comfy_fsm.log import reader
+from comfy_fsm.log import opening
 from comfy_fsm.log.chain import LogRow
-from comfy_fsm.log.lock import is_written
-from comfy_fsm.log.log import Log
 
 __all__ = ["of_client", "on_log", "run", "servers_of"]
 
@@ -71,16 +69,19 @@ async def on_log(
     board = Board(policy)
     try:
         if act and path is not None:
-            async with await Log.open(path) as log:
-                await asyncio.to_thread(refold, log.read(), board, path)
+            log = await opening.open_log(path)
+            try:
+                await asyncio.to_thread(refold, log.read(), board, log.path)
                 async with _at(log, board, servers, redactor, board.policy) as recoverer:
                     recoverer.abandoned = True
                     yield recoverer
+            finally:
+                await finish(log.close())
             return
-        records: Iterable[LogRow] = reader.read(path) if path is not None else ()
-        position = await asyncio.to_thread(refold, records, board, path or "")
+        records: Iterable[LogRow] = opening.read(path) if path is not None else ()
+        position = await asyncio.to_thread(refold, records, board, opening.shown(path or ""))
         async with _at(_Scratch(position), board, servers, redactor, board.policy) as recoverer:
-            recoverer.abandoned = path is not None and is_written(path) is False
+            recoverer.abandoned = path is not None and opening.is_written(path) is False
             yield recoverer
     finally:
         await finish(*(server.close() for server in servers))
@@ -105,7 +106,7 @@ def run(
 def servers_of(path: str) -> list[str]:
     """Return the servers that a log names."""
     board = Board()
-    refold(reader.read(path), board, path)
+    refold(opening.read(path), board, opening.shown(path))
     return board.addresses
 
 

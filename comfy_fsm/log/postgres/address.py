@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from typing import NamedTuple, Self
-from urllib.parse import parse_qsl, quote, unquote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 from comfy_fsm.errors import NotALog
 
@@ -60,7 +60,7 @@ class Address(NamedTuple):
             settings |= _hosts(hosts)
         if database:
             settings["dbname"] = unquote(database)
-        settings |= dict(parse_qsl(query, keep_blank_values=True))
+        settings |= _parameters(query)
         name = settings.pop("log", None)
         if name is not None and not _NAME.fullmatch(name):
             raise NotALog(
@@ -77,16 +77,25 @@ class Address(NamedTuple):
         if not given.get("host", "").startswith("/"):
             hosts = _joined(given.pop("host", ""), given.pop("port", ""))
         shown = {key: value for key, value in given.items() if key in _SHOWN}
-        query = urlencode(shown | ({"log": self.name} if self.name is not None else {}), safe="/:")
+        query = urlencode(shown | ({"log": self.name} if self.name is not None else {}), safe="/:", quote_via=quote)
         return (
             f"postgresql://{quote(user, safe='') + '@' if user else ''}{hosts}/{quote(database, safe='')}"
             f"{'?' + query if query else ''}"
         )
 
+    def short(self) -> str:
+        """Write what tells it from other logs, where many are listed."""
+        return f"{dict(self.settings).get('dbname', '')}?log={self.name}"
+
     @property
     def secrets(self) -> tuple[str, ...]:
         """What of the address must be written down nowhere."""
         return tuple(value for key, value in self.settings if key not in _SHOWN and value)
+
+    def whole(self) -> str:
+        """Write the address with its secrets, to be opened and not to be shown."""
+        query = dict(self.settings) | ({"log": self.name} if self.name is not None else {})
+        return f"postgresql:///?{urlencode(query, quote_via=quote)}"
 
     def of_log(self, name: str) -> Address:
         """Return the address of another log in the same database."""
@@ -97,6 +106,12 @@ class Address(NamedTuple):
         if self.name is None:
             raise NotALog(f"{self} names a database and no log in it, and this takes one log; add ?log=NAME")
         return self.name
+
+
+def _parameters(query: str) -> dict[str, str]:
+    """Read them as libpq does, to which a plus is a plus."""
+    pairs = (part.partition("=") for part in query.split("&") if part)
+    return {unquote(key): unquote(value) for key, _, value in pairs}
 
 
 def _hosts(netloc: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from comfy_fsm.errors import LogError, LogUnreachable, LogVersionError, NotALog
 from comfy_fsm.log.chain import GENESIS, LogRow, Verifier, span
@@ -16,7 +16,7 @@ from comfy_fsm.log.postgres.address import Address
 from comfy_fsm.log.postgres.database import NO_PRIVILEGE, NO_TABLE, Database, DatabaseError
 from comfy_fsm.log.postgres.schema import KEY, SCHEMA_VERSION
 
-__all__ = ["Reader", "check_version", "unreadable"]
+__all__ = ["Reader", "Server", "check_version", "unreadable"]
 
 _T = TypeVar("_T")
 _PAGES = (16, 128, 1024)
@@ -40,7 +40,23 @@ _WRITTEN = f"""
           AND (logs.name = %s OR %s)
     )
 """
+_SERVER = """
+    SELECT current_setting('server_version'), current_setting('fsync') = 'on',
+           pg_is_in_recovery(),
+           extract(epoch FROM clock_timestamp())::float8,
+           coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false)
+"""
 _LOST = "the log's own count is higher; they were deleted, or the database was restored in part"
+
+
+class Server(NamedTuple):
+    """What a server says about itself."""
+
+    version: str
+    syncs: bool
+    standby: bool
+    clock: float
+    encrypted: bool
 
 
 class Reader:
@@ -59,17 +75,22 @@ class Reader:
             return found
         return [name for name in found if name == self.address.name]
 
+    def server(self) -> Server:
+        """Return what the server says about itself."""
+        return Server(*self._ask(lambda db: db.rows(_SERVER))[0])
+
     def is_written(self) -> bool:
         """Return whether a session holds the log now; of a database, whether one holds any of its logs."""
         name = self.address.name
         return bool(self._ask(lambda db: db.rows(_WRITTEN, name or "", name is None))[0][0])
 
-    def read(self, after: int = 0) -> Generator[LogRow, None, None]:
-        """Yield the rows after a position, up to the last one committed when reading began.
+    def read(self, after: int = 0, name: str | None = None) -> Generator[LogRow, None, None]:
+        """Yield the rows after a position, up to the last one committed when reading began; `name` is that of another
+        log of the database.
 
         Raises NotALog, LogVersionError or LogUnreachable at once.
         """
-        name, chain = self.address.one(), Verifier(after)
+        name, chain = name or self.address.one(), Verifier(after)
 
         def begin(db: Database) -> tuple[int, int] | None:
             found = db.rows(_HEAD, name)
@@ -82,7 +103,8 @@ class Reader:
 
         head = self._ask(begin)
         if head is None:
-            raise NotALog(f"{self.address}: there is no log of this name; nothing was read; see that it is spelled so")
+            told = self.address.of_log(name)
+            raise NotALog(f"{told}: there is no log of this name; nothing was read; see that it is spelled so")
         return self._rows(chain, *head)
 
     def _rows(self, chain: Verifier, log: int, last: int) -> Generator[LogRow, None, None]:
@@ -139,18 +161,22 @@ class Reader:
             raise
         return db
 
-    def wait(self, seconds: float) -> None:
-        """Wait until a writer of this database tells of a commit, or so long: a notification may be lost."""
+    def wait(self, seconds: float) -> bool:
+        """Wait until a writer of this database tells of a commit, or so long; returns whether to look.
+
+        Never trust it alone: a notification may be lost.
+        """
         until = time.monotonic() + seconds
         try:
             if self._listening is None:
                 self._listening = self._connect()
                 self._listening.run("LISTEN comfy_fsm")
-                return  # of what came before nobody was told: look once more
-            self._listening.notified(seconds)
+                return True  # of what came before nobody was told: look once more
+            return bool(self._listening.notified(seconds))
         except (DatabaseError, LogError):  # which whoever reads now is told
             self._deafen()
             time.sleep(max(0.0, until - time.monotonic()))
+            return True
 
     def _deafen(self) -> None:
         if self._listening is not None:

@@ -47,6 +47,8 @@ _TOLD_APART = 0.02
 _CHUNK_BYTES = 32 * 1024 * 1024
 """Bytes of lines in one statement: the server takes a message of at most 1 GB."""
 _CHUNK_ROWS = 20_000
+# A notification is a commit of its own, which need not be waited for.
+_TELL = "BEGIN; SET LOCAL synchronous_commit = off; NOTIFY comfy_fsm, '{}'; COMMIT"
 _LOCK = f"SELECT pg_try_advisory_lock({KEY}, %s)"
 _UNLOCK = f"SELECT pg_advisory_unlock({KEY}, %s)"
 _END_SESSION = f"""
@@ -60,7 +62,7 @@ _APPEND = """
     )
     INSERT INTO comfy_fsm.entries (log, position, line, checksum)
     SELECT head.id, %s + number, row.line, row.checksum
-    FROM head, unnest(%s::bytea[], %s::bytea[]) WITH ORDINALITY AS row (line, checksum, number)
+    FROM head, unnest(%b::bytea[], %b::bytea[]) WITH ORDINALITY AS row (line, checksum, number)
 """
 _RAISE_FENCE = """
     UPDATE comfy_fsm.logs SET fence = fence + 1, holder = %s WHERE id = %s AND (fence = %s OR %s)
@@ -307,7 +309,7 @@ class Writer:
         """Notify the followers; if that fails, they find out by looking."""
         self.untold = False
         self._told = time.monotonic()
-        self._try(lambda db: db.rows("SELECT pg_notify('comfy_fsm', %s)", str(self._log)))
+        self._try(lambda db: db.run(_TELL.format(self._log)))
 
     def _try(self, action: Callable[[Database], Any]) -> None:
         if self._db is not None:

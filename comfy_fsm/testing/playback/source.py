@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from comfy_fsm.core.wire import codec
-from comfy_fsm.log import logfile, reader, trace
+from comfy_fsm.log import logfile, opening, trace
+from comfy_fsm.log.postgres.address import is_address
 
 __all__ = ["Line", "Source", "read"]
 
@@ -20,7 +21,7 @@ _MOST = 256 * 1024 * 1024
 
 def read(source: Source) -> list[Line]:
     """Return every observation as decoded JSON; raises ValueError if it is not a trace, or too long for a test."""
-    name = os.fspath(source) if isinstance(source, str | os.PathLike) else "the trace"
+    name = opening.shown(source) if isinstance(source, str | os.PathLike) else "the trace"
     lines: list[Line] = []
     total = 0
     for number, raw in enumerate(_raw(source), 1):
@@ -65,8 +66,8 @@ def _depth(value: object) -> int:
 def _raw(source: Source) -> Iterator[bytes]:
     if not isinstance(source, str | os.PathLike):
         yield from (line.encode("utf-8", "surrogatepass") if isinstance(line, str) else bytes(line) for line in source)
-    elif logfile.is_sqlite(os.fspath(source)):
-        yield from (record.line for record in reader.read(source) if record.line is not None)
+    elif is_address(source) or logfile.is_sqlite(os.fspath(source)):
+        yield from (record.line for record in opening.read(source) if record.line is not None)
     else:
         packed = trace.open_packed(os.fspath(source))
         try:
