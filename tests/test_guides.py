@@ -141,6 +141,7 @@ ROLES = {
     "a bot with a restart": "docs/tutorial.md",
     "an incident": "docs/how-to/incident.md",
     "several servers": "docs/how-to/several-servers.md",
+    "a night of several servers, with a kill": "docs/how-to/operate.md",
     "a recorder": "docs/how-to/record.md",
 }  # the role of one who tests a client of theirs has a test of its own: tests/testing/test_how_to.py
 
