@@ -103,6 +103,7 @@ HOUSE: list[dict[str, list[str]]] = [
             "page",
         ]
     },
+    {"comfy_fsm.report.picture": ["thinning words", "scene", "collector page perfetto"]},
     {
         "comfy_fsm.live.engine": [
             "answers clock closing frames recorder",
@@ -163,7 +164,7 @@ HOUSE: list[dict[str, list[str]]] = [
     },
     {"replay.lines": ["reading", "order"]},
     {"replay.reduction": ["goal minimal naming", "expecting selecting", "shortening", "reduction"]},
-    {"comfy_fsm": ["__main__"], "replay": ["__init__ options", "importing min show", "__main__"]},
+    {"comfy_fsm": ["__main__"], "replay": ["__init__ options", "reading", "importing min picture show", "__main__"]},
 ]
 
 
@@ -227,6 +228,8 @@ DOORS = {
         "replay.importing",
         "replay.min",
         "replay.options",
+        "replay.picture",
+        "replay.reading",
         "replay.show",
     },
     "rich": {

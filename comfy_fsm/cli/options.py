@@ -83,6 +83,7 @@ VALUES = {
     "--format": "FORMAT", "--sockets": "HOW", "--since": "TIME", "--until": "TIME", "--grep": "WORD", "--context": "N",
     "--finding": "CODE", "--state": "STATE", "--expect": "WORD", "--test": "FILE", "--budget": "SECONDS",
     "--listen": "ADDRESS:PORT", "--metrics-port": "N", "--on-log-failure": "WHAT",
+    "--as": "html|perfetto", "--junit": "FILE", "--html": "FILE",
 }  # fmt: skip
 """What the value of an option is, as the help writes it."""
 MANY = 8

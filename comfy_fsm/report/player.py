@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 
@@ -16,7 +16,7 @@ from comfy_fsm.core.metrics.summary import Metrics, measure
 from comfy_fsm.core.policy import DEFAULT, Policy, differing
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire import codec
-from comfy_fsm.display import harmless
+from comfy_fsm.display import harmless, plural
 from comfy_fsm.errors import TraceError
 from comfy_fsm.log.trace import Block, most_known
 from comfy_fsm.report.sources import Origins, Source, Sources
@@ -70,6 +70,11 @@ class Replay(Struct, frozen=True, kw_only=True):
     def exit_status(self) -> int:
         return _EXIT[self.verdict]
 
+    @property
+    def headline(self) -> list[tuple[str, str]]:
+        """Verdict as one sentence, in pieces, each with its style; a pass stands last where a task has no result."""
+        return _headline(self)
+
     def codes_of(self, task: Task) -> list[Code]:
         """Return the codes of the findings about this task."""
         return self.codes.get(task.prompt_id, []) if task.prompt_id is not None else []
@@ -102,6 +107,8 @@ def tag_of(task: Task, longest: int) -> str:
     return harmless(value if isinstance(value, str) else task.tag.decode("utf-8", "replace"), longest)
 
 
+_UNHAPPY = ("failed", "rejected", "lost", "expired")
+"""States of a task that has no result, though somebody wanted one."""
 _EXIT = {"pass": 0, "fail": 1, "unknown": 2, "incomplete": 3}
 
 
@@ -198,6 +205,29 @@ class _Play:
             log=logs[0] if (logs := self._sources.logs) and len(self._sources.names) == 1 else None,
             notes=tuple(self._sources.notes),
         )
+
+
+def _headline(replay: Replay) -> list[tuple[str, str]]:
+    counts = Counter(str(task.state) for task in replay.tasks)
+    unhappy = [f"{counts[state]:,} {state}" for state in _UNHAPPY if state in counts]
+    others = [f"{n:,} {state}" for state, n in counts.items() if state not in _UNHAPPY]
+    told = ", ".join([*unhappy, *others])
+    errors = [finding.code for finding in replay.findings if finding.severity is Severity.ERROR]
+    undecided = sum(not task.settled for task in replay.tasks)
+    verdict = (replay.verdict.upper(), replay.verdict)
+    if errors:
+        named = f"  {plural(len(errors), 'error')}: {', '.join(dict.fromkeys(errors))}"
+        return [verdict, (named + (f"; tasks: {told}" if told else ""), "")]
+    if undecided:
+        return [verdict, (f"  {plural(undecided, 'task')} undecided where the trace ends; tasks: {told}", "")]
+    if not replay.trace.observations:
+        return [verdict, ("  the trace holds no observation: there is nothing to judge", "")]
+    if not replay.tasks:
+        return [verdict, ("  no task was seen" if not replay.board.tasks else "  no task is among those asked for", "")]
+    if unhappy:
+        rest = f", {', '.join(others)}" if others else ""
+        return [(", ".join(unhappy), "bold red"), (f"{rest}; every task is decided: ", ""), verdict]
+    return [verdict, (f"  every task is decided: {told}", "")]
 
 
 def _begins(name: str | None, wanted: str | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 
 from msgspec import Struct
@@ -19,10 +19,21 @@ from comfy_fsm.log import logfile, opening
 from comfy_fsm.log.postgres.address import Address, is_address
 from comfy_fsm.log.trace import Block, Packed, damage, open_packed, raw_lines, read_file, read_lines
 
-__all__ = ["Location", "Origins", "Source", "Sources", "lines"]
+__all__ = ["Lines", "Location", "Origins", "Source", "Sources", "lines"]
 
 Source = str | os.PathLike[str]
 _PACE = 4096
+
+
+class Lines:
+    """Lines from elsewhere, under a name, which can be read more than once."""
+
+    def __init__(self, name: str, read: Callable[[], Iterator[bytes | str]]) -> None:
+        self.name = name
+        self._read = read
+
+    def __iter__(self) -> Iterator[bytes | str]:
+        return self._read()
 
 
 class Location(Struct, frozen=True):
@@ -177,5 +188,5 @@ def _read_log(path: str) -> Iterator[Block]:
 
 def _name(source: Source | Iterable[bytes | str], index: int, many: int) -> str:
     if not isinstance(source, str | os.PathLike):
-        return f"lines {index + 1}"
+        return source.name if isinstance(source, Lines) else f"lines {index + 1}"
     return Address.of(source).short() if many > 1 and is_address(source) else opening.shown(source)

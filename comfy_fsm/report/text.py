@@ -37,8 +37,6 @@ _UNWRAPPED = 4_000
 _FILES = 3
 """Files named in the heading; more are counted."""
 _ERROR_LINES = 40
-_UNHAPPY = ("failed", "rejected", "lost", "expired")
-"""States of a task that has no result, though somebody wanted one."""
 _UNKEPT = " (it came over the socket, and is not in a trace)"
 
 
@@ -118,31 +116,7 @@ def _draw(replay: Replay, console: Console, *, story: bool, utc: bool) -> None:
 
 
 def _headline(replay: Replay) -> Text:
-    """Return the verdict as one sentence. A pass is said last where a task did not get its result."""
-    counts = _count(str(task.state) for task in replay.tasks)
-    unhappy = [f"{counts[state]:,} {state}" for state in _UNHAPPY if state in counts]
-    others = [f"{n:,} {state}" for state, n in counts.items() if state not in _UNHAPPY]
-    told = ", ".join([*unhappy, *others])
-    errors = dict.fromkeys(finding.code for finding in replay.findings if finding.severity == "error")
-    undecided = sum(not task.settled for task in replay.tasks)
-    verdict = (replay.verdict.upper(), STYLES[replay.verdict])
-    if errors:
-        grave = sum(finding.severity == "error" for finding in replay.findings)
-        return Text.assemble(
-            verdict, f"  {plural(grave, 'error')}: {', '.join(errors)}", f"; tasks: {told}" if told else ""
-        )
-    if undecided:
-        return Text.assemble(verdict, f"  {plural(undecided, 'task')} undecided where the trace ends; tasks: {told}")
-    if not replay.trace.observations:
-        return Text.assemble(verdict, "  the trace holds no observation: there is nothing to judge")
-    if not replay.tasks:
-        return Text.assemble(
-            verdict, "  no task was seen" if not replay.board.tasks else "  no task is among those asked for"
-        )
-    if unhappy:
-        rest = f", {', '.join(others)}" if others else ""
-        return Text.assemble((", ".join(unhappy), "bold red"), f"{rest}; every task is decided: ", verdict)
-    return Text.assemble(verdict, f"  every task is decided: {told}")
+    return Text.assemble(*((text, STYLES.get(style, style)) for text, style in replay.headline))
 
 
 def _heading(replay: Replay, clock: Clock) -> Iterator[Text]:
