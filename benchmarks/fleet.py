@@ -4,8 +4,8 @@
     python benchmarks/generate.py fleet.jsonl --copies 80 --output long-queues.jsonl
 
 Shaped like a busy fleet of 0.3.50: a third of the lines are counts of the queue, a quarter are progress states, and
-every other task asks for the queue, whose rows carry their whole graphs. Nothing here is random; the same arguments give
-the same bytes.
+every other task asks for the queue, whose rows carry their whole graphs. Nothing here is random: the same arguments
+give the same bytes.
 """
 
 from __future__ import annotations
