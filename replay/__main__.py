@@ -110,7 +110,8 @@ def _write(found: Replay, file: IO[str], look: _Look, story: bool) -> None:
     from comfy_fsm.report import document, text
 
     if look.format == "json":
-        file.write(document.encode(found) + "\n")
+        file.writelines(document.pieces(found))
+        file.write("\n")
     else:
         text.draw(found, file, color=look.color, story=story, utc=look.utc)
 
@@ -142,7 +143,9 @@ def _with_id(arguments: list[str]) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status; each way to fail has one, and one line on standard error."""
     gc.disable()  # a fold makes no cycles, the process is short, and to look for some costs a tenth of its time
-    return ended(lambda: _run(arguments or sys.argv[1:]), note, "trace")
+    status = ended(lambda: _run(arguments or sys.argv[1:]), note, "trace")
+    gc.freeze()  # or the interpreter would visit all that was folded once more as it ends
+    return status
 
 
 def _run(arguments: list[str]) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import islice
 
 import msgspec
 
@@ -13,7 +15,7 @@ from comfy_fsm.core.registry.task import Task
 from comfy_fsm.report.player import Replay
 from comfy_fsm.report.sources import Location
 
-__all__ = ["DIAGNOSIS", "compose", "encode", "encode_diagnoses"]
+__all__ = ["DIAGNOSIS", "encode", "encode_diagnoses", "pieces"]
 
 _REPORT = 1
 DIAGNOSIS = 1
@@ -26,6 +28,8 @@ _DIAGNOSIS = ("prompt_id", "window", "server", "state", "outcome", "confidence")
 _EVIDENCE = ("signal", "at", "before", "after", "why")
 _EXPLANATION = ("code", "severity", "count", "window", "server", "prompt_id", "text", "meaning", "advice")
 _FINDING = ("code", "severity", "line", "at", "window", "server", "prompt_id", "text")
+_AT_ONCE = 256
+"""Tasks or findings in a piece."""
 _RISKY = re.compile(r"[^\x0a\x20-\x7e]")
 
 
@@ -41,16 +45,30 @@ class _Error(msgspec.Struct, frozen=True, omit_defaults=True):
     traceback: tuple[str, ...] = ()
 
 
-def compose(replay: Replay) -> dict[str, object]:
-    """Return the report as plain values."""
-    return {
-        "report": _REPORT,
-        "trace": replay.trace,
-        "verdict": replay.verdict,
-        "tasks": [_task(replay, task) for task in replay.tasks],
-        "findings": [_finding(replay, finding) for finding in replay.findings],
-        "metrics": replay.metrics,
-    } | ({"notes": replay.notes} if replay.notes else {})
+class _Signal(msgspec.Struct, frozen=True, gc=False):
+    signal: str
+    line: int
+    at: float
+
+
+def pieces(replay: Replay) -> Iterator[str]:
+    """Write the report piece by piece: as a whole it would take more memory than all that was folded."""
+    yield _encode({"report": _REPORT, "trace": replay.trace, "verdict": replay.verdict})[:-1]
+    yield ',"tasks":['
+    yield from _rows(_task(replay, task) for task in replay.tasks)
+    yield '],"findings":['
+    yield from _rows(_finding(replay, finding) for finding in replay.findings)
+    yield "],"
+    rest: dict[str, object] = {"metrics": replay.metrics} | ({"notes": replay.notes} if replay.notes else {})
+    yield _encode(rest)[1:]
+
+
+def _rows(rows: Iterator[dict[str, object]]) -> Iterator[str]:
+    """Write the rows of a list, without its brackets."""
+    comma = ""
+    while some := list(islice(rows, _AT_ONCE)):
+        yield comma + _encode(some)[1:-1]
+        comma = ","
 
 
 def _compose_diagnoses(replay: Replay) -> dict[str, object]:
@@ -66,14 +84,15 @@ def _compose_diagnoses(replay: Replay) -> dict[str, object]:
 
 
 def encode(replay: Replay) -> str:
-    return _encode(compose(replay))
+    """Return the report as one text."""
+    return "".join(pieces(replay))
 
 
 def encode_diagnoses(replay: Replay) -> str:
     return _encode(_compose_diagnoses(replay))
 
 
-def _encode(document: dict[str, object]) -> str:
+def _encode(document: object) -> str:
     """Return ASCII text, so that nothing a server sent controls the terminal that shows it."""
     text = msgspec.json.encode(document).decode()
     return text if text.isascii() and "\x7f" not in text else _RISKY.sub(_escape, text)
@@ -83,7 +102,7 @@ def _task(replay: Replay, task: Task) -> dict[str, object]:
     line = replay.origins.line
     fields: dict[str, object] = {name: getattr(task, name) for name in _TASK}
     fields["error"] = None if task.error is None else _error(task.error)
-    fields["signals"] = [{"signal": t.signal, "line": line(t.position), "at": t.at} for t in task.signals]
+    fields["signals"] = [_Signal(told.signal, line(told.position), told.at) for told in task.signals]
     fields["findings"] = replay.codes_of(task)
     return fields
 

@@ -181,9 +181,6 @@ def _unreachable(registry: Registry, question: Question, what: str) -> None:
         request_record(registry, task)
 
 
-# answers about tasks
-
-
 _ANOTHER = "the answer is about another prompt"
 
 
@@ -279,9 +276,11 @@ def _queue_answered(registry: Registry, question: Question, raw: Raw) -> None:
         server.add_snapshot(_snapshot(registry, question, rows, ids, frozenset(running)))
     for listing, signal in ((running, Signal.RUN), (pending, Signal.QUEUE)):
         for prompt_id in listing:
-            if prompt_id not in server.tasks and prompt_id not in registry.homes and len(server.twins) < 2:
+            task = server.tasks.get(prompt_id)
+            if task is None and prompt_id not in registry.homes and len(server.twins) < 2:
                 continue  # somebody else's, as most in a long queue are
-            task = _bound_here(registry, server, prompt_id, question.window, "listed")
+            if task is None or task.server != server.url:
+                task = _bound_here(registry, server, prompt_id, question.window, "listed")
             if task is None:
                 note_shown(registry, server, prompt_id)
                 continue

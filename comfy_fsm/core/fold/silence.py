@@ -7,7 +7,7 @@ given up unasked, whatever a clock did; time in which its server could not be as
 from __future__ import annotations
 
 import math
-from itertools import islice
+from itertools import accumulate, islice
 
 from comfy_fsm.core.effects import FetchHistory, Warn
 from comfy_fsm.core.findings import Code
@@ -23,7 +23,8 @@ AT_ONCE = 64
 """Quiet tasks that are handled in one turn; the others are due at once, in the next."""
 _CONFIRMED = frozenset({State.PENDING, State.IN_PROGRESS})
 _PACE = (1, 1, 1, 1, 1, 2, 2, 3, 6)
-"""Waits between two confirmations, in multiples of the first."""
+"""Waits between two confirmations, in multiples of the first; the last one goes on."""
+_STEPS = tuple(accumulate(_PACE))
 
 
 def remind(registry: Registry) -> None:
@@ -115,7 +116,8 @@ def _catch_up(server: Server, task: Task) -> float:
 
 def _next(registry: Registry, task: Task) -> float:
     """Return the seconds from its last sign of life to the next confirmation."""
-    steps = sum(_PACE[min(n, len(_PACE) - 1)] for n in range(task.silence.confirms + 1))
+    beyond = task.silence.confirms - len(_STEPS) + 1
+    steps = _STEPS[-1] + _PACE[-1] * beyond if beyond > 0 else _STEPS[task.silence.confirms]
     return registry.policy.confirm_seconds * steps
 
 

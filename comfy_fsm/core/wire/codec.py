@@ -33,6 +33,7 @@ __all__ = [
     "message",
     "message_line",
     "parse",
+    "quick",
     "read",
     "strict",
     "typed",
@@ -58,6 +59,7 @@ _frame = msgspec.json.Decoder(seen.Frame).decode
 _encode = msgspec.json.Encoder().encode
 _KINDS = frozenset(str(kind.__struct_config__.tag) for kind in get_args(seen.KnownObservation))
 _TYPES = frozenset(str(kind.__struct_config__.tag) for kind in get_args(seen.KnownFrame))
+
 _DECODERS: dict[object, msgspec.json.Decoder[object]] = {}
 _ENVELOPE: dict[str, tuple[type, ...]] = {
     "at": (int, float), "window": (str,), "server": (str,), "seq": (int,), "conn": (int,), "mono": (int,),
@@ -212,10 +214,7 @@ def _cited(raw: memoryview) -> str:
 
 def body(raw: msgspec.Raw, kind: type[_T]) -> _T | None:
     """Decode the body of a request or an answer as `kind`; None if it is something else (P33)."""
-    decoder = _DECODERS.get(kind)
-    if decoder is None:  # made once for each type: to make one costs more than to use it
-        decoder = _DECODERS[kind] = msgspec.json.Decoder(kind, strict=False)
-    decode = cast("msgspec.json.Decoder[_T]", decoder).decode
+    decode = _decoder(kind).decode
     try:
         return decode(raw)
     except SLOW:
@@ -224,6 +223,21 @@ def body(raw: msgspec.Raw, kind: type[_T]) -> _T | None:
         return decode(_encode(strict(json.loads(bytes(raw)))))
     except (msgspec.ValidationError, ValueError, RecursionError):
         return None
+
+
+def quick(raw: msgspec.Raw, kind: type[_T]) -> _T | None:
+    """Decode JSON as `kind`; None if it is something else, or if only Python's JSON takes it (P20)."""
+    try:
+        return _decoder(kind).decode(raw)
+    except SLOW:
+        return None
+
+
+def _decoder(kind: type[_T]) -> msgspec.json.Decoder[_T]:
+    decoder = _DECODERS.get(kind)
+    if decoder is None:  # made once for each type: to make one costs more than to use it
+        decoder = _DECODERS[kind] = msgspec.json.Decoder(kind, strict=False)
+    return cast("msgspec.json.Decoder[_T]", decoder)
 
 
 def loads(raw: bytes) -> object:

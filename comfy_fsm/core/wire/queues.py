@@ -26,6 +26,20 @@ class FullQueue(Struct, frozen=True):
     queue_pending: list[Raw] | None = None
 
 
+class QueueItem(Struct, frozen=True, array_like=True, gc=False):
+    """Item of a queue as all versions write it, `[number, prompt_id, …]`, of which the rest is not read."""
+
+    number: Raw
+    prompt_id: str
+
+
+class PlainQueue(Struct, frozen=True, gc=False):
+    """Queue of such items alone: all of it is read in one go."""
+
+    queue_running: list[QueueItem]
+    queue_pending: list[QueueItem]
+
+
 class Listing(NamedTuple):
     """Items of a queue; one that cannot be read may be any prompt that it names, so that prompt is not absent."""
 
@@ -46,9 +60,16 @@ _MAX_ITEM = 64 * 1024
 def listing(raw: Raw) -> Listing | None:
     """Read the queue, item by item; None if it is no queue (P33)."""
     is_full = bytes(memoryview(raw)[:64]).lstrip().startswith(b'{"queue_')  # to find out by trying takes 0.4 s of 20 MB
-    short = codec.body(raw, ShortQueue) if not is_full else None
-    if short is not None:
+    if not is_full and (short := codec.body(raw, ShortQueue)) is not None:
         return Listing(short.running, short.pending)
+    if (plain := codec.quick(raw, PlainQueue)) is not None:
+        running, pending = plain.queue_running, plain.queue_pending
+        return Listing([item.prompt_id for item in running], [item.prompt_id for item in pending])
+    return _itemwise(raw)
+
+
+def _itemwise(raw: Raw) -> Listing | None:
+    """Read a queue with odd items: what one of them is does not depend on the others."""
     full, odd = read(raw, FullQueue)
     if full is None or (full.queue_running is None and full.queue_pending is None):
         return None
