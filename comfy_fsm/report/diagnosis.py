@@ -142,8 +142,7 @@ class _Sheet:
             yield from self._section("tag", self._prose(tag))
         yield from self._prose(self._remark(told.says), margin=0)
         owner = harmless(told.window, 60) if told.window is not None else "not known"
-        if self._whole:
-            yield from self._error(told)
+        yield from self._error(told)
         yield from self._section(
             "window", self._prose(f"{owner}, at {harmless(told.server, 100) or 'no known server'}")
         )

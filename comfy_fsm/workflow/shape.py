@@ -18,9 +18,16 @@ def checked(workflow: object) -> dict[str, object]:
     """Return the workflow if `POST /prompt` could take it; raises BadWorkflow. The rest is for the server to judge."""
     if not isinstance(workflow, Mapping) or not workflow:
         is_empty = isinstance(workflow, Mapping)
+        if isinstance(workflow, str):
+            raise BadWorkflow(f"{_WANTED}, and this is a text: to read a file, Workflow.load(...); nothing was sent")
         raise BadWorkflow(f"{_WANTED}, and this is {'empty' if is_empty else type(workflow).__name__}: {_CURE}")
     if _is_canvas(workflow):
         raise BadWorkflow(f"{_WANTED}, and this one was saved for the canvas: {_CURE}")
+    if is_workflow(workflow.get("prompt")):
+        raise BadWorkflow(
+            "this is the body of a POST to /prompt: give what stands under its 'prompt' as the workflow, and its "
+            "extra_data, if it has any, as extra_data=...; nothing was sent"
+        )
     for name, node in workflow.items():
         if not isinstance(node, Mapping) or not isinstance(node.get("class_type"), str):
             raise BadWorkflow(f"{_WANTED}, and node {name!r:.80} has none: {_CURE}")

@@ -16,6 +16,7 @@ from comfy_fsm.errors import BadWorkflow, UnknownInput
 from comfy_fsm.workflow import png
 from comfy_fsm.workflow.files import read_content
 from comfy_fsm.workflow.graph import Workflow
+from comfy_fsm.workflow.shape import checked
 
 CLASSES = ["KSampler", "CLIPTextEncode", "LoadImage", "SaveImage"]
 NAMES = ["seed", "noise_seed", "text", "image", "steps"]
@@ -224,3 +225,15 @@ def test_what_unpacks_to_more_than_may_be_is_passed_over() -> None:
     bomb = b"zTXt", b"prompt\0\0" + zlib.compress(b" " * 100_000)
     assert list(png.texts(picture(bomb), 10_000)) == []
     assert len(list(png.texts(picture(bomb), 200_000))) == 1
+
+
+NEARLY = {
+    "the name of a file": ("workflow.json", "Workflow.load"),
+    "the body of a POST": ({"prompt": {"1": {"class_type": "SaveImage", "inputs": {}}}, "client_id": "a"}, "'prompt'"),
+}
+
+
+@pytest.mark.parametrize(("given", "cure"), NEARLY.values(), ids=NEARLY)
+def test_what_is_nearly_a_workflow_is_refused_with_what_to_give_instead(given: object, cure: str) -> None:
+    with pytest.raises(BadWorkflow, match=cure):
+        checked(given)
