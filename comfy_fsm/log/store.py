@@ -26,7 +26,8 @@ class Store(Protocol):
     async def append(self, *lines: bytes) -> int:
         """Commit all of these lines or none, and return the position of the last.
 
-        Raises LogWriteFailed if the disk refused them, LogClosed after `close`, LogError for a line that is too long.
+        Raises LogWriteFailed if the disk or the database refused them, LogUnreachable or LogInDoubt if the database
+        went away, LogClosed after `close`, LogError for a line that is too long.
         """
 
     def read(self, after: int = 0) -> Generator[LogRow, None, None]:

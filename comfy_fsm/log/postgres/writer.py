@@ -243,9 +243,7 @@ class Writer:
         db = Database(self.address)
         try:
             self._keep_safe(db)
-            found = db.rows("SELECT fence FROM comfy_fsm.logs WHERE id = %s AND name = %s", self._log, self._name)
-            if not found or found[0][0] != self._fence:
-                raise self._end(self._taken_over())
+            self._heed_fence(db)
             if not db.rows(_LOCK, self._log)[0][0]:
                 # Of ours, most likely: the server has not noticed yet that we have left.
                 db.rows(_END_SESSION, self._log, self._pid, db.pid)
@@ -256,6 +254,15 @@ class Writer:
             raise
         self._pid = db.pid
         return db
+
+    def _heed_fence(self, db: Database) -> None:
+        """Check that nobody else has raised the fence, and that it did not go back: then an older state came back."""
+        state = "SELECT fence, position, checksum FROM comfy_fsm.logs WHERE id = %s AND name = %s"
+        found = db.rows(state, self._log, self._name)
+        if found and found[0][0] < self._fence:
+            raise self._end(self._rewound(_Head(found[0][1], bytes(found[0][2]))))
+        if not found or found[0][0] > self._fence:
+            raise self._end(self._taken_over())
 
     def _drop(self) -> None:
         if self._db is not None:
