@@ -49,7 +49,7 @@ for command, usage in (
     (recover.consistency, "consistency [OPTIONS] --server URL|--known ID"),
     (recover.history, "history [OPTIONS] --server URL|--known ID"),
     (metrics.metrics, "metrics [OPTIONS] LOG"),
-    (metrics.ops, "ops rules|dashboard"),
+    (metrics.ops, "ops rules|dashboard|database"),
     (export.tail, "tail LOG"),
     (export.export, "export LOG"),
 ):
