@@ -36,6 +36,7 @@ _SCALARS = {
 }  # fmt: skip
 _MILLISECOND = 0.001
 _MAX_BODY = 64 * 1024 * 1024
+_COST = 512  # bytes that an entry or a frame takes beside its texts
 _REFUSED = ("ERR_CONNECTION_REFUSED", "ECONNREFUSED", "NS_ERROR_CONNECTION_REFUSED", "Connection refused")
 _ENDS = {"ERR_TIMED_OUT": "ReadTimeout", "ERR_ABORTED": "Cancelled", "ERR_CONNECTION_RESET": "ReadError"}
 _SOCKET, _OTHER = "socket", routes.OTHER
@@ -78,16 +79,15 @@ class _Event(NamedTuple):
 
 def read_har(pieces: Pieces, redactor: Redactor, name: str) -> Capture:
     """Read a HAR as it is unpacked. Raises NotATrace where no traffic of ComfyUI is in it."""
-    entries: list[_Entry] = []
+    found = _Found()
     damage = None
     try:
-        entries.extend(_entries(pieces))
+        _read_entries(pieces, found)
     except _Broken as broken:
-        entries.extend(broken.whole)
-        damage = pieces.damage or f"the HAR is cut off or broken after {len(broken.whole)} entries: {broken.why}"
-    har = _Har(entries, redactor)
+        damage = pieces.damage or f"the HAR is cut off or broken after {found.count} entries: {broken}"
+    har = _Har(found, redactor)
     if not har.servers:
-        what = f"{len(entries)} exchanges, none of them with a ComfyUI" if entries else "no exchange"
+        what = f"{found.count} exchanges, none of them with a ComfyUI" if found.count else "no exchange"
         raise NotATrace(
             f"{name}: a HAR with {what}, so there is nothing to judge; open the network tools before "
             "the page is loaded, and export with content"
@@ -96,35 +96,57 @@ def read_har(pieces: Pieces, redactor: Redactor, name: str) -> Capture:
 
 
 class _Broken(Exception):
-    def __init__(self, why: str, whole: list[_Entry]) -> None:
-        super().__init__(why)
-        self.why = why
-        self.whole = whole
+    """A HAR that breaks off; the text says how."""
 
 
-def _entries(pieces: Pieces) -> list[_Entry]:
-    """Read entry by entry, and of each only what a trace can hold: pictures and other sites' bodies are dropped."""
+class _Found(msgspec.Struct):
+    """What was read: the entries that are about a ComfyUI, out of all."""
+
+    entries: list[_Entry] = []
+    count: int = 0
+    kept: int = 0
+
+    def take(self, entry: _Entry) -> None:
+        """Keep an entry, and of it only what a trace can hold: other sites and the front end are most of a HAR."""
+        self.count += 1
+        if _server_of(entry) is None:
+            return
+        kind = routes.parse(entry.method, _path(entry.url)).kind
+        if entry.is_socket or kind in ("view", "nodes", "upload", "assets", "asset"):
+            entry.asked = entry.answer = None
+        self.entries.append(entry)
+        self.keep(len(entry.answer or "") + len(entry.asked or ""))
+
+    def keep(self, size: int) -> None:
+        self.kept += _COST + size
+        if self.kept > MAX_KEPT:
+            raise TraceError(
+                f"entry {self.count}: a HAR with more than {MAX_KEPT} bytes to keep was not read further; "
+                "export the tab of ComfyUI alone"
+            )
+
+
+def _read_entries(pieces: Pieces, found: _Found) -> None:
+    """Read entry by entry."""
     import ijson  # type: ignore[import-untyped]  # here, since few commands need it
 
-    found: list[_Entry] = []
-    entry, frame, header, kept = _Entry(), dict[str, Any](), ["", ""], 0
+    entry, frame, header = _Entry(), dict[str, Any](), ["", ""]
     try:
         for prefix, event, value in ijson.parse(pieces, use_float=True):
             if not prefix.startswith(_ENTRY):
                 continue
             if prefix == _ENTRY:
                 if event == "start_map":
-                    entry = _Entry(number=len(found) + 1, frames=[])
+                    entry = _Entry(number=found.count + 1, frames=[])
                 elif event == "end_map":
-                    found.append(_reduced(entry))
-                    kept += len(entry.answer or "") + len(entry.asked or "")
+                    found.take(entry)
             elif prefix.startswith(_FRAMES):
                 if event == "start_map":
                     frame = {}
                 elif event == "end_map":
                     if (taken := _frame(frame)) is not None:
                         entry.frames.append(taken)
-                        kept += len(taken.text or "") + len(taken.payload)
+                        found.keep(len(taken.text or "") + len(taken.payload))
                 else:
                     frame[prefix.rpartition(".")[2]] = value
             elif prefix.endswith(("response.headers.item.name", "response.headers.item.value")):
@@ -133,18 +155,15 @@ def _entries(pieces: Pieces) -> list[_Entry]:
                     entry.retry_after = header[1]
             elif (field := _SCALARS.get(prefix[len(_ENTRY) + 1 :])) is not None and value is not None:
                 _set(entry, field, value)
-            if kept > MAX_KEPT:
-                raise TraceError(
-                    f"entry {entry.number}: a HAR with more than {MAX_KEPT} bytes to keep was not read further; "
-                    "export the tab of ComfyUI alone"
-                )
     except ijson.JSONError as error:
-        raise _Broken(str(error).splitlines()[0][:100], found) from None
-    return found
+        raise _Broken(str(error).splitlines()[0][:100]) from None
+
+
+_TYPES = {name: type(getattr(_Entry(), name)) for name in _Entry.__struct_fields__}
 
 
 def _set(entry: _Entry, field: str, value: object) -> None:
-    wanted = type(getattr(_Entry(), field))
+    wanted = _TYPES[field]
     if field in ("asked", "answer"):
         if isinstance(value, str) and len(value) <= _MAX_BODY:
             setattr(entry, field, value)
@@ -161,14 +180,6 @@ def _is_address(url: str) -> bool:
     except ValueError:  # `http://[`
         return False
     return True
-
-
-def _reduced(entry: _Entry) -> _Entry:
-    """Drop the bodies of what is no question of ComfyUI: its front end and other sites are most of a HAR."""
-    kind = routes.parse(entry.method, _path(entry.url)).kind
-    if entry.is_socket or kind in (_OTHER, "view", "nodes", "upload", "assets", "asset"):
-        entry.asked = entry.answer = None
-    return entry
 
 
 def _frame(frame: dict[str, Any]) -> _Frame | None:
@@ -216,14 +227,15 @@ def _start(entry: _Entry) -> tuple[float, bool]:
 class _Har:
     """Entries of a HAR, with what they say of each other: servers, windows, and which window a question was of."""
 
-    def __init__(self, entries: list[_Entry], redactor: Redactor) -> None:
+    def __init__(self, found: _Found, redactor: Redactor) -> None:
+        entries = found.entries
         self._redactor = redactor
         self._sockets = [entry for entry in entries if entry.is_socket and _server_of(entry) is not None]
         asked = [entry for entry in entries if not entry.is_socket]
         posts = [e for e in asked if self._kind(e) == "post"]
         self.servers = {server for e in [*self._sockets, *posts] if (server := _server_of(e)) is not None}
         self._exchanges = [e for e in asked if _server_of(e) in self.servers and self._kind(e) != _SOCKET]
-        self._skipped = len(entries) - len(self._sockets) - len(self._exchanges)
+        self._skipped = found.count - len(self._sockets) - len(self._exchanges)
         self._windows = {id(entry): self._window_of(entry) for entry in self._sockets}
         self._shared = 0
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +23,7 @@ from comfy_fsm.errors import NotATrace
 from comfy_fsm.log.trace import Packed
 from comfy_fsm.report.player import Replay, replay
 from tests.support.hars import har_of
+from tests.support.processes import ENVIRONMENT
 
 ROOT = Path(__file__).parents[2] / "fixtures" / "recordings"
 RECORDINGS = sorted(ROOT.glob("*/*.jsonl.gz"))
@@ -207,3 +210,32 @@ def test_an_odd_field_of_a_har_is_passed_over_or_named_and_nothing_else(data: st
         capture = read_capture(Packed(io.BytesIO(content)), "odd.har")
         assert capture is not None
         replay(capture.lines)
+
+
+_PEAK = """
+import resource, sys
+from contextlib import closing, suppress
+from comfy_fsm.captures.reading import read_capture
+from comfy_fsm.errors import NotATrace
+from comfy_fsm.log.trace import open_packed
+with suppress(NotATrace), closing(open_packed(sys.argv[1])) as packed:
+    read_capture(packed, sys.argv[1])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no resource usage of a process")
+@pytest.mark.parametrize("text", ["", "x" * 1_000_000], ids=["many", "long"])
+def test_what_is_of_no_comfyui_takes_no_memory_however_much_it_is(text: str, tmp_path: Path) -> None:
+    entry = json.dumps({
+        "startedDateTime": "2026-11-29T17:00:00.000Z", "time": 1.5,
+        "request": {"method": "GET", "url": "https://shop.example/assets/index.js"},
+        "response": {"status": 200, "content": {"text": text}},
+    })  # fmt: skip
+    peaks = []
+    for size in (2_000_000, 20_000_000):
+        path = tmp_path / f"{size}.har"
+        path.write_text('{"log":{"entries":[' + ",".join([entry] * (size // len(entry))) + "]}}", encoding="utf-8")
+        done = subprocess.run([sys.executable, "-c", _PEAK, path], capture_output=True, check=True, env=ENVIRONMENT)
+        peaks.append(int(done.stdout))
+    assert peaks[1] < peaks[0] + 10_000, "kilobytes"
