@@ -1,5 +1,7 @@
 """Configuration of all tests: how hard Hypothesis tries, which tests wait for `--long`, and the recordings."""
 
+import asyncio
+import inspect
 import json
 import signal
 from dataclasses import dataclass
@@ -68,6 +70,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     waiting = [item for item in items if item.get_closest_marker("long")]
     items[:] = [item for item in items if item not in waiting]
     config.hook.pytest_deselected(items=waiting)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run an `async def` test in an event loop of its own, as an application would."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Test of a short chaos campaign; longer ones run by `python -m tests.campaigns.chaos`."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ TASKS = 250
 
 @pytest.mark.parametrize("steps", [False, True], ids=["", "clock-steps"])
 @pytest.mark.parametrize("seed", [1])
-def test_after_a_bad_day_every_task_is_settled_and_none_was_run_or_delivered_twice(
+async def test_after_a_bad_day_every_task_is_settled_and_none_was_run_or_delivered_twice(
     seed: int, steps: bool, tmp_path: Path
 ) -> None:
-    judge(asyncio.run(live_through(TASKS, seed, tmp_path / "chaos.log", steps=steps)), TASKS, steps=steps)
+    judge((await live_through(TASKS, seed, tmp_path / "chaos.log", steps=steps)), TASKS, steps=steps)

@@ -284,13 +284,12 @@ def test_a_token_that_no_header_may_hold_is_wrong_usage(tmp_path: Path) -> None:
     assert "0pen-sesame" not in found.stderr
 
 
-def test_a_log_that_somebody_writes_is_left_to_him(unposted: Refuse, comfy: FakeComfy, tmp_path: Path) -> None:
-    async def held() -> str:
-        async with await Log.open(tmp_path / LOG) as log:
-            await log.append(b'{"at":1,"kind":"tick"}')
-            return await asyncio.to_thread(unposted, BAD_DATA, "run", "good.json", "--server", comfy.url)
-
-    assert f"process {os.getpid()}" in asyncio.run(held())
+async def test_a_log_that_somebody_writes_is_left_to_him(unposted: Refuse, comfy: FakeComfy, tmp_path: Path) -> None:
+    async with await Log.open(tmp_path / LOG) as log:
+        await log.append(b'{"at":1,"kind":"tick"}')
+        assert f"process {os.getpid()}" in await asyncio.to_thread(
+            unposted, BAD_DATA, "run", "good.json", "--server", comfy.url
+        )
 
 
 COMMANDS = {
@@ -601,15 +600,12 @@ def test_what_an_export_prints_drives_no_terminal_and_says_the_same(tmp_path: Pa
     assert len(printed) == 3
 
 
-def test_a_log_is_replayed_while_it_is_written(comfy: FakeComfy, tmp_path: Path) -> None:
+async def test_a_log_is_replayed_while_it_is_written(comfy: FakeComfy, tmp_path: Path) -> None:
     def judged() -> int:
         return command(LOG, module="replay", cwd=tmp_path).returncode
 
-    async def told() -> tuple[int, int]:
-        async with Client(comfy.url, log=tmp_path / LOG, policy=QUICK) as client:
-            task = await client.window().submit(graph(next(SEEDS), seconds=1.5))
-            meanwhile = await asyncio.to_thread(judged)
-            await task
-            return meanwhile, await asyncio.to_thread(judged)
-
-    assert asyncio.run(told()) == (3, 0)
+    async with Client(comfy.url, log=tmp_path / LOG, policy=QUICK) as client:
+        task = await client.window().submit(graph(next(SEEDS), seconds=1.5))
+        meanwhile = await asyncio.to_thread(judged)
+        await task
+        assert (meanwhile, await asyncio.to_thread(judged)) == (3, 0)

@@ -134,16 +134,13 @@ def test_the_client_diagnoses_its_live_board(tmp_path: Path) -> None:
     assert [each.state for each in played.diagnose()[0]] == ["failed", "completed"]
 
 
-def test_a_log_is_diagnosed_while_it_is_written(tmp_path: Path) -> None:
-    async def told() -> str:
-        async with FakeComfy() as comfy, Client(comfy.url, log=tmp_path / LOG, policy=QUICK) as client:
-            task = await client.window().submit(graph(seconds=1.5))
-            found = await asyncio.to_thread(command, "diagnose", task.prompt_id, LOG, cwd=tmp_path)
-            await task
-            assert found.returncode == INCOMPLETE
-            return found.stdout
-
-    shown = asyncio.run(told())
+async def test_a_log_is_diagnosed_while_it_is_written(tmp_path: Path) -> None:
+    async with FakeComfy() as comfy, Client(comfy.url, log=tmp_path / LOG, policy=QUICK) as client:
+        task = await client.window().submit(graph(seconds=1.5))
+        found = await asyncio.to_thread(command, "diagnose", task.prompt_id, LOG, cwd=tmp_path)
+        await task
+        assert found.returncode == INCOMPLETE
+        shown = found.stdout
     assert "missing" in shown
     assert "python -m comfy_fsm recover " in shown
     assert replay(tmp_path / LOG).verdict == "pass"

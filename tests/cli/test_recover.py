@@ -221,14 +221,10 @@ def test_where_nobody_answers_each_server_has_its_line(place: Place, arguments: 
 
 
 @each_errand
-def test_a_log_in_use_is_read_but_never_written(place: Place, arguments: tuple[str, ...]) -> None:
+async def test_a_log_in_use_is_read_but_never_written(place: Place, arguments: tuple[str, ...]) -> None:
     place.knows(place.one, LOST, LEFT)
-
-    async def held() -> Any:
-        async with await Log.open(place.folder / LOG):
-            return await asyncio.to_thread(place.run, *arguments)
-
-    found = asyncio.run(held())
+    async with await Log.open(place.folder / LOG):
+        found = await asyncio.to_thread(place.run, *arguments)
     if "--yes" in arguments:
         assert f"process {os.getpid()}" in said(found, BAD_DATA)
     else:

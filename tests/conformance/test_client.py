@@ -38,9 +38,9 @@ RECORDED = {State.COMPLETED, State.FAILED}
 
 
 @pytest.mark.parametrize("place", PLACES, ids=str)
-def test_the_client_says_what_the_server_did_and_so_does_its_log(place: Real | Fake, tmp_path: Path) -> None:
+async def test_the_client_says_what_the_server_did_and_so_does_its_log(place: Real | Fake, tmp_path: Path) -> None:
     log = tmp_path / "client.log"
-    told = asyncio.run(live_through(place, log))
+    told = await live_through(place, log)
     replayed = replay(log)
     assert {task.prompt_id: task.state for task in replayed.tasks} == told
     assert replayed.verdict == "pass"

@@ -4,7 +4,6 @@ A real server must be nobody else's: the scenarios clear its queue, interrupt wh
 COMFYUI_CONFORMANCE_REPORT names the page that tells how it went, for docs/reference/conformance.md.
 """
 
-import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,11 +43,11 @@ def rows() -> Iterator[list[Row]]:
 
 
 @pytest.mark.parametrize(("place", "scenario"), CASES, ids=str)
-def test_the_server_does_as_the_scenario_says(place: Real | Fake, scenario: Scenario, rows: list[Row]) -> None:
+async def test_the_server_does_as_the_scenario_says(place: Real | Fake, scenario: Scenario, rows: list[Row]) -> None:
     row = Row(scenario, About(str(place)))
     rows.append(row)
     try:
-        asyncio.run(play(scenario, place, row))
+        await play(scenario, place, row)
     except pytest.skip.Exception:
         row.result = "skipped"
         raise

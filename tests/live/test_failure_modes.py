@@ -147,31 +147,25 @@ def test_f10_what_the_history_does_not_show_is_not_absent_while_the_queue_has_it
     assert not codes(play(story, log)) & {"lost", "wrong-server"}
 
 
-def test_f11_a_result_is_asked_of_the_server_that_ran_it(tmp_path: Path) -> None:
-    async def story() -> None:
-        async with FakeComfy() as one, FakeComfy() as two, Client([one.url, two.url], policy=QUICK) as client:
-            window = client.window()
-            tasks = [await window.submit(graph(number), server=server.url) for number, server in
-                     enumerate([one, two, one])]  # fmt: skip
-            results = [await task for task in tasks]
-            assert [result.server for result in results] == [one.url, two.url, one.url]
-            assert not [finding for finding in client.board.findings if finding.code == "wrong-server"]
-
-    asyncio.run(story())
+async def test_f11_a_result_is_asked_of_the_server_that_ran_it(tmp_path: Path) -> None:
+    async with FakeComfy() as one, FakeComfy() as two, Client([one.url, two.url], policy=QUICK) as client:
+        window = client.window()
+        tasks = [await window.submit(graph(number), server=server.url) for number, server in
+                 enumerate([one, two, one])]  # fmt: skip
+        results = [await task for task in tasks]
+        assert [result.server for result in results] == [one.url, two.url, one.url]
+        assert not [finding for finding in client.board.findings if finding.code == "wrong-server"]
 
 
-def test_f11_behind_a_sticky_balancer_all_is_asked_where_the_task_runs() -> None:
-    async def story() -> None:
-        async with FakeComfy() as one, FakeComfy() as two, Balancer([one.url, two.url], sticky=True) as balancer:
-            for number in range(4):
-                async with Client(balancer.url, policy=QUICK) as client:
-                    window = client.window()
-                    tasks = [await window.submit(graph(2 * number + more)) for more in range(2)]
-                    assert [await outcome(task) for task in tasks] == ["completed", "completed"]
-            assert one.posts
-            assert two.posts
-
-    asyncio.run(story())
+async def test_f11_behind_a_sticky_balancer_all_is_asked_where_the_task_runs() -> None:
+    async with FakeComfy() as one, FakeComfy() as two, Balancer([one.url, two.url], sticky=True) as balancer:
+        for number in range(4):
+            async with Client(balancer.url, policy=QUICK) as client:
+                window = client.window()
+                tasks = [await window.submit(graph(2 * number + more)) for more in range(2)]
+                assert [await outcome(task) for task in tasks] == ["completed", "completed"]
+        assert one.posts
+        assert two.posts
 
 
 def test_f12_a_cached_run_is_completed_and_its_files_are_there(log: Path) -> None:
@@ -249,24 +243,21 @@ def test_f16_a_task_that_somebody_removed_while_it_waited_is_cancelled(log: Path
     play(story, log)
 
 
-def test_f17_a_wedged_server_is_told_of_and_gets_no_more_tasks_while_another_works(tmp_path: Path) -> None:
-    async def story() -> None:
-        async with FakeComfy() as wedged, FakeComfy() as sound:
-            wedged.faults.dead_worker = True
-            servers, policy = [wedged.url, sound.url], msgspec.structs.replace(QUICK, check_seconds=0.2)
-            async with Client(servers, policy=policy) as client:
-                window = client.window()
-                stuck = await window.submit(graph())
-                for number in range(1, 5):
-                    assert await outcome(await window.submit(graph(number))) == "completed"
-                assert stuck.server == wedged.url
-                assert stuck.state == "pending"
-                while "silence" not in {finding.code for finding in client.board.findings}:  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
-                wedged.faults.dead_worker = False
-                assert await outcome(stuck) == "completed"
-
-    asyncio.run(story())
+async def test_f17_a_wedged_server_is_told_of_and_gets_no_more_tasks_while_another_works(tmp_path: Path) -> None:
+    async with FakeComfy() as wedged, FakeComfy() as sound:
+        wedged.faults.dead_worker = True
+        servers, policy = [wedged.url, sound.url], msgspec.structs.replace(QUICK, check_seconds=0.2)
+        async with Client(servers, policy=policy) as client:
+            window = client.window()
+            stuck = await window.submit(graph())
+            for number in range(1, 5):
+                assert await outcome(await window.submit(graph(number))) == "completed"
+            assert stuck.server == wedged.url
+            assert stuck.state == "pending"
+            while "silence" not in {finding.code for finding in client.board.findings}:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            wedged.faults.dead_worker = False
+            assert await outcome(stuck) == "completed"
 
 
 def test_f18_a_failure_is_a_failure_and_an_interrupt_a_cancellation(log: Path) -> None:
@@ -303,26 +294,23 @@ def test_f20_a_frame_of_many_mebibytes_does_not_end_the_socket(log: Path) -> Non
 
 
 @pytest.mark.parametrize(("ping", "falls"), [(0.2, False), (20.0, True)])
-def test_f21_a_proxy_that_cuts_what_is_idle_finds_nothing_idle(ping: float, falls: bool) -> None:
-    async def story() -> None:
-        async with FakeComfy() as comfy, Balancer([comfy.url], idle_seconds=0.8) as proxy:
-            server, fell = Comfy(proxy.url, ping_seconds=ping), asyncio.Event()
+async def test_f21_a_proxy_that_cuts_what_is_idle_finds_nothing_idle(ping: float, falls: bool) -> None:
+    async with FakeComfy() as comfy, Balancer([comfy.url], idle_seconds=0.8) as proxy:
+        server, fell = Comfy(proxy.url, ping_seconds=ping), asyncio.Event()
 
-            async def listen() -> None:
-                async for heard in server.listen("me"):
-                    if isinstance(heard, SocketDown):
-                        fell.set()
+        async def listen() -> None:
+            async for heard in server.listen("me"):
+                if isinstance(heard, SocketDown):
+                    fell.set()
 
-            listening = asyncio.create_task(listen())
-            with suppress(TimeoutError):
-                async with asyncio.timeout(2):
-                    await fell.wait()
-            assert fell.is_set() is falls
-            listening.cancel()
-            await asyncio.wait([listening])
-            await server.close()
-
-    asyncio.run(story())
+        listening = asyncio.create_task(listen())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                await fell.wait()
+        assert fell.is_set() is falls
+        listening.cancel()
+        await asyncio.wait([listening])
+        await server.close()
     assert inspect.signature(Comfy).parameters["ping_seconds"].default < 30, "proxies cut after a minute, some sooner"
 
 
@@ -463,15 +451,12 @@ def test_f32_a_partial_acceptance_is_told(log: Path) -> None:
     assert "partial-accept" in codes(play(story, log))
 
 
-def test_a_wrong_port_is_told_and_nothing_was_submitted(log: Path) -> None:
-    async def story() -> None:
-        impatient = msgspec.structs.replace(QUICK, open_seconds=0.5)
-        async with Client("http://127.0.0.1:1", log=log, policy=impatient) as client:
-            with pytest.raises(ServerUnreachable, match="nothing was submitted"):
-                await client.window().submit(graph())
-            assert client.tasks == []
-
-    asyncio.run(story())
+async def test_a_wrong_port_is_told_and_nothing_was_submitted(log: Path) -> None:
+    impatient = msgspec.structs.replace(QUICK, open_seconds=0.5)
+    async with Client("http://127.0.0.1:1", log=log, policy=impatient) as client:
+        with pytest.raises(ServerUnreachable, match="nothing was submitted"):
+            await client.window().submit(graph())
+        assert client.tasks == []
 
 
 def test_each_failure_mode_has_its_test() -> None:

@@ -1,6 +1,5 @@
 """Tests of the lock file: its owner, its content, and what it says of a lost tail."""
 
-import asyncio
 import os
 import random
 import shutil
@@ -49,11 +48,11 @@ NOT_OURS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("what", NOT_OURS)
-def test_a_lock_file_that_is_not_ours_is_named_at_once_and_not_touched(path: Path, what: str) -> None:
+async def test_a_lock_file_that_is_not_ours_is_named_at_once_and_not_touched(path: Path, what: str) -> None:
     NOT_OURS[what](lock_of(path))
     before = lock_of(path).read_bytes() if lock_of(path).is_file() else None
     with pytest.raises(LogError, match=r"night\.log"):
-        asyncio.run(Log.open(path))
+        await Log.open(path)
     assert before == (lock_of(path).read_bytes() if lock_of(path).is_file() else None)
     assert not path.exists()
 
@@ -235,16 +234,13 @@ def test_an_older_copy_put_in_the_place_of_a_log_lacks_rows_and_that_shows(path:
     assert verify(path).first_damaged == 6
 
 
-def test_a_disk_that_takes_no_mark_is_warned_of_once_and_takes_the_lines(
+async def test_a_disk_that_takes_no_mark_is_warned_of_once_and_takes_the_lines(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def story() -> None:
-        async with await Log.open(path) as log:
-            monkeypatch.setattr(Lock, "_write", lambda *_: (_ for _ in ()).throw(OSError("no room")))
-            assert await log.append(b"a") == 1
-            assert await log.append(b"b") == 2
-
-    asyncio.run(story())
+    async with await Log.open(path) as log:
+        monkeypatch.setattr(Lock, "_write", lambda *_: (_ for _ in ()).throw(OSError("no room")))
+        assert await log.append(b"a") == 1
+        assert await log.append(b"b") == 2
     assert [record.getMessage() for record in caplog.records if "cannot be written" in record.getMessage()] == [
         f"{path}.lock cannot be written (no room): damage at the end of the log would go unnoticed; "
         "make room or repair the disk"
@@ -300,17 +296,13 @@ def test_what_was_refused_is_not_in_the_log_even_if_the_disk_has_it(
 # whether somebody writes
 
 
-def test_a_log_is_written_until_its_writer_closes_it_or_dies(path: Path) -> None:
+async def test_a_log_is_written_until_its_writer_closes_it_or_dies(path: Path) -> None:
     assert is_written(str(path)) is None
     fill(path)
     assert is_written(str(path)) is False
-
-    async def here() -> None:
-        async with await Log.open(path):
-            assert is_written(str(path)) is True
-        assert is_written(str(path)) is False
-
-    asyncio.run(here())
+    async with await Log.open(path):
+        assert is_written(str(path)) is True
+    assert is_written(str(path)) is False
     process = subprocess.Popen([sys.executable, "-c", WRITES, str(path)], stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == b"written\n"

@@ -133,17 +133,14 @@ def test_after_kill_9_every_acknowledged_line_is_there_and_the_lock_is_free(path
     assert verify(path) == (len(before) + 1, 0, None, None)
 
 
-def test_a_commit_is_synced_and_that_is_read_back(path: Path) -> None:
-    async def story() -> None:
-        async with await Log.open(path) as log:
-            answers = [await log._db.execute_fetchall(f"PRAGMA {name}") for name in ("synchronous", "journal_mode")]
-            assert answers == [[(2,)], [("wal",)]]
-
-    asyncio.run(story())
+async def test_a_commit_is_synced_and_that_is_read_back(path: Path) -> None:
+    async with await Log.open(path) as log:
+        answers = [await log._db.execute_fetchall(f"PRAGMA {name}") for name in ("synchronous", "journal_mode")]
+        assert answers == [[(2,)], [("wal",)]]
 
 
 @pytest.mark.parametrize(("pragma", "answer"), [("PRAGMA synchronous", 1), ("PRAGMA journal_mode=WAL", "delete")])
-def test_a_disk_that_takes_no_safe_commit_is_refused(
+async def test_a_disk_that_takes_no_safe_commit_is_refused(
     path: Path, monkeypatch: pytest.MonkeyPatch, pragma: str, answer: object
 ) -> None:
     whole = Writer.execute
@@ -154,7 +151,7 @@ def test_a_disk_that_takes_no_safe_commit_is_refused(
     with monkeypatch.context() as patch:
         patch.setattr(Writer, "execute", execute)
         with pytest.raises(LogError, match="no commit would be safe"):
-            asyncio.run(Log.open(path))
+            await Log.open(path)
     fill(path, b"the lock was let go")
 
 
@@ -172,15 +169,12 @@ def test_the_file_and_all_beside_it_are_for_its_owner_alone(path: Path) -> None:
     assert modes == dict.fromkeys(["log.sqlite", "log.sqlite-wal", "log.sqlite-shm", "log.sqlite.lock"], 0o600)
 
 
-def test_a_log_opened_again_goes_on_where_it_was(path: Path) -> None:
-    async def story() -> None:
-        for turn in range(1, 5):
-            async with await Log.open(path) as log:
-                assert log.position == turn - 1
-                assert await log.append(b"%d" % turn) == turn
-        assert lines_of(log) == [b"1", b"2", b"3", b"4"]
-
-    asyncio.run(story())
+async def test_a_log_opened_again_goes_on_where_it_was(path: Path) -> None:
+    for turn in range(1, 5):
+        async with await Log.open(path) as log:
+            assert log.position == turn - 1
+            assert await log.append(b"%d" % turn) == turn
+    assert lines_of(log) == [b"1", b"2", b"3", b"4"]
 
 
 @pytest.mark.parametrize("name", ["a b.sqlite", "50%25?mode=memory#x.sqlite", "ünï☃.sqlite", "a'b\".sqlite"])
@@ -193,186 +187,156 @@ def test_any_file_name_is_that_very_file(tmp_path: Path, name: str) -> None:
 # One writer
 
 
-def test_a_second_writer_of_this_process_is_refused_by_any_name(path: Path) -> None:
+async def test_a_second_writer_of_this_process_is_refused_by_any_name(path: Path) -> None:
     link = path.with_name("link.sqlite")
     link.symlink_to(path)
-
-    async def story() -> None:
-        async with await Log.open(path) as log:
-            for name in (path, link):
-                with pytest.raises(LogLocked, match=r"log\.sqlite is being written by this process"):
-                    await Log.open(name)
-            assert await log.append(b"a") == 1
-
-    asyncio.run(story())
+    async with await Log.open(path) as log:
+        for name in (path, link):
+            with pytest.raises(LogLocked, match=r"log\.sqlite is being written by this process"):
+                await Log.open(name)
+        assert await log.append(b"a") == 1
     fill(link, b"b")
     assert verify(path).rows == 2
 
 
-def test_a_second_writer_of_another_process_is_refused_and_told_which(path: Path) -> None:
+async def test_a_second_writer_of_another_process_is_refused_and_told_which(path: Path) -> None:
     with start(WRITES_FOR_EVER, path) as child:
         assert child.stdout
         child.stdout.readline()
         with pytest.raises(LogLocked, match=f"by process {child.pid}, so nothing was written"):
-            asyncio.run(Log.open(path))
+            await Log.open(path)
         child.kill()
         child.stdout.read()
     fill(path, b"a")
 
 
-def test_a_lock_file_of_somebody_else_is_not_overwritten(path: Path) -> None:
+async def test_a_lock_file_of_somebody_else_is_not_overwritten(path: Path) -> None:
     lock = path.with_name(path.name + ".lock")
     lock.write_text("my notes")
     with pytest.raises(LogError, match="not a lock of ours"):
-        asyncio.run(Log.open(path))
+        await Log.open(path)
     assert lock.read_text() == "my notes"
 
 
 @LINUX
-def test_a_look_at_a_live_log_takes_no_lock_from_its_writer(path: Path) -> None:
+async def test_a_look_at_a_live_log_takes_no_lock_from_its_writer(path: Path) -> None:
     """To open and close the file would: then the next stranger to close it removes the `-wal` file, and all in it."""
     stranger = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute('SELECT * FROM log'); db.close()"
-
-    async def story() -> None:
-        async with await Log.open(path) as log:
-            await log.append(*some_lines(10))
-            assert is_log(path)
-            assert verify(path).rows == 10
-            with pytest.raises(LogLocked):
-                await Log.open(path)
-            with start(stranger, path) as child:
-                child.communicate()
-            assert path.with_name(path.name + "-wal").exists()
-            await log.append(b"more")
-        assert verify(path) == (11, 0, None, None)
-
-    asyncio.run(story())
+    async with await Log.open(path) as log:
+        await log.append(*some_lines(10))
+        assert is_log(path)
+        assert verify(path).rows == 10
+        with pytest.raises(LogLocked):
+            await Log.open(path)
+        with start(stranger, path) as child:
+            child.communicate()
+        assert path.with_name(path.name + "-wal").exists()
+        await log.append(b"more")
+    assert verify(path) == (11, 0, None, None)
 
 
 # Group commit
 
 
-def test_appends_that_wait_together_share_a_commit(path: Path, gate: Gate) -> None:
-    async def story() -> None:
-        async with await Log.open(path) as log:
-            one = asyncio.ensure_future(log.append(b"first"))
-            await gate.reached()
-            many = [asyncio.ensure_future(log.append(b"%d" % n)) for n in range(500)]
+async def test_appends_that_wait_together_share_a_commit(path: Path, gate: Gate) -> None:
+    async with await Log.open(path) as log:
+        one = asyncio.ensure_future(log.append(b"first"))
+        await gate.reached()
+        many = [asyncio.ensure_future(log.append(b"%d" % n)) for n in range(500)]
+        await asyncio.sleep(0)
+        assert log.position == 0  # what is not committed has not happened
+        gate.open.set()
+        assert [await one, *await asyncio.gather(*many)] == list(range(1, 502))
+        assert log._chain.commits == 2
+
+
+async def test_who_is_cancelled_while_waiting_takes_nothing_from_the_others(path: Path, gate: Gate) -> None:
+    async with await Log.open(path) as log:
+        in_flight = asyncio.ensure_future(log.append(b"a"))
+        await gate.reached()
+        waiting = [asyncio.ensure_future(log.append(line)) for line in (b"b", b"c", b"d")]
+        await asyncio.sleep(0)
+        for cancelled in (in_flight, waiting[1]):
+            cancelled.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await cancelled
+        gate.open.set()
+        assert await waiting[0] == 2
+        assert await waiting[2] == 4
+        assert await log.append(b"e") == 5
+        assert lines_of(log) == [b"a", b"b", b"c", b"d", b"e"]
+
+
+async def test_beyond_the_limit_an_append_waits_for_room_in_the_order_of_coming(path: Path, gate: Gate) -> None:
+    async with await Log.open(path, limit=2000) as log:
+        larger_than_the_limit = asyncio.ensure_future(log.append(b"x" * 5000))
+        await gate.reached()
+        waiting = [asyncio.ensure_future(log.append(b"%d" % n * 1000)) for n in range(10)]
+        small = asyncio.ensure_future(log.append(b"s"))
+        withdrawn = asyncio.ensure_future(log.append(b"w"))
+        for _ in range(5):
             await asyncio.sleep(0)
-            assert log.position == 0  # what is not committed has not happened
-            gate.open.set()
-            assert [await one, *await asyncio.gather(*many)] == list(range(1, 502))
-            assert log._chain.commits == 2
-
-    asyncio.run(story())
-
-
-def test_who_is_cancelled_while_waiting_takes_nothing_from_the_others(path: Path, gate: Gate) -> None:
-    async def story() -> None:
-        async with await Log.open(path) as log:
-            in_flight = asyncio.ensure_future(log.append(b"a"))
-            await gate.reached()
-            waiting = [asyncio.ensure_future(log.append(line)) for line in (b"b", b"c", b"d")]
-            await asyncio.sleep(0)
-            for cancelled in (in_flight, waiting[1]):
-                cancelled.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await cancelled
-            gate.open.set()
-            assert await waiting[0] == 2
-            assert await waiting[2] == 4
-            assert await log.append(b"e") == 5
-            assert lines_of(log) == [b"a", b"b", b"c", b"d", b"e"]
-
-    asyncio.run(story())
+        assert not log._waiting
+        withdrawn.cancel()
+        gate.open.set()
+        assert await larger_than_the_limit == 1
+        assert await asyncio.gather(*waiting, small) == list(range(2, 13))
+        assert log.position == 12
 
 
-def test_beyond_the_limit_an_append_waits_for_room_in_the_order_of_coming(path: Path, gate: Gate) -> None:
-    async def story() -> None:
-        async with await Log.open(path, limit=2000) as log:
-            larger_than_the_limit = asyncio.ensure_future(log.append(b"x" * 5000))
-            await gate.reached()
-            waiting = [asyncio.ensure_future(log.append(b"%d" % n * 1000)) for n in range(10)]
-            small = asyncio.ensure_future(log.append(b"s"))
-            withdrawn = asyncio.ensure_future(log.append(b"w"))
-            for _ in range(5):
-                await asyncio.sleep(0)
-            assert not log._waiting
-            withdrawn.cancel()
-            gate.open.set()
-            assert await larger_than_the_limit == 1
-            assert await asyncio.gather(*waiting, small) == list(range(2, 13))
-            assert log.position == 12
-
-    asyncio.run(story())
-
-
-def test_a_line_longer_than_a_reader_would_hold_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_line_longer_than_a_reader_would_hold_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group_commit, "MAX_LINE", 100)
-
-    async def story() -> None:
-        async with await Log.open(path) as log:
-            with pytest.raises(LogError, match="101 bytes"):
-                await log.append(b"a", b"x" * 101)
-            assert await log.append(b"x" * 100) == 1
-
-    asyncio.run(story())
+    async with await Log.open(path) as log:
+        with pytest.raises(LogError, match="101 bytes"):
+            await log.append(b"a", b"x" * 101)
+        assert await log.append(b"x" * 100) == 1
 
 
 # Closing
 
 
-def test_close_writes_all_that_was_accepted(path: Path, gate: Gate) -> None:
-    async def story() -> None:
-        log = await Log.open(path)
-        accepted = [asyncio.ensure_future(log.append(b"a"))]
-        await gate.reached()
-        accepted += [asyncio.ensure_future(log.append(b"b")), asyncio.ensure_future(log.append(b"c"))]
-        await asyncio.sleep(0)
-        closing_twice = [asyncio.ensure_future(log.close()), asyncio.ensure_future(log.close())]
-        await asyncio.sleep(0)
-        with pytest.raises(LogClosed):
-            await log.append(b"too late")
-        gate.open.set()
-        await asyncio.gather(*closing_twice)
-        assert [append.result() for append in accepted] == [1, 2, 3]
-
-    asyncio.run(story())
+async def test_close_writes_all_that_was_accepted(path: Path, gate: Gate) -> None:
+    log = await Log.open(path)
+    accepted = [asyncio.ensure_future(log.append(b"a"))]
+    await gate.reached()
+    accepted += [asyncio.ensure_future(log.append(b"b")), asyncio.ensure_future(log.append(b"c"))]
+    await asyncio.sleep(0)
+    closing_twice = [asyncio.ensure_future(log.close()), asyncio.ensure_future(log.close())]
+    await asyncio.sleep(0)
+    with pytest.raises(LogClosed):
+        await log.append(b"too late")
+    gate.open.set()
+    await asyncio.gather(*closing_twice)
+    assert [append.result() for append in accepted] == [1, 2, 3]
     assert [record.line for record in read(path)] == [b"a", b"b", b"c"]
 
 
-def test_close_refuses_those_who_still_wait_for_room(path: Path, gate: Gate) -> None:
-    async def story() -> None:
-        log = await Log.open(path, limit=100)
-        accepted = asyncio.ensure_future(log.append(b"a"))
-        await gate.reached()
-        outside = [asyncio.ensure_future(log.append(b"b")) for _ in range(3)]
-        await asyncio.sleep(0)
-        done = asyncio.ensure_future(log.close())
-        for waiting in outside:
-            with pytest.raises(LogClosed):
-                await waiting
-        gate.open.set()
-        await done
-        assert await accepted == 1
-
-    asyncio.run(story())
+async def test_close_refuses_those_who_still_wait_for_room(path: Path, gate: Gate) -> None:
+    log = await Log.open(path, limit=100)
+    accepted = asyncio.ensure_future(log.append(b"a"))
+    await gate.reached()
+    outside = [asyncio.ensure_future(log.append(b"b")) for _ in range(3)]
+    await asyncio.sleep(0)
+    done = asyncio.ensure_future(log.close())
+    for waiting in outside:
+        with pytest.raises(LogClosed):
+            await waiting
+    gate.open.set()
+    await done
+    assert await accepted == 1
 
 
-def test_a_close_that_is_cancelled_closes_all_the_same(path: Path, gate: Gate) -> None:
-    async def story() -> None:
-        log = await Log.open(path)
-        accepted = asyncio.ensure_future(log.append(b"a"))
-        await gate.reached()
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(log.close(), 0.01)
-        gate.open.set()
-        assert await accepted == 1
-        await log.close()
-        async with await Log.open(path) as again:
-            assert again.position == 1
-
-    asyncio.run(story())
+async def test_a_close_that_is_cancelled_closes_all_the_same(path: Path, gate: Gate) -> None:
+    log = await Log.open(path)
+    accepted = asyncio.ensure_future(log.append(b"a"))
+    await gate.reached()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(log.close(), 0.01)
+    gate.open.set()
+    assert await accepted == 1
+    await log.close()
+    async with await Log.open(path) as again:
+        assert again.position == 1
 
 
 @pytest.mark.parametrize("busy", [True, False])
@@ -407,92 +371,77 @@ def test_a_log_may_be_closed_after_its_loop_ended(path: Path) -> None:
     fill(path, b"a")
 
 
-def test_a_cancelled_opening_holds_no_lock(path: Path) -> None:
-    async def story() -> None:
-        for steps in range(6):
-            opening = asyncio.ensure_future(Log.open(path))
-            for _ in range(steps):
-                await asyncio.sleep(0)
-            opening.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await opening
-            for _ in range(1000):
-                try:
-                    log = await Log.open(path)
-                    break
-                except LogLocked:  # its thread is still at it
-                    await asyncio.sleep(0.01)
-            await log.append(b"a")
-            await log.close()
-
-    asyncio.run(story())
+async def test_a_cancelled_opening_holds_no_lock(path: Path) -> None:
+    for steps in range(6):
+        opening = asyncio.ensure_future(Log.open(path))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        for _ in range(1000):
+            try:
+                log = await Log.open(path)
+                break
+            except LogLocked:  # its thread is still at it
+                await asyncio.sleep(0.01)
+        await log.append(b"a")
+        await log.close()
     assert verify(path) == (6, 0, None, None)
 
 
-def test_close_does_not_wait_for_readers(path: Path) -> None:
-    async def story() -> None:
-        async with await Log.open(path) as log:
-            await log.append(*some_lines(1000))
-            reading = log.read()
-            next(reading)
-            await log.append(b"more")
-        assert len([*reading]) == 999
-
-    asyncio.run(story())
+async def test_close_does_not_wait_for_readers(path: Path) -> None:
+    async with await Log.open(path) as log:
+        await log.append(*some_lines(1000))
+        reading = log.read()
+        next(reading)
+        await log.append(b"more")
+    assert len([*reading]) == 999
     assert verify(path).rows == 1001
 
 
 # A disk that refuses
 
 
-def test_a_full_disk_fails_who_waited_and_the_log_recovers_with_the_disk(path: Path) -> None:
-    async def story() -> None:
-        async with await Log.open(path) as log:
-            await log.append(b"before")
-            await log._db.execute("PRAGMA max_page_count=10")
-            large = await asyncio.gather(log.append(b"a", b"x" * 50_000), log.append(b"b"), return_exceptions=True)
-            for refusal in large:
-                assert isinstance(refusal, LogWriteFailed)
-                assert str(path) in str(refusal)
-                assert "full" in str(refusal)
-            assert await log.append(b"small") == 2
-            await log._db.execute("PRAGMA max_page_count=100000")
-            assert await log.append(b"y" * 50_000) == 3
-            assert lines_of(log) == [b"before", b"small", b"y" * 50_000]
-
-    asyncio.run(story())
+async def test_a_full_disk_fails_who_waited_and_the_log_recovers_with_the_disk(path: Path) -> None:
+    async with await Log.open(path) as log:
+        await log.append(b"before")
+        await log._db.execute("PRAGMA max_page_count=10")
+        large = await asyncio.gather(log.append(b"a", b"x" * 50_000), log.append(b"b"), return_exceptions=True)
+        for refusal in large:
+            assert isinstance(refusal, LogWriteFailed)
+            assert str(path) in str(refusal)
+            assert "full" in str(refusal)
+        assert await log.append(b"small") == 2
+        await log._db.execute("PRAGMA max_page_count=100000")
+        assert await log.append(b"y" * 50_000) == 3
+        assert lines_of(log) == [b"before", b"small", b"y" * 50_000]
 
 
 @pytest.mark.parametrize("statement", ["BEGIN IMMEDIATE", "COMMIT"])
-def test_a_transaction_that_fails_leaves_the_chain_where_it_was(
+async def test_a_transaction_that_fails_leaves_the_chain_where_it_was(
     path: Path, monkeypatch: pytest.MonkeyPatch, statement: str
 ) -> None:
-    async def story() -> None:
-        async with await Log.open(path) as log:
-            await log.append(b"a")
-            break_once(monkeypatch, statement)
-            with pytest.raises(LogWriteFailed, match="disk I/O error"):
-                await log.append(b"lost")
-            assert log.position == 1
-            assert await log.append(b"b") == 2
-        assert lines_of(log) == [b"a", b"b"]
-
-    asyncio.run(story())
+    async with await Log.open(path) as log:
+        await log.append(b"a")
+        break_once(monkeypatch, statement)
+        with pytest.raises(LogWriteFailed, match="disk I/O error"):
+            await log.append(b"lost")
+        assert log.position == 1
+        assert await log.append(b"b") == 2
+    assert lines_of(log) == [b"a", b"b"]
 
 
-def test_what_was_refused_is_not_there_though_its_commit_failed_only_in_word(
+async def test_what_was_refused_is_not_there_though_its_commit_failed_only_in_word(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def story() -> None:
-        async with await Log.open(path) as log:
-            break_once(monkeypatch, "COMMIT", afterwards=True)
-            with pytest.raises(LogWriteFailed):
-                await log.append(b"refused")
-            assert lines_of(log) == []
-            assert await log.append(b"b") == 1
-        assert lines_of(log) == [b"b"]
-
-    asyncio.run(story())
+    async with await Log.open(path) as log:
+        break_once(monkeypatch, "COMMIT", afterwards=True)
+        with pytest.raises(LogWriteFailed):
+            await log.append(b"refused")
+        assert lines_of(log) == []
+        assert await log.append(b"b") == 1
+    assert lines_of(log) == [b"b"]
 
 
 steps = st.sampled_from(["append", "fail", "reopen"])
@@ -526,31 +475,23 @@ def test_a_log_holds_what_was_acknowledged_and_nothing_else(plan: list[tuple[str
 # Followers
 
 
-def test_followers_keep_up_with_writers(path: Path) -> None:
+async def test_followers_keep_up_with_writers(path: Path) -> None:
     expected = [b"%d" % n for n in range(2000)]
-
-    async def story() -> None:
-        async with await Log.open(path) as log:
-            followers = [asyncio.ensure_future(first(2000, log.follow())) for _ in range(3)]
-            for at in range(0, 2000, 7):
-                await log.append(*expected[at : at + 7])
-            for follower in followers:
-                assert await follower == list(enumerate(expected, 1))
-
-    asyncio.run(story())
+    async with await Log.open(path) as log:
+        followers = [asyncio.ensure_future(first(2000, log.follow())) for _ in range(3)]
+        for at in range(0, 2000, 7):
+            await log.append(*expected[at : at + 7])
+        for follower in followers:
+            assert await follower == list(enumerate(expected, 1))
 
 
-def test_a_follower_stops_at_damage_and_names_it(path: Path) -> None:
+async def test_a_follower_stops_at_damage_and_names_it(path: Path) -> None:
     fill(path, *some_lines(5))
     with shell(path) as db:
         db.execute("UPDATE log SET line = x'00' WHERE position = 4")
-
-    async def story() -> None:
-        async with await Log.open(path) as log:
-            follower = log.follow()
-            await first(3, follower)
-            with pytest.raises(LogDamaged, match="position 4") as caught:
-                await anext(follower)
-            assert caught.value.position == 4
-
-    asyncio.run(story())
+    async with await Log.open(path) as log:
+        follower = log.follow()
+        await first(3, follower)
+        with pytest.raises(LogDamaged, match="position 4") as caught:
+            await anext(follower)
+        assert caught.value.position == 4

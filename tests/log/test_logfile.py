@@ -1,6 +1,5 @@
 """Tests of opening log files: one module opens them, nothing else while they are written, and each is recognised."""
 
-import asyncio
 import os
 import sys
 from collections.abc import Callable
@@ -40,20 +39,16 @@ READERS: dict[str, Callable[[str], Any]] = {
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_who_looks_at_a_log_in_the_process_that_writes_it_opens_it_through_sqlite_alone(
+async def test_who_looks_at_a_log_in_the_process_that_writes_it_opens_it_through_sqlite_alone(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "night.log"
-
-    async def story() -> None:
-        async with await Log.open(path) as log:
-            await log.append(line("tick", {}), frame("status", status={"exec_info": {"queue_remaining": 0}}))
-            opened.clear()
-            READERS[name](str(path))
-            assert not [each for each in opened if each in (str(path), f"{path}-shm")]
-            await log.append(line("tick", {}))
-
-    asyncio.run(story())
+    async with await Log.open(path) as log:
+        await log.append(line("tick", {}), frame("status", status={"exec_info": {"queue_remaining": 0}}))
+        opened.clear()
+        READERS[name](str(path))
+        assert not [each for each in opened if each in (str(path), f"{path}-shm")]
+        await log.append(line("tick", {}))
     assert reader.verify(path) == (3, 0, None, None)
 
 

@@ -101,10 +101,10 @@ def test_to_read_what_is_not_there_creates_nothing(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["nowhere/log.sqlite", "file/log.sqlite", "nul\0.sqlite"])
-def test_where_no_file_can_be_made_is_said_at_once(tmp_path: Path, name: str) -> None:
+async def test_where_no_file_can_be_made_is_said_at_once(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises((LogError, ValueError), match=r"cannot be opened|null"):
-        asyncio.run(Log.open(tmp_path / name))
+        await Log.open(tmp_path / name)
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
@@ -141,14 +141,11 @@ def test_a_file_that_may_only_be_read_is_read_and_not_written(directory_mode: in
 # Readers
 
 
-def test_readers_see_each_commit_while_a_writer_writes(path: Path) -> None:
-    async def story() -> None:
-        async with await Log.open(path) as log:
-            for count in range(1, 30):
-                await log.append(b"%d" % count)
-                assert lines_of(log) == [b"%d" % n for n in range(1, count + 1)]
-
-    asyncio.run(story())
+async def test_readers_see_each_commit_while_a_writer_writes(path: Path) -> None:
+    async with await Log.open(path) as log:
+        for count in range(1, 30):
+            await log.append(b"%d" % count)
+            assert lines_of(log) == [b"%d" % n for n in range(1, count + 1)]
 
 
 def test_to_read_a_closed_log_leaves_nothing_beside_it(path: Path) -> None:

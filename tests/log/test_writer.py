@@ -32,43 +32,40 @@ def path(tmp_path: Path) -> Path:
 # One file
 
 
-def test_a_file_with_two_names_is_refused_by_both(path: Path) -> None:
+async def test_a_file_with_two_names_is_refused_by_both(path: Path) -> None:
     fill(path, b"a")
     os.link(path, path.with_name("other"))
     for name in ("night.log", "other"):
         with pytest.raises(LogError, match="2 names"):
-            asyncio.run(Log.open(path.with_name(name)))
+            await Log.open(path.with_name(name))
     path.with_name("other").unlink()
     fill(path, b"b")
 
 
 @LINUX
-def test_a_file_that_was_renamed_while_it_is_open_has_no_second_writer_under_its_new_name(path: Path) -> None:
-    async def story() -> None:
-        async with await Log.open(path) as log:
-            await log.append(b"a")
-            os.rename(path, f"{path}.1")
-            with pytest.raises(LogLocked, match="under another name"):
-                await Log.open(f"{path}.1")
-
-    asyncio.run(story())
+async def test_a_file_that_was_renamed_while_it_is_open_has_no_second_writer_under_its_new_name(path: Path) -> None:
+    async with await Log.open(path) as log:
+        await log.append(b"a")
+        os.rename(path, f"{path}.1")
+        with pytest.raises(LogLocked, match="under another name"):
+            await Log.open(f"{path}.1")
     fill(Path(f"{path}.1"), b"b")
 
 
-def test_a_file_of_another_owner_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_file_of_another_owner_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(path, b"a")
     monkeypatch.setattr(os, "geteuid", lambda: os.stat(path).st_uid + 1)
     with pytest.raises(LogError, match="belongs to user"):
-        asyncio.run(Log.open(path))
+        await Log.open(path)
 
 
 @pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
-def test_a_second_name_of_what_lies_beside_is_refused_and_not_written_to(path: Path, suffix: str) -> None:
+async def test_a_second_name_of_what_lies_beside_is_refused_and_not_written_to(path: Path, suffix: str) -> None:
     fill(path, b"a")
     (other := path.with_name("other")).write_bytes(b"precious")
     os.link(other, f"{path}{suffix}")
     with pytest.raises(LogError, match=f"{suffix} cannot be opened for writing: it has 2 names"):
-        asyncio.run(Log.open(path))
+        await Log.open(path)
     assert other.read_bytes() == b"precious"
 
 
@@ -83,19 +80,17 @@ MOVES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("how", MOVES)
-def test_a_log_that_is_gone_from_its_place_acknowledges_nothing_more_and_loses_nothing(path: Path, how: str) -> None:
+async def test_a_log_that_is_gone_from_its_place_acknowledges_nothing_more_and_loses_nothing(
+    path: Path, how: str
+) -> None:
     before = some_lines(5)
-
-    async def story() -> None:
-        async with await Log.open(path) as log:
-            await log.append(*before)
-            MOVES[how](path)
-            for _ in range(2):
-                with pytest.raises(LogMoved, match="logrotate"):
-                    await log.append(b"into nothing")
-            assert log.position == 5
-
-    asyncio.run(story())
+    async with await Log.open(path) as log:
+        await log.append(*before)
+        MOVES[how](path)
+        for _ in range(2):
+            with pytest.raises(LogMoved, match="logrotate"):
+                await log.append(b"into nothing")
+        assert log.position == 5
     [left] = [each for each in (path, path.with_name("rotated"), Path(f"{path}.1")) if each.exists()] or [None]
     if how == "removed":
         assert left is None
@@ -117,34 +112,30 @@ def to_other_names(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("move", [None, to_folder, to_other_names])
-def test_a_writer_whose_log_was_moved_takes_nothing_from_the_next_one_when_it_closes(
+async def test_a_writer_whose_log_was_moved_takes_nothing_from_the_next_one_when_it_closes(
     path: Path, move: Callable[[Path], Path] | None
 ) -> None:
     crashed = path.parent / "crashed"
     crashed.mkdir()
-
-    async def story() -> Path | None:
-        old = await Log.open(path)
-        await old.append(*some_lines(3))
-        moved = move(path) if move else [each.unlink() for each in path.parent.glob("night.log*")] and None
-        async with await Log.open(path) as new:
-            await new.append(b"a")
-            there = {each: each.stat().st_ino for each in path.parent.glob("night.log*")}
-            await old.close()
-            assert {each: each.stat().st_ino for each in path.parent.glob("night.log*")} == there
-            await new.append(b"b")
-            for each in ("", "-wal", ".lock"):  # as kill -9 leaves it
-                shutil.copy(f"{path}{each}", crashed)
-        return moved
-
-    moved = asyncio.run(story())
+    old = await Log.open(path)
+    await old.append(*some_lines(3))
+    moved = move(path) if move else [each.unlink() for each in path.parent.glob("night.log*")] and None
+    async with await Log.open(path) as new:
+        await new.append(b"a")
+        there = {each: each.stat().st_ino for each in path.parent.glob("night.log*")}
+        await old.close()
+        assert {each: each.stat().st_ino for each in path.parent.glob("night.log*")} == there
+        await new.append(b"b")
+        for each in ("", "-wal", ".lock"):  # as kill -9 leaves it
+            shutil.copy(f"{path}{each}", crashed)
+    moved = moved
     assert [record.line for record in read(crashed / "night.log")] == [b"a", b"b"]
     assert verify(path) == (2, 0, None, None)
     if moved is not None:
         assert verify(moved) == (3, 0, None, None)
 
 
-def test_a_log_that_is_moved_while_a_commit_runs_refuses_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_log_that_is_moved_while_a_commit_runs_refuses_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Writer.execute
 
     def execute(self: Writer, sql: str, *values: object) -> sqlite3.Cursor:
@@ -152,28 +143,22 @@ def test_a_log_that_is_moved_while_a_commit_runs_refuses_it(path: Path, monkeypa
             path.rename(path.with_name("rotated"))
         return whole(self, sql, *values)  # type: ignore[arg-type]
 
-    async def story() -> None:
-        async with await Log.open(path) as log:
-            await log.append(b"a")
-            monkeypatch.setattr(Writer, "execute", execute)
-            with pytest.raises(LogMoved):
-                await log.append(b"b")
-
-    asyncio.run(story())
+    async with await Log.open(path) as log:
+        await log.append(b"a")
+        monkeypatch.setattr(Writer, "execute", execute)
+        with pytest.raises(LogMoved):
+            await log.append(b"b")
     assert [record.line for record in read(path.with_name("rotated"))] == [b"a"]
 
 
-def test_a_log_that_is_put_back_is_written_again(path: Path) -> None:
-    async def story() -> None:
-        async with await Log.open(path) as log:
-            await log.append(b"a")
-            os.rename(path, f"{path}.1")
-            with pytest.raises(LogMoved):
-                await log.append(b"refused")
-            os.rename(f"{path}.1", path)
-            assert await log.append(b"b") == 2
-
-    asyncio.run(story())
+async def test_a_log_that_is_put_back_is_written_again(path: Path) -> None:
+    async with await Log.open(path) as log:
+        await log.append(b"a")
+        os.rename(path, f"{path}.1")
+        with pytest.raises(LogMoved):
+            await log.append(b"refused")
+        os.rename(f"{path}.1", path)
+        assert await log.append(b"b") == 2
     assert [record.line for record in read(path)] == [b"a", b"b"]
     assert verify(path).damaged == 0
 
@@ -189,65 +174,53 @@ sys.stdin.read()
 """
 
 
-def test_a_stranger_who_writes_is_waited_for_and_told_of(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stranger_who_writes_is_waited_for_and_told_of(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "BUSY", 0.01)
     warned = threading.Event()
     monkeypatch.setattr(writer.logger, "warning", lambda text, *_: warned.set())
-
-    async def story() -> None:
-        async with await Log.open(path) as log:
-            with closing(sqlite3.connect(path, isolation_level=None)) as stranger:
-                stranger.execute("BEGIN IMMEDIATE")
-                waiting = asyncio.ensure_future(log.append(b"a"))
-                await asyncio.to_thread(warned.wait, 10)
-                assert not waiting.done()
-                stranger.execute("ROLLBACK")
-                assert await waiting == 1
-
-    asyncio.run(story())
+    async with await Log.open(path) as log:
+        with closing(sqlite3.connect(path, isolation_level=None)) as stranger:
+            stranger.execute("BEGIN IMMEDIATE")
+            waiting = asyncio.ensure_future(log.append(b"a"))
+            await asyncio.to_thread(warned.wait, 10)
+            assert not waiting.done()
+            stranger.execute("ROLLBACK")
+            assert await waiting == 1
 
 
 @pytest.mark.parametrize("closed", [False, True])
-def test_a_stranger_who_never_ends_is_not_waited_for_for_ever(
+async def test_a_stranger_who_never_ends_is_not_waited_for_for_ever(
     path: Path, monkeypatch: pytest.MonkeyPatch, closed: bool
 ) -> None:
     monkeypatch.setattr(writer, "BUSY", 0.01)
     monkeypatch.setattr(writer, "BUSY_TURNS", 10**9 if closed else 3)
-
-    async def story() -> None:
-        log = await Log.open(path)
-        with closing(sqlite3.connect(path, isolation_level=None)) as stranger:
-            stranger.execute("BEGIN IMMEDIATE")
-            waiting = asyncio.ensure_future(log.append(b"a"))
-            await asyncio.sleep(0)
-            if closed:
-                await log.close()
-            with pytest.raises(LogWriteFailed, match="locked"):
-                await waiting
-        await log.close()
-
-    asyncio.run(story())
+    log = await Log.open(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as stranger:
+        stranger.execute("BEGIN IMMEDIATE")
+        waiting = asyncio.ensure_future(log.append(b"a"))
+        await asyncio.sleep(0)
+        if closed:
+            await log.close()
+        with pytest.raises(LogWriteFailed, match="locked"):
+            await waiting
+    await log.close()
 
 
-def test_the_wal_shrinks_again_after_a_long_reader(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_wal_shrinks_again_after_a_long_reader(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "WAL_LIMIT", 100_000)
-
-    async def story() -> list[int]:
-        sizes = []
-        async with await Log.open(path) as log:
-            await log.append(b"a")
-            reading = log.read()
-            next(reading)
-            for _ in range(3):
-                await log.append(b"x" * 3_000_000)
-            sizes.append(os.stat(f"{path}-wal").st_size)
-            reading.close()
-            for _ in range(3):
-                await log.append(b"x" * 3_000)
-            sizes.append(os.stat(f"{path}-wal").st_size)
-        return sizes
-
-    grown, shrunk = asyncio.run(story())
+    sizes = []
+    async with await Log.open(path) as log:
+        await log.append(b"a")
+        reading = log.read()
+        next(reading)
+        for _ in range(3):
+            await log.append(b"x" * 3_000_000)
+        sizes.append(os.stat(f"{path}-wal").st_size)
+        reading.close()
+        for _ in range(3):
+            await log.append(b"x" * 3_000)
+        sizes.append(os.stat(f"{path}-wal").st_size)
+    grown, shrunk = sizes
     assert grown > 9_000_000
     assert shrunk <= 200_000
 
@@ -255,11 +228,11 @@ def test_the_wal_shrinks_again_after_a_long_reader(path: Path, monkeypatch: pyte
 # The file of a new log
 
 
-def test_a_path_longer_than_sqlite_takes_is_said_before_anything_is_made(tmp_path: Path) -> None:
+async def test_a_path_longer_than_sqlite_takes_is_said_before_anything_is_made(tmp_path: Path) -> None:
     deep = tmp_path.joinpath(*["d" * 100] * 6)
     deep.mkdir(parents=True)
     with pytest.raises(LogError, match="choose a shorter path"):
-        asyncio.run(Log.open(deep / "night.log"))
+        await Log.open(deep / "night.log")
     assert not list(deep.iterdir())
 
 
@@ -313,7 +286,7 @@ def test_a_wal_without_its_log_is_kept_and_named(path: Path, caplog: pytest.LogC
     assert verify(path) == (1, 0, None, None)
 
 
-def test_what_another_program_makes_in_the_same_moment_is_not_overwritten(
+async def test_what_another_program_makes_in_the_same_moment_is_not_overwritten(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = creation._make
@@ -324,12 +297,12 @@ def test_what_another_program_makes_in_the_same_moment_is_not_overwritten(
 
     monkeypatch.setattr(creation, "_make", make)
     with pytest.raises(LogError, match="another program"):
-        asyncio.run(Log.open(path))
+        await Log.open(path)
     assert path.read_text() == "theirs"
     assert not Path(f"{path}.new").exists()
 
 
-def test_an_error_of_the_disk_at_the_first_read_is_an_error_of_ours(
+async def test_an_error_of_the_disk_at_the_first_read_is_an_error_of_ours(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(path, b"a")
@@ -341,7 +314,7 @@ def test_an_error_of_the_disk_at_the_first_read_is_an_error_of_ours(
     with monkeypatch.context() as patch:
         patch.setattr(Writer, "execute", execute)
         with pytest.raises(LogError, match="disk I/O error"):
-            asyncio.run(Log.open(path))
+            await Log.open(path)
     for left in set(threading.enumerate()) - threads:
         left.join(10)
         assert not left.is_alive()

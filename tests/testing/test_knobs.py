@@ -151,7 +151,7 @@ def test_what_the_command_cannot_mean_is_a_line_and_status_64(words: list[str], 
     assert said in done.stderr
 
 
-def test_the_command_plays_a_trace_and_says_what_it_cannot_play() -> None:
+async def test_the_command_plays_a_trace_and_says_what_it_cannot_play() -> None:
     recordings = ROOT / "fixtures" / "recordings" / "0.3.64"
 
     def said(*words: str) -> tuple[int, str]:
@@ -165,7 +165,7 @@ def test_the_command_plays_a_trace_and_says_what_it_cannot_play() -> None:
     assert (status, "is no line of a trace" in line) == (64, True)
     assert "the trace has 2 windows" in said("--play", str(recordings / "two-windows.jsonl.gz"))[1]
 
-    async def story() -> None:
+    async with asyncio.timeout(60):
         words = ["--play", str(recordings / "two-windows.jsonl.gz"), "--window", "825259"]
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "comfy_fsm.testing", *words, stdout=asyncio.subprocess.PIPE
@@ -180,11 +180,9 @@ def test_the_command_plays_a_trace_and_says_what_it_cannot_play() -> None:
         process.terminate()
         assert await process.wait() == 0
 
-    asyncio.run(asyncio.wait_for(story(), 60))
 
-
-def test_the_command_begins_with_the_faults_that_it_was_given() -> None:
-    async def story() -> None:
+async def test_the_command_begins_with_the_faults_that_it_was_given() -> None:
+    async with asyncio.timeout(60):
         words = ["--html", "GET /queue=1", "--html", "*=0", "--drop-types", "executing", "--refuse-sockets", "1", "500"]
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "comfy_fsm.testing", *words, "--mute", stdout=asyncio.subprocess.PIPE
@@ -197,8 +195,6 @@ def test_the_command_begins_with_the_faults_that_it_was_given() -> None:
         assert await process.wait() == 0
         assert (faults["html"], faults["drop_types"]) == ({"GET /queue": 1, "*": 0}, ["executing"])
         assert (faults["refuse_sockets"], faults["mute"]) == ([1, 500], True)
-
-    asyncio.run(asyncio.wait_for(story(), 60))
 
 
 # on a thread, and as new

@@ -62,11 +62,11 @@ def given(kind: str | list[str], low: float | None) -> object:
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_each_class_gives_what_it_declares(name: str) -> None:
+async def test_each_class_gives_what_it_declares(name: str) -> None:
     kind = CLASSES[name]
     stage = Alone({key: given(one.kind, one.low) for key, one in kind.inputs.items()})
     try:
-        found = asyncio.run(kind.play(stage))
+        found = await kind.play(stage)
     except NodeFailed:
         assert name == "FakeFail"
         return
@@ -144,12 +144,11 @@ def test_a_fault_of_the_fake_fails_the_test_that_used_the_fixture(tmp_path: Path
     assert "BrokenFake" in said
 
 
-def test_a_fault_of_the_fake_is_its_exit_status_as_a_process(tmp_path: Path) -> None:
+async def test_a_fault_of_the_fake_is_its_exit_status_as_a_process(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text(
         f"import sys\n{BREAKS}\nfrom comfy_fsm.testing.__main__ import main\nsys.exit(main([]))\n", encoding="utf-8"
     )
-
-    async def story() -> tuple[int, str]:
+    async with asyncio.timeout(PATIENCE):
         process = await asyncio.create_subprocess_exec(
             sys.executable, str(tmp_path / "broken.py"),
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -161,9 +160,7 @@ def test_a_fault_of_the_fake_is_its_exit_status_as_a_process(tmp_path: Path) -> 
             await server.record((await server.post("/prompt", {"prompt": BROKEN})).body["prompt_id"])
         process.terminate()
         _, said = await process.communicate()
-        return process.returncode or 0, said.decode()
-
-    status, said = asyncio.run(asyncio.wait_for(story(), PATIENCE))
+        status, said = process.returncode or 0, said.decode()
     assert status == 70
     assert "Traceback" in said
     assert "the fault is that of comfy_fsm.testing" in said.splitlines()[-1]

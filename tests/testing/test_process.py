@@ -16,8 +16,10 @@ from tests.support.fake_stage import PATIENCE, chain, closed, eventually, play
 
 
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 0), (signal.SIGKILL, -9)])
-def test_as_a_process_it_tells_its_address_is_ruled_over_http_and_ends_as_told(how: signal.Signals, code: int) -> None:
-    async def story() -> None:
+async def test_as_a_process_it_tells_its_address_is_ruled_over_http_and_ends_as_told(
+    how: signal.Signals, code: int
+) -> None:
+    async with asyncio.timeout(PATIENCE):
         words = ["-m", "comfy_fsm.testing", "--comfyui", "0.3.10", "--token", "secret"]
         process = await asyncio.create_subprocess_exec(sys.executable, *words, stdout=asyncio.subprocess.PIPE)
         assert process.stdout is not None
@@ -37,18 +39,14 @@ def test_as_a_process_it_tells_its_address_is_ruled_over_http_and_ends_as_told(h
             with pytest.raises(aiohttp.ClientConnectorError):
                 await server.get("/queue")
 
-    asyncio.run(asyncio.wait_for(story(), PATIENCE))
 
-
-def test_a_port_that_is_taken_is_told_in_a_line() -> None:
-    async def story() -> tuple[int | None, bytes]:
+async def test_a_port_that_is_taken_is_told_in_a_line() -> None:
+    async with asyncio.timeout(PATIENCE):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             words = ["-m", "comfy_fsm.testing", "--port", str(taken.getsockname()[1])]
             process = await asyncio.create_subprocess_exec(sys.executable, *words, stderr=asyncio.subprocess.PIPE)
             _, said = await process.communicate()
-            return process.returncode, said
-
-    code, said = asyncio.run(asyncio.wait_for(story(), PATIENCE))
+            code, said = process.returncode, said
     assert code == 69
     assert said.startswith(b"no fake was started:")
     assert len(said.splitlines()) == 1
@@ -91,7 +89,7 @@ def test_a_cookie_keeps_a_client_at_its_server_socket_included() -> None:
     async def story(balancer: Balancer, fakes: list[FakeComfy], server: Server) -> None:
         async with server.socket() as window:
             prompt_id = await server.run(chain(), window)
-            assert (await server.entry(prompt_id)) is not None
+            assert await server.entry(prompt_id) is not None
         assert balancer.served == {fakes[0].url: 3}
 
     balanced(story, sticky=True)

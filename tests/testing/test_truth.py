@@ -4,7 +4,6 @@ somewhere.
 What one healthy server can show is played by tests/conformance, against the fake and against real servers alike.
 """
 
-import asyncio
 import gzip
 import json
 import re
@@ -90,20 +89,16 @@ def shape(frame: dict[str, Any]) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("version", ["2023-10-14", "2024-08-17", "0.3.10", "0.3.50", "0.3.64"])
-def test_a_prompt_is_told_frame_by_frame_as_a_real_server_told_it(version: str) -> None:
+async def test_a_prompt_is_told_frame_by_frame_as_a_real_server_told_it(version: str) -> None:
     cases = [*recorded(version)]
     assert len(cases) >= 10
-
-    async def story() -> None:
-        for graph, real in cases:
-            async with FakeComfy(version) as comfy, aiohttp.ClientSession() as http:
-                server = Server(comfy.url, http)
-                async with server.socket() as window:
-                    prompt_id = await server.run(graph, window)
-            told = [{"type": frame.type, "data": frame.data} for frame in window.heard]
-            assert [shape(frame) for frame in told if of(prompt_id)(frame)] == [shape(frame) for frame in real]
-
-    asyncio.run(story())
+    for graph, real in cases:
+        async with FakeComfy(version) as comfy, aiohttp.ClientSession() as http:
+            server = Server(comfy.url, http)
+            async with server.socket() as window:
+                prompt_id = await server.run(graph, window)
+        told = [{"type": frame.type, "data": frame.data} for frame in window.heard]
+        assert [shape(frame) for frame in told if of(prompt_id)(frame)] == [shape(frame) for frame in real]
 
 
 @pytest.mark.parametrize("version", PROFILES)

@@ -79,24 +79,20 @@ def written(log: Path) -> bytes:
 
 
 @each_way
-def test_a_client_gets_in_and_the_key_is_written_nowhere(
+async def test_a_client_gets_in_and_the_key_is_written_nowhere(
     wants: Any, query: str, settings: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     log = tmp_path / "tasks.log"
-
-    async def told() -> str:
-        async with (
-            Gate(wants) as gate,
-            Client(gate.url + query, log=log, policy=QUICK, sockets="require", **settings) as client,
-            asyncio.timeout(30),
-        ):
-            task = await client.window().submit(graph())
-            ended = await outcome(task)
-            assert await task.outputs[0].read()
-            return ended
-
-    assert asyncio.run(told()) == "completed"
+    async with (
+        Gate(wants) as gate,
+        Client(gate.url + query, log=log, policy=QUICK, sockets="require", **settings) as client,
+        asyncio.timeout(30),
+    ):
+        task = await client.window().submit(graph())
+        ended = await outcome(task)
+        assert await task.outputs[0].read()
+        assert ended == "completed"
     assert KEY.encode() not in written(log)
     assert KEY not in caplog.text
     assert {o.server for o in map(_read, reader.read(log)) if o.server} == {_server(log)}
@@ -112,22 +108,18 @@ def _server(log: Path) -> str:
     return next(o.server for o in map(_read, reader.read(log)) if o.server)
 
 
-def test_extra_data_of_the_client_goes_with_every_prompt_and_what_a_prompt_says_itself_counts_more(
+async def test_extra_data_of_the_client_goes_with_every_prompt_and_what_a_prompt_says_itself_counts_more(
     tmp_path: Path,
 ) -> None:
     log = tmp_path / "tasks.log"
-
-    async def told() -> list[Any]:
-        async with Gate(lambda _: True) as gate:
-            async with Client(gate.url, log=log, policy=QUICK, extra_data={"a": KEY, "b": "1"}) as client:
-                assert await outcome(await client.window().submit(graph())) == "completed"
-                again = await client.window().submit(graph(1), extra_data={"b": "2"})
-                assert await outcome(again) == "completed"
-                async with Dispatcher(client) as dispatcher:
-                    assert await outcome(await dispatcher.enqueue(graph(2), extra_data={"c": "3"})) == "completed"
-            return [body["extra_data"] for body in gate.bodies]
-
-    first, second, third = asyncio.run(told())
+    async with Gate(lambda _: True) as gate:
+        async with Client(gate.url, log=log, policy=QUICK, extra_data={"a": KEY, "b": "1"}) as client:
+            assert await outcome(await client.window().submit(graph())) == "completed"
+            again = await client.window().submit(graph(1), extra_data={"b": "2"})
+            assert await outcome(again) == "completed"
+            async with Dispatcher(client) as dispatcher:
+                assert await outcome(await dispatcher.enqueue(graph(2), extra_data={"c": "3"})) == "completed"
+        first, second, third = [body["extra_data"] for body in gate.bodies]
     assert (first["a"], first["b"]) == (KEY, "1")
     assert (second["a"], second["b"]) == (KEY, "2")
     assert (third["a"], third["b"], third["c"]) == (KEY, "1", "3")
@@ -165,17 +157,13 @@ def test_a_job_without_its_secrets_is_withdrawn_by_the_next_process_and_says_so(
     ]
 
 
-def test_a_workflow_with_nan_waits_in_the_log_as_it_is(tmp_path: Path) -> None:
+async def test_a_workflow_with_nan_waits_in_the_log_as_it_is(tmp_path: Path) -> None:
     log = tmp_path / "tasks.log"
     workflow = picture() | {"7": {"class_type": "FakeText", "inputs": {"text": "x"}, "is_changed": [float("nan")]}}
-
-    async def told() -> Any:
-        async with Gate(lambda _: True) as gate:
-            async with Client(gate.url, log=log, policy=QUICK) as client, Dispatcher(client) as dispatcher:
-                assert await outcome(await dispatcher.enqueue(workflow)) == "completed"
-            return gate.bodies[0]["prompt"]["7"]["is_changed"]
-
-    assert str(asyncio.run(told())) == "[nan]"
+    async with Gate(lambda _: True) as gate:
+        async with Client(gate.url, log=log, policy=QUICK) as client, Dispatcher(client) as dispatcher:
+            assert await outcome(await dispatcher.enqueue(workflow)) == "completed"
+        assert str(gate.bodies[0]["prompt"]["7"]["is_changed"]) == "[nan]"
 
 
 # the command

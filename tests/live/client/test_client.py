@@ -54,25 +54,19 @@ def test_an_upload_that_is_not_taken_is_told(log: Path) -> None:
     play(story, log)
 
 
-def test_an_upload_goes_to_the_server_that_is_named() -> None:
-    async def story() -> None:
-        async with FakeComfy() as one, FakeComfy() as two, Client([one.url, two.url]) as client:
-            with pytest.raises(BadServerUrl, match="nothing was sent"):
-                await client.upload(b"picture")
-            await client.upload(b"picture", server=two.url)
-            assert not [path for _, path in one.requests if path.startswith("/upload")]
-
-    asyncio.run(story())
+async def test_an_upload_goes_to_the_server_that_is_named() -> None:
+    async with FakeComfy() as one, FakeComfy() as two, Client([one.url, two.url]) as client:
+        with pytest.raises(BadServerUrl, match="nothing was sent"):
+            await client.upload(b"picture")
+        await client.upload(b"picture", server=two.url)
+        assert not [path for _, path in one.requests if path.startswith("/upload")]
 
 
 @pytest.mark.parametrize("name", ["Host", "X-Forwarded-Host"])
-def test_a_header_that_repeats_the_address_hides_no_address(name: str) -> None:
-    async def story() -> None:
-        async with FakeComfy() as comfy, Client(comfy.url, headers={name: "127.0.0.1"}) as client:
-            window = client.window()
-            assert await outcome(await window.submit(graph(), server=f"{comfy.url}/")) == "completed"
-
-    asyncio.run(story())
+async def test_a_header_that_repeats_the_address_hides_no_address(name: str) -> None:
+    async with FakeComfy() as comfy, Client(comfy.url, headers={name: "127.0.0.1"}) as client:
+        window = client.window()
+        assert await outcome(await window.submit(graph(), server=f"{comfy.url}/")) == "completed"
 
 
 def test_a_secret_that_every_entry_would_tell_is_refused() -> None:
@@ -84,17 +78,8 @@ def test_a_secret_that_every_entry_would_tell_is_refused() -> None:
 DEAF, SERVERS = 1_000, 40
 
 
-def test_a_thousand_reconnects_into_the_deaf_socket_trap_are_all_noticed(log: Path) -> None:
+async def test_a_thousand_reconnects_into_the_deaf_socket_trap_are_all_noticed(log: Path) -> None:
     """Half of them while a task is in flight, half before the next is submitted (P3)."""
-
-    async def story() -> None:
-        servers = [FakeComfy() for _ in range(SERVERS)]
-        for server in servers:
-            await server.start()
-        async with Client([server.url for server in servers], log=log, policy=QUICK) as client:
-            await asyncio.gather(*(asyncio.create_task(fall(client, server)) for server in servers))
-        for server in servers:
-            await server.kill()
 
     async def fall(client: Client, server: FakeComfy) -> None:
         window, fresh = client.window(), itertools.count()
@@ -112,7 +97,13 @@ def test_a_thousand_reconnects_into_the_deaf_socket_trap_are_all_noticed(log: Pa
                 await (await window.submit(graph(next(fresh), seconds=0.1), server=server.url))
                 await asyncio.sleep(0.1)
 
-    asyncio.run(story())
+    servers = [FakeComfy() for _ in range(SERVERS)]
+    for server in servers:
+        await server.start()
+    async with Client([server.url for server in servers], log=log, policy=QUICK) as client:
+        await asyncio.gather(*(asyncio.create_task(fall(client, server)) for server in servers))
+    for server in servers:
+        await server.kill()
     replayed = replay(log)
     assert len(replayed.tasks) >= 2 * DEAF
     assert {task.state for task in replayed.tasks} == {"completed"}

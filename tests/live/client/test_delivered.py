@@ -225,7 +225,7 @@ def test_images_that_do_not_come_are_missed(log: Path, version: str) -> None:
     assert [(result.state, result.missed) for result in results] == [("completed", ("9",))]
 
 
-def test_of_what_waits_no_image_of_a_result_is_replaced_or_makes_room() -> None:
+async def test_of_what_waits_no_image_of_a_result_is_replaced_or_makes_room() -> None:
     class Stored:
         lost = ""
 
@@ -235,15 +235,12 @@ def test_of_what_waits_no_image_of_a_result_is_replaced_or_makes_room() -> None:
         def read(self) -> bytes:
             return b"%d" % self.number
 
-    async def read() -> list[Update]:
-        mailbox = Mailbox()
-        for number in range(1_500):
-            mailbox.put(Update("p", "image", 0.0, "9", text=f"{number}"), Stored(number))  # type: ignore[arg-type]
-            mailbox.put(Update("p", "progress", 0.0, f"{number}"))
-        assert mailbox.images == 1_500
-        mailbox.end()
-        return [update async for update in mailbox]
-
-    told = asyncio.run(read())
+    mailbox = Mailbox()
+    for number in range(1_500):
+        mailbox.put(Update("p", "image", 0.0, "9", text=f"{number}"), Stored(number))  # type: ignore[arg-type]
+        mailbox.put(Update("p", "progress", 0.0, f"{number}"))
+    assert mailbox.images == 1_500
+    mailbox.end()
+    told = [update async for update in mailbox]
     assert [update.image for update in told if update.name == "image"] == [b"%d" % number for number in range(1_500)]
     assert sum(update.name == "progress" for update in told) == 1_000

@@ -108,117 +108,96 @@ WAYS: dict[str, Callable[[Any], Awaitable[object]]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("before", [True, False])
-def test_whatever_waits_for_a_future_waits_for_a_task_and_is_told_the_same(way: str, before: bool) -> None:
-    async def story() -> None:
-        for outcome in OUTCOMES:
-            task, model = handle(), future(outcome)
-            if before:
-                await task.settle(result_of(outcome))
-            waiting = asyncio.create_task(WAYS[way](task))  # type: ignore[arg-type]
-            await asyncio.sleep(0)
-            assert before or not waiting.done()
+async def test_whatever_waits_for_a_future_waits_for_a_task_and_is_told_the_same(way: str, before: bool) -> None:
+    for outcome in OUTCOMES:
+        task, model = handle(), future(outcome)
+        if before:
             await task.settle(result_of(outcome))
-            assert await waiting == await WAYS[way](model)
-
-    asyncio.run(story())
+        waiting = asyncio.create_task(WAYS[way](task))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        assert before or not waiting.done()
+        await task.settle(result_of(outcome))
+        assert await waiting == await WAYS[way](model)
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_whoever_gives_up_waiting_cancels_nothing(way: str) -> None:
-    async def story() -> None:
-        task = handle()
-        waiting = [asyncio.create_task(WAYS[way](task)) for _ in range(2)]  # type: ignore[arg-type]
-        await asyncio.sleep(0)
-        waiting[0].cancel()
-        with suppress(asyncio.CancelledError):
-            await waiting[0]
-        assert not task.done()
-        await task.settle(result_of(State.COMPLETED))
-        await waiting[1]
-        assert await task == result_of(State.COMPLETED)
-
-    asyncio.run(story())
+async def test_whoever_gives_up_waiting_cancels_nothing(way: str) -> None:
+    task = handle()
+    waiting = [asyncio.create_task(WAYS[way](task)) for _ in range(2)]  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    with suppress(asyncio.CancelledError):
+        await waiting[0]
+    assert not task.done()
+    await task.settle(result_of(State.COMPLETED))
+    await waiting[1]
+    assert await task == result_of(State.COMPLETED)
 
 
-def test_a_timeout_leaves_the_task_as_it_is() -> None:
-    async def story() -> None:
-        task = handle()
-        for waits in (asyncio.wait_for(task, 0), asyncio.wait_for(task, 0.01)):
-            with pytest.raises(TimeoutError):
-                await waits
-        done, pending = await asyncio.wait([task], timeout=0.01)  # type: ignore[type-var]
-        assert (done, pending) == (set(), {task})
-
-    asyncio.run(story())
+async def test_a_timeout_leaves_the_task_as_it_is() -> None:
+    task = handle()
+    for waits in (asyncio.wait_for(task, 0), asyncio.wait_for(task, 0.01)):
+        with pytest.raises(TimeoutError):
+            await waits
+    done, pending = await asyncio.wait([task], timeout=0.01)  # type: ignore[type-var]
+    assert (done, pending) == (set(), {task})
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
-def test_a_task_answers_what_a_future_is_asked(outcome: State) -> None:
-    async def story() -> None:
-        task, model = handle(), future(outcome)
-        assert (task.done(), task.cancelled(), task.peek(), task.state) == (False, False, None, State.PENDING)
-        for ask in (task.result, task.exception):
-            with pytest.raises(asyncio.InvalidStateError, match="task p is pending"):
-                ask()
-        await task.settle(result_of(outcome))
-        assert task.done() is model.done()
-        assert type(task.exception()) is type(model.exception())
-        assert task.cancelled() is (outcome is State.CANCELLED)
-        assert task.peek() == result_of(outcome)
-        assert task.get_loop() is model.get_loop()
-        if outcome is State.COMPLETED:
-            assert task.result() == model.result()
-        else:
-            with pytest.raises(ERRORS[outcome]):
-                task.result()
-
-    asyncio.run(story())
+async def test_a_task_answers_what_a_future_is_asked(outcome: State) -> None:
+    task, model = handle(), future(outcome)
+    assert (task.done(), task.cancelled(), task.peek(), task.state) == (False, False, None, State.PENDING)
+    for ask in (task.result, task.exception):
+        with pytest.raises(asyncio.InvalidStateError, match="task p is pending"):
+            ask()
+    await task.settle(result_of(outcome))
+    assert task.done() is model.done()
+    assert type(task.exception()) is type(model.exception())
+    assert task.cancelled() is (outcome is State.CANCELLED)
+    assert task.peek() == result_of(outcome)
+    assert task.get_loop() is model.get_loop()
+    if outcome is State.COMPLETED:
+        assert task.result() == model.result()
+    else:
+        with pytest.raises(ERRORS[outcome]):
+            task.result()
 
 
-def test_done_callbacks_are_called_once_each_and_soon() -> None:
-    async def story() -> None:
-        task, called = handle(), list[tuple[str, TaskHandle]]()
-        gone = lambda task: called.append(("gone", task))  # noqa: E731
-        task.add_done_callback(lambda task: called.append(("early", task)))
-        task.add_done_callback(gone)
-        task.add_done_callback(gone)
-        assert task.remove_done_callback(gone) == 2
-        assert task.remove_done_callback(gone) == 0
-        await task.settle(result_of(State.FAILED))
-        await task.settle(result_of(State.FAILED))
-        task.add_done_callback(lambda task: called.append(("late", task)))
-        await asyncio.sleep(0)
-        assert called == [("early", task), ("late", task)]
-
-    asyncio.run(story())
+async def test_done_callbacks_are_called_once_each_and_soon() -> None:
+    task, called = handle(), list[tuple[str, TaskHandle]]()
+    gone = lambda task: called.append(("gone", task))  # noqa: E731
+    task.add_done_callback(lambda task: called.append(("early", task)))
+    task.add_done_callback(gone)
+    task.add_done_callback(gone)
+    assert task.remove_done_callback(gone) == 2
+    assert task.remove_done_callback(gone) == 0
+    await task.settle(result_of(State.FAILED))
+    await task.settle(result_of(State.FAILED))
+    task.add_done_callback(lambda task: called.append(("late", task)))
+    await asyncio.sleep(0)
+    assert called == [("early", task), ("late", task)]
 
 
-def test_who_closes_the_client_first_is_told_to_everyone() -> None:
-    async def story() -> None:
-        task, told = handle(), list[TaskHandle]()
-        task.add_done_callback(told.append)
-        waiting = asyncio.ensure_future(task)
-        task.abandon(ClientClosed("closed"))
-        with pytest.raises(ClientClosed):
-            await waiting
-        assert (task.done(), task.cancelled(), task.peek(), told) == (True, False, None, [task])
-        assert isinstance(task.exception(), ClientClosed)
-
-    asyncio.run(story())
+async def test_who_closes_the_client_first_is_told_to_everyone() -> None:
+    task, told = handle(), list[TaskHandle]()
+    task.add_done_callback(told.append)
+    waiting = asyncio.ensure_future(task)
+    task.abandon(ClientClosed("closed"))
+    with pytest.raises(ClientClosed):
+        await waiting
+    assert (task.done(), task.cancelled(), task.peek(), told) == (True, False, None, [task])
+    assert isinstance(task.exception(), ClientClosed)
 
 
-def test_a_coroutine_of_it_is_what_create_task_takes_as_of_any_future() -> None:
-    async def story() -> None:
-        for waiting in (handle(), asyncio.get_running_loop().create_future()):
-            with pytest.raises(TypeError, match="a coroutine was expected"):
-                await asyncio.create_task(waiting)  # type: ignore[arg-type]
-        task = handle()
-        made = asyncio.create_task(task.wait())
-        await task.settle(result_of(State.CANCELLED))
-        with pytest.raises(TaskCancelled):
-            await made
-
-    asyncio.run(story())
+async def test_a_coroutine_of_it_is_what_create_task_takes_as_of_any_future() -> None:
+    for waiting in (handle(), asyncio.get_running_loop().create_future()):
+        with pytest.raises(TypeError, match="a coroutine was expected"):
+            await asyncio.create_task(waiting)  # type: ignore[arg-type]
+    task = handle()
+    made = asyncio.create_task(task.wait())
+    await task.settle(result_of(State.CANCELLED))
+    with pytest.raises(TaskCancelled):
+        await made
 
 
 def test_a_result_is_the_same_beside_the_plain_one_written_down_or_sent_to_another_process() -> None:

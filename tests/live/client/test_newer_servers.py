@@ -1,6 +1,5 @@
 """Tests of the client with current servers: what they rewrite, pass on, hold back and send besides."""
 
-import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,31 +47,25 @@ def test_a_cycle_that_appears_while_it_runs_is_a_failure_whatever_record_and_job
 
 
 @pytest.mark.parametrize("version", ["0.24.0", "0.33.0"])
-def test_a_key_of_a_partner_and_the_source_are_passed_on_and_not_written_down(version: str, tmp_path: Path) -> None:
+async def test_a_key_of_a_partner_and_the_source_are_passed_on_and_not_written_down(
+    version: str, tmp_path: Path
+) -> None:
     log, key = tmp_path / "log.sqlite", "a-key-of-a-partner-service"
-
-    async def story() -> None:
-        headers = {"Comfy-Usage-Source": "tests"}
-        async with FakeComfy(version) as comfy, Client(comfy.url, log=log, policy=QUICK, headers=headers) as client:
-            task = await client.window().submit(graph(1), extra_data={"api_key_comfy_org": key})
-            assert await outcome(task) == "completed"
-            shown = comfy.records[task.prompt_id]["prompt"][3]
-            assert (shown.get("comfy_usage_source") == "tests") is (version == "0.33.0")
-            assert key not in str(shown)
-
-    asyncio.run(story())
+    headers = {"Comfy-Usage-Source": "tests"}
+    async with FakeComfy(version) as comfy, Client(comfy.url, log=log, policy=QUICK, headers=headers) as client:
+        task = await client.window().submit(graph(1), extra_data={"api_key_comfy_org": key})
+        assert await outcome(task) == "completed"
+        shown = comfy.records[task.prompt_id]["prompt"][3]
+        assert (shown.get("comfy_usage_source") == "tests") is (version == "0.33.0")
+        assert key not in str(shown)
     assert all(key.encode() not in path.read_bytes() for path in tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("version", ["0.18.1", "0.33.0", "latest"])
-def test_where_assets_are_on_nothing_is_unknown(version: str, tmp_path: Path) -> None:
+async def test_where_assets_are_on_nothing_is_unknown(version: str, tmp_path: Path) -> None:
     """P53, P54, P56: known, and silent."""
-
-    async def story() -> None:
-        profile = replace(profile_of(version), assets_are_on=True)
-        async with FakeComfy(profile) as comfy, Client(comfy.url, log=tmp_path / "log.sqlite", policy=QUICK) as client:
-            for number in range(2):
-                assert await outcome(await client.window().submit(graph(number))) == "completed"
-            assert not [finding for finding in client.board.findings if finding.code == "unrecognized"]
-
-    asyncio.run(story())
+    profile = replace(profile_of(version), assets_are_on=True)
+    async with FakeComfy(profile) as comfy, Client(comfy.url, log=tmp_path / "log.sqlite", policy=QUICK) as client:
+        for number in range(2):
+            assert await outcome(await client.window().submit(graph(number))) == "completed"
+        assert not [finding for finding in client.board.findings if finding.code == "unrecognized"]

@@ -59,45 +59,45 @@ def names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
 
 
-def test_a_file_is_read_whole() -> None:
-    assert asyncio.run(file("a.png").read()) == b"".join(PNG)
+async def test_a_file_is_read_whole() -> None:
+    assert await file("a.png").read() == b"".join(PNG)
 
 
-def test_a_file_of_any_length_is_not_read_into_memory() -> None:
+async def test_a_file_of_any_length_is_not_read_into_memory() -> None:
     with pytest.raises(DownloadFailed, match="longer than 100 bytes") as caught:
-        asyncio.run(file("a.png").read(100))
+        await file("a.png").read(100)
     assert caught.value.server == SERVER
 
 
-def test_a_file_is_saved_whole_for_its_owner_alone_and_nowhere_else(tmp_path: Path) -> None:
-    place = asyncio.run(file("a.png").save_into(tmp_path))
+async def test_a_file_is_saved_whole_for_its_owner_alone_and_nowhere_else(tmp_path: Path) -> None:
+    place = await file("a.png").save_into(tmp_path)
     assert place == tmp_path / "a.png"
     assert place.read_bytes() == b"".join(PNG)
     assert stat.S_IMODE(place.stat().st_mode) == 0o600
     assert names(tmp_path) == ["a.png"]
 
 
-def test_nothing_is_overwritten(tmp_path: Path) -> None:
+async def test_nothing_is_overwritten(tmp_path: Path) -> None:
     for _ in range(3):
-        asyncio.run(file("a.b.png").save_into(tmp_path))
-    asyncio.run(file("plain").save_into(tmp_path))
-    asyncio.run(file("plain", b"other").save_into(tmp_path))
+        await file("a.b.png").save_into(tmp_path)
+    await file("plain").save_into(tmp_path)
+    await file("plain", b"other").save_into(tmp_path)
     assert names(tmp_path) == ["a.b-2.png", "a.b-3.png", "a.b.png", "plain", "plain-2"]
     assert (tmp_path / "plain").read_bytes() == b"".join(PNG)
 
 
 @pytest.mark.parametrize("make", [os.mkdir, lambda place: os.symlink("nowhere", place), lambda place: place.touch()])
-def test_whatever_has_the_name_already_keeps_it(tmp_path: Path, make: Callable[[Path], None]) -> None:
+async def test_whatever_has_the_name_already_keeps_it(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "a.png")
     before = os.lstat(tmp_path / "a.png")
-    assert asyncio.run(file("a.png").save_into(tmp_path)) == tmp_path / "a-2.png"
+    assert await file("a.png").save_into(tmp_path) == tmp_path / "a-2.png"
     with pytest.raises(FileExistsError):
-        asyncio.run(file("a.png").save(tmp_path / "a.png"))
+        await file("a.png").save(tmp_path / "a.png")
     assert os.lstat(tmp_path / "a.png") == before
     assert names(tmp_path) == ["a-2.png", "a.png"]
 
 
-def test_a_name_that_is_taken_during_the_download_is_kept_too(tmp_path: Path) -> None:
+async def test_a_name_that_is_taken_during_the_download_is_kept_too(tmp_path: Path) -> None:
     place = tmp_path / "mine.png"
 
     @asynccontextmanager
@@ -107,27 +107,27 @@ def test_a_name_that_is_taken_during_the_download_is_kept_too(tmp_path: Path) ->
             yield pieces
 
     with pytest.raises(FileExistsError):
-        asyncio.run(OutputFile.at(file("x"), Source(SERVER, fetch, Names())).save(place))
+        await OutputFile.at(file("x"), Source(SERVER, fetch, Names())).save(place)
     assert place.read_bytes() == b"somebody else's"
     assert names(tmp_path) == ["mine.png"]
 
 
-def test_a_name_of_the_callers_own_may_be_anything(tmp_path: Path) -> None:
-    asyncio.run(file("../../etc/passwd").save(tmp_path / ".hidden: mine?"))
+async def test_a_name_of_the_callers_own_may_be_anything(tmp_path: Path) -> None:
+    await file("../../etc/passwd").save(tmp_path / ".hidden: mine?")
     assert names(tmp_path) == [".hidden: mine?"]
 
 
 @pytest.mark.parametrize(
     "error", [DownloadFailed("the server hung up", SERVER), asyncio.CancelledError(), OSError(errno.ENOSPC, "full")]
 )
-def test_of_a_download_that_breaks_off_nothing_is_left(tmp_path: Path, error: BaseException) -> None:
+async def test_of_a_download_that_breaks_off_nothing_is_left(tmp_path: Path, error: BaseException) -> None:
     for save in (file("a.png", error=error).save_into(tmp_path), file("a.png", error=error).save(tmp_path / "b.png")):
         with pytest.raises(type(error)):
-            asyncio.run(save)
+            await save
     assert names(tmp_path) == []
 
 
-def test_of_a_download_that_is_cancelled_nothing_is_left(tmp_path: Path) -> None:
+async def test_of_a_download_that_is_cancelled_nothing_is_left(tmp_path: Path) -> None:
     @asynccontextmanager
     async def fetch(output: Output) -> AsyncIterator[AsyncIterator[bytes]]:
         async def pieces() -> AsyncIterator[bytes]:
@@ -137,20 +137,17 @@ def test_of_a_download_that_is_cancelled_nothing_is_left(tmp_path: Path) -> None
 
         yield pieces()
 
-    async def test() -> None:
-        saving = asyncio.ensure_future(OutputFile.at(file("a.png"), Source(SERVER, fetch, Names())).save_into(tmp_path))
-        await started.wait()
-        saving.cancel()
-        await asyncio.wait([saving])
-        assert saving.cancelled()
-
     started = asyncio.Event()
-    asyncio.run(test())
+    saving = asyncio.ensure_future(OutputFile.at(file("a.png"), Source(SERVER, fetch, Names())).save_into(tmp_path))
+    await started.wait()
+    saving.cancel()
+    await asyncio.wait([saving])
+    assert saving.cancelled()
     assert names(tmp_path) == []
 
 
 @pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="every file has a name there")
-def test_of_a_download_under_way_there_is_no_name_that_a_killed_process_would_leave(tmp_path: Path) -> None:
+async def test_of_a_download_under_way_there_is_no_name_that_a_killed_process_would_leave(tmp_path: Path) -> None:
     @asynccontextmanager
     async def fetch(output: Output) -> AsyncIterator[AsyncIterator[bytes]]:
         async def pieces() -> AsyncIterator[bytes]:
@@ -160,28 +157,28 @@ def test_of_a_download_under_way_there_is_no_name_that_a_killed_process_would_le
         yield pieces()
 
     there: list[str] = []
-    asyncio.run(OutputFile.at(file("a.png"), Source(SERVER, fetch, Names())).save_into(tmp_path))
+    await OutputFile.at(file("a.png"), Source(SERVER, fetch, Names())).save_into(tmp_path)
     assert (there, names(tmp_path)) == ([], ["a.png"])
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_where_a_file_must_have_a_name_all_the_time_it_has_one_of_its_own(
+async def test_where_a_file_must_have_a_name_all_the_time_it_has_one_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
 ) -> None:
     monkeypatch.setattr(Unfinished, "_unnamed", Unfinished._named)
     if not links:
         monkeypatch.setattr(places.os, "link", no_link)
     for _ in range(2):
-        assert asyncio.run(file("a.png").save_into(tmp_path)).read_bytes() == b"".join(PNG)
+        assert (await file("a.png").save_into(tmp_path)).read_bytes() == b"".join(PNG)
     assert names(tmp_path) == ["a-2.png", "a.png"]
 
 
-def test_where_there_are_no_hard_links_files_are_saved_all_the_same(
+async def test_where_there_are_no_hard_links_files_are_saved_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(places.os, "link", no_link)
     for _ in range(2):
-        assert asyncio.run(file("a.png").save_into(tmp_path)).read_bytes() == b"".join(PNG)
+        assert (await file("a.png").save_into(tmp_path)).read_bytes() == b"".join(PNG)
     assert names(tmp_path) == ["a-2.png", "a.png"]
 
 
@@ -324,7 +321,7 @@ def test_no_link_in_the_folder_leads_outside(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_a_folder_that_becomes_a_link_while_a_file_is_saved_into_it_leads_nothing_out(tmp_path: Path) -> None:
+async def test_a_folder_that_becomes_a_link_while_a_file_is_saved_into_it_leads_nothing_out(tmp_path: Path) -> None:
     outside, folder = tmp_path / "outside", tmp_path / "folder"
     outside.mkdir()
 
@@ -336,7 +333,7 @@ def test_a_folder_that_becomes_a_link_while_a_file_is_saved_into_it_leads_nothin
             yield pieces
 
     output = Output(node="9", kind="images", filename="a.png", subfolder="video", type="output")
-    asyncio.run(OutputFile.at(output, Source(SERVER, fetch, Names())).save_into(folder))
+    await OutputFile.at(output, Source(SERVER, fetch, Names())).save_into(folder)
     assert names(outside) == []
     assert names(folder / "moved") == ["a.png"]
 
@@ -377,11 +374,11 @@ def test_what_an_earlier_process_saved_is_not_saved_again(tmp_path: Path) -> Non
     assert everything(tmp_path) == ["a.png", "b-2.png", "b.png", "c-2.png", "c.png", "s/a.png"]
 
 
-def test_two_files_that_are_the_same_are_two_even_where_one_was_saved_already(tmp_path: Path) -> None:
+async def test_two_files_that_are_the_same_are_two_even_where_one_was_saved_already(tmp_path: Path) -> None:
     save(file("a.png"), into=tmp_path)
     given = Names()
     for _ in range(2):
-        asyncio.run(file("a.png").save_among(given, tmp_path, again=True))
+        await file("a.png").save_among(given, tmp_path, again=True)
     assert everything(tmp_path) == ["a-2.png", "a.png"]
 
 
@@ -418,24 +415,24 @@ def drawn(kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
-def test_a_picture_is_decoded_and_its_type_is_known(kind: str) -> None:
+async def test_a_picture_is_decoded_and_its_type_is_known(kind: str) -> None:
     content = drawn(kind)
     assert file(f"a.{kind}").mime_type == type_in(content) == f"image/{kind}"
-    picture = asyncio.run(file(f"a.{kind}", content).image())
+    picture = await file(f"a.{kind}", content).image()
     assert (picture.size, picture.mode) == ((3, 2), "RGB")
 
 
 @pytest.mark.parametrize("cut", [0, 1, 8, 40])
-def test_what_is_no_picture_is_told_as_that(cut: int) -> None:
+async def test_what_is_no_picture_is_told_as_that(cut: int) -> None:
     content = drawn("png")[:cut] or b"nothing"
     with pytest.raises(ClientError, match="there is no picture; read"):
-        asyncio.run(file("a.png", content).image())
+        await file("a.png", content).image()
 
 
-def test_without_pillow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_pillow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(MissingExtra, match=r"comfy-fsm\[images\]"):
-        asyncio.run(file("a.png").image())
+        await file("a.png").image()
 
 
 def test_an_output_says_what_it_is_and_shows_no_bytes() -> None:
@@ -444,5 +441,5 @@ def test_an_output_says_what_it_is_and_shows_no_bytes() -> None:
     assert msgspec.structs.asdict(file("a.png")) == msgspec.structs.asdict(Output("9", "images", "a.png", "", "output"))
 
 
-def test_a_folder_that_is_not_there_is_made(tmp_path: Path) -> None:
-    assert asyncio.run(file("a.png").save_into(tmp_path / "new" / "newer")).read_bytes() == b"".join(PNG)
+async def test_a_folder_that_is_not_there_is_made(tmp_path: Path) -> None:
+    assert (await file("a.png").save_into(tmp_path / "new" / "newer")).read_bytes() == b"".join(PNG)

@@ -142,40 +142,33 @@ def test_a_queue_that_cannot_be_read_has_no_place_or_one_at_its_end(junk: bytes)
 # with a server
 
 
-def test_a_task_tells_how_far_it_is_and_where_it_stands_in_the_queue(tmp_path: Path) -> None:
+async def test_a_task_tells_how_far_it_is_and_where_it_stands_in_the_queue(tmp_path: Path) -> None:
     titled = graph(1, seconds=1.0)
     titled["3"]["_meta"] = {"title": "Slow node"}
     told: list[Update] = []
-
-    async def story() -> None:
-        async with FakeComfy() as comfy, Client(comfy.url, policy=QUICK, log=tmp_path / "a.log") as client:
-            window = client.window()
-            first = await window.submit(titled, on_progress=told.append)
-            second = await window.submit(graph(2))
-            third = await window.submit(graph(3), front=True)
-            await until(lambda: first.progress.title == "Slow node")
-            assert [await task.queue_position() for task in (first, second, third)] == [0, 2, 1]
-            assert (first.progress.class_type, second.progress.share) == ("FakeSleep", 0.0)
-            await asyncio.gather(first, second, third)
-            assert [task.progress.share for task in (first, second, third)] == [1.0] * 3
-            assert await first.queue_position() is None
-
-    asyncio.run(story())
+    async with FakeComfy() as comfy, Client(comfy.url, policy=QUICK, log=tmp_path / "a.log") as client:
+        window = client.window()
+        first = await window.submit(titled, on_progress=told.append)
+        second = await window.submit(graph(2))
+        third = await window.submit(graph(3), front=True)
+        await until(lambda: first.progress.title == "Slow node")
+        assert [await task.queue_position() for task in (first, second, third)] == [0, 2, 1]
+        assert (first.progress.class_type, second.progress.share) == ("FakeSleep", 0.0)
+        await asyncio.gather(first, second, third)
+        assert [task.progress.share for task in (first, second, third)] == [1.0] * 3
+        assert await first.queue_position() is None
     assert [update.node for update in told if update.name == "executing" and update.node is None] == []
     assert "Slow node" in {update.title for update in told}
     shares = [update.share for update in told if update.share is not None]
     assert shares == sorted(shares)
 
 
-def test_a_task_that_was_left_tells_how_far_it_is_by_the_classes_in_its_log(tmp_path: Path) -> None:
-    async def story() -> None:
-        async with FakeComfy() as comfy:
-            async with Client(comfy.url, policy=QUICK, log=tmp_path / "a.log") as client:
-                await client.window().submit(graph(seconds=60.0))
-                waiting = await client.window().submit(graph(1))
-                await until(lambda: waiting.state == "pending")
-            told: list[TaskHandle] = []
-            async with Client(comfy.url, policy=QUICK, log=tmp_path / "a.log", on_resume=told.append) as client:
-                await until(lambda: len(told) == 2 and all(task.progress.share is not None for task in told))
-
-    asyncio.run(story())
+async def test_a_task_that_was_left_tells_how_far_it_is_by_the_classes_in_its_log(tmp_path: Path) -> None:
+    async with FakeComfy() as comfy:
+        async with Client(comfy.url, policy=QUICK, log=tmp_path / "a.log") as client:
+            await client.window().submit(graph(seconds=60.0))
+            waiting = await client.window().submit(graph(1))
+            await until(lambda: waiting.state == "pending")
+        told: list[TaskHandle] = []
+        async with Client(comfy.url, policy=QUICK, log=tmp_path / "a.log", on_resume=told.append) as client:
+            await until(lambda: len(told) == 2 and all(task.progress.share is not None for task in told))

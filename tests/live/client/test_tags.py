@@ -89,55 +89,44 @@ async def following(comfy: FakeComfy, log: Path, **settings: Any) -> AsyncIterat
 
 
 @pytest.mark.parametrize("version", ["0.3.64", "0.3.10"])
-def test_a_tag_outlives_the_process_that_gave_it(version: str, tmp_path: Path) -> None:
+async def test_a_tag_outlives_the_process_that_gave_it(version: str, tmp_path: Path) -> None:
     """Also where the server chose another id (P10), and where the POST was refused for now and sent again."""
     log = tmp_path / "a.log"
-
-    async def story() -> None:
-        async with FakeComfy(version=version) as comfy:
-            async with following(comfy, log) as client:
-                comfy.faults.turn({"too_many": {"POST /prompt": 1}, "retry_after": "0"})
-                first = await client.window().submit(graph(), tag=TAG)
-                assert (first.tag, (await first).tag) == (TAG, TAG)
-                await client.window().submit(graph(1, seconds=2.0), tag="other")
-            async with following(comfy, log) as client:
-                (left,) = client.tasks
-                assert (left.tag, (await left).tag) == ("other", "other")
-
-    asyncio.run(story())
+    async with FakeComfy(version=version) as comfy:
+        async with following(comfy, log) as client:
+            comfy.faults.turn({"too_many": {"POST /prompt": 1}, "retry_after": "0"})
+            first = await client.window().submit(graph(), tag=TAG)
+            assert (first.tag, (await first).tag) == (TAG, TAG)
+            await client.window().submit(graph(1, seconds=2.0), tag="other")
+        async with following(comfy, log) as client:
+            (left,) = client.tasks
+            assert (left.tag, (await left).tag) == ("other", "other")
     assert [tag for task in replay(log).tasks if (tag := task.result().tag)].count("other") == 1
 
 
-def test_a_job_has_its_tag_while_it_waits_and_when_it_is_a_task(tmp_path: Path) -> None:
+async def test_a_job_has_its_tag_while_it_waits_and_when_it_is_a_task(tmp_path: Path) -> None:
     log, settled = tmp_path / "a.log", list[Result]()
-
-    async def story() -> None:
-        async with FakeComfy() as comfy:
-            async with following(comfy, log) as client, Dispatcher(client, capacity=1) as dispatcher:
-                long = await dispatcher.enqueue(graph(seconds=LONG), tag="long")
-                await until(lambda: long.state == "in_progress")
-                await dispatcher.enqueue(graph(1), tag=["waits"])
-            async with following(comfy, log) as client, Dispatcher(client, capacity=1) as dispatcher:
-                assert [task.tag for task in dispatcher.waiting] == [["waits"]]
-                (placed,) = (task for task in client.tasks if not task.waits)
-                assert placed.tag == "long"
-                (waiting,) = dispatcher.waiting
-                await placed.cancel()
-                settled.append(await waiting)
-
-    asyncio.run(story())
+    async with FakeComfy() as comfy:
+        async with following(comfy, log) as client, Dispatcher(client, capacity=1) as dispatcher:
+            long = await dispatcher.enqueue(graph(seconds=LONG), tag="long")
+            await until(lambda: long.state == "in_progress")
+            await dispatcher.enqueue(graph(1), tag=["waits"])
+        async with following(comfy, log) as client, Dispatcher(client, capacity=1) as dispatcher:
+            assert [task.tag for task in dispatcher.waiting] == [["waits"]]
+            (placed,) = (task for task in client.tasks if not task.waits)
+            assert placed.tag == "long"
+            (waiting,) = dispatcher.waiting
+            await placed.cancel()
+            settled.append(await waiting)
     assert settled[0].tag == ["waits"]
 
 
-def test_a_prompt_of_somebody_else_is_followed_with_a_tag(tmp_path: Path) -> None:
-    async def story() -> None:
-        async with FakeComfy() as comfy, following(comfy, tmp_path / "a.log") as client:
-            other = await client.window().submit(graph(seconds=0.2))
-            async with Client(comfy.url, policy=QUICK) as stranger:
-                followed = await stranger.window().follow(other.prompt_id, tag=TAG)
-                assert (followed.tag, (await followed).tag) == (TAG, TAG)
-
-    asyncio.run(story())
+async def test_a_prompt_of_somebody_else_is_followed_with_a_tag(tmp_path: Path) -> None:
+    async with FakeComfy() as comfy, following(comfy, tmp_path / "a.log") as client:
+        other = await client.window().submit(graph(seconds=0.2))
+        async with Client(comfy.url, policy=QUICK) as stranger:
+            followed = await stranger.window().follow(other.prompt_id, tag=TAG)
+            assert (followed.tag, (await followed).tag) == (TAG, TAG)
 
 
 def test_a_secret_in_a_tag_is_not_written_down_and_that_is_told(
@@ -166,12 +155,8 @@ def test_a_secret_in_a_tag_is_not_written_down_and_that_is_told(
     assert "redacted" in {finding.code for finding in replay(log).findings}
 
 
-def test_a_task_without_a_tag_writes_nothing_more(tmp_path: Path) -> None:
+async def test_a_task_without_a_tag_writes_nothing_more(tmp_path: Path) -> None:
     log = tmp_path / "a.log"
-
-    async def story() -> None:
-        async with FakeComfy() as comfy, following(comfy, log) as client:
-            await (await client.window().submit(graph()))
-
-    asyncio.run(story())
+    async with FakeComfy() as comfy, following(comfy, log) as client:
+        await (await client.window().submit(graph()))
     assert b'"submit"' not in b"".join(bytes_of(log).values())

@@ -64,40 +64,36 @@ def commands(path: Path, name: str) -> list[seen.Command]:
 # what survives
 
 
-def test_a_dispatching_process_that_is_killed_again_and_again_runs_each_workflow_once(tmp_path: Path) -> None:
+async def test_a_dispatching_process_that_is_killed_again_and_again_runs_each_workflow_once(tmp_path: Path) -> None:
     jobs, kills, log = 60, 6, tmp_path / "tasks.log"
-
-    async def told() -> list[FakeComfy]:
-        fakes = [FakeComfy(step_seconds=0.005 * (number + 1)) for number in range(3)]
+    fakes = [FakeComfy(step_seconds=0.005 * (number + 1)) for number in range(3)]
+    for fake in fakes:
+        await fake.start()
+    command = (
+        sys.executable,
+        "-m",
+        "tests.support.dispatching",
+        str(log),
+        str(jobs),
+        *(fake.url for fake in fakes),
+    )
+    try:
+        for _ in range(kills):
+            worker = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+            assert worker.stdout is not None
+            await worker.stdout.readline()
+            before = ran(fakes).total()
+            async with asyncio.timeout(60):
+                await until(lambda before=before: ran(fakes).total() >= min(before + 5, jobs))  # type: ignore[misc]
+            worker.kill()
+            await worker.wait()
+        last = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        async with asyncio.timeout(90):
+            assert await last.wait() == 0
+    finally:
         for fake in fakes:
-            await fake.start()
-        command = (
-            sys.executable,
-            "-m",
-            "tests.support.dispatching",
-            str(log),
-            str(jobs),
-            *(fake.url for fake in fakes),
-        )
-        try:
-            for _ in range(kills):
-                worker = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-                assert worker.stdout is not None
-                await worker.stdout.readline()
-                before = ran(fakes).total()
-                async with asyncio.timeout(60):
-                    await until(lambda before=before: ran(fakes).total() >= min(before + 5, jobs))  # type: ignore[misc]
-                worker.kill()
-                await worker.wait()
-            last = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-            async with asyncio.timeout(90):
-                assert await last.wait() == 0
-        finally:
-            for fake in fakes:
-                await fake.kill()
-        return fakes
-
-    fakes = asyncio.run(told())
+            await fake.kill()
+    fakes = fakes
     prompts = [record["prompt"] for fake in fakes for record in fake.records.values()]
     colors = Counter(str(prompt[2]["1"]["inputs"]["color"]) for prompt in prompts)  # type: ignore[index]
     assert colors == Counter({str(number): 1 for number in range(jobs)}), "each workflow in one history, once"
@@ -313,19 +309,16 @@ def test_a_post_that_was_swallowed_is_found_and_not_posted_again(tmp_path: Path)
 
 
 @pytest.mark.parametrize("version", ["0.3.10", "0.3.64"])
-def test_servers_that_give_ids_of_their_own_are_dispatched_to_as_well(version: str) -> None:
-    async def told() -> None:
-        async with (
-            FakeComfy(version=version) as fake,
-            Client(fake.url, policy=QUICK) as client,
-            Dispatcher(client, capacity=1, **FAST) as dispatcher,
-        ):
-            tasks = [await dispatcher.enqueue(picture(number)) for number in range(4)]
-            async with asyncio.timeout(30):
-                assert [await outcome(task) for task in tasks] == ["completed"] * 4
-            assert fake.runs.keys() == {task.prompt_id for task in tasks}
-
-    asyncio.run(told())
+async def test_servers_that_give_ids_of_their_own_are_dispatched_to_as_well(version: str) -> None:
+    async with (
+        FakeComfy(version=version) as fake,
+        Client(fake.url, policy=QUICK) as client,
+        Dispatcher(client, capacity=1, **FAST) as dispatcher,
+    ):
+        tasks = [await dispatcher.enqueue(picture(number)) for number in range(4)]
+        async with asyncio.timeout(30):
+            assert [await outcome(task) for task in tasks] == ["completed"] * 4
+        assert fake.runs.keys() == {task.prompt_id for task in tasks}
 
 
 # the command
@@ -341,35 +334,32 @@ async def command(*words: object, cwd: Path) -> tuple[int | None, str, str]:
     return process.returncode, said.decode(), complained.decode()
 
 
-def test_run_with_a_capacity_places_by_and_by_and_resume_places_what_waits(tmp_path: Path) -> None:
-    async def told() -> None:
-        names = [f"{number}.json" for number in range(4)]
-        for number, name in enumerate(names):
-            (tmp_path / name).write_text(json.dumps(picture(number)))
-        async with FakeComfy() as fake:
-            status, _, complained = await command("run", *names, "--server", fake.url, "--capacity", 1, cwd=tmp_path)
-            assert (status, complained) == (0, "")
-            assert len(fake.runs) == 4
-            async with Client(fake.url, log=tmp_path / "comfy-fsm.log") as client, Dispatcher(client) as dispatcher:
-                await dispatcher.drain(fake.url)
-                await dispatcher.enqueue(picture(9))
-                await client.close()  # what follows is an operator's word, written by nobody who could place it
-            async with await Log.open(tmp_path / "comfy-fsm.log") as log:
-                undrain = seen.Command(at=time.time(), server=fake.url, data=seen.CommandData("undrain"))
-                await log.append(codec.encode(undrain))
-            assert len(fake.runs) == 4
-            status, _, complained = await command("resume", "--server", fake.url, cwd=tmp_path)
-            assert (status, complained) == (0, "")
-            assert len(fake.runs) == 5
-
-    asyncio.run(told())
+async def test_run_with_a_capacity_places_by_and_by_and_resume_places_what_waits(tmp_path: Path) -> None:
+    names = [f"{number}.json" for number in range(4)]
+    for number, name in enumerate(names):
+        (tmp_path / name).write_text(json.dumps(picture(number)))
+    async with FakeComfy() as fake:
+        status, _, complained = await command("run", *names, "--server", fake.url, "--capacity", 1, cwd=tmp_path)
+        assert (status, complained) == (0, "")
+        assert len(fake.runs) == 4
+        async with Client(fake.url, log=tmp_path / "comfy-fsm.log") as client, Dispatcher(client) as dispatcher:
+            await dispatcher.drain(fake.url)
+            await dispatcher.enqueue(picture(9))
+            await client.close()  # what follows is an operator's word, written by nobody who could place it
+        async with await Log.open(tmp_path / "comfy-fsm.log") as log:
+            undrain = seen.Command(at=time.time(), server=fake.url, data=seen.CommandData("undrain"))
+            await log.append(codec.encode(undrain))
+        assert len(fake.runs) == 4
+        status, _, complained = await command("resume", "--server", fake.url, cwd=tmp_path)
+        assert (status, complained) == (0, "")
+        assert len(fake.runs) == 5
     assert len(list(tmp_path.glob("picture_*.png"))) == 5
 
 
 @pytest.mark.parametrize("capacity", ["0", "-1", "many"])
-def test_a_capacity_is_a_number_above_zero(tmp_path: Path, capacity: str) -> None:
+async def test_a_capacity_is_a_number_above_zero(tmp_path: Path, capacity: str) -> None:
     (tmp_path / "a.json").write_text(json.dumps(picture()))
     words = ("run", "a.json", "--server", "http://127.0.0.1:9", f"--capacity={capacity}")
-    status, said, complained = asyncio.run(command(*words, cwd=tmp_path))
+    status, said, complained = await command(*words, cwd=tmp_path)
     assert (status, said, complained.count("\n")) == (64, "", 1)
     assert not (tmp_path / "comfy-fsm.log").exists()

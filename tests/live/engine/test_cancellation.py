@@ -1,6 +1,5 @@
 """Tests of cancellation: features are detected harmlessly, only ids are used, and the result is reported truly."""
 
-import asyncio
 from collections import Counter
 from pathlib import Path
 
@@ -87,16 +86,13 @@ def test_jobs_are_cancelled_though_the_list_of_them_is_broken(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("trouble", ["html", "garbage", "too_many"])
-def test_what_says_nothing_about_cancelling_is_not_remembered(trouble: str) -> None:
-    async def story() -> None:
-        async with FakeComfy("0.33.0") as comfy, Client(comfy.url, policy=QUICK) as client:
-            running = await client.window().submit(graph(1, seconds=BLUNT))
-            await until(lambda: running.state == "in_progress")
-            setattr(comfy.faults, trouble, {"POST /jobs": 1})
-            exchange = client.runner.exchanges[comfy.url]
-            assert not await exchange.cancels_jobs()
-            assert await exchange.cancels_jobs() is (trouble != "garbage")
-            await running.cancel()
-            assert await outcome(running) == "cancelled"
-
-    asyncio.run(story())
+async def test_what_says_nothing_about_cancelling_is_not_remembered(trouble: str) -> None:
+    async with FakeComfy("0.33.0") as comfy, Client(comfy.url, policy=QUICK) as client:
+        running = await client.window().submit(graph(1, seconds=BLUNT))
+        await until(lambda: running.state == "in_progress")
+        setattr(comfy.faults, trouble, {"POST /jobs": 1})
+        exchange = client.runner.exchanges[comfy.url]
+        assert not await exchange.cancels_jobs()
+        assert await exchange.cancels_jobs() is (trouble != "garbage")
+        await running.cancel()
+        assert await outcome(running) == "cancelled"

@@ -50,17 +50,14 @@ def test_a_clock_that_is_set_ends_no_task_and_stops_no_look(
     assert any("clock of this machine was set" in record.getMessage() for record in caplog.records)
 
 
-def test_a_steady_clock_goes_on_and_tells_each_step_once() -> None:
-    async def test() -> None:
-        wall = Wall()
-        clock = SteadyClock(wall.time)
-        assert clock.step() is None
-        before = clock()
-        wall.off = HOUR
-        assert 0 <= clock() - before < STEP
-        assert clock.step() == pytest.approx(HOUR, abs=STEP)
-        assert clock.step() is None
-        wall.off = 0.0
-        assert clock.step() == pytest.approx(0.0, abs=STEP)
-
-    asyncio.run(test())
+async def test_a_steady_clock_goes_on_and_tells_each_step_once() -> None:
+    wall = Wall()
+    clock = SteadyClock(wall.time)
+    assert clock.step() is None
+    before = clock()
+    wall.off = HOUR
+    assert 0 <= clock() - before < STEP
+    assert clock.step() == pytest.approx(HOUR, abs=STEP)
+    assert clock.step() is None
+    wall.off = 0.0
+    assert clock.step() == pytest.approx(0.0, abs=STEP)

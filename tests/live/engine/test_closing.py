@@ -79,27 +79,23 @@ STEPS_OF_OPEN = 4
 
 
 @pytest.mark.parametrize("at", pairs(STEPS_OF_OPEN))
-def test_an_opening_that_is_cancelled_at_any_step_and_again_holds_no_lock(tmp_path: Path, at: tuple[int, ...]) -> None:
-    async def story() -> None:
-        threads, path = set(threading.enumerate()), tmp_path / "a.log"
-        opened = await asyncio.gather(Steps(*at)(Log.open(path)), return_exceptions=True)
-        if isinstance(opened[0], Log):  # it has fewer steps
-            await opened[0].close()
-        await is_free(path, threads)
+async def test_an_opening_that_is_cancelled_at_any_step_and_again_holds_no_lock(
+    tmp_path: Path, at: tuple[int, ...]
+) -> None:
+    threads, path = set(threading.enumerate()), tmp_path / "a.log"
+    opened = await asyncio.gather(Steps(*at)(Log.open(path)), return_exceptions=True)
+    if isinstance(opened[0], Log):  # it has fewer steps
+        await opened[0].close()
+    await is_free(path, threads)
 
-    asyncio.run(story())
 
-
-def test_an_opening_has_no_more_steps_than_are_walked(tmp_path: Path) -> None:
-    async def story() -> None:
-        path = tmp_path / "a.log"
-        steps = Steps()
-        await (await steps(Log.open(path))).close()
-        cancelled = Steps(1)
-        await asyncio.gather(cancelled(Log.open(path)), return_exceptions=True)
-        assert max(steps.count, cancelled.count) <= STEPS_OF_OPEN
-
-    asyncio.run(story())
+async def test_an_opening_has_no_more_steps_than_are_walked(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    steps = Steps()
+    await (await steps(Log.open(path))).close()
+    cancelled = Steps(1)
+    await asyncio.gather(cancelled(Log.open(path)), return_exceptions=True)
+    assert max(steps.count, cancelled.count) <= STEPS_OF_OPEN
 
 
 # The client
@@ -125,49 +121,40 @@ def count_steps(tmp_path: Path, work: Callable[[FakeComfy, Path], Coroutine[Any,
 
 
 @pytest.mark.parametrize("dispatching", [False, True])
-def test_a_client_that_is_cancelled_at_any_step_and_again_at_the_next_lets_its_log_go(
+async def test_a_client_that_is_cancelled_at_any_step_and_again_at_the_next_lets_its_log_go(
     tmp_path: Path, dispatching: bool
 ) -> None:
     most = count_steps(tmp_path, lambda comfy, path: use(comfy, path, dispatching=dispatching))
     assert most >= 5
-
-    async def story() -> None:
-        async with FakeComfy() as comfy:
-            for first in range(1, most + 1):
-                for again in (0, 1, 2):
-                    threads, path = set(threading.enumerate()), tmp_path / f"{first}-{again}.log"
-                    steps = Steps(first, *[first + again] * bool(again))
-                    await asyncio.gather(steps(use(comfy, path, dispatching=dispatching)), return_exceptions=True)
-                    await is_free(path, threads)
-
-    asyncio.run(story())
+    async with FakeComfy() as comfy:
+        for first in range(1, most + 1):
+            for again in (0, 1, 2):
+                threads, path = set(threading.enumerate()), tmp_path / f"{first}-{again}.log"
+                steps = Steps(first, *[first + again] * bool(again))
+                await asyncio.gather(steps(use(comfy, path, dispatching=dispatching)), return_exceptions=True)
+                await is_free(path, threads)
 
 
 CLOSERS: dict[str, type] = {"Client": Client, "Runner": Runner, "Dispatcher": Dispatcher, "Listener": Listener}
 
 
 @pytest.mark.parametrize("who", CLOSERS)
-def test_the_one_that_closes_is_cancelled_at_each_of_its_steps_twice_and_closes_all_the_same(
+async def test_the_one_that_closes_is_cancelled_at_each_of_its_steps_twice_and_closes_all_the_same(
     tmp_path: Path, who: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the end of a loop does, which cancels every task that is left."""
     name = "close" if who == "Listener" else "_close"
     whole, walked = getattr(CLOSERS[who], name), Steps()
     monkeypatch.setattr(CLOSERS[who], name, lambda self: walked(whole(self)))
-
-    async def story() -> None:
-        nonlocal walked
-        async with FakeComfy() as comfy:
-            await use(comfy, tmp_path / "counted.log", dispatching=who == "Dispatcher")
-            most = walked.count
-            assert most
-            for first in range(1, most + 1):
-                walked = Steps(first, first + 1)
-                threads, path = set(threading.enumerate()), tmp_path / f"{first}.log"
-                await asyncio.gather(use(comfy, path, dispatching=who == "Dispatcher"), return_exceptions=True)
-                await is_free(path, threads)
-
-    asyncio.run(story())
+    async with FakeComfy() as comfy:
+        await use(comfy, tmp_path / "counted.log", dispatching=who == "Dispatcher")
+        most = walked.count
+        assert most
+        for first in range(1, most + 1):
+            walked = Steps(first, first + 1)
+            threads, path = set(threading.enumerate()), tmp_path / f"{first}.log"
+            await asyncio.gather(use(comfy, path, dispatching=who == "Dispatcher"), return_exceptions=True)
+            await is_free(path, threads)
 
 
 @pytest.mark.filterwarnings("ignore:coroutine 'connect_tcp")  # anyio's own, whose group ends before it began
@@ -195,65 +182,56 @@ def test_a_loop_that_ends_at_any_step_of_a_client_lets_its_log_go(tmp_path: Path
     gc.collect()  # here, and not in another test
 
 
-def test_who_closes_again_waits_for_the_first_closing(tmp_path: Path) -> None:
-    async def story() -> None:
-        async with FakeComfy() as comfy:
-            threads, path = set(threading.enumerate()), tmp_path / "a.log"
-            client = Client(comfy.url, log=path)
-            await client.__aenter__()
-            closing = asyncio.create_task(client.close())
-            await asyncio.sleep(0)
-            closing.cancel()
-            await asyncio.gather(closing, return_exceptions=True)
-            await client.close()
-            await (await Log.open(path)).close()
-            await is_free(path, threads)
-
-    asyncio.run(story())
+async def test_who_closes_again_waits_for_the_first_closing(tmp_path: Path) -> None:
+    async with FakeComfy() as comfy:
+        threads, path = set(threading.enumerate()), tmp_path / "a.log"
+        client = Client(comfy.url, log=path)
+        await client.__aenter__()
+        closing = asyncio.create_task(client.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.gather(closing, return_exceptions=True)
+        await client.close()
+        await (await Log.open(path)).close()
+        await is_free(path, threads)
 
 
 # The parts
 
 
-def test_a_closing_is_done_once_and_tells_each_caller_how_it_ended() -> None:
-    async def story() -> None:
-        done: list[str] = []
+async def test_a_closing_is_done_once_and_tells_each_caller_how_it_ended() -> None:
+    done: list[str] = []
 
-        async def work() -> None:
-            done.append("closed")
-            await asyncio.sleep(0)
-            raise RuntimeError("as it happens")
-
-        closing = Closing(work)
-        first, second = await asyncio.gather(closing(), closing(), return_exceptions=True)
-        assert isinstance(first, RuntimeError)
-        assert isinstance(second, RuntimeError)
-        with pytest.raises(RuntimeError, match="as it happens"):
-            await closing()
-        assert done == ["closed"]
-
-    asyncio.run(story())
-
-
-def test_what_is_to_be_finished_is_waited_for_however_often_we_are_cancelled() -> None:
-    async def story() -> None:
-        gate, over = asyncio.Event(), asyncio.Event()
-
-        async def step() -> None:
-            await gate.wait()
-            over.set()
-
-        async def fails() -> None:
-            raise ValueError("of no concern to the next step")
-
-        waiting = asyncio.create_task(finish(step(), fails()))
-        for _ in range(5):
-            await asyncio.sleep(0)
-            waiting.cancel()
+    async def work() -> None:
+        done.append("closed")
         await asyncio.sleep(0)
-        assert not waiting.done()
-        gate.set()
-        await waiting
-        assert over.is_set()
+        raise RuntimeError("as it happens")
 
-    asyncio.run(story())
+    closing = Closing(work)
+    first, second = await asyncio.gather(closing(), closing(), return_exceptions=True)
+    assert isinstance(first, RuntimeError)
+    assert isinstance(second, RuntimeError)
+    with pytest.raises(RuntimeError, match="as it happens"):
+        await closing()
+    assert done == ["closed"]
+
+
+async def test_what_is_to_be_finished_is_waited_for_however_often_we_are_cancelled() -> None:
+    gate, over = asyncio.Event(), asyncio.Event()
+
+    async def step() -> None:
+        await gate.wait()
+        over.set()
+
+    async def fails() -> None:
+        raise ValueError("of no concern to the next step")
+
+    waiting = asyncio.create_task(finish(step(), fails()))
+    for _ in range(5):
+        await asyncio.sleep(0)
+        waiting.cancel()
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    gate.set()
+    await waiting
+    assert over.is_set()

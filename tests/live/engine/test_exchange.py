@@ -14,20 +14,17 @@ from comfy_fsm.testing import FakeComfy
 from tests.support.stage import QUICK, graph, outcome, until
 
 
-def test_a_post_that_nobody_waits_for_any_more_has_its_end_in_the_log(tmp_path: Path) -> None:
-    async def story() -> None:
-        async with FakeComfy() as comfy, Client(comfy.url, policy=QUICK, log=tmp_path / "a.log") as client:
-            comfy.faults.late = {"POST /prompt": 30.0}
-            ended: list[TaskHandle] = []
-            submitting = asyncio.create_task(client.window().submit(graph(), on_complete=ended.append))
-            await until(lambda: comfy.posts)
-            submitting.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await submitting
-            await until(lambda: ended)  # it went on by itself
-            assert [await outcome(task) for task in ended] == ["completed"]
-
-    asyncio.run(story())
+async def test_a_post_that_nobody_waits_for_any_more_has_its_end_in_the_log(tmp_path: Path) -> None:
+    async with FakeComfy() as comfy, Client(comfy.url, policy=QUICK, log=tmp_path / "a.log") as client:
+        comfy.faults.late = {"POST /prompt": 30.0}
+        ended: list[TaskHandle] = []
+        submitting = asyncio.create_task(client.window().submit(graph(), on_complete=ended.append))
+        await until(lambda: comfy.posts)
+        submitting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await submitting
+        await until(lambda: ended)  # it went on by itself
+        assert [await outcome(task) for task in ended] == ["completed"]
     entries = [codec.read(record.line or b"") for record in reader.read(tmp_path / "a.log")]
     asked = [entry.data for entry in entries if isinstance(entry, seen.Request)]
     posts = [data.id for data in asked if (data.method, data.path) == ("POST", "/prompt")]

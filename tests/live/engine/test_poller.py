@@ -26,49 +26,42 @@ NOBODY = "http://127.0.0.1:9"
 
 
 @pytest.mark.parametrize("breaths", range(5))
-def test_a_cancel_that_comes_with_news_is_heeded(breaths: int) -> None:
-    async def story() -> None:
-        board, redactor, server = Board(Policy()), Redactor(), Comfy(NOBODY)
-        recorder = Recorder(MemoryLog(), board, redactor, lambda *_: None, lambda: None)
-        exchange = Exchange(server, recorder, board, redactor, Policy(), time.time)
-        poller = Poller(exchange, board, Policy(), time.time)
-        running = asyncio.create_task(poller.run())
-        await asyncio.sleep(0.01)
-        poller.schedule("a prompt", time.time() + 1_000, queue_first=True)
-        for _ in range(breaths):
-            await asyncio.sleep(0)
-        running.cancel()
-        await asyncio.wait([running], timeout=1)
-        assert running.cancelled()
-        with suppress(asyncio.CancelledError):
-            await running
-        await recorder.close()
-        await server.close()
-
-    asyncio.run(story())
+async def test_a_cancel_that_comes_with_news_is_heeded(breaths: int) -> None:
+    board, redactor, server = Board(Policy()), Redactor(), Comfy(NOBODY)
+    recorder = Recorder(MemoryLog(), board, redactor, lambda *_: None, lambda: None)
+    exchange = Exchange(server, recorder, board, redactor, Policy(), time.time)
+    poller = Poller(exchange, board, Policy(), time.time)
+    running = asyncio.create_task(poller.run())
+    await asyncio.sleep(0.01)
+    poller.schedule("a prompt", time.time() + 1_000, queue_first=True)
+    for _ in range(breaths):
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait([running], timeout=1)
+    assert running.cancelled()
+    with suppress(asyncio.CancelledError):
+        await running
+    await recorder.close()
+    await server.close()
 
 
-def test_a_record_that_does_not_come_holds_up_no_other() -> None:
+async def test_a_record_that_does_not_come_holds_up_no_other() -> None:
     """Nothing tells of the end of either; the record of the first one hangs until the second has ended."""
+    async with FakeComfy() as comfy, Client(comfy.url, policy=QUICK) as client:
+        window, server, let_go = client.window(), client.runner.exchanges[comfy.url].server, asyncio.Event()
+        comfy.faults.lose_end = 2
+        first, second = [await window.submit(graph(n, seconds=0.2)) for n in range(2)]
+        send = server.send
 
-    async def story() -> None:
-        async with FakeComfy() as comfy, Client(comfy.url, policy=QUICK) as client:
-            window, server, let_go = client.window(), client.runner.exchanges[comfy.url].server, asyncio.Event()
-            comfy.faults.lose_end = 2
-            first, second = [await window.submit(graph(n, seconds=0.2)) for n in range(2)]
-            send = server.send
+        async def hang(ask: HttpRequest, *, deadline: float | None = None) -> Answer:
+            if ask.path.endswith(first.prompt_id):
+                await let_go.wait()
+            return await send(ask, deadline=deadline)
 
-            async def hang(ask: HttpRequest, *, deadline: float | None = None) -> Answer:
-                if ask.path.endswith(first.prompt_id):
-                    await let_go.wait()
-                return await send(ask, deadline=deadline)
-
-            with mock.patch.object(server, "send", hang):
-                assert await outcome(second) == "completed"
-                let_go.set()
-                assert await outcome(first) == "completed"
-
-    asyncio.run(story())
+        with mock.patch.object(server, "send", hang):
+            assert await outcome(second) == "completed"
+            let_go.set()
+            assert await outcome(first) == "completed"
 
 
 def asked_in(comfy: FakeComfy) -> Counter[str]:

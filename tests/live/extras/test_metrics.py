@@ -83,21 +83,18 @@ def families(text: str) -> dict[str, float]:
 # the same figures from the log
 
 
-def test_a_log_tells_the_figures_that_its_client_told_and_so_does_its_replay(log: Path) -> None:
-    async def live() -> tuple[dict, list[str], object]:
-        async with FakeComfy() as comfy, Client(comfy.url, log=log, policy=QUICK) as client:
-            comfy.faults.empty_history = 2
-            window = client.window()
-            for seed in range(3):
-                await outcome(await window.submit(graph(seed)))
-            comfy.faults.lose_end = 1
-            await outcome(await window.submit(graph(9)))
-            await outcome(await window.submit(with_node("FakeFail", message="no")))
-            await until(lambda: not client.tasks)
-            await client.close()
-            return numbers(client.readings()), client.servers, measure(client.board)
-
-    told, servers, metrics = asyncio.run(live())
+async def test_a_log_tells_the_figures_that_its_client_told_and_so_does_its_replay(log: Path) -> None:
+    async with FakeComfy() as comfy, Client(comfy.url, log=log, policy=QUICK) as client:
+        comfy.faults.empty_history = 2
+        window = client.window()
+        for seed in range(3):
+            await outcome(await window.submit(graph(seed)))
+        comfy.faults.lose_end = 1
+        await outcome(await window.submit(graph(9)))
+        await outcome(await window.submit(with_node("FakeFail", message="no")))
+        await until(lambda: not client.tasks)
+        await client.close()
+        told, servers, metrics = numbers(client.readings()), client.servers, measure(client.board)
     figures = refolded(str(log), servers)
     assert numbers(figures.read(figures.board.now)) == told
     assert told["comfy_fsm_tasks_settled_total", "completed"] == 4
@@ -106,22 +103,19 @@ def test_a_log_tells_the_figures_that_its_client_told_and_so_does_its_replay(log
     assert replayed == metrics
 
 
-def test_counters_go_on_where_an_earlier_process_left_them(log: Path) -> None:
-    async def twice() -> None:
-        async with FakeComfy() as comfy:
-            async with Client(comfy.url, log=log, policy=QUICK) as client:
-                await outcome(await client.window().submit(graph(1)))
-                await client.close()
-                before = numbers(client.readings())
-            async with Client(comfy.url, log=log, policy=QUICK) as client:
-                after = numbers(client.readings())
-                counted = [key for key in before if METRICS[key[0]].kind == "counter"]
-                assert [key for key in counted if after[key] < before[key]] == []
-                assert after["comfy_fsm_tasks_settled_total", "completed"] == 1
-                await outcome(await client.window().submit(graph(2)))
-                assert numbers(client.readings())["comfy_fsm_tasks_settled_total", "completed"] == 2
-
-    asyncio.run(twice())
+async def test_counters_go_on_where_an_earlier_process_left_them(log: Path) -> None:
+    async with FakeComfy() as comfy:
+        async with Client(comfy.url, log=log, policy=QUICK) as client:
+            await outcome(await client.window().submit(graph(1)))
+            await client.close()
+            before = numbers(client.readings())
+        async with Client(comfy.url, log=log, policy=QUICK) as client:
+            after = numbers(client.readings())
+            counted = [key for key in before if METRICS[key[0]].kind == "counter"]
+            assert [key for key in counted if after[key] < before[key]] == []
+            assert after["comfy_fsm_tasks_settled_total", "completed"] == 1
+            await outcome(await client.window().submit(graph(2)))
+            assert numbers(client.readings())["comfy_fsm_tasks_settled_total", "completed"] == 2
 
 
 # under every fault that leaves the truth to be found
@@ -149,92 +143,77 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_end_is_detected_and_everything_credited_rightly_under(fault: str, log: Path) -> None:
-    async def story() -> None:
-        async with FakeComfy() as comfy, Client(comfy.url, log=log, policy=QUICK) as client:
-            for name in Faults.__struct_fields__:
-                setattr(comfy.faults, name, getattr(FAULTS[fault], name))
-            windows = [client.window(), client.window()]
-            tasks = [await windows[seed % 2].submit(graph(seed)) for seed in range(4)]
-            async with asyncio.timeout(60):
-                assert {await outcome(task) for task in tasks} == {"completed"}
-            now = numbers(client.readings())
-            assert now["comfy_fsm_tasks_settled_total", "completed"] == 4
-            assert now["comfy_fsm_completion_rate",] >= 0.99
-            assert now["comfy_fsm_server_consistency",] == 1.0
-            assert now.get(("comfy_fsm_attribution",), 1.0) == 1.0
-            assert now.get(("comfy_fsm_recovery_rate",), 1.0) == 1.0
-
-    asyncio.run(story())
+async def test_every_end_is_detected_and_everything_credited_rightly_under(fault: str, log: Path) -> None:
+    async with FakeComfy() as comfy, Client(comfy.url, log=log, policy=QUICK) as client:
+        for name in Faults.__struct_fields__:
+            setattr(comfy.faults, name, getattr(FAULTS[fault], name))
+        windows = [client.window(), client.window()]
+        tasks = [await windows[seed % 2].submit(graph(seed)) for seed in range(4)]
+        async with asyncio.timeout(60):
+            assert {await outcome(task) for task in tasks} == {"completed"}
+        now = numbers(client.readings())
+        assert now["comfy_fsm_tasks_settled_total", "completed"] == 4
+        assert now["comfy_fsm_completion_rate",] >= 0.99
+        assert now["comfy_fsm_server_consistency",] == 1.0
+        assert now.get(("comfy_fsm_attribution",), 1.0) == 1.0
+        assert now.get(("comfy_fsm_recovery_rate",), 1.0) == 1.0
 
 
 # over HTTP
 
 
-def test_a_scrape_over_http_tells_what_the_client_tells(log: Path) -> None:
-    async def story() -> None:
-        async with FakeComfy() as comfy, Client(comfy.url, log=log, policy=QUICK) as client:
-            endpoint = Endpoint(client.readings, 0)
-            client.accompany(endpoint)
-            assert endpoint.url.startswith("http://127.0.0.1:")
-            await outcome(await client.window().submit(graph()))
-            await until(lambda: not client.tasks)
-            samples = families(await get(endpoint.url))
-            assert samples["comfy_fsm_tasks_settled_total[('state', 'completed')]"] == 1
-            assert samples[f"comfy_fsm_requests_total[('result', 'answered'), ('server', '{comfy.url}')]"] >= 2
-            assert samples["comfy_fsm_log_commit_seconds_count[]"] > 3
-            assert samples["comfy_fsm_task_seconds_bucket[('le', '+Inf')]"] == 1
-            assert samples["comfy_fsm_log_failed[]"] == 0
-            narrowed = families(await get(endpoint.url + "?name[]=comfy_fsm_tasks"))
-            assert list(narrowed) == ["comfy_fsm_tasks[]"]
-        with pytest.raises(urllib.error.URLError):  # it ends with the client
-            await get(endpoint.url)
-
-    asyncio.run(story())
+async def test_a_scrape_over_http_tells_what_the_client_tells(log: Path) -> None:
+    async with FakeComfy() as comfy, Client(comfy.url, log=log, policy=QUICK) as client:
+        endpoint = Endpoint(client.readings, 0)
+        client.accompany(endpoint)
+        assert endpoint.url.startswith("http://127.0.0.1:")
+        await outcome(await client.window().submit(graph()))
+        await until(lambda: not client.tasks)
+        samples = families(await get(endpoint.url))
+        assert samples["comfy_fsm_tasks_settled_total[('state', 'completed')]"] == 1
+        assert samples[f"comfy_fsm_requests_total[('result', 'answered'), ('server', '{comfy.url}')]"] >= 2
+        assert samples["comfy_fsm_log_commit_seconds_count[]"] > 3
+        assert samples["comfy_fsm_task_seconds_bucket[('le', '+Inf')]"] == 1
+        assert samples["comfy_fsm_log_failed[]"] == 0
+        narrowed = families(await get(endpoint.url + "?name[]=comfy_fsm_tasks"))
+        assert list(narrowed) == ["comfy_fsm_tasks[]"]
+    with pytest.raises(urllib.error.URLError):  # it ends with the client
+        await get(endpoint.url)
 
 
-def test_scrapes_from_many_threads_read_a_board_that_is_being_written(log: Path) -> None:
-    async def story() -> None:
-        async with FakeComfy() as comfy, Client(comfy.url, log=log, policy=QUICK) as client:
-            endpoint = Endpoint(client.readings, 0)
-            client.accompany(endpoint)
-            tasks = [await client.window().submit(with_node("FakeProgress", seed, steps=100, seconds=0))
-                     for seed in range(5)]  # fmt: skip
-            texts = await asyncio.gather(*(get(endpoint.url) for _ in range(20)), *map(outcome, tasks))
-            assert all("comfy_fsm_tasks 5.0" in text for text in texts[:20])
-
-    asyncio.run(story())
+async def test_scrapes_from_many_threads_read_a_board_that_is_being_written(log: Path) -> None:
+    async with FakeComfy() as comfy, Client(comfy.url, log=log, policy=QUICK) as client:
+        endpoint = Endpoint(client.readings, 0)
+        client.accompany(endpoint)
+        tasks = [await client.window().submit(with_node("FakeProgress", seed, steps=100, seconds=0))
+                 for seed in range(5)]  # fmt: skip
+        texts = await asyncio.gather(*(get(endpoint.url) for _ in range(20)), *map(outcome, tasks))
+        assert all("comfy_fsm_tasks 5.0" in text for text in texts[:20])
 
 
-def test_a_registry_of_the_application_holds_our_figures_beside_its_own() -> None:
-    async def story() -> None:
-        async with FakeComfy() as comfy, Client(comfy.url, policy=QUICK) as client:
-            registry = CollectorRegistry()
-            Gauge("of_the_bot", "Its own.", registry=registry).set(7)
-            endpoint = Endpoint(client.readings, 0, registry=registry)
-            client.accompany(endpoint)
-            text = await get(endpoint.url)
-            assert "of_the_bot 7.0" in text
-            assert "comfy_fsm_tasks 0.0" in text
-            assert "comfy_fsm_tasks 0.0" in generate_latest(registry).decode()  # in the loop itself
-
-    asyncio.run(story())
+async def test_a_registry_of_the_application_holds_our_figures_beside_its_own() -> None:
+    async with FakeComfy() as comfy, Client(comfy.url, policy=QUICK) as client:
+        registry = CollectorRegistry()
+        Gauge("of_the_bot", "Its own.", registry=registry).set(7)
+        endpoint = Endpoint(client.readings, 0, registry=registry)
+        client.accompany(endpoint)
+        text = await get(endpoint.url)
+        assert "of_the_bot 7.0" in text
+        assert "comfy_fsm_tasks 0.0" in text
+        assert "comfy_fsm_tasks 0.0" in generate_latest(registry).decode()  # in the loop itself
 
 
 @pytest.mark.parametrize(("host", "port"), [("127.0.0.1", None), ("127.0.0.1", 70_000), ("no-such-host.invalid", 0)])
-def test_an_endpoint_that_cannot_be_had_is_told_and_the_client_goes_on(host: str, port: int | None) -> None:
-    async def story() -> None:
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            taken.listen()
-            wanted = taken.getsockname()[1] if port is None else port
-            async with FakeComfy() as comfy, Client(comfy.url, policy=QUICK) as client:
-                with pytest.raises(ClientError, match=r"cannot serve metrics.*choose another port") as caught:
-                    Endpoint(client.readings, wanted, host)
-                assert f"{host}:{wanted}" in str(caught.value)
-                assert await outcome(await client.window().submit(graph())) == "completed"
-
-    asyncio.run(story())
+async def test_an_endpoint_that_cannot_be_had_is_told_and_the_client_goes_on(host: str, port: int | None) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        wanted = taken.getsockname()[1] if port is None else port
+        async with FakeComfy() as comfy, Client(comfy.url, policy=QUICK) as client:
+            with pytest.raises(ClientError, match=r"cannot serve metrics.*choose another port") as caught:
+                Endpoint(client.readings, wanted, host)
+            assert f"{host}:{wanted}" in str(caught.value)
+            assert await outcome(await client.window().submit(graph())) == "completed"
 
 
 @pytest.mark.parametrize(
@@ -244,28 +223,22 @@ def test_an_endpoint_that_cannot_be_had_is_told_and_the_client_goes_on(host: str
         ("otel", "opentelemetry", lambda client: Spans(client.board)),
     ],
 )
-def test_an_extra_that_is_not_installed_is_named(
+async def test_an_extra_that_is_not_installed_is_named(
     extra: str, library: str, make: Callable[[Client], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def story() -> None:
-        async with Client("http://127.0.0.1:9", policy=QUICK) as client:
-            with pytest.raises(MissingExtra, match=re.escape(f"pip install 'comfy-fsm[{extra}]'")):
-                make(client)
-
     monkeypatch.setitem(sys.modules, library, None)
-    asyncio.run(story())
+    async with Client("http://127.0.0.1:9", policy=QUICK) as client:
+        with pytest.raises(MissingExtra, match=re.escape(f"pip install 'comfy-fsm[{extra}]'")):
+            make(client)
 
 
 # the command
 
 
-def test_metrics_prints_the_figures_of_a_log(log: Path) -> None:
-    async def story() -> str:
-        async with FakeComfy() as comfy, Client(comfy.url, log=log, policy=QUICK) as client:
-            await outcome(await client.window().submit(graph()))
-            return comfy.url
-
-    url = asyncio.run(story())
+async def test_metrics_prints_the_figures_of_a_log(log: Path) -> None:
+    async with FakeComfy() as comfy, Client(comfy.url, log=log, policy=QUICK) as client:
+        await outcome(await client.window().submit(graph()))
+        url = comfy.url
     found = command("metrics", log, "--server", url + "/", cwd=log.parent)
     assert (found.returncode, found.stderr) == (0, "")
     samples = families(found.stdout)
@@ -360,20 +333,17 @@ def test_what_the_socket_missed_is_told_in_the_span(log: Path) -> None:
     assert span.status.status_code is StatusCode.OK
 
 
-def test_a_process_that_takes_a_log_up_makes_the_span_that_the_last_one_could_not(log: Path) -> None:
-    async def left() -> None:
-        async with FakeComfy() as comfy:
-            kept, provider = InMemorySpanExporter(), TracerProvider()
-            provider.add_span_processor(SimpleSpanProcessor(kept))
-            async with Client(comfy.url, log=log, policy=QUICK) as client:
-                await client.window().submit(graph(seconds=0.5))
-            async with Client(comfy.url, log=log, policy=QUICK) as client:
-                client.accompany(Spans(client.board, provider))
-                await until(lambda: not client.tasks)
-            assert len(kept.get_finished_spans()) == 1
-            provider.shutdown()
-
-    asyncio.run(left())
+async def test_a_process_that_takes_a_log_up_makes_the_span_that_the_last_one_could_not(log: Path) -> None:
+    async with FakeComfy() as comfy:
+        kept, provider = InMemorySpanExporter(), TracerProvider()
+        provider.add_span_processor(SimpleSpanProcessor(kept))
+        async with Client(comfy.url, log=log, policy=QUICK) as client:
+            await client.window().submit(graph(seconds=0.5))
+        async with Client(comfy.url, log=log, policy=QUICK) as client:
+            client.accompany(Spans(client.board, provider))
+            await until(lambda: not client.tasks)
+        assert len(kept.get_finished_spans()) == 1
+        provider.shutdown()
 
 
 def test_a_span_is_a_child_of_what_was_current_where_its_task_was_submitted(log: Path) -> None:
@@ -396,7 +366,7 @@ def test_a_span_is_a_child_of_what_was_current_where_its_task_was_submitted(log:
     assert found == parents
 
 
-def test_whatever_a_server_calls_a_task_its_span_is_one_that_can_be_shown() -> None:
+async def test_whatever_a_server_calls_a_task_its_span_is_one_that_can_be_shown() -> None:
     kept, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(kept))
     board, evil = Board(), "\x1b[31m\u202e" + "x" * 1000
@@ -409,7 +379,7 @@ def test_whatever_a_server_calls_a_task_its_span_is_one_that_can_be_shown() -> N
     board.fold_observation(2, seen.Request(at=1e300, window="w", server=evil, data=asked))
     board.fold_observation(3, seen.Response(at=1e301, window="w", server=evil, data=answer))
     spans.observe(seen.Delivered(at=1.0, window="w", server=evil, data=seen.DeliveredData(evil)))
-    asyncio.run(closed_at_once(spans))
+    await closed_at_once(spans)
     (span,) = kept.get_finished_spans()
     assert span.attributes is not None
     shown = [value for value in span.attributes.values() if isinstance(value, str)]
@@ -429,14 +399,14 @@ async def closed_at_once(companion: Companion) -> None:
 # for programs without a loop
 
 
-def test_a_blocking_client_is_scraped_and_alarmed_too(fake_comfyui: ThreadedFake, log: Path) -> None:
+async def test_a_blocking_client_is_scraped_and_alarmed_too(fake_comfyui: ThreadedFake, log: Path) -> None:
     told: list[Change] = []
     done = _ended("completed")
     with BlockingClient(fake_comfyui.url, log=log, policy=QUICK) as client:
         endpoint = client.accompany(lambda its: Endpoint(its.readings, 0))
         client.accompany(lambda its: Alarm(its.readings, told.append, alerts=[done], seconds=0.02))
         client.run(graph())
-        text = asyncio.run(get(endpoint.url))
+        text = await get(endpoint.url)
         assert families(text)["comfy_fsm_tasks_settled_total[('state', 'completed')]"] == 1
     assert [change.alert.name for change in told] == ["Ended"]
 
@@ -446,14 +416,11 @@ def _ended(state: str) -> Alert:
     return Alert("Ended", "warning", part, over=0.0, under=None, lasting=0.0, summary="It ended.", advice="Rejoice.")
 
 
-def test_nothing_runs_beside_a_client_that_is_closed() -> None:
-    async def story() -> None:
-        async with Client("http://127.0.0.1:9", policy=QUICK) as client:
-            pass
-        with pytest.raises(ClientClosed):
-            client.accompany(Companion())
-
-    asyncio.run(story())
+async def test_nothing_runs_beside_a_client_that_is_closed() -> None:
+    async with Client("http://127.0.0.1:9", policy=QUICK) as client:
+        pass
+    with pytest.raises(ClientClosed):
+        client.accompany(Companion())
 
 
 # alerts
@@ -558,7 +525,7 @@ def test_a_log_that_refuses_is_told_though_the_client_has_stopped(log: Path, mon
 
 
 @pytest.mark.parametrize("how", ["raises", "hangs"])
-def test_a_callback_that_misbehaves_stops_neither_the_client_nor_its_closing(how: str, log: Path) -> None:
+async def test_a_callback_that_misbehaves_stops_neither_the_client_nor_its_closing(how: str, log: Path) -> None:
     called: list[Change] = []
 
     async def misbehave(change: Change) -> None:
@@ -568,30 +535,23 @@ def test_a_callback_that_misbehaves_stops_neither_the_client_nor_its_closing(how
         await asyncio.Event().wait()
 
     flips = iter(range(10**6))
+    async with FakeComfy() as comfy, Client(comfy.url, log=log, policy=QUICK) as client:
 
-    async def story() -> None:
-        async with FakeComfy() as comfy, Client(comfy.url, log=log, policy=QUICK) as client:
+        def flicker() -> list[Reading]:
+            return [Reading(METRICS["comfy_fsm_log_failed"], (((), float(next(flips) % 2)),))]
 
-            def flicker() -> list[Reading]:
-                return [Reading(METRICS["comfy_fsm_log_failed"], (((), float(next(flips) % 2)),))]
-
-            client.accompany(Alarm(flicker, misbehave, alerts=[ALERTS["ComfyLogFailed"]], seconds=0.02))
-            await until(lambda: len(called) > (2 if how == "raises" else 0))
-            assert await outcome(await client.window().submit(graph())) == "completed"
-
-    asyncio.run(story())
+        client.accompany(Alarm(flicker, misbehave, alerts=[ALERTS["ComfyLogFailed"]], seconds=0.02))
+        await until(lambda: len(called) > (2 if how == "raises" else 0))
+        assert await outcome(await client.window().submit(graph())) == "completed"
     assert [change.began for change in called[:2]] == [True, False][: len(called)]
 
 
-def test_a_companion_that_stumbles_falls_alone(log: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_companion_that_stumbles_falls_alone(log: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Stumbles(Companion):
         async def run(self) -> None:
             raise RuntimeError("stumbled")
 
-    async def story() -> None:
-        async with FakeComfy() as comfy, Client(comfy.url, log=log, policy=QUICK) as client:
-            client.accompany(Stumbles())
-            assert await outcome(await client.window().submit(graph())) == "completed"
-
-    asyncio.run(story())
+    async with FakeComfy() as comfy, Client(comfy.url, log=log, policy=QUICK) as client:
+        client.accompany(Stumbles())
+        assert await outcome(await client.window().submit(graph())) == "completed"
     assert "stumbled" in caplog.text

@@ -172,27 +172,23 @@ def test_what_runs_at_another_server_is_followed_there_to_its_end(tmp_path: Path
     play(story, tmp_path)
 
 
-def test_what_a_balancer_gave_to_another_server_is_found_at_that_one(tmp_path: Path) -> None:
+async def test_what_a_balancer_gave_to_another_server_is_found_at_that_one(tmp_path: Path) -> None:
     """Its address is one, and behind it are two: the prompt runs at one, the other is asked (P33)."""
     log = tmp_path / "tasks.log"
-
-    async def live() -> tuple[str, str, str]:
-        async with (
-            FakeComfy() as one,
-            FakeComfy() as two,
-            Balancer([two.url]) as balancer,
-            Client([balancer.url, one.url, two.url], log=log, policy=QUICK) as client,
-        ):
-            two.faults.drop_types = ENDS
-            task = await client.window().submit(graph(), server=balancer.url)
-            balancer.backends[:] = [one.url]
-            await until(lambda: task.state != "pending" and task.prompt_id in two.records)
-            assert await outcome(task) == "lost"
-            (found,) = (await client.recover(act=True)).tasks
-            assert found.state is State.COMPLETED
-            return task.prompt_id, found.server, two.url
-
-    prompt_id, server, two = asyncio.run(live())
+    async with (
+        FakeComfy() as one,
+        FakeComfy() as two,
+        Balancer([two.url]) as balancer,
+        Client([balancer.url, one.url, two.url], log=log, policy=QUICK) as client,
+    ):
+        two.faults.drop_types = ENDS
+        task = await client.window().submit(graph(), server=balancer.url)
+        balancer.backends[:] = [one.url]
+        await until(lambda: task.state != "pending" and task.prompt_id in two.records)
+        assert await outcome(task) == "lost"
+        (found,) = (await client.recover(act=True)).tasks
+        assert found.state is State.COMPLETED
+        prompt_id, server, two = task.prompt_id, found.server, two.url
     assert server == two
     replayed = replay(log, policy=QUICK)
     assert [(task.prompt_id, task.server, task.state) for task in replayed.tasks] == [(prompt_id, two, "completed")]
@@ -248,24 +244,20 @@ def test_what_is_not_proved_stays_where_it_is(tmp_path: Path, harm: Harm, name: 
     play(story, tmp_path)
 
 
-def test_of_two_servers_that_both_have_it_neither_is_believed(tmp_path: Path) -> None:
+async def test_of_two_servers_that_both_have_it_neither_is_believed(tmp_path: Path) -> None:
     log = tmp_path / "tasks.log"
-
-    async def live() -> None:
-        async with (
-            FakeComfy() as one,
-            FakeComfy() as two,
-            FakeComfy() as three,
-            Client([one.url, two.url, three.url], log=log, policy=QUICK) as client,
-        ):
-            task = await lose(one, client)
-            one.records.clear()
-            for other in (two, three):
-                other.records[task.prompt_id] = record(task.prompt_id)
-            (found,) = (await client.recover(act=True)).tasks
-            assert (found.name, found.state, found.server) == ("twofold", State.LOST, one.url)
-
-    asyncio.run(live())
+    async with (
+        FakeComfy() as one,
+        FakeComfy() as two,
+        FakeComfy() as three,
+        Client([one.url, two.url, three.url], log=log, policy=QUICK) as client,
+    ):
+        task = await lose(one, client)
+        one.records.clear()
+        for other in (two, three):
+            other.records[task.prompt_id] = record(task.prompt_id)
+        (found,) = (await client.recover(act=True)).tasks
+        assert (found.name, found.state, found.server) == ("twofold", State.LOST, one.url)
     assert "wrong-server" not in codes(replay(log, policy=QUICK))
 
 
@@ -497,82 +489,68 @@ def test_an_id_that_is_unknown_or_not_enough_is_refused(tmp_path: Path) -> None:
     play(story, tmp_path)
 
 
-def test_a_closed_client_recovers_nothing(tmp_path: Path) -> None:
-    async def live() -> None:
-        async with FakeComfy() as comfy:
-            async with Client(comfy.url, log=tmp_path / "tasks.log", policy=QUICK) as client:
-                await lose(comfy, client)
-            for act in (False, True):
-                with pytest.raises(ClientClosed):
-                    await client.recover(act=act)
-
-    asyncio.run(live())
+async def test_a_closed_client_recovers_nothing(tmp_path: Path) -> None:
+    async with FakeComfy() as comfy:
+        async with Client(comfy.url, log=tmp_path / "tasks.log", policy=QUICK) as client:
+            await lose(comfy, client)
+        for act in (False, True):
+            with pytest.raises(ClientClosed):
+                await client.recover(act=act)
 
 
-def test_the_same_without_a_loop(tmp_path: Path) -> None:
+async def test_the_same_without_a_loop(tmp_path: Path) -> None:
     async def lost(comfy: FakeComfy) -> str:
         async with Client(comfy.url, log=tmp_path / "tasks.log", policy=QUICK) as client:
             return (await lose(comfy, client)).prompt_id
 
-    async def live() -> tuple[Recovery, str, str]:
-        async with FakeComfy() as comfy:
-            prompt_id = await lost(comfy)
+    async with FakeComfy() as comfy:
+        prompt_id = await lost(comfy)
 
-            def blocking() -> tuple[Recovery, str, str]:
-                with BlockingClient(comfy.url, log=tmp_path / "tasks.log", policy=QUICK) as client:
-                    consistent = client.consistency(prompt_id).name
-                    return client.recover(act=True), consistent, client.history(prompt_id).name
+        def blocking() -> tuple[Recovery, str, str]:
+            with BlockingClient(comfy.url, log=tmp_path / "tasks.log", policy=QUICK) as client:
+                consistent = client.consistency(prompt_id).name
+                return client.recover(act=True), consistent, client.history(prompt_id).name
 
-            return await asyncio.to_thread(blocking)
-
-    done, consistent, fetched = asyncio.run(live())
+        done, consistent, fetched = await asyncio.to_thread(blocking)
     assert ([task.name for task in done.tasks], consistent, fetched) == (["settled"], "found", "complete")
 
 
 # without a client
 
 
-def test_an_act_without_a_client_delivers_nothing_and_the_next_client_gets_it_once(tmp_path: Path) -> None:
+async def test_an_act_without_a_client_delivers_nothing_and_the_next_client_gets_it_once(tmp_path: Path) -> None:
     log = tmp_path / "tasks.log"
-
-    async def live() -> None:
-        async with FakeComfy() as comfy:
-            async with Client(comfy.url, log=log, policy=QUICK) as client:
-                prompt_id = (await lose(comfy, client)).prompt_id
-            before = bytes_of(log)
-            async with session.on_log(str(log), [Comfy(comfy.url)], act=False, policy=QUICK) as recoverer:
-                said = await recoverer.recover(act=False, takes_over=True)
-            assert bytes_of(log) == before
-            async with session.on_log(str(log), [Comfy(comfy.url)], act=True, policy=QUICK) as recoverer:
-                done = await recoverer.recover(act=True, takes_over=True)
-            assert [told(task) for task in done.tasks] == [told(task) for task in said.tasks]
-            async with Client(comfy.url, log=log, policy=QUICK) as client:
-                (task,) = client.tasks
-                assert task.prompt_id == prompt_id
-                assert (await task).state == "completed"
-            async with Client(comfy.url, log=log, policy=QUICK) as client:
-                assert client.tasks == []
-
-    asyncio.run(live())
+    async with FakeComfy() as comfy:
+        async with Client(comfy.url, log=log, policy=QUICK) as client:
+            prompt_id = (await lose(comfy, client)).prompt_id
+        before = bytes_of(log)
+        async with session.on_log(str(log), [Comfy(comfy.url)], act=False, policy=QUICK) as recoverer:
+            said = await recoverer.recover(act=False, takes_over=True)
+        assert bytes_of(log) == before
+        async with session.on_log(str(log), [Comfy(comfy.url)], act=True, policy=QUICK) as recoverer:
+            done = await recoverer.recover(act=True, takes_over=True)
+        assert [told(task) for task in done.tasks] == [told(task) for task in said.tasks]
+        async with Client(comfy.url, log=log, policy=QUICK) as client:
+            (task,) = client.tasks
+            assert task.prompt_id == prompt_id
+            assert (await task).state == "completed"
+        async with Client(comfy.url, log=log, policy=QUICK) as client:
+            assert client.tasks == []
     assert "double-delivery" not in codes(replay(log, policy=QUICK))
 
 
-def test_many_tasks_share_one_queue(tmp_path: Path) -> None:
+async def test_many_tasks_share_one_queue(tmp_path: Path) -> None:
     log, many = tmp_path / "tasks.log", 40
-
-    async def live() -> tuple[Recovery, int]:
-        async with FakeComfy() as comfy:
-            async with Client(comfy.url, log=log, policy=QUICK) as client:
-                window = client.window()
-                comfy.faults.dead_worker = True
-                tasks = [await window.submit(graph(seed), server=comfy.url) for seed in range(many)]
-                await comfy.restart()
-                assert {await outcome(task) for task in tasks} == {"lost"}
-            before = comfy.requests.count(("GET", "/queue"))
-            async with session.on_log(str(log), [Comfy(comfy.url)], act=True, policy=QUICK) as recoverer:
-                done = await recoverer.recover(act=True, takes_over=True)
-            return done, comfy.requests.count(("GET", "/queue")) - before
-
-    done, queues = asyncio.run(live())
+    async with FakeComfy() as comfy:
+        async with Client(comfy.url, log=log, policy=QUICK) as client:
+            window = client.window()
+            comfy.faults.dead_worker = True
+            tasks = [await window.submit(graph(seed), server=comfy.url) for seed in range(many)]
+            await comfy.restart()
+            assert {await outcome(task) for task in tasks} == {"lost"}
+        before = comfy.requests.count(("GET", "/queue"))
+        async with session.on_log(str(log), [Comfy(comfy.url)], act=True, policy=QUICK) as recoverer:
+            done = await recoverer.recover(act=True, takes_over=True)
+        done, queues = done, comfy.requests.count(("GET", "/queue")) - before
     assert [task.name for task in done.tasks] == ["lost"] * many
     assert queues <= 8  # a round asks it once for all of them

@@ -51,59 +51,44 @@ def test_where_sockets_are_refused_for_good_and_http_answers_http_alone_decides(
 
 
 @pytest.mark.parametrize("status", PASSING)
-def test_where_they_are_refused_as_if_for_a_while_http_decides_when_that_lasts(status: int) -> None:
-    async def test() -> list[str]:
-        policy = msgspec.structs.replace(QUICK, open_seconds=0.3)
-        async with blocked(status) as comfy, Client(comfy.url, policy=policy) as client:
-            return [await outcome(await client.window().submit(graph(n))) for n in range(2)]
-
-    assert asyncio.run(test()) == ["completed", "completed"]
+async def test_where_they_are_refused_as_if_for_a_while_http_decides_when_that_lasts(status: int) -> None:
+    policy = msgspec.structs.replace(QUICK, open_seconds=0.3)
+    async with blocked(status) as comfy, Client(comfy.url, policy=policy) as client:
+        assert [await outcome(await client.window().submit(graph(n))) for n in range(2)] == ["completed", "completed"]
 
 
-def test_a_task_that_was_cancelled_where_no_socket_tells_of_it_is_cancelled() -> None:
-    async def test() -> str:
-        async with blocked(400) as comfy, Client(comfy.url, policy=QUICK) as client:
-            task = await client.window().submit(graph(seconds=60))
-            await until(lambda: task.state == "in_progress")
-            await task.cancel()
-            return await outcome(task)
-
-    assert asyncio.run(test()) == "cancelled"
+async def test_a_task_that_was_cancelled_where_no_socket_tells_of_it_is_cancelled() -> None:
+    async with blocked(400) as comfy, Client(comfy.url, policy=QUICK) as client:
+        task = await client.window().submit(graph(seconds=60))
+        await until(lambda: task.state == "in_progress")
+        await task.cancel()
+        assert await outcome(task) == "cancelled"
 
 
-def test_what_was_left_where_sockets_do_not_pass_is_taken_up_by_http(tmp_path: Path) -> None:
-    async def test() -> str:
-        async with blocked(404) as comfy:
-            async with Client(comfy.url, policy=QUICK, log=tmp_path / "a.log") as client:
-                await client.window().submit(graph(seconds=1.0))
-            async with Client(comfy.url, policy=QUICK, log=tmp_path / "a.log") as client:
-                (task,) = client.tasks
-                return await outcome(task)
-
-    assert asyncio.run(test()) == "completed"
+async def test_what_was_left_where_sockets_do_not_pass_is_taken_up_by_http(tmp_path: Path) -> None:
+    async with blocked(404) as comfy:
+        async with Client(comfy.url, policy=QUICK, log=tmp_path / "a.log") as client:
+            await client.window().submit(graph(seconds=1.0))
+        async with Client(comfy.url, policy=QUICK, log=tmp_path / "a.log") as client:
+            (task,) = client.tasks
+            assert await outcome(task) == "completed"
 
 
-def test_a_handshake_that_is_never_answered_is_a_socket_that_does_not_pass() -> None:
-    async def test() -> str:
-        async with blocked(delay={"GET /ws": 1000.0}) as comfy:
-            policy = Policy(open_seconds=0.3, look_seconds=0.05, http_seconds=0.1)
-            async with Client(comfy.url, policy=policy) as client:
-                return await outcome(await client.window().submit(graph()))
-
-    assert asyncio.run(test()) == "completed"
+async def test_a_handshake_that_is_never_answered_is_a_socket_that_does_not_pass() -> None:
+    async with blocked(delay={"GET /ws": 1000.0}) as comfy:
+        policy = Policy(open_seconds=0.3, look_seconds=0.05, http_seconds=0.1)
+        async with Client(comfy.url, policy=policy) as client:
+            assert await outcome(await client.window().submit(graph())) == "completed"
 
 
 @pytest.mark.parametrize("status", [*FOR_GOOD, *PASSING])
-def test_who_requires_sockets_gets_none_submitted_without(status: int) -> None:
-    async def test() -> None:
-        policy = Policy(open_seconds=0.3, reopen_seconds=0.02)
-        async with blocked(status) as comfy:
-            async with Client(comfy.url, policy=policy, sockets="require") as client:
-                with pytest.raises(ClientError, match="nothing was submitted"):
-                    await client.window().submit(graph())
-            assert not comfy.posts
-
-    asyncio.run(test())
+async def test_who_requires_sockets_gets_none_submitted_without(status: int) -> None:
+    policy = Policy(open_seconds=0.3, reopen_seconds=0.02)
+    async with blocked(status) as comfy:
+        async with Client(comfy.url, policy=policy, sockets="require") as client:
+            with pytest.raises(ClientError, match="nothing was submitted"):
+                await client.window().submit(graph())
+        assert not comfy.posts
 
 
 def test_sockets_are_preferred_or_required() -> None:
@@ -128,50 +113,40 @@ def always(status: int, **headers: str) -> Answers:
      (401, HandshakeRefused, "the token"), (403, HandshakeRefused, "the token"), (404, HandshakeRefused, "HTTP 404"),
      (405, HandshakeRefused, "HTTP 405"), (200, HandshakeRefused, "no ComfyUI"), (501, HandshakeRefused, "HTTP 501")],
 )  # fmt: skip
-def test_what_no_trying_can_change_is_told_at_once(status: int, error: type[ClientError], told: str) -> None:
+async def test_what_no_trying_can_change_is_told_at_once(status: int, error: type[ClientError], told: str) -> None:
     """With the default policy: whoever waited for another try would wait for longer than this test may take."""
     location = {"Location": "https://user:pass@comfy.example/ws?token=abc"} if 300 <= status < 400 else {}
-
-    async def test() -> str:
-        async with serving(always(status, **location)) as url, Client(url) as client, asyncio.timeout(10):
-            with pytest.raises(error, match="nothing was submitted") as caught:
-                await client.window().submit(graph())
-            return str(caught.value)
-
-    said = asyncio.run(test())
+    async with serving(always(status, **location)) as url, Client(url) as client, asyncio.timeout(10):
+        with pytest.raises(error, match="nothing was submitted") as caught:
+            await client.window().submit(graph())
+        said = str(caught.value)
     assert told.replace("https://", "https://…@") in said or told in said
     assert "pass" not in said
     assert "abc" not in said
 
 
 @pytest.mark.parametrize("url", [SHUT, "http://localhost:1"])
-def test_a_closed_port_is_told_after_a_few_tries(url: str) -> None:
-    async def test() -> str:
-        async with Client(url) as client, asyncio.timeout(10):
-            with pytest.raises(ServerUnreachable) as caught:
-                await client.window().submit(graph())
-            return str(caught.value)
-
-    said = asyncio.run(test())
+async def test_a_closed_port_is_told_after_a_few_tries(url: str) -> None:
+    async with Client(url) as client, asyncio.timeout(10):
+        with pytest.raises(ServerUnreachable) as caught:
+            await client.window().submit(graph())
+        said = str(caught.value)
     assert url in said
     assert "nothing listens there" in said
 
 
-def test_a_server_that_comes_up_between_two_tries_is_no_closed_port() -> None:
-    async def test() -> str:
-        async with FakeComfy() as comfy, Client(comfy.url, policy=QUICK) as client:
-            await comfy.kill()
+async def test_a_server_that_comes_up_between_two_tries_is_no_closed_port() -> None:
+    async with FakeComfy() as comfy, Client(comfy.url, policy=QUICK) as client:
+        await comfy.kill()
 
-            async def later() -> None:
-                await asyncio.sleep(0.01)
-                await comfy.start()
+        async def later() -> None:
+            await asyncio.sleep(0.01)
+            await comfy.start()
 
-            starting = asyncio.create_task(later())
-            task = await client.window().submit(graph())
-            await starting
-            return await outcome(task)
-
-    assert asyncio.run(test()) == "completed"
+        starting = asyncio.create_task(later())
+        task = await client.window().submit(graph())
+        await starting
+        assert await outcome(task) == "completed"
 
 
 CERTIFICATE = Refused(0, None, "SSLCertVerificationError", False, "", "self-signed certificate (_ssl.c:1)")
@@ -211,20 +186,14 @@ def test_of_a_redirect_the_place_is_shown_and_no_secret_in_it(location: str, sho
     assert shown_location(location) == shown
 
 
-def test_what_speaks_no_http_is_told_too() -> None:
-    async def test() -> None:
-        policy = Policy(open_seconds=0.5, reopen_seconds=0.05)
-        async with raw_serving(b"SSH-2.0-x\r\n") as url, Client(url, policy=policy) as client:
-            with pytest.raises(ServerUnreachable, match="nothing was submitted"):
-                await client.window().submit(graph())
-
-    asyncio.run(test())
+async def test_what_speaks_no_http_is_told_too() -> None:
+    policy = Policy(open_seconds=0.5, reopen_seconds=0.05)
+    async with raw_serving(b"SSH-2.0-x\r\n") as url, Client(url, policy=policy) as client:
+        with pytest.raises(ServerUnreachable, match="nothing was submitted"):
+            await client.window().submit(graph())
 
 
-def test_tls_where_there_is_none_is_told_as_such() -> None:
-    async def test() -> None:
-        async with serving(always(200)) as url, Client(url.replace("http:", "https:")) as client:
-            with pytest.raises(ServerUnreachable, match="write http://"):
-                await client.window().submit(graph())
-
-    asyncio.run(test())
+async def test_tls_where_there_is_none_is_told_as_such() -> None:
+    async with serving(always(200)) as url, Client(url.replace("http:", "https:")) as client:
+        with pytest.raises(ServerUnreachable, match="write http://"):
+            await client.window().submit(graph())

@@ -22,19 +22,17 @@ from tests.support.lines import frame
 TINY = b'{"type":"x","data":{}}'
 
 
-def test_a_server_that_pings_and_never_reads_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_pings_and_never_reads_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "UNREAD_SIZE", 100_000)
     ping = bytes([0x89, 125]) + b"p" * 125
 
-    async def story() -> None:
+    async with asyncio.timeout(60):
         async with serving(ping * 1000) as server:
             comfy = Comfy(server.url, ping_seconds=1000.0)
             async for heard in comfy.listen("w"):
                 if isinstance(heard, SocketDown):
                     break
             await comfy.close()
-
-    asyncio.run(asyncio.wait_for(story(), 60))
 
 
 class Slow(Board):
@@ -53,61 +51,55 @@ class Slow(Board):
         self.longest = max(self.longest, self.turn)
 
 
-def test_what_was_committed_is_folded_in_slices() -> None:
-    async def story() -> None:
-        board, committed = Slow(), []
+async def test_what_was_committed_is_folded_in_slices() -> None:
+    board, committed = Slow(), []
 
-        class Instant:
-            async def append(self, *lines: bytes) -> int:
-                return len(lines)
+    class Instant:
+        async def append(self, *lines: bytes) -> int:
+            return len(lines)
 
-        made = Recorder(Instant(), board, Redactor(), lambda *_: None, lambda: committed.append(board.count))
+    made = Recorder(Instant(), board, Redactor(), lambda *_: None, lambda: committed.append(board.count))
 
-        async def others() -> None:
-            while True:
-                await asyncio.sleep(0)
-                board.turn = 0.0
+    async def others() -> None:
+        while True:
+            await asyncio.sleep(0)
+            board.turn = 0.0
 
-        turning = asyncio.create_task(others())
-        from comfy_fsm.core.wire import codec
+    turning = asyncio.create_task(others())
+    from comfy_fsm.core.wire import codec
 
-        for n in range(200):
-            line = frame(f"x{n}")
-            made.put(line, codec.read(line))
-        await made.close()
-        turning.cancel()
-        assert board.count == 200
-        assert board.longest <= 2 * recorder._SLICE + 0.005
-        assert len(committed) > 5
-        assert committed[-1] == 200
-
-    asyncio.run(story())
+    for n in range(200):
+        line = frame(f"x{n}")
+        made.put(line, codec.read(line))
+    await made.close()
+    turning.cancel()
+    assert board.count == 200
+    assert board.longest <= 2 * recorder._SLICE + 0.005
+    assert len(committed) > 5
+    assert committed[-1] == 200
 
 
-def test_a_recorder_that_is_ended_while_it_folds_leaves_nobody_waiting() -> None:
+async def test_a_recorder_that_is_ended_while_it_folds_leaves_nobody_waiting() -> None:
     from comfy_fsm.core import observations as seen
     from comfy_fsm.errors import ClientClosed
 
-    async def story() -> None:
-        class Instant:
-            async def append(self, *lines: bytes) -> int:
-                return len(lines)
+    class Instant:
+        async def append(self, *lines: bytes) -> int:
+            return len(lines)
 
-        def folded(position: int, noted: Noted) -> None:
-            time.sleep(recorder._SLICE)
+    def folded(position: int, noted: Noted) -> None:
+        time.sleep(recorder._SLICE)
 
-        made = Recorder(Instant(), Board(), Redactor(), folded, lambda: None)
-        waiting = [asyncio.ensure_future(made.write(seen.Tick(at=float(n)))) for n in range(5)]
-        await waiting[0]
-        made._writer.cancel()
-        ended = await asyncio.gather(*waiting, return_exceptions=True)
-        assert any(isinstance(each, ClientClosed) for each in ended)
-
-    asyncio.run(story())
+    made = Recorder(Instant(), Board(), Redactor(), folded, lambda: None)
+    waiting = [asyncio.ensure_future(made.write(seen.Tick(at=float(n)))) for n in range(5)]
+    await waiting[0]
+    made._writer.cancel()
+    ended = await asyncio.gather(*waiting, return_exceptions=True)
+    assert any(isinstance(each, ClientClosed) for each in ended)
 
 
 @pytest.mark.parametrize("how", ["put", "write"])
-def test_a_long_line_is_scrubbed_while_the_loop_goes_on(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_long_line_is_scrubbed_while_the_loop_goes_on(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from comfy_fsm.core import observations as seen
     from comfy_fsm.core.wire import codec
 
@@ -121,8 +113,7 @@ def test_a_long_line_is_scrubbed_while_the_loop_goes_on(how: str, monkeypatch: p
         return scrub
 
     monkeypatch.setattr(Redactor, "aside", aside)
-
-    async def story() -> list[bytes]:
+    async with asyncio.timeout(60):
         kept: list[bytes] = []
 
         class Instant:
@@ -138,47 +129,38 @@ def test_a_long_line_is_scrubbed_while_the_loop_goes_on(how: str, monkeypatch: p
             line = frame("secret" * 20_000)
             assert made.put(line, codec.read(line), kept=await made.clean(line))
         await made.close()
-        return kept
-
-    [kept] = asyncio.run(asyncio.wait_for(story(), 60))
+        [kept] = kept
     assert b"[---]" in kept
     assert b"secret" not in kept
 
 
-def test_lines_that_wait_are_bounded_by_count_too() -> None:
-    async def story() -> None:
-        class Never:
-            async def append(self, *lines: bytes) -> int:
-                await asyncio.Event().wait()
-                return 0
+async def test_lines_that_wait_are_bounded_by_count_too() -> None:
+    class Never:
+        async def append(self, *lines: bytes) -> int:
+            await asyncio.Event().wait()
+            return 0
 
-        from comfy_fsm.core.wire import codec
+    from comfy_fsm.core.wire import codec
 
-        made = Recorder(Never(), Board(), Redactor(), lambda *_: None, lambda: None)
-        taken = 0
-        line = frame("x")
-        while made.put(line, codec.read(line)):
-            taken += 1
-            assert taken < 10_000
-        made._writer.cancel()
-
-    asyncio.run(story())
+    made = Recorder(Never(), Board(), Redactor(), lambda *_: None, lambda: None)
+    taken = 0
+    line = frame("x")
+    while made.put(line, codec.read(line)):
+        taken += 1
+        assert taken < 10_000
+    made._writer.cancel()
 
 
-def test_a_flood_of_tiny_frames_gives_every_task_its_turn(tmp_path: Path) -> None:
+async def test_a_flood_of_tiny_frames_gives_every_task_its_turn(tmp_path: Path) -> None:
     """Turns are counted, not seconds: between two of the application, few frames are taken and few are folded."""
-
-    async def story() -> None:
-        blob = (bytes([0x81, len(TINY)]) + TINY) * 20_000
-        async with serving(blob) as server, Client(server.url, log=tmp_path / "a.log") as client:
-            most = before = 0
-            submitting = asyncio.create_task(client.window().submit({"1": {"class_type": "X", "inputs": {}}}))
-            while client.board.position < 15_000:
-                await asyncio.sleep(0)
-                now = sum(listener.frames for listener in client.runner._listeners.values())
-                most, before = max(most, now - before), now
-            submitting.cancel()
-            await asyncio.gather(submitting, return_exceptions=True)
-            assert most <= 100
-
-    asyncio.run(story())
+    blob = (bytes([0x81, len(TINY)]) + TINY) * 20_000
+    async with serving(blob) as server, Client(server.url, log=tmp_path / "a.log") as client:
+        most = before = 0
+        submitting = asyncio.create_task(client.window().submit({"1": {"class_type": "X", "inputs": {}}}))
+        while client.board.position < 15_000:
+            await asyncio.sleep(0)
+            now = sum(listener.frames for listener in client.runner._listeners.values())
+            most, before = max(most, now - before), now
+        submitting.cancel()
+        await asyncio.gather(submitting, return_exceptions=True)
+        assert most <= 100

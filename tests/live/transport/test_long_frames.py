@@ -99,9 +99,9 @@ async def first(blob: bytes, count: int = 1, **options: Any) -> list[Any]:
         return heard[1:]
 
 
-def test_a_long_frame_comes_in_pieces_and_a_short_one_whole() -> None:
+async def test_a_long_frame_comes_in_pieces_and_a_short_one_whole() -> None:
     picture = bytes(range(256)) * 4096 * 3
-    [long, short] = asyncio.run(first(frame(picture, 2) + frame(b"{}"), 2))
+    [long, short] = await first(frame(picture, 2) + frame(b"{}"), 2)
     assert isinstance(long, Long)
     assert not long.is_text
     assert b"".join(long.parts) == picture
@@ -109,31 +109,31 @@ def test_a_long_frame_comes_in_pieces_and_a_short_one_whole() -> None:
     assert short == "{}"
 
 
-def test_a_turn_has_no_more_frames_than_there_is_a_bound_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_turn_has_no_more_frames_than_there_is_a_bound_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "FRAMES_AT_ONCE", 10)
     tiny = frame(b"a") + frame(b"", Opcode.PING)
     parts = Splitter().feed(tiny * 100)
     assert joined([each for part in parts for each in parsed(part)]) == [(Opcode.TEXT, b"a"), (Opcode.PING, b"")] * 100
     assert max(len(parsed(part)) for part in parts) <= 10
-    heard = asyncio.run(first(tiny * 2_000 + frame(b"the last"), 2_001))
+    heard = await first(tiny * 2_000 + frame(b"the last"), 2_001)
     assert heard == ["a"] * 2_000 + ["the last"]
 
 
-def test_many_small_fragments_are_one_message() -> None:
+async def test_many_small_fragments_are_one_message() -> None:
     text = "héllo " * 30
     parts = [bytes([each]) for each in text.encode()]
     blob = bytes([0x01, 1]) + parts[0] + b"".join(bytes([0x00, 1]) + each for each in parts[1:-1])
-    assert asyncio.run(first(blob + bytes([0x80, 1]) + parts[-1])) == [text]
+    assert await first(blob + bytes([0x80, 1]) + parts[-1]) == [text]
 
 
-def test_a_frame_beyond_the_limit_ends_the_connection() -> None:
-    [down] = asyncio.run(first(frame(bytes(3 * PIECE), 2), frame_limit=2 * PIECE))
+async def test_a_frame_beyond_the_limit_ends_the_connection() -> None:
+    [down] = await first(frame(bytes(3 * PIECE), 2), frame_limit=2 * PIECE)
     assert isinstance(down, SocketDown)
     assert down.code == 1009
 
 
-def test_a_reader_who_is_behind_holds_no_more_bytes_than_there_is_a_bound_for() -> None:
-    async def story() -> tuple[int, int]:
+async def test_a_reader_who_is_behind_holds_no_more_bytes_than_there_is_a_bound_for() -> None:
+    async with asyncio.timeout(60):
         async with serving(frame(bytes(PIECE // 2), 2)) as server:
             comfy = Comfy(server.url)
             frames = comfy.listen("w")
@@ -145,9 +145,7 @@ def test_a_reader_who_is_behind_holds_no_more_bytes_than_there_is_a_bound_for() 
                 await asyncio.sleep(0.2)
             await frames.aclose()
             await comfy.close()
-            return before, connection.WAITING_BYTES
-
-    sent, bound = asyncio.run(asyncio.wait_for(story(), 60))
+            sent, bound = before, connection.WAITING_BYTES
     assert sent < bound + 16 * 1024 * 1024  # and what the kernel holds for both of them
 
 
@@ -164,21 +162,21 @@ def long(text: str) -> Long:
 
 
 @pytest.mark.parametrize("size", [PIECE, listener._WHOLE - 200, listener._WHOLE, 3 * listener._WHOLE])
-def test_a_long_failure_is_read_without_the_inputs_that_it_echoes(size: int) -> None:
+async def test_a_long_failure_is_read_without_the_inputs_that_it_echoes(size: int) -> None:
     data = {"prompt_id": "p", "exception_type": "E", "exception_message": "out", "current_inputs": {"a": ["A" * size]}}
     text = json.dumps({"type": "execution_error", "data": data})
-    line, told = asyncio.run(a_listener()._read(long(text), 1.0, None))
+    line, told = await a_listener()._read(long(text), 1.0, None)
     assert isinstance(told, seen.Message)
     assert isinstance(told.data, seen.ExecutionError)
     assert told.data.data.exception_message == "out"
     assert len(line) < 1000
 
 
-def test_a_long_text_that_need_not_be_cut_reads_as_a_short_one() -> None:
+async def test_a_long_text_that_need_not_be_cut_reads_as_a_short_one() -> None:
     outputs = {"images": [{"filename": f"é{n}.png", "subfolder": "", "type": "output"} for n in range(40_000)]}
     text = json.dumps({"type": "executed", "data": {"prompt_id": "p", "node": "1", "output": outputs}})
     assert len(text) > listener._WHOLE
-    _, told = asyncio.run(a_listener()._read(long(text), 1.0, None))
+    _, told = await a_listener()._read(long(text), 1.0, None)
     _, short = codec.message(text, at=1.0, window="w", server="http://one:8188")
     assert isinstance(told, seen.Message)
     assert isinstance(told.data, seen.Executed)
@@ -195,19 +193,19 @@ def test_a_long_text_that_need_not_be_cut_reads_as_a_short_one() -> None:
         ("x" * 3_000_000, ""),
     ],
 )
-def test_a_long_text_that_cannot_be_kept_is_told(text: str, why: str) -> None:
-    line, told = asyncio.run(a_listener()._read(long(text), 1.0, 3))
+async def test_a_long_text_that_cannot_be_kept_is_told(text: str, why: str) -> None:
+    line, told = await a_listener()._read(long(text), 1.0, 3)
     assert isinstance(told, seen.Undecodable)
     assert (told.window, told.server, told.conn) == ("w", "http://one:8188", 3)
     assert why in told.data.error
     assert len(line) < 3000
 
 
-def test_a_long_picture_is_known_by_its_size_and_digest() -> None:
+async def test_a_long_picture_is_known_by_its_size_and_digest() -> None:
     picture = bytes(range(256)) * 4096 * 3
     payload = (1).to_bytes(4) + (2).to_bytes(4) + picture
     parts = [payload[at : at + PIECE] for at in range(0, len(payload), PIECE)]
-    line, image = asyncio.run(a_listener()._look(Long(False, parts), 1.0, None))
+    line, image = await a_listener()._look(Long(False, parts), 1.0, None)
     told = codec.read(line)
     assert isinstance(told, seen.Binary)
     assert image == picture

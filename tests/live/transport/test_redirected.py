@@ -144,17 +144,11 @@ def test_a_page_with_status_200_is_no_picture() -> None:
     assert "secret" not in said
 
 
-def test_nothing_but_a_file_is_followed() -> None:
+async def test_nothing_but_a_file_is_followed() -> None:
     """A POST least of all: it would run elsewhere."""
-
-    async def story() -> None:
-        async with FakeComfy() as comfy, Shop() as shop:
-            async with Client(comfy.url, headers=OURS, policy=QUICK) as client:
-                server = client.runner.exchanges[comfy.url].server
-                for method, path in (("GET", "/queue"), ("GET", "/history/x"), ("POST", "/interrupt")):
-                    assert (
-                        await server.send(HttpRequest(method, path, {} if method == "POST" else None))
-                    ).status == 200
-            assert shop.sent == []
-
-    asyncio.run(story())
+    async with FakeComfy() as comfy, Shop() as shop:
+        async with Client(comfy.url, headers=OURS, policy=QUICK) as client:
+            server = client.runner.exchanges[comfy.url].server
+            for method, path in (("GET", "/queue"), ("GET", "/history/x"), ("POST", "/interrupt")):
+                assert (await server.send(HttpRequest(method, path, {} if method == "POST" else None))).status == 200
+        assert shop.sent == []

@@ -1,6 +1,5 @@
 """Tests of answers too long to be held: what nobody reads is dropped, what a verdict needs stays."""
 
-import asyncio
 import json
 import math
 import tracemalloc
@@ -148,14 +147,10 @@ def test_which_answers_are_read_so(path: str, read: bool) -> None:
     assert reads(path) is read
 
 
-def test_a_task_among_long_prompts_of_others_is_judged_by_its_own_record() -> None:
+async def test_a_task_among_long_prompts_of_others_is_judged_by_its_own_record() -> None:
     """The queue and the record are longer than what is held of an answer: both are read all the same."""
-
-    async def told() -> str:
-        async with FakeComfy() as comfy, Client(comfy.url, policy=QUICK) as client:
-            long = graph(seconds=0.5)
-            long["1"]["_meta"] = {"picture": "A" * 3_000_000}
-            task = await client.window().submit(long)
-            return (await task).state
-
-    assert asyncio.run(told()) == "completed"
+    async with FakeComfy() as comfy, Client(comfy.url, policy=QUICK) as client:
+        long = graph(seconds=0.5)
+        long["1"]["_meta"] = {"picture": "A" * 3_000_000}
+        task = await client.window().submit(long)
+        assert (await task).state == "completed"

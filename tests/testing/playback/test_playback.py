@@ -257,7 +257,7 @@ def windows_of(path: Path) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("name", ["errors", "missed-failure", "rejected", "socket-drop", "two-windows", "interrupts"])
-def test_our_own_client_comes_to_the_recorded_outcome_of_every_task(name: str) -> None:
+async def test_our_own_client_comes_to_the_recorded_outcome_of_every_task(name: str) -> None:
     path = RECORDINGS / f"{name}.jsonl.gz"
     expected = json.loads((RECORDINGS / f"{name}.expected.json").read_text("utf-8"))["tasks"]
 
@@ -270,12 +270,10 @@ def test_our_own_client_comes_to_the_recorded_outcome_of_every_task(name: str) -
             for prompt_id, state in zip(playback._script.prompt_ids, await asyncio.gather(*states), strict=True):
                 assert prompt_id is None or state == expected[prompt_id]["state"], playback
 
-    async def story() -> None:
+    async with asyncio.timeout(PATIENCE):
         async with FakeComfy() as comfy:
             for window, server in windows_of(path):
                 await told(comfy, window, server)
-
-    asyncio.run(asyncio.wait_for(story(), PATIENCE))
 
 
 async def _submitted(window: Any) -> Any:
