@@ -39,7 +39,7 @@ class Pieces:
             if block is None:
                 return b""
             if isinstance(block, str):
-                self.damage = block
+                self.damage, self._blocks = block, iter(())
                 return b""
             self._rest = block if self._begun else block.removeprefix(b"\xef\xbb\xbf")
             self._begun = True

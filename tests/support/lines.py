@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from comfy_fsm.core.wire import codec
@@ -37,7 +38,8 @@ def fill(path: Path, *lines: bytes) -> Path:
         async with await Log.open(path) as log:
             await log.append(*lines)
 
-    asyncio.run(written())
+    with ThreadPoolExecutor(1) as thread:  # whoever calls this may have a loop of its own
+        thread.submit(asyncio.run, written()).result()
     return path
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +124,19 @@ async def work():
 
 asyncio.run(work())
 """
+
+
+def with_bars(*words: str, cwd: Path) -> tuple[int, str, bytes]:
+    """The exit status of a command, its standard output, and what it draws on the terminal that is its standard
+    error.
+    """
+    terminal, end = os.openpty()
+    with open(end, "wb") as stderr:
+        process = begin(*words, cwd=cwd, stderr=stderr, env={"TERM": "xterm"})
+    with open(terminal, "rb", buffering=0) as reader:
+        drawn = b""
+        with suppress(OSError):  # how a terminal ends
+            while part := reader.read(4096):
+                drawn += part
+    out, _ = process.communicate(timeout=GUARD)
+    return process.returncode, out, drawn

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import re
 import subprocess
 import sys
@@ -12,15 +11,19 @@ from typing import Any
 import aiohttp
 import pytest
 
-from comfy_fsm.testing import FakeComfy, Faults, ThreadedFake, picture
+from comfy_fsm.testing import FakeComfy, Faults, picture
 from comfy_fsm.testing.faults import FRAMES, ROUTES, knobs, route_of
 from comfy_fsm.testing.profiles import profile_of
 from tests.conformance.protocol import Server
 from tests.conftest import ROOT
-from tests.support.fake_stage import chain, play
+from tests.support.fake_stage import play
 
 BY_ROUTE = [knob.name for knob in knobs() if isinstance(knob.default, dict)]
+
+
 COUNTS = [knob.name for knob in knobs() if type(knob.default) in (int, float)]
+
+
 REFUSED = {
     "GET /history/abc": "write 'GET /history', which counts for all that begins so",
     "get /queue": "write 'GET /queue'",
@@ -101,26 +104,6 @@ def test_a_knob_that_is_not_there_is_refused_and_the_one_that_was_meant_is_named
         Faults().turn({"emty_history": 1})
 
 
-def test_over_http_nothing_is_turned_where_one_knob_is_wrong() -> None:
-    async def story(comfy: FakeComfy, server: Server) -> None:
-        for body in ({"deaf": 1, "html": {"GET /nope": 1}}, {"deaf": 1, "nope": 1}, ["deaf"], "deaf"):
-            answer = await server.post("/fake/faults", body)
-            assert (answer.status, comfy.faults) == (400, Faults())
-            assert "no knob was turned" in answer.body["error"]
-
-    play(story, control=True)
-
-
-def test_the_front_page_says_what_it_is() -> None:
-    async def story(_: FakeComfy, server: Server) -> None:
-        told = (await server.get("/")).body.decode()
-        assert "This is no ComfyUI" in told
-        assert "0.3.64" in told
-        assert "GET /queue" in told
-
-    play(story)
-
-
 # where they are shown
 
 
@@ -195,48 +178,3 @@ async def test_the_command_begins_with_the_faults_that_it_was_given() -> None:
         assert await process.wait() == 0
         assert (faults["html"], faults["drop_types"]) == ({"GET /queue": 1, "*": 0}, ["executing"])
         assert (faults["refuse_sockets"], faults["mute"]) == ([1, 500], True)
-
-
-# on a thread, and as new
-
-INTERNALS = {"state", "execution", "publisher", "jobs"}
-"""What other modules of the fake, and our own tests, reach into."""
-OF_A_LOOP = {"start"}
-"""A fake on a thread is started when it is made, and ended by `close`."""
-
-
-def public(thing: object) -> set[str]:
-    return {name for name in dir(thing) if not name.startswith("_")}
-
-
-def test_a_fake_on_a_thread_has_all_that_a_fake_has() -> None:
-    async def names() -> set[str]:
-        async with FakeComfy() as comfy:
-            return public(comfy)
-
-    with ThreadedFake() as fake:
-        assert public(fake) == asyncio.run(names()) - INTERNALS - OF_A_LOOP | {"close"}
-    for name in public(ThreadedFake) & public(FakeComfy):
-        one, other = getattr(ThreadedFake, name), getattr(FakeComfy, name)
-        assert isinstance(one, property) is isinstance(other, property), name
-        if not isinstance(one, property):
-            assert [*inspect.signature(one).parameters] == [*inspect.signature(other).parameters], name
-    ours = inspect.signature(ThreadedFake).parameters
-    assert {*ours} == {*inspect.signature(FakeComfy).parameters} - {"state", "control"}
-
-
-def test_reset_makes_it_as_new_on_the_same_port_with_these_faults_alone() -> None:
-    async def story(comfy: FakeComfy, server: Server) -> None:
-        url, faults = comfy.url, Faults(deaf=1, html={"GET /queue": 2})
-        comfy.faults.mute = True
-        await server.submit(chain(("FakeSleep", {"seconds": 3600})))
-        await server.submit(picture())
-        await comfy.reset(faults)
-        assert (comfy.url, comfy.faults) == (url, faults)
-        assert [*comfy.runs, *comfy.posts, *comfy.records, *comfy.requests, *comfy.sockets] == []
-        assert (await server.get("/queue")).status == 502
-        assert faults == Faults(deaf=1, html={"GET /queue": 2}), "what was given is not used up"
-        await comfy.reset()
-        assert (await server.get("/queue")).body == {"queue_running": [], "queue_pending": []}
-
-    play(story)

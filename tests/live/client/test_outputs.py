@@ -375,7 +375,7 @@ def test_what_an_earlier_process_saved_is_not_saved_again(tmp_path: Path) -> Non
 
 
 async def test_two_files_that_are_the_same_are_two_even_where_one_was_saved_already(tmp_path: Path) -> None:
-    save(file("a.png"), into=tmp_path)
+    await file("a.png").save_into(tmp_path)
     given = Names()
     for _ in range(2):
         await file("a.png").save_among(given, tmp_path, again=True)

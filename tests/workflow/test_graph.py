@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import struct
-import zlib
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,22 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfy_fsm.errors import BadWorkflow, UnknownInput
-from comfy_fsm.workflow import png
-from comfy_fsm.workflow.files import read_content
 from comfy_fsm.workflow.graph import Workflow
-from comfy_fsm.workflow.shape import checked
-
-CLASSES = ["KSampler", "CLIPTextEncode", "LoadImage", "SaveImage"]
-NAMES = ["seed", "noise_seed", "text", "image", "steps"]
-VALUES = st.integers() | st.text(max_size=5) | st.floats(allow_nan=False) | st.booleans() | st.none()
-INPUTS = st.dictionaries(st.sampled_from(NAMES), VALUES | st.tuples(st.just("1"), st.integers(0, 3)).map(list))
-NODES = st.fixed_dictionaries(
-    {"class_type": st.sampled_from(CLASSES), "inputs": INPUTS},
-    optional={
-        "_meta": st.fixed_dictionaries({"title": st.sampled_from(["", "Positive", "positive", "Pose", "KSampler"])})
-    },
-)
-GRAPHS = st.dictionaries(st.integers(1, 20).map(str), NODES, min_size=1, max_size=6)
+from tests.support.graphs import CLASSES, GRAPHS, NAMES, VALUES
 
 
 def node(kind: str, title: str = "", **inputs: object) -> dict[str, Any]:
@@ -155,85 +137,3 @@ def test_what_is_no_workflow_is_refused_with_words(graph: Any, words: str) -> No
         Workflow(graph)
     assert words in str(refused.value)
     assert "nothing was sent" in str(refused.value)
-
-
-# in a picture
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def picture(*texts: tuple[bytes, bytes]) -> bytes:
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
-    body = chunk(b"IDAT", zlib.compress(b"\0\0"))
-    return png.SIGNATURE + header + b"".join(chunk(*text) for text in texts) + body + chunk(b"IEND", b"")
-
-
-def as_text(keyword: str, text: str) -> tuple[bytes, bytes]:
-    return b"tEXt", keyword.encode() + b"\0" + text.encode("latin-1", "replace")
-
-
-def as_packed(keyword: str, text: str) -> tuple[bytes, bytes]:
-    return b"zTXt", keyword.encode() + b"\0\0" + zlib.compress(text.encode("latin-1", "replace"))
-
-
-def as_international(keyword: str, text: str) -> tuple[bytes, bytes]:
-    return b"iTXt", keyword.encode() + b"\0\0\0en\0\0" + text.encode()
-
-
-def as_packed_international(keyword: str, text: str) -> tuple[bytes, bytes]:
-    return b"iTXt", keyword.encode() + b"\0\1\0\0\0" + zlib.compress(text.encode())
-
-
-WRITERS = [as_text, as_packed, as_international, as_packed_international]
-
-
-@given(GRAPHS, st.sampled_from(WRITERS), st.booleans())
-def test_the_workflow_that_made_a_picture_is_read_from_it(graph: Any, write: Any, canvas: bool) -> None:
-    texts = [write("workflow", json.dumps({"nodes": []}))] * canvas + [write("prompt", json.dumps(graph))]
-    workflow = Workflow.loads(picture(as_text("Comment", "made by hand"), *texts))
-    assert workflow == graph
-    assert workflow.notes == ("read from the metadata of a picture",)
-
-
-@given(st.binary(max_size=300), st.sampled_from([b"tEXt", b"zTXt", b"iTXt"]), st.integers(0, 400))
-def test_a_damaged_picture_is_read_or_refused(data: bytes, kind: bytes, cut: int) -> None:
-    content = picture((kind, b"prompt\0" + data), (kind, data))[: 40 + cut]
-    try:
-        assert read_content("a.png", content).workflow
-    except BadWorkflow as error:
-        assert str(error).startswith("a.png")  # noqa: PT017
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (picture(), "hold no workflow"),
-        (picture(as_text("workflow", '{"nodes": []}')), "hold the workflow of a canvas alone"),
-        (b"\xff\xd8\xff\xe0JFIF", "it is a JPEG, and a workflow is read from a PNG alone"),
-    ],
-)
-def test_a_picture_without_a_workflow_says_so(content: bytes, words: str, tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(BadWorkflow, match=r"a\.png") as refused:
-        Workflow.load(tmp_path / "a.png")
-    assert words in str(refused.value)
-
-
-def test_what_unpacks_to_more_than_may_be_is_passed_over() -> None:
-    bomb = b"zTXt", b"prompt\0\0" + zlib.compress(b" " * 100_000)
-    assert list(png.texts(picture(bomb), 10_000)) == []
-    assert len(list(png.texts(picture(bomb), 200_000))) == 1
-
-
-NEARLY = {
-    "the name of a file": ("workflow.json", "Workflow.load"),
-    "the body of a POST": ({"prompt": {"1": {"class_type": "SaveImage", "inputs": {}}}, "client_id": "a"}, "'prompt'"),
-}
-
-
-@pytest.mark.parametrize(("given", "cure"), NEARLY.values(), ids=NEARLY)
-def test_what_is_nearly_a_workflow_is_refused_with_what_to_give_instead(given: object, cure: str) -> None:
-    with pytest.raises(BadWorkflow, match=cure):
-        checked(given)

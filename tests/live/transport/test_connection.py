@@ -1,8 +1,6 @@
-"""Tests of long frames: they come in pieces, none of which is copied, decoded or hashed in one step of the loop."""
+"""Tests of a connection: a long frame comes in pieces, and no more waits than there is a bound for."""
 
 import asyncio
-import hashlib
-import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,10 +10,6 @@ from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 from websockets.streams import StreamReader
 
-from comfy_fsm.core import observations as seen
-from comfy_fsm.core.wire import codec
-from comfy_fsm.live.engine import listener
-from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.live.transport import connection
 from comfy_fsm.live.transport.arrivals import Long, SocketDown
 from comfy_fsm.live.transport.comfy import Comfy
@@ -24,8 +18,14 @@ from tests.campaigns.hostile import frame
 from tests.support.deaf_server import serving
 
 Message = tuple[Opcode, bytes]
+
+
 COUNTING = bytes(range(251)) * 300
+
+
 SIZES = st.one_of(st.integers(0, 40), st.sampled_from([125, 126, 127, 300]))
+
+
 MESSAGES = st.lists(
     st.tuples(st.sampled_from([Opcode.TEXT, Opcode.BINARY, Opcode.PING, Opcode.CLOSE]), SIZES), max_size=8
 )
@@ -147,66 +147,3 @@ async def test_a_reader_who_is_behind_holds_no_more_bytes_than_there_is_a_bound_
             await comfy.close()
             sent, bound = before, connection.WAITING_BYTES
     assert sent < bound + 16 * 1024 * 1024  # and what the kernel holds for both of them
-
-
-def a_listener() -> listener.Listener:
-    class Server:
-        url = "http://one:8188"
-
-    return listener.Listener(Server(), "w", None, Redactor(), lambda: 1.0)  # type: ignore[arg-type]
-
-
-def long(text: str) -> Long:
-    data = text.encode()
-    return Long(True, [data[at : at + PIECE] for at in range(0, len(data), PIECE)])
-
-
-@pytest.mark.parametrize("size", [PIECE, listener._WHOLE - 200, listener._WHOLE, 3 * listener._WHOLE])
-async def test_a_long_failure_is_read_without_the_inputs_that_it_echoes(size: int) -> None:
-    data = {"prompt_id": "p", "exception_type": "E", "exception_message": "out", "current_inputs": {"a": ["A" * size]}}
-    text = json.dumps({"type": "execution_error", "data": data})
-    line, told = await a_listener()._read(long(text), 1.0, None)
-    assert isinstance(told, seen.Message)
-    assert isinstance(told.data, seen.ExecutionError)
-    assert told.data.data.exception_message == "out"
-    assert len(line) < 1000
-
-
-async def test_a_long_text_that_need_not_be_cut_reads_as_a_short_one() -> None:
-    outputs = {"images": [{"filename": f"é{n}.png", "subfolder": "", "type": "output"} for n in range(40_000)]}
-    text = json.dumps({"type": "executed", "data": {"prompt_id": "p", "node": "1", "output": outputs}})
-    assert len(text) > listener._WHOLE
-    _, told = await a_listener()._read(long(text), 1.0, None)
-    _, short = codec.message(text, at=1.0, window="w", server="http://one:8188")
-    assert isinstance(told, seen.Message)
-    assert isinstance(told.data, seen.Executed)
-    assert isinstance(short, seen.Message)
-    assert isinstance(short.data, seen.Executed)
-    assert json.loads(bytes(told.data.data.output)) == json.loads(bytes(short.data.data.output))
-
-
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        ('{"type":"x","data":"' + "a" * (listener._KEPT + 100) + '"}', "32 MiB"),
-        ('{"type":"x","data":' + "[" * 3_000_000, ""),
-        ("x" * 3_000_000, ""),
-    ],
-)
-async def test_a_long_text_that_cannot_be_kept_is_told(text: str, why: str) -> None:
-    line, told = await a_listener()._read(long(text), 1.0, 3)
-    assert isinstance(told, seen.Undecodable)
-    assert (told.window, told.server, told.conn) == ("w", "http://one:8188", 3)
-    assert why in told.data.error
-    assert len(line) < 3000
-
-
-async def test_a_long_picture_is_known_by_its_size_and_digest() -> None:
-    picture = bytes(range(256)) * 4096 * 3
-    payload = (1).to_bytes(4) + (2).to_bytes(4) + picture
-    parts = [payload[at : at + PIECE] for at in range(0, len(payload), PIECE)]
-    line, image = await a_listener()._look(Long(False, parts), 1.0, None)
-    told = codec.read(line)
-    assert isinstance(told, seen.Binary)
-    assert image == picture
-    assert told.data.digest == hashlib.sha256(picture).hexdigest()

@@ -1,28 +1,19 @@
-"""What `doctor` finds, of this machine, of a log, and of servers with faults: each is named, with a cure."""
+"""Tests of what `doctor` finds of servers with faults: each is named, with a cure."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
-import time
 from collections.abc import Iterator
-from contextlib import closing
 from email.utils import formatdate
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from comfy_fsm.live.doctor import machine, servers
+from comfy_fsm.live.doctor import servers
 from comfy_fsm.testing import FakeComfy, Faults
-from tests.support.lines import fill, line
-from tests.support.processes import DONE, LOG, NOT_DONE, NOWHERE, UNREACHABLE, command, in_a_thread, names
-
-MOUNTS = r"""
-21 1 8:1 / / rw - ext4 /dev/sda1 rw
-30 21 0:40 / /srv/my\\040pictures rw - nfs4 nas:/p rw
-31 21 0:41 / /srv rw,relatime shared:5 - tmpfs tmpfs rw
-"""
+from tests.support.checks import found
+from tests.support.processes import DONE, NOT_DONE, NOWHERE, UNREACHABLE, command, in_a_thread, names
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +26,6 @@ def served() -> Iterator[FakeComfy]:
 def comfy(served: FakeComfy) -> Iterator[FakeComfy]:
     yield served
     served.faults.turn(msgspec.to_builtins(Faults()))
-
-
-def found(*arguments: object, cwd: Path) -> tuple[int, dict[tuple[str, str], tuple[str, str]]]:
-    """The exit status, and each check that is not well, by subject and level."""
-    done = command("doctor", *arguments, "--format", "json", cwd=cwd)
-    checks = json.loads(done.stdout)["checks"]
-    assert all(check["cure"] for check in checks if check["level"] != "ok"), "each has a cure"
-    here = {(each["subject"], each["level"]): (each["found"], each["cure"]) for each in checks if each["level"] != "ok"}
-    return done.returncode, here
 
 
 def test_a_server_that_is_well_passes_and_nothing_is_posted_or_left_behind(comfy: FakeComfy, tmp_path: Path) -> None:
@@ -75,6 +57,8 @@ def test_a_server_that_has_a_fault_is_told_with_its_cure(
 
 
 NOW = 1_790_000_000.0
+
+
 CLOCKS = {
     "the same": (0.0, "ok", ""),
     "a slow answer": (-4.0, "ok", ""),
@@ -113,39 +97,3 @@ def test_an_old_server_says_what_would_not_work(tmp_path: Path) -> None:
         status, checks = found("--server", old.url, cwd=tmp_path)
     assert status == DONE
     assert "an interrupt hits whatever runs" in checks["version", "warning"][0]
-
-
-def test_a_log_says_what_is_left_open_and_what_is_damaged(tmp_path: Path) -> None:
-    post = {"id": "1", "method": "POST", "path": "/prompt", "body": {"prompt_id": "p", "prompt": {}}}
-    fill(tmp_path / LOG, line("http.request", post), line("tick", {}))
-    assert "resume --known" in found(cwd=tmp_path)[1]["log", "warning"][1]
-    with closing(sqlite3.connect(tmp_path / LOG)) as db:
-        db.execute("UPDATE log SET line = ? WHERE position = 2", (b'{"at":1,"kind":"tick"}',))
-        db.commit()
-    status, checks = found(cwd=tmp_path)
-    assert status == NOT_DONE
-    assert "1 places" in checks["log", "problem"][0]
-
-
-def test_a_clock_that_was_set_back_shows_by_the_log(tmp_path: Path) -> None:
-    fill(tmp_path / LOG, line("tick", {}, at=time.time() + 3600))
-    assert "in the future" in found(cwd=tmp_path)[1]["log", "problem"][0]
-
-
-def test_what_is_no_log_and_no_folder_is_told(tmp_path: Path) -> None:
-    (tmp_path / LOG).write_text("what I did today\n" * 20, encoding="utf-8")
-    assert "no log" in found(cwd=tmp_path)[1]["log", "problem"][0]
-    assert "does not exist" in found("--log", "none/x.log", cwd=tmp_path)[1]["folder", "problem"][0]
-
-
-@pytest.mark.parametrize(
-    ("path", "kind"), [("/home", "ext4"), ("/srv/my pictures/log", "nfs4"), ("/srv", "tmpfs"), ("/srvs", "ext4")]
-)
-def test_the_file_system_is_that_of_the_nearest_mount(tmp_path: Path, path: str, kind: str) -> None:
-    table = tmp_path / "mountinfo"
-    table.write_text(MOUNTS.replace("\\\\", "\\").strip(), encoding="utf-8")
-    assert machine.file_system_of(path, str(table)) == kind
-
-
-def test_a_system_that_tells_no_mounts_is_no_fault(tmp_path: Path) -> None:
-    assert machine.file_system_of("/home", str(tmp_path / "none")) == ""
