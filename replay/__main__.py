@@ -7,8 +7,8 @@ import os
 import re
 import signal
 import sys
-from dataclasses import replace
-from typing import IO, TYPE_CHECKING, Annotated, NamedTuple
+from dataclasses import dataclass, replace
+from typing import IO, TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while the rest is loaded ends this without a traceback
@@ -19,14 +19,21 @@ from cyclopts import App, Parameter
 from comfy_fsm import __version__
 from comfy_fsm.cli import completion, options
 from comfy_fsm.exits import Wrong, ended
-from replay import importing, min, picture, show
-from replay.options import PROGRAM, STDIN, Format, note, opened, source
-from replay.reading import ALL, AS_IT_IS, Part, Reading, must_not_overwrite, read
+from replay import anonymize, importing, min, picture, show
+from replay.options import PROGRAM, STDIN, note, opened, source
+from replay.reading import ALL, AS_IT_IS, Part, Read, Reading, must_not_overwrite, read
 
 if TYPE_CHECKING:
     from comfy_fsm.report.player import Replay
 
 _ID = re.compile(r"\w[\w-]*")
+
+_EXAMPLES = {
+    "show": "show night.jsonl 43 --context 2",
+    "import": "import incident.har --output incident.jsonl",
+    "picture": "picture night.jsonl -o report.html",
+    "anonymize": "anonymize night.jsonl -o shared.jsonl",
+}
 
 app = App(
     name=PROGRAM,
@@ -54,16 +61,40 @@ for subcommand, name, usage in (
     (show.show, "show", "show [OPTIONS] TRACE LINE"),
     (importing.import_, "import", "import CAPTURE --output TRACE"),
     (picture.picture, "picture", "picture [OPTIONS] TRACE... --output FILE"),
+    (anonymize.anonymize, "anonymize", "anonymize TRACE --output FILE"),
     (min.min_, "min", "min [OPTIONS] TRACE --finding CODE|--state STATE"),
 ):
     app.command(subcommand, name=name, usage=f"Usage: {PROGRAM} {usage}", sort_key=len(list(app)))
+    if name in _EXAMPLES:
+        app[name].help_epilogue = f"Example: {PROGRAM} {_EXAMPLES[name]}"
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Beside:
+    """What is written beside the report.
+
+    Parameters
+    ----------
+    html
+        Write the page that `picture` draws to this file, too.
+    junit
+        Write JUnit XML for CI to this file, too: a test case for each task.
+    """
+
+    html: Annotated[str | None, Parameter(name="--html")] = None
+    junit: Annotated[str | None, Parameter(name="--junit")] = None
+
+
+NOTHING_BESIDE = Beside()
 
 
 @app.default
 def command(
     *traces: Annotated[str, Parameter(name="TRACE")],
-    format: Format = "text",
+    format: Annotated[Literal["text", "json", "markdown"], Parameter(name="--format")] = "text",
     output: Annotated[str | None, Parameter(name="--output")] = None,
+    beside: Beside = NOTHING_BESIDE,
     no_color: Annotated[bool, Parameter(name="--no-color", negative="", show_default=False)] = False,
     diagnose: Annotated[str | None, Parameter(name="--diagnose")] = None,
     part: Part = ALL,
@@ -76,9 +107,11 @@ def command(
     traces
         Traces (.jsonl, .gz, .zst), logs, HARs, bare frames, or - for standard input; several are merged by time.
     format
-        The report: text to read, or json (version 1) to process.
+        The report: text to read, json (version 1) to process, or markdown for an issue on GitHub.
     output
         Write the report to this file instead of standard output.
+    beside
+        What is written beside it.
     no_color
         No colours; the environment variable NO_COLOR does the same.
     diagnose
@@ -87,15 +120,31 @@ def command(
         What of it is told.
     """
     named = [source(trace) for trace in traces]
-    must_not_overwrite(named, output)
-    if diagnose and part.task is not None:
-        raise Wrong("--diagnose and --task name a task each; one is enough")
+    must_not_overwrite(named, output, beside.html, beside.junit)
+    _must_agree(diagnose, part, format)
     wanted = diagnose or part.task
-    found = read(named, replace(part, task=wanted), reading).replay
+    done = read(named, replace(part, task=wanted), reading, again=beside.html is not None)
+    _write_beside(done, beside, reading.utc)
     with opened(output) as file:
         write = _write if diagnose is None else _explain
-        write(found, file, _Look(format, False if no_color else None, reading.utc), wanted is not None)
-    return found.exit_status
+        write(done.replay, file, _Look(format, False if no_color else None, reading.utc), wanted is not None)
+    return done.replay.exit_status
+
+
+def _must_agree(diagnose: str | None, part: Part, format: str) -> None:
+    if diagnose and part.task is not None:
+        raise Wrong("--diagnose and --task name a task each; one is enough")
+    if diagnose is not None and format == "markdown":
+        raise Wrong("--format markdown explains each task anyway; leave --diagnose out")
+
+
+def _write_beside(done: Read, beside: Beside, utc: bool) -> None:
+    from comfy_fsm.report.formats import junit
+
+    if beside.html is not None:
+        picture.write_whole(beside.html, picture.draw(done, "html", utc=utc).encode())
+    if beside.junit is not None:
+        picture.write_whole(beside.junit, junit.encode(done.replay).encode())
 
 
 class _Look(NamedTuple):
@@ -108,10 +157,13 @@ class _Look(NamedTuple):
 
 def _write(found: Replay, file: IO[str], look: _Look, story: bool) -> None:
     from comfy_fsm.report import document, text
+    from comfy_fsm.report.formats import markdown
 
     if look.format == "json":
         file.writelines(document.pieces(found))
         file.write("\n")
+    elif look.format == "markdown":
+        file.write(markdown.compose(found, utc=look.utc))
     else:
         text.draw(found, file, color=look.color, story=story, utc=look.utc)
 

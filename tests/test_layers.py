@@ -88,7 +88,7 @@ HOUSE: list[dict[str, list[str]]] = [
             "comfy",
         ],
         "comfy_fsm.report": [
-            "clock progress sources",
+            "clock fragment progress sources",
             "excerpt player",
             "diagnosis document recovery selection",
             "text",
@@ -103,7 +103,10 @@ HOUSE: list[dict[str, list[str]]] = [
             "page",
         ]
     },
-    {"comfy_fsm.report.picture": ["thinning words", "scene", "collector page perfetto"]},
+    {
+        "comfy_fsm.report.formats": ["junit markdown"],
+        "comfy_fsm.report.picture": ["thinning words", "scene", "collector page perfetto"],
+    },
     {
         "comfy_fsm.live.engine": [
             "answers clock closing frames recorder",
@@ -164,7 +167,10 @@ HOUSE: list[dict[str, list[str]]] = [
     },
     {"replay.lines": ["reading", "order"]},
     {"replay.reduction": ["goal minimal naming", "expecting selecting", "shortening", "reduction"]},
-    {"comfy_fsm": ["__main__"], "replay": ["__init__ options", "reading", "importing min picture show", "__main__"]},
+    {
+        "comfy_fsm": ["__main__"],
+        "replay": ["__init__ options", "reading", "importing min picture show", "anonymize", "__main__"],
+    },
 ]
 
 
@@ -225,6 +231,7 @@ DOORS = {
         "comfy_fsm.cli.record",
         "comfy_fsm.testing.__main__",
         "replay.__main__",
+        "replay.anonymize",
         "replay.importing",
         "replay.min",
         "replay.options",

@@ -16,9 +16,10 @@ from comfy_fsm.core.metrics.summary import Metrics, measure
 from comfy_fsm.core.policy import DEFAULT, Policy, differing
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire import codec
-from comfy_fsm.display import harmless, plural
+from comfy_fsm.display import Names, harmless, host, plural
 from comfy_fsm.errors import TraceError
 from comfy_fsm.log.trace import Block, most_known
+from comfy_fsm.report import fragment
 from comfy_fsm.report.sources import Origins, Source, Sources
 
 __all__ = [
@@ -75,6 +76,19 @@ class Replay(Struct, frozen=True, kw_only=True):
         """Verdict as one sentence, in pieces, each with its style; a pass stands last where a task has no result."""
         return _headline(self)
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the verdict, and a table of the tasks, the most urgent first."""
+        names = Names((task.prompt_id for task in self.tasks), self.trace.windows)
+        heading = "".join(text for text, _ in self.headline)
+        rows = [
+            (task.state, names.task(task.prompt_id), names.window(task.window), host(task.server),
+             task.confidence or "", ", ".join(self.graver_codes_of(task)))
+            for task in sorted(self.tasks, key=self.urgency_of)[:_IN_NOTEBOOK]
+        ]  # fmt: skip
+        left = len(self.tasks) - _IN_NOTEBOOK
+        titles = ("state", "task", "window", "server", "known", "findings")
+        return fragment.draw(self.verdict, heading, titles, rows, f"and {left:,} more tasks" if left > 0 else "")
+
     def codes_of(self, task: Task) -> list[Code]:
         """Return the codes of the findings about this task."""
         return self.codes.get(task.prompt_id, []) if task.prompt_id is not None else []
@@ -107,6 +121,8 @@ def tag_of(task: Task, longest: int) -> str:
     return harmless(value if isinstance(value, str) else task.tag.decode("utf-8", "replace"), longest)
 
 
+_IN_NOTEBOOK = 40
+"""Tasks that a notebook shows."""
 _UNHAPPY = ("failed", "rejected", "lost", "expired")
 """States of a task that has no result, though somebody wanted one."""
 _EXIT = {"pass": 0, "fail": 1, "unknown": 2, "incomplete": 3}

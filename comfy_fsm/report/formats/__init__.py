@@ -1,0 +1,1 @@
+"""A replay in the forms that other tools show: Markdown for an issue, JUnit for CI."""
