@@ -10,11 +10,11 @@ from tests.conformance.scenario import Scenario
 PAGE = """\
 # Conformance
 
-How a ComfyUI server behaves is known in this project as facts with numbers, P1, P2 and so on, which the code cites.
-Here they are played as scenarios against servers: real ones, and the fake (`comfy_fsm.testing`) that our tests run
-against, and those of whoever embeds us. So each vouches for the other: the facts for the real server, the fake for the
-facts. The scenarios are in [tests/conformance](../../tests/conformance). They speak HTTP and WebSocket to the server by
-themselves, without our client between.
+This project describes the behaviour of ComfyUI as [numbered facts](protocol.md), P1, P2 and so on, which the code
+cites. Here each fact is tested as a scenario, against real servers and against the fake (`comfy_fsm.testing`) that our
+tests and those of our users run against. So you see that the facts are true of real servers, and that the fake behaves
+like them. The scenarios are in [tests/conformance](../../tests/conformance). They talk to the server over HTTP and
+WebSocket directly, without our client.
 
 ## Servers
 
@@ -24,31 +24,32 @@ themselves, without our client between.
 
 | sign | meaning |
 |---|---|
-| yes | it did as the sentence says |
+| yes | the server did what the sentence says |
 | **no** | it did not |
-| – | not played: it is about newer or older servers, or this one lacks what it needs (the model, a second server) |
+| – | not played: it is about newer or older servers, or something is missing here (the model, a second server) |
 
 {scenarios}
 
-Not played, since built-in nodes or one healthy server cannot show them: a client that stops reading (P6), a server that
-is killed or restarted (P8, P27), expansion (P17), blocked outputs (P19), a stale status (P24, P40), proxies (P33), a
-dead worker (P34), replaced classes (P48), intermediate outputs (P50), assets (P53, P54). `latest` is what was read in
-files newer than 0.33.0: no such server was run, so that column shows only that the fake does as its table says.
+These facts are not played, since built-in nodes or one healthy server cannot show them: a client that stops reading
+(P6), a server that is killed or restarted (P8, P27), expansion (P17), blocked outputs (P19), a stale status (P24, P40),
+proxies (P33), a dead worker (P34), replaced classes (P48), intermediate outputs (P50), assets (P53, P54). `latest`
+follows files newer than 0.33.0, which were only read: no such server was run, so that column shows only that the fake
+follows our facts.
 
-## Again
+## Run it yourself
 
-Against the fakes alone this is part of every test run. Against real servers as well:
+Every test run plays the scenarios against the fakes. To play them against real servers as well:
 
-1. Start one or two that nobody else uses: the scenarios clear the queue, interrupt what runs and empty the history. No
-   GPU is needed. The first line gives them a model that computes noise, without which no progress and no preview is
-   played:
+1. Start one or two servers that nobody else uses: the scenarios clear the queue, interrupt what runs and empty the
+   history. No GPU is needed. The first line gives them a model that computes noise; without it, the scenarios about
+   progress and previews are left out:
 
    ```
    python tests/conformance/tiny_model.py COMFYUI/models/diffusion_models
    python main.py --cpu --listen 127.0.0.1 --port 8188 --disable-all-custom-nodes --preview-method latent2rgb
    ```
 
-2. Play, and write this page:
+2. Play the scenarios, and write this page:
 
    ```
    export COMFYUI_URLS=http://127.0.0.1:8188,http://127.0.0.1:8189
