@@ -28,6 +28,7 @@ __all__ = [
     "RECOVERABLE",
     "SETTLED",
     "TABLE",
+    "UNANSWERED",
     "Row",
     "Signal",
     "State",
@@ -88,6 +89,7 @@ class Row(NamedTuple):
     why: str
 
 
+UNANSWERED = frozenset({State.SUBMITTING, State.UNCERTAIN})
 OPEN = (State.SUBMITTING, State.UNCERTAIN, State.PENDING, State.IN_PROGRESS, State.ENDING)
 FINAL = (State.COMPLETED, State.FAILED, State.CANCELLED, State.REJECTED)
 RECOVERABLE = (State.LOST, State.EXPIRED)

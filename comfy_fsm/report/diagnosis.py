@@ -14,7 +14,7 @@ from comfy_fsm.core.effects import Failure
 from comfy_fsm.core.explain.diagnosis import Diagnosis, Evidence, Explanation, Remark, Step, explain
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.registry.task import Task
-from comfy_fsm.display import harmless, plural
+from comfy_fsm.display import Names, harmless, plural
 from comfy_fsm.report.clock import Clock
 from comfy_fsm.report.player import Replay, tag_of
 from comfy_fsm.report.sources import Origins
@@ -83,8 +83,9 @@ def briefs(replay: Replay, width: int, clock: Clock) -> Iterator[Line]:
     if rest := explained[_SHEETS:]:
         yield []
         yield [("The others, a line each.", "bold")]
+    names = Names((told.prompt_id for told in rest), ())
     for told in rest:
-        yield [(f"{told.state:11}  {_id(told.prompt_id)[:8]}  ", told.state), (harmless(told.says.text, _LINE), "")]
+        yield [(f"{told.state:11}  {names.task(told.prompt_id)}  ", told.state), (harmless(told.says.text, _LINE), "")]
     if len(urgent) > _EXPLAINED:
         yield [(f"and {len(urgent) - _EXPLAINED:,} more; narrow it with --failed, --since, --until or --grep", "dim")]
 
@@ -164,8 +165,10 @@ class _Sheet:
         yield []
         count = len(diagnoses)
         yield [(f"Nothing is wrong with {plural(count, 'task')}.", "bold")]
+        names = Names((told.prompt_id for told in diagnoses[:_CALM]), ())
         for told in diagnoses[:_CALM]:
-            yield from self._prose(f"{_id(told.prompt_id)[:8]}  {self._remark(told.says)}", later=" " * 10, margin=0)
+            name = names.task(told.prompt_id) + "  "
+            yield from self._prose(name + self._remark(told.says), later=" " * len(name), margin=0)
         if count > _CALM:
             yield [(f"and {count - _CALM:,} more; name one, or see --format json", "dim")]
 

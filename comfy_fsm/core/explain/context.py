@@ -14,6 +14,8 @@ from comfy_fsm.core.registry.parts import Transition
 from comfy_fsm.core.registry.registry import Act, QueueSnapshot, Registry, Server
 from comfy_fsm.core.registry.task import Task
 
+__all__ = ["Context", "whose"]
+
 
 class Context:
     """Task, and where to look for what concerns it."""

@@ -13,11 +13,13 @@ from comfy_fsm.core.registry.ending import RECORDS, CauseKind
 from comfy_fsm.core.registry.registry import ANY_PROMPT, OTHER_PROMPT
 from comfy_fsm.display import cut, duration, plural
 
-MAX_TOLD = 200
+__all__ = ["MAX_NAME", "Facts", "Places"]
+
+_MAX_TOLD = 200
 """Characters that a sentence repeats of a server's own words."""
 MAX_NAME = 60
 """Characters of a name: of a node, a class, another prompt."""
-MAX_NODES = 5
+_MAX_NODES = 5
 """Number of nodes that a sentence names."""
 _STATEMENTS = {State.COMPLETED: "succeeded", State.FAILED: "failed", State.CANCELLED: "was interrupted"}
 
@@ -101,8 +103,8 @@ class Facts(Context):
         """Return the server's own words about a failure, on one line."""
         error = self.task.error
         parts = (error.type, error.message) if error is not None else ()
-        words = ": ".join(cut(part, 4 * MAX_TOLD) for part in parts if part)
-        return cut(" ".join(words.split()), MAX_TOLD) or "it gave no reason"
+        words = ": ".join(cut(part, 4 * _MAX_TOLD) for part in parts if part)
+        return cut(" ".join(words.split()), _MAX_TOLD) or "it gave no reason"
 
     @property
     def outage(self) -> str:
@@ -129,8 +131,8 @@ class Facts(Context):
     def left(self) -> str:
         """Output nodes that were not reported as done."""
         found = sorted(self.task.remains.sinks or ())
-        more = f" and {len(found) - MAX_NODES:,} more" if len(found) > MAX_NODES else ""
-        return ", ".join(cut(node, MAX_NAME) for node in found[:MAX_NODES]) + more
+        more = f" and {len(found) - _MAX_NODES:,} more" if len(found) > _MAX_NODES else ""
+        return ", ".join(cut(node, MAX_NAME) for node in found[:_MAX_NODES]) + more
 
     @property
     def silence(self) -> str:

@@ -15,9 +15,11 @@ from comfy_fsm.core.findings import Code
 from comfy_fsm.core.machine import OPEN, SETTLED, State
 from comfy_fsm.core.registry.ending import CauseKind
 
-States = tuple[State, ...]
-Condition = Callable[[Facts], bool]
-Where = Callable[[Facts], Places]
+__all__ = ["MISSING", "NEXT", "SAYS", "Rule", "StepRule", "applies", "sentence"]
+
+_States = tuple[State, ...]
+_Condition = Callable[[Facts], bool]
+_Where = Callable[[Facts], Places]
 
 _SUBMITTING, _UNCERTAIN, _PENDING, _IN_PROGRESS, _ENDING = ((state,) for state in OPEN)
 _COMPLETED, _FAILED, _CANCELLED = (State.COMPLETED,), (State.FAILED,), (State.CANCELLED,)
@@ -34,42 +36,42 @@ _ANY = (*OPEN, *SETTLED)
 class Rule(NamedTuple):
     """Rule: in these states, if this is so, say this sentence and cite these positions."""
 
-    states: States
-    when: Condition
-    where: Where
+    states: _States
+    when: _Condition
+    where: _Where
     text: str
 
 
 class StepRule(NamedTuple):
     """Rule for a next step: in these states, if this is so, do this, with this subcommand if there is one."""
 
-    states: States
-    when: Condition
+    states: _States
+    when: _Condition
     command: str
     text: str
 
 
-def _by(kind: CauseKind, *, own: bool = False) -> Condition:
+def _by(kind: CauseKind, *, own: bool = False) -> _Condition:
     return lambda c: c.caused_by(kind, own=own)
 
 
-def _found(code: Code) -> Condition:
+def _found(code: Code) -> _Condition:
     return lambda c: c.found(code)
 
 
-def _at(code: Code) -> Where:
+def _at(code: Code) -> _Where:
     return lambda c: c.at(code)
 
 
-def _all(*conditions: Condition) -> Condition:
+def _all(*conditions: _Condition) -> _Condition:
     return lambda c: all(condition(c) for condition in conditions)
 
 
-def _any(*conditions: Condition) -> Condition:
+def _any(*conditions: _Condition) -> _Condition:
     return lambda c: any(condition(c) for condition in conditions)
 
 
-def _no(condition: Condition) -> Condition:
+def _no(condition: _Condition) -> _Condition:
     return lambda c: not condition(c)
 
 

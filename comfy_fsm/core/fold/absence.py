@@ -22,7 +22,12 @@ from comfy_fsm.core.registry.registry import Act, Question, Registry, Server, So
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire.bodies import remaining
 
-LONE, EXPLAINED, DISPUTED = 5.0, 1 / 3, 10.0
+__all__ = [
+    "AT_ONCE", "DISPUTED", "LONE", "ask_again", "judge_absence", "judge_all", "note_absent", "note_count",
+    "note_empty", "refute_absence", "refute_by_record",
+]  # fmt: skip
+
+LONE, _EXPLAINED, DISPUTED = 5.0, 1 / 3, 10.0
 """Factors for how long an absence must last that nothing else agrees with, that an act or an outage explains, or that
 an older count disputes."""
 AT_ONCE = 64
@@ -193,14 +198,14 @@ def judge_absence(registry: Registry, task: Task, *, ticked: bool = False, closi
             _conclude(registry, task, deletion, forgotten)
 
 
-def _lasts(policy: Policy, kept: Kept, *, explained: bool) -> bool:
+def _lasts(policy: Policy, kept: _Kept, *, explained: bool) -> bool:
     """Return whether the absence lasted long enough, over all of the rounds or over those that a count agrees with."""
     span = policy.absence_seconds
     if kept.disputed:
         return _spread(kept.rounds) >= DISPUTED * span
     if len(kept.agreed) >= policy.absences and _spread(kept.agreed) >= span:
         return True
-    return _spread(kept.rounds) >= span * (EXPLAINED if explained else LONE)
+    return _spread(kept.rounds) >= span * (_EXPLAINED if explained else LONE)
 
 
 def _spread(rounds: list[AbsenceRound]) -> float:
@@ -237,7 +242,7 @@ def _conclude(registry: Registry, task: Task, deletion: Act | None, forgotten: C
 # counts that agree, and counts that do not
 
 
-class Kept(NamedTuple):
+class _Kept(NamedTuple):
     """Rounds of a task that may prove its absence."""
 
     rounds: list[AbsenceRound]
@@ -248,10 +253,10 @@ class Kept(NamedTuple):
     """An older count contradicts the last of them."""
 
 
-def _trusted(registry: Registry, task: Task) -> Kept:
+def _trusted(registry: Registry, task: Task) -> _Kept:
     """Return the rounds that may prove something. A queue that hides rows, or that of another server, lists fewer than
     the server counts; and a round in which a server that counts left that question unanswered proves nothing."""
-    kept, hidden, server = Kept([], [], False), 0.0, registry.server(task.server)
+    kept, hidden, server = _Kept([], [], False), 0.0, registry.server(task.server)
     known = any(name.shown_order for name in server.names())
     counts = any(name.counts for name in server.names())
     for each in task.inquiry.rounds:
@@ -260,9 +265,9 @@ def _trusted(registry: Registry, task: Task) -> Kept:
         fewer = told is not None and each.rows is not None and told > each.rows
         apart = heard is not None and answered is not None and answered < heard
         if fewer and _is_outdated(registry, task, each):
-            kept = Kept([*kept.rounds, each], kept.agreed, True)
+            kept = _Kept([*kept.rounds, each], kept.agreed, True)
         elif fewer or (apart and each.rows is not None):
-            hidden, kept = hidden or each.at, Kept([], [], False)
+            hidden, kept = hidden or each.at, _Kept([], [], False)
             if each.at - hidden >= registry.policy.absence_seconds:
                 text = f"its queue lists {each.rows}, while {told} are counted: rows are hidden, or two servers answer"
                 if not fewer:
@@ -274,7 +279,7 @@ def _trusted(registry: Registry, task: Task) -> Kept:
         elif each.asked >= task.last_sign and (told == 0 or (each.rows is not None and not (told is None and counts))):
             # Answers also agree with each other at a server that never had anything of ours: it may be another one.
             agrees = told is not None and (heard is not None or known)
-            kept = Kept([*kept.rounds, each], [*kept.agreed, each] if agrees else kept.agreed, False)
+            kept = _Kept([*kept.rounds, each], [*kept.agreed, each] if agrees else kept.agreed, False)
     return kept
 
 

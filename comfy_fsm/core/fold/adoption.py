@@ -12,6 +12,8 @@ from comfy_fsm.core.machine import FINAL, Signal, State
 from comfy_fsm.core.registry.registry import Registry, Server
 from comfy_fsm.core.registry.task import Task
 
+__all__ = ["adopt", "is_candidate", "is_denied", "note_not_shown", "note_shown", "seek"]
+
 
 def seek(registry: Registry, task: Task, url: str | None) -> None:
     """Allow this server, for one query, to be asked about the task as if it were bound there."""

@@ -19,9 +19,11 @@ from comfy_fsm.core.registry.servers import COUNTING
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire.bodies import BLOCKED, greets, remaining
 
+__all__ = ["fold_binary", "fold_message", "replay_waiting", "report_unknown_prompt"]
+
 _FOREIGN = Code.FOREIGN_MESSAGE  # looked up for most frames of some servers (P2)
 _LOOKED_FOR = frozenset({State.PENDING, State.IN_PROGRESS})
-ABOUT_NO_PROMPT = re.compile(r"assets\.|(logs|notification)\Z")
+_ABOUT_NO_PROMPT = re.compile(r"assets\.|(logs|notification)\Z")
 """Types of frames about the scan of a server's files (P54), its terminal and its service: known, and about no
 prompt."""
 
@@ -220,7 +222,7 @@ def _about_no_task(registry: Registry, socket: Socket, o: seen.Message) -> None:
                 socket.counted_at = o.at
         if greeting:
             socket.greeted_at = o.at
-    elif isinstance(frame, seen.UnrecognizedFrame) and not ABOUT_NO_PROMPT.match(frame.name):
+    elif isinstance(frame, seen.UnrecognizedFrame) and not _ABOUT_NO_PROMPT.match(frame.name):
         text = f"frame of type {frame.name!r:.{MAX_WHAT}}" + (f": {frame.why}" if frame.why else "")
         url, name = socket.server.url, f"frame {frame.name}"
         registry.report(Code.UNRECOGNIZED, text, Subject(o.window, url), name=name)

@@ -13,6 +13,8 @@ from comfy_fsm.core.registry.ending import RECORDS
 from comfy_fsm.core.registry.registry import Registry, Socket
 from comfy_fsm.core.registry.task import Task
 
+__all__ = ["check_missed_frames", "expect_end", "note_progress"]
+
 
 def expect_end(registry: Registry, task: Task) -> None:
     """Check later whether the socket delivers the end of a task that was settled over HTTP."""

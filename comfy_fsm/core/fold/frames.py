@@ -14,6 +14,8 @@ from comfy_fsm.core.registry.registry import Registry, Socket
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire.bodies import BLOCKED, FINISHED, failure_of, progress
 
+__all__ = ["HANDLERS", "apply_run_frame"]
+
 # Phases of one prompt's frames on one socket, in the server's own order (P13, P21).
 _START, _CACHED, _RUN, _STATED, _NULL = 1, 2, 3, 4, 5
 

@@ -31,15 +31,16 @@ from comfy_fsm.core.machine import Signal
 from comfy_fsm.core.registry import oddities
 from comfy_fsm.core.registry.acts import ACTS, fold_act, undo
 from comfy_fsm.core.registry.ending import Source
-from comfy_fsm.core.registry.oddities import note_oddities
 from comfy_fsm.core.registry.registry import Question, QueueSnapshot, Registry, Server, Subject, Window
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire import bodies, histories, queues, routes
 from comfy_fsm.core.wire.fieldwise import Oddity, read
 
+__all__ = ["abandon_questions", "fold_no_answer", "fold_request", "fold_response"]
+
 _ABOUT_TASKS = frozenset({"post", "history", "histories", "queue"})
 """Questions that every ComfyUI answers: a server without an answer is not there, or is something else (P33)."""
-UNANSWERED_AT_ONCE = 256
+_UNANSWERED_AT_ONCE = 256
 """Tasks not known to be accepted that are looked for in one history."""
 _CONNECTION_LOST = ("ConnectError", "ConnectionRefused", "ClientConnector", "ECONNREFUSED")
 
@@ -212,7 +213,7 @@ def _history_answered(registry: Registry, question: Question, raw: Raw) -> None:
     elif asked is not None and asked.inquiry.owed and not records:
         ask_again(registry, asked)
     if asked is not None and question.prompt_id in unread and not asked.settled:
-        note_oddities(registry, asked, "its record", found.odd[question.prompt_id or ""])
+        oddities.note_oddities(registry, asked, "its record", found.odd[question.prompt_id or ""])
         return _unreachable(registry, question, "a record that cannot be read")
     if question.kind == "histories" and not unread:
         _unmarked(registry, unanswered, question)
@@ -225,9 +226,9 @@ def _recorded(
     task.note_sign(registry.now)
     _shown(task, question)
     note_progress(registry, task)
-    note_oddities(registry, task, "its record", (*odd, *bodies.odd_outputs(record.outputs, task.remains.announced)))
-    blurred = any(each.path == "status" for each in odd)
-    apply_record(registry, task, record, "history", blurred=blurred)
+    lacking = bodies.odd_outputs(record.outputs, task.remains.announced)
+    oddities.note_oddities(registry, task, "its record", (*odd, *lacking))
+    apply_record(registry, task, record, "history", blurred=any(each.path == "status" for each in odd))
 
 
 def _shown(task: Task, question: Question) -> None:
@@ -240,7 +241,7 @@ def _next_unanswered(server: Server) -> list[Task]:
     """Return some of these tasks, and the next ones the next time, so that no answer holds up the fold for long."""
     found: list[Task] = []
     for name in server.names():
-        some = list(islice(name.unanswered.values(), UNANSWERED_AT_ONCE - len(found)))
+        some = list(islice(name.unanswered.values(), _UNANSWERED_AT_ONCE - len(found)))
         if len(some) < len(name.unanswered):
             for task in some:
                 name.unanswered[task.number] = name.unanswered.pop(task.number)
@@ -371,7 +372,7 @@ def _job(registry: Registry, question: Question, job: bodies.JobRecord, name: st
     task = _bound_here(registry, server, name, question.window, "answered")
     if task is None:
         return note_shown(registry, server, name) if job.status is not None else None
-    note_oddities(registry, task, "its job", (*odd, *bodies.odd_outputs(job.outputs)))
+    oddities.note_oddities(registry, task, "its job", (*odd, *bodies.odd_outputs(job.outputs)))
     signal = job.signal
     if question.kind == "job":
         ids = frozenset((name,))

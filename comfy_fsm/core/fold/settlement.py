@@ -12,14 +12,19 @@ from msgspec import Raw
 from comfy_fsm.core.effects import Deliver, FetchHistory, LookAtQueue
 from comfy_fsm.core.findings import Code
 from comfy_fsm.core.fold.deafness import expect_end
-from comfy_fsm.core.machine import Signal, State
+from comfy_fsm.core.machine import UNANSWERED, Signal, State
 from comfy_fsm.core.registry.ending import RECORDS, SETTLING, Ending, Source
 from comfy_fsm.core.registry.images import take_images
 from comfy_fsm.core.registry.oddities import note_unknown_word
 from comfy_fsm.core.registry.registry import Registry
-from comfy_fsm.core.registry.task import UNANSWERED, Task
+from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire.bodies import ENDED, HistoryRecord, JobRecord, executed_output
 from comfy_fsm.core.wire.results import produced
+
+__all__ = [
+    "apply_job", "apply_record", "apply_signal", "note_end", "reopen", "reopen_conclusion", "request_queue",
+    "request_queue_in_sweep", "request_record", "settle", "state_outcome", "take_outputs",
+]  # fmt: skip
 
 _ABSENT = "absent from the queue, then from the history of its server"
 
@@ -47,7 +52,7 @@ def state_outcome(registry: Registry, task: Task, outcome: State, name: Source) 
     request_record(registry, task)
     if outcome is State.CANCELLED:
         _blame_interrupt(registry, task)
-    apply_statusless_record(registry, task)
+    _apply_statusless_record(registry, task)
 
 
 def _repeat_signal(registry: Registry, task: Task, outcome: State, name: Source) -> None:
@@ -67,7 +72,7 @@ def note_end(registry: Registry, task: Task, name: Source) -> None:
     task.note_end_source(name, registry.now)
     apply_signal(registry, task, Signal.END, name)
     request_record(registry, task)
-    apply_statusless_record(registry, task)
+    _apply_statusless_record(registry, task)
 
 
 def settle(registry: Registry, task: Task, ending: Ending) -> None:
@@ -95,7 +100,7 @@ def settle(registry: Registry, task: Task, ending: Ending) -> None:
         registry.retract(FetchHistory, task.server, task.prompt_id)
         registry.retract(LookAtQueue, task.server, task.prompt_id)
     registry.owe(task)
-    deliver(registry, task)
+    _deliver(registry, task)
     if outcome is State.LOST:
         registry.report(Code.LOST, _ABSENT, task)
     elif outcome is State.CANCELLED and source in RECORDS and not blamed:
@@ -103,7 +108,7 @@ def settle(registry: Registry, task: Task, ending: Ending) -> None:
     expect_end(registry, task)
 
 
-def deliver(registry: Registry, task: Task) -> None:
+def _deliver(registry: Registry, task: Task) -> None:
     """Request the delivery, once; after late evidence, the new result replaces one that was not handed over yet."""
     if not task.handed_over or registry.has_emitted(Deliver, task.server, str(task.number)):
         task.hand_over()
@@ -216,7 +221,7 @@ def _weigh_statusless(registry: Registry, task: Task, record: HistoryRecord, mis
         task.run.take_statusless(record.outputs)
 
 
-def apply_statusless_record(registry: Registry, task: Task) -> None:
+def _apply_statusless_record(registry: Registry, task: Task) -> None:
     """Settle by a record without a status that came before the frame which states the outcome."""
     if not task.run.statusless or task.settled:
         return

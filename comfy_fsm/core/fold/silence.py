@@ -19,7 +19,9 @@ from comfy_fsm.core.registry.parts import Silence
 from comfy_fsm.core.registry.registry import Registry, Server
 from comfy_fsm.core.registry.task import Task
 
-AT_ONCE = 64
+__all__ = ["await_end", "expire_overdue", "note_answer", "remind"]
+
+_AT_ONCE = 64
 """Quiet tasks that are handled in one turn; the others are due at once, in the next."""
 _CONFIRMED = frozenset({State.PENDING, State.IN_PROGRESS})
 _PACE = (1, 1, 1, 1, 1, 2, 2, 3, 6)
@@ -29,7 +31,7 @@ _STEPS = tuple(accumulate(_PACE))
 
 def remind(registry: Registry) -> None:
     """Handle the quiet tasks whose reminder is due."""
-    for _ in range(AT_ONCE):
+    for _ in range(_AT_ONCE):
         task = registry.next_reminder(registry.now)
         if task is None:
             return
@@ -149,7 +151,7 @@ def await_end(registry: Registry, task: Task, *, by_job: bool) -> None:
 def expire_overdue(registry: Registry) -> None:
     """Give up overdue tasks, on a tick alone: any other entry may be about to report on them. A stated outcome
     stands."""
-    overdue = list(islice(registry.overdue.values(), AT_ONCE))
+    overdue = list(islice(registry.overdue.values(), _AT_ONCE))
     for task in overdue:
         del registry.overdue[task.number]
         if task.settled:

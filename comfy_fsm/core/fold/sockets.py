@@ -11,6 +11,8 @@ from comfy_fsm.core.registry.counters import REASONS
 from comfy_fsm.core.registry.registry import Registry, Socket, Subject
 from comfy_fsm.core.registry.servers import WindowTasks
 
+__all__ = ["fold_closed", "fold_opened", "mark_down", "note_gap"]
+
 _ABNORMAL = frozenset({1001, 1006, 1012})
 """Close codes of a server that is killed or restarts (P8)."""
 

@@ -21,7 +21,9 @@ from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire import bodies, codec, refusals
 from comfy_fsm.core.wire.fieldwise import read
 
-GATEWAY = frozenset({408, 499, 502, 503, 504, 520, 521, 522, 523, 524})
+__all__ = ["adopt_marked", "awaits_marker", "fold_acceptance", "fold_submission", "mark_uncertain", "note_post_over"]
+
+_GATEWAY = frozenset({408, 499, 502, 503, 504, 520, 521, 522, 523, 524})
 """Statuses of gateways: what they passed on may still be under way."""
 
 
@@ -93,7 +95,7 @@ def fold_acceptance(registry: Registry, question: Question, task: Task, o: seen.
         _refuse(registry, task)
     else:
         task.answer.doubt(_words_of(o.data), put_off=refusals.puts_off(status, o.data.retry_after))
-        if status in GATEWAY and not task.answer.put_off:
+        if status in _GATEWAY and not task.answer.put_off:
             note_post_over(registry, task)
         mark_uncertain(registry, task, f"HTTP {status}")
 
@@ -135,7 +137,7 @@ def _accept(registry: Registry, question: Question, task: Task, accepted: refusa
         task = _second(registry, task, server)
         task = _rebind(registry, task, server, given)
     else:
-        task = rename(registry, task, server, given)
+        task = _rename(registry, task, server, given)
     question.prompt_id = given
     task.note_known(registry.order)
     task.note_sign(registry.now)
@@ -155,7 +157,7 @@ def _second(registry: Registry, first: Task, server: Server) -> Task:
     return task
 
 
-def rename(registry: Registry, task: Task, server: Server, given: str) -> Task:
+def _rename(registry: Registry, task: Task, server: Server, given: str) -> Task:
     """Give the task the id that the server chose in place of ours: no other exists (P10)."""
     chosen = task.prompt_id
     if chosen is None:
@@ -193,7 +195,7 @@ def adopt_marked(registry: Registry, server: Server, given: str, mark: str | Non
         return
     home, late, lost = registry.server(task.server), task.settled, task
     registry.withdraw_finding(Code.LOST, lost)
-    task = rename(registry, task, home, given)
+    task = _rename(registry, task, home, given)
     if late and task is lost:
         reopen_conclusion(registry, task, "a prompt that bears its mark")
     elif late:  # frames reported on it meanwhile, under the id that it has

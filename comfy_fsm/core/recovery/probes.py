@@ -17,6 +17,8 @@ from comfy_fsm.core.wire import bodies, codec, histories, queues
 from comfy_fsm.core.wire.fieldwise import read
 from comfy_fsm.core.wire.results import produced
 
+__all__ = ["Has", "ProbeResult", "no_answer", "read_greeting", "read_job", "read_queue", "read_record"]
+
 Has = Literal["running", "pending", "recorded", "denied", "astray", "unreachable"]
 """`astray`: the answer was about another prompt, and is as good as none."""
 _JOBS: dict[Signal | None, Has] = {Signal.RUN: "running", Signal.QUEUE: "pending"}

@@ -15,6 +15,11 @@ from comfy_fsm.core.machine import FINAL, RECOVERABLE, Signal, State
 from comfy_fsm.core.recovery.probes import ProbeResult
 from comfy_fsm.core.registry.task import Task
 
+__all__ = [
+    "CONSISTENT", "FETCHED", "RECOVERED", "Consistency", "Fetched", "Recovered", "Recovery", "RecoveryCase",
+    "binding", "compare", "needs_recovery",
+]  # fmt: skip
+
 
 class RecoveryCase(NamedTuple):
     """Case: whether nothing is left to do, what is so, and what to do next."""
@@ -24,12 +29,12 @@ class RecoveryCase(NamedTuple):
     next: str = ""
 
 
-SAVE = "resume hands it over and saves its files"
+_SAVE = "resume hands it over and saves its files"
 RECOVERED = {
     "final": RecoveryCase(True, "it is settled already: nothing to do"),
-    "settled": RecoveryCase(True, "its server knows how it ended", SAVE),
+    "settled": RecoveryCase(True, "its server knows how it ended", _SAVE),
     "unverified": RecoveryCase(True, "its server has no record any more; what was reported of its end stands"),
-    "adopted": RecoveryCase(True, "its server denies it, and another one knows how it ended: it is bound there", SAVE),
+    "adopted": RecoveryCase(True, "its server denies it, and another one knows how it ended: it is bound there", _SAVE),
     "moved": RecoveryCase(
         False, "its server denies it, and another one has it: it is bound there", "resume follows it"
     ),

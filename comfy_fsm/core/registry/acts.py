@@ -7,6 +7,8 @@ from comfy_fsm.core.registry.ending import CauseKind
 from comfy_fsm.core.registry.registry import Act, Question, Registry
 from comfy_fsm.core.wire import bodies, codec, routes
 
+__all__ = ["ACTS", "fold_act", "undo"]
+
 ACTS: dict[routes.Kind, tuple[CauseKind, ...]] = {
     "act-interrupt": ("interrupt",),
     "act-queue": ("delete",),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from urllib.parse import SplitResult, urlsplit
 
+__all__ = ["PORTS", "machine", "plain", "spelled"]
+
 PORTS = {"http": 80, "https": 443}
 _SCHEMES = {"ws://": "http://", "wss://": "https://"}
 _THIS_MACHINE = frozenset({

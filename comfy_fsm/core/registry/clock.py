@@ -7,6 +7,8 @@ from msgspec import Struct
 
 from comfy_fsm.core.observations import AnyObservation, Header
 
+__all__ = ["STEP", "Clock"]
+
 STEP = 1.0
 """Seconds by which the two clocks may diverge from one entry to the next; more is a step, or a sleep of the machine."""
 

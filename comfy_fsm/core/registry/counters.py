@@ -16,23 +16,28 @@ from comfy_fsm.core.machine import RECOVERABLE, SETTLED, State
 from comfy_fsm.core.registry.ending import RECORDS, Confidence, Source
 from comfy_fsm.core.registry.task import Task
 
+__all__ = [
+    "ANSWERS", "CONFIDENCES", "HURTS", "LOOKS", "REASONS", "RECONNECTS", "SECONDS", "SOURCES", "WAITS", "Counters",
+    "Histogram", "ServerCounters",
+]  # fmt: skip
+
 SECONDS = (0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0)
 """Bounds in seconds for the duration of a task: from a graph that is cached to a video that takes an hour."""
 WAITS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Bounds in seconds for the wait for an answer, up to the deadline, and for a commit."""
-GAPS = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0)
+_GAPS = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0)
 """Bounds in seconds for the downtime of a socket: from one step of the backoff to a night."""
 _LONGEST = 1e9  # seconds; a trace can state any time, and a sum must stay a number
 
-CountedSource = Source | Literal["none"]
-SOURCES: tuple[CountedSource, ...] = (*get_args(Source), "none")
+_CountedSource = Source | Literal["none"]
+SOURCES: tuple[_CountedSource, ...] = (*get_args(Source), "none")
 """Signals that can be the first to report an end; `none` for a task that expired in silence."""
 CONFIDENCES: tuple[Confidence, ...] = get_args(Confidence)
-LookResult = Literal["settled", "listed", "absent", "incomplete", "unreachable"]
-LOOKS: tuple[LookResult, ...] = get_args(LookResult)
+_LookResult = Literal["settled", "listed", "absent", "incomplete", "unreachable"]
+LOOKS: tuple[_LookResult, ...] = get_args(_LookResult)
 """Results that a query about an open task can have."""
-AnswerResult = Literal["answered", "refused", "failed", "unanswered"]
-ANSWERS: tuple[AnswerResult, ...] = get_args(AnswerResult)
+_AnswerResult = Literal["answered", "refused", "failed", "unanswered"]
+ANSWERS: tuple[_AnswerResult, ...] = get_args(_AnswerResult)
 """Ways in which a request can end: 2xx and 3xx, 4xx, 5xx, or without an answer."""
 REASONS = {1000: "normal", 1001: "going-away", 1006: "abnormal", 1009: "too-big", 1011: "server-error", 1012: "restart"}
 RECONNECTS = (*REASONS.values(), "resumed", "other")
@@ -87,7 +92,7 @@ class Histogram(Struct, eq=False):
 class ServerCounters(Struct, eq=False):
     """Counters of one server."""
 
-    answers: dict[AnswerResult, int] = field(default_factory=lambda: dict.fromkeys(ANSWERS, 0))
+    answers: dict[_AnswerResult, int] = field(default_factory=lambda: dict.fromkeys(ANSWERS, 0))
     waits: Histogram = field(default_factory=lambda: Histogram(WAITS))
     reconnects: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RECONNECTS, 0))
     settled_at: float = 0.0
@@ -106,7 +111,7 @@ class Counters(Struct, eq=False):
 
     submissions: int = 0
     settled: dict[State, int] = field(default_factory=lambda: dict.fromkeys(sorted(SETTLED), 0))
-    completions: dict[tuple[State, CountedSource, Confidence], int] = field(default_factory=dict)
+    completions: dict[tuple[State, _CountedSource, Confidence], int] = field(default_factory=dict)
     """Settled tasks by state, source and confidence: at most as many keys as there are combinations."""
     reopened: int = 0
     seconds: Histogram = field(default_factory=lambda: Histogram(SECONDS))
@@ -118,14 +123,14 @@ class Counters(Struct, eq=False):
     uncertain: int = 0
     retries: int = 0
     """Records requested again because an earlier answer contained none."""
-    looks: dict[LookResult, int] = field(default_factory=lambda: dict.fromkeys(LOOKS, 0))
+    looks: dict[_LookResult, int] = field(default_factory=lambda: dict.fromkeys(LOOKS, 0))
     found: dict[Code, int] = field(default_factory=lambda: dict.fromkeys(CODES, 0))
     """Findings by code; each occurrence counts."""
     strayed: set[str] = field(default_factory=set)
     """Ids of tasks about which a server was asked, or answered, to which they are not bound."""
     strange: int = 0
     """Frames whose prompt had no known submission when they came."""
-    gaps: Histogram = field(default_factory=lambda: Histogram(GAPS))
+    gaps: Histogram = field(default_factory=lambda: Histogram(_GAPS))
 
     def settle(self, task: Task, server: ServerCounters, at: float) -> None:
         """Count a settlement; after a recover command it may be the task's second one."""

@@ -8,6 +8,8 @@ from msgspec import Struct
 
 from comfy_fsm.core.machine import Signal, State
 
+__all__ = ["RECORDS", "SETTLING", "Cause", "CauseKind", "Confidence", "Ending", "Source"]
+
 Confidence = Literal["verified", "stated", "inferred"]
 
 Source = Literal[

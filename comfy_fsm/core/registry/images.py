@@ -15,7 +15,9 @@ from comfy_fsm.core.registry.parts import SocketImages
 from comfy_fsm.core.registry.registry import Registry
 from comfy_fsm.core.registry.task import Task
 
-TYPE = "websocket"
+__all__ = ["image_in", "take_images"]
+
+_TYPE = "websocket"
 """Type of these outputs, in place of the server's folder that a file would be in."""
 _UNNAMED, _NAMED = 1, 4  # the events that carry an image (P7)
 _SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
@@ -41,7 +43,9 @@ def image_in(imaging: SocketImages, data: seen.BinaryData, policy: Policy) -> Ou
     suffix = _SUFFIXES.get(kind, "") if isinstance(kind, str) else ""
     exact = data.size if isinstance(data.size, int) else None
     digest = data.digest if isinstance(data.digest, str) else ""
-    image = Output(node, "images", f"{TYPE}_{number:05}_{suffix}", type=TYPE, by_socket=True, size=exact, digest=digest)
+    image = Output(
+        node, "images", f"{_TYPE}_{number:05}_{suffix}", type=_TYPE, by_socket=True, size=exact, digest=digest
+    )
     imaging.images.append(image)
     return image
 

@@ -13,6 +13,8 @@ from comfy_fsm.core.registry.registry import MAX_WHAT, Question, Registry, Subje
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire.fieldwise import Oddity
 
+__all__ = ["MAX_PATH", "note_misfit", "note_odd_queue", "note_oddities", "note_unknown_route", "note_unknown_word"]
+
 MAX_PATH = 300
 """Characters kept of a path that is no route of ComfyUI."""
 _MAX_LOOKED = 64 * 1024

@@ -14,6 +14,11 @@ from comfy_fsm.core.effects import Failure, Output
 from comfy_fsm.core.machine import REASONS, Signal, State
 from comfy_fsm.core.registry.ending import Cause, Confidence, Ending, Source
 
+__all__ = [
+    "AbsenceRound", "Inquiry", "KnownEnd", "PostAnswer", "Remains", "Run", "Silence", "SocketImages", "Submission",
+    "Transition",
+]  # fmt: skip
+
 _MOST_ROUNDS = 16
 """Rounds of absence remembered for each task."""
 

@@ -6,6 +6,8 @@ from bisect import bisect_right
 
 from msgspec import Struct, field
 
+__all__ = ["MOST", "Pauses"]
+
 MOST = 256
 """Pauses remembered for each server: a silent task is asked about far more often than a server can be away so many
 times."""

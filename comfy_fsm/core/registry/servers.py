@@ -16,6 +16,11 @@ from comfy_fsm.core.registry.pauses import Pauses
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire import routes
 
+__all__ = [
+    "ANY_PROMPT", "COUNTING", "INTERRUPTS_BY_ID", "MAX_WHAT", "NAMES_CANCELLED", "OTHER_PROMPT", "Act", "Question",
+    "QueueSnapshot", "Server", "Socket", "Window", "WindowTasks", "window_of",
+]  # fmt: skip
+
 MAX_WHAT = 80
 """Characters kept of a name or an error that a server or a recorder supplied."""
 INTERRUPTS_BY_ID, NAMES_CANCELLED = (0, 3, 57), (0, 9, 0)

@@ -11,13 +11,13 @@ from collections.abc import Collection
 from msgspec import Raw, Struct, field
 
 from comfy_fsm.core.effects import Failure, Output, Result, Text
-from comfy_fsm.core.machine import RECOVERABLE, SETTLED, Signal, State, step
+from comfy_fsm.core.machine import RECOVERABLE, SETTLED, UNANSWERED, Signal, State, step
 from comfy_fsm.core.registry import parts
 from comfy_fsm.core.registry.ending import Cause, Confidence, Ending, Source
 from comfy_fsm.core.scheduling.backlog import Job
 from comfy_fsm.core.wire import codec
 
-UNANSWERED = frozenset({State.SUBMITTING, State.UNCERTAIN})
+__all__ = ["Task", "tag_value"]
 
 
 class Task(Struct, eq=False):

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+__all__ = ["BUDGET", "assign"]
+
 BUDGET = 2_000
 """Steps of the search: a few milliseconds. It starts with the greedy plan, and may stop anywhere after that."""
 _GAIN = 1e-9

@@ -16,6 +16,8 @@ from msgspec.structs import replace
 
 from comfy_fsm.core import observations as seen
 
+__all__ = ["MAX_TAG", "MOST_PRIORITY", "Backlog", "Job", "graph_of", "is_priority", "tag_of"]
+
 MOST_PRIORITY = 1e6
 """Largest priority, positive or negative: beyond it, priority times ageing leaves the range in which a float resolves
 seconds."""

@@ -14,6 +14,8 @@ from msgspec import Struct
 
 from comfy_fsm.core.policy import backoff
 
+__all__ = ["Breaker", "Standing"]
+
 
 class Standing(StrEnum):
     """Standing of a server: whether it may be given tasks."""

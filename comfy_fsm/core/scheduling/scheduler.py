@@ -20,6 +20,8 @@ from comfy_fsm.core.scheduling.assignment import assign
 from comfy_fsm.core.scheduling.backlog import Job
 from comfy_fsm.core.scheduling.breaker import Breaker
 
+__all__ = ["Durations", "Scheduler", "ServerLoad"]
+
 _FEW = 12  # number of jobs up to which the assignment of all is planned
 _LANES = 32  # graphs with a heap of their own; further ones share one, so that a choice costs the same
 _SHARED = ""

@@ -17,12 +17,19 @@ from comfy_fsm.core.observations import FailureData, FeatureFlags, Status
 from comfy_fsm.core.wire import codec, refusals
 from comfy_fsm.core.wire.fieldwise import Oddity
 
+__all__ = [
+    "BLOCKED", "ENDED", "FINISHED", "LISTED", "MARK", "Batch", "Cancelled", "HistoryItem", "HistoryRecord",
+    "Interrupt", "JobList", "JobRecord", "Removal", "Submission", "Verdict", "did_nothing", "executed_output",
+    "failure_of", "greets", "is_missing_job", "knows_no_cancelled", "mark_of", "odd_outputs", "progress",
+    "remaining", "version", "word",
+]  # fmt: skip
+
 BLOCKED = "ExecutionBlocked"
 """`exception_type` of an error that is not an end (P19)."""
 FINISHED = b'"finished"'
 """Occurs in a progress_state once for each finished node: a search of the bytes, since thousands of these frames come
 (P18)."""
-TERMINAL = {
+_TERMINAL = {
     "execution_success": State.COMPLETED,
     "execution_error": State.FAILED,
     "execution_interrupted": State.CANCELLED,
@@ -47,7 +54,7 @@ def word(status: str | None) -> str:
     return (status or "")[:80].strip().lower().replace("-", "_").replace(" ", "_")
 
 
-class Node(Struct, frozen=True):
+class _Node(Struct, frozen=True):
     """Node of a graph; an input that is a list of two is a link: [node, slot]."""
 
     inputs: dict[str, object] = {}
@@ -60,7 +67,7 @@ MARK = "comfy_fsm"
 """Key in `extra_data` under which our clients leave the prompt id that they chose: every version keeps it (P10)."""
 
 
-class Extra(Struct, frozen=True, rename={"mark": MARK}):
+class _Extra(Struct, frozen=True, rename={"mark": MARK}):
     """`extra_data` of a prompt, as far as it is ours."""
 
     mark: str | None = None
@@ -68,14 +75,14 @@ class Extra(Struct, frozen=True, rename={"mark": MARK}):
 
 def mark_of(item: list[Raw]) -> str | None:
     """Return the mark in `[number, prompt_id, prompt, extra_data, outputs]`, as queue and history show it."""
-    extra = codec.body(item[3], Extra) if len(item) > 3 else None
+    extra = codec.body(item[3], _Extra) if len(item) > 3 else None
     return extra.mark if extra is not None else None
 
 
 class Submission(Struct, frozen=True):
     """Body of `POST /prompt` (P9)."""
 
-    prompt: dict[str, Node] = {}
+    prompt: dict[str, _Node] = {}
     prompt_id: str | None = None
     client_id: str | None = None
     partial_execution_targets: list[str] | None = None
@@ -98,7 +105,7 @@ class Submission(Struct, frozen=True):
         return set() if self.partial_execution_targets else set(self.prompt)
 
 
-class RecordStatus(Struct, frozen=True):
+class _RecordStatus(Struct, frozen=True):
     status_str: str | None = None
     completed: bool | None = None
     messages: list[tuple[str, FailureData]] | None = None
@@ -111,8 +118,8 @@ class RecordStatus(Struct, frozen=True):
     def from_messages(self) -> tuple[State, FailureData] | None:
         """Return the outcome that its messages state, and what they say about it."""
         for name, data in reversed(self.messages or ()):
-            if name in TERMINAL and data.exception_type != BLOCKED:
-                return TERMINAL[name], data
+            if name in _TERMINAL and data.exception_type != BLOCKED:
+                return _TERMINAL[name], data
         return None
 
 
@@ -143,7 +150,7 @@ class HistoryRecord(Struct, frozen=True):
 
     prompt: Raw = Raw(b"null")
     outputs: object = None
-    status: RecordStatus | None = None
+    status: _RecordStatus | None = None
 
     def verdict(self) -> Verdict:
         """Return the outcome, by the messages first, then by `status_str`, which may be stale (P23, P24)."""
@@ -236,7 +243,7 @@ class JobRecord(Struct, frozen=True):
     execution_error: FailureData | str | None = None
     error: object = None
     error_message: object = None
-    execution_status: RecordStatus | None = None
+    execution_status: _RecordStatus | None = None
 
     def named(self) -> object:
         """Return the outputs that it names: all of them by its id, one of them in a list (P36)."""
@@ -277,7 +284,7 @@ class JobRecord(Struct, frozen=True):
         return Verdict(said)
 
 
-class Pagination(Struct, frozen=True):
+class _Pagination(Struct, frozen=True):
     has_more: bool | None = None
 
 
@@ -285,24 +292,24 @@ class JobList(Struct, frozen=True):
     """Page of the list of jobs (P36)."""
 
     jobs: list[Raw]
-    pagination: Pagination | None = None
+    pagination: _Pagination | None = None
 
 
-class Missing(Struct, frozen=True):
+class _Missing(Struct, frozen=True):
     error: str
 
 
 def is_missing_job(raw: Raw) -> bool:
     """Return whether this 404 says that a job is in neither queue nor history (P38); any other 404 means something else
     (P33)."""
-    missing = codec.body(raw, Missing)
+    missing = codec.body(raw, _Missing)
     return missing is not None and missing.error.strip(" .").lower() == "job not found"
 
 
 def knows_no_cancelled(raw: Raw) -> bool:
     """Return whether this 400 comes from a server whose jobs are never `cancelled` and that was asked for that status
     (P37)."""
-    refused = codec.body(raw, Missing)
+    refused = codec.body(raw, _Missing)
     _, found, valid = refused.error.partition("Valid values:") if refused is not None else ("", "", "")
     return bool(found) and "failed" in valid and "cancelled" not in valid
 
@@ -324,17 +331,17 @@ def did_nothing(raw: Raw) -> bool:
     return answer is not None and not answer.cancelled
 
 
-class System(Struct, frozen=True):
+class _System(Struct, frozen=True):
     comfyui_version: str = ""
 
 
-class Stats(Struct, frozen=True):
-    system: System = System()
+class _Stats(Struct, frozen=True):
+    system: _System = _System()
 
 
 def version(raw: Raw) -> tuple[int, ...] | None:
     """Return the version in `/system_stats`; absent or "unknown" before January 2025."""
-    stats = codec.body(raw, Stats)
+    stats = codec.body(raw, _Stats)
     try:
         text = stats.system.comfyui_version if stats is not None else ""
         return tuple(int(part) for part in text.lstrip("v").split("+")[0].split("-")[0].split("."))
@@ -373,11 +380,11 @@ def executed_output(raw: Raw) -> object:
         return None
 
 
-class NodeProgress(Struct, frozen=True):
+class _NodeProgress(Struct, frozen=True):
     state: str | None = None
 
 
 def progress(raw: Raw) -> dict[str, str | None]:
     """Return the state of each node that has begun (P16)."""
-    nodes = codec.body(raw, dict[str, NodeProgress])
+    nodes = codec.body(raw, dict[str, _NodeProgress])
     return {node: p.state for node, p in (nodes or {}).items()}

@@ -14,6 +14,8 @@ from msgspec import Raw, inspect
 
 from comfy_fsm.core.wire import codec
 
+__all__ = ["Oddity", "read"]
+
 _T = TypeVar("_T")
 _MOST = 20
 """Oddities of one body that are named."""

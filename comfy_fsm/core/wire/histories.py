@@ -12,23 +12,25 @@ from comfy_fsm.core.wire import codec
 from comfy_fsm.core.wire.bodies import HistoryItem, HistoryRecord
 from comfy_fsm.core.wire.fieldwise import Oddity, read
 
+__all__ = ["records", "unwrapped"]
 
-class Records(NamedTuple):
+
+class _Records(NamedTuple):
     """History, entry by entry: records that can be read, and the oddities of each entry."""
 
     records: dict[str, HistoryRecord]
     odd: dict[str, tuple[Oddity, ...]]
 
 
-def records(raw: Raw) -> Records | None:
+def records(raw: Raw) -> _Records | None:
     """Read a history; None if it is none (P33): no object, or one without any readable entry."""
     whole = codec.body(raw, dict[str, HistoryRecord])
     if whole is not None and _WRAPPING.isdisjoint(whole):
-        return Records(whole, {})
+        return _Records(whole, {})
     entries = codec.body(unwrapped(raw), dict[str, Raw])
     if entries is None:
         return None
-    found = Records({}, {})
+    found = _Records({}, {})
     for prompt_id, entry in entries.items():
         record, odd = read(entry, HistoryRecord)
         if record is not None:

@@ -11,36 +11,38 @@ from comfy_fsm.core.wire import codec
 from comfy_fsm.core.wire.bodies import HistoryItem, mark_of
 from comfy_fsm.core.wire.fieldwise import Oddity, read
 
+__all__ = ["listing", "marks", "position_in_queue", "queue"]
 
-class ShortQueue(Struct, frozen=True, forbid_unknown_fields=True):
+
+class _ShortQueue(Struct, frozen=True, forbid_unknown_fields=True):
     """Queue as a recorder shortens it: ids only, never the bodies (P28)."""
 
     running: list[str]
     pending: list[str]
 
 
-class FullQueue(Struct, frozen=True):
+class _FullQueue(Struct, frozen=True):
     """Queue as a server answers it; of each item only the id is read (P28)."""
 
     queue_running: list[Raw] | None = None
     queue_pending: list[Raw] | None = None
 
 
-class QueueItem(Struct, frozen=True, array_like=True, gc=False):
+class _QueueItem(Struct, frozen=True, array_like=True, gc=False):
     """Item of a queue as all versions write it, `[number, prompt_id, …]`, of which the rest is not read."""
 
     number: Raw
     prompt_id: str
 
 
-class PlainQueue(Struct, frozen=True, gc=False):
+class _PlainQueue(Struct, frozen=True, gc=False):
     """Queue of such items alone: all of it is read in one go."""
 
-    queue_running: list[QueueItem]
-    queue_pending: list[QueueItem]
+    queue_running: list[_QueueItem]
+    queue_pending: list[_QueueItem]
 
 
-class Listing(NamedTuple):
+class _Listing(NamedTuple):
     """Items of a queue; one that cannot be read may be any prompt that it names, so that prompt is not absent."""
 
     running: list[str]
@@ -57,20 +59,20 @@ _UUID = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _MAX_ITEM = 64 * 1024
 
 
-def listing(raw: Raw) -> Listing | None:
+def listing(raw: Raw) -> _Listing | None:
     """Read the queue, item by item; None if it is no queue (P33)."""
     is_full = bytes(memoryview(raw)[:64]).lstrip().startswith(b'{"queue_')  # to find out by trying takes 0.4 s of 20 MB
-    if not is_full and (short := codec.body(raw, ShortQueue)) is not None:
-        return Listing(short.running, short.pending)
-    if (plain := codec.quick(raw, PlainQueue)) is not None:
+    if not is_full and (short := codec.body(raw, _ShortQueue)) is not None:
+        return _Listing(short.running, short.pending)
+    if (plain := codec.quick(raw, _PlainQueue)) is not None:
         running, pending = plain.queue_running, plain.queue_pending
-        return Listing([item.prompt_id for item in running], [item.prompt_id for item in pending])
+        return _Listing([item.prompt_id for item in running], [item.prompt_id for item in pending])
     return _itemwise(raw)
 
 
-def _itemwise(raw: Raw) -> Listing | None:
+def _itemwise(raw: Raw) -> _Listing | None:
     """Read a queue with odd items: what one of them is does not depend on the others."""
-    full, odd = read(raw, FullQueue)
+    full, odd = read(raw, _FullQueue)
     if full is None or (full.queue_running is None and full.queue_pending is None):
         return None
     strange, named = list(odd), set[str]()
@@ -86,7 +88,7 @@ def _itemwise(raw: Raw) -> Listing | None:
             named.update(found.decode() for found in _UUID.findall(bytes(item)[:_MAX_ITEM]))
     whole = full.queue_running is not None and full.queue_pending is not None
     running, pending = parts
-    return Listing(running, pending, frozenset(named), tuple(strange), whole, len(strange) - len(odd))
+    return _Listing(running, pending, frozenset(named), tuple(strange), whole, len(strange) - len(odd))
 
 
 def _id_of(item: Raw) -> str | None:
@@ -106,7 +108,7 @@ def queue(raw: Raw) -> tuple[list[str], list[str]] | None:
 
 def marks(raw: Raw) -> dict[str, str]:
     """Return the marks in a queue, by prompt id."""
-    full, _ = read(raw, FullQueue)
+    full, _ = read(raw, _FullQueue)
     items = [*(full.queue_running or ()), *(full.queue_pending or ())] if full is not None else []
     parts = [part for item in items if (part := codec.body(item, list[Raw])) is not None and len(part) > 1]
     marked = [(codec.body(part[1], str), mark_of(part)) for part in parts]
@@ -119,7 +121,7 @@ def position_in_queue(raw: Raw, prompt_id: str) -> int | None:
 
     A server lists pending prompts in the order of its heap, which is not the order in which they will run.
     """
-    full, _ = read(raw, FullQueue)
+    full, _ = read(raw, _FullQueue)
     if full is None:
         return None
     running = [_id_of(item) for item in full.queue_running or ()]

@@ -11,11 +11,16 @@ from msgspec import Meta, Raw, Struct
 from comfy_fsm.core.effects import Failure, NodeFault
 from comfy_fsm.core.wire import codec
 
+__all__ = [
+    "MAX_EXCERPT", "MESSAGES", "OF_WRAPPERS", "SHORT", "TYPES", "Accepted", "excerpt", "is_refusal", "misfit",
+    "puts_off", "redirect", "refusal", "words", "words_of",
+]  # fmt: skip
+
 _MOVED = frozenset({301, 307, 308})
 """Redirects of a request that was not handled; 302 and 303 may also lead to the result of one that was."""
 MAX_EXCERPT = 500
 """Characters kept of an answer that is no JSON, or of no known shape."""
-MAX_CAME = 120
+_MAX_CAME = 120
 """Characters kept of what came instead of a prompt_id."""
 _STILL_OPEN = frozenset({408, 409, 499})
 """4xx that do not mean that nothing was queued: timeouts, and an id that exists already (P58)."""
@@ -43,7 +48,7 @@ def puts_off(status: int, retry_after: object) -> bool:
     return status == 503 and retry_after is not None
 
 
-class NodeError(Struct, frozen=True):
+class _NodeError(Struct, frozen=True):
     dependent_outputs: list[str] = []
 
 
@@ -51,7 +56,7 @@ class Accepted(Struct, frozen=True):
     """Answer 200 to a POST; nodes in `node_errors`, and the outputs that depend on them, were dropped (P9)."""
 
     prompt_id: Annotated[str, Meta(min_length=1)]
-    node_errors: dict[str, NodeError] | list[object] | None = None
+    node_errors: dict[str, _NodeError] | list[object] | None = None
 
     def dropped(self) -> set[str]:
         if not isinstance(self.node_errors, dict):
@@ -105,11 +110,11 @@ def misfit(raw: Raw, status: int) -> Failure:
         return refusal(raw, status)
     came = "nothing" if value is None else "a list or number"
     if isinstance(value, str):
-        came = f"a page or text ({excerpt(value)[:MAX_CAME]})" if value.strip() else "nothing"
+        came = f"a page or text ({excerpt(value)[:_MAX_CAME]})" if value.strip() else "nothing"
     if isinstance(value, Mapping):
         came = "an object with " + (", ".join(sorted(map(str, value))[:5])[:100] or "nothing in it")
         said = words_of(value)[1]
-        came += f" ({said[:MAX_CAME]})" if said else ""
+        came += f" ({said[:_MAX_CAME]})" if said else ""
     message = f"{came} came instead of a prompt_id, so this is no ComfyUI; give the address of ComfyUI itself"
     return Failure(type=None, message=message, status=status)
 

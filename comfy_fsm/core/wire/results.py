@@ -15,6 +15,8 @@ from typing import NamedTuple
 from comfy_fsm.core.effects import Output, Text
 from comfy_fsm.core.policy import Policy
 
+__all__ = ["Produced", "names_asset", "produced"]
+
 _TEXTUAL = re.compile(r"text|string|caption|prompt|tags?$|message|markdown|response|answer|value|title|descri", re.I)
 """Keys under which custom nodes put texts; a number under one of them is a text, too."""
 _PLACE = re.compile(r"ur[il]$|link|href|file|path", re.I)

@@ -9,13 +9,15 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 from urllib.parse import parse_qs, quote, unquote, urlencode
 
-ActKind = Literal["act-queue", "act-history", "act-interrupt", "act-cancel", "act-batch"]
+__all__ = ["OTHER", "ROUTES", "Kind", "ParsedRequest", "Route", "build", "is_partial", "parse"]
+
+_ActKind = Literal["act-queue", "act-history", "act-interrupt", "act-cancel", "act-batch"]
 Kind = (
     Literal[
         "post", "remaining", "queue", "history", "histories", "job", "jobs", "features", "stats",
         "view", "upload", "socket", "assets", "asset", "nodes", "other",
     ]
-    | ActKind
+    | _ActKind
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.scheduling.breaker import Standing
 from comfy_fsm.core.scheduling.scheduler import Scheduler, ServerLoad
 from comfy_fsm.core.wire import queues
+from comfy_fsm.display import Names
 from comfy_fsm.live.engine.runner import Runner
 from comfy_fsm.live.transport import requests
 
@@ -104,7 +105,8 @@ class Monitor:
             return
         tasks = self.tasks
         why = "refuses or does not answer" if standing is Standing.OUT else "answers, and nothing moves there"  # P34
-        ids = ", ".join(str(task.prompt_id)[:8] for task in tasks[:5])
+        names = Names((task.prompt_id for task in tasks), ())
+        ids = ", ".join(names.task(task.prompt_id) for task in tasks[:5])
         if not tasks:
             _logger.warning("%s %s: it gets no jobs until that changes", self.load.url, why)
         else:

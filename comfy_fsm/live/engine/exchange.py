@@ -77,8 +77,9 @@ class Exchange:
 
     async def upload(self, name: str, content: bytes, subfolder: str, overwrite: bool) -> Answer | None:
         """Send a file in the same way; none of its bytes are logged."""
-        sending = self.server.upload(name, content, subfolder=subfolder, overwrite=overwrite)
-        return await self._send(HttpRequest("POST", "/upload/image"), sending, None)
+        request = requests.upload()
+        sending = self.server.upload(request, name, content, subfolder=subfolder, overwrite=overwrite)
+        return await self._send(request, sending, None)
 
     async def _send(
         self, request: HttpRequest, sending: Coroutine[Any, Any, Answer], window: str | None

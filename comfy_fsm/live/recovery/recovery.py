@@ -115,7 +115,7 @@ class Recoverer:
             await self._look(url, left)
             left = [case for case in left if case.is_denied and case.task.state not in FINAL]
             rounds, waited = rounds + 1, waited + pause
-            pause = max(self._policy.look_seconds, waited)
+            pause = self._policy.pause(rounds + 3)
         denied = [case for case in left if self._board.denied(case.task)]
         if denied:
             await self._search([other for other in self._prober.exchanges if other != url], denied)

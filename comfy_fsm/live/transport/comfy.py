@@ -154,13 +154,11 @@ class Comfy:
         return await self._ask(ask, deadline, content=json.dumps(ask.body), headers=kind)
 
     async def upload(
-        self, name: str, content: bytes, *, subfolder: str = "", overwrite: bool = False, kind: str = "image"
+        self, ask: HttpRequest, name: str, content: bytes, *, subfolder: str = "", overwrite: bool = False
     ) -> Answer:
         """Put a file into the server's input folder."""
         fields = {"type": "input", "subfolder": subfolder, "overwrite": str(overwrite).lower()}
-        return await self._ask(
-            HttpRequest("POST", f"/upload/{kind}"), None, data=fields, files={"image": (name, content)}
-        )
+        return await self._ask(ask, None, data=fields, files={"image": (name, content)})
 
     @asynccontextmanager
     async def download(self, ask: HttpRequest) -> AsyncIterator[Stream]:

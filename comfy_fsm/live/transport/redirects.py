@@ -10,6 +10,8 @@ import re
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qs, urljoin, urlsplit, urlunsplit
 
+from comfy_fsm.core.wire import routes
+
 __all__ = ["MAX_HOPS", "STATUSES", "Hop", "Misled", "Trail", "is_page", "shown"]
 
 MAX_HOPS = 5
@@ -74,9 +76,9 @@ def _hop(server: str, url: str, location: str, hops: int) -> Hop:
 
 def is_page(kind: str, path: str) -> bool:
     """Return whether a page came in place of a file: a login page, with status 200. ComfyUI itself sends none."""
-    asked, _, query = path.partition("?")
-    names = parse_qs(query).get("filename", [""])
-    return kind.partition(";")[0].strip().lower() in _PAGES and asked == "/view" and not _PAGE.search(names[0])
+    names = parse_qs(path.partition("?")[2]).get("filename", [""])
+    is_view = routes.parse("GET", path).kind == "view"
+    return is_view and kind.partition(";")[0].strip().lower() in _PAGES and not _PAGE.search(names[0])
 
 
 def shown(url: str) -> str:

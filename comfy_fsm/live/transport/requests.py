@@ -36,6 +36,7 @@ __all__ = [
     "queue",
     "remaining",
     "system_stats",
+    "upload",
     "uploaded",
     "view",
 ]
@@ -155,6 +156,11 @@ def system_stats() -> HttpRequest:
 def asset(asset_id: str) -> HttpRequest:
     """Build the request for a file by the asset id of its output (P53)."""
     return HttpRequest(*routes.build("asset", asset_id))
+
+
+def upload() -> HttpRequest:
+    """Build the POST of a file, without its content, which is neither a value nor logged."""
+    return HttpRequest(*routes.build("upload"))
 
 
 def view(filename: str, subfolder: str = "", type: str = "output") -> HttpRequest:

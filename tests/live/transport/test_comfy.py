@@ -328,7 +328,7 @@ def test_a_body_that_moves_is_not_cut_and_one_that_does_not_is(
         limits = {"deadline_seconds": 0.7, "write_seconds": 0.7, "upload_seconds": total}
         async with serving(handler) as url, link(url, pace) as slow, client(slow, **limits) as made:
             post = HttpRequest("POST", "/prompt", {"prompt": "A" * size})
-            sending = made.send(post) if way == "post" else made.upload("a.png", b"A" * size)
+            sending = made.send(post) if way == "post" else made.upload(requests.upload(), "a.png", b"A" * size)
             if arrives:
                 assert (await sending).status == 200
                 assert sizes[0] > size
@@ -451,7 +451,7 @@ def test_an_upload_is_a_form_and_a_download_comes_in_pieces() -> None:
 
     async def test() -> None:
         async with serving(handler) as url, client(url, max_body=1000) as made:
-            answer = await made.upload("a.png", b"\x89PNG", subfolder="in", overwrite=True)
+            answer = await made.upload(requests.upload(), "a.png", b"\x89PNG", subfolder="in", overwrite=True)
             assert json.loads(answer.body) == {"name": "a.png"}
             assert form == {"image": ("a.png", b"\x89PNG"), "subfolder": "in", "overwrite": "true", "type": "input"}
             async with made.download(requests.view("a.png")) as stream:
