@@ -19,7 +19,7 @@ from cyclopts import App, Parameter
 from comfy_fsm import __version__
 from comfy_fsm.cli import completion, options
 from comfy_fsm.exits import Wrong, ended
-from replay import anonymize, importing, min, picture, show
+from replay import anonymize, cover, diff, importing, min, picture, show, whatif
 from replay.options import PROGRAM, STDIN, note, opened, source
 from replay.reading import ALL, AS_IT_IS, Part, Read, Reading, must_not_overwrite, read
 
@@ -33,6 +33,10 @@ _EXAMPLES = {
     "import": "import incident.har --output incident.jsonl",
     "picture": "picture night.jsonl -o report.html",
     "anonymize": "anonymize night.jsonl -o shared.jsonl",
+    "min": "min night.jsonl --finding missed-end -o small.jsonl --test test_night.py",
+    "whatif": "whatif night.jsonl --sweep",
+    "diff": "diff night.jsonl --policy absences=1",
+    "cover": "cover fixtures",
 }
 
 app = App(
@@ -63,6 +67,9 @@ for subcommand, name, usage in (
     (picture.picture, "picture", "picture [OPTIONS] TRACE... --output FILE"),
     (anonymize.anonymize, "anonymize", "anonymize TRACE --output FILE"),
     (min.min_, "min", "min [OPTIONS] TRACE --finding CODE|--state STATE"),
+    (whatif.whatif, "whatif", "whatif [OPTIONS] TRACE --sweep|--drop LINE|..."),
+    (diff.diff, "diff", "diff [OPTIONS] A [B]"),
+    (cover.cover, "cover", "cover [OPTIONS] DIR..."),
 ):
     app.command(subcommand, name=name, usage=f"Usage: {PROGRAM} {usage}", sort_key=len(list(app)))
     if name in _EXAMPLES:

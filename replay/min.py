@@ -80,8 +80,6 @@ def min_(
 ) -> int:
     """Reduce a trace to the few lines that still show a finding for the same reason, with short names and times.
 
-    Example: comfy-replay min night.jsonl --finding missed-end -o small.jsonl --test test_night.py
-
     Parameters
     ----------
     trace

@@ -167,9 +167,16 @@ HOUSE: list[dict[str, list[str]]] = [
     },
     {"replay.lines": ["reading", "order"]},
     {"replay.reduction": ["goal minimal naming", "expecting selecting", "shortening", "reduction"]},
+    {"replay.faults": ["consequences faults", "sweep"], "replay.comparison": ["coverage difference", "reports"]},
     {
         "comfy_fsm": ["__main__"],
-        "replay": ["__init__ options", "reading", "importing min picture show", "anonymize", "__main__"],
+        "replay": [
+            "__init__ options",
+            "reading",
+            "cover diff importing min picture show whatif",
+            "anonymize",
+            "__main__",
+        ],
     },
 ]
 
@@ -232,12 +239,15 @@ DOORS = {
         "comfy_fsm.testing.__main__",
         "replay.__main__",
         "replay.anonymize",
+        "replay.cover",
+        "replay.diff",
         "replay.importing",
         "replay.min",
         "replay.options",
         "replay.picture",
         "replay.reading",
         "replay.show",
+        "replay.whatif",
     },
     "rich": {
         "comfy_fsm.watch.sections",

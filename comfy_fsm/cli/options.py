@@ -84,6 +84,8 @@ VALUES = {
     "--finding": "CODE", "--state": "STATE", "--expect": "WORD", "--test": "FILE", "--budget": "SECONDS",
     "--listen": "ADDRESS:PORT", "--metrics-port": "N", "--on-log-failure": "WHAT",
     "--as": "html|perfetto", "--junit": "FILE", "--html": "FILE",
+    "--drop": "LINE", "--double": "LINE", "--delay": "LINE", "--swap": "LINE", "--cut": "LINE", "--lose": "LINE",
+    "--forget": "LINE", "--seconds": "SECONDS",
 }  # fmt: skip
 """What the value of an option is, as the help writes it."""
 MANY = 8

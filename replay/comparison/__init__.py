@@ -1,0 +1,1 @@
+"""Two judgements of the same, compared task by task."""
