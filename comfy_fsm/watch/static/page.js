@@ -52,7 +52,7 @@ function tick(element) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-// ids, cut as short as they stay apart
+// ids, shortened as far as they stay unique
 
 function shortest(ids) {
   const known = new Set(ids.filter((id) => id !== null));
