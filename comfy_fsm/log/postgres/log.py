@@ -28,7 +28,7 @@ class PostgresLog(GroupCommit):
         """Create the log; only `open` calls this."""
         self._database = writer
         self._thread = thread
-        self._reader = Reader(writer.address)
+        self._reader = Reader(writer.address, writer.patience)
         super().__init__(str(writer.address), writer.head.position, limit)
 
     @classmethod

@@ -21,6 +21,7 @@ __all__ = ["Reader", "Server", "check_version", "unreadable"]
 _T = TypeVar("_T")
 _PAGES = (16, 128, 1024)
 """Rows of the first pages, and of each page after them: who wants one row does not wait for a thousand."""
+_PAUSE = 0.2
 _PAGE_BYTES = 4 * 1024 * 1024
 _PAGE = f"""
     SELECT position, line, checksum FROM (
@@ -62,8 +63,10 @@ class Server(NamedTuple):
 class Reader:
     """Reader of one log in a database, or of all; its idle connection is kept for the next reading."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, patience: float = 0.0) -> None:
+        """Read what this address names; a question waits `patience` seconds for a database that is away."""
         self.address = address
+        self._patience = patience
         self._idle: list[Database] = []
         self._listening: Database | None = None
         self._closed = False
@@ -126,7 +129,8 @@ class Reader:
         return self._ask(lambda db: db.rows(_PAGE, log, first, last, size))
 
     def _ask(self, question: Callable[[Database], _T]) -> _T:
-        """Ask by the idle connection or a new one, and once more if the idle one was gone."""
+        """Ask by the idle connection or a new one, and again if it was gone."""
+        until = time.monotonic() + self._patience
         while True:
             try:
                 kept = self._idle.pop()
@@ -142,8 +146,10 @@ class Reader:
                 self._keep(db)
                 return answer
             except DatabaseError as error:
-                if kept is None or not error.lost:
+                if not error.lost or (kept is None and time.monotonic() >= until):
                     raise unreadable(self.address, error) from error
+                if kept is None:
+                    time.sleep(_PAUSE)
 
     def _keep(self, db: Database) -> None:
         if self._closed:

@@ -42,7 +42,7 @@ _LAST_PATIENCE = 5.0
 _PAUSE = 0.2
 _HANDOVER = 1.0
 """Seconds that an opening waits for a lock: the session of a killed process ends a moment after it."""
-_TOLD_APART = 0.02
+_TOLD_APART = 0.1
 """Seconds between two notifications: they make commits of one database wait for each other."""
 _CHUNK_BYTES = 32 * 1024 * 1024
 """Bytes of lines in one statement: the server takes a message of at most 1 GB."""
@@ -85,7 +85,7 @@ class Writer:
         self.head = _Head()
         self.closing = False
         self._name = address.one()
-        self._patience = patience
+        self.patience = patience
         self._log = self._fence = self._pid = 0
         self._db: Database | None = None
         self._doubt: _Head | None = None  # the head that a commit without an answer would have made
@@ -162,7 +162,7 @@ class Writer:
         """
         if self._over is not None:
             raise type(self._over)(*self._over.args)
-        until = time.monotonic() + self._patience
+        until = time.monotonic() + self.patience
         db = self._joined(until)
         before, goal, sums = self.head, self.head, list[bytes]()
         for line in lines:
