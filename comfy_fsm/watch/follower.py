@@ -74,6 +74,10 @@ class Follower:
         self._ask()
         self._round(seconds)
 
+    def close(self) -> None:
+        """Let go of the log; what was seen can still be shown."""
+        self._log.close()
+
     def _ask(self) -> None:
         """Check whether a process writes the log. This comes before reading, so that a writer's last entry is not taken
         for that of a process which is gone.

@@ -116,3 +116,4 @@ def test_what_was_seen_stays_on_show_while_the_database_is_away(server: postgres
     asyncio.run(write(tick(3)))
     advanced(3)
     assert follower.beginnings == 1
+    follower.close()
