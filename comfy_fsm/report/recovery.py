@@ -37,7 +37,7 @@ def recovery(found: Recovery) -> Iterator[str]:
     counts = ", ".join(f"{plural(n, 'task')} {word}" for n, word in ((done, "decided"), (left, "undecided")) if n)
     yield f"{'UNDECIDED' if left else 'DECIDED'}  {counts}"
     if not found.acted:
-        yield "dry run: this is what would be; nothing was written, and --yes does it"
+        yield "dry run: nothing was written; with --yes, this is written down"
     for task in found.tasks:
         yield ""
         yield from _task(task)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from comfy_fsm.core.fold.board import Board
+from comfy_fsm.display import plural
 from comfy_fsm.errors import LogError, LogUnreachable, NotALog
 from comfy_fsm.live.doctor import database
 from comfy_fsm.live.doctor.check import Check
@@ -222,9 +223,9 @@ def _log(log: str) -> Iterator[Check]:
         None: "whether a process writes it is not known",
     }
     left = sum(not task.settled for task in board.tasks) + len(board.backlog.waiting)
-    told = f"{name}: {rows:,} entries, {len(board.tasks):,} tasks, {state[written]}"
+    told = f"{name}: {rows:,} entries, {plural(len(board.tasks), 'task')}, {state[written]}"
     if left and written is False:
         cure = f"python -m comfy_fsm resume --known --log {shlex.quote(name)}"
-        yield Check("log", "warning", f"{told}, and {left:,} tasks or jobs of it are open", cure)
+        yield Check("log", "warning", f"{told}; {left:,} of its tasks and waiting jobs are open", cure)
     else:
         yield Check("log", "ok", told)
