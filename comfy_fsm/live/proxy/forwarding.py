@@ -94,8 +94,10 @@ class Forwarding:
             while isinstance(request := await self._client.receive(), Request):
                 if not await self._pass_on(request):
                     return
-        except Gone:
-            pass
+        except Gone as gone:
+            if gone.status is not None and self._client.waits_for_request and not self._client.gone:
+                with suppress(Gone):
+                    await self._say(gone.status, b"", f"this is no request: {gone}")
         finally:
             await self._end()
 
@@ -174,10 +176,14 @@ class Forwarding:
         if passing is not None:
             passing.asks()
             passing.failed(why)
-        text = f"comfy-fsm record: {self._backend.url} does not answer ({why}); is ComfyUI running there?\n".encode()
+        await self._say(502, b"Bad Gateway", f"{self._backend.url} does not answer ({why}); is ComfyUI running there?")
+
+    async def _say(self, status: int, reason: bytes, why: str) -> None:
+        """Answer in place of a server, and hang up."""
+        text = f"comfy-fsm record: {why}\n".encode()
         headers = [("Content-Type", "text/plain; charset=utf-8"), ("Connection", "close")]
         await self._client.send(
-            Response(status_code=502, reason=b"Bad Gateway", headers=[*headers, ("Content-Length", str(len(text)))]),
+            Response(status_code=status, reason=reason, headers=[*headers, ("Content-Length", str(len(text)))]),
             Data(data=text), EndOfMessage(),
         )  # fmt: skip
 

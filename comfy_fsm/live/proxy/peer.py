@@ -34,7 +34,11 @@ Event = Request | InformationalResponse | Response | Data | EndOfMessage
 
 
 class Gone(Exception):
-    """The other side hung up, or says what is no HTTP; the text says which."""
+    """The other side hung up, or says what is no HTTP; the text says which, and the status how to answer that."""
+
+    def __init__(self, why: str, status: int | None = None) -> None:
+        super().__init__(why)
+        self.status = status
 
 
 class _Protocol(asyncio.StreamReaderProtocol):
@@ -102,7 +106,7 @@ class Peer:
             try:
                 event = self._http.next_event()
             except RemoteProtocolError as error:
-                raise Gone(str(error)) from None
+                raise Gone(str(error), error.error_status_hint) from None
             if event is h11.NEED_DATA:
                 self._http.receive_data(await self.read())
             elif isinstance(event, Request | InformationalResponse | Response | Data | EndOfMessage):

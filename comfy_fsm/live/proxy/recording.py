@@ -139,7 +139,7 @@ class Recording:
 
     def summary(self) -> str:
         """Return what came of it, for the user."""
-        entries, path = self.entries, self._log.path
+        entries, path = self.entries, opening.shown(self._log.path)
         lost = f", and {entries.unwritten:,} that could not be written" if entries.unwritten else ""
         written, tasks = plural(entries.written, "observation"), plural(len(self.board.tasks), "task")
         return f"{written} of {tasks} recorded{lost}; to judge them: comfy-replay {path}"
@@ -197,9 +197,10 @@ async def _run(path: str, fronts: Iterable[Front], outside: Outside, ready: _Bes
     for number in (signal.SIGTERM, signal.SIGINT):  # as in cli/session.py
         signal.signal(number, end)
     recording = await Recording.open(path, fronts, outside)
-    beside = [asyncio.create_task(each) for each in ready(recording)]
     watching = asyncio.create_task(_watch(recording, ending, stops))
+    beside: list[asyncio.Task[None]] = []
     try:
+        beside += [asyncio.create_task(each) for each in ready(recording)]
         await ending.wait()
     finally:
         for running in (*beside, watching):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,10 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 from aiohttp import web
+from websockets.asyncio.client import connect
 
 from comfy_fsm.testing import FakeComfy
 from tests.support.http_servers import serving
-from tests.support.recording import recorded_by, rows, run, until
+from tests.support.recording import ending, recorded_by, rows, run, until
 
 KEY = "sesame-4711-open"
 
@@ -192,7 +194,7 @@ def test_a_client_that_gives_up_waiting_lets_the_server_know(log: Path) -> None:
     async def story() -> None:
         async with serving(handle) as url, recorded_by(log, url) as recorded, httpx.AsyncClient() as client:
             with pytest.raises(httpx.ReadTimeout):
-                await client.get(f"{recorded.url}/queue", timeout=0.1)
+                await client.get(f"{recorded.url}/queue", timeout=httpx.Timeout(60, read=0.1))
             await gone.wait()
             await until(lambda: recorded.lines("http.error"))
             assert recorded.lines("http.error")[0]["data"]["error"] == "Cancelled"
@@ -214,3 +216,55 @@ def test_a_redirect_to_elsewhere_is_told_once(log: Path) -> None:
             assert KEY not in said
 
     run(story())
+
+
+def test_a_server_over_tls_below_a_path_is_reached_by_whoever_trusts_it(log: Path, authority: Path) -> None:
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(authority / "cert.pem", authority / "key.pem")
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if request.path != "/comfy/ws":
+            return web.Response(text=f"{request.path} {request.headers['Host']}")
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_str('{"type":"status","data":{}}')
+        await socket.close()
+        return socket
+
+    async def story(trusting: ssl.SSLContext | None) -> list[str]:
+        async with serving(handle, tls) as url, recorded_by(log, f"{url}/comfy", tls=trusting) as recorded:
+            async with httpx.AsyncClient() as client:
+                answer = await client.get(f"{recorded.url}/queue")
+            if answer.status_code == 502:
+                return recorded.said
+            assert answer.text == f"/comfy/queue {url.removeprefix('https://')}"
+            host, port = recorded.address
+            async with connect(f"ws://{host}:{port}/ws?clientId=w") as socket:
+                assert [frame async for frame in ending(socket)] == ['{"type":"status","data":{}}']
+        assert {line["server"] for line in recorded.lines("ws.")} == {f"{url}/comfy"}
+        return recorded.said
+
+    [said] = run(story(None))
+    assert "is away (SSLCertVerificationError)" in said
+    assert run(story(ssl.create_default_context(cafile=authority / "cert.pem"))) == []
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [(b"this is no HTTP\r\n\r\n", b"400"), (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 200_000, b"431")],
+)
+def test_what_is_no_request_is_answered_and_never_reaches_the_server(sent: bytes, status: bytes, log: Path) -> None:
+    got: list[bytes] = []
+
+    async def story() -> bytes:
+        async with echoing(b"", got) as url, recorded_by(log, url) as recorded:
+            reader, writer = await asyncio.open_connection(*recorded.address)
+            writer.write(sent)
+            answer = await reader.read()
+            writer.close()
+            return answer
+
+    answer = run(story())
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert b"this is no request" in answer
+    assert not got
