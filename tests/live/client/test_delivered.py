@@ -17,7 +17,6 @@ from comfy_fsm.core.wire.results import produced
 from comfy_fsm.core.wire.updates import Update
 from comfy_fsm.errors import DownloadFailed
 from comfy_fsm.live.client.client import Client
-from comfy_fsm.live.client.inbox import Mailbox
 from comfy_fsm.live.client.task_handle import TaskHandle
 from comfy_fsm.testing import FakeComfy
 from comfy_fsm.testing.execution.nodes import CLASSES
@@ -223,24 +222,3 @@ def test_images_that_do_not_come_are_missed(log: Path, version: str) -> None:
 
     assert "images-missed" in codes(play(story, log, version=version))
     assert [(result.state, result.missed) for result in results] == [("completed", ("9",))]
-
-
-async def test_of_what_waits_no_image_of_a_result_is_replaced_or_makes_room() -> None:
-    class Stored:
-        lost = ""
-
-        def __init__(self, number: int) -> None:
-            self.number = number
-
-        def read(self) -> bytes:
-            return b"%d" % self.number
-
-    mailbox = Mailbox()
-    for number in range(1_500):
-        mailbox.put(Update("p", "image", 0.0, "9", text=f"{number}"), Stored(number))  # type: ignore[arg-type]
-        mailbox.put(Update("p", "progress", 0.0, f"{number}"))
-    assert mailbox.images == 1_500
-    mailbox.end()
-    told = [update async for update in mailbox]
-    assert [update.image for update in told if update.name == "image"] == [b"%d" % number for number in range(1_500)]
-    assert sum(update.name == "progress" for update in told) == 1_000

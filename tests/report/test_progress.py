@@ -1,0 +1,37 @@
+"""Tests of the progress bar of a replay: on a terminal alone, and only of what takes long."""
+
+import io
+
+import pytest
+
+from comfy_fsm.report import progress as bars
+from comfy_fsm.report.progress import progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_where_there_is_no_terminal_there_is_no_bar() -> None:
+    page = io.StringIO()
+    with progress(page) as watch:
+        assert watch is None
+    assert page.getvalue() == ""
+
+
+def test_what_is_done_at_once_draws_nothing() -> None:
+    page = Terminal()
+    with progress(page) as watch:
+        assert watch is not None
+        watch(10, 10)
+    assert page.getvalue() == ""
+
+
+def test_what_takes_long_is_drawn_and_taken_away_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bars, "_PATIENCE", -1.0)
+    page = Terminal()
+    with progress(page) as watch:
+        assert watch is not None
+        watch(5, 10)
+    assert "replaying" in page.getvalue()
