@@ -183,6 +183,20 @@ def draw_page(folder: Path, browser: webdriver.Chrome) -> None:
         serving.communicate()
 
 
+def draw_picture(folder: Path, browser: webdriver.Chrome) -> None:
+    """The page of `replay picture`, with its finding selected."""
+    page = folder / "interrupts.html"
+    words = command("replay", "picture", f"{RECORDED}/interrupts.jsonl.gz", "-o", str(page), "--utc")
+    subprocess.run(words, cwd=DOCS.parent, check=True, stdout=subprocess.DEVNULL)
+    address = page.as_uri()
+    for width in (DESK, PHONE):
+        for scheme in SCHEMES:
+            photograph(browser, address, width, scheme, f"picture-{width}-{scheme}", settle=0.5)
+            browser.execute_script("select({flag: 0})")
+            time.sleep(0.5)
+            shoot(browser, f"picture-{width}-{scheme}")
+
+
 def draw_site(folder: Path, browser: webdriver.Chrome) -> None:
     """The documentation as it is rendered."""
     site = folder / "site"
@@ -217,6 +231,7 @@ def draw_all(folder: Path) -> None:
         draw_watch(folder, columns, "watch-task", OPENS)
     with chromium(folder) as browser:
         draw_page(folder, browser)
+        draw_picture(folder, browser)
         draw_site(folder, browser)
         draw_machine(folder, browser)
 

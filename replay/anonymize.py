@@ -18,6 +18,7 @@ _VERSION = 1
 
 def anonymize(
     trace: Annotated[str, Parameter(name="TRACE")],
+    /,
     *,
     output: Annotated[str, Parameter(name=["--output", "-o"])],
     format: Format = "text",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -44,6 +45,11 @@ class TraceFacts(Struct):
     servers: list[str] = []
     policy: dict[str, float] | None = None
     """What the policy by which this was judged has that is not as by default, where a header told it."""
+
+    @property
+    def names(self) -> list[str]:
+        """The files without their folders, for a report that is sent: a path may tell who somebody is."""
+        return [file if "://" in file else os.path.basename(file) for file in self.files]
 
 
 class Replay(Struct, frozen=True, kw_only=True):

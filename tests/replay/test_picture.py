@@ -36,6 +36,15 @@ def test_spans_for_perfetto(option: list[str], tmp_path: Path, capsys: pytest.Ca
     assert json.loads(trace.read_text("utf-8"))["traceEvents"]
 
 
+def test_a_picture_does_not_tell_in_which_folder_a_trace_lies(tmp_path: Path) -> None:
+    trace, report = tmp_path / "zaphod" / "night.jsonl", tmp_path / "report.html"
+    trace.parent.mkdir()
+    trace.write_bytes(b"\n".join(run()))
+    assert main(["picture", str(trace), "-o", str(report)]) == 0
+    assert "<h1>night.jsonl</h1>" in report.read_text("utf-8")
+    assert "zaphod" not in report.read_text("utf-8")
+
+
 def test_standard_output_has_the_picture_alone(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     assert main(["picture", str(DROP), "-o", "-"]) == 0
     assert capsysbinary.readouterr().out.endswith(b"</html>\n")

@@ -36,7 +36,7 @@ def encode(replay: Replay) -> str:
         "skipped": 0,
     }
     told = {name: str(count) for name, count in counts.items()} | {"time": _seconds(_length(replay))}
-    name = harmless(", ".join(replay.trace.files), 200)
+    name = harmless(", ".join(replay.trace.names), 200)
     suite.attrib.update({"name": name, **told, "timestamp": _moment(replay.trace.first_at)})
     whole = ElementTree.Element("testsuites", {"name": "comfy-replay"} | told)
     whole.append(suite)

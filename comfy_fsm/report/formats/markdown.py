@@ -62,7 +62,7 @@ def _lines(replay: Replay, clock: Clock) -> Iterator[str]:
     facts.append(plural(len(trace.servers), "server"))
     if trace.first_at is not None and trace.last_at is not None:
         facts += [plain(clock.range()), span(trace.last_at - trace.first_at)]
-    yield f"{', '.join(code(file) for file in trace.files[:3])}: {', '.join(facts)}"
+    yield f"{', '.join(code(file) for file in trace.names[:3])}: {', '.join(facts)}"
     for note in replay.notes:
         yield f"\n{plain(note)}"
     if replay.tasks:

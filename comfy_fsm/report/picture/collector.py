@@ -188,7 +188,7 @@ class _Collector:
         shown = [key for key, number in self._lanes.items() if number >= 0]
         return Scene(
             picture=1,
-            files=trace.files,
+            files=trace.names,
             origin=self._ruler.origin,
             length=max(1, self._ruler.time(trace.last_at)),
             lanes=[Lane(self._names.window(window), host(server or ""), kind) for window, server, kind in shown],

@@ -35,7 +35,7 @@ def draw(replay: Replay, scene: Scene, *, utc: bool = False) -> str:
     trace = replay.trace
     clock = Clock(trace.first_at, trace.last_at, utc=utc)
     script, style = _static("timeline.js") + _static("selection.js"), _static("picture.css")
-    name = ", ".join(harmless(file, 80) for file in trace.files[:3]) + (" …" if len(trace.files) > 3 else "")
+    name = ", ".join(harmless(file, 80) for file in trace.names[:3]) + (" …" if len(trace.files) > 3 else "")
     facts = [
         plural(trace.observations, "observation"), plural(len(trace.windows), "window"),
         plural(len(trace.servers), "server"), *([clock.range()] if trace.first_at is not None else []),

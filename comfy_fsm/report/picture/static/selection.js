@@ -49,7 +49,8 @@ function tell(shown) {
   const left = shown.length - SHOWN;
   find("more").textContent = !chosen ? "Select a task, a line, an exchange or a finding to see its lines here."
     : left > 0 ? `and ${left.toLocaleString("en")} more lines` : shown.length ? "" : "Its lines are not among those that are drawn.";
-  find("lines").querySelector(".chosen")?.scrollIntoView({ block: "nearest" });
+  const list = find("lines"), marked = list.querySelector(".chosen"); // the page itself stays where it is
+  list.scrollTop = marked ? marked.offsetTop - list.offsetTop - list.clientHeight / 2 : 0;
 }
 
 // the view: what of the time is seen, and from which height on
