@@ -1,22 +1,23 @@
-"""Every single fault of a trace, one after the other; what servers do not share is judged server by server."""
+"""Every single fault of a trace, one after the other, each judged by no more lines than it can concern."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
 from comfy_fsm.core import observations as seen
+from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.registry.addresses import machine, spelled
 from comfy_fsm.core.wire import routes
 from replay.faults.consequences import Consequence, compare, judge
-from replay.faults.faults import Fault, Kind, apply, is_possible
+from replay.faults.faults import Fault, apply, is_possible
 from replay.lines.order import given_by, prompt_of
 from replay.lines.reading import Line
 
-__all__ = ["SWEPT", "Swept", "parts", "singles", "sweep"]
+__all__ = ["Swept", "parts", "singles", "sweep"]
 
-SWEPT: tuple[Kind, ...] = ("drop", "double", "cut", "lose", "forget")
+_OF_ONE_WINDOW = ("drop", "double")
 
 
 class Swept(Struct, frozen=True):
@@ -45,15 +46,38 @@ def singles(lines: Sequence[Line]) -> Iterator[Fault]:
             yield from (Fault(kind, index) for kind in ("drop", "double", "cut"))
 
 
-def sweep(lines: Sequence[Line], watch: Callable[[], object] = lambda: None) -> Iterator[Swept]:
-    """Yield what comes of each single fault, in the order of the lines of each part; `watch` is called before each."""
+def sweep(lines: Sequence[Line]) -> Iterator[Swept]:
+    """Yield what comes of each single fault, part by part, in the order of the lines."""
     for part in parts(lines):
         chosen = [lines[index] for index in part]
-        before = judge(apply(None, chosen))
+        views: dict[tuple[str | None, ...], _View] = {}
         for fault in singles(chosen):
-            watch()
-            consequence = compare(before, judge(apply(fault, chosen)))
-            yield Swept(Fault(fault.kind, part[fault.index], fault.seconds), consequence)
+            key = (chosen[fault.index].observation.window,) if fault.kind in _OF_ONE_WINDOW else ()
+            view = views.get(key) or views.setdefault(key, _View(chosen, key))
+            yield Swept(Fault(fault.kind, part[fault.index], fault.seconds), view.consequence(fault))
+
+
+class _View:
+    """Lines that a fault is judged by: all, or without the frames of other windows.
+
+    What a window hears changes no task of another (a law of the fold, tested as such), so whether it hears it once,
+    twice or never is judged without what the others heard. Feature flags are told of the server, and stay.
+    """
+
+    def __init__(self, lines: Sequence[Line], windows: tuple[str | None, ...]) -> None:
+        kept = [n for n, line in enumerate(lines) if not windows or not _heard_elsewhere(line.observation, windows)]
+        self._lines = [lines[n] for n in kept]
+        self._places = {n: place for place, n in enumerate(kept)}
+        self._before = judge(apply(None, self._lines))
+
+    def consequence(self, fault: Fault) -> Consequence:
+        placed = Fault(fault.kind, self._places[fault.index], fault.seconds)
+        return compare(self._before, judge(apply(placed, self._lines)))
+
+
+def _heard_elsewhere(o: AnyObservation, windows: tuple[str | None, ...]) -> bool:
+    flags = isinstance(o, seen.Message) and isinstance(o.data, seen.FeatureFlags)
+    return isinstance(o, seen.Message | seen.Binary) and not flags and o.window not in windows
 
 
 def parts(lines: Sequence[Line]) -> list[list[int]]:
@@ -77,7 +101,7 @@ def parts(lines: Sequence[Line]) -> list[list[int]]:
     return [sorted(shared.union(part)) for part in found.values()]
 
 
-def _prompts(o: seen.AnyObservation) -> list[str]:
+def _prompts(o: AnyObservation) -> list[str]:
     """Return the prompts that it names; an answer that gives an id names it, too."""
     name = prompt_of(o)
     if name is None and isinstance(o, seen.Response):
