@@ -83,7 +83,7 @@ HOUSE: list[dict[str, list[str]]] = [
     {
         "comfy_fsm.live.transport": [
             "arrivals",
-            "addresses connection cookies deadlines redirects streaming trust",
+            "addresses connection cookies credentials deadlines redirects streaming trust",
             "requests unreachable",
             "comfy",
         ],

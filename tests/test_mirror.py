@@ -60,7 +60,6 @@ ELSEWHERE = {
     "comfy_fsm/watch/snapshot": ("watch/test_projection", VALUES),
     "replay/comparison": ("replay/test_diff", "two reports are compared by the command"),
     "replay/faults": ("replay/test_whatif", "a fault is judged by the replay that suffers it"),
-    "replay/lines": ("replay/test_min", "lines are read for what is done with them"),
     "replay/reading": ("replay/test_min", "lines are read for what is done with them"),
     "replay/reduction": ("replay/reduction/test_reduction", REDUCED),
     "replay/show": ("report/test_excerpt", "the command shows what an excerpt holds"),

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
-from comfy_fsm.live.transport.addresses import address_of, clean_headers, credentials_in, query_of
+from comfy_fsm.live.transport.addresses import address_of, query_of
+from comfy_fsm.live.transport.credentials import clean_headers, credentials_in
 
 __all__ = ["Addressing", "Headers"]
 

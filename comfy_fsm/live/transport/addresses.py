@@ -1,20 +1,15 @@
-"""Addresses of servers, and the credentials in them: which part may be shown, and which is secret."""
+"""Addresses of servers: which part of one may be shown, and which is a login or a query."""
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
-from contextlib import suppress
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from comfy_fsm.errors import BadServerUrl, ClientError
-from comfy_fsm.live.redaction.spelling import MIN_SECRET
+from comfy_fsm.errors import BadServerUrl
 
-__all__ = ["address_of", "clean_headers", "credentials_in", "query_of"]
+__all__ = ["address_of", "query_of"]
 
-_HARMLESS = frozenset({"accept", "accept-language", "user-agent", "referer", "origin", "cache-control", "host"})
-"""Headers whose values are no secret."""
 _PORTS = {"http": 80, "https": 443}
 _BARE = re.compile(r"(?:[^\s/@?#]+@)?(?:\[[0-9a-f:.]+\]|[\w.-]+):\d+(?=[/?]|$)", re.IGNORECASE)
 """`host:port`, as people write it."""
@@ -49,22 +44,3 @@ def query_of(url: str) -> dict[str, str]:
 def _with_scheme(url: str) -> str:
     url = url.strip()
     return f"http://{url}" if _BARE.match(url) else url
-
-
-def clean_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return headers by lower-case name; raises ClientError for what cannot be sent."""
-    for name, value in headers.items():
-        if not (name.isascii() and value.isascii() and f"{name}{value}".isprintable()):
-            raise ClientError(f"the header {name!r} holds what no header may hold: only printable ASCII can be sent")
-    return {name.lower(): value for name, value in headers.items()}
-
-
-def credentials_in(headers: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the values of headers, whole and in parts, and the password of a login: none may ever be logged."""
-    values = [value for name, value in headers.items() if name not in _HARMLESS]
-    found = [piece for value in values for piece in (value, *re.split(r'[\s;,="]+', value))]
-    for piece in list(found):
-        with suppress(ValueError):  # a login, whose padding went with the split
-            name, _, password = base64.b64decode(piece + "=" * (-len(piece) % 4), validate=True).decode().partition(":")
-            found.append(password or name)
-    return tuple(dict.fromkeys(piece for piece in found if len(piece) >= MIN_SECRET))

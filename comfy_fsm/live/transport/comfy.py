@@ -26,10 +26,11 @@ from websockets.http11 import Response
 
 from comfy_fsm.core.policy import backoff
 from comfy_fsm.errors import ClientClosed, ClientError, InvariantBroken
-from comfy_fsm.live.transport.addresses import address_of, clean_headers, credentials_in, query_of
+from comfy_fsm.live.transport.addresses import address_of, query_of
 from comfy_fsm.live.transport.arrivals import Answer, Heard, Refused, SocketDown, SocketUp, Stream, Unanswered
 from comfy_fsm.live.transport.connection import Connect, Connection
 from comfy_fsm.live.transport.cookies import BoundedJar
+from comfy_fsm.live.transport.credentials import clean_headers, credentials_in
 from comfy_fsm.live.transport.deadlines import PIECE, Silence
 from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.live.transport.streaming import LONG, Reduced, TooMuch, Unreadable, reads
