@@ -7,7 +7,10 @@ import re
 from pathlib import Path
 
 from comfy_fsm.report.excerpt import excerpt
+from replay import replay
+from tests.support.hars import har_of
 from tests.support.lines import fill, line
+from tests.support.pictures import run
 from tests.support.processes import NO_INPUT, USAGE, begin, finish
 
 
@@ -38,3 +41,14 @@ def test_a_line_that_is_broken_is_shown_all_the_same(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_bytes(b'{"at":1,"kind":"tick"}\n\x1b[31m\xff\n')
     assert excerpt(str(tmp_path / "t.jsonl"), 2).lines[0].text == "\x1b[31m\\xff"
     assert shown("t.jsonl", 2, cwd=tmp_path)[0] == 0
+
+
+def test_of_a_capture_the_line_is_that_of_the_trace_which_findings_cite(tmp_path: Path) -> None:
+    har = tmp_path / "tab.har"
+    har.write_text(json.dumps(har_of([json.loads(each) for each in run()])), encoding="utf-8")
+    found = replay(har)
+    (task,) = found.tasks
+    for told in task.signals:
+        (one,) = excerpt(str(har), told.position).lines
+        assert one.at == told.at
+        assert json.loads(one.text)["kind"] in ("ws.message", "http.response")
