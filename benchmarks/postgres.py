@@ -26,7 +26,7 @@ from comfy_fsm.log.postgres.log import PostgresLog
 from comfy_fsm.log.postgres.reader import Reader
 
 GROUPS = (1, 100, 1000)
-COMMITS = 500
+COMMITS = 200
 ROUNDS = 5
 _BARE = """
     CREATE TABLE bare (

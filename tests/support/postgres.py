@@ -182,7 +182,7 @@ class Postgres:
     def fresh(self) -> None:
         """Drop the database, and make an empty one."""
         self.sql(
-            "DROP DATABASE IF EXISTS comfy WITH (FORCE)", "CREATE DATABASE comfy STRATEGY file_copy",
+            "DROP DATABASE IF EXISTS comfy WITH (FORCE)", "CREATE DATABASE comfy",
             database="postgres",
         )  # fmt: skip
 
