@@ -22,6 +22,7 @@ __all__ = ["Farm"]
 
 _TRUST = 1.0
 """Seconds for which silence is believed: a notification may be lost, and another release may send none."""
+_NEVER = float("-inf")
 _KEPT = 2_000
 """Rows kept for a follower who asks again for what it had last."""
 
@@ -40,7 +41,7 @@ class Farm:
         self.title = address.name or dict(address.settings).get("dbname", "") or str(address)
         self._single = address.name
         self._reader = Reader(address)
-        self._looked = -_TRUST
+        self._looked = _NEVER
         self._began = False
         self._forget()
 
@@ -56,7 +57,7 @@ class Farm:
     def wait(self) -> None:
         """Wait until a writer tells of a commit, or a second."""
         if self._reader.wait(_TRUST):
-            self._looked = -_TRUST
+            self._looked = _NEVER
 
     def read(self, after: int = 0) -> Generator[LogRow, None, None]:
         """Yield the rows after a position: those of the last reading that are asked for again, then what is new."""
@@ -82,7 +83,7 @@ class Farm:
 
     def _new(self) -> Iterator[LogRow]:
         looking = time.monotonic()
-        self._looked = -_TRUST  # until this look has come to its end
+        self._looked = _NEVER  # until this look has come to its end
         names = [self._single] if self._single is not None else self._reader.names()
         for name, row in self._merged({name: self._rows(name) for name in names}):
             self._after[name] = max(self._after.get(name, 0), row.position)
