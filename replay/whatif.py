@@ -24,6 +24,8 @@ __all__ = ["whatif"]
 _NOTHING, _SOMETHING = 0, 1
 _MANY = 20
 """Faults with consequences that are told in text; as JSON all are."""
+_MOST = 5_000
+"""Lines of a trace of which each single fault is tried: that takes minutes."""
 _At = Annotated[int | None, Parameter(validator=validators.Number(gte=1))]
 _KINDS = {
     "drop": "a frame dropped", "double": "a frame doubled", "cut": "a socket cut for 1 s before a frame",
@@ -93,6 +95,11 @@ def whatif(
     whole = read(path)
     for each in whole.notes:
         note(each)
+    if fault is None and len(whole.lines) > _MOST:
+        raise Wrong(
+            f"--sweep replays a trace for each fault, and {len(whole.lines):,} lines would take hours; "
+            f"cut out at most {_MOST:,} that matter"
+        )
     found = _swept(whole.lines) if fault is None else [_single(fault, whole.lines, path)]
     if format == "json":
         _print_json(found, whole.lines, single=fault is not None)

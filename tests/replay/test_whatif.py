@@ -38,6 +38,14 @@ def test_a_sweep_says_which_frame_must_not_be_lost(tmp_path: Path) -> None:
     assert "It survives the loss of any single frame but line" in done.stdout
 
 
+def test_a_sweep_that_would_take_hours_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "long.jsonl").write_bytes(b'{"at":1.0,"kind":"tick","data":{}}\n' * 5001)
+    done = run(tmp_path, "whatif", "long.jsonl", "--sweep")
+    assert (done.returncode, done.stdout) == (USAGE, "")
+    assert "would take hours" in done.stderr
+    assert run(tmp_path, "whatif", "long.jsonl", "--drop", 7).returncode == DONE
+
+
 def test_the_sweep_as_json_tells_each_fault_with_a_consequence_and_counts_all(tmp_path: Path) -> None:
     report = told(tmp_path, "whatif", DROP, "--sweep")
     assert report["tried"]["drop"] == report["tried"]["double"] == report["tried"]["cut"] == 71
