@@ -72,6 +72,7 @@ def record(
         raise Wrong(f"record needs --server; `{PROGRAM} record --help` shows more")
     from comfy_fsm.cli.progress import complain, complain_of_warnings
     from comfy_fsm.live.proxy import recording
+    from comfy_fsm.live.proxy.forwarding import Patience
 
     complain_of_warnings(complain)
     fronts = _fronts(recorded.server, recorded.listen or [_HERE], access)
@@ -79,7 +80,7 @@ def record(
         if not _is_loopback(front.listening):
             place = _shown(front.listening)
             complain(f"whoever reaches {place} can use {front.server.url} through it: there is no password")
-    outside = recording.Outside(access.trusting(), access.policy.connect_seconds, complain)
+    outside = recording.Outside(access.trusting(), Patience(access.policy.connect_seconds, access.timeout), complain)
 
     def ready(running: recording.Recording) -> list[Coroutine[Any, Any, None]]:
         for front in fronts:

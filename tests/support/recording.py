@@ -15,6 +15,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from comfy_fsm.live.proxy.addressing import Addressing
+from comfy_fsm.live.proxy.forwarding import Patience
 from comfy_fsm.live.proxy.recording import Front, Outside, Recording
 from comfy_fsm.log.reader import read
 
@@ -52,6 +53,7 @@ async def recorded_by(
     headers: dict[str, str] | None = None,
     socket_query: dict[str, str] | None = None,
     tls: ssl.SSLContext | None = None,
+    patience: Patience = Patience(10.0),  # noqa: B008 (a tuple)
 ) -> AsyncIterator[Recorded]:
     """Record clients of these servers, each at an address of its own."""
     found = Recorded(log)
@@ -60,7 +62,7 @@ async def recorded_by(
         for url in servers
     ]
     found.urls = [f"http://127.0.0.1:{front.listening.getsockname()[1]}" for front in fronts]
-    found.recording = await Recording.open(str(log), fronts, Outside(tls, 10.0, found.said.append))
+    found.recording = await Recording.open(str(log), fronts, Outside(tls, patience, found.said.append))
     try:
         yield found
     finally:

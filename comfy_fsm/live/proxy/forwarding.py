@@ -15,6 +15,7 @@ import asyncio
 import errno
 import ssl
 from contextlib import suppress
+from typing import NamedTuple
 
 from comfy_fsm.live.proxy.addressing import Addressing, Headers
 from comfy_fsm.live.proxy.entries import Entries, Visitor
@@ -31,20 +32,29 @@ from comfy_fsm.live.proxy.peer import (
 )
 from comfy_fsm.live.proxy.sockets import PassingSocket, client_id_of
 
-__all__ = ["Backend", "Forwarding"]
+__all__ = ["Backend", "Forwarding", "Patience"]
 
 _SWITCHED = 101
 _Part = Data | EndOfMessage
 
 
+class Patience(NamedTuple):
+    """Seconds to wait for a connection, and for the beginning of an answer: without end if that is None."""
+
+    connect: float
+    answer: float | None = None
+
+
 class Backend:
     """One server, as its clients reach it through us."""
 
-    def __init__(self, addressing: Addressing, tls: ssl.SSLContext | None, patience: float, entries: Entries) -> None:
+    def __init__(
+        self, addressing: Addressing, tls: ssl.SSLContext | None, patience: Patience, entries: Entries
+    ) -> None:
         self.addressing = addressing
         self.entries = entries
         self._tls = tls if addressing.is_tls else None
-        self._patience = patience
+        self.patience = patience
         self._away = ""
 
     @property
@@ -54,7 +64,7 @@ class Backend:
     async def connect(self) -> Peer:
         """Open a connection; raises OSError, and says once that the server is away, and once that it is back."""
         try:
-            peer = await connect(self.addressing.host, self.addressing.port, self._tls, self._patience)
+            peer = await connect(self.addressing.host, self.addressing.port, self._tls, self.patience.connect)
         except OSError as error:
             why = _reason(error)
             if why != self._away:
@@ -138,6 +148,9 @@ class Forwarding:
         sending = await self._send_body(server, passing)
         try:
             switched = await self._answer(server, passing, headers)
+        except TimeoutError:
+            await self._give_up(server, passing)
+            return False
         except Gone:
             if passing is not None:
                 passing.failed("Cancelled" if self._client.gone else "RemoteProtocolError")
@@ -146,15 +159,21 @@ class Forwarding:
             if sending is not None:
                 sending.cancel()
                 await asyncio.wait([sending])
-        if switched is not None:
-            if is_socket:
-                client_id = client_id_of(request.target)
-                self._socket = PassingSocket(
-                    self._backend.entries, self._backend.url, visitor, client_id, _extensions(switched)
-                )
-            await self._tunnel(server)
-            return False
-        return server.next_message() and self._client.next_message()
+        if switched is None:
+            return server.next_message() and self._client.next_message()
+        if is_socket:
+            client_id, agreed = client_id_of(request.target), _extensions(switched)
+            self._socket = PassingSocket(self._backend.entries, self._backend.url, visitor, client_id, agreed)
+        await self._tunnel(server)
+        return False
+
+    async def _give_up(self, server: Peer, passing: PassingExchange | None) -> None:
+        """Answer in place of a server that is silent."""
+        if passing is not None:
+            passing.failed("ReadTimeout")
+        server.abort()
+        silent = f"{self._backend.url} has said nothing for {self._backend.patience.answer or 0.0:g} s"
+        await self._say(504, b"Gateway Timeout", silent)
 
     async def _twin(self, passing: PassingExchange | None) -> Peer | None:
         """Return the connection to the server; None, once the client was told, if nobody answers there."""
@@ -233,7 +252,8 @@ class Forwarding:
     async def _answer(self, server: Peer, passing: PassingExchange | None, asked: Headers) -> Headers | None:
         """Pass the answer on; returns the headers of one that switches to a socket."""
         while True:
-            head = await server.receive()
+            async with asyncio.timeout(self._backend.patience.answer):
+                head = await server.receive()
             if not isinstance(head, InformationalResponse | Response):
                 raise Gone("the server hung up without an answer")
             headers = head.headers.raw_items()

@@ -25,7 +25,7 @@ from comfy_fsm.live.engine.closing import finish
 from comfy_fsm.live.engine.recorder import Noted, Recorder, refold
 from comfy_fsm.live.proxy.addressing import Addressing
 from comfy_fsm.live.proxy.entries import Entries
-from comfy_fsm.live.proxy.forwarding import Backend, Forwarding
+from comfy_fsm.live.proxy.forwarding import Backend, Forwarding, Patience
 from comfy_fsm.live.proxy.peer import Peer, listen
 from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.live.transport.trust import trusted
@@ -52,7 +52,7 @@ class Outside(NamedTuple):
     """What a recording needs of the world."""
 
     tls: ssl.SSLContext | None
-    patience: float
+    patience: Patience
     say: Callable[[str], object]
 
 

@@ -15,6 +15,7 @@ import pytest
 from aiohttp import web
 from websockets.asyncio.client import connect
 
+from comfy_fsm.live.proxy.forwarding import Patience
 from comfy_fsm.testing import FakeComfy
 from tests.support.http_servers import serving
 from tests.support.recording import ending, recorded_by, rows, run, until
@@ -268,3 +269,20 @@ def test_what_is_no_request_is_answered_and_never_reaches_the_server(sent: bytes
     assert answer.startswith(b"HTTP/1.1 " + status)
     assert b"this is no request" in answer
     assert not got
+
+
+def test_a_server_that_is_silent_for_too_long_is_told_to_whoever_wants_that(log: Path) -> None:
+    async def handle(_: web.Request) -> web.Response:
+        await asyncio.Event().wait()
+        return web.Response()
+
+    async def story() -> None:
+        patience = Patience(10.0, 0.1)
+        async with serving(handle) as url, recorded_by(log, url, patience=patience) as recorded:
+            async with httpx.AsyncClient(timeout=60) as client:
+                answer = await client.get(f"{recorded.url}/queue")
+            assert (answer.status_code, "has said nothing for 0.1 s" in answer.text) == (504, True)
+            await until(lambda: recorded.lines("http.error"))
+            assert recorded.lines("http.error")[0]["data"]["error"] == "ReadTimeout"
+
+    run(story())
