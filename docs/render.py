@@ -66,9 +66,16 @@ def attribute_docs(kind: type) -> dict[str, str]:
 def every_command() -> list[tuple[str, str, App]]:
     """Heading, command and app of each command, in the order of the help."""
     named = [(name, f"{commands.name[0]} {name}", commands[name]) for name in commands if not name.startswith("-")]
-    below = [name for name in replay if not name.startswith("-")]
-    parts = [(f"replay {name}", f"{replay.name[0]} {name}", replay[name]) for name in below]
+    parts = [(f"replay {name}", f"{replay.name[0]} {name}", app) for name, app in below(replay)]
     return [*named, ("replay", replay.name[0], replay), *parts, ("The fake ComfyUI", fake.name[0], fake)]
+
+
+def below(app: App) -> Iterator[tuple[str, App]]:
+    """The commands of a command; of one that has some of its own, those."""
+    for name in app:
+        if not name.startswith("-"):
+            nested = list(below(app[name]))
+            yield from [(f"{name} {each}", command) for each, command in nested] or [(name, app[name])]
 
 
 def command_line() -> str:

@@ -19,7 +19,7 @@ from cyclopts import App, Parameter
 from comfy_fsm import __version__
 from comfy_fsm.cli import completion, options
 from comfy_fsm.exits import Wrong, ended
-from replay import anonymize, cover, diff, importing, min, picture, show, whatif
+from replay import anonymize, corpus, cover, diff, importing, min, picture, show, whatif
 from replay.options import PROGRAM, STDIN, note, opened, source
 from replay.reading import ALL, AS_IT_IS, Part, Read, Reading, must_not_overwrite, read
 
@@ -74,6 +74,7 @@ for subcommand, name, usage in (
     app.command(subcommand, name=name, usage=f"Usage: {PROGRAM} {usage}", sort_key=len(list(app)))
     if name in _EXAMPLES:
         app[name].help_epilogue = f"Example: {PROGRAM} {_EXAMPLES[name]}"
+app.command(corpus.corpus)
 
 
 @Parameter(name="*")

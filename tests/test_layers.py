@@ -169,11 +169,20 @@ HOUSE: list[dict[str, list[str]]] = [
     {"replay.reduction": ["goal minimal naming", "expecting selecting", "shortening", "reduction"]},
     {"replay.faults": ["consequences faults", "sweep"], "replay.comparison": ["coverage difference", "reports"]},
     {
+        "replay.corpora": [
+            "places tables",
+            "chunks",
+            "judging",
+            "executors folder",
+            "comparison run",
+        ]
+    },
+    {
         "comfy_fsm": ["__main__"],
         "replay": [
             "__init__ options",
             "reading",
-            "cover diff importing min picture show whatif",
+            "corpus cover diff importing min picture show whatif",
             "anonymize",
             "__main__",
         ],
@@ -239,6 +248,7 @@ DOORS = {
         "comfy_fsm.testing.__main__",
         "replay.__main__",
         "replay.anonymize",
+        "replay.corpus",
         "replay.cover",
         "replay.diff",
         "replay.importing",
@@ -256,6 +266,9 @@ DOORS = {
         "comfy_fsm.report.text",
         "comfy_fsm.report.progress",
     },
+    "distributed": {"replay.corpora.executors"},
+    "fsspec": {"replay.corpora.places"},
+    "pyarrow": {"replay.corpora.tables"},
     "prometheus_client": {"comfy_fsm.live.extras.prometheus"},
     "opentelemetry": {"comfy_fsm.live.extras.tracing"},
     "zstandard": {"comfy_fsm.log.trace"},
@@ -429,7 +442,9 @@ def test_what_we_depend_on_is_what_has_a_door() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     optional = [
-        line for name in ("images", "testing", "serve", "postgres", "prometheus", "otel") for line in extras[name]
+        line
+        for name in ("corpus", "images", "testing", "serve", "postgres", "prometheus", "otel")
+        for line in extras[name]
     ]
     declared = [*project["dependencies"], *optional, "hypothesis", "pytest"]  # whose plugins we are
     imported = {  # elsewhere as declared

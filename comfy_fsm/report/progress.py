@@ -1,4 +1,4 @@
-"""Progress bar for a replay that takes long, on a terminal."""
+"""Progress bar for what takes long, on a terminal: the bytes of a replay, or the traces of a corpus."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from contextlib import contextmanager
 from typing import IO
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 __all__ = ["progress"]
 
@@ -17,12 +26,15 @@ _PATIENCE = 1.0
 
 
 @contextmanager
-def progress(file: IO[str]) -> Iterator[Callable[[int, int], None] | None]:
-    """Return a bar on `file` for a long trace, where that is a terminal; None where it is not."""
+def progress(file: IO[str], *, counting: str | None = None) -> Iterator[Callable[[int, int], None] | None]:
+    """Return a bar on `file`, where that is a terminal; None where it is not. It counts bytes, or what is named."""
     if not file.isatty():
         yield None
         return
-    columns = (TextColumn("replaying"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+    counted: tuple[ProgressColumn, ...] = (DownloadColumn(), TimeElapsedColumn())
+    if counting is not None:
+        counted = (MofNCompleteColumn(), TextColumn(counting), TimeRemainingColumn(), TextColumn("left"))
+    columns = (TextColumn("replaying"), BarColumn(), *counted)
     bar = Progress(*columns, console=Console(file=file, highlight=False, markup=False, emoji=False), transient=True)
     row = bar.add_task("replaying", total=None)
     begun = time.monotonic()

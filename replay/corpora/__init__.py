@@ -1,0 +1,1 @@
+"""Corpora: many traces, replayed in many processes, their rows kept as Parquet."""
