@@ -110,21 +110,18 @@ async def use(comfy: FakeComfy, path: Path, *, dispatching: bool) -> None:
             await client.window().submit(sleeping(60))
 
 
-def count_steps(tmp_path: Path, work: Callable[[FakeComfy, Path], Coroutine[Any, Any, None]]) -> int:
-    async def story() -> int:
-        async with FakeComfy() as comfy:
-            steps = Steps()
-            await steps(work(comfy, tmp_path / "counted.log"))
-            return steps.count
-
-    return asyncio.run(story())
+async def count_steps(tmp_path: Path, work: Callable[[FakeComfy, Path], Coroutine[Any, Any, None]]) -> int:
+    async with FakeComfy() as comfy:
+        steps = Steps()
+        await steps(work(comfy, tmp_path / "counted.log"))
+        return steps.count
 
 
 @pytest.mark.parametrize("dispatching", [False, True])
 async def test_a_client_that_is_cancelled_at_any_step_and_again_at_the_next_lets_its_log_go(
     tmp_path: Path, dispatching: bool
 ) -> None:
-    most = count_steps(tmp_path, lambda comfy, path: use(comfy, path, dispatching=dispatching))
+    most = await count_steps(tmp_path, lambda comfy, path: use(comfy, path, dispatching=dispatching))
     assert most >= 5
     async with FakeComfy() as comfy:
         for first in range(1, most + 1):
@@ -160,7 +157,7 @@ async def test_the_one_that_closes_is_cancelled_at_each_of_its_steps_twice_and_c
 @pytest.mark.filterwarnings("ignore:coroutine 'connect_tcp")  # anyio's own, whose group ends before it began
 @pytest.mark.filterwarnings("ignore:unclosed (transport|<socket):ResourceWarning")  # a connection that a cancel cut off
 def test_a_loop_that_ends_at_any_step_of_a_client_lets_its_log_go(tmp_path: Path) -> None:
-    most = count_steps(tmp_path, lambda comfy, path: use(comfy, path, dispatching=False))
+    most = asyncio.run(count_steps(tmp_path, lambda comfy, path: use(comfy, path, dispatching=False)))
 
     class End(Exception):
         """It ends here, and `asyncio.run` cancels what is left."""
