@@ -19,6 +19,7 @@ __all__ = ["DAMAGE", "read", "verify"]
 
 _SCAN = "SELECT position, line, checksum FROM log WHERE position >= ? ORDER BY position LIMIT ?"
 _PATIENCE = 1000  # rows tried one by one beyond an unreadable one; a page of 4 KiB holds a dozen, and then we stride
+_SMALLEST = 24  # bytes that a row takes at least: its place in a page, the types of its columns, its checksum
 _REFUSED = "its commit was refused: whoever appended it was told that it is not in the log"
 _LOST = "the log's own count is higher; its -wal file may be damaged, or may have been taken away: keep a copy of it"
 _END = 2**62  # a position beyond every position
@@ -63,6 +64,7 @@ class _Reading:
         self._chain = Verifier(after)
         self._begun = False
         self._refused = _END  # rows from here on were refused, and are in the file all the same
+        self._odd = 0  # rows and gaps so far that are not as they were written
         # Readers of a WAL file leave `-shm` and `-wal` files beside it, and fail where they may not. A log that no
         # writer has open needs neither, so we read it as immutable. Should a writer come after all, no damage is
         # believed before a second look with locks; what is sound is proved by its checksum either way.
@@ -130,6 +132,7 @@ class _Reading:
                 failure = error
             if chain.next == here:
                 yield self._leap(failure)
+            yield from self._stopped()
         if chain.last is not None and chain.next <= chain.last:
             self._doubt()
             yield LogRow(chain.next, None, f"{span(chain.next, chain.last)} missing: {_LOST}")
@@ -148,6 +151,8 @@ class _Reading:
             return f"the file's structure is damaged and no row can be read: {error}"
         if kinds != [(b"table",)]:  # a view under our name could compute for ever
             return "the table of rows is gone"
+        self._size = sum(os.path.getsize(each) for each in (self._path, self._path + "-wal") if os.path.exists(each))
+        self._room = self._size // _SMALLEST
         last = self._one("SELECT seq FROM sqlite_sequence WHERE name = 'log'")
         self._chain.last = last if isinstance(last, int) else None
         self._heed(self._mark)
@@ -178,13 +183,24 @@ class _Reading:
             if chain.fits(position, line, checksum):
                 yield LogRow(position, line, None) if position < self._refused else LogRow(position, None, _REFUSED)
                 continue
-            if chain.strays == _PATIENCE:
-                # A made file can send SQLite round its pages for longer than anybody lives.
-                yield LogRow(chain.next, None, f"{_PATIENCE} rows are out of order; reading stopped")
-                chain.next = _END
-                return
             self._doubt()
             yield from chain.judge(position, line, checksum)
+            yield from self._stopped()
+            if chain.next == _END:
+                return
+
+    def _stopped(self) -> Iterator[LogRow]:
+        """Stop if the pages cannot be as they were written: a made or damaged file can send SQLite round its pages for
+        longer than anybody lives."""
+        chain, why = self._chain, ""
+        self._odd += 1
+        if chain.strays == _PATIENCE:
+            why = f"{_PATIENCE} rows are out of order"
+        elif self._odd > self._room:
+            why = f"more rows are damaged than the {self._size} bytes of the file have room for"
+        if why and chain.next < _END:
+            yield LogRow(chain.next, None, f"{why}; reading stopped")
+            chain.next = _END
 
     def _leap(self, error: Exception) -> LogRow:
         """Skip what SQLite cannot read: row by row at first, then in doubling steps, and back to where the damage
