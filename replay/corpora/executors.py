@@ -22,7 +22,7 @@ __all__ = ["WorkerDied", "Workers", "dask", "processes"]
 _AHEAD = 2
 """Chunks a worker has before it: one in hand, and one that is there when that is done."""
 _MANY_AHEAD = 256
-_PATIENCE = 30
+_PATIENCE = 60
 """Seconds in which one worker must have connected to the scheduler."""
 
 

@@ -91,12 +91,20 @@ def _each(given: str) -> Iterator[Unit | None]:
             yield _unit(files, given, path, info, _below(given, root, path)) if path.endswith(_ENDS) else None
     elif files.exists(root):
         yield _unit(files, given, root, files.info(root), given)
-    elif matches := files.glob(root, detail=True) if any(sign in root for sign in "*?[") else {}:
+    elif matches := _matches(files, given, root):
         for path, info in sorted(matches.items()):
             if info.get("type") != "directory":
                 yield _unit(files, given, path, info, None)
     else:
         raise FileNotFoundError(errno.ENOENT, "there is no such trace or folder", given)
+
+
+def _matches(files: Any, given: str, root: str) -> dict[str, dict[str, Any]]:
+    try:
+        found: dict[str, dict[str, Any]] = files.glob(root, detail=True) if any(sign in root for sign in "*?[") else {}
+    except ValueError as error:  # a pattern that is none
+        raise Wrong(f"{given}: {error}") from None
+    return found
 
 
 def _unit(files: Any, given: str, path: str, info: dict[str, Any], name: str | None) -> Unit:

@@ -65,7 +65,7 @@ in_proc = pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds the 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cluster")
-    fill(folder / "traces", 48)
+    fill(folder / "traces", 160)
     assert run(folder, "corpus", "run", "traces", "-o", "alone", "--jobs", "1").returncode == DONE
     return folder
 
@@ -83,19 +83,19 @@ def test_the_commands_of_the_page_write_what_one_process_writes_though_a_worker_
         process = subprocess.Popen(
             command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
         )
-        killed = kill_a_worker(nannies.pid, folder / "night" / "corpus.json")
+        killed = kill_a_worker(nannies.pid, folder / "night" / "traces")
         out, err = process.communicate(timeout=3 * GUARD)
     assert process.returncode == DONE, err
-    assert json.loads(out)["traces"] == 48
+    assert json.loads(out)["traces"] == 160
     assert killed
     assert written(folder / "night") == written(folder / "alone")
 
 
-def kill_a_worker(nannies: int, manifest: Path) -> bool:
-    """Kill one of the processes that judge, once the run has begun."""
+def kill_a_worker(nannies: int, parts: Path) -> bool:
+    """Kill one of the processes that judge, once a part is there."""
     until = time.monotonic() + GUARD
     while time.monotonic() < until:
-        if manifest.exists():
+        if parts.is_dir() and any(parts.glob("*.parquet")):
             of_threads = Path(f"/proc/{nannies}/task").glob("*/children")
             for each in [child for children in of_threads for child in children.read_text().split()]:
                 if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes():

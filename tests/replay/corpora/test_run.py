@@ -1,0 +1,67 @@
+"""A worker that dies takes nothing with it: its chunk is judged again, and a trace that is fatal is told alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pyarrow", reason="the extra 'corpus' is not installed")
+
+from replay.corpora import places
+from replay.corpora.chunks import Chunk
+from replay.corpora.executors import WorkerDied
+from replay.corpora.folder import Folder
+from replay.corpora.judging import Part, judge
+from replay.corpora.run import run
+from tests.support.corpora import fill, written
+
+
+class Mortal:
+    """Workers of this process, which die of some traces, and of the first few chunks whatever is in them."""
+
+    room = 2
+
+    def __init__(self, fatal: str = "", deaths: int = 0) -> None:
+        self.fatal, self.deaths = fatal, deaths
+
+    def submit(self, chunk: Chunk, fatal: frozenset[str]) -> Future[Part]:
+        future: Future[Part] = Future()
+        self.deaths -= 1
+        dies = self.deaths >= 0 or any(unit.name == self.fatal and unit.url not in fatal for unit in chunk.units)
+        if dies:
+            future.set_exception(WorkerDied())
+        else:
+            future.set_result(judge(chunk, fatal))
+        return future
+
+    def result(self, future: Future[Part]) -> Part:
+        return future.result()
+
+    @contextmanager
+    def start(self) -> Iterator[Mortal]:
+        yield self
+
+
+@pytest.fixture
+def units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[places.Unit]:
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path / "traces", 20)
+    return places.find(["traces"]).units
+
+
+@pytest.mark.parametrize("deaths", [1, 3, 8])
+def test_however_often_workers_die_the_tables_are_the_same(units: list[places.Unit], deaths: int) -> None:
+    run(units, Folder("calm"), Mortal().start, None)
+    assert run(units, Folder("wild"), Mortal(deaths=deaths).start, None).failed == 0
+    assert written(Path("wild")) == written(Path("calm"))
+
+
+def test_a_trace_of_which_each_worker_dies_is_a_row_and_its_neighbours_are_judged(units: list[places.Unit]) -> None:
+    totals = run(units, Folder("out"), Mortal(fatal=units[3].name).start, None)
+    assert (totals.traces, totals.failed) == (20, 1)
+    [error] = [error for _, error in Folder("out").rows("traces", ("trace", "error")) if error is not None]
+    assert "a worker died of it" in error
