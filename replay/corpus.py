@@ -65,8 +65,8 @@ def run(
 ) -> int:
     """Replay all traces, and write the tables traces, tasks and findings as Parquet.
 
-    A run that was broken off is taken up by the same command. Exit status: 0 all is as in the baseline · 1 some traces
-    differ from it · 2 some could not be replayed.
+    A run that was broken off is taken up by the same command. It ends with 0 if all is as in the baseline, 1 if some
+    traces differ from it, 2 if some could not be replayed.
 
     Parameters
     ----------
