@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Generator
 from contextlib import closing
-from pathlib import Path
 from typing import Protocol
 
 from comfy_fsm.errors import NotALog
@@ -124,7 +123,7 @@ def is_log(name: _Name) -> bool:
     if is_address(name):
         return True
     path = os.fspath(name)
-    return not Path(path).is_dir() and logfile.is_sqlite(path) and logfile.is_log(path)
+    return logfile.is_sqlite(path) and logfile.is_log(path)
 
 
 def is_written(name: _Name) -> bool | None:
