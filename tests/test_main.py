@@ -29,5 +29,5 @@ def test_exit_statuses_are_listed_once_for_all_commands(module: str, tmp_path: P
 
 def test_commands_stand_in_the_order_of_a_day(tmp_path: Path) -> None:
     told = re.findall(r"^│ ([a-z]+) ", command("--help", cwd=tmp_path).stdout, re.MULTILINE)
-    assert told[:6] == ["run", "resume", "watch", "serve", "doctor", "diagnose"]
+    assert told[:7] == ["run", "resume", "watch", "serve", "record", "doctor", "diagnose"]
     assert told != sorted(told)

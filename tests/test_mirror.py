@@ -16,6 +16,7 @@ FAKE = "a room of the fake: it is true if what it answers and sends is what real
 PARITY = "each call is one of the async client: the two are compared name by name"
 DATABASE = "needs a server of PostgreSQL, which the tests of its log start once"
 DRAWN = "what it says shows in what is drawn of it"
+CORPUS = "a corpus is tested by the folder of tables that its run leaves"
 
 ELSEWHERE = {
     "comfy_fsm/anonymity/pseudonyms": ("anonymity/test_anonymizer", "a pseudonym is judged by the trace that bears it"),
@@ -31,7 +32,7 @@ ELSEWHERE = {
     "comfy_fsm/live/dispatch/monitor": ("live/dispatch/test_dispatcher", "it watches the servers of a dispatcher"),
     "comfy_fsm/live/doctor/check": ("live/doctor/test_machine", VALUES),
     "comfy_fsm/live/doctor/database": ("log/postgres/test_log", DATABASE),
-    "comfy_fsm/live/engine/frames": ("live/engine/test_listener", "a listener reads frames by it"),
+    "comfy_fsm/live/engine/listener": ("live/engine/test_runner", "a listener is tested by what its client hears"),
     "comfy_fsm/live/proxy/copies": ("live/proxy/test_forwarding", LISTENS),
     "comfy_fsm/live/proxy/entries": ("live/proxy/test_recording", LISTENS),
     "comfy_fsm/live/proxy/peer": ("live/proxy/test_forwarding", LISTENS),
@@ -54,10 +55,14 @@ ELSEWHERE = {
     "comfy_fsm/testing/publishing": ("testing/test_server", FAKE),
     "comfy_fsm/testing/routes": ("testing/test_profiles", FAKE),
     "comfy_fsm/testing/strategies": ("laws/test_laws", "what they draw is what the laws are tried on"),
-    "comfy_fsm/watch/details": ("watch/test_browsing", DRAWN),
     "comfy_fsm/watch/page": ("watch/test_watching", LISTENS),
     "comfy_fsm/watch/sections": ("watch/test_terminal", DRAWN),
     "comfy_fsm/watch/snapshot": ("watch/test_projection", VALUES),
+    "replay/corpora/chunks": ("replay/test_corpus", CORPUS),
+    "replay/corpora/comparison": ("replay/test_corpus", CORPUS),
+    "replay/corpora/folder": ("replay/test_corpus", CORPUS),
+    "replay/corpora/judging": ("replay/test_corpus", CORPUS),
+    "replay/corpora/tables": ("replay/test_corpus", CORPUS),
     "replay/comparison": ("replay/test_diff", "two reports are compared by the command"),
     "replay/faults": ("replay/test_whatif", "a fault is judged by the replay that suffers it"),
     "replay/reading": ("replay/test_min", "lines are read for what is done with them"),

@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,9 +11,9 @@ from comfy_fsm.core.observations import AnyObservation, Command, Damaged, Header
 from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import TraceError
 from comfy_fsm.log.trace import read_lines
-from comfy_fsm.report.document import compose
+from comfy_fsm.report.document import encode
 from comfy_fsm.testing.strategies.runs import interleave, source_of, sources_of
-from replay import replay
+from replay import Replay, replay
 from tests.support.fixtures import FIXTURES, MADE, RECORDINGS, bytes_of, entries_of, expected_of, name_of, read, some
 from tests.support.folding import fold_all, outcomes
 
@@ -38,7 +39,7 @@ def check_verdict(expected: dict, document: dict, *, exact: bool) -> None:
         if wanted.get("error") is not None:
             error = task["error"]
             assert error is not None, prompt_id
-            assert wanted["error"] in " ".join(filter(None, (error.type, error.message))), prompt_id
+            assert wanted["error"] in " ".join(filter(None, (error["type"], error["message"]))), prompt_id
     severities = {finding["code"]: finding["severity"] for finding in document["findings"]}
     wanted_codes = set(expected["findings"])
     assert wanted_codes <= severities.keys()
@@ -48,21 +49,25 @@ def check_verdict(expected: dict, document: dict, *, exact: bool) -> None:
         assert loud <= wanted_codes
 
 
+def reported(found: Replay) -> Any:
+    return json.loads(encode(found))
+
+
 @each(RECORDINGS)
 def test_every_recording_reaches_its_verdict(path: Path) -> None:
-    check_verdict(expected_of(path), compose(replay(path)), exact=False)
+    check_verdict(expected_of(path), reported(replay(path)), exact=False)
 
 
 @each(MADE)
 def test_every_made_trace_reaches_its_verdict_and_no_other_warning(path: Path) -> None:
-    check_verdict(expected_of(path), compose(replay(path)), exact=True)
+    check_verdict(expected_of(path), reported(replay(path)), exact=True)
 
 
 def test_two_traces_of_one_server_replay_as_one() -> None:
     expected = json.loads((FIXTURES / "made" / "merge.expected.json").read_text(encoding="utf-8"))
     paths = [FIXTURES / "made" / name for name in expected["files"]]
     for order in (paths, paths[::-1]):
-        check_verdict(expected, compose(replay(*order)), exact=True)
+        check_verdict(expected, reported(replay(*order)), exact=True)
 
 
 @each(RECORDINGS + MADE)

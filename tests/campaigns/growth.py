@@ -225,7 +225,7 @@ PATIENT = replace(Policy(), **dict.fromkeys(("check_seconds", "confirm_seconds",
 @contextmanager
 def few_at_once() -> Iterator[None]:
     """Of a crowd, some are looked at in one turn: here so few that a crowd of this size is one."""
-    bounds = ((silence, "AT_ONCE"), (absence, "AT_ONCE"), (answers, "UNANSWERED_AT_ONCE"))
+    bounds = ((silence, "_AT_ONCE"), (absence, "AT_ONCE"), (answers, "_UNANSWERED_AT_ONCE"))
     with ExitStack() as stack:
         for module, name in bounds:
             stack.enter_context(patch.object(module, name, 8))

@@ -126,7 +126,7 @@ def test_what_once_grew_with_what_there_is_does_so_no_more(crowd: str, flood: st
 
 
 def test_no_entry_looks_at_more_quiet_tasks_than_there_is_a_bound_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(silence, "AT_ONCE", 8)
+    monkeypatch.setattr(silence, "_AT_ONCE", 8)
     board = Board()
     lines = [UP, *(each for n in range(MANY) for each in post(n)), *[("tick", {})] * (2 * MANY // 8)]
     found = []

@@ -1,4 +1,4 @@
-"""Tests of a listener: what is read of a long frame, which is not copied or decoded in one step of the loop."""
+"""Tests of frames: what is read of a long frame, which is not copied or decoded in one step of the loop."""
 
 import hashlib
 import json
@@ -7,17 +7,13 @@ import pytest
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.wire import codec
-from comfy_fsm.live.engine import listener
+from comfy_fsm.live.engine import frames
+from comfy_fsm.live.engine.frames import Frames
 from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.live.transport.arrivals import Long
 from comfy_fsm.live.transport.connection import PIECE
 
-
-def a_listener() -> listener.Listener:
-    class Server:
-        url = "http://one:8188"
-
-    return listener.Listener(Server(), "w", None, Redactor(), lambda: 1.0)  # type: ignore[arg-type]
+FRAMES = Frames(Redactor(), "http://one:8188", "w")
 
 
 def long(text: str) -> Long:
@@ -25,11 +21,11 @@ def long(text: str) -> Long:
     return Long(True, [data[at : at + PIECE] for at in range(0, len(data), PIECE)])
 
 
-@pytest.mark.parametrize("size", [PIECE, listener._WHOLE - 200, listener._WHOLE, 3 * listener._WHOLE])
+@pytest.mark.parametrize("size", [PIECE, frames._WHOLE - 200, frames._WHOLE, 3 * frames._WHOLE])
 async def test_a_long_failure_is_read_without_the_inputs_that_it_echoes(size: int) -> None:
     data = {"prompt_id": "p", "exception_type": "E", "exception_message": "out", "current_inputs": {"a": ["A" * size]}}
     text = json.dumps({"type": "execution_error", "data": data})
-    line, told = await a_listener()._read(long(text), 1.0, None)
+    line, told = await FRAMES.text(long(text), 1.0, None)
     assert isinstance(told, seen.Message)
     assert isinstance(told.data, seen.ExecutionError)
     assert told.data.data.exception_message == "out"
@@ -39,13 +35,13 @@ async def test_a_long_failure_is_read_without_the_inputs_that_it_echoes(size: in
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ('{"type":"x","data":"' + "a" * (listener._KEPT + 100) + '"}', "32 MiB"),
+        ('{"type":"x","data":"' + "a" * (frames._KEPT + 100) + '"}', "32 MiB"),
         ('{"type":"x","data":' + "[" * 3_000_000, ""),
         ("x" * 3_000_000, ""),
     ],
 )
 async def test_a_long_text_that_cannot_be_kept_is_told(text: str, why: str) -> None:
-    line, told = await a_listener()._read(long(text), 1.0, 3)
+    line, told = await FRAMES.text(long(text), 1.0, 3)
     assert isinstance(told, seen.Undecodable)
     assert (told.window, told.server, told.conn) == ("w", "http://one:8188", 3)
     assert why in told.data.error
@@ -56,7 +52,7 @@ async def test_a_long_picture_is_known_by_its_size_and_digest() -> None:
     picture = bytes(range(256)) * 4096 * 3
     payload = (1).to_bytes(4) + (2).to_bytes(4) + picture
     parts = [payload[at : at + PIECE] for at in range(0, len(payload), PIECE)]
-    line, image = await a_listener()._look(Long(False, parts), 1.0, None)
+    line, image = await FRAMES.binary(Long(False, parts), 1.0, None)
     told = codec.read(line)
     assert isinstance(told, seen.Binary)
     assert image == picture
@@ -66,8 +62,8 @@ async def test_a_long_picture_is_known_by_its_size_and_digest() -> None:
 async def test_a_long_text_that_need_not_be_cut_reads_as_a_short_one() -> None:
     outputs = {"images": [{"filename": f"é{n}.png", "subfolder": "", "type": "output"} for n in range(40_000)]}
     text = json.dumps({"type": "executed", "data": {"prompt_id": "p", "node": "1", "output": outputs}})
-    assert len(text) > listener._WHOLE
-    _, told = await a_listener()._read(long(text), 1.0, None)
+    assert len(text) > frames._WHOLE
+    _, told = await FRAMES.text(long(text), 1.0, None)
     _, short = codec.message(text, at=1.0, window="w", server="http://one:8188")
     assert isinstance(told, seen.Message)
     assert isinstance(told.data, seen.Executed)
