@@ -65,7 +65,9 @@ class Reading:
     """
 
     utc: Utc = False
-    default_policy: Annotated[bool, Parameter("--default-policy", negative="", help=_BY_DEFAULT)] = False
+    default_policy: Annotated[
+        bool, Parameter("--default-policy", negative="", show_default=False, help=_BY_DEFAULT)
+    ] = False
     anonymize: Annotated[bool, Parameter("--anonymize", negative="", show_default=False)] = False
 
 

@@ -41,7 +41,7 @@ def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
         )
         return set(subprocess.run(["bash", "-c", line], capture_output=True, encoding="utf-8").stdout.split())
 
-    assert completed("re") == {"resume", "recover"}
+    assert completed("re") == {"resume", "record", "recover"}
     assert completed("recover", "--kn") == {"--known"}
 
 

@@ -41,4 +41,5 @@ def test_a_path_stands_for_itself_and_is_opened_read_and_followed_as_a_file(tmp_
         await log.close()
 
     asyncio.run(story())
-    assert not opening.is_log(tmp_path)
+    with pytest.raises(IsADirectoryError):
+        opening.is_log(tmp_path)

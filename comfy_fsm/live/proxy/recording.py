@@ -79,8 +79,15 @@ class Recording:
 
     @classmethod
     async def open(cls, path: str, fronts: Iterable[Front], outside: Outside) -> Recording:
-        """Open the log, continue after what is in it, and listen; raises LogError."""
-        recording = cls(await opening.open_log(path), fronts, outside)
+        """Open the log, continue after what is in it, and listen; raises LogError, and then nothing listens."""
+        fronts = list(fronts)
+        try:
+            log = await opening.open_log(path)
+        except BaseException:
+            for front in fronts:
+                front.listening.close()
+            raise
+        recording = cls(log, fronts, outside)
         recording._redactor.keep(opening.secrets_of(path))
         try:
             await recording._start()

@@ -57,9 +57,10 @@ def test_a_client_whose_log_was_taken_over_ends_its_tasks_with_that_error(server
             task = await old.window().submit(picture())
             server.sql(f"SELECT pg_terminate_backend({old.runner.log._database._pid})")
             async with Client(comfy.url, log=address) as new:
+                taken_up = new.tasks  # before they end
                 with pytest.raises(LogTakenOver):
                     await asyncio.wait_for(task, GUARD)
-                (result,) = await asyncio.wait_for(asyncio.gather(*new.tasks), GUARD)
+                (result,) = await asyncio.wait_for(asyncio.gather(*taken_up), GUARD)
                 assert str(result.state) == "completed"
             assert list(comfy.runs.values()) == [1]
 
