@@ -25,8 +25,8 @@ from typing import NamedTuple, Self
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that `python benchmarks/append.py` runs the checkout
 
 from comfy_fsm.log import reader as rows
-from comfy_fsm.log.log import Log
 from comfy_fsm.log.logfile import SCHEMA
+from comfy_fsm.log.opening import open_log
 
 GROUPS = (1, 100, 1000)
 COMMITS = 2000  # per round at most: 20,000 commits of single rows would take most of the time and tell no more
@@ -91,26 +91,26 @@ def append_bare(path: Path, lines: list[bytes], group: int) -> float:
         return perf_counter() - start
 
 
-def append_ours(path: Path, lines: list[bytes], group: int) -> float:
+def append_ours(log: str | Path, lines: list[bytes], group: int) -> float:
     async def run() -> float:
-        async with await Log.open(path) as log:
+        async with await open_log(log) as opened:
             start = perf_counter()
             for at in range(0, len(lines), group):
-                await log.append(*lines[at : at + group])
+                await opened.append(*lines[at : at + group])
             return perf_counter() - start
 
     return asyncio.run(run())
 
 
-def append_at_once(path: Path, lines: list[bytes], callers: int) -> float:
+def append_at_once(log: str | Path, lines: list[bytes], callers: int) -> float:
     """Many callers with a line each, as a runner with many windows has them: they share commits."""
 
     async def run() -> float:
-        async with await Log.open(path) as log:
+        async with await open_log(log) as opened:
 
             async def caller(own: list[bytes]) -> None:
                 for line in own:
-                    await log.append(line)
+                    await opened.append(line)
 
             start = perf_counter()
             await asyncio.gather(*(caller(lines[n::callers]) for n in range(callers)))

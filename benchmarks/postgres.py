@@ -9,7 +9,6 @@ has no chain, no fence, and tells no follower.
 """
 
 import argparse
-import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,9 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file
 
 import psycopg
 
-from benchmarks.append import CALLERS, Figure, Figures, some_lines
+from benchmarks.append import CALLERS, Figure, Figures, append_at_once, append_ours, some_lines
 from comfy_fsm.log.postgres.address import Address
-from comfy_fsm.log.postgres.log import PostgresLog
 from comfy_fsm.log.postgres.reader import Reader
 
 GROUPS = (1, 100, 1000)
@@ -54,34 +52,6 @@ def append_bare(address: str, lines: list[bytes], group: int) -> float:
                 for row in table[at : at + group]:
                     copy.write_row(row)
         return perf_counter() - start
-
-
-def append_ours(address: str, lines: list[bytes], group: int) -> float:
-    async def run() -> float:
-        async with await PostgresLog.open(address) as log:
-            start = perf_counter()
-            for at in range(0, len(lines), group):
-                await log.append(*lines[at : at + group])
-            return perf_counter() - start
-
-    return asyncio.run(run())
-
-
-def append_at_once(address: str, lines: list[bytes], callers: int) -> float:
-    """Many callers with a line each: they share commits."""
-
-    async def run() -> float:
-        async with await PostgresLog.open(address) as log:
-
-            async def caller(own: list[bytes]) -> None:
-                for line in own:
-                    await log.append(line)
-
-            start = perf_counter()
-            await asyncio.gather(*(caller(lines[n::callers]) for n in range(callers)))
-            return perf_counter() - start
-
-    return asyncio.run(run())
 
 
 def select_bare(address: str, log: int) -> float:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,39 +14,22 @@ from typing import Any
 import pytest
 from selenium import webdriver
 from selenium.common.exceptions import NoAlertPresentException
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from tests.support import paging
 from tests.support.lines import fill, frame, line
+from tests.support.paging import needs_chromium
 from tests.support.processes import LOG, until
 from tests.support.serving import DISCOVERED, NOW, RUNNING, Page, answered, gone, serving, writing
 
-FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--window-size=1280,1000",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-if "chromium" not in os.environ.get("COMFY_FSM_REQUIRES", ""):
-    pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed")
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    assert CHROMIUM, "COMFY_FSM_REQUIRES says that chromium is installed, and it is not"
-    assert DRIVER, "nor is chromedriver; selenium would look for one elsewhere"
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    service = Service(DRIVER)
-    found = webdriver.Chrome(options, service)
-    try:
+    with paging.chromium(tmp_path_factory.mktemp("browser")) as found:
         yield found
-    finally:
-        found.quit()
-        service.stop()
 
 
 class Browser:
