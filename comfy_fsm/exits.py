@@ -26,6 +26,7 @@ __all__ = [
     "BY_SIGNAL",
     "NO_INPUT",
     "OUR_FAULT",
+    "STATUSES",
     "UNREACHABLE",
     "USAGE",
     "Unavailable",
@@ -35,6 +36,19 @@ __all__ = [
 
 USAGE, BAD_DATA, NO_INPUT, UNREACHABLE, OUR_FAULT = 64, 65, 66, 69, 70
 BY_SIGNAL = 128
+STATUSES = {
+    "0": "All is well: each task completed, or is decided and no finding is an error.",
+    "1": "A task did not complete, a file was not saved, or a finding is an error.",
+    "2": "Unknown: a search ran out of its budget. Only of a replay.",
+    "3": "Incomplete: a task is undecided. Only of a replay and of diagnose; elsewhere this is 1.",
+    "64": "Wrong usage.",
+    "65": "Not a workflow, not a trace, or not a log.",
+    "66": "No such file.",
+    "69": "No server answers, a port is in use, or an optional dependency is missing.",
+    "70": "A fault of comfy-fsm itself.",
+    "130 or 143": "Ended by a signal: Ctrl-C or SIGTERM.",
+}
+"""Every exit status of every command, once."""
 
 
 class Wrong(Exception):

@@ -25,8 +25,8 @@ from cyclopts import App
 
 from comfy_fsm import CODES, TABLE, ComfyFsmError, Policy, TaskError, errors
 from comfy_fsm.__main__ import app as commands
-from comfy_fsm.cli.options import STATUSES
 from comfy_fsm.core.machine import diagram
+from comfy_fsm.exits import STATUSES
 from comfy_fsm.testing.__main__ import app as fake
 from comfy_fsm.testing.faults import Knob, knobs
 from replay.__main__ import app as replay

@@ -121,7 +121,7 @@ HOUSE: list[dict[str, list[str]]] = [
         "comfy_fsm.live.doctor": ["check", "database servers", "machine"],
         "comfy_fsm.live.proxy": [
             "addressing copies entries peer tap",
-            "exchanges sockets",
+            "exchange_entries socket_entries",
             "forwarding",
             "recording",
         ],
@@ -166,7 +166,7 @@ HOUSE: list[dict[str, list[str]]] = [
         ]
     },
     {"replay.lines": ["reading", "order"]},
-    {"replay.reduction": ["goal minimal naming", "expecting selecting", "shortening", "reduction"]},
+    {"replay.reduction": ["delta_debugging goal naming", "expecting selecting", "shortening", "reduction"]},
     {"replay.faults": ["consequences faults", "sweep"], "replay.comparison": ["coverage difference", "reports"]},
     {
         "replay.corpora": [

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from comfy_fsm import __version__
-from comfy_fsm.cli.options import STATUSES
+from comfy_fsm.exits import STATUSES
 from tests.support.processes import DONE, begin, command, finish
 
 each_module = pytest.mark.parametrize("module", ["comfy_fsm", "replay"])

@@ -24,7 +24,7 @@ from msgspec.structs import replace
 
 from comfy_fsm.core.policy import DEFAULT, Policy
 from comfy_fsm.errors import LogDamaged, LogError
-from comfy_fsm.exits import Wrong
+from comfy_fsm.exits import STATUSES, Wrong
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -41,7 +41,6 @@ __all__ = [
     "NO_ACCESS",
     "PLAINLY",
     "PROGRAM",
-    "STATUSES",
     "STATUS_HINT",
     "VALUES",
     "Access",
@@ -90,19 +89,6 @@ VALUES = {
 """What the value of an option is, as the help writes it."""
 MANY = 8
 """Servers of a log that are listed to a user who named none."""
-STATUSES = {
-    "0": "All is well: each task completed, or is decided and no finding is an error.",
-    "1": "A task did not complete, a file was not saved, or a finding is an error.",
-    "2": "Unknown: a search ran out of its budget. Only of a replay.",
-    "3": "Incomplete: a task is undecided. Only of a replay and of diagnose; elsewhere this is 1.",
-    "64": "Wrong usage.",
-    "65": "Not a workflow, not a trace, or not a log.",
-    "66": "No such file.",
-    "69": "No server answers, a port is in use, or an optional dependency is missing.",
-    "70": "A fault of comfy-fsm itself.",
-    "130 or 143": "Ended by a signal: Ctrl-C or SIGTERM.",
-}
-"""Every exit status of every command, once."""
 STATUS_HINT = "`{} --help-status` lists the exit statuses."
 
 Workflows = Annotated[str, Parameter(name="WORKFLOW")]

@@ -9,8 +9,8 @@ from itertools import chain
 from comfy_fsm.core import observations as seen
 from replay.lines.order import admissible, needs, prompt_of, source_of
 from replay.lines.reading import Line
+from replay.reduction.delta_debugging import minimal, minimal_in_pairs
 from replay.reduction.goal import Goal, fold
-from replay.reduction.minimal import minimal, minimal_in_pairs
 
 __all__ = ["Trials", "select"]
 

@@ -13,7 +13,7 @@ from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.wire import codec
 from replay.lines.order import needs
 from replay.lines.reading import Line, retold
-from replay.reduction.minimal import minimal
+from replay.reduction.delta_debugging import minimal
 from replay.reduction.naming import names_of, renamed, walked
 from replay.reduction.selecting import Trials
 

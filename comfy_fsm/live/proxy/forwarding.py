@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from comfy_fsm.live.proxy.addressing import Addressing, Headers
 from comfy_fsm.live.proxy.entries import Entries, Visitor
-from comfy_fsm.live.proxy.exchanges import Asked, PassingExchange, begin
+from comfy_fsm.live.proxy.exchange_entries import Asked, PassingExchange, begin
 from comfy_fsm.live.proxy.peer import (
     Data,
     EndOfMessage,
@@ -30,7 +30,7 @@ from comfy_fsm.live.proxy.peer import (
     Response,
     connect,
 )
-from comfy_fsm.live.proxy.sockets import PassingSocket, client_id_of
+from comfy_fsm.live.proxy.socket_entries import PassingSocket, client_id_of
 
 __all__ = ["Backend", "Forwarding", "Patience"]
 

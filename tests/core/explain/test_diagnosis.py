@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfy_fsm.core.explain.diagnosis import CONCERNS, diagnose, explain, loose
+from comfy_fsm.core.explain.diagnosis import CONCERNS, diagnose, explain, loose, rule_of
 from comfy_fsm.core.explain.rules import SAYS
 from comfy_fsm.core.findings import CODES, Code
 from comfy_fsm.core.machine import State
@@ -45,6 +45,15 @@ def test_the_same_state_by_another_cause_is_another_diagnosis() -> None:
     told = [next(each for each in diagnose(story.board()) if each.prompt_id == ID) for story in causes]
     sentences = {(each.state, each.says.text, *(remark.text for remark in each.missing)) for each in told}
     assert len(sentences) == len(told)
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_the_rule_is_what_is_said_before_names_and_numbers_are_put_in(name: str) -> None:
+    board = STORIES[name][0].board()
+    task = next(each for each in board.tasks if each.prompt_id == ID)
+    told = next(each for each in diagnose(board) if each.prompt_id == ID)
+    fixed = re.split(r"\{[^}]*\}", rule_of(board, task))
+    assert re.fullmatch(".*".join(map(re.escape, fixed)), told.says.text, re.DOTALL)
 
 
 def test_whose_job_went_on_is_not_to_be_submitted_again() -> None:

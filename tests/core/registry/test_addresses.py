@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from comfy_fsm.core.registry import addresses
@@ -46,6 +46,8 @@ def test_host_and_port_alone_are_an_address_of_http() -> None:
 
 
 @given(st.text(max_size=30) | st.from_regex(r"\A(http|ws)s?://[^/]{0,20}(/.{0,20})?\Z"))
+@example("http://host:99999")
+@example("http://[::1")
 def test_whatever_a_trace_calls_its_server_is_a_name(name: str) -> None:
     assert addresses.spelled(addresses.spelled(name)) == addresses.spelled(name)
     assert addresses.machine(addresses.spelled(name)) == addresses.machine(name)

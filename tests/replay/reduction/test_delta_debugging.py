@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replay.reduction.minimal import minimal, minimal_in_pairs
+from replay.reduction.delta_debugging import minimal, minimal_in_pairs
 
 
 @given(st.integers(0, 60), st.sets(st.integers(0, 59)))
