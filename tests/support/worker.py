@@ -10,6 +10,7 @@ import time
 
 import msgspec
 
+from comfy_fsm.core.registry.task import tag_value
 from comfy_fsm.errors import ComfyFsmError
 from comfy_fsm.live.client.client import Client
 from tests.support.stage import QUICK, graph, outcome
@@ -40,14 +41,14 @@ async def work(log: str, tasks: int, steps: bool, urls: list[str]) -> None:
         async def submit(number: int) -> None:
             while True:
                 try:
-                    task = await windows[number % WINDOWS].submit(graph(number, seconds=0.002))
+                    task = await windows[number % WINDOWS].submit(graph(number, seconds=0.002), tag=number)
                     break
                 except ComfyFsmError:  # nothing was submitted: its server is away
                     await asyncio.sleep(0.05)
             await outcome(task)
 
-        begun = len(client.board.tasks)
-        for number in range(begun, tasks):
+        begun = {tag_value(task.tag) for task in client.board.tasks}  # not in the order of their numbers
+        for number in (number for number in range(tasks) if number not in begun):
             waiting.append(asyncio.create_task(submit(number)))
             await asyncio.sleep(0.002)
         await asyncio.gather(*waiting)
