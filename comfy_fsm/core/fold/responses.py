@@ -149,14 +149,15 @@ def _is_comfy(server: Server, asked: routes.ParsedRequest) -> bool:
 def _bound_here(registry: Registry, server: Server, prompt_id: str, window: str | None, how: str) -> Task | None:
     """Return the task with this id at this server; report it if another server has it."""
     task = registry.task_at(server, prompt_id)
-    home = registry.homes.get(prompt_id)
     if task is not None:
         registry.join(server, task.server)
-    elsewhere = task is None and home is not None and home != server.url and prompt_id not in server.chosen
+        return task
+    home = registry.homes.get(prompt_id)
+    elsewhere = home is not None and home != server.url and prompt_id not in server.chosen
     if elsewhere and not is_candidate(registry, server, prompt_id):
         text = f"{how} at {server.url}, while it is bound to {home}"
         registry.report(Code.WRONG_SERVER, text, Subject(window, server.url, prompt_id))
-    return task
+    return None
 
 
 def abandon_questions(registry: Registry, window: Window) -> None:
@@ -277,11 +278,9 @@ def _queue_answered(registry: Registry, question: Question, raw: Raw) -> None:
         server.add_snapshot(_snapshot(registry, question, rows, ids, frozenset(running)))
     for listing, signal in ((running, Signal.RUN), (pending, Signal.QUEUE)):
         for prompt_id in listing:
-            task = server.tasks.get(prompt_id)
-            if task is None and prompt_id not in registry.homes and len(server.twins) < 2:
+            if prompt_id not in server.tasks and prompt_id not in registry.homes and len(server.twins) < 2:
                 continue  # somebody else's, as most in a long queue are
-            if task is None or task.server != server.url:
-                task = _bound_here(registry, server, prompt_id, question.window, "listed")
+            task = _bound_here(registry, server, prompt_id, question.window, "listed")
             if task is None:
                 note_shown(registry, server, prompt_id)
                 continue

@@ -214,13 +214,11 @@ def _cited(raw: memoryview) -> str:
 
 def body(raw: msgspec.Raw, kind: type[_T]) -> _T | None:
     """Decode the body of a request or an answer as `kind`; None if it is something else (P33)."""
-    decode = _decoder(kind).decode
+    decoded = quick(raw, kind)
+    if decoded is not None:
+        return decoded
     try:
-        return decode(raw)
-    except SLOW:
-        pass
-    try:
-        return decode(_encode(strict(json.loads(bytes(raw)))))
+        return _decoder(kind).decode(_encode(strict(json.loads(bytes(raw)))))
     except (msgspec.ValidationError, ValueError, RecursionError):
         return None
 
