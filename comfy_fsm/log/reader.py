@@ -8,7 +8,7 @@ wants the rest of it: what the chain shows (`chain.py`), a page that SQLite cann
 import os
 import sqlite3
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 
 from comfy_fsm.errors import InvariantBroken, LogError
 from comfy_fsm.log.chain import GENESIS, MAX_LINE, LogRow, Verification, Verifier, span, summed
@@ -69,6 +69,7 @@ class _Reading:
         # writer has open needs neither, so we read it as immutable. Should a writer come after all, no damage is
         # believed before a second look with locks; what is sound is proved by its checksum either way.
         self._seen = self._state()
+        self._size = self._seen[2]  # bytes in which rows may stand
         self._mark = read_mark(path) or Mark()  # before the snapshot, which then holds all that was acknowledged
         self._immutable = not self._seen[0]
         self._db: sqlite3.Connection | None = None
@@ -76,6 +77,14 @@ class _Reading:
     def _state(self) -> tuple[bool, int, int]:
         found = os.stat(self._path)
         return os.path.exists(self._path + "-wal"), found.st_mtime_ns, found.st_size
+
+    def _bytes(self) -> int:
+        """Return the size of the file and its `-wal`, which a writer takes away as it ends."""
+        size = 0
+        for each in (self._path, self._path + "-wal"):
+            with suppress(OSError):
+                size += os.path.getsize(each)
+        return size
 
     def _connect(self) -> None:
         self.close()
@@ -151,8 +160,7 @@ class _Reading:
             return f"the file's structure is damaged and no row can be read: {error}"
         if kinds != [(b"table",)]:  # a view under our name could compute for ever
             return "the table of rows is gone"
-        self._size = sum(os.path.getsize(each) for each in (self._path, self._path + "-wal") if os.path.exists(each))
-        self._room = self._size // _SMALLEST
+        self._size = max(self._size, self._bytes())
         last = self._one("SELECT seq FROM sqlite_sequence WHERE name = 'log'")
         self._chain.last = last if isinstance(last, int) else None
         self._heed(self._mark)
@@ -196,7 +204,7 @@ class _Reading:
         self._odd += 1
         if chain.strays == _PATIENCE:
             why = f"{_PATIENCE} rows are out of order"
-        elif self._odd > self._room:
+        elif self._odd > self._size // _SMALLEST:
             why = f"more rows are damaged than the {self._size} bytes of the file have room for"
         if why and chain.next < _END:
             yield LogRow(chain.next, None, f"{why}; reading stopped")

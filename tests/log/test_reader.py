@@ -406,6 +406,15 @@ def test_no_file_shows_more_damage_than_it_has_room_for(path: Path) -> None:
     assert "reading stopped" in (records[-1].damage or "")
 
 
+def test_a_wal_that_is_taken_away_while_it_is_measured_is_no_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(_: str) -> int:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    fill(path, b"a", b"b")
+    monkeypatch.setattr(os.path, "getsize", gone)
+    assert [record.line for record in read(path)] == [b"a", b"b"]
+
+
 def test_a_damaged_log_opened_for_writing_is_an_error_of_ours(path: Path, pristine: tuple[bytes, list[bytes]]) -> None:
     content, _ = pristine
     dice = random.Random(7)
