@@ -7,6 +7,7 @@ append ─► queue ─┴─► one transaction of the store ─► to each cal
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Generator
 from contextlib import closing
@@ -39,7 +40,7 @@ def weigh(lines: tuple[bytes, ...]) -> int:
     return sum(sizes) + _ROW_COST * len(sizes)
 
 
-class GroupCommit:
+class GroupCommit(ABC):
     """Store whose appends wait for one writer; a subclass says how lines are committed and the store is let go."""
 
     def __init__(self, path: str, position: int, limit: int) -> None:
@@ -63,25 +64,25 @@ class GroupCommit:
 
     # what a store does by its own means
 
+    @abstractmethod
     async def _transact(self, lines: list[bytes]) -> tuple[bool, Exception | None]:
         """Commit the lines, all or none; returns whether they are in the log, and what went wrong."""
-        raise NotImplementedError
 
     async def _idle(self) -> None:
         """Wait for work."""
         await self._work.wait()
 
+    @abstractmethod
     async def _release(self) -> None:
         """Let go of the store, once everything accepted is written or refused."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _refusal(self, failure: Exception | None) -> LogError:
         """Return the error for one caller whose lines were refused."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, after: int = 0) -> Generator[LogRow, None, None]:
         """Yield the committed rows after a position, each with what is wrong with it; blocks."""
-        raise NotImplementedError
 
     # what all do alike
 

@@ -25,7 +25,7 @@ from comfy_fsm.log.reader import read, verify
 from comfy_fsm.log.writer import Writer
 from tests.support.gates import Gate
 from tests.support.lines import fill
-from tests.support.log_contract import LogContract, first, lines_of, shell, some_lines, start
+from tests.support.log_contract import WRITES_FOR_EVER, LogContract, first, lines_of, shell, some_lines, start
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks the kernel of Linux")
 
@@ -57,22 +57,6 @@ def break_once(monkeypatch: pytest.MonkeyPatch, statement: str, *, afterwards: b
 
 
 # Durability
-
-WRITES_FOR_EVER = """
-import asyncio, sys
-from comfy_fsm.log.log import Log
-
-async def talk(log, name):
-    for n in range(10**9):
-        lines = [b"%s-%d-%d" % (name, n, part) for part in range(n % 40 + 1)]
-        print(await log.append(*lines), lines[-1].decode(), len(lines), flush=True)
-
-async def main():
-    async with await Log.open(sys.argv[1]) as log:
-        await asyncio.gather(*(talk(log, name) for name in (b"a", b"b", b"c")))
-
-asyncio.run(main())
-"""
 
 
 @pytest.mark.parametrize("acknowledged", [1, 20, 300])

@@ -17,6 +17,23 @@ from comfy_fsm.errors import LogClosed
 
 ROOT = Path(__file__).resolve().parents[2]
 
+WRITES_FOR_EVER = """
+import asyncio, sys
+from comfy_fsm.log.opening import open_log
+
+async def talk(log, name):
+    for n in range(10**9):
+        lines = [b"%s-%d-%d" % (name, n, part) for part in range(n % 40 + 1)]
+        print(await log.append(*lines), lines[-1].decode(), len(lines), flush=True)
+
+async def main():
+    async with await open_log(sys.argv[1]) as log:
+        await asyncio.gather(*(talk(log, name) for name in (b"a", b"b", b"c")))
+
+asyncio.run(main())
+"""
+"""A program that appends groups of lines to a log, by three callers, and prints each that was acknowledged."""
+
 
 def start(code: str, *args: object) -> subprocess.Popen[str]:
     """A real process, since some of what a log promises is about processes."""

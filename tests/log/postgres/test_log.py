@@ -14,7 +14,7 @@ from comfy_fsm.log.postgres.address import Address
 from comfy_fsm.log.postgres.log import PostgresLog
 from comfy_fsm.log.postgres.reader import Reader
 from tests.support import postgres
-from tests.support.log_contract import LogContract, lines_of, some_lines, start
+from tests.support.log_contract import WRITES_FOR_EVER, LogContract, lines_of, some_lines, start
 
 postgres.must_be_had()
 
@@ -83,23 +83,6 @@ def test_whether_a_log_is_written_is_told_for_it_and_for_its_database(address: s
             return [*told, one.is_written()]
 
     assert asyncio.run(story()) == [True, True, False]
-
-
-WRITES_FOR_EVER = """
-import asyncio, sys
-from comfy_fsm.log.postgres.log import PostgresLog
-
-async def talk(log, name):
-    for n in range(10**9):
-        lines = [b"%s-%d-%d" % (name, n, part) for part in range(n % 40 + 1)]
-        print(await log.append(*lines), lines[-1].decode(), len(lines), flush=True)
-
-async def main():
-    async with await PostgresLog.open(sys.argv[1]) as log:
-        await asyncio.gather(*(talk(log, name) for name in (b"a", b"b", b"c")))
-
-asyncio.run(main())
-"""
 
 
 @pytest.mark.parametrize("acknowledged", [1, 300])
