@@ -23,7 +23,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import append
+from benchmarks.log import append
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.log.trace import open_packed, read_file
 from comfy_fsm.report import text
@@ -98,7 +98,7 @@ def measure_replay(path: str, rounds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("trace", help="a long trace, as benchmarks/generate.py makes")
+    parser.add_argument("trace", help="a long trace, as benchmarks.traces.generate makes")
     parser.add_argument("--rounds", type=int, default=3, help="pairs of floor and replay; the median counts")
     parser.add_argument("--rows", type=int, default=50_000, help="rows appended to the log")
     given = parser.parse_args()

@@ -1,7 +1,7 @@
 """Writer of a trace in which queues are long: three servers, each with all of its tasks submitted at once.
 
-    python -m benchmarks.fleet --output fleet.jsonl [--tasks N]
-    python benchmarks/generate.py fleet.jsonl --copies 80 --output long-queues.jsonl
+    python -m benchmarks.traces.fleet --output fleet.jsonl [--tasks N]
+    python -m benchmarks.traces.generate fleet.jsonl --copies 80 --output long-queues.jsonl
 
 Shaped like a busy fleet of 0.3.50: a third of the lines are counts of the queue, a quarter are progress states, and
 every other task asks for the queue, whose rows carry their whole graphs. Nothing here is random: the same arguments

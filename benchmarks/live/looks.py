@@ -1,6 +1,6 @@
 """Benchmark of many open tasks at one server: requests per minute, while all wait and when all have ended.
 
-    python -m benchmarks.looks [--tasks 200] [--seconds 60]
+    python -m benchmarks.live.looks [--tasks 200] [--seconds 60]
 
 A fake server runs somebody else's prompt while ours wait; then that one is interrupted, and no frame tells of any end.
 """

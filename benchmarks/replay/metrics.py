@@ -1,7 +1,9 @@
-"""Benchmark of the metrics: their cost per observation beside that of folding it: `python -m benchmarks.metrics`.
+"""Benchmark of the metrics: their cost per observation beside that of folding it.
+
+    python -m benchmarks.replay.metrics
 
 Two parts. `count` is told of every entry after the fold; the tally is kept by the fold itself, and costs what a fold
-costs more with it than with one whose methods do nothing. Ratios are what to quote, as in measure.py.
+costs more with it than with one whose methods do nothing. Ratios are what to quote, as in `benchmarks.measure`.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.generate import RECORDING, chunks, stencil
+from benchmarks.traces.generate import RECORDING, chunks, stencil
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.metrics.catalogue import Figures
 from comfy_fsm.core.observations import AnyObservation

@@ -1,6 +1,6 @@
 """Benchmark of the dispatcher: the cost of placing a job, and the duration of a batch, against simpler strategies.
 
-    python -m benchmarks.dispatch [--jobs 10000] [--seeds 200]
+    python -m benchmarks.live.dispatch [--jobs 10000] [--seeds 200]
 
 Placing is measured with all jobs waiting; makespans in numbers, over seeded workloads, and once on four real fake
 servers of different speed, whose durations nobody knows beforehand.

@@ -1,6 +1,6 @@
 """Benchmark of a log in PostgreSQL: our appends against bare psycopg with the same rows, and reading back.
 
-    python -m benchmarks.postgres [ADDRESS] [--rows 5000]
+    python -m benchmarks.log.postgres [ADDRESS] [--rows 5000]
 
 Without an address it starts a server of its own, which needs PostgreSQL installed, and measures the disk of the
 temporary directory. Both sides commit at the same durability, in pairs in one run; the ratio is the median of those of
@@ -9,17 +9,13 @@ has no chain, no fence, and tells no follower.
 """
 
 import argparse
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from time import perf_counter
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file runs its own checkout
 
 import psycopg
 
-from benchmarks.append import CALLERS, Figure, Figures, append_at_once, append_ours, some_lines
+from benchmarks.log.append import CALLERS, Figure, Figures, append_at_once, append_ours, some_lines
 from comfy_fsm.log.postgres.address import Address
 from comfy_fsm.log.postgres.reader import Reader
 

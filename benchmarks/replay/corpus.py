@@ -1,4 +1,6 @@
-"""Corpus runs: what a second worker gives, and what a small trace costs beyond its fold: `python -m benchmarks.corpus`.
+"""Benchmark of corpus runs: what a second worker gives, and what a small trace costs beyond its fold.
+
+    python -m benchmarks.replay.corpus
 
 A machine that others use too gives neither worker a processor of its own, so beside the ratio of the seconds stands
 how much of its processors the run could have.
@@ -24,7 +26,7 @@ from replay.corpora.folder import Folder
 from replay.corpora.judging import judge
 from replay.corpora.run import run
 
-RECORDINGS = Path(__file__).resolve().parents[1] / "fixtures" / "recordings"
+RECORDINGS = Path(__file__).resolve().parents[2] / "fixtures" / "recordings"
 SMALL = 4_000
 """Bytes, compressed, up to which a trace is small."""
 

@@ -1,6 +1,6 @@
 """Benchmark of `watch` and `serve`: their lag behind a log that grows fast, and its cost.
 
-    python -m benchmarks.watching [--loaded 1000000] [--rate 5000] [--seconds 60]
+    python -m benchmarks.live.watching [--loaded 1000000] [--rate 5000] [--seconds 60]
 
 A process appends so many observations a second of a multiplied recording to a real log that already holds `loaded` of
 them. `watch` follows it in a pseudo terminal of 132 × 40, `serve` with one reader of its feed, both as a user starts
@@ -29,11 +29,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.generate import chunks, stencil
+from benchmarks.traces.generate import chunks, stencil
 from comfy_fsm.log.log import Log
 
 PACE = 0.05  # seconds between two appends
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def lines() -> Iterator[bytes]:

@@ -1,7 +1,7 @@
 """Benchmark of the log: our appends against bare sqlite3 with the same rows in the same kind of file, and reading
 back.
 
-    python -m benchmarks.append [--rows 20000] [--directory DIR]
+    python -m benchmarks.log.append [--rows 20000] [--directory DIR]
 
 Both sides commit with WAL and FULL, in pairs in one run, so that a disk that slows down slows both. The ratio is the
 median of those of the pairs, and the rates are the medians of each side. The bare side gets its checksums for nothing.
@@ -13,7 +13,6 @@ import asyncio
 import hashlib
 import json
 import sqlite3
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -21,8 +20,6 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import NamedTuple, Self
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that `python benchmarks/append.py` runs the checkout
 
 from comfy_fsm.log import reader as rows
 from comfy_fsm.log.logfile import SCHEMA

@@ -1,4 +1,4 @@
-"""How long it takes to try every single fault of each recording: `python -m benchmarks.sweep`; CPU seconds."""
+"""Benchmark of `whatif --sweep`: how long each recording takes: `python -m benchmarks.replay.sweep`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from replay.faults.sweep import sweep
 from replay.lines.reading import read
 
-RECORDINGS = Path(__file__).resolve().parents[1] / "fixtures" / "recordings"
+RECORDINGS = Path(__file__).resolve().parents[2] / "fixtures" / "recordings"
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Generator of long traces: copies one recording again and again, each time with new ids and times.
 
-    python benchmarks/generate.py [RECORDING] --output TRACE [--observations N] [--tasks N] [--copies N]
+    python -m benchmarks.traces.generate [RECORDING] --output TRACE [--observations N] [--tasks N] [--copies N]
 
 A copy happens after the one before it, to other windows and other prompts, on the same servers. So what a replay finds
 in one copy it finds in each, and nothing that comes of the copying. Without a size: at least a million observations and
@@ -22,7 +22,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import IO, NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 # About 54 observations a task, the richest of the fleets: progress_state went to everybody then (P2).
 RECORDING = ROOT / "fixtures" / "recordings" / "0.3.50" / "fleet-small.jsonl.gz"
 OBSERVATIONS, TASKS = 1_000_000, 20_000

@@ -1,6 +1,6 @@
 """Benchmark of `record`: what the proxy adds to an answer and to a frame, and whether it holds 2,000 frames a second.
 
-    python -m benchmarks.proxy [--seconds 10] [--sockets 50] [--rate 2000]
+    python -m benchmarks.live.proxy [--seconds 10] [--sockets 50] [--rate 2000]
 
 A server, the proxy, and the clients are processes of their own. Each exchange and each frame is sent both ways in turn,
 straight and through the proxy, so that both see the same machine; the differences of the medians are what it adds.

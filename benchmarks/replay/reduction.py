@@ -1,4 +1,4 @@
-"""How small a trace becomes for each finding of each recording: `python -m benchmarks.reduction`; CPU seconds."""
+"""Benchmark of `min`: how small each recording gets, and in how long: `python -m benchmarks.replay.reduction`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from replay.lines.reading import read
 from replay.reduction.goal import finding_goal, fold
 from replay.reduction.reduction import reduce
 
-RECORDINGS = Path(__file__).resolve().parents[1] / "fixtures" / "recordings"
+RECORDINGS = Path(__file__).resolve().parents[2] / "fixtures" / "recordings"
 
 
 def main() -> None:
