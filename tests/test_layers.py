@@ -53,7 +53,7 @@ HOUSE: list[dict[str, list[str]]] = [
         "comfy_fsm.core.fold": [
             "deafness",
             "settlement",
-            "absence adoption frames resubmission",
+            "absence adoption frame_handlers resubmission",
             "silence",
             "sockets",
             "attribution",
@@ -79,7 +79,7 @@ HOUSE: list[dict[str, list[str]]] = [
     },
     {"comfy_fsm.log.postgres": ["address schema", "database", "reader", "farm writer", "log"]},
     {"comfy_fsm.log": ["opening"]},
-    {"comfy_fsm.captures": ["capture", "frames har", "server_log", "detection", "reading"]},
+    {"comfy_fsm.captures": ["capture", "frame_dump har", "server_log", "detection", "reading"]},
     {
         "comfy_fsm.live.transport": [
             "arrivals",
@@ -109,7 +109,7 @@ HOUSE: list[dict[str, list[str]]] = [
     },
     {
         "comfy_fsm.live.engine": [
-            "answers clock closing frames recorder",
+            "answers clock closing frame_lines recorder",
             "exchange listener",
             "cancellation confirmation poller",
             "runner",
@@ -239,7 +239,7 @@ DOORS = {
         "comfy_fsm.live.transport.comfy",
         "comfy_fsm.live.transport.connection",
     },
-    "ijson": {"comfy_fsm.captures.frames", "comfy_fsm.captures.har", "comfy_fsm.live.transport.streaming"},
+    "ijson": {"comfy_fsm.captures.frame_dump", "comfy_fsm.captures.har", "comfy_fsm.live.transport.streaming"},
     "cyclopts": {
         "comfy_fsm.__main__",
         "comfy_fsm.cli.completion",

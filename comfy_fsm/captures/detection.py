@@ -6,7 +6,7 @@ import json
 import re
 
 from comfy_fsm.captures.capture import Form
-from comfy_fsm.captures.frames import unwrapped
+from comfy_fsm.captures.frame_dump import unwrapped
 from comfy_fsm.captures.server_log import is_server_log
 
 __all__ = ["form_of"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_fsm.captures.capture import Capture, Pieces
 from comfy_fsm.captures.detection import form_of
-from comfy_fsm.captures.frames import from_items, from_lines
+from comfy_fsm.captures.frame_dump import from_items, from_lines
 from comfy_fsm.captures.har import read_har
 from comfy_fsm.captures.server_log import read_server_log
 from comfy_fsm.live.redaction.redact import Redactor

@@ -16,7 +16,7 @@ from msgspec import Raw
 from msgspec.json import encode
 
 from comfy_fsm.captures.capture import MAX_KEPT, Capture
-from comfy_fsm.captures.frames import NOBODY, NOWHERE, seconds
+from comfy_fsm.captures.frame_dump import NOBODY, NOWHERE, seconds
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.wire import codec
 from comfy_fsm.display import plural

@@ -14,7 +14,7 @@ from comfy_fsm.core.wire import codec
 from comfy_fsm.core.wire.bodies import greets
 from comfy_fsm.errors import InvariantBroken
 from comfy_fsm.live.engine.closing import finish
-from comfy_fsm.live.engine.frames import Frames
+from comfy_fsm.live.engine.frame_lines import FrameLines
 from comfy_fsm.live.engine.recorder import Recorder
 from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.live.transport import unreachable
@@ -37,7 +37,7 @@ class Listener:
         self.frames = 0
         self.is_open = False
         self._recorder = recorder
-        self._frames = Frames(redactor, server.url, client_id)
+        self._frames = FrameLines(redactor, server.url, client_id)
         self._clock = clock
         self.refused: Refused | None = None
         """Why the last handshake opened no socket."""

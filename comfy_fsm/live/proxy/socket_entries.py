@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.wire import codec
-from comfy_fsm.live.engine.frames import Frames
+from comfy_fsm.live.engine.frame_lines import FrameLines
 from comfy_fsm.live.proxy.entries import Entries, Visitor
 from comfy_fsm.live.proxy.tap import Broken, downwards, upwards
 from comfy_fsm.live.transport.arrivals import Long
@@ -39,7 +39,7 @@ class PassingSocket:
         self._visitor = visitor
         self._conn = next(entries.connections)
         self._down, self._up = downwards(extensions), upwards(extensions)
-        self._frames: Frames | None = None
+        self._frames: FrameLines | None = None
         self._opened_at = entries.clock()
         self._client_left = False
         self._long: deque[tuple[float, str | bytes]] = deque()
@@ -48,9 +48,9 @@ class PassingSocket:
         if client_id is not None:
             self._open(client_id)
 
-    def _open(self, window: str) -> Frames:
+    def _open(self, window: str) -> FrameLines:
         self._entries.open_window(self._server, self._visitor, window)
-        self._frames = Frames(self._entries.redactor, self._server, window)
+        self._frames = FrameLines(self._entries.redactor, self._server, window)
         opened = seen.Opened(at=self._opened_at, window=window, server=self._server, conn=self._conn)
         self._entries.put(opened)
         return self._frames

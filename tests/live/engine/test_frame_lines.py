@@ -7,13 +7,13 @@ import pytest
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.wire import codec
-from comfy_fsm.live.engine import frames
-from comfy_fsm.live.engine.frames import Frames
+from comfy_fsm.live.engine import frame_lines
+from comfy_fsm.live.engine.frame_lines import FrameLines
 from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.live.transport.arrivals import Long
 from comfy_fsm.live.transport.connection import PIECE
 
-FRAMES = Frames(Redactor(), "http://one:8188", "w")
+FRAMES = FrameLines(Redactor(), "http://one:8188", "w")
 
 
 def long(text: str) -> Long:
@@ -21,7 +21,7 @@ def long(text: str) -> Long:
     return Long(True, [data[at : at + PIECE] for at in range(0, len(data), PIECE)])
 
 
-@pytest.mark.parametrize("size", [PIECE, frames._WHOLE - 200, frames._WHOLE, 3 * frames._WHOLE])
+@pytest.mark.parametrize("size", [PIECE, frame_lines._WHOLE - 200, frame_lines._WHOLE, 3 * frame_lines._WHOLE])
 async def test_a_long_failure_is_read_without_the_inputs_that_it_echoes(size: int) -> None:
     data = {"prompt_id": "p", "exception_type": "E", "exception_message": "out", "current_inputs": {"a": ["A" * size]}}
     text = json.dumps({"type": "execution_error", "data": data})
@@ -35,7 +35,7 @@ async def test_a_long_failure_is_read_without_the_inputs_that_it_echoes(size: in
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ('{"type":"x","data":"' + "a" * (frames._KEPT + 100) + '"}', "32 MiB"),
+        ('{"type":"x","data":"' + "a" * (frame_lines._KEPT + 100) + '"}', "32 MiB"),
         ('{"type":"x","data":' + "[" * 3_000_000, ""),
         ("x" * 3_000_000, ""),
     ],
@@ -62,7 +62,7 @@ async def test_a_long_picture_is_known_by_its_size_and_digest() -> None:
 async def test_a_long_text_that_need_not_be_cut_reads_as_a_short_one() -> None:
     outputs = {"images": [{"filename": f"é{n}.png", "subfolder": "", "type": "output"} for n in range(40_000)]}
     text = json.dumps({"type": "executed", "data": {"prompt_id": "p", "node": "1", "output": outputs}})
-    assert len(text) > frames._WHOLE
+    assert len(text) > frame_lines._WHOLE
     _, told = await FRAMES.text(long(text), 1.0, None)
     _, short = codec.message(text, at=1.0, window="w", server="http://one:8188")
     assert isinstance(told, seen.Message)

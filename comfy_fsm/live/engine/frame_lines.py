@@ -11,13 +11,13 @@ from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.live.transport.arrivals import Long
 from comfy_fsm.live.transport.streaming import MAX_TEXT, Reduced, TooMuch, Unreadable
 
-__all__ = ["Frames"]
+__all__ = ["FrameLines"]
 
 _WHOLE = 2 * 1024 * 1024  # bytes of a text up to which it is read at once; no longer one ever needs to be kept whole
 _KEPT = 32 * 1024 * 1024  # bytes that may be kept of a longer one
 
 
-class Frames:
+class FrameLines:
     """Reader of the frames of one window."""
 
     def __init__(self, redactor: Redactor, server: str, window: str) -> None:

@@ -1,4 +1,4 @@
-"""Frames: what each says about its task; attribution comes before."""
+"""Handlers of frames: what each says about its task; attribution comes before."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from comfy_fsm.captures.detection import form_of
-from comfy_fsm.captures.frames import seconds
+from comfy_fsm.captures.frame_dump import seconds
 from comfy_fsm.core.machine import State
 from comfy_fsm.report.player import Replay, replay
 
