@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # its storey, and no module another of its floor. A folder stands on one storey; only one that holds other folders may
 # have modules of its own below and above them. A new storey is a new line, and renumbers nothing.
 HOUSE: list[dict[str, list[str]]] = [
-    {"comfy_fsm": ["errors display media", "exits"]},
+    {"comfy_fsm": ["display errors mime_types", "exits"]},
     {"comfy_fsm.workflow": ["png shape", "files", "graph"]},
     {"comfy_fsm.core": ["findings machine observations policy", "effects"]},
     {
@@ -83,7 +83,7 @@ HOUSE: list[dict[str, list[str]]] = [
     {
         "comfy_fsm.live.transport": [
             "arrivals",
-            "addresses connection cookies credentials deadlines redirects streaming trust",
+            "addresses certificates cookies credentials redirects streaming timeouts websocket_connection",
             "requests unreachable",
             "comfy",
         ],
@@ -237,7 +237,7 @@ DOORS = {
     "websockets": {
         "comfy_fsm.live.proxy.tap",
         "comfy_fsm.live.transport.comfy",
-        "comfy_fsm.live.transport.connection",
+        "comfy_fsm.live.transport.websocket_connection",
     },
     "ijson": {"comfy_fsm.captures.frame_dump", "comfy_fsm.captures.har", "comfy_fsm.live.transport.streaming"},
     "cyclopts": {

@@ -288,8 +288,9 @@ class Access:
     def asking(self, servers: list[str], *, origin: bool = False) -> Callable[[], list[Comfy]]:
         """Return a function that opens the servers without a client; a bad address is reported before any loop runs."""
         from comfy_fsm.live.transport.addresses import address_of
+        from comfy_fsm.live.transport.certificates import context_of
         from comfy_fsm.live.transport.comfy import Comfy
-        from comfy_fsm.live.transport.trust import context_of, timeouts
+        from comfy_fsm.live.transport.timeouts import timeouts
 
         urls = list(dict.fromkeys(servers))
         for url in urls:
@@ -311,7 +312,7 @@ class Access:
 
     def trusting(self) -> SSLContext | None:
         """Return the certificates that the user gave, if any."""
-        from comfy_fsm.live.transport.trust import context_of
+        from comfy_fsm.live.transport.certificates import context_of
 
         return context_of(self.ca, None)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from comfy_fsm import media
+from comfy_fsm import mime_types
 from comfy_fsm.core.machine import State
 
 __all__ = [
@@ -53,7 +53,7 @@ class Output(Struct, frozen=True, gc=False):
     @property
     def mime_type(self) -> str:
         """MIME type that the name suggests; `application/octet-stream` if unknown."""
-        return media.type_of(self.filename)
+        return mime_types.type_of(self.filename)
 
 
 class Text(Struct, frozen=True, gc=False):

@@ -8,7 +8,7 @@ from msgspec import Struct
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.effects import Output
 from comfy_fsm.core.observations import AnyObservation
-from comfy_fsm.media import type_in
+from comfy_fsm.mime_types import type_in
 
 __all__ = ["Update", "image_update", "prompt_of", "steps_of", "update_of"]
 

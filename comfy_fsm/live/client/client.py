@@ -37,8 +37,9 @@ from comfy_fsm.live.recovery import session
 from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.live.transport import requests
 from comfy_fsm.live.transport.addresses import address_of
+from comfy_fsm.live.transport.certificates import context_of
 from comfy_fsm.live.transport.comfy import Comfy
-from comfy_fsm.live.transport.trust import context_of, timeouts
+from comfy_fsm.live.transport.timeouts import timeouts
 from comfy_fsm.log import opening
 from comfy_fsm.log.memory import MemoryLog
 

@@ -13,7 +13,7 @@ import msgspec
 
 from comfy_fsm.core.wire.updates import Update
 from comfy_fsm.live.client.spool import KeptImage
-from comfy_fsm.media import type_in
+from comfy_fsm.mime_types import type_in
 
 __all__ = ["WAITING", "Mailbox"]
 

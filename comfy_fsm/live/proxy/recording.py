@@ -28,7 +28,7 @@ from comfy_fsm.live.proxy.entries import Entries
 from comfy_fsm.live.proxy.forwarding import Backend, Forwarding, Patience
 from comfy_fsm.live.proxy.peer import Peer, listen
 from comfy_fsm.live.redaction.redact import Redactor
-from comfy_fsm.live.transport.trust import trusted
+from comfy_fsm.live.transport.certificates import trusted
 from comfy_fsm.log import opening
 from comfy_fsm.log.store import Store
 

@@ -28,13 +28,13 @@ from comfy_fsm.core.policy import backoff
 from comfy_fsm.errors import ClientClosed, ClientError, InvariantBroken
 from comfy_fsm.live.transport.addresses import address_of, query_of
 from comfy_fsm.live.transport.arrivals import Answer, Heard, Refused, SocketDown, SocketUp, Stream, Unanswered
-from comfy_fsm.live.transport.connection import Connect, Connection
+from comfy_fsm.live.transport.certificates import trusted
 from comfy_fsm.live.transport.cookies import BoundedJar
 from comfy_fsm.live.transport.credentials import clean_headers, credentials_in
-from comfy_fsm.live.transport.deadlines import PIECE, Silence
 from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.live.transport.streaming import LONG, Reduced, TooMuch, Unreadable, reads
-from comfy_fsm.live.transport.trust import trusted
+from comfy_fsm.live.transport.timeouts import PIECE, StallTimeout
+from comfy_fsm.live.transport.websocket_connection import Connect, Connection
 
 __all__ = ["CLOSING", "PATIENCE", "Comfy"]
 
@@ -171,12 +171,12 @@ class Comfy:
     async def _ask(self, ask: HttpRequest, deadline: float | None, **content: object) -> Answer:
         body = bytearray()
         seconds, sends = self._deadline if deadline is None else deadline, ask.method != "GET"
-        silence = Silence(seconds, self._write, self._upload if sends else None)
+        stall = StallTimeout(seconds, self._write, self._upload if sends else None)
         try:
-            async with silence, self._open(ask, silence if sends else None, **content) as response:
+            async with stall, self._open(ask, stall if sends else None, **content) as response:
                 reduced: Reduced | None = None
                 async for chunk in response.aiter_raw():
-                    silence.read(0 if sends else len(chunk))
+                    stall.read(0 if sends else len(chunk))
                     if reduced is not None:
                         await reduced.take(chunk)
                         continue
@@ -199,10 +199,10 @@ class Comfy:
 
     @asynccontextmanager
     async def _open(
-        self, ask: HttpRequest, silence: Silence | None = None, **content: object
+        self, ask: HttpRequest, stall: StallTimeout | None = None, **content: object
     ) -> AsyncIterator[httpx.Response]:
         try:
-            response = await self._begin(ask, silence, content)
+            response = await self._begin(ask, stall, content)
             try:
                 if response.headers.get("content-encoding", "identity") != "identity":
                     raise Unanswered("Encoded")
@@ -212,7 +212,7 @@ class Comfy:
         except (httpx.HTTPError, httpx.InvalidURL, httpx.CookieConflict) as error:
             raise Unanswered(_name(error), str(error)) from error
 
-    async def _begin(self, ask: HttpRequest, silence: Silence | None, content: dict[str, object]) -> httpx.Response:
+    async def _begin(self, ask: HttpRequest, stall: StallTimeout | None, content: dict[str, object]) -> httpx.Response:
         """Return the answer without its body. A dead pool is replaced; then a GET is sent again, a POST never (P11)."""
         for last in (ask.method != "GET", True):
             if self._closed:
@@ -224,8 +224,8 @@ class Comfy:
                 if self._http_query and ask.hop is None:  # not in the URL, which httpx tells its log at INFO
                     target = request.url.raw_path + (b"&" if b"?" in request.url.raw_path else b"?")
                     request.extensions["target"] = target + self._http_query.encode()
-                if silence is not None:
-                    request.stream = _Sending(request.stream, silence)
+                if stall is not None:
+                    request.stream = _Sending(request.stream, stall)
                     request.extensions["timeout"] |= {"read": None, "write": None}  # it knows when
                 return await pool.send(request, stream=True)
             except RuntimeError as error:  # of a loop that ended, or closed by whoever else
@@ -347,14 +347,14 @@ class Comfy:
 class _Sending(httpx.AsyncByteStream):
     """Request body that is sent in pieces: no deadline cuts it while it moves."""
 
-    def __init__(self, content: object, silence: Silence) -> None:
+    def __init__(self, content: object, stall: StallTimeout) -> None:
         if not isinstance(content, httpx.AsyncByteStream):
             raise InvariantBroken("httpx made no asynchronous body for an asynchronous client")
         self._content = content
-        self._silence = silence
+        self._stall = stall
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._silence.sending(aiter(self._content))
+        return self._stall.sending(aiter(self._content))
 
 
 _OF_HANDSHAKE = frozenset({"host", "accept", "accept-encoding", "connection"})

@@ -24,7 +24,7 @@ from comfy_fsm.live.client.outputs import Fetch, OutputFile, Saved, Source, save
 from comfy_fsm.live.saving import places
 from comfy_fsm.live.saving.filenames import MAX_NAME, safe_folders, safe_name, same
 from comfy_fsm.live.saving.places import Folder, Names, Unfinished
-from comfy_fsm.media import type_in
+from comfy_fsm.mime_types import type_in
 
 SERVER = "http://h:8188"
 PNG = [b"\x89PNG", b"", b"more", b"x" * 100_000]

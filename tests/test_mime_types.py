@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfy_fsm.media import type_in, type_of
+from comfy_fsm.mime_types import type_in, type_of
 
 
 @pytest.mark.parametrize(

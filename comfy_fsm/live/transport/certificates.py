@@ -1,16 +1,14 @@
-"""Certificates to trust and times to wait, in the form that a connection takes them."""
+"""Certificates to trust, in the form that a connection takes them."""
 
 from __future__ import annotations
 
 import os
 import ssl
 from functools import cache
-from typing import Any
 
-from comfy_fsm.core.policy import Policy
 from comfy_fsm.errors import ClientError
 
-__all__ = ["context_of", "timeouts", "trusted"]
+__all__ = ["context_of", "trusted"]
 
 
 @cache
@@ -41,12 +39,3 @@ def context_of(ca: str | os.PathLike[str] | None, given: ssl.SSLContext | None) 
     if ca is not None and given is not None:
         raise ClientError("both ca and an ssl_context were given, so no client was opened; load the file into one")
     return _trusting(ca) if ca is not None else given
-
-
-def timeouts(policy: Policy) -> dict[str, Any]:
-    """Return the timeouts of a policy, as options of `Comfy`."""
-    return {
-        "deadline_seconds": policy.deadline_seconds, "connect_seconds": policy.connect_seconds,
-        "write_seconds": policy.write_seconds, "upload_seconds": policy.upload_seconds or None,
-        "damp_seconds": policy.damp_seconds, "backoff_seconds": (policy.reopen_seconds, policy.reopen_limit_seconds),
-    }  # fmt: skip

@@ -1,11 +1,11 @@
-"""Tests of deadlines: silence ends a request, and neither slow progress nor a long upload does."""
+"""Tests of deadlines: stall ends a request, and neither slow progress nor a long upload does."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from comfy_fsm.live.transport.deadlines import PIECE, Silence
+from comfy_fsm.live.transport.timeouts import PIECE, StallTimeout
 from tests.support.virtual import Jumping
 
 
@@ -24,7 +24,7 @@ def test_an_answer_that_does_not_begin_ends_the_wait() -> None:
     async def story() -> None:
         begun = asyncio.get_running_loop().time()
         with pytest.raises(TimeoutError):
-            async with Silence(answer=2.0, writing=1.0):
+            async with StallTimeout(answer=2.0, writing=1.0):
                 await asyncio.sleep(60)
         assert asyncio.get_running_loop().time() - begun == pytest.approx(2.0)
 
@@ -33,20 +33,20 @@ def test_an_answer_that_does_not_begin_ends_the_wait() -> None:
 
 def test_an_answer_that_keeps_coming_may_take_as_long_as_it_likes() -> None:
     async def story() -> None:
-        async with Silence(answer=2.0, writing=1.0) as silence:
+        async with StallTimeout(answer=2.0, writing=1.0) as stall:
             for _ in range(100):
                 await asyncio.sleep(1.5)
-                silence.read(1024 * 1024)
+                stall.read(1024 * 1024)
 
     in_virtual_time(story)
 
 
 def test_a_drip_is_no_progress() -> None:
     async def drip() -> None:
-        async with Silence(answer=2.0, writing=1.0) as silence:
+        async with StallTimeout(answer=2.0, writing=1.0) as stall:
             for _ in range(100):
                 await asyncio.sleep(0.5)
-                silence.read(1)
+                stall.read(1)
 
     async def story() -> None:
         with pytest.raises(TimeoutError):
@@ -58,8 +58,8 @@ def test_a_drip_is_no_progress() -> None:
 def test_an_upload_that_is_taken_has_no_limit_but_the_total() -> None:
     async def send(total: float | None) -> int:
         sent = 0
-        async with Silence(answer=2.0, writing=1.0, total=total) as silence:
-            async for piece in silence.sending(blocks(bytes(100 * PIECE), b"end")):
+        async with StallTimeout(answer=2.0, writing=1.0, total=total) as stall:
+            async for piece in stall.sending(blocks(bytes(100 * PIECE), b"end")):
                 assert len(piece) <= PIECE
                 sent += len(piece)
                 await asyncio.sleep(0.9)
@@ -75,8 +75,8 @@ def test_an_upload_that_is_taken_has_no_limit_but_the_total() -> None:
 
 def test_an_upload_that_nobody_takes_ends() -> None:
     async def upload() -> None:
-        async with Silence(answer=2.0, writing=1.0) as silence:
-            async for _ in silence.sending(blocks(bytes(10 * PIECE))):
+        async with StallTimeout(answer=2.0, writing=1.0) as stall:
+            async for _ in stall.sending(blocks(bytes(10 * PIECE))):
                 await asyncio.sleep(1.1)
 
     async def story() -> None:

@@ -1,13 +1,15 @@
-"""Deadline for silence: it moves as long as bytes move, in either direction."""
+"""Timeouts of a server: those of the policy, and the one for a transfer that stalls."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-__all__ = ["PIECE", "Silence"]
+from comfy_fsm.core.policy import Policy
+
+__all__ = ["PIECE", "StallTimeout", "timeouts"]
 
 PIECE = 64 * 1024
 """Bytes that are handed over at a time: each has a deadline of its own."""
@@ -19,10 +21,11 @@ _ON_THE_WAY = 128 * 1024
 """Bytes a second at which what is held goes on, at least."""
 
 
-class Silence:
-    """Deadline that raises TimeoutError if nothing was read for `answer` seconds, or nothing was sent for `writing`.
+class StallTimeout:
+    """Timeout that moves as long as bytes move, in either direction.
 
-    Sending has no other limit than `total`, if given; reading must also keep a minimum pace.
+    Raises TimeoutError if nothing was read for `answer` seconds, or nothing was sent for `writing`. Sending has no
+    other limit than `total`, if given; reading must also keep a minimum pace.
     """
 
     def __init__(self, answer: float, writing: float, total: float | None = None) -> None:
@@ -67,3 +70,12 @@ class Silence:
 
     def _move(self, when: float) -> None:
         self._timeout.reschedule(min(when, self._end))
+
+
+def timeouts(policy: Policy) -> dict[str, Any]:
+    """Return the timeouts of a policy, as options of `Comfy`."""
+    return {
+        "deadline_seconds": policy.deadline_seconds, "connect_seconds": policy.connect_seconds,
+        "write_seconds": policy.write_seconds, "upload_seconds": policy.upload_seconds or None,
+        "damp_seconds": policy.damp_seconds, "backoff_seconds": (policy.reopen_seconds, policy.reopen_limit_seconds),
+    }  # fmt: skip

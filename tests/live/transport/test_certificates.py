@@ -7,8 +7,9 @@ import pytest
 
 from comfy_fsm.core.policy import DEFAULT
 from comfy_fsm.errors import ClientError
+from comfy_fsm.live.transport.certificates import context_of, trusted
 from comfy_fsm.live.transport.comfy import Comfy
-from comfy_fsm.live.transport.trust import context_of, timeouts, trusted
+from comfy_fsm.live.transport.timeouts import timeouts
 
 
 def test_a_file_without_a_certificate_is_refused_with_what_to_give(tmp_path: Path) -> None:
