@@ -36,7 +36,7 @@ HOUSE: list[dict[str, list[str]]] = [
             "bodies",
             "histories queues updates",
         ],
-        "comfy_fsm.core.scheduling": ["assignment backlog breaker", "scheduler"],
+        "comfy_fsm.core.scheduling": ["backlog breaker durations makespan", "scheduler"],
     },
     {
         "comfy_fsm.core.registry": [
@@ -137,7 +137,7 @@ HOUSE: list[dict[str, list[str]]] = [
         ]
     },
     {
-        "comfy_fsm.live.dispatch": ["capacity jobs monitor", "dispatcher"],
+        "comfy_fsm.live.dispatch": ["capacity health_checks waiting_jobs", "dispatcher"],
         "comfy_fsm.live.extras": ["alarm prometheus tracing"],
     },
     {"comfy_fsm.live.blocking": ["tasks", "windows", "client", "dispatcher"]},

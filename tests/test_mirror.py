@@ -28,8 +28,11 @@ ELSEWHERE = {
     "comfy_fsm/live/blocking/windows": ("live/blocking/test_parity", PARITY),
     "comfy_fsm/live/client/companion": ("live/extras/test_alarm", "an interface: what accompanies a client keeps it"),
     "comfy_fsm/live/client/window": ("live/client/test_client", "a window only posts by its client"),
-    "comfy_fsm/live/dispatch/jobs": ("live/dispatch/test_dispatcher", "jobs wait in a dispatcher alone"),
-    "comfy_fsm/live/dispatch/monitor": ("live/dispatch/test_dispatcher", "it watches the servers of a dispatcher"),
+    "comfy_fsm/live/dispatch/waiting_jobs": ("live/dispatch/test_dispatcher", "jobs wait in a dispatcher alone"),
+    "comfy_fsm/live/dispatch/health_checks": (
+        "live/dispatch/test_dispatcher",
+        "it asks servers for a dispatcher",
+    ),
     "comfy_fsm/live/doctor/check": ("live/doctor/test_machine", VALUES),
     "comfy_fsm/live/doctor/database": ("log/postgres/test_log", DATABASE),
     "comfy_fsm/live/engine/listener": ("live/engine/test_runner", "a listener is tested by what its client hears"),

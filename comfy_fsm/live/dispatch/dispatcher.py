@@ -29,8 +29,8 @@ from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.client.tags import checked, tagged
 from comfy_fsm.live.client.task_handle import Attached, TaskHandle
 from comfy_fsm.live.dispatch.capacity import loads_of, must_be_positive
-from comfy_fsm.live.dispatch.jobs import WaitingJobs, written
-from comfy_fsm.live.dispatch.monitor import Monitor
+from comfy_fsm.live.dispatch.health_checks import HealthCheck
+from comfy_fsm.live.dispatch.waiting_jobs import WaitingJobs, written
 from comfy_fsm.live.engine.closing import Closing, finish
 from comfy_fsm.live.transport import requests
 from comfy_fsm.live.transport.addresses import address_of
@@ -80,14 +80,14 @@ class Dispatcher:
         breaker = Breaker(first_seconds=first, limit_seconds=limit, still_seconds=still, standing=Standing.OUT)
         loads = loads_of(client, capacity, weights or {}, breaker)
         self._client = client
-        self._placement = Scheduler(
+        self._scheduler = Scheduler(
             loads, ageing_seconds=ageing_seconds, round_seconds=round_seconds, affinity=affinity
         )
         self._extra = client.extra_data | dict(extra_data or {})
         self._look = look_seconds
         self._held = WaitingJobs(client.handles)
         self._window = client.window()
-        self._patrols: list[Monitor] = []
+        self._checks: list[HealthCheck] = []
         self._ended_at: dict[str, float] = {}
         self._moved: set[tuple[str, str | None]] = set()
         self._news = asyncio.Event()
@@ -112,17 +112,18 @@ class Dispatcher:
     async def _begin(self) -> None:
         runner = self._client.runner
         for url in runner.board.backlog.drained:
-            if url in self._placement.loads:
-                self._placement.loads[url].drained = True
+            if url in self._scheduler.loads:
+                self._scheduler.loads[url].drained = True
         for job in runner.board.backlog.waiting.values():
             self._client.handles.resume(self._client.handles.hold_job(job))
-            self._placement.wait(job)
+            self._scheduler.wait(job)
         for task in [task for task in runner.board.tasks if task.job is not None]:
             await self._take_up(task)
-        self._patrols = [
-            Monitor(runner, load, self._look, self._placement, self._news) for load in self._placement.loads.values()
+        self._checks = [
+            HealthCheck(runner, load, self._look, self._scheduler, self._news)
+            for load in self._scheduler.loads.values()
         ]
-        self._loops = [asyncio.create_task(monitor.run()) for monitor in self._patrols]
+        self._loops = [asyncio.create_task(check.run()) for check in self._checks]
         self._loops.append(asyncio.create_task(self._place()))
         for loop in self._loops:
             loop.add_done_callback(_report)
@@ -185,7 +186,7 @@ class Dispatcher:
             if job is None:  # the log refused it, or others filled the backlog meanwhile
                 self._client.handles.drop(handle)
             else:
-                self._placement.wait(job)
+                self._scheduler.wait(job)
                 self._news.set()
         if job is None:
             raise BacklogFull("as many jobs wait as may, so this one was not enqueued; await some first")
@@ -200,19 +201,19 @@ class Dispatcher:
 
     async def _turn(self, name: Literal["drain", "undrain"], server: str) -> None:
         url, _ = address_of(server)
-        if url not in self._placement.loads:
+        if url not in self._scheduler.loads:
             raise BadServerUrl(f"{url} is not among the servers of this client ({', '.join(self._client.servers)})")
         runner = self._client.runner
         await runner.command(name, None, None, url)
-        self._placement.loads[url].drained = url in runner.board.backlog.drained
-        for monitor in self._patrols:
-            monitor.hurry()
+        self._scheduler.loads[url].drained = url in runner.board.backlog.drained
+        for check in self._checks:
+            check.hurry()
         self._news.set()
 
     async def withdraw(self, handle: TaskHandle) -> bool:
         """Cancel a waiting job, for this process and all later ones."""
         withdrawn = await self._held.withdraw(handle)
-        self._placement.withdraw(handle.prompt_id)
+        self._scheduler.withdraw(handle.prompt_id)
         return withdrawn
 
     @property
@@ -227,16 +228,16 @@ class Dispatcher:
         """Tasks at servers that do not answer or make no progress: they may have run, so they are not moved."""
         whys = {Standing.OUT: "its server does not answer", Standing.STILL: "nothing moves at its server"}  # P34
         return [
-            Stuck(task.prompt_id or "", task.server, task.state, whys[monitor.load.breaker.standing])
-            for monitor in self._patrols
-            if monitor.load.breaker.standing in whys
-            for task in monitor.tasks
+            Stuck(task.prompt_id or "", task.server, task.state, whys[check.load.breaker.standing])
+            for check in self._checks
+            if check.load.breaker.standing in whys
+            for task in check.tasks
         ]
 
     @property
     def standings(self) -> dict[str, str]:
         """Standing of each server: `up`, `trial`, `out` or `still`."""
-        return {url: str(load.breaker.standing) for url, load in self._placement.loads.items()}
+        return {url: str(load.breaker.standing) for url, load in self._scheduler.loads.items()}
 
     # placing
 
@@ -244,7 +245,7 @@ class Dispatcher:
         """Post the jobs that the scheduler chooses, whenever something changed, and from time to time."""
         while True:
             self._news.clear()
-            while (chosen := self._placement.next(self._client.runner.clock())) is not None:
+            while (chosen := self._scheduler.next(self._client.runner.clock())) is not None:
                 self._spawn(self._post(*chosen))
             try:
                 async with asyncio.timeout(_PULSE):
@@ -272,7 +273,7 @@ class Dispatcher:
             await self._held.fail(job.prompt_id, error)
         elif job.prompt_id in self._client.board.backlog.waiting:
             load.breaker.fail(self._client.runner.clock())
-            self._placement.wait(job)
+            self._scheduler.wait(job)
 
     async def _posted(self, prompt_id: str, load: ServerLoad) -> None:
         """Judge the server by the answer to the POST; what the answer says about the task is folded elsewhere."""
@@ -289,7 +290,7 @@ class Dispatcher:
             await self._move(task)
 
     def _free(self, prompt_id: str, url: str) -> None:
-        self._placement.end(prompt_id, url, self._client.runner.clock())
+        self._scheduler.end(prompt_id, url, self._client.runner.clock())
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         posting = asyncio.create_task(work)
@@ -301,13 +302,13 @@ class Dispatcher:
 
     async def _take_up(self, task: Task) -> None:
         """Take up a task that an earlier process posted: count it, learn from it, or move it."""
-        job, load = task.job, self._placement.loads.get(task.server)
+        job, load = task.job, self._scheduler.loads.get(task.server)
         if job is None:
             return
         if await self._may_move(task):
             await self._move(task)
         elif load is not None and not task.settled:
-            seconds = self._placement.durations.expected(job.graph, task.server)
+            seconds = self._scheduler.durations.expected(job.graph, task.server)
             load.begin(job.prompt_id, seconds, job.graph, task.submitted_at or job.at)
         elif task.state is State.COMPLETED:
             self._learn(task, job)
@@ -322,7 +323,7 @@ class Dispatcher:
             return False
         self._free(job.prompt_id, task.server)
         if task.started_at is not None and task.state in (State.COMPLETED, State.FAILED):
-            self._placement.loads[task.server].breaker.complete()
+            self._scheduler.loads[task.server].breaker.complete()
         if task.state is State.COMPLETED:
             self._learn(task, job)
         moved = await self._may_move(task) and await self._move(task)
@@ -359,7 +360,7 @@ class Dispatcher:
             self._client.handles.become(handle, task.server, task.window or "", old)
             return False
         _logger.info("%s: the job of task %s waits again as %s: %s", task.server, old, new, why)
-        self._placement.wait(again)
+        self._scheduler.wait(again)
         self._news.set()
         return True
 
@@ -369,7 +370,7 @@ class Dispatcher:
             return
         began = task.started_at or max(task.submitted_at, self._ended_at.get(task.server, 0.0))
         self._ended_at[task.server] = task.ended_at
-        self._placement.durations.learn(job.graph, task.server, max(task.ended_at - began, 0.0))
+        self._scheduler.durations.learn(job.graph, task.server, max(task.ended_at - began, 0.0))
 
 
 def _report(ended: asyncio.Task[None]) -> None:

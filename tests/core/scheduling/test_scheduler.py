@@ -1,4 +1,4 @@
-"""Tests of the scheduler, in numbers alone: distance from the best plan, turns, capacity, expected durations."""
+"""Tests of the scheduler, in numbers alone: distance from the best plan, turns, capacity."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfy_fsm.core.scheduling.backlog import Job
-from comfy_fsm.core.scheduling.scheduler import Durations, Scheduler, ServerLoad
+from comfy_fsm.core.scheduling.scheduler import Scheduler, ServerLoad
 from tests.support.makespans import brute_force, dispatched, workload
 
 SEEDS = range(60)
@@ -120,27 +120,6 @@ def test_of_many_jobs_one_goes_to_a_slow_server_only_if_all_would_take_longer_at
     assert first is not None
     assert first[1].url == "fast"
     assert (scheduler.next(0.0) is not None) is placed
-
-
-# what is learned
-
-
-def test_a_duration_is_expected_of_a_pair_that_was_never_seen() -> None:
-    known = Durations()
-    for _ in range(20):
-        known.learn("small", "fast", 1.0)
-        known.learn("small", "slow", 4.0)
-        known.learn("large", "fast", 10.0)
-    assert known.expected("large", "slow") == pytest.approx(40.0, rel=0.2)
-
-
-def test_graphs_without_number_do_not_fill_the_memory() -> None:
-    known = Durations()
-    for number in range(20_000):
-        known.learn(f"graph {number}", "one", 1.0)
-    assert len(known._pairs) <= 4_096
-    assert len(known._sizes) <= 4_096
-    assert len(known._medians) <= 4_096
 
 
 def test_a_server_that_is_not_among_the_places_ends_nothing() -> None:

@@ -1,5 +1,7 @@
-"""Assignment: plans the end of a batch, with so few jobs that most assignments can be tried. Numbers in, numbers
-out."""
+"""Makespan of a batch: assigns its last jobs so that all end early, so few that most assignments can be tried.
+
+Numbers in, numbers out.
+"""
 
 from __future__ import annotations
 

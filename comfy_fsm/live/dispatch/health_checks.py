@@ -19,14 +19,14 @@ from comfy_fsm.display import Names
 from comfy_fsm.live.engine.runner import Runner
 from comfy_fsm.live.transport import requests
 
-__all__ = ["Monitor"]
+__all__ = ["HealthCheck"]
 
 _logger = logging.getLogger(__name__)
 _AWAY = frozenset({Standing.OUT, Standing.STILL})
 _BREATH = 0.05  # seconds at least between two questions to one server
 
 
-class Monitor:
+class HealthCheck:
     """Health checks of one server for a dispatcher; `news` is set after each of them."""
 
     def __init__(

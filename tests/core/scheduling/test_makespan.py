@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfy_fsm.core.scheduling.assignment import BUDGET, assign
+from comfy_fsm.core.scheduling.makespan import BUDGET, assign
 
 LOADS = [0.5, 0.0, 2.0]
 
