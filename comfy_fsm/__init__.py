@@ -68,11 +68,12 @@ from comfy_fsm.errors import (
 )
 
 if typing.TYPE_CHECKING:
-    from comfy_fsm.core.wire.updates import Update
+    from comfy_fsm.core.updates import Update
     from comfy_fsm.live.blocking.client import BlockingClient
     from comfy_fsm.live.blocking.dispatcher import BlockingDispatcher
-    from comfy_fsm.live.blocking.tasks import BlockingOutput, BlockingResult, BlockingTask
-    from comfy_fsm.live.blocking.windows import BlockingWindow
+    from comfy_fsm.live.blocking.outputs import BlockingOutput, BlockingResult
+    from comfy_fsm.live.blocking.task_handle import BlockingTask
+    from comfy_fsm.live.blocking.window import BlockingWindow
     from comfy_fsm.live.client.client import Client
     from comfy_fsm.live.client.companion import Companion
     from comfy_fsm.live.client.outputs import OutputFile, TaskResult
@@ -186,11 +187,12 @@ __all__ = [
 
 def _loaded() -> dict[str, object]:
     """Import the names that are loaded on first use, and return them."""
-    from comfy_fsm.core.wire.updates import Update
+    from comfy_fsm.core.updates import Update
     from comfy_fsm.live.blocking.client import BlockingClient
     from comfy_fsm.live.blocking.dispatcher import BlockingDispatcher
-    from comfy_fsm.live.blocking.tasks import BlockingOutput, BlockingResult, BlockingTask
-    from comfy_fsm.live.blocking.windows import BlockingWindow
+    from comfy_fsm.live.blocking.outputs import BlockingOutput, BlockingResult
+    from comfy_fsm.live.blocking.task_handle import BlockingTask
+    from comfy_fsm.live.blocking.window import BlockingWindow
     from comfy_fsm.live.client.client import Client
     from comfy_fsm.live.client.companion import Companion
     from comfy_fsm.live.client.outputs import OutputFile, TaskResult

@@ -18,7 +18,7 @@ from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.wire import codec
 from comfy_fsm.display import LONGEST, harmless
 from comfy_fsm.errors import LogError, TraceError
-from comfy_fsm.live.saving import filenames
+from comfy_fsm.live.saving import safe_names
 from comfy_fsm.log.reader import read as read_log
 from comfy_fsm.log.trace import Packed, read_file
 
@@ -127,8 +127,8 @@ def log_file(data: bytes) -> None:
 def file_name(data: bytes) -> None:
     """A name and a folder that a server gives to a file: what comes of them lies below the folder asked for."""
     text = data.decode("utf-8", "surrogateescape")
-    safe = filenames.safe_name(text)
-    for name in (safe, filenames.numbered(safe, 7), *filenames.safe_folders(text)):
+    safe = safe_names.safe_name(text)
+    for name in (safe, safe_names.numbered(safe, 7), *safe_names.safe_folders(text)):
         assert name not in ("", ".", "..")
         assert not set(name) & set("/\\:\0\n")
         assert len(name.encode()) <= 255

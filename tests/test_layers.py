@@ -28,13 +28,13 @@ ROOT = Path(__file__).resolve().parents[1]
 HOUSE: list[dict[str, list[str]]] = [
     {"comfy_fsm": ["display errors mime_types", "exits"]},
     {"comfy_fsm.workflow": ["png shape", "files", "graph"]},
-    {"comfy_fsm.core": ["findings machine observations policy", "effects"]},
+    {"comfy_fsm.core": ["findings machine observations policy", "effects", "updates"]},
     {
         "comfy_fsm.core.wire": [
             "codec results routes",
             "fieldwise refusals",
             "bodies",
-            "histories queues updates",
+            "histories queues",
         ],
         "comfy_fsm.core.scheduling": ["backlog breaker durations makespan", "scheduler"],
     },
@@ -115,10 +115,10 @@ HOUSE: list[dict[str, list[str]]] = [
             "runner",
         ]
     },
-    {"comfy_fsm.live.saving": ["filenames", "places"]},
+    {"comfy_fsm.live.saving": ["safe_names", "atomic_files"]},
     {
         "comfy_fsm.live.recovery": ["prober", "recovery", "session"],
-        "comfy_fsm.live.doctor": ["check", "database servers", "machine"],
+        "comfy_fsm.live.doctor": ["check", "database_checks server_checks", "local_checks"],
         "comfy_fsm.live.proxy": [
             "addressing copies entries peer tap",
             "exchange_entries socket_entries",
@@ -129,7 +129,7 @@ HOUSE: list[dict[str, list[str]]] = [
     {
         "comfy_fsm.live.client": [
             "companion progress spool tags",
-            "inbox outputs",
+            "outputs update_queue",
             "callbacks",
             "task_handle",
             "handles window",
@@ -140,7 +140,7 @@ HOUSE: list[dict[str, list[str]]] = [
         "comfy_fsm.live.dispatch": ["capacity health_checks waiting_jobs", "dispatcher"],
         "comfy_fsm.live.extras": ["alarm prometheus tracing"],
     },
-    {"comfy_fsm.live.blocking": ["tasks", "windows", "client", "dispatcher"]},
+    {"comfy_fsm.live.blocking": ["outputs", "task_handle", "window", "client", "dispatcher"]},
     # The front door stands above all that it names, though it loads live/ only when that is asked for: what is below
     # cannot come in by it.
     {"comfy_fsm": ["__init__"]},
@@ -151,13 +151,22 @@ HOUSE: list[dict[str, list[str]]] = [
         ]
     },
     # The fake ComfyUI knows nothing of our client, and our client nothing of it.
-    {"comfy_fsm.testing": ["faults profiles", "publishing"]},
+    {"comfy_fsm.testing": ["faults profiles", "sockets"]},
     {"comfy_fsm.testing.strategies": ["scripted", "arbitrary runs troubles", "__init__"]},
-    {"comfy_fsm.testing.execution": ["pictures", "nodes", "graphs house", "running", "worker", "jobs"]},
+    {
+        "comfy_fsm.testing.execution": [
+            "pictures",
+            "nodes",
+            "shared_state validation",
+            "prompt_executor",
+            "worker",
+            "jobs_api",
+        ]
+    },
     {"comfy_fsm.testing.playback": ["source", "script", "playback"]},
     {
         "comfy_fsm.testing": [
-            "clean hurdles workflows",
+            "assertions middleware workflows",
             "routes",
             "server",
             "balancer threaded",
@@ -209,7 +218,7 @@ AWAIT = {
     "comfy_fsm.log.group_commit", "comfy_fsm.log.log", "comfy_fsm.log.memory", "comfy_fsm.log.store",
     "comfy_fsm.log.opening", "comfy_fsm.log.postgres.log",
     "comfy_fsm.watch.page", "comfy_fsm.cli.session",
-    "comfy_fsm.live.doctor.servers", "comfy_fsm.live.proxy",
+    "comfy_fsm.live.doctor.server_checks", "comfy_fsm.live.proxy",
 }  # fmt: skip
 
 # One library, one door: to replace it is to rewrite one file. gzip is here as zstandard's twin.
@@ -223,7 +232,7 @@ DOORS = {
     "aiohttp": {
         "comfy_fsm.watch.page",
         "comfy_fsm.testing.balancer",
-        "comfy_fsm.testing.hurdles",
+        "comfy_fsm.testing.middleware",
         "comfy_fsm.testing.routes",
         "comfy_fsm.testing.server",
     },
@@ -407,7 +416,7 @@ def test_imports_go_strictly_downwards(module: str) -> None:
 
 
 FAKE = "comfy_fsm.testing"
-READING = (f"{FAKE}.strategies", f"{FAKE}.playback", f"{FAKE}.clean")
+READING = (f"{FAKE}.strategies", f"{FAKE}.playback", f"{FAKE}.assertions")
 """What of the testing kit reads and writes traces, as anybody does: of the client it knows nothing either."""
 
 

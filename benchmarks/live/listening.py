@@ -23,7 +23,7 @@ from websockets.asyncio.server import serve
 
 from comfy_fsm import Policy
 from comfy_fsm.core.fold.board import Board
-from comfy_fsm.core.wire.updates import prompt_of, update_of
+from comfy_fsm.core.updates import prompt_of, update_of
 from comfy_fsm.live.engine.listener import Listener
 from comfy_fsm.live.engine.recorder import Noted, Recorder
 from comfy_fsm.live.redaction.redact import Redactor

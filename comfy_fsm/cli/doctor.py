@@ -41,11 +41,11 @@ def doctor(
         What a server wants before it answers.
     """
     from comfy_fsm import __version__
-    from comfy_fsm.live.doctor import machine, servers
+    from comfy_fsm.live.doctor import local_checks, server_checks
 
     urls = asked.urls(log if asked.known else None) if asked.server or asked.known else []
-    here = list(machine.checks(log, __version__))
-    there = servers.checks(access.asking(urls), access.asking(urls, origin=True)) if urls else {}
+    here = list(local_checks.checks(log, __version__))
+    there = server_checks.checks(access.asking(urls), access.asking(urls, origin=True)) if urls else {}
     if format == "json":
         rows = [("", here), *there.items()]
         print(msgspec.json.encode({

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from comfy_fsm.core.effects import Text
-from comfy_fsm.core.wire.updates import Update
+from comfy_fsm.core.updates import Update
 from comfy_fsm.display import plural
 from comfy_fsm.errors import ClientError, DownloadFailed, TaskError
 from comfy_fsm.exits import BY_SIGNAL
@@ -23,7 +23,7 @@ from comfy_fsm.live.client.outputs import save_all
 from comfy_fsm.live.client.task_handle import TaskHandle
 from comfy_fsm.live.dispatch.dispatcher import Dispatcher
 from comfy_fsm.live.engine.runner import Undelivered
-from comfy_fsm.live.saving.places import Names
+from comfy_fsm.live.saving.atomic_files import Names
 
 __all__ = ["Order", "Screen", "Session", "resume", "submit"]
 

@@ -7,8 +7,8 @@ from comfy_fsm.testing.profiles import PROFILES, Profile
 from comfy_fsm.testing.workflows import picture, sleeping
 
 if TYPE_CHECKING:
+    from comfy_fsm.testing.assertions import assert_clean
     from comfy_fsm.testing.balancer import Balancer
-    from comfy_fsm.testing.clean import assert_clean
     from comfy_fsm.testing.server import FakeComfy
     from comfy_fsm.testing.threaded import ThreadedFake
 
@@ -28,9 +28,9 @@ __all__ = [
 def __getattr__(name: str) -> object:
     """Load a name on first use: our pytest plugin is loaded wherever this package is installed, and must be fast."""
     if name == "assert_clean":
-        from comfy_fsm.testing import clean
+        from comfy_fsm.testing import assertions
 
-        return clean.assert_clean
+        return assertions.assert_clean
     if name not in ("Balancer", "FakeComfy", "ThreadedFake"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

@@ -11,15 +11,15 @@ from collections.abc import Callable
 import msgspec
 from aiohttp import WSMsgType, web
 
-from comfy_fsm.testing.execution.graphs import Crash
-from comfy_fsm.testing.execution.jobs import Jobs
+from comfy_fsm.testing.execution.jobs_api import JobsApi
 from comfy_fsm.testing.execution.nodes import CLASSES, info
 from comfy_fsm.testing.execution.pictures import FileKey, is_inside
+from comfy_fsm.testing.execution.validation import Crash
 from comfy_fsm.testing.execution.worker import Answer, Execution
 from comfy_fsm.testing.faults import ROUTES
-from comfy_fsm.testing.hurdles import PAGE, Handler, hang_up
+from comfy_fsm.testing.middleware import PAGE, Handler, hang_up
 from comfy_fsm.testing.profiles import features, system_stats
-from comfy_fsm.testing.publishing import Pipe, flags_in
+from comfy_fsm.testing.sockets import Pipe, flags_in
 
 __all__ = ["Routes"]
 
@@ -37,14 +37,14 @@ _NO_CONTROL = "Its knobs are turned from the program that started it."
 class Routes:
     """Routes of one life of a server."""
 
-    def __init__(self, execution: Execution, jobs: Jobs, requests: deque[tuple[str, str]], control: bool) -> None:
+    def __init__(self, execution: Execution, jobs: JobsApi, requests: deque[tuple[str, str]], control: bool) -> None:
         """Build the routes; `control` adds those under `/fake/…`, through which another process turns the knobs."""
         self.execution = execution
         self.jobs = jobs
         self.profile = execution.profile
         self.state = execution.state
-        self.faults = execution.house.faults
-        self.publisher = execution.house.publisher
+        self.faults = execution.shared.faults
+        self.publisher = execution.shared.publisher
         self._requests = requests
         self._control = control
 
@@ -227,7 +227,7 @@ class Routes:
     async def _greet(self, sid: str) -> None:
         """Send the status with the id and, to a client whose prompt runs, the node, without the prompt (P4)."""
         await self.publisher.send_now("status", {"status": self.execution.remaining(), "sid": sid}, sid)
-        on_air = self.execution.house.on_air
+        on_air = self.execution.shared.on_air
         if on_air is not None and on_air[0] == sid:
             await self.publisher.send_now("executing", {"node": on_air[1]}, sid)
         if self.faults.spend("deaf"):

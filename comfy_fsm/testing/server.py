@@ -10,16 +10,16 @@ from typing import Self
 import msgspec
 from aiohttp import web
 
-from comfy_fsm.testing.execution.jobs import Jobs
+from comfy_fsm.testing.execution.jobs_api import JobsApi
 from comfy_fsm.testing.execution.worker import Execution, State
 from comfy_fsm.testing.faults import Faults, Step
-from comfy_fsm.testing.hurdles import Hurdles
+from comfy_fsm.testing.middleware import ServerMiddleware
 from comfy_fsm.testing.playback.playback import Playback
 from comfy_fsm.testing.playback.script import write
 from comfy_fsm.testing.playback.source import Source, read
 from comfy_fsm.testing.profiles import MAX_BODY, NEWEST, Profile, profile_of
-from comfy_fsm.testing.publishing import Publisher, reset
 from comfy_fsm.testing.routes import Routes
+from comfy_fsm.testing.sockets import Publisher, reset
 from comfy_fsm.testing.workflows import sleeping
 
 __all__ = ["FakeComfy"]
@@ -96,9 +96,9 @@ class FakeComfy:
     async def start(self) -> None:
         self.publisher = Publisher(self.faults)
         self.execution = Execution(self.profile, self.faults, self.publisher, self.state, self._step_seconds)
-        self.jobs = Jobs(self.execution)
-        self._hurdles = Hurdles(self.profile, self.faults, self._hear)
-        app = web.Application(middlewares=self._hurdles.middlewares, client_max_size=MAX_BODY)
+        self.jobs = JobsApi(self.execution)
+        self._middleware = ServerMiddleware(self.profile, self.faults, self._hear)
+        app = web.Application(middlewares=self._middleware.middlewares, client_max_size=MAX_BODY)
         app.add_routes(self._routes().table())
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
         await self._runner.setup()
@@ -119,7 +119,7 @@ class FakeComfy:
         if runner is None:
             return
         jobs, self._jobs = self._jobs, []
-        for each in (*jobs, *self._hurdles.asked):
+        for each in (*jobs, *self._middleware.asked):
             each.cancel()
         for site in [*runner.sites]:
             await site.stop()
@@ -184,7 +184,7 @@ class FakeComfy:
         """
         script = write(read(trace), window, server)
         playback = Playback(script, self.publisher, self.state.files, pace)
-        self._hurdles.playback = playback
+        self._middleware.playback = playback
         self._jobs.append(asyncio.create_task(self.execution.keep(playback.play)))
         return playback
 

@@ -23,8 +23,8 @@ from comfy_fsm.core.metrics.catalogue import Figures
 from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.registry.registry import Server
 from comfy_fsm.core.registry.task import Task
+from comfy_fsm.core.updates import Update, prompt_of, update_of
 from comfy_fsm.core.wire import codec
-from comfy_fsm.core.wire.updates import Update, prompt_of, update_of
 from comfy_fsm.watch.rows import alert_row, cut, finding_row, windows
 from comfy_fsm.watch.snapshot import FAILURES, ServerRow, Snapshot, TaskRow
 

@@ -18,7 +18,7 @@ import msgspec
 
 from comfy_fsm import State, Task
 from comfy_fsm.testing import FakeComfy, Faults
-from comfy_fsm.testing.execution.house import Item
+from comfy_fsm.testing.execution.shared_state import Item
 from replay import Replay, replay
 from tests.support.worker import POLICY
 

@@ -30,7 +30,7 @@ from comfy_fsm.live.engine import runner
 from comfy_fsm.live.transport.arrivals import Answer, Unanswered
 from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.testing import picture
-from comfy_fsm.testing.execution.graphs import Crash
+from comfy_fsm.testing.execution.validation import Crash
 from tests.support.virtual import Virtual, _json, play
 
 GRACE: float = getattr(Policy(), "post_seconds", 30.0)

@@ -19,11 +19,11 @@ from comfy_fsm.live.client import client as client_room
 from comfy_fsm.live.transport.arrivals import Answer, Heard, Refused, SocketDown, SocketUp, Unanswered
 from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.testing import Faults
-from comfy_fsm.testing.execution import house
-from comfy_fsm.testing.execution.graphs import Crash
+from comfy_fsm.testing.execution import shared_state
+from comfy_fsm.testing.execution.validation import Crash
 from comfy_fsm.testing.execution.worker import Execution, State
 from comfy_fsm.testing.profiles import NEWEST, features, profile_of, system_stats
-from comfy_fsm.testing.publishing import Publisher
+from comfy_fsm.testing.sockets import Publisher
 
 START = 1_000.0  # small, so that the least wait is more than the least difference of two floats
 
@@ -213,7 +213,7 @@ def play(
         with (
             mock.patch.object(client_room, "Comfy", lambda url, **given: Door(doors[url], given["deadline_seconds"])),
             mock.patch.object(client_room, "time", SimpleNamespace(time=loop.time)),
-            mock.patch.object(house, "STANDING", 0.5),
+            mock.patch.object(shared_state, "STANDING", 0.5),
         ):
             await story(servers)
 

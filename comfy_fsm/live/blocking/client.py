@@ -20,8 +20,9 @@ from comfy_fsm.core.metrics.catalogue import Reading
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.recovery.verdicts import Consistency, Fetched, Recovery
 from comfy_fsm.errors import ClientClosed, ClientError
-from comfy_fsm.live.blocking.tasks import BlockingResult, BlockingTask, adapted
-from comfy_fsm.live.blocking.windows import BlockingWindow, Submission
+from comfy_fsm.live.blocking.outputs import BlockingResult
+from comfy_fsm.live.blocking.task_handle import BlockingTask, adapted
+from comfy_fsm.live.blocking.window import BlockingWindow, Submission
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.client.companion import Companion
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 
-from comfy_fsm.core.wire.updates import Update
+from comfy_fsm.core.updates import Update
 from comfy_fsm.live.blocking.client import BlockingClient
-from comfy_fsm.live.blocking.tasks import BlockingTask, adapted
+from comfy_fsm.live.blocking.task_handle import BlockingTask, adapted
 from comfy_fsm.live.dispatch.dispatcher import Dispatcher, Stuck
 
 __all__ = ["BlockingDispatcher", "Dispatching", "Enqueuing"]

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from comfy_fsm.core.wire.updates import Update
+from comfy_fsm.core.updates import Update
 from comfy_fsm.errors import ClientClosed
-from comfy_fsm.live.client.inbox import Mailbox
 from comfy_fsm.live.client.spool import KeptImage
+from comfy_fsm.live.client.update_queue import UpdateQueue
 from comfy_fsm.live.engine.closing import finish
 from comfy_fsm.live.engine.runner import Undelivered
 
@@ -47,7 +47,7 @@ class Callbacks:
         self._cut = cut
         self._silent = False
         self._raised = 0  # how often `on_progress` did: of many alike, one is told whole
-        self._mailbox = Mailbox()
+        self._queue = UpdateQueue()
         self._running: asyncio.Task[None] | None = None
         self._calling = asyncio.Lock()
         self._showing = False  # an image that is a result
@@ -64,7 +64,7 @@ class Callbacks:
             return
         if self._running is None:
             self._running = asyncio.create_task(self._progress())
-        self._mailbox.put(update, kept)
+        self._queue.put(update, kept)
 
     def expect(self, on_complete: Callable[..., Any]) -> None:
         """Call this at the end, in place of any other completion callback."""
@@ -87,12 +87,12 @@ class Callbacks:
         if self._on_progress is None or id(self) not in _INSIDE.get():
             return False
         self._on_progress = None
-        self._mailbox.empty()
+        self._queue.empty()
         self._cut()
         return True
 
     async def _progress(self) -> None:
-        async for update in self._mailbox:
+        async for update in self._queue:
             function = self._on_progress
             if function is not None and not self._silent:
                 self._showing = update.name == "image"
@@ -118,7 +118,7 @@ class Callbacks:
         if function is None:
             return
         self._silent = True
-        self._mailbox.empty()
+        self._queue.empty()
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PATIENCE):
@@ -132,13 +132,13 @@ class Callbacks:
         """Wait until each image that is a result was reported, so that it comes before the end, unless the callback
         hangs.
         """
-        while self.listens and (self._showing or self._mailbox.images):
+        while self.listens and (self._showing or self._queue.images):
             self._returned.clear()
             try:
                 async with asyncio.timeout(_PATIENCE):
                     await self._returned.wait()
             except TimeoutError:
-                left = self._mailbox.images
+                left = self._queue.images
                 _logger.warning("the callback %r hangs, so %d images wait for it in vain", self._on_progress, left)
                 return
 
@@ -151,7 +151,7 @@ class Callbacks:
 
     async def close(self) -> None:
         """Drop what waits; a function that still runs in its thread is abandoned."""
-        self._mailbox.end()
+        self._queue.end()
         for running in filter(None, (self._running, self._resuming)):
             running.cancel()
             await finish(running)

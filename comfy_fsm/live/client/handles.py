@@ -21,9 +21,9 @@ from comfy_fsm.core.effects import Output, Result
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.registry.task import Task, tag_value
 from comfy_fsm.core.scheduling.backlog import Job
+from comfy_fsm.core.updates import image_update, prompt_of, update_of
 from comfy_fsm.core.wire import codec, queues
 from comfy_fsm.core.wire.bodies import Submission
-from comfy_fsm.core.wire.updates import image_update, prompt_of, update_of
 from comfy_fsm.errors import ClientError, DownloadFailed
 from comfy_fsm.live.client.progress import Paces, Track
 from comfy_fsm.live.client.spool import Spool

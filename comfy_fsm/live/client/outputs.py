@@ -21,8 +21,8 @@ import msgspec
 
 from comfy_fsm.core.effects import Output, Result, Text
 from comfy_fsm.errors import ClientError, DownloadFailed, MissingExtra
-from comfy_fsm.live.saving.filenames import as_named, safe_folders, safe_name
-from comfy_fsm.live.saving.places import Folder, Names, Unfinished, descend
+from comfy_fsm.live.saving.atomic_files import Folder, Names, Unfinished, descend
+from comfy_fsm.live.saving.safe_names import as_named, safe_folders, safe_name
 
 __all__ = [
     "MAX_READ",

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.scheduling.backlog import graph_of
-from comfy_fsm.core.wire.updates import Update, steps_of
+from comfy_fsm.core.updates import Update, steps_of
 
 __all__ = ["Paces", "Progress", "Track"]
 

@@ -15,15 +15,15 @@ from typing import Any, NamedTuple, Protocol
 
 from comfy_fsm.core.effects import Output, Result
 from comfy_fsm.core.machine import State
-from comfy_fsm.core.wire.updates import Update
+from comfy_fsm.core.updates import Update
 from comfy_fsm.errors import InvariantBroken, TaskCancelled, TaskError, TaskExpired, TaskFailed, TaskLost, TaskRejected
 from comfy_fsm.live.client.callbacks import Callbacks
-from comfy_fsm.live.client.inbox import Mailbox
 from comfy_fsm.live.client.outputs import OutputFile, TaskResult, at_hand, save_all
 from comfy_fsm.live.client.progress import Progress, Track
 from comfy_fsm.live.client.spool import KeptImage
 from comfy_fsm.live.client.tags import NO_TAG, Tag
-from comfy_fsm.live.saving.places import Names
+from comfy_fsm.live.client.update_queue import UpdateQueue
+from comfy_fsm.live.saving.atomic_files import Names
 from comfy_fsm.live.transport.arrivals import Answer
 from comfy_fsm.live.transport.requests import Draft, HttpRequest
 
@@ -144,7 +144,7 @@ class TaskHandle:
         self._settled = asyncio.Event()
         self._error: Exception | None = None
         self._told: list[tuple[Callable[[TaskHandle], object], contextvars.Context]] = []
-        self._mailboxes: list[Mailbox] = []
+        self._queues: list[UpdateQueue] = []
         self._images: dict[str, tuple[Update, KeptImage]] = {}  # results that came over the socket, by name
 
     def __repr__(self) -> str:
@@ -230,17 +230,17 @@ class TaskHandle:
 
         Each reader gets every image that is a result, even if it came before.
         """
-        mailbox = Mailbox()
+        queue = UpdateQueue()
         for update, kept in self._images.values():
-            mailbox.put(update, kept)
+            queue.put(update, kept)
         if self._settled.is_set():
-            mailbox.end()
-        self._mailboxes.append(mailbox)
+            queue.end()
+        self._queues.append(queue)
         try:
-            async for update in mailbox:
+            async for update in queue:
                 yield update
         finally:
-            self._mailboxes.remove(mailbox)
+            self._queues.remove(queue)
 
     @property
     def progress(self) -> Progress:
@@ -312,14 +312,14 @@ class TaskHandle:
 
     @property
     def listens(self) -> bool:
-        return bool(self._mailboxes) or self._callbacks.listens
+        return bool(self._queues) or self._callbacks.listens
 
     def push(self, update: Update, kept: KeptImage | None = None) -> None:
         """Pass an update on to the readers and the progress callback."""
         if kept is not None:
             self._images[update.text] = update, kept
-        for mailbox in self._mailboxes:
-            mailbox.put(update, kept)
+        for queue in self._queues:
+            queue.put(update, kept)
         self._callbacks.put(update, kept)
 
     def image(self, output: Output) -> KeptImage | None:
@@ -347,8 +347,8 @@ class TaskHandle:
         told, self._told = self._told, []
         for callback, context in told:
             self._loop.call_soon(callback, self, context=context)
-        for mailbox in self._mailboxes:
-            mailbox.end()
+        for queue in self._queues:
+            queue.end()
 
     async def close(self) -> None:
         await self._callbacks.close()

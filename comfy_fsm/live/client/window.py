@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from comfy_fsm.core.wire.updates import Update
+from comfy_fsm.core.updates import Update
 from comfy_fsm.live.client.task_handle import Attached, Posting, TaskHandle
 from comfy_fsm.live.transport.addresses import address_of
 from comfy_fsm.live.transport.requests import Draft

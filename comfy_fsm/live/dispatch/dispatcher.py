@@ -23,7 +23,7 @@ from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.scheduling.backlog import Job
 from comfy_fsm.core.scheduling.breaker import Breaker, Standing
 from comfy_fsm.core.scheduling.scheduler import Scheduler, ServerLoad
-from comfy_fsm.core.wire.updates import Update
+from comfy_fsm.core.updates import Update
 from comfy_fsm.errors import BacklogFull, BadServerUrl, BadWorkflow, ClientClosed, ClientError, SecretInWorkflow
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.client.tags import checked, tagged

@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
-from comfy_fsm.testing.execution.graphs import Crash, Problem, Refusal, judge, replaced
-from comfy_fsm.testing.execution.house import Ended, House, Item
 from comfy_fsm.testing.execution.pictures import Files
-from comfy_fsm.testing.execution.running import Running
+from comfy_fsm.testing.execution.prompt_executor import PromptExecutor
+from comfy_fsm.testing.execution.shared_state import Ended, Item, SharedState
+from comfy_fsm.testing.execution.validation import Crash, Problem, Refusal, judge, replaced
 from comfy_fsm.testing.faults import Faults
 from comfy_fsm.testing.profiles import HISTORY_LIMIT, Profile
-from comfy_fsm.testing.publishing import Publisher
+from comfy_fsm.testing.sockets import Publisher
 
 __all__ = ["Answer", "BrokenFake", "Entry", "Execution", "State", "is_canonical"]
 
@@ -73,7 +73,7 @@ class Execution:
         self.profile = profile
         self.state = state
         self.history_limit = HISTORY_LIMIT if profile.history_is_limited else None
-        self.house = House(profile, faults, state.files, publisher, step_seconds, state.broken)
+        self.shared = SharedState(profile, faults, state.files, publisher, step_seconds, state.broken)
         self._faults = faults
         self._publisher = publisher
         self._work = asyncio.Event()
@@ -172,7 +172,7 @@ class Execution:
         """Interrupt what runs, whoever owns it, unless the version compares the id and it differs (P31)."""
         named = prompt_id is not None and self.profile.interrupts_by_id
         if not named or any(item.prompt_id == prompt_id for item in self.state.running):
-            self.house.interrupted.set()
+            self.shared.interrupted.set()
 
     def entry(self, prompt_id: str) -> dict[str, Entry]:
         """Return the history entry; `{}` for anything without one (P26)."""
@@ -204,7 +204,7 @@ class Execution:
         """Run what waits, one prompt after another, for ever."""
         while True:
             await self._work.wait()
-            await self.house.stand()
+            await self.shared.stand()
             if not self.state.queue:
                 self._work.clear()
                 continue
@@ -214,7 +214,7 @@ class Execution:
             self._scan("paused")
             self.state.runs[item.prompt_id] += 1
             told = not self._faults.spend("lose_end")
-            ended = await Running(self.house, item, told).play()
+            ended = await PromptExecutor(self.shared, item, told).play()
             await asyncio.sleep(self._faults.history_seconds)  # a stated end comes before its entry (P21)
             self._write(item, ended)
             self.state.running.remove(item)

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from comfy_fsm.testing import publishing
+from comfy_fsm.testing import sockets
 from comfy_fsm.testing.execution.pictures import JPEG, FileKey, Files, Picture, is_inside, png
 from comfy_fsm.testing.playback.script import POST, Act, Question, Reply, Script, question
-from comfy_fsm.testing.publishing import Frame, Publisher
+from comfy_fsm.testing.sockets import Frame, Publisher
 
 __all__ = ["Playback"]
 
@@ -228,12 +228,12 @@ def _payload(data: dict[str, Any]) -> bytes | None:
     """Return a binary frame, with a picture of ours for the one that no trace holds."""
     match data.get("event"):
         case 1:
-            return publishing.preview(JPEG)
+            return sockets.preview(JPEG)
         case 3:
-            return publishing.text(_sendable(str(data.get("node", ""))), str(data.get("text", "")))
+            return sockets.text(_sendable(str(data.get("node", ""))), str(data.get("text", "")))
         case 4:
             metadata = data.get("metadata")
-            return publishing.preview_with(metadata if isinstance(metadata, dict) else {}, JPEG)
+            return sockets.preview_with(metadata if isinstance(metadata, dict) else {}, JPEG)
     return None
 
 

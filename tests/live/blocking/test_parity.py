@@ -31,7 +31,7 @@ from comfy_fsm import (
 )
 from comfy_fsm.live.blocking.client import Settings, Upload
 from comfy_fsm.live.blocking.dispatcher import Dispatching, Enqueuing
-from comfy_fsm.live.blocking.windows import Submission
+from comfy_fsm.live.blocking.window import Submission
 from comfy_fsm.testing import ThreadedFake
 from tests.support.stage import QUICK, graph, with_node
 

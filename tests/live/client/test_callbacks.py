@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from comfy_fsm.core.wire.updates import Update
+from comfy_fsm.core.updates import Update
 from comfy_fsm.live.client.callbacks import Callbacks
-from comfy_fsm.live.client.inbox import WAITING, Mailbox
+from comfy_fsm.live.client.update_queue import WAITING, UpdateQueue
 
 
 def update(number: int = 0, node: str = "3") -> Update:
@@ -29,22 +29,22 @@ def story(tell: Callable[[], Awaitable[None]]) -> None:
 
 def test_a_slow_reader_gets_the_newest_of_each_node_in_order() -> None:
     async def tell() -> None:
-        mailbox = Mailbox()
+        queue = UpdateQueue()
         for number in range(2_000):
-            mailbox.put(update(number, node=str(number % 2)))
-        mailbox.end()
-        assert [(got.node, got.value) async for got in mailbox] == [("0", 1998.0), ("1", 1999.0)]
+            queue.put(update(number, node=str(number % 2)))
+        queue.end()
+        assert [(got.node, got.value) async for got in queue] == [("0", 1998.0), ("1", 1999.0)]
 
     story(tell)
 
 
-def test_a_mailbox_is_bounded_whatever_nodes_a_server_makes_up() -> None:
+def test_a_queue_is_bounded_whatever_nodes_a_server_makes_up() -> None:
     async def tell() -> None:
-        mailbox = Mailbox()
+        queue = UpdateQueue()
         for number in range(3 * WAITING):
-            mailbox.put(update(number, node=str(number)))
-        mailbox.end()
-        assert len([got async for got in mailbox]) == WAITING
+            queue.put(update(number, node=str(number)))
+        queue.end()
+        assert len([got async for got in queue]) == WAITING
 
     story(tell)
 

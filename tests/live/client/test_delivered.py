@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from comfy_fsm.core.effects import Result
 from comfy_fsm.core.policy import DEFAULT, Policy
+from comfy_fsm.core.updates import Update
 from comfy_fsm.core.wire.results import produced
-from comfy_fsm.core.wire.updates import Update
 from comfy_fsm.errors import DownloadFailed
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.client.task_handle import TaskHandle

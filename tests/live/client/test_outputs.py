@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from comfy_fsm.core.effects import Output, Text
 from comfy_fsm.errors import ClientError, DownloadFailed, MissingExtra
 from comfy_fsm.live.client.outputs import Fetch, OutputFile, Saved, Source, save_all
-from comfy_fsm.live.saving import places
-from comfy_fsm.live.saving.filenames import MAX_NAME, safe_folders, safe_name, same
-from comfy_fsm.live.saving.places import Folder, Names, Unfinished
+from comfy_fsm.live.saving import atomic_files
+from comfy_fsm.live.saving.atomic_files import Folder, Names, Unfinished
+from comfy_fsm.live.saving.safe_names import MAX_NAME, safe_folders, safe_name, same
 from comfy_fsm.mime_types import type_in
 
 SERVER = "http://h:8188"
@@ -167,7 +167,7 @@ async def test_where_a_file_must_have_a_name_all_the_time_it_has_one_of_its_own(
 ) -> None:
     monkeypatch.setattr(Unfinished, "_unnamed", Unfinished._named)
     if not links:
-        monkeypatch.setattr(places.os, "link", no_link)
+        monkeypatch.setattr(atomic_files.os, "link", no_link)
     for _ in range(2):
         assert (await file("a.png").save_into(tmp_path)).read_bytes() == b"".join(PNG)
     assert names(tmp_path) == ["a-2.png", "a.png"]
@@ -176,7 +176,7 @@ async def test_where_a_file_must_have_a_name_all_the_time_it_has_one_of_its_own(
 async def test_where_there_are_no_hard_links_files_are_saved_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places.os, "link", no_link)
+    monkeypatch.setattr(atomic_files.os, "link", no_link)
     for _ in range(2):
         assert (await file("a.png").save_into(tmp_path)).read_bytes() == b"".join(PNG)
     assert names(tmp_path) == ["a-2.png", "a.png"]

@@ -28,8 +28,8 @@ from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.client.task_handle import TaskHandle
 from comfy_fsm.live.redaction.scrubbing import REDACTED
 from comfy_fsm.testing import FakeComfy
-from comfy_fsm.testing.publishing import preview_with, text
 from comfy_fsm.testing.routes import Routes
+from comfy_fsm.testing.sockets import preview_with, text
 from tests.support.spellings import FRAMES, SPELLINGS, shows
 from tests.support.stage import QUICK, graph
 

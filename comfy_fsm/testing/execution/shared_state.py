@@ -11,9 +11,9 @@ from comfy_fsm.testing.execution.nodes import Graph, Interrupted
 from comfy_fsm.testing.execution.pictures import Files
 from comfy_fsm.testing.faults import Faults
 from comfy_fsm.testing.profiles import Profile
-from comfy_fsm.testing.publishing import Publisher
+from comfy_fsm.testing.sockets import Publisher
 
-__all__ = ["STANDING", "Ended", "House", "Item", "Kept"]
+__all__ = ["STANDING", "Ended", "Item", "Kept", "SharedState"]
 
 STANDING = 0.005  # seconds between two looks whether a dead worker was brought back
 
@@ -52,7 +52,7 @@ class Ended(NamedTuple):
 
 
 @dataclass
-class House:
+class SharedState:
     """State shared by all prompts of a server."""
 
     profile: Profile

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from comfy_fsm.live.saving.places import Folder, Names, Unfinished, descend
+from comfy_fsm.live.saving.atomic_files import Folder, Names, Unfinished, descend
 
 
 def content_of(folder: Path) -> dict[str, bytes]:

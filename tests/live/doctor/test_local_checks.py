@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from comfy_fsm.live.doctor import machine
+from comfy_fsm.live.doctor import local_checks
 from tests.support.checks import found
 from tests.support.lines import fill, line
 from tests.support.processes import LOG, NOT_DONE
@@ -50,8 +50,8 @@ def test_what_is_no_log_and_no_folder_is_told(tmp_path: Path) -> None:
 def test_the_file_system_is_that_of_the_nearest_mount(tmp_path: Path, path: str, kind: str) -> None:
     table = tmp_path / "mountinfo"
     table.write_text(MOUNTS.replace("\\\\", "\\").strip(), encoding="utf-8")
-    assert machine.file_system_of(path, str(table)) == kind
+    assert local_checks.file_system_of(path, str(table)) == kind
 
 
 def test_a_system_that_tells_no_mounts_is_no_fault(tmp_path: Path) -> None:
-    assert machine.file_system_of("/home", str(tmp_path / "none")) == ""
+    assert local_checks.file_system_of("/home", str(tmp_path / "none")) == ""

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.display import plural
 from comfy_fsm.errors import LogError, LogUnreachable, NotALog
-from comfy_fsm.live.doctor import database
+from comfy_fsm.live.doctor import database_checks
 from comfy_fsm.live.doctor.check import Check
 from comfy_fsm.live.engine.recorder import refold
 from comfy_fsm.log.chain import LogRow
@@ -52,7 +52,7 @@ def checks(log: str, version: str) -> Iterator[Check]:
     yield _sqlite()
     yield _clock()
     if is_address(log):
-        yield from database.checks(log)
+        yield from database_checks.checks(log)
     else:
         yield from _folder(os.path.dirname(os.path.realpath(log)))
     yield from _log(log)

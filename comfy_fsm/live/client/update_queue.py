@@ -11,17 +11,17 @@ from contextlib import suppress
 
 import msgspec
 
-from comfy_fsm.core.wire.updates import Update
+from comfy_fsm.core.updates import Update
 from comfy_fsm.live.client.spool import KeptImage
 from comfy_fsm.mime_types import type_in
 
-__all__ = ["WAITING", "Mailbox"]
+__all__ = ["WAITING", "UpdateQueue"]
 
 WAITING = 1_000
-"""Updates that wait in one mailbox; beyond, the oldest makes room."""
+"""Updates that wait in one queue; beyond, the oldest makes room."""
 
 
-class Mailbox:
+class UpdateQueue:
     """Queue of updates for one reader."""
 
     def __init__(self) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from comfy_fsm.core.effects import Output
+from comfy_fsm.core.updates import Update, image_update, prompt_of, steps_of, update_of
 from comfy_fsm.core.wire import codec
-from comfy_fsm.core.wire.updates import Update, image_update, prompt_of, steps_of, update_of
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
 

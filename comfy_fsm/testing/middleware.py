@@ -9,13 +9,13 @@ from contextlib import suppress
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from comfy_fsm.testing.execution.graphs import Crash
+from comfy_fsm.testing.execution.validation import Crash
 from comfy_fsm.testing.faults import Faults, route_of, seconds_at
 from comfy_fsm.testing.playback.playback import Playback
 from comfy_fsm.testing.profiles import Profile, headers, refuses
-from comfy_fsm.testing.publishing import reset
+from comfy_fsm.testing.sockets import reset
 
-__all__ = ["PAGE", "Handler", "Hurdles", "hang_up"]
+__all__ = ["PAGE", "Handler", "ServerMiddleware", "hang_up"]
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PAGE = "<!doctype html><title>Please sign in</title><h1>Please sign in</h1>"
@@ -23,7 +23,7 @@ _BAD_GATEWAY = "<h1>502 Bad Gateway</h1>"
 _FAULT_OF_THE_SERVER = (Crash, ValueError, KeyError, TypeError, AttributeError, ConnectionResetError)
 
 
-class Hurdles:
+class ServerMiddleware:
     """Middleware that every request of one life of a server passes."""
 
     def __init__(self, profile: Profile, faults: Faults, hear: Callable[[str, str], None]) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from comfy_fsm.testing.execution.house import Item
+from comfy_fsm.testing.execution.shared_state import Item
 from comfy_fsm.testing.execution.worker import Answer, Entry, Execution, is_canonical
 
-__all__ = ["Job", "Jobs"]
+__all__ = ["Job", "JobsApi"]
 
 _OPEN = ("pending", "in_progress")
 _ENDS = ("execution_success", "execution_error", "execution_interrupted")
@@ -18,7 +18,7 @@ _TEXTS = (".txt", ".md", ".json")
 Job = dict[str, object]
 
 
-class Jobs:
+class JobsApi:
     """Jobs API of one server."""
 
     def __init__(self, execution: Execution) -> None:

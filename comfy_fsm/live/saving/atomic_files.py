@@ -18,7 +18,7 @@ from itertools import count
 from pathlib import Path
 from typing import Self
 
-from comfy_fsm.live.saving.filenames import numbered, same
+from comfy_fsm.live.saving.safe_names import numbered, same
 
 __all__ = ["Folder", "Names", "Unfinished", "descend"]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfy_fsm.live.saving.filenames import MAX_NAME, as_named, numbered, safe_folders, safe_name, same
+from comfy_fsm.live.saving.safe_names import MAX_NAME, as_named, numbered, safe_folders, safe_name, same
 
 NAMES = st.text() | st.text(alphabet='./\\:*?"<>| \0\u202econa1', max_size=40)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from comfy_fsm.live.doctor import servers
+from comfy_fsm.live.doctor import server_checks
 from comfy_fsm.testing import FakeComfy, Faults
 from tests.support.checks import found
 from tests.support.processes import DONE, NOT_DONE, NOWHERE, UNREACHABLE, command, in_a_thread, names
@@ -69,7 +69,7 @@ CLOCKS = {
 
 @pytest.mark.parametrize(("apart", "level", "told"), CLOCKS.values(), ids=CLOCKS)
 def test_the_clock_of_a_server_is_compared_with_ours(apart: float, level: str, told: str) -> None:
-    (check,) = servers._clock(formatdate(NOW + apart, usegmt=True), NOW, NOW + 0.5)
+    (check,) = server_checks._clock(formatdate(NOW + apart, usegmt=True), NOW, NOW + 0.5)
     assert (check.subject, check.level) == ("clock", level)
     assert told in check.found
     assert bool(check.cure) == (level != "ok")
@@ -77,7 +77,7 @@ def test_the_clock_of_a_server_is_compared_with_ours(apart: float, level: str, t
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Thu, 01 Jan 99999 00:00:00 GMT"])
 def test_a_server_that_tells_no_time_is_not_judged_by_it(date: str) -> None:
-    assert servers._clock(date, NOW, NOW) == []
+    assert server_checks._clock(date, NOW, NOW) == []
 
 
 def test_the_time_that_a_server_tells_is_looked_at(comfy: FakeComfy, tmp_path: Path) -> None:

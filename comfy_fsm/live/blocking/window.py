@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict, Unpack
 
-from comfy_fsm.core.wire.updates import Update
-from comfy_fsm.live.blocking.tasks import BlockingTask, Calls, adapted
+from comfy_fsm.core.updates import Update
+from comfy_fsm.live.blocking.outputs import Calls
+from comfy_fsm.live.blocking.task_handle import BlockingTask, adapted
 from comfy_fsm.live.client.window import Window
 
 __all__ = ["BlockingWindow", "Submission"]
