@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 from msgspec import Struct
@@ -226,7 +227,8 @@ _ROWS: dict[Code, tuple[Severity, str, str]] = {
 CODES: dict[Code, Description] = {code: Description(code, *row) for code, row in _ROWS.items()}
 
 
-class Finding(Struct):
+@dataclass(slots=True)
+class Finding:
     """Finding that a reader should know of: one code about one subject, with the positions that show it."""
 
     code: Code

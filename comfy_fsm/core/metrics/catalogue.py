@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from msgspec import Struct
@@ -46,7 +47,8 @@ KINDS = {_name_of(kind): kind for kind in get_args(AnyObservation)}
 FRAMES = {_name_of(kind): kind for kind in (*get_args(seen.KnownFrame), seen.UnrecognizedFrame)}
 
 
-class Disk(Struct, eq=False):
+@dataclass(slots=True, eq=False)
+class Disk:
     """State of the log file, as its recorder measured it."""
 
     commits: Histogram

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import msgspec
-from msgspec import Struct
 
 from comfy_fsm.core.observations import AnyObservation, Header
 
@@ -13,7 +14,8 @@ STEP = 1.0
 """Seconds by which the two clocks may diverge from one entry to the next; more is a step, or a sleep of the machine."""
 
 
-class Clock(Struct):
+@dataclass(slots=True, eq=False)
+class Clock:
     """Wall and monotonic clock of one process; a header starts both anew, and a restart the monotonic one."""
 
     offset: float | None = None

@@ -7,9 +7,8 @@ are counted here; what comes with every frame is not, since a replay would pay f
 from __future__ import annotations
 
 from bisect import bisect_left
+from dataclasses import dataclass, field
 from typing import Literal, get_args
-
-from msgspec import Struct, field
 
 from comfy_fsm.core.findings import CODES, Code
 from comfy_fsm.core.machine import RECOVERABLE, SETTLED, State
@@ -46,7 +45,8 @@ HURTS = (Code.SOCKET_GAP, Code.MISSED_END, Code.DEAF_SOCKET)
 """Findings after which only asking shows how a task ended."""
 
 
-class Histogram(Struct, eq=False):
+@dataclass(slots=True, eq=False)
+class Histogram:
     """Histogram of durations in seconds; it never grows."""
 
     bounds: tuple[float, ...]
@@ -89,7 +89,8 @@ class Histogram(Struct, eq=False):
         self.longest = max(self.longest, other.longest)
 
 
-class ServerCounters(Struct, eq=False):
+@dataclass(slots=True, eq=False)
+class ServerCounters:
     """Counters of one server."""
 
     answers: dict[_AnswerResult, int] = field(default_factory=lambda: dict.fromkeys(ANSWERS, 0))
@@ -106,7 +107,8 @@ class ServerCounters(Struct, eq=False):
         self.waits.observe(seconds)
 
 
-class Counters(Struct, eq=False):
+@dataclass(slots=True, eq=False)
+class Counters:
     """Counters of everything that was folded."""
 
     submissions: int = 0

@@ -7,8 +7,9 @@ the garbage collector need not look at them; two are equal if all that they note
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from comfy_fsm.core.effects import Failure, Output
 from comfy_fsm.core.machine import REASONS, Signal, State
@@ -51,7 +52,8 @@ class Transition(Struct, frozen=True, gc=False):
         return REASONS[self.before, self.signalled]
 
 
-class SocketImages(Struct):
+@dataclass(slots=True, eq=False)
+class SocketImages:
     """Nodes of a graph that send their images over the socket, and the images that came."""
 
     nodes: frozenset[str]
@@ -71,7 +73,8 @@ class SocketImages(Struct):
         self.nodes -= nodes
 
 
-class Submission(Struct, gc=False):
+@dataclass(slots=True, eq=False)
+class Submission:
     """POST of a task, as it was sent; of several, the last one."""
 
     at: float | None = None
@@ -79,7 +82,8 @@ class Submission(Struct, gc=False):
     order: int = 0
 
 
-class PostAnswer(Struct, gc=False):
+@dataclass(slots=True, eq=False)
+class PostAnswer:
     """Answer to its POST, as far as it was not accepted, or the lack of one."""
 
     over_at: float | None = None
@@ -108,7 +112,8 @@ class PostAnswer(Struct, gc=False):
         self.refused = status
 
 
-class Run(Struct, gc=False):
+@dataclass(slots=True, eq=False)
+class Run:
     """Run of a task, as its socket and its record showed it."""
 
     end_received: bool = False
@@ -149,7 +154,8 @@ class Run(Struct, gc=False):
         self.moved_at = None
 
 
-class Remains(Struct, gc=False):
+@dataclass(slots=True, eq=False)
+class Remains:
     """Nodes of a task that may still report something."""
 
     sinks: set[str] | None = None
@@ -197,7 +203,8 @@ class Remains(Struct, gc=False):
             self.reached.update(nodes)
 
 
-class Silence(Struct, gc=False):
+@dataclass(slots=True, eq=False)
+class Silence:
     """Silence of a task: since when, and what was asked meanwhile."""
 
     since: float = 0.0
@@ -239,7 +246,8 @@ class Silence(Struct, gc=False):
         self.tier = self.paused = 0
 
 
-class Inquiry(Struct, gc=False):
+@dataclass(slots=True, eq=False)
+class Inquiry:
     """Requests about a task over HTTP since its last start, and what came of them."""
 
     rounds: list[AbsenceRound] = field(default_factory=list)
@@ -317,7 +325,8 @@ class Inquiry(Struct, gc=False):
             del self.candidates[server]
 
 
-class KnownEnd(Struct, gc=False):
+@dataclass(slots=True, eq=False)
+class KnownEnd:
     """End of a task, as far as it is known: what was stated, and how it was settled."""
 
     stated: State | None = None

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-
-from msgspec import Struct, field
+from dataclasses import dataclass, field
 
 __all__ = ["MOST", "Pauses"]
 
@@ -13,7 +12,8 @@ MOST = 256
 times."""
 
 
-class Pauses(Struct, eq=False):
+@dataclass(slots=True, eq=False)
+class Pauses:
     """Pauses in order of time; `skip` costs the same however many there were."""
 
     begun: list[float] = field(default_factory=list)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict, deque
+from dataclasses import dataclass, field
 from math import inf
-
-from msgspec import Struct, field
 
 from comfy_fsm.core.findings import Finding
 from comfy_fsm.core.observations import Binary, Message
@@ -31,7 +30,8 @@ ANY_PROMPT, OTHER_PROMPT = "naming no prompt", "naming another prompt"
 """Target of an act, if not the prompt that it hit (P31)."""
 
 
-class Act(Struct, eq=False):
+@dataclass(slots=True, eq=False)
+class Act:
     """Interrupt or removal by a window; `ids` None means whatever was there (P30, P31)."""
 
     kind: CauseKind
@@ -53,7 +53,8 @@ class Act(Struct, eq=False):
         return Cause(self.kind, self.position, self.at, self.window, what)
 
 
-class Question(Struct, eq=False):
+@dataclass(slots=True, eq=False)
+class Question:
     """Request whose answer is still to come."""
 
     kind: routes.Kind
@@ -71,7 +72,8 @@ class Question(Struct, eq=False):
     """Method and path, if it is of an unknown kind."""
 
 
-class QueueSnapshot(Struct):
+@dataclass(slots=True, eq=False)
+class QueueSnapshot:
     """Answer to a query of the queue: when it was asked and came, in seconds and in the order of the log, and what it
     listed."""
 
@@ -85,7 +87,8 @@ class QueueSnapshot(Struct):
     at: float
 
 
-class Socket(Struct, eq=False):
+@dataclass(slots=True, eq=False)
+class Socket:
     """Socket of one window at one server."""
 
     server: Server
@@ -128,7 +131,8 @@ class Socket(Struct, eq=False):
         heapq.heappush(self.loose_due, (due, task.number))
 
 
-class WindowTasks(Struct, eq=False):
+@dataclass(slots=True, eq=False)
+class WindowTasks:
     """Open tasks of one window at one server; and, so that a sweep costs only what changed since the last one, those
     that are news to each kind of sweep."""
 
@@ -147,7 +151,8 @@ class WindowTasks(Struct, eq=False):
         self.unlooked[task.number] = self.unresumed[task.number] = task
 
 
-class Window(Struct, eq=False):
+@dataclass(slots=True, eq=False)
+class Window:
     """Window: one client id at all servers, and what a process that takes it over must take care of."""
 
     seen: bool = False
@@ -168,7 +173,8 @@ def window_of(windows: dict[str | None, Window], name: str | None) -> Window:
     return window
 
 
-class Server(Struct, eq=False):
+@dataclass(slots=True, eq=False)
+class Server:
     """Server: one ComfyUI, as the windows see it."""
 
     url: str

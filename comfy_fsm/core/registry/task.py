@@ -7,8 +7,9 @@ of its parts, are written here and in `parts` alone. What every frame touches st
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass, field
 
-from msgspec import Raw, Struct, field
+from msgspec import Raw
 
 from comfy_fsm.core.effects import Failure, Output, Result, Text
 from comfy_fsm.core.machine import RECOVERABLE, SETTLED, UNANSWERED, Signal, State, step
@@ -20,7 +21,8 @@ from comfy_fsm.core.wire import codec
 __all__ = ["Task", "tag_value"]
 
 
-class Task(Struct, eq=False):
+@dataclass(slots=True, eq=False)
+class Task:
     """Task: our record of one prompt, (server, prompt id), owned by the window that posted it."""
 
     server: str
@@ -208,8 +210,7 @@ class Task(Struct, eq=False):
             self.remains.join(posted.remains.sinks)
 
     def move(self, server: str, order: int) -> None:
-        """Bind it to another server: of the run at the former one nothing counts, nor what this one did not list
-        before."""
+        """Bind it to another server: neither the run at the former one counts, nor what this one did not list."""
         self.server, self.known_order = server, order
         self.run, self.phase = parts.Run(end_received=self.run.end_received), 0
         self.silence.end()
@@ -290,8 +291,7 @@ class Task(Struct, eq=False):
             self.inquiry.start_over()
 
     def conclude(self) -> None:
-        """Infer a success before July 2024, when `executing` null alone ends a run: all of it was received, every sink
-        was done or cached, and no error or interrupt was reported."""
+        """Infer a success before July 2024, when null alone ends a run: all was received, each sink done or cached."""
         if self._silent_end() and self.remains.sinks is not None and not self.remains.sinks:
             self.end.infer(State.COMPLETED)
 

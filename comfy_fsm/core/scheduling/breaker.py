@@ -8,9 +8,8 @@ Knows no clock and no socket: time is an argument, and the caller reports the re
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
-
-from msgspec import Struct
 
 from comfy_fsm.core.policy import backoff
 
@@ -31,7 +30,8 @@ class Standing(StrEnum):
     """It answers and accepts, but makes no progress (P34): only progress clears this, no answer does."""
 
 
-class Breaker(Struct, eq=False):
+@dataclass(slots=True, eq=False)
+class Breaker:
     """Standing of one server, and when it is tried again."""
 
     first_seconds: float = 1.0

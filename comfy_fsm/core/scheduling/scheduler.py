@@ -13,8 +13,7 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Iterable
-
-from msgspec import Struct, field
+from dataclasses import dataclass, field
 
 from comfy_fsm.core.scheduling.backlog import Job
 from comfy_fsm.core.scheduling.breaker import Breaker
@@ -29,7 +28,8 @@ _SHARED = ""
 _WARM = 4  # last graphs of a server whose models may still be loaded there
 
 
-class ServerLoad(Struct, eq=False):
+@dataclass(slots=True, eq=False)
+class ServerLoad:
     """Server, as far as scheduling needs to know it."""
 
     url: str

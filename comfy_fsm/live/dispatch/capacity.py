@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
-
-from msgspec.structs import replace
 
 from comfy_fsm.core.scheduling.breaker import Breaker
 from comfy_fsm.core.scheduling.scheduler import ServerLoad
