@@ -8,6 +8,7 @@ files, and the first words of docstrings.
 import ast
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,6 +19,7 @@ _CALLED = {"task", "asked", "known", "adopted", "bound", "lost", "older", "other
 """Names that a task goes by in the core where nothing annotates it."""
 
 
+@cache
 def modules() -> dict[str, ast.Module]:
     """Every module of both packages, by its path from the root."""
     paths = [path for package in ("comfy_fsm", "replay") for path in sorted((ROOT / package).rglob("*.py"))]

@@ -10,11 +10,9 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
-
-import pytest
 
 from tests.measure_house import crowds, foreign_writes
 from tests.measure_house import modules as parsed
@@ -325,7 +323,7 @@ def modules() -> dict[str, Path]:
 
 @cache
 def tree(module: str) -> ast.Module:
-    return ast.parse(modules()[module].read_text(encoding="utf-8"))
+    return parsed()[str(modules()[module].relative_to(ROOT))]
 
 
 def sources(module: str, node: ast.ImportFrom) -> set[str]:
@@ -336,15 +334,21 @@ def sources(module: str, node: ast.ImportFrom) -> set[str]:
     return {f"{origin}.{alias.name}" if f"{origin}.{alias.name}" in modules() else origin for alias in node.names}
 
 
-def imports(module: str) -> set[str]:
+@cache
+def nodes(module: str) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(tree(module)))
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
     """Every module that this one imports, inside functions and under TYPE_CHECKING too: a wall is a wall."""
     found: set[str] = set()
-    for node in ast.walk(tree(module)):
+    for node in nodes(module):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             found |= sources(module, node)
-    return found
+    return frozenset(found)
 
 
 def libraries(module: str) -> set[str]:
@@ -353,20 +357,18 @@ def libraries(module: str) -> set[str]:
 
 def names(module: str) -> set[str]:
     """Every bare or dotted name that the code mentions, by its last part."""
-    nodes = list(ast.walk(tree(module)))
     return {
-        *(node.id for node in nodes if isinstance(node, ast.Name)),
-        *(node.attr for node in nodes if isinstance(node, ast.Attribute)),
-        *(alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names),
+        *(node.id for node in nodes(module) if isinstance(node, ast.Name)),
+        *(node.attr for node in nodes(module) if isinstance(node, ast.Attribute)),
+        *(alias.name for node in nodes(module) if isinstance(node, ast.ImportFrom) for alias in node.names),
     }
 
 
 def awaits(module: str) -> list[int]:
     """The lines where it awaits, or defines what must be awaited."""
     kinds = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)
-    nodes = list(ast.walk(tree(module)))
-    loops = [node.target.lineno for node in nodes if isinstance(node, ast.comprehension) and node.is_async]
-    return loops + [node.lineno for node in nodes if isinstance(node, kinds)]
+    loops = [node.target.lineno for node in nodes(module) if isinstance(node, ast.comprehension) and node.is_async]
+    return loops + [node.lineno for node in nodes(module) if isinstance(node, kinds)]
 
 
 def functions(node: ast.AST, within: str = "") -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
@@ -381,8 +383,17 @@ def functions(node: ast.AST, within: str = "") -> Iterator[tuple[str, ast.Functi
         yield from functions(child, name)
 
 
-each_module = pytest.mark.parametrize("module", modules())
-each_core_module = pytest.mark.parametrize("module", [name for name in modules() if name.startswith("comfy_fsm.core")])
+def core() -> list[str]:
+    return [name for name in modules() if name.startswith("comfy_fsm.core")]
+
+
+def breaches(rule: Callable[[str], object], among: Iterable[str] | None = None) -> dict[str, object]:
+    """What the rule finds wrong in each module, where it finds anything.
+
+    One test looks at all modules: as a test for each module and rule these were three thousand, whose collection took
+    longer than the rest of the file.
+    """
+    return {module: found for module in (modules() if among is None else among) if (found := rule(module))}
 
 
 @cache
@@ -402,17 +413,20 @@ def test_a_folder_stands_on_one_storey() -> None:
     assert {folder for folder in several if not any(other.startswith(f"{folder}.") for other in storeys)} == set()
 
 
-@each_module
-def test_imports_go_strictly_downwards(module: str) -> None:
+def climbing(module: str) -> set[str]:
+    """What it imports that stands no lower than itself; a door plate imports nothing of ours."""
     ours = {name for name in imports(module) if name.partition(".")[0] in ("comfy_fsm", "replay")}
     if module not in floored():
-        assert not ours, f"{module} is a door plate"
-        return
+        return ours
     storey, floor = FLOORS[module]
     beside = {name for name in ours if FOLDERS.get(name) == FOLDERS[module] and FLOORS[name][0] == storey}
-    climbing = {name for name in beside if FLOORS[name][1] >= floor}
-    climbing |= {name for name in ours - beside if name not in FLOORS or FLOORS[name][0] >= storey}
-    assert not climbing, f"{module} is on storey {storey}, floor {floor}"
+    return {name for name in beside if FLOORS[name][1] >= floor} | {
+        name for name in ours - beside if name not in FLOORS or FLOORS[name][0] >= storey
+    }
+
+
+def test_imports_go_strictly_downwards() -> None:
+    assert breaches(climbing) == {}
 
 
 FAKE = "comfy_fsm.testing"
@@ -420,18 +434,20 @@ READING = (f"{FAKE}.strategies", f"{FAKE}.playback", f"{FAKE}.assertions")
 """What of the testing kit reads and writes traces, as anybody does: of the client it knows nothing either."""
 
 
-@each_module
-def test_the_fake_and_the_client_know_nothing_of_each_other(module: str) -> None:
+def across(module: str) -> set[str]:
+    """What of the client the fake imports, or of the fake the client."""
     ours = {name for name in imports(module) if name.startswith("comfy_fsm") and not name.startswith(READING)}
     if module.startswith(READING):
-        assert not {name for name in ours if name.startswith("comfy_fsm.live")}
-    else:
-        assert {name.startswith(FAKE) for name in ours} <= {module.startswith(FAKE)}
+        return {name for name in ours if name.startswith("comfy_fsm.live")}
+    return {name for name in ours if name.startswith(FAKE) != module.startswith(FAKE)}
 
 
-@each_module
-def test_comfy_fsm_never_imports_replay(module: str) -> None:
-    assert module.startswith("replay") or "replay" not in libraries(module)
+def test_the_fake_and_the_client_know_nothing_of_each_other() -> None:
+    assert breaches(across) == {}
+
+
+def test_comfy_fsm_never_imports_replay() -> None:
+    assert not [module for module in modules() if module.startswith("comfy_fsm") and "replay" in libraries(module)]
 
 
 def test_no_folder_has_more_than_a_dozen_modules() -> None:
@@ -440,12 +456,14 @@ def test_no_folder_has_more_than_a_dozen_modules() -> None:
     assert {str(folder): count for folder, count in folders.items() if count > MODULES_PER_FOLDER} == {}
 
 
-@each_module
-def test_a_library_comes_in_by_its_door_alone(module: str) -> None:
-    outside = libraries(module) - sys.stdlib_module_names - {"comfy_fsm", "replay"} - NO_DOOR
-    assert outside <= set(DOORS), "a new library gets a door in DOORS first"
-    astray = {name for name in libraries(module) & set(DOORS) if module not in DOORS[name]}
-    assert not astray, f"{module} is not their door"
+def test_every_library_has_a_door() -> None:
+    known = sys.stdlib_module_names | {"comfy_fsm", "replay"} | NO_DOOR | set(DOORS)
+    assert breaches(lambda module: libraries(module) - known) == {}, "a new library gets a door in DOORS first"
+
+
+def test_a_library_comes_in_by_its_door_alone() -> None:
+    doors = set(DOORS)
+    assert breaches(lambda module: {name for name in libraries(module) & doors if module not in DOORS[name]}) == {}
 
 
 def test_what_we_depend_on_is_what_has_a_door() -> None:
@@ -466,17 +484,19 @@ def test_what_we_depend_on_is_what_has_a_door() -> None:
     assert {imported.get(name, name) for name in names} == set(DOORS) - sys.stdlib_module_names | NO_DOOR
 
 
-@each_module
-def test_nothing_is_imported_behind_the_back_of_these_tests(module: str) -> None:
-    modules = {name for name in imports(module) if name.partition(".")[0] == "importlib"}
-    assert modules <= {"importlib.metadata"}  # which only reads what is installed
-    assert "__import__" not in names(module)
+def hidden(module: str) -> set[str]:
+    """What it has that imports by a name made at run time; `importlib.metadata` only reads what is installed."""
+    ways = {name for name in imports(module) if name.partition(".")[0] == "importlib"} | names(module) & {"__import__"}
+    return ways - {"importlib.metadata"}
 
 
-@each_module
-def test_one_awaits_only_where_it_is_allowed(module: str) -> None:
-    allowed = any(f"{module}.".startswith(f"{room}.") for room in AWAIT)
-    assert allowed or not awaits(module)
+def test_nothing_is_imported_behind_the_back_of_these_tests() -> None:
+    assert breaches(hidden) == {}
+
+
+def test_one_awaits_only_where_it_is_allowed() -> None:
+    rooms = tuple(f"{room}." for room in AWAIT)
+    assert breaches(awaits, [module for module in modules() if not f"{module}.".startswith(rooms)]) == {}
 
 
 def test_where_awaiting_is_allowed_somebody_awaits() -> None:
@@ -484,20 +504,23 @@ def test_where_awaiting_is_allowed_somebody_awaits() -> None:
     assert {room for room in AWAIT if not any(name.startswith(f"{room}.") for name in awaiting)} == set()
 
 
-@each_core_module
-def test_core_imports_only_what_is_pure(module: str) -> None:
-    assert not {name for name in imports(module) if not any(f"{name}.".startswith(f"{pure}.") for pure in PURE)}
+def test_core_imports_only_what_is_pure() -> None:
+    pure = tuple(f"{name}." for name in PURE)
+    assert breaches(lambda module: {each for each in imports(module) if not f"{each}.".startswith(pure)}, core()) == {}
 
 
-@each_core_module
-def test_core_neither_reads_nor_prints(module: str) -> None:
-    bare = [node for node in ast.walk(tree(module)) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)]
-    assert not {node.id for node in bare} & IMPURE_BUILTINS  # bare, since a socket of ours may well have a field `open`
+def impure(module: str) -> set[str]:
+    """The impure builtins that it names; bare, since a socket of ours may well have a field `open`."""
+    bare = [node for node in nodes(module) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)]
+    return {node.id for node in bare} & IMPURE_BUILTINS
 
 
-@each_core_module
-def test_core_has_no_any(module: str) -> None:
-    assert "Any" not in names(module)
+def test_core_neither_reads_nor_prints() -> None:
+    assert breaches(impure, core()) == {}
+
+
+def test_core_has_no_any() -> None:
+    assert not [module for module in core() if "Any" in names(module)]
 
 
 def test_importing_comfy_fsm_loads_no_loop_socket_or_disk() -> None:
@@ -516,24 +539,28 @@ def test_the_fields_of_a_task_are_written_in_its_own_files_alone() -> None:
     assert not foreign_writes(parsed()), "say what happened, by a method of the task or of its part"
 
 
-@each_module
-def test_a_room_is_small(module: str) -> None:
-    lines = modules()[module].read_text(encoding="utf-8").count("\n")
-    assert lines <= LINES_PER_FILE, "a file over 400 lines holds two rooms"
+def test_no_file_is_long() -> None:
+    lengths = {module: path.read_text(encoding="utf-8").count("\n") for module, path in modules().items()}
+    long = {module: lines for module, lines in lengths.items() if lines > LINES_PER_FILE}
+    assert long == {}, "a file over 400 lines holds two rooms"
+
+
+def long_functions(module: str) -> dict[str, int]:
     sizes = {name: (node.end_lineno or node.lineno) - node.lineno + 1 for name, node in functions(tree(module))}
-    assert not {name: size for name, size in sizes.items() if size > LINES_PER_FUNCTION}
+    return {name: size for name, size in sizes.items() if size > LINES_PER_FUNCTION}
 
 
-@each_module
-def test_a_room_says_at_its_door_what_lives_in_it(module: str) -> None:
-    assert ast.get_docstring(tree(module)), "its first lines say what it holds"
+def test_no_function_is_long() -> None:
+    assert breaches(long_functions) == {}
 
 
-@each_module
-def test_a_room_has_a_name_of_its_own(module: str) -> None:
-    name = module.rpartition(".")[2]
-    assert name not in NO_ROOM
-    assert name == "__main__" or name not in sys.stdlib_module_names - NAMED_LIKE_STDLIB
+def test_a_room_says_at_its_door_what_lives_in_it() -> None:
+    assert not [module for module in modules() if not ast.get_docstring(tree(module))], "say what it holds"
+
+
+def test_a_room_has_a_name_of_its_own() -> None:
+    taken = NO_ROOM | set(sys.stdlib_module_names) - NAMED_LIKE_STDLIB - {"__main__"}
+    assert not [module for module in modules() if module.rpartition(".")[2] in taken]
 
 
 # tests
@@ -542,9 +569,9 @@ def test_a_room_has_a_name_of_its_own(module: str) -> None:
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 
-@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_test_module_is_imported_by_another(path: Path) -> None:
+def test_no_test_module_is_imported_by_another() -> None:
     """What several tests need lives in tests/support/: a test may be moved, split or deleted, and no other breaks."""
-    found = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-    imported = {node.module or "" for node in found if isinstance(node, ast.ImportFrom)}
-    assert not [name for name in imported if name.rpartition(".")[2].startswith("test_")]
+    of_a_test = re.compile(
+        r"^\s*(from tests[\w.]*\.test_\w+ import|from tests[\w.]* import test_|import tests[\w.]*\.test_)", re.M
+    )
+    assert not [path for path in TESTS if of_a_test.search(path.read_text(encoding="utf-8"))]
