@@ -1,31 +1,36 @@
-"""`comfy-replay corpus run PATH… -o DIR`: many traces, replayed by many processes, told as tables."""
+"""`comfy-replay corpus run|sweep|cover PATH… -o DIR`: many traces, replayed by many processes, told as tables."""
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from cyclopts import App, Parameter, validators
 
 from comfy_fsm.errors import MissingExtra
 from comfy_fsm.exits import Wrong
+from replay.cover import fields, tell
 from replay.options import PROGRAM, Format, note
+from replay.whatif import effects
 
 if TYPE_CHECKING:
     from replay.corpora.comparison import Comparison
     from replay.corpora.folder import Folder
     from replay.corpora.run import Totals
 
-__all__ = ["corpus", "run"]
+__all__ = ["corpus", "cover", "run", "sweep"]
+
+_USAGE = f"Usage: {PROGRAM} corpus {{}} [OPTIONS] PATH... --output DIR"
 
 corpus = App(
     name="corpus",
-    usage=f"Usage: {PROGRAM} corpus run [OPTIONS] PATH... --output DIR",
-    help="Replay many traces, and keep what is judged of them as tables.",
+    usage=_USAGE.format("COMMAND"),
+    help="Ask the same of many traces, and keep the answers as tables: run, sweep, cover.",
     sort_key=90,
 )
 
@@ -33,6 +38,10 @@ _LIBRARIES = ("dask", "distributed", "fsspec", "pyarrow")
 _SAME, _DIFFERS, _FAILED = 0, 1, 2
 _SHOWN = 20
 """Differences that are printed; all are in a table."""
+
+
+_Paths = Annotated[str, Parameter(name="PATH")]
+_Output = Annotated[str, Parameter(name=["--output", "-o"])]
 
 
 @Parameter(name="*")
@@ -55,10 +64,10 @@ class _Workers:
 _HERE = _Workers()
 
 
-@corpus.command(name="run", usage=f"Usage: {PROGRAM} corpus run [OPTIONS] PATH... --output DIR")
+@corpus.command(name="run", usage=_USAGE.format("run"))
 def run(
-    *paths: Annotated[str, Parameter(name="PATH")],
-    output: Annotated[str, Parameter(name=["--output", "-o"])],
+    *paths: _Paths,
+    output: _Output,
     workers: _Workers = _HERE,
     baseline: Annotated[str | None, Parameter(name="--baseline")] = None,
     format: Format = "text",
@@ -79,42 +88,118 @@ def run(
     format
         What is told about it: text, or json (version 1) to process.
     """
-    _refuse(paths, output, workers, baseline)
-    began = time.monotonic()
-    try:
-        totals, found = _run(paths, output, workers, baseline)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] in _LIBRARIES:
-            raise MissingExtra("corpus", "no corpus can be replayed") from None
-        raise
-    _tell(totals, found, output, time.monotonic() - began, format)
+    if baseline is not None and os.path.realpath(baseline) == os.path.realpath(output):
+        raise Wrong("--baseline is the folder to compare with, and --output the one to write: name two")
+    with _Libraries():
+        before = None if baseline is None else _baseline(baseline)
+        done = _done("run", paths, output, workers)
+        _, _, tasks = done.folder.total("traces", "tasks")
+        found = None if before is None else _compare(before, done.folder)
+    if format == "json":
+        _print_json(done, {"tasks": tasks} | ({} if found is None else _differences(found)))
+    else:
+        _print(done, f" with {_plural(tasks, 'task')}", [] if found is None else _told(found))
     if found is not None and found.traces:
         return _DIFFERS
-    return _FAILED if totals.failed else _SAME
+    return done.status
 
 
-def _refuse(paths: tuple[str, ...], output: str, workers: _Workers, baseline: str | None) -> None:
+@corpus.command(name="sweep", usage=_USAGE.format("sweep"))
+def sweep(*paths: _Paths, output: _Output, workers: _Workers = _HERE, format: Format = "text") -> int:
+    """Try every single fault of each trace, as whatif --sweep does, and write the tables traces and faults as Parquet.
+
+    A run that was broken off is taken up by the same command. It ends with 2 if some traces could not be replayed.
+
+    Parameters
+    ----------
+    paths
+        Folders, globs, manifests (.txt, a path a line) and traces, here or at any address that fsspec knows.
+    output
+        The folder to write, empty or with the beginning of the same run.
+    format
+        What is told about it: text, or json (version 1) to process.
+    """
+    with _Libraries():
+        done = _done("sweep", paths, output, workers)
+        counted = done.folder.count("faults", ("kind", "effect"))
+    if format == "json":
+        kinds: dict[str, dict[str, int]] = {}
+        for (kind, effect), many in sorted(counted.items(), key=str):
+            kinds.setdefault(kind, {})[effect or "nothing"] = many
+        _print_json(done, {"faults": kinds})
+    else:
+        _print(done, f" with {_plural(sum(counted.values()), 'single fault')}", list(effects(counted)))
+    return done.status
+
+
+@corpus.command(name="cover", usage=_USAGE.format("cover"))
+def cover(*paths: _Paths, output: _Output, workers: _Workers = _HERE, format: Format = "text") -> int:
+    """Write what each trace reaches of the state machine and the findings, as the tables traces and coverage (Parquet).
+
+    What all of them reach is counted as cover does. A run that was broken off is taken up by the same command. It ends
+    with 2 if some traces could not be replayed.
+
+    Parameters
+    ----------
+    paths
+        Folders, globs, manifests (.txt, a path a line) and traces, here or at any address that fsspec knows.
+    output
+        The folder to write, empty or with the beginning of the same run.
+    format
+        What is told about it: text, or json (version 1) to process.
+    """
+    from replay.comparison.coverage import Coverage
+
+    with _Libraries():
+        done = _done("cover", paths, output, workers)
+        coverage = Coverage()
+        counted = done.folder.count("coverage", ("state", "signal", "code"))
+        coverage.add_counted(done.totals.traces - done.totals.failed, counted)
+    if format == "json":
+        _print_json(done, fields(coverage))
+    else:
+        _print(done, "", [])
+        tell(coverage)
+    return done.status
+
+
+class _Libraries:
+    """What needs the extra; without it, that is told in place of the module that is missing."""
+
+    def __enter__(self) -> None:
+        gc.enable()  # a run takes hours, and the client of a cluster makes cycles
+
+    def __exit__(self, kind: object, error: BaseException | None, *_: object) -> None:
+        if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _LIBRARIES:
+            raise MissingExtra("corpus", "no corpus can be replayed") from None
+
+
+class _Done(NamedTuple):
+    """A run that is done."""
+
+    folder: Folder
+    totals: Totals
+    seconds: float
+
+    @property
+    def status(self) -> int:
+        return _FAILED if self.totals.failed else _SAME
+
+
+def _done(name: str, paths: tuple[str, ...], output: str, workers: _Workers) -> _Done:
     if not paths:
         raise Wrong("name what to replay: folders, globs, manifests or traces; see --help")
     if workers.jobs is not None and workers.dask is not None:
         raise Wrong("--jobs is about this machine, and --dask about others; one is enough")
-    if baseline is not None and os.path.realpath(baseline) == os.path.realpath(output):
-        raise Wrong("--baseline is the folder to compare with, and --output the one to write: name two")
-
-
-def _run(
-    paths: tuple[str, ...], output: str, workers: _Workers, baseline: str | None
-) -> tuple[Totals, Comparison | None]:
-    from comfy_fsm.display import plural
     from comfy_fsm.report.progress import progress
     from replay.corpora import executors, places
     from replay.corpora.folder import Folder
     from replay.corpora.run import run
 
-    before = None if baseline is None else _baseline(Folder(baseline))
+    began = time.monotonic()
     found = places.find(paths)
     if found.passed_over:
-        note(f"{plural(found.passed_over, 'file')} passed over in folders: not named like a trace, a log or a HAR")
+        note(f"{_plural(found.passed_over, 'file')} passed over in folders: not named like a trace, a log or a HAR")
     if not found.units:
         raise Wrong(f"{', '.join(paths)}: no trace is there; name one, or a folder, glob or manifest of some")
     folder = Folder(output)
@@ -122,8 +207,8 @@ def _run(
     if workers.dask is not None:
         start = partial(executors.dask, workers.dask)
     with progress(sys.stderr, counting="traces") as watch:
-        totals = run(found.units, folder, start, watch)
-    return totals, None if before is None else _compare(before, folder)
+        totals = run(name, found.units, folder, start, watch)
+    return _Done(folder, totals, time.monotonic() - began)
 
 
 def _processors() -> int:
@@ -131,45 +216,58 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _baseline(folder: Folder) -> Folder:
+def _baseline(path: str) -> Folder:
+    from replay.corpora.folder import Folder
+
+    folder = Folder(path)
     if not folder.is_whole:
-        raise Wrong(f"--baseline {folder.path}: that run was broken off; finish it first, by the same command")
+        raise Wrong(f"--baseline {path}: that run was broken off; finish it first, by the same command")
+    if folder.manifest.analysis != "run":
+        raise Wrong(
+            f"--baseline {path}: it was written by `corpus {folder.manifest.analysis}`, and not by `corpus run`"
+        )
     return folder
 
 
 def _compare(before: Folder, after: Folder) -> Comparison:
     from msgspec.structs import astuple
 
-    from replay.corpora.comparison import compare
+    from replay.corpora.comparison import DIFFERENCES, compare
 
     found = compare(before, after)
-    after.keep_differences([astuple(each) for each in found.differences])
+    after.write("differences", DIFFERENCES, [astuple(each) for each in found.differences])
     return found
 
 
-def _tell(totals: Totals, found: Comparison | None, output: str, seconds: float, format: str) -> None:
+def _differences(found: Comparison) -> dict[str, object]:
+    return {"differ": found.traces, "differences": len(found.differences) + found.unkept, "new": found.new}
+
+
+def _print_json(done: _Done, more: dict[str, object]) -> None:
     import msgspec
 
-    from comfy_fsm.display import harmless, plural, span
+    totals = msgspec.structs.asdict(done.totals)
+    print(msgspec.json.encode({"corpus": 1, **totals, "seconds": round(done.seconds, 3), **more}).decode())
 
-    if format == "json":
-        told: dict[str, object] = {"corpus": 1, **msgspec.structs.asdict(totals), "seconds": round(seconds, 3)}
-        if found is not None:
-            told |= {"differ": found.traces, "differences": len(found.differences) + found.unkept, "new": found.new}
-        print(msgspec.json.encode(told).decode())
-        return
+
+def _print(done: _Done, what: str, lines: list[str]) -> None:
+    from comfy_fsm.display import harmless, span
+
     print(
-        f"{plural(totals.traces, 'trace')} with {plural(totals.tasks, 'task')} in {harmless(output)}; "
-        f"{totals.failed:,} could not be replayed ({span(seconds)})"
+        f"{_plural(done.totals.traces, 'trace')}{what} in {harmless(str(done.folder.path))}; "
+        f"{done.totals.failed:,} could not be replayed ({span(done.seconds)})"
     )
-    if found is not None:
-        for line in _told(found):
-            print(harmless(line, 400))
+    for line in lines:
+        print(harmless(line, 400))
+
+
+def _plural(count: int, noun: str) -> str:
+    from comfy_fsm.display import plural
+
+    return plural(count, noun)
 
 
 def _told(found: Comparison) -> list[str]:
-    from comfy_fsm.display import plural
-
     many = len(found.differences) + found.unkept
     lines = [
         f"{each.trace}: {each.prompt_id or 'the trace'}: {each.what}: {each.before or 'none'} → {each.after or 'none'}"
@@ -179,6 +277,6 @@ def _told(found: Comparison) -> list[str]:
         lines.append(f"… and {many - _SHOWN:,} more, in differences.parquet")
     if found.unkept:
         lines.append(f"{found.unkept:,} of them are not kept there either: the runs have little in common")
-    news = f"; {plural(found.new, 'trace')} not in it" if found.new else ""
-    judged = f"{plural(found.traces, 'trace')} not as in the baseline" if found.traces else "all as in the baseline"
+    news = f"; {_plural(found.new, 'trace')} not in it" if found.new else ""
+    judged = f"{_plural(found.traces, 'trace')} not as in the baseline" if found.traces else "all as in the baseline"
     return [*lines, judged + news]

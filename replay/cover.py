@@ -13,7 +13,7 @@ from replay.options import Format, note
 if TYPE_CHECKING:
     from replay.comparison.coverage import Coverage, FoundRow
 
-__all__ = ["cover"]
+__all__ = ["cover", "fields", "tell"]
 
 
 def cover(
@@ -41,21 +41,23 @@ def cover(
     if not coverage.traces:
         raise Wrong("no trace was found; name a folder that holds some")
     if format == "json":
-        _print_json(coverage)
+        import msgspec
+
+        print(msgspec.json.encode({"cover": 1, "traces": coverage.traces, **fields(coverage)}).decode())
     else:
-        _tell(coverage)
+        tell(coverage)
     return 0
 
 
-def _print_json(coverage: Coverage) -> None:
-    import msgspec
-
+def fields(coverage: Coverage) -> dict[str, object]:
+    """Return what the JSON has of it: every row and every finding, with the traces that reach it."""
     rows = [{"state": row.state, "signal": row.signal, "next": row.next, "traces": row.traces} for row in coverage.rows]
     findings = [{"code": code, "traces": count} for code, count in coverage.findings.items()]
-    print(msgspec.json.encode({"cover": 1, "traces": coverage.traces, "rows": rows, "findings": findings}).decode())
+    return {"rows": rows, "findings": findings}
 
 
-def _tell(coverage: Coverage) -> None:
+def tell(coverage: Coverage) -> None:
+    """Print it, what moves a task first."""
     from comfy_fsm.display import plural
 
     moving = [row for row in coverage.rows if row.moves]

@@ -12,20 +12,18 @@ from comfy_fsm.exits import Wrong
 from replay.options import Format, note, source
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from replay.faults.consequences import Consequence
+    from replay.faults.consequences import Consequence, Effect
     from replay.faults.faults import Fault
     from replay.faults.sweep import Swept
     from replay.lines.reading import Line
 
-__all__ = ["whatif"]
+__all__ = ["effects", "whatif"]
 
 _NOTHING, _SOMETHING = 0, 1
 _MANY = 20
 """Faults with consequences that are told in text; as JSON all are."""
-_MOST = 5_000
-"""Lines of a trace of which each single fault is tried: that takes minutes."""
 _At = Annotated[int | None, Parameter(validator=validators.Number(gte=1))]
 _KINDS = {
     "drop": "a frame dropped", "double": "a frame doubled", "cut": "a socket cut for 1 s before a frame",
@@ -88,6 +86,7 @@ def whatif(
     format
         Text to read, or json (version 1) to process.
     """
+    from replay.faults.faults import MOST_LINES
     from replay.lines.reading import read
 
     path = source(trace)
@@ -95,10 +94,10 @@ def whatif(
     whole = read(path)
     for each in whole.notes:
         note(each)
-    if fault is None and len(whole.lines) > _MOST:
+    if fault is None and len(whole.lines) > MOST_LINES:
         raise Wrong(
             f"--sweep replays a trace for each fault, and {len(whole.lines):,} lines would take hours; "
-            f"cut out at most {_MOST:,} that matter"
+            f"cut out at most {MOST_LINES:,} that matter"
         )
     found = _swept(whole.lines) if fault is None else [_single(fault, whole.lines, path)]
     if format == "json":
@@ -197,17 +196,22 @@ def _tell_sweep(found: list[Swept], lines: Sequence[Line], path: str) -> None:
     from comfy_fsm.display import harmless, plural
 
     print(f"{harmless(path, 200)}: {plural(len(found), 'single fault')}")
-    for kind, name in _KINDS.items():
-        some = [swept.consequence for swept in found if swept.fault.kind == kind]
-        states = sum(bool(each.tasks) for each in some)
-        errors = sum(each.is_grave and not each.tasks for each in some)
-        warnings = sum(not each.is_nothing and not each.is_grave for each in some)
-        if some:
-            print(f"{len(some):7} × {name}: a task changes in {states}, an error in {errors}, a warning in {warnings}")
+    for line in effects(Counter((swept.fault.kind, swept.consequence.effect) for swept in found)):
+        print(line)
     print(_survives([swept for swept in found if swept.fault.kind == "drop"], lines))
     if any(swept.fault.kind == "lose" and swept.consequence.is_grave for swept in found):
         print(f"Where an answer is lost, {_ASKED_AGAIN}.")
     _tell_grave([swept for swept in found if swept.consequence.is_grave], lines)
+
+
+def effects(counted: Mapping[tuple[str, Effect | None], int]) -> Iterator[str]:
+    """Say how many faults of each kind there were, and what changed at most."""
+    from replay.faults.consequences import EFFECTS
+
+    for kind, name in _KINDS.items():
+        task, error, warning, nothing = (counted.get((kind, effect), 0) for effect in (*EFFECTS, None))
+        if tried := task + error + warning + nothing:
+            yield f"{tried:7} × {name}: a task changes in {task}, an error in {error}, a warning in {warning}"
 
 
 def _tell_grave(found: list[Swept], lines: Sequence[Line]) -> None:

@@ -179,7 +179,12 @@ HOUSE: list[dict[str, list[str]]] = [
         "replay.corpora": [
             "places tables",
             "chunks",
-            "judging",
+        ]
+    },
+    {"replay.corpora.analyses": ["analysis", "coverage faults verdicts", "catalogue"]},
+    {
+        "replay.corpora": [
+            "work",
             "executors folder",
             "comparison run",
         ]
@@ -189,8 +194,8 @@ HOUSE: list[dict[str, list[str]]] = [
         "replay": [
             "__init__ options",
             "reading",
-            "corpus cover diff importing min picture show whatif",
-            "anonymize",
+            "cover diff importing min picture show whatif",
+            "anonymize corpus",
             "__main__",
         ],
     },

@@ -23,8 +23,8 @@ from comfy_fsm.report.player import replay
 from replay.corpora import executors, places
 from replay.corpora.chunks import Chunk, split
 from replay.corpora.folder import Folder
-from replay.corpora.judging import judge
 from replay.corpora.run import run
+from replay.corpora.work import work
 
 RECORDINGS = Path(__file__).resolve().parents[2] / "fixtures" / "recordings"
 SMALL = 4_000
@@ -40,7 +40,7 @@ def fill(folder: Path, count: int) -> None:
 def seconds(units: list[places.Unit], folder: Path, jobs: int) -> tuple[float, float]:
     """Seconds of a run, and CPU seconds of it and its workers."""
     began, before = time.perf_counter(), cpu()
-    run(units, Folder(str(folder)), partial(executors.processes, jobs), None)
+    run("run", units, Folder(str(folder)), partial(executors.processes, jobs))
     return time.perf_counter() - began, cpu() - before
 
 
@@ -58,7 +58,8 @@ def beyond_the_fold(chunk: Chunk, rounds: int) -> tuple[float, float]:
         return (time.process_time() - began) * 1000 / len(chunk.units)
 
     pairs = [
-        (spent(lambda: [replay(unit.url) for unit in chunk.units]), spent(lambda: judge(chunk))) for _ in range(rounds)
+        (spent(lambda: [replay(unit.url) for unit in chunk.units]), spent(lambda: work("run", chunk)))
+        for _ in range(rounds)
     ]
     return statistics.median(fold for fold, _ in pairs), statistics.median(whole - fold for fold, whole in pairs)
 
@@ -82,7 +83,7 @@ def main() -> None:
                 f"one worker {one:.1f} s ({cpu_of_one / one:.2f} processors), two {two:.1f} s ({cpu_of_two / two:.2f})"
             )
             print(f"{given.traces:,} traces: {had}: {one / two:.2f} x; CPU {cpu_of_one:.1f} and {cpu_of_two:.1f} s")
-        fold, more = beyond_the_fold(next(split(units)), 3 * given.rounds)
+        fold, more = beyond_the_fold(next(split(units, 16)), 3 * given.rounds)
     print(f"two workers: {statistics.median(ratios):.2f} x, the median of {given.rounds}")
     print(f"a small trace: {fold:.2f} ms of CPU for its fold, {more:.2f} ms beyond it")
 

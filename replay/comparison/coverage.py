@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from msgspec import Struct
 
 from comfy_fsm.core.findings import CODES, Code
-from comfy_fsm.core.machine import TABLE, Signal, State
+from comfy_fsm.core.machine import TABLE, Row, Signal, State
 from comfy_fsm.report.player import Replay, replay
 
-__all__ = ["Coverage", "FoundRow", "measure", "traces_in"]
+__all__ = ["Coverage", "FoundRow", "measure", "reached", "traces_in"]
 
 _ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".har", ".har.gz", ".har.zst")
 
@@ -30,6 +31,13 @@ class FoundRow(Struct, frozen=True):
         return self.next is not self.state
 
 
+def reached(found: Replay) -> tuple[list[Row], list[Code]]:
+    """Return the rows of the machine that a trace reaches, and the codes of its findings; each once, sorted."""
+    moves = {(told.before, told.signalled) for task in found.tasks for told in task.signals}
+    codes = {finding.code for finding in found.findings}
+    return [row for row in TABLE if (row.state, row.signal) in moves], [code for code in CODES if code in codes]
+
+
 class Coverage:
     """Counts traces by what they reach; each once, however often it does."""
 
@@ -40,8 +48,18 @@ class Coverage:
 
     def add(self, found: Replay) -> None:
         self.traces += 1
-        self._rows.update({(told.before, told.signalled) for task in found.tasks for told in task.signals})
-        self._codes.update({finding.code for finding in found.findings})
+        rows, codes = reached(found)
+        self._rows.update((row.state, row.signal) for row in rows)
+        self._codes.update(codes)
+
+    def add_counted(self, traces: int, counted: Mapping[tuple[Any, ...], int]) -> None:
+        """Add many traces: how many reach each state and signal (whatever the next state), or else each code."""
+        self.traces += traces
+        for (state, signal, code), count in counted.items():
+            if code is not None:
+                self._codes[Code(code)] += count
+            else:
+                self._rows[State(state), Signal(signal)] += count
 
     @property
     def rows(self) -> list[FoundRow]:

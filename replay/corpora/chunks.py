@@ -12,8 +12,8 @@ from replay.corpora.places import Unit
 
 __all__ = ["Chunk", "digest", "split"]
 
-_FEWEST, _MOST = 16, 1024
-"""Traces of a chunk: enough that a worker need not wait for the next, and that a large corpus has no million parts."""
+_MOST = 1024
+"""Traces of a chunk: so many that a large corpus has no million parts."""
 _SHARE = 100
 """Chunks into which a small corpus is split, so that all workers end at about the same time."""
 _BYTES = 64 * 1024 * 1024
@@ -27,9 +27,9 @@ class Chunk(Struct, frozen=True):
     units: tuple[Unit, ...]
 
 
-def split(units: Sequence[Unit]) -> Iterator[Chunk]:
-    """Split the traces into chunks, in their order."""
-    most = max(_FEWEST, min(_MOST, len(units) // _SHARE))
+def split(units: Sequence[Unit], fewest: int) -> Iterator[Chunk]:
+    """Split the traces into chunks, in their order, of at least so many traces if there are more than a few."""
+    most = max(fewest, min(_MOST, len(units) // _SHARE))
     number, held, size = 0, list[Unit](), 0
     for unit in units:
         if held and (len(held) >= most or size + unit.size > _BYTES):

@@ -8,10 +8,13 @@ from typing import Any
 
 from msgspec import Struct
 
+from replay.corpora.analyses.analysis import TRACES
+from replay.corpora.analyses.verdicts import FINDINGS, TASKS
 from replay.corpora.folder import Folder
-from replay.corpora.tables import FINDINGS, TASKS, TRACES
 
-__all__ = ["Comparison", "Difference", "compare"]
+__all__ = ["DIFFERENCES", "Comparison", "Difference", "compare"]
+
+DIFFERENCES = dict.fromkeys(("trace", "prompt_id", "what", "before", "after"), str)
 
 _TASK = ("state", "outcome", "confidence", "completion_source")
 _MOST = 1_000_000

@@ -8,14 +8,13 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from comfy_fsm.exits import Unavailable
-from replay.corpora.chunks import Chunk
-from replay.corpora.judging import Part, judge
+from replay.corpora.work import Part
 
 __all__ = ["WorkerDied", "Workers", "dask", "processes"]
 
@@ -31,11 +30,11 @@ class WorkerDied(Exception):
 
 
 class Workers(Protocol):
-    """Workers that judge chunks; `room` is how many chunks they should have before them."""
+    """Workers, each with one chunk at a time; `room` is how many chunks they should have before them."""
 
     room: int
 
-    def submit(self, chunk: Chunk, fatal: frozenset[str]) -> Future[Part]: ...
+    def submit(self, work: Callable[[], Part]) -> Future[Part]: ...
 
     def result(self, future: Future[Part]) -> Part:
         """Return what became of a chunk; raises WorkerDied."""
@@ -47,13 +46,13 @@ class _Processes:
         self._jobs = jobs
         self.pool = self._started()
 
-    def submit(self, chunk: Chunk, fatal: frozenset[str]) -> Future[Part]:
+    def submit(self, work: Callable[[], Part]) -> Future[Part]:
         try:
-            return self.pool.submit(judge, chunk, fatal)
+            return self.pool.submit(work)
         except BrokenExecutor:  # one death breaks the whole pool: another takes its place
             self.pool.shutdown(wait=True)
             self.pool = self._started()
-            return self.pool.submit(judge, chunk, fatal)
+            return self.pool.submit(work)
 
     def result(self, future: Future[Part]) -> Part:
         try:
@@ -73,8 +72,8 @@ class _Cluster:
         self._executor = executor
         self._lost = lost
 
-    def submit(self, chunk: Chunk, fatal: frozenset[str]) -> Future[Part]:
-        return self._executor.submit(judge, chunk, fatal)
+    def submit(self, work: Callable[[], Part]) -> Future[Part]:
+        return self._executor.submit(work)
 
     def result(self, future: Future[Part]) -> Part:
         try:

@@ -6,6 +6,8 @@ A part is written whole, under another name first, and its traces last: what is 
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,19 +16,24 @@ import msgspec
 from msgspec import Struct
 
 from comfy_fsm.exits import Wrong
-from replay.corpora.judging import Part
-from replay.corpora.tables import DIFFERENCES, TABLES, TRACES, encode, read
+from replay.corpora import tables
+from replay.corpora.analyses.analysis import TRACES
+from replay.corpora.analyses.catalogue import ANALYSES
+from replay.corpora.tables import Columns
+from replay.corpora.work import Part
 
 __all__ = ["Folder", "Manifest"]
 
 _VERSION = 1
 _MANIFEST = "corpus.json"
+_PART = re.compile(r"part-(\d+)\.parquet")
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
-    """What a folder holds the run of: the traces, by number and digest, in so many parts, and who judged them."""
+    """What a folder holds the run of: the analysis, the traces, by number and digest, in so many parts, and by whom."""
 
     corpus: int = _VERSION
+    analysis: str
     machine: str
     traces: int
     parts: int
@@ -53,37 +60,68 @@ class Folder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if any(self.path.iterdir()):
-                if self.manifest != manifest:
-                    raise Wrong(
-                        f"{self.path} holds a run of other traces, or by another version; name a folder that is empty"
-                    )
+                self._must_be(manifest)
                 return
-            for table in TABLES:
+            for table in ANALYSES[manifest.analysis].tables:
                 (self.path / table).mkdir()
         except OSError as error:
             raise Wrong(f"cannot write into {self.path}: {error.strerror}; name another folder") from None
         self._write(_MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
 
-    def is_done(self, number: int) -> bool:
-        return (self.path / _part(TRACES, number)).exists()
+    def _must_be(self, manifest: Manifest) -> None:
+        held = self.manifest
+        if held.analysis != manifest.analysis:
+            raise Wrong(
+                f"{self.path} was written by `corpus {held.analysis}`, and this is `corpus {manifest.analysis}`; "
+                "name a folder that is empty"
+            )
+        if held != manifest:
+            raise Wrong(f"{self.path} holds a run of other traces, or by another version; name a folder that is empty")
+
+    @property
+    def done(self) -> set[int]:
+        """Numbers of the parts that are there."""
+        try:
+            names = os.listdir(self.path / TRACES)
+        except FileNotFoundError:
+            return set()
+        return {int(found[1]) for found in map(_PART.fullmatch, names) if found}
 
     @property
     def is_whole(self) -> bool:
-        return all(map(self.is_done, range(self.manifest.parts)))
+        return len(self.done) == self.manifest.parts
 
     def keep(self, number: int, part: Part) -> None:
-        """Write the rows of one chunk."""
-        for table in TABLES:
-            self._write(_part(table, number), part.files[table])
+        """Write the rows of one chunk, those of `traces` last."""
+        for table, content in part.files.items():
+            self._write(_part(table, number), content)
 
     def rows(self, table: str, columns: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of one table, in the order of the traces."""
-        for number in range(self.manifest.parts):
-            yield from read(str(self.path / _part(table, number)), columns)
+        for path in self._parts(table):
+            yield from tables.read(path, columns)
 
-    def keep_differences(self, rows: list[tuple[Any, ...]]) -> None:
-        """Write what differs from a baseline."""
-        self._write(f"{DIFFERENCES}.parquet", encode(DIFFERENCES, rows))
+    def count(self, table: str, columns: tuple[str, ...]) -> Counter[tuple[Any, ...]]:
+        """Count the rows of one table by what stands in these columns."""
+        counted: Counter[tuple[Any, ...]] = Counter()
+        for path in self._parts(table):
+            counted.update(tables.count(path, columns))
+        return counted
+
+    def total(self, table: str, column: str) -> tuple[int, int, int]:
+        """Return the rows of one table, those with a value in this column, and the sum of the values."""
+        rows = valued = added = 0
+        for path in self._parts(table):
+            some = tables.total(path, column)
+            rows, valued, added = rows + some[0], valued + some[1], added + some[2]
+        return rows, valued, added
+
+    def write(self, table: str, columns: Columns, rows: list[tuple[Any, ...]]) -> None:
+        """Write a table that is of the whole run, such as its differences from a baseline."""
+        self._write(f"{table}.parquet", tables.encode(columns, rows))
+
+    def _parts(self, table: str) -> Iterator[str]:
+        return (str(self.path / _part(table, number)) for number in range(self.manifest.parts))
 
     def _write(self, name: str, content: bytes) -> None:
         whole = self.path / name

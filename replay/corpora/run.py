@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager
+from functools import partial
 
 from msgspec import Struct
 
 from comfy_fsm.exits import Unavailable
+from replay.corpora.analyses.analysis import TRACES
+from replay.corpora.analyses.catalogue import ANALYSES
 from replay.corpora.chunks import Chunk, digest, split
 from replay.corpora.executors import WorkerDied, Workers
 from replay.corpora.folder import Folder, Manifest
-from replay.corpora.judging import Part, machine
 from replay.corpora.places import Unit
-from replay.corpora.tables import TRACES
+from replay.corpora.work import Part, machine, work
 
-__all__ = ["Totals", "Watch", "run"]
+__all__ = ["Start", "Totals", "Watch", "run"]
 
+Start = Callable[[], AbstractContextManager[Workers]]
 Watch = Callable[[int, int], None]
 """Called with the traces that are done, and of how many."""
 _DEATHS = 3
@@ -26,64 +29,72 @@ _DEATHS = 3
 
 
 class Totals(Struct, frozen=True):
-    """What a run came to, with what an earlier one had done of it."""
+    """What a run came to, with what an earlier one had done of it: traces, and those that could not be replayed."""
 
     traces: int
-    tasks: int
     failed: int
 
 
-def run(
-    units: list[Unit], folder: Folder, start: Callable[[], AbstractContextManager[Workers]], watch: Watch | None
-) -> Totals:
-    """Judge all traces that the folder has no rows of yet."""
-    chunks = list(split(units))
-    folder.claim(Manifest(machine=machine(), traces=len(units), parts=len(chunks), digest=digest(units)))
-    left = [chunk for chunk in chunks if not folder.is_done(chunk.number)]
-    done = len(units) - sum(len(chunk.units) for chunk in left)
-    if left:
+def run(name: str, units: Sequence[Unit], folder: Folder, start: Start, watch: Watch | None = None) -> Totals:
+    """Ask all traces that the folder has no rows of yet what this analysis asks.
+
+    It goes through the traces once for each step, and holds no more chunks than the workers have before them.
+    """
+    fewest = ANALYSES[name].fewest
+    parts = sum(1 for _ in split(units, fewest))
+    folder.claim(Manifest(analysis=name, machine=machine(), traces=len(units), parts=parts, digest=digest(units)))
+    there = folder.done
+    done = sum(len(chunk.units) for chunk in split(units, fewest) if chunk.number in there) if there else 0
+    if len(there) < parts:
         with start() as workers:
-            for chunk, part in _Judgement(workers, left):
+            left = (chunk for chunk in split(units, fewest) if chunk.number not in there)
+            for chunk, part in _Course(workers, name, left):
                 folder.keep(chunk.number, part)
                 done += len(chunk.units)
                 if watch is not None:
                     watch(done, len(units))
-    return _totals(folder)
+    traces, failed, _ = folder.total(TRACES, "error")
+    return Totals(traces, failed)
 
 
-class _Judgement:
+class _Course:
     """The chunks on their way through the workers; yields each with its part, as they come."""
 
-    def __init__(self, workers: Workers, chunks: Iterable[Chunk]) -> None:
+    def __init__(self, workers: Workers, name: str, chunks: Iterable[Chunk]) -> None:
         self._workers = workers
-        self._waiting = deque(chunks)
+        self._work = partial(work, name)
+        self._chunks = iter(chunks)
+        self._again: deque[Chunk] = deque()
         self._deaths: Counter[int] = Counter()
 
     def __iter__(self) -> Iterator[tuple[Chunk, Part]]:
-        return self._all()
-
-    def _all(self) -> Iterator[tuple[Chunk, Part]]:
         doing: dict[Future[Part], Chunk] = {}
         suspects: list[Chunk] = []
-        while self._waiting or doing:
-            while self._waiting and len(doing) < self._workers.room:
-                chunk = self._waiting.popleft()
-                doing[self._workers.submit(chunk, frozenset())] = chunk
+        while self._fill(doing):
             for future in wait(doing, return_when=FIRST_COMPLETED).done:
                 chunk = doing.pop(future)
                 try:
                     yield chunk, self._part(future)
                 except WorkerDied:
                     self._deaths[chunk.number] += 1
-                    (suspects if self._deaths[chunk.number] >= _DEATHS else self._waiting).append(chunk)
+                    (suspects if self._deaths[chunk.number] >= _DEATHS else self._again).append(chunk)
         for chunk in suspects:
             yield chunk, self._carefully(chunk)
 
+    def _fill(self, doing: dict[Future[Part], Chunk]) -> bool:
+        """Give the workers as many chunks as they have room for; return whether they have any."""
+        while len(doing) < self._workers.room:
+            chunk = next(self._chunks, None) or (self._again.popleft() if self._again else None)
+            if chunk is None:
+                break
+            doing[self._submit(chunk, frozenset())] = chunk
+        return bool(doing)
+
     def _carefully(self, chunk: Chunk) -> Part:
-        """Judge a chunk of which workers died: each trace alone, so that none is blamed for its neighbour."""
+        """Ask a chunk of which workers died: each trace alone, so that none is blamed for its neighbour."""
         fatal = frozenset(unit.url for unit in chunk.units if not self._survives(Chunk(chunk.number, (unit,))))
         try:
-            return self._part(self._workers.submit(chunk, fatal))
+            return self._part(self._submit(chunk, fatal))
         except WorkerDied:
             raise Unavailable(
                 f"workers died again and again near {chunk.units[0].name}, though none of a single trace; "
@@ -93,11 +104,14 @@ class _Judgement:
     def _survives(self, alone: Chunk) -> bool:
         for _ in range(_DEATHS):
             try:
-                self._part(self._workers.submit(alone, frozenset()))
+                self._part(self._submit(alone, frozenset()))
             except WorkerDied:
                 continue
             return True
         return False
+
+    def _submit(self, chunk: Chunk, fatal: frozenset[str]) -> Future[Part]:
+        return self._workers.submit(partial(self._work, chunk, fatal))
 
     def _part(self, future: Future[Part]) -> Part:
         part = self._workers.result(future)
@@ -106,10 +120,3 @@ class _Judgement:
                 f"a worker has comfy-fsm {part.machine}, and this process {machine()}; install the same on all hosts"
             )
         return part
-
-
-def _totals(folder: Folder) -> Totals:
-    traces = tasks = failed = 0
-    for error, held in folder.rows(TRACES, ("error", "tasks")):
-        traces, tasks, failed = traces + 1, tasks + (held or 0), failed + (error is not None)
-    return Totals(traces, tasks, failed)

@@ -1,51 +1,28 @@
-"""The tables of a corpus, as Parquet: `traces`, `tasks` and `findings`. The one module that knows pyarrow."""
+"""Tables of a corpus, as Parquet. The one module that knows pyarrow."""
 
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-__all__ = ["COLUMNS", "DIFFERENCES", "FINDINGS", "TABLES", "TASKS", "TRACES", "encode", "read"]
+__all__ = ["Columns", "count", "encode", "read", "total"]
 
-TRACES, TASKS, FINDINGS, DIFFERENCES = "traces", "tasks", "findings", "differences"
-TABLES = (FINDINGS, TASKS, TRACES)
-"""In the order in which they are written: a part is whole once its traces are there."""
-
-_TEXT, _WHOLE, _TIME = pa.string(), pa.int64(), pa.float64()
-_OF_ALL = {"trace": _TEXT, "machine": _TEXT}
-_SCHEMAS = {
-    TRACES: pa.schema(
-        _OF_ALL
-        | {"bytes": _WHOLE, "verdict": _TEXT, "error": _TEXT, "observations": _WHOLE, "first_at": _TIME}
-        | {"last_at": _TIME}
-        | dict.fromkeys(("windows", "servers", "tasks", "findings", "unkept_findings"), _WHOLE)
-    ),
-    TASKS: pa.schema(
-        _OF_ALL
-        | dict.fromkeys(("prompt_id", "window", "server", "state", "outcome", "confidence"), _TEXT)
-        | dict.fromkeys(("completion_source", "confirmed_by"), _TEXT)
-        | dict.fromkeys(("submitted_at", "started_at", "ended_at", "settled_at"), _TIME)
-        | {"outputs": _WHOLE, "error_type": _TEXT, "error_message": _TEXT, "findings": pa.list_(_TEXT)}
-    ),
-    FINDINGS: pa.schema(
-        _OF_ALL
-        | {"code": _TEXT, "severity": _TEXT, "line": _WHOLE, "at": _TIME}
-        | dict.fromkeys(("window", "server", "prompt_id", "text"), _TEXT)
-    ),
-    DIFFERENCES: pa.schema(dict.fromkeys(("trace", "prompt_id", "what", "before", "after"), _TEXT)),
-}
-COLUMNS = {table: tuple(schema.names) for table, schema in _SCHEMAS.items()}
+Columns = dict[str, Any]
+"""Columns of a table, in their order, each with the Python type of what it holds."""
+_KINDS = {str: pa.string(), int: pa.int64(), float: pa.float64(), list[str]: pa.list_(pa.string())}
 
 
-def encode(table: str, rows: Sequence[tuple[Any, ...]]) -> bytes:
+def encode(columns: Columns, rows: Sequence[tuple[Any, ...]]) -> bytes:
     """Return the rows as a Parquet file; the same rows give the same bytes."""
-    schema = _SCHEMAS[table]
-    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
-    arrays = [_array(values, field.type) for values, field in zip(columns, schema, strict=True)]
+    schema = pa.schema({name: _KINDS[kind] for name, kind in columns.items()})
+    held = zip(*rows, strict=True) if rows else [()] * len(schema)
+    arrays = [_array(values, field.type) for values, field in zip(held, schema, strict=True)]
     file = io.BytesIO()
     pq.write_table(pa.Table.from_arrays(arrays, schema=schema), file, compression="zstd")
     return file.getvalue()
@@ -58,6 +35,25 @@ def read(path: str, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
             yield from zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
 
 
+def count(path: str, columns: Sequence[str]) -> Counter[tuple[Any, ...]]:
+    """Count the rows of one file by what stands in these columns."""
+    grouped = _held(path, columns).group_by(list(columns)).aggregate([([], "count_all")])
+    keys = zip(*(grouped.column(name).to_pylist() for name in columns), strict=True)
+    return Counter(dict(zip(keys, grouped.column("count_all").to_pylist(), strict=True)))
+
+
+def total(path: str, column: str) -> tuple[int, int, int]:
+    """Return the rows of one file, those that have a value in this column, and the sum of whole numbers in it."""
+    values = _held(path, [column]).column(column)
+    numbers = pc.sum(values).as_py() if pa.types.is_integer(values.type) else 0
+    return len(values), len(values) - values.null_count, numbers or 0
+
+
+def _held(path: str, columns: Sequence[str]) -> Any:
+    with pq.ParquetFile(path) as file:
+        return file.read(columns=list(columns), use_threads=False)
+
+
 def _array(values: Sequence[Any], kind: Any) -> Any:
     try:
         return pa.array(values, kind)
@@ -66,4 +62,6 @@ def _array(values: Sequence[Any], kind: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

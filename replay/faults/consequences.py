@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Literal, get_args
 
 from msgspec import Struct
 
@@ -13,10 +14,14 @@ from comfy_fsm.core.machine import State
 from comfy_fsm.core.observations import AnyObservation
 from replay.reduction.goal import Key, fold
 
-__all__ = ["Consequence", "Judged", "TaskKey", "compare", "judge"]
+__all__ = ["EFFECTS", "Consequence", "Effect", "Judged", "TaskKey", "compare", "judge"]
 
 TaskKey = tuple[str, str | None, int]
 """Server, prompt id, and which one it is of those under this id."""
+
+Effect = Literal["task", "error", "warning"]
+"""The gravest of what changes: a state or outcome, an error, or warnings alone."""
+EFFECTS: tuple[Effect, ...] = get_args(Effect)
 
 
 class Judged(Struct, frozen=True):
@@ -36,6 +41,12 @@ class Consequence(Struct, frozen=True):
     @property
     def is_nothing(self) -> bool:
         return not (self.tasks or self.added or self.gone)
+
+    @property
+    def effect(self) -> Effect | None:
+        if self.is_nothing:
+            return None
+        return "task" if self.tasks else "error" if self.is_grave else "warning"
 
     @property
     def is_grave(self) -> bool:

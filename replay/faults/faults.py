@@ -17,7 +17,10 @@ from comfy_fsm.core.wire import codec, routes
 from replay.lines.order import Source, prompt_of, source_of
 from replay.lines.reading import Line
 
-__all__ = ["Fault", "Kind", "apply", "is_possible", "words"]
+__all__ = ["MOST_LINES", "Fault", "Kind", "apply", "is_possible", "words"]
+
+MOST_LINES = 5_000
+"""Lines of a trace of which each single fault is tried: that takes minutes."""
 
 Kind = Literal["drop", "double", "delay", "swap", "cut", "lose", "forget"]
 _T = TypeVar("_T", bound=AnyObservation)

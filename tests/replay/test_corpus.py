@@ -10,7 +10,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,15 +24,15 @@ parquet = pytest.importorskip("pyarrow.parquet", reason="the extra 'corpus' is n
 FAILED = 2
 
 
-def begin(folder: Path, *arguments: object) -> subprocess.Popen[str]:
-    words = [sys.executable, "-m", "replay", "corpus", "run", *map(str, arguments)]
+def begin(folder: Path, *arguments: object, command: str = "run") -> subprocess.Popen[str]:
+    words = [sys.executable, "-m", "replay", "corpus", command, *map(str, arguments)]
     return subprocess.Popen(
         words, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
     )
 
 
-def run(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    process = begin(folder, *arguments)
+def run(folder: Path, *arguments: object, command: str = "run") -> subprocess.CompletedProcess[str]:
+    process = begin(folder, *arguments, command=command)
     out, err = process.communicate(timeout=2 * GUARD)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
@@ -89,6 +91,71 @@ def test_a_run_that_was_broken_off_does_only_what_is_left(folder: Path) -> None:
     assert run(folder, "traces", "-o", "begun").returncode == FAILED
     assert written(begun) == written(folder / "one")
     assert kept == {path: path.stat().st_ino for path in kept}
+
+
+def test_a_sweep_tells_of_each_fault_what_whatif_tells_whoever_works(few: Path) -> None:
+    done = run(few, "few", "-o", "swept", "--jobs", 1, "--format", "json", command="sweep")
+    assert done.returncode == FAILED, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["traces"], told["failed"]) == (4, 1)
+    assert run(few, "few", "-o", "swept by two", "--jobs", 2, command="sweep").returncode == FAILED
+    assert written(few / "swept") == written(few / "swept by two")
+    faults = rows(few / "swept", "faults")
+    counted = Counter(str(row["kind"]) for row in faults)
+    assert {kind: sum(effects.values()) for kind, effects in told["faults"].items()} == counted
+    [trace] = [row["trace"] for row in rows(few / "swept", "traces") if str(row["trace"]).endswith("000.jsonl.gz")]
+    alone = whatif(few / str(trace))
+    assert [
+        (row["text"], row["kind"], row["line"], row["before"], row["after"], row["findings_added"])
+        for row in faults
+        if row["trace"] == trace and row["effect"] is not None
+    ] == [
+        (
+            each["fault"], each["kind"], each["line"], [task["before"] for task in each["tasks"]],
+            [task["after"] for task in each["tasks"]], each["findings_added"],
+        )
+        for each in alone["faults"]
+    ]  # fmt: skip
+    assert Counter(row["kind"] for row in faults if row["trace"] == trace) == alone["tried"]
+
+
+def whatif(trace: Path) -> Any:
+    words = [sys.executable, "-m", "replay", "whatif", "--sweep", str(trace), "--format", "json"]
+    return json.loads(subprocess.run(words, env=ENVIRONMENT, capture_output=True, encoding="utf-8").stdout)
+
+
+def test_coverage_of_a_corpus_is_what_cover_counts(few: Path) -> None:
+    done = run(few, "few", "-o", "covered", "--format", "json", command="cover")
+    assert done.returncode == FAILED, done.stderr
+    told = json.loads(done.stdout)
+    words = [sys.executable, "-m", "replay", "cover", "few", "--format", "json"]
+    alone = json.loads(subprocess.run(words, cwd=few, env=ENVIRONMENT, capture_output=True, encoding="utf-8").stdout)
+    assert (told["traces"] - told["failed"], told["failed"]) == (alone["traces"], 1)
+    assert (told["rows"], told["findings"]) == (alone["rows"], alone["findings"])
+    reached = Counter((row["state"], row["signal"], row["next"]) for row in rows(few / "covered", "coverage"))
+    assert all(reached[row["state"], row["signal"], row["next"]] == row["traces"] for row in alone["rows"])
+
+
+@pytest.mark.parametrize("command", ["sweep", "cover"])
+def test_a_broken_off_run_of_any_analysis_goes_on_and_none_takes_up_that_of_another(few: Path, command: str) -> None:
+    out = f"whole {command}"
+    assert run(few, "few", "-o", out, command=command).returncode == FAILED
+    begun = shutil.copytree(few / out, few / f"begun {command}")
+    (begun / "traces" / "part-000000.parquet").unlink()
+    assert run(few, "few", "-o", begun.name, command=command).returncode == FAILED
+    assert written(begun) == written(few / out)
+    other = run(few, "few", "-o", out)
+    assert (other.returncode, other.stdout) == (USAGE, "")
+    assert f"was written by `corpus {command}`" in other.stderr
+
+
+@pytest.fixture(scope="module")
+def few(folder: Path) -> Path:
+    """Four traces of the corpus, one of which is none."""
+    (folder / "few").mkdir()
+    for trace in [*sorted((folder / "traces" / "even").iterdir())[:3], folder / "traces" / "odd" / "torn.jsonl"]:
+        shutil.copy(trace, folder / "few")
+    return folder
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds the workers in /proc")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,10 @@ import pytest
 pytest.importorskip("pyarrow", reason="the extra 'corpus' is not installed")
 
 from replay.corpora import places
-from replay.corpora.chunks import Chunk
 from replay.corpora.executors import WorkerDied
 from replay.corpora.folder import Folder
-from replay.corpora.judging import Part, judge
 from replay.corpora.run import run
+from replay.corpora.work import Part
 from tests.support.corpora import fill, written
 
 
@@ -28,14 +28,15 @@ class Mortal:
     def __init__(self, fatal: str = "", deaths: int = 0) -> None:
         self.fatal, self.deaths = fatal, deaths
 
-    def submit(self, chunk: Chunk, fatal: frozenset[str]) -> Future[Part]:
+    def submit(self, work: partial[Part]) -> Future[Part]:
         future: Future[Part] = Future()
         self.deaths -= 1
+        chunk, fatal = work.args[-2:]
         dies = self.deaths >= 0 or any(unit.name == self.fatal and unit.url not in fatal for unit in chunk.units)
         if dies:
             future.set_exception(WorkerDied())
         else:
-            future.set_result(judge(chunk, fatal))
+            future.set_result(work())
         return future
 
     def result(self, future: Future[Part]) -> Part:
@@ -55,13 +56,13 @@ def units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[places.Unit]:
 
 @pytest.mark.parametrize("deaths", [1, 3, 8])
 def test_however_often_workers_die_the_tables_are_the_same(units: list[places.Unit], deaths: int) -> None:
-    run(units, Folder("calm"), Mortal().start, None)
-    assert run(units, Folder("wild"), Mortal(deaths=deaths).start, None).failed == 0
+    run("run", units, Folder("calm"), Mortal().start)
+    assert run("run", units, Folder("wild"), Mortal(deaths=deaths).start).failed == 0
     assert written(Path("wild")) == written(Path("calm"))
 
 
 def test_a_trace_of_which_each_worker_dies_is_a_row_and_its_neighbours_are_judged(units: list[places.Unit]) -> None:
-    totals = run(units, Folder("out"), Mortal(fatal=units[3].name).start, None)
+    totals = run("run", units, Folder("out"), Mortal(fatal=units[3].name).start)
     assert (totals.traces, totals.failed) == (20, 1)
     [error] = [error for _, error in Folder("out").rows("traces", ("trace", "error")) if error is not None]
     assert "a worker died of it" in error
