@@ -12,7 +12,7 @@ import cyclopts
 from cyclopts import App
 
 from comfy_fsm import __version__, exits
-from comfy_fsm.cli import completion, diagnose, doctor, export, metrics, options, record, recover, run, watch
+from comfy_fsm.cli import completion, diagnose, doctor, export, metrics, options, record, recover, run, serve, watch
 
 app = App(
     name=options.PROGRAM,
@@ -41,7 +41,7 @@ for command, usage in (
     (run.run, "run [OPTIONS] --server URL WORKFLOW..."),
     (run.resume, "resume [OPTIONS] --server URL|--known"),
     (watch.watch, "watch [OPTIONS] LOG"),
-    (watch.serve, "serve [OPTIONS] LOG"),
+    (serve.serve, "serve [OPTIONS] LOG"),
     (record.record, "record [OPTIONS] --server URL"),
     (doctor.doctor, "doctor [OPTIONS] [--server URL|--known]"),
     (diagnose.diagnose, "diagnose [OPTIONS] [ID] LOG"),

@@ -94,13 +94,13 @@ HOUSE: list[dict[str, list[str]]] = [
     },
     {
         "comfy_fsm.watch": [
-            "details keyboard snapshot",
+            "keyboard snapshot",
             "browsing rows",
             "projection sections",
             "follower terminal",
-            "page",
         ]
     },
+    {"comfy_fsm.serve": ["task_details", "web_page"]},
     {
         "comfy_fsm.report.formats": ["junit markdown"],
         "comfy_fsm.report.picture": ["thinning words", "scene", "collector page perfetto"],
@@ -145,7 +145,7 @@ HOUSE: list[dict[str, list[str]]] = [
     {
         "comfy_fsm.cli": [
             "options progress session",
-            "completion diagnose doctor export metrics record recover run watch",
+            "completion diagnose doctor export metrics record recover run serve watch",
         ]
     },
     # The fake ComfyUI knows nothing of our client, and our client nothing of it.
@@ -220,7 +220,7 @@ AWAIT = {
     "comfy_fsm.live.blocking", "comfy_fsm.live.dispatch", "comfy_fsm.live.extras", "comfy_fsm.testing",
     "comfy_fsm.log.group_commit", "comfy_fsm.log.log", "comfy_fsm.log.memory", "comfy_fsm.log.store",
     "comfy_fsm.log.opening", "comfy_fsm.log.postgres.log",
-    "comfy_fsm.watch.page", "comfy_fsm.cli.session",
+    "comfy_fsm.serve.web_page", "comfy_fsm.cli.session",
     "comfy_fsm.live.doctor.server_checks", "comfy_fsm.live.proxy",
 }  # fmt: skip
 
@@ -233,7 +233,7 @@ DOORS = {
         "comfy_fsm.testing.strategies.troubles",
     },
     "aiohttp": {
-        "comfy_fsm.watch.page",
+        "comfy_fsm.serve.web_page",
         "comfy_fsm.testing.balancer",
         "comfy_fsm.testing.middleware",
         "comfy_fsm.testing.routes",

@@ -1,1 +1,1 @@
-"""Shows a log while another process writes it: on a terminal or as a page. Only reads."""
+"""Shows a log on a terminal while another process writes it. Only reads."""

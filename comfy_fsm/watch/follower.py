@@ -16,7 +16,7 @@ from comfy_fsm.errors import LogDamaged, LogError
 from comfy_fsm.log import opening
 from comfy_fsm.log.chain import LogRow
 from comfy_fsm.report import diagnosis
-from comfy_fsm.watch.details import details
+from comfy_fsm.serve.task_details import details
 from comfy_fsm.watch.projection import Projection
 from comfy_fsm.watch.snapshot import Scene
 

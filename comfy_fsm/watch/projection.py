@@ -6,7 +6,6 @@ Pure: opens nothing and reads no clock, so the same entries give the same view, 
 from __future__ import annotations
 
 import heapq
-import math
 from collections import deque
 from itertools import islice
 from operator import attrgetter
@@ -24,8 +23,7 @@ from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.registry.registry import Server
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.updates import Update, prompt_of, update_of
-from comfy_fsm.core.wire import codec
-from comfy_fsm.watch.rows import alert_row, cut, finding_row, windows
+from comfy_fsm.watch.rows import alert_row, finding_row, server_row, task_row, windows
 from comfy_fsm.watch.snapshot import FAILURES, ServerRow, Snapshot, TaskRow
 
 __all__ = [
@@ -264,16 +262,7 @@ class Projection:
         queue = _queue(said.status)
         if queue is None and place.queues:
             queue = len(place.queues[-1].ids)
-        return ServerRow(
-            url=cut(place.url),
-            queue=queue,
-            open=len(place.open_tasks),
-            sockets=sum(bool(socket.open) for socket in place.sockets.values()),
-            seen_at=said.at,
-            trouble=cut(said.trouble) if said.trouble is not None else None,
-            lamp="answering" if said.trouble is None else "not answering",
-            standing=self._standing(place),
-        )
+        return server_row(place, queue, said.at, said.trouble, self._standing(place))
 
     def _standing(self, place: Server) -> str:
         if place.url in self.board.backlog.drained:
@@ -296,32 +285,7 @@ class Projection:
         update = Update("", "", 0.0)
         if moved is not None and moved.position > task.end.settled_position:
             update = update_of("", moved.observation, moved.line) or update
-        begun = task.submitted_at if task.submitted_at is not None else task.started_at
-        error = task.error
-        return TaskRow(
-            number=task.number,
-            prompt_id=cut(task.prompt_id),
-            window=cut(task.window),
-            server=cut(task.server),
-            state=task.state,
-            node=cut(update.node),
-            value=update.value,
-            max=update.max,
-            share=_share(update),
-            begun_at=begun,
-            ended_at=task.ended_at if task.ended_at is not None else task.settled_at,
-            confidence=task.confidence,
-            tag=_tag(task),
-            error=None if error is None else cut(": ".join(filter(None, (error.type, (error.message or "").strip())))),
-        )
-
-
-def _tag(task: Task) -> str | None:
-    try:
-        value = codec.loads(task.tag) if task.tag else None
-    except ValueError:
-        return None
-    return None if value is None else cut(value if isinstance(value, str) else task.tag.decode("utf-8", "replace"))
+        return task_row(task, update)
 
 
 def _count(tasks: list[Task], gone: dict[State, int]) -> dict[State, int]:
@@ -344,11 +308,3 @@ def _queue(line: bytes) -> int | None:
         return _status(line).data.data.status.exec_info.queue_remaining
     except (msgspec.DecodeError, UnicodeDecodeError):  # it says so in another way, or not at all
         return None
-
-
-def _share(update: Update) -> float | None:
-    """Return how much of the node is done; None for odd numbers (P18)."""
-    if update.value is None or not update.max or update.max <= 0:
-        return None
-    share = update.value / update.max
-    return max(0.0, min(share, 1.0)) if math.isfinite(share) else None

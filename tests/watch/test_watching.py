@@ -22,7 +22,7 @@ import httpx
 import pyte
 import pytest
 
-from comfy_fsm.watch import page
+from comfy_fsm.serve import web_page
 from tests.support.hostile import HOSTILE
 from tests.support.lines import fill, frame, line
 from tests.support.processes import (
@@ -451,7 +451,7 @@ def test_the_page_itself_is_answered_and_a_link_to_it(served: Page) -> None:
 
 
 def test_the_page_names_no_other_host() -> None:
-    folder = Path(page.__file__).parent / "static"
+    folder = Path(web_page.__file__).parent / "static"
     for file in folder.iterdir():
         text = file.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
         assert not re.findall(r"""://|["'(]\s*//|@import""", text), file
@@ -494,7 +494,7 @@ def test_idle_readers_keep_nobody_out(tmp_path: Path) -> None:
     with serving(tmp_path) as served:
         address = (served.host.partition(":")[0], int(served.host.partition(":")[2]))
         request = f"GET /feed HTTP/1.1\r\nHost: {served.host}\r\n\r\n".encode()
-        readers = [socket.create_connection(address) for _ in range(page.READERS)]
+        readers = [socket.create_connection(address) for _ in range(web_page.READERS)]
         try:
             for reader in readers:
                 reader.sendall(request)
@@ -539,7 +539,7 @@ def test_half_a_request_holds_no_connection(tmp_path: Path) -> None:
     fill(tmp_path / LOG, *RUNNING)
     with serving(tmp_path) as served:
         address = (served.host.partition(":")[0], int(served.host.partition(":")[2]))
-        halves = [socket.create_connection(address) for _ in range(page.CONNECTIONS)]
+        halves = [socket.create_connection(address) for _ in range(web_page.CONNECTIONS)]
         try:
             for half in halves:
                 half.sendall(b"GET / HTTP/1.1\r\nHost: ")
@@ -586,7 +586,7 @@ def harmless(value: Any) -> bool:
         return all(harmless(each) for pair in value.items() for each in pair)
     if isinstance(value, list):
         return all(map(harmless, value))
-    return not isinstance(value, str) or (value.isprintable() and len(value) <= page.LONGEST)
+    return not isinstance(value, str) or (value.isprintable() and len(value) <= web_page.LONGEST)
 
 
 def test_a_page_that_is_told_to_end_says_good_bye_to_its_readers(tmp_path: Path) -> None:
