@@ -11,8 +11,8 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 import cyclopts
 from cyclopts import App
 
-from comfy_fsm import __version__, exits
-from comfy_fsm.cli import completion, diagnose, doctor, export, metrics, options, record, recover, run, serve, watch
+from comfy_fsm import __version__, exits, tab_completion
+from comfy_fsm.cli import diagnose, doctor, export, metrics, options, record, recover, run, serve, watch
 
 app = App(
     name=options.PROGRAM,
@@ -28,9 +28,9 @@ app.command(options.print_statuses, name="--help-status")
 
 
 @app.command(name="--install-completion")
-def install_completion(shell: completion.Shell = None) -> int:
+def install_completion(shell: tab_completion.Shell = None) -> int:
     """Install tab completion for bash, zsh or fish; without a name, for the shell in $SHELL."""
-    return completion.install(app, "comfy-fsm", shell)
+    return tab_completion.install(app, "comfy-fsm", shell)
 
 
 for flag in ("--help", "--version", "--help-status", "--install-completion"):
@@ -69,7 +69,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _say(text: str) -> None:
-    from comfy_fsm.cli.progress import complain
+    from comfy_fsm.cli.run_display import complain
 
     complain(text)
 

@@ -20,7 +20,7 @@ import aiohttp
 from aiohttp import web
 
 from comfy_fsm import Board, Deliver, message_line, read
-from comfy_fsm.live.engine.recorder import Recorder
+from comfy_fsm.live.engine.ingest import Ingest
 from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.log.log import Log
 from comfy_fsm.testing import FakeComfy, picture
@@ -34,7 +34,7 @@ class Bridge:
 
     def __init__(self, server: str, log: Log) -> None:
         self.server, self.board, self.redactor = server, Board(), Redactor()
-        self.recorder = Recorder(log, self.board, self.redactor, lambda *_: None, self.perform)
+        self.ingest = Ingest(log, self.board, self.redactor, lambda *_: None, self.perform)
         self.tabs: dict[str, web.WebSocketResponse] = {}
         self.telling: set[asyncio.Task[None]] = set()
         self.app = web.Application()
@@ -54,7 +54,7 @@ class Bridge:
         try:
             async for message in tab:
                 if message.type is aiohttp.WSMsgType.TEXT and (line := self.line(window, message.data)):
-                    position = await self.recorder.write(read(line))
+                    position = await self.ingest.write(read(line))
                     await tab.send_json({"written": position})
         finally:
             del self.tabs[window]
@@ -88,7 +88,7 @@ class Bridge:
         return json.dumps(line).encode()
 
     async def note(self, window: str, kind: str, data: object) -> None:
-        await self.recorder.write(read(self.written(window, kind, data)))
+        await self.ingest.write(read(self.written(window, kind, data)))
 
     def perform(self) -> None:
         """Only the tab reaches its server with its own cookies, so what is wanted of the world is wanted of the tab."""
@@ -169,7 +169,7 @@ async def main(arguments: list[str]) -> None:
             runner = await serve(bridge, 0)
             await play_tab(f"http://127.0.0.1:{runner.addresses[0][1]}", comfy.url)
             await runner.cleanup()
-            await bridge.recorder.close()
+            await bridge.ingest.close()
 
 
 asyncio.run(main(sys.argv[1:]))

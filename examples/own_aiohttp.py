@@ -14,24 +14,24 @@ from contextlib import suppress
 import aiohttp
 
 from comfy_fsm import Board, Deliver, FetchHistory, LookAtQueue, message_line, read
-from comfy_fsm.live.engine.recorder import Recorder
+from comfy_fsm.live.engine.ingest import Ingest
 from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.log.log import Log
 from comfy_fsm.testing import FakeComfy, picture
 
 
 class Own:
-    """One window at one server. What it sees goes into the recorder, which appends and then folds it."""
+    """One window at one server. What it sees goes into the ingest, which appends and then folds it."""
 
     def __init__(self, url: str, http: aiohttp.ClientSession, log: Log) -> None:
         self.url, self.http, self.window = url, http, uuid.uuid4().hex
         self.results, self.redactor, self.board = asyncio.Queue(), Redactor(), Board()
-        self.recorder = Recorder(log, self.board, self.redactor, lambda *_: None, self.perform)
+        self.ingest = Ingest(log, self.board, self.redactor, lambda *_: None, self.perform)
         self.working = set()
 
     async def note(self, kind: str, **data: object) -> None:
         line = {"at": time.time(), "kind": kind, "window": self.window, "server": self.url, "data": data}
-        await self.recorder.write(read(json.dumps(line).encode()))
+        await self.ingest.write(read(json.dumps(line).encode()))
 
     async def ask(self, method: str, path: str, body: object = None) -> None:
         """The question is in the log before it is sent, and in both only what may be kept (P28)."""
@@ -55,7 +55,7 @@ class Own:
                         if frame.type is aiohttp.WSMsgType.TEXT:
                             text, at = self.redactor.frame(frame.data), time.time()
                             line = message_line(text, at=at, window=self.window, server=self.url)
-                            self.recorder.put(line, read(line))
+                            self.ingest.put(line, read(line))
                 await self.note("ws.close", code=socket.close_code or 1006)
             await asyncio.sleep(1)  # so every OpenSocket is performed without being asked for
 
@@ -98,7 +98,7 @@ async def run(url: str, log: Log) -> None:
         await own.results.join()  # until it is written down that it was delivered
         for each in (*living, *own.working):
             each.cancel()
-        await own.recorder.close()
+        await own.ingest.close()
 
 
 async def main() -> None:

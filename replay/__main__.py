@@ -16,12 +16,12 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 import cyclopts
 from cyclopts import App, Parameter
 
-from comfy_fsm import __version__
-from comfy_fsm.cli import completion, options
+from comfy_fsm import __version__, tab_completion
+from comfy_fsm.cli import options
 from comfy_fsm.exits import Wrong, ended
 from replay import anonymize, corpus, cover, diff, importing, min, picture, show, whatif
+from replay.inputs import ALL, AS_IT_IS, Part, Read, Reading, must_not_overwrite, read
 from replay.options import PROGRAM, STDIN, note, opened, source
-from replay.reading import ALL, AS_IT_IS, Part, Read, Reading, must_not_overwrite, read
 
 if TYPE_CHECKING:
     from comfy_fsm.report.player import Replay
@@ -53,9 +53,9 @@ app.command(options.print_statuses, name="--help-status")
 
 
 @app.command(name="--install-completion")
-def install_completion(shell: completion.Shell = None) -> int:
+def install_completion(shell: tab_completion.Shell = None) -> int:
     """Install tab completion for bash, zsh or fish; without a name, for the shell in $SHELL."""
-    return completion.install(app, "comfy-replay", shell)
+    return tab_completion.install(app, "comfy-replay", shell)
 
 
 for flag in ("--help", "--version", "--help-status", "--install-completion"):
@@ -164,11 +164,11 @@ class _Look(NamedTuple):
 
 
 def _write(found: Replay, file: IO[str], look: _Look, story: bool) -> None:
-    from comfy_fsm.report import document, text
+    from comfy_fsm.report import json_report, text
     from comfy_fsm.report.formats import markdown
 
     if look.format == "json":
-        file.writelines(document.pieces(found))
+        file.writelines(json_report.pieces(found))
         file.write("\n")
     elif look.format == "markdown":
         file.write(markdown.compose(found, utc=look.utc))
@@ -177,13 +177,13 @@ def _write(found: Replay, file: IO[str], look: _Look, story: bool) -> None:
 
 
 def _explain(found: Replay, file: IO[str], look: _Look, full: bool) -> None:
-    from comfy_fsm.report import diagnosis, document, text
+    from comfy_fsm.report import diagnosis_text, json_report, text
 
     if look.format == "json":
-        file.write(document.encode_diagnoses(found) + "\n")
+        file.write(json_report.encode_diagnoses(found) + "\n")
     else:
         text.lay_out(
-            found, file, lambda width: diagnosis.lines(found, width, whole=full), color=look.color, utc=look.utc
+            found, file, lambda width: diagnosis_text.lines(found, width, whole=full), color=look.color, utc=look.utc
         )
 
 

@@ -7,9 +7,9 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
+from replay.inputs import must_not_overwrite
 from replay.options import Format, source
 from replay.picture import write_whole
-from replay.reading import must_not_overwrite
 
 __all__ = ["anonymize"]
 

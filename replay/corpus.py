@@ -191,7 +191,7 @@ def _done(name: str, paths: tuple[str, ...], output: str, workers: _Workers) -> 
         raise Wrong("name what to replay: folders, globs, manifests or traces; see --help")
     if workers.jobs is not None and workers.dask is not None:
         raise Wrong("--jobs is about this machine, and --dask about others; one is enough")
-    from comfy_fsm.report.progress import progress
+    from comfy_fsm.report.progress_bar import progress
     from replay.corpora import executors, places
     from replay.corpora.folder import Folder
     from replay.corpora.run import run

@@ -106,7 +106,7 @@ def min_(
 def _refuse(path: str, kept: _Kept, written: _Written) -> None:
     from comfy_fsm.core.findings import CODES
     from comfy_fsm.core.machine import State
-    from replay.reduction.expecting import EXPECTATIONS, MARK
+    from replay.reduction.generated_test import EXPECTATIONS, MARK
 
     if (kept.finding is None) == (kept.state is None):
         raise Wrong("name what to keep: --finding CODE, or --state STATE")
@@ -157,7 +157,7 @@ def _goal(path: str, kept: _Kept) -> tuple[Lines, Goal | None]:
 
 def _write(found: Reduced, written: _Written) -> None:
     """Write the test first: it is refused if it would pass, and then nothing is written."""
-    from replay.reduction.expecting import Expectation
+    from replay.reduction.generated_test import Expectation
 
     output = written.output
     if output is None or output == "-":

@@ -11,8 +11,8 @@ import msgspec
 from cyclopts import Parameter
 
 from comfy_fsm.exits import Wrong
+from replay.inputs import ALL, AS_IT_IS, Part, Read, Reading, must_not_overwrite, read
 from replay.options import STDIN, source
-from replay.reading import ALL, AS_IT_IS, Part, Read, Reading, must_not_overwrite, read
 
 __all__ = ["draw", "picture", "write_whole"]
 
@@ -55,13 +55,13 @@ def picture(
 
 def draw(found: Read, kind: _Kind, *, utc: bool = False) -> str:
     """Return the picture of a replay."""
-    from comfy_fsm.report.picture import page, perfetto
+    from comfy_fsm.report.picture import html_page, perfetto
     from comfy_fsm.report.picture.collector import scene_of
     from comfy_fsm.report.sources import Sources
 
     with closing(Sources(found.sources)) as again:
         scene = scene_of(found.replay, again.blocks(), found.since, found.until)
-    return perfetto.encode(scene) if kind == "perfetto" else page.draw(found.replay, scene, utc=utc)
+    return perfetto.encode(scene) if kind == "perfetto" else html_page.draw(found.replay, scene, utc=utc)
 
 
 def write_whole(path: str, content: bytes) -> None:

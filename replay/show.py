@@ -46,7 +46,7 @@ def show(
 def _print(trace: str, line: int, context: int, format: str, utc: bool) -> None:
     from comfy_fsm.display import harmless
     from comfy_fsm.report import excerpt
-    from comfy_fsm.report.clock import Clock
+    from comfy_fsm.report.time_format import TimeFormat
 
     found = excerpt.excerpt(trace, line, context)
     if not any(each.line == line for each in found.lines):
@@ -55,7 +55,7 @@ def _print(trace: str, line: int, context: int, format: str, utc: bool) -> None:
         print(excerpt.encode(found))
         return
     times = [each.at for each in found.lines if each.at is not None]
-    clock = Clock(times[0] if times else None, times[-1] if times else None, utc=utc)
+    clock = TimeFormat(times[0] if times else None, times[-1] if times else None, utc=utc)
     for each in found.lines:
         mark = ">" if each.line == line and context else " "
         print(f"{mark}{each.line:>6}  {clock.time(each.at, fine=True):12}  {harmless(each.text, _LONGEST)}")

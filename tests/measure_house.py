@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PARAMETERS = 6
 """From here on a function has too many of them."""
-TASK, PARTS = "comfy_fsm/core/registry/task.py", "comfy_fsm/core/registry/parts.py"
+TASK, PARTS = "comfy_fsm/core/registry/task.py", "comfy_fsm/core/registry/task_parts.py"
 _CALLED = {"task", "asked", "known", "adopted", "bound", "lost", "older", "other", "former", "first", "running"}
 """Names that a task goes by in the core where nothing annotates it."""
 
@@ -64,7 +64,7 @@ def task_fields(source: dict[str, ast.Module]) -> tuple[frozenset[str], dict[str
     """The fields of a task, and those of each of its parts."""
     task = fields(source[TASK], "Task")
     records = {node.name for node in source[PARTS].body if isinstance(node, ast.ClassDef)}
-    parts = {name: kind.removeprefix("parts.") for name, kind in task.items()}
+    parts = {name: kind.removeprefix("task_parts.") for name, kind in task.items()}
     return frozenset(task), {
         name: frozenset(fields(source[PARTS], kind)) for name, kind in parts.items() if kind in records
     }

@@ -16,7 +16,7 @@ from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.machine import FOUND_ELSEWHERE, OPEN, State
 from comfy_fsm.core.observations import Message
 from comfy_fsm.core.wire import codec
-from comfy_fsm.report import document
+from comfy_fsm.report import json_report
 from replay import Replay, replay
 from tests.support.explaining import cited, dump, text_of
 from tests.support.fixtures import FIXTURES, MADE, RECORDINGS, entries_of, some
@@ -213,7 +213,7 @@ def test_the_text_and_the_json_tell_the_same(path: Path, width: int) -> None:
     shown = text_of(found, width, whole=True)
     prose = [line for line in shown.splitlines() if "  python -m comfy_fsm " not in line]
     assert max(map(len, prose), default=0) <= width
-    told = json.loads(document.encode_diagnoses(found))
+    told = json.loads(json_report.encode_diagnoses(found))
     assert told["diagnosis"] == 1
     assert told["verdict"] == found.verdict
     assert [each["prompt_id"] for each in told["tasks"]] == [each.prompt_id for each in found.diagnose()[0]]

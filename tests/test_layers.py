@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # its storey, and no module another of its floor. A folder stands on one storey; only one that holds other folders may
 # have modules of its own below and above them. A new storey is a new line, and renumbers nothing.
 HOUSE: list[dict[str, list[str]]] = [
-    {"comfy_fsm": ["display errors mime_types", "exits"]},
+    {"comfy_fsm": ["display errors mime_types", "exits", "tab_completion"]},
     {"comfy_fsm.workflow": ["png shape", "files", "graph"]},
     {"comfy_fsm.core": ["findings machine observations policy", "effects", "updates"]},
     {
@@ -38,13 +38,13 @@ HOUSE: list[dict[str, list[str]]] = [
     },
     {
         "comfy_fsm.core.registry": [
-            "addresses clock ending",
-            "parts",
+            "elapsed_time ending server_identity",
+            "task_parts",
             "task",
             "counters pauses",
             "servers",
             "registry",
-            "acts images oddities",
+            "acts oddities socket_images",
         ]
     },
     {
@@ -68,7 +68,7 @@ HOUSE: list[dict[str, list[str]]] = [
     {
         "comfy_fsm.log": [
             "chain lock logfile trace",
-            "creation group_commit reader store",
+            "append_queue creation reader store",
             "memory writer",
             "log",
         ],
@@ -86,28 +86,28 @@ HOUSE: list[dict[str, list[str]]] = [
             "comfy",
         ],
         "comfy_fsm.report": [
-            "clock fragment progress sources",
+            "html_fragment progress_bar sources time_format",
             "excerpt player",
-            "diagnosis document recovery selection",
+            "diagnosis_text json_report recovery_text selection",
             "text",
         ],
     },
     {
         "comfy_fsm.watch": [
-            "keyboard snapshot",
+            "keyboard snapshot task_details",
             "browsing rows",
             "projection sections",
             "follower terminal",
         ]
     },
-    {"comfy_fsm.serve": ["task_details", "web_page"]},
+    {"comfy_fsm.serve": ["web_page"]},
     {
         "comfy_fsm.report.formats": ["junit markdown"],
-        "comfy_fsm.report.picture": ["thinning words", "scene", "collector page perfetto"],
+        "comfy_fsm.report.picture": ["thinning words", "scene", "collector html_page perfetto"],
     },
     {
         "comfy_fsm.live.engine": [
-            "answers clock closing frame_lines recorder",
+            "answers closing frame_lines ingest steady_clock",
             "exchange listener",
             "cancellation confirmation poller",
             "runner",
@@ -118,8 +118,8 @@ HOUSE: list[dict[str, list[str]]] = [
         "comfy_fsm.live.recovery": ["prober", "recovery", "session"],
         "comfy_fsm.live.doctor": ["check", "database_checks server_checks", "local_checks"],
         "comfy_fsm.live.proxy": [
-            "addressing copies entries peer tap",
-            "exchange_entries socket_entries",
+            "address_rewriting copies entries peer tap",
+            "http_entries socket_entries",
             "forwarding",
             "recording",
         ],
@@ -144,8 +144,8 @@ HOUSE: list[dict[str, list[str]]] = [
     {"comfy_fsm": ["__init__"]},
     {
         "comfy_fsm.cli": [
-            "options progress session",
-            "completion diagnose doctor export metrics record recover run serve watch",
+            "options run_display session",
+            "diagnose doctor export metrics record recover run serve watch",
         ]
     },
     # The fake ComfyUI knows nothing of our client, and our client nothing of it.
@@ -173,7 +173,14 @@ HOUSE: list[dict[str, list[str]]] = [
         ]
     },
     {"replay.lines": ["reading", "order"]},
-    {"replay.reduction": ["delta_debugging goal naming", "expecting selecting", "shortening", "reduction"]},
+    {
+        "replay.reduction": [
+            "delta_debugging goal short_names",
+            "generated_test line_removal",
+            "line_shortening",
+            "reduction",
+        ]
+    },
     {"replay.faults": ["consequences faults", "sweep"], "replay.comparison": ["coverage difference", "reports"]},
     {
         "replay.corpora": [
@@ -193,7 +200,7 @@ HOUSE: list[dict[str, list[str]]] = [
         "comfy_fsm": ["__main__"],
         "replay": [
             "__init__ options",
-            "reading",
+            "inputs",
             "cover diff importing min picture show whatif",
             "anonymize corpus",
             "__main__",
@@ -218,7 +225,7 @@ FOLDERS = {module: folder for module, folder, _ in _floors()}
 AWAIT = {
     "comfy_fsm.live.transport", "comfy_fsm.live.engine", "comfy_fsm.live.recovery", "comfy_fsm.live.client",
     "comfy_fsm.live.blocking", "comfy_fsm.live.dispatch", "comfy_fsm.live.extras", "comfy_fsm.testing",
-    "comfy_fsm.log.group_commit", "comfy_fsm.log.log", "comfy_fsm.log.memory", "comfy_fsm.log.store",
+    "comfy_fsm.log.append_queue", "comfy_fsm.log.log", "comfy_fsm.log.memory", "comfy_fsm.log.store",
     "comfy_fsm.log.opening", "comfy_fsm.log.postgres.log",
     "comfy_fsm.serve.web_page", "comfy_fsm.cli.session",
     "comfy_fsm.live.doctor.server_checks", "comfy_fsm.live.proxy",
@@ -254,7 +261,7 @@ DOORS = {
     "ijson": {"comfy_fsm.captures.frame_dump", "comfy_fsm.captures.har", "comfy_fsm.live.transport.streaming"},
     "cyclopts": {
         "comfy_fsm.__main__",
-        "comfy_fsm.cli.completion",
+        "comfy_fsm.tab_completion",
         "comfy_fsm.cli.options",
         "comfy_fsm.cli.record",
         "comfy_fsm.testing.__main__",
@@ -267,16 +274,16 @@ DOORS = {
         "replay.min",
         "replay.options",
         "replay.picture",
-        "replay.reading",
+        "replay.inputs",
         "replay.show",
         "replay.whatif",
     },
     "rich": {
         "comfy_fsm.watch.sections",
         "comfy_fsm.watch.terminal",
-        "comfy_fsm.cli.progress",
+        "comfy_fsm.cli.run_display",
         "comfy_fsm.report.text",
-        "comfy_fsm.report.progress",
+        "comfy_fsm.report.progress_bar",
     },
     "distributed": {"replay.corpora.executors"},
     "fsspec": {"replay.corpora.places"},

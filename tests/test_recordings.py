@@ -11,7 +11,7 @@ from comfy_fsm.core.observations import AnyObservation, Command, Damaged, Header
 from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import TraceError
 from comfy_fsm.log.trace import read_lines
-from comfy_fsm.report.document import encode
+from comfy_fsm.report.json_report import encode
 from comfy_fsm.testing.strategies.runs import interleave, source_of, sources_of
 from replay import Replay, replay
 from tests.support.fixtures import FIXTURES, MADE, RECORDINGS, bytes_of, entries_of, expected_of, name_of, read, some

@@ -24,8 +24,8 @@ from websockets.asyncio.server import serve
 from comfy_fsm import Policy
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.updates import prompt_of, update_of
+from comfy_fsm.live.engine.ingest import Ingest, Noted
 from comfy_fsm.live.engine.listener import Listener
-from comfy_fsm.live.engine.recorder import Noted, Recorder
 from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.live.transport.comfy import Comfy
 from comfy_fsm.log.log import Log
@@ -98,16 +98,16 @@ async def _ours(port: int, frames: int, folder: str) -> tuple[float, list[float]
 
     board, redactor = Board(Policy()), Redactor()
     async with await Log.open(Path(folder) / "live.log") as log:
-        recorder = Recorder(log, board, redactor, hear, lambda: board.drain() and None)
+        ingest = Ingest(log, board, redactor, hear, lambda: board.drain() and None)
         server = Comfy(f"http://127.0.0.1:{port}")
-        ears = [Listener(server, f"ours-{number}", recorder, redactor, time.time) for number in range(WINDOWS)]
+        ears = [Listener(server, f"ours-{number}", ingest, redactor, time.time) for number in range(WINDOWS)]
         before = _cpu()
         for ear in ears:
             ear.open()
         await over.wait()
         spent = _cpu() - before
         await asyncio.gather(*(ear.close() for ear in ears))
-        await recorder.close()
+        await ingest.close()
         await server.close()
     return spent, latencies
 

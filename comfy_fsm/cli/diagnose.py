@@ -30,17 +30,17 @@ def diagnose(*names: IdAndLog, log: MaybeLog = None, format: Format = "text", no
     """
     task, log = _named(*names, *(() if log is None else (log,)))
     must_be_readable(log)
-    from comfy_fsm.report import diagnosis, document, text
+    from comfy_fsm.report import diagnosis_text, json_report, text
     from comfy_fsm.report.player import replay
 
     found = replay(log, task=task)
     if task is not None and not found.tasks:
         raise Wrong(f"no task's prompt id begins with {task!r}; leave it out to see them all")
     if format == "json":
-        print(document.encode_diagnoses(found))
+        print(json_report.encode_diagnoses(found))
     else:
         color = False if no_color else None
-        text.lay_out(found, sys.stdout, lambda w: diagnosis.lines(found, w, whole=task is not None), color=color)
+        text.lay_out(found, sys.stdout, lambda w: diagnosis_text.lines(found, w, whole=task is not None), color=color)
     sys.stdout.flush()
     return found.exit_status
 

@@ -66,7 +66,7 @@ def refolded(log: str, servers: list[str]) -> Figures:
     """
     from comfy_fsm.core.fold.board import Board
     from comfy_fsm.core.metrics.catalogue import Figures
-    from comfy_fsm.live.engine.recorder import refold
+    from comfy_fsm.live.engine.ingest import refold
     from comfy_fsm.log import opening
 
     figures = Figures(Board(), servers)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from cyclopts.help import HelpPanel
 
     from comfy_fsm.live.client.client import Client
-    from comfy_fsm.live.proxy.addressing import Addressing
+    from comfy_fsm.live.proxy.address_rewriting import Addressing
     from comfy_fsm.live.transport.comfy import Comfy
 
 __all__ = [
@@ -306,7 +306,7 @@ class Access:
 
     def addressed(self, server: str) -> Addressing:
         """Return the address of a server with what it wants; raises BadServerUrl or ClientError."""
-        from comfy_fsm.live.proxy.addressing import Addressing
+        from comfy_fsm.live.proxy.address_rewriting import Addressing
 
         return Addressing(server, self.headers, _pairs(self.socket_query, "--socket-query"))
 

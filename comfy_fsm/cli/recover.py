@@ -72,10 +72,10 @@ def recover(
         raise Wrong("--yes acts and --dry-run does not; give one of them; without either nothing is written")
     open_servers = _asking(asked, log, access)
     from comfy_fsm.live.recovery import session
-    from comfy_fsm.report import recovery
+    from comfy_fsm.report import recovery_text
 
     found = session.run(log, open_servers, lambda one: one.recover(prompt_id, act=yes, takes_over=True), act=yes)
-    return _print(recovery.recovery(found), found.decided, found.unreachable, found.silent)
+    return _print(recovery_text.recovery(found), found.decided, found.unreachable, found.silent)
 
 
 def consistency(prompt_id: Id, /, *, asked: Asked = NONE_ASKED, log: LogFile = _LOG, access: Access = NO_ACCESS) -> int:
@@ -94,10 +94,10 @@ def consistency(prompt_id: Id, /, *, asked: Asked = NONE_ASKED, log: LogFile = _
     """
     open_servers = _asking(asked, log, access)
     from comfy_fsm.live.recovery import session
-    from comfy_fsm.report import recovery
+    from comfy_fsm.report import recovery_text
 
     found = session.run(log, open_servers, lambda recoverer: recoverer.consistency(prompt_id))
-    return _print(recovery.consistency(found), found.case.well, found.unreachable, found.silent)
+    return _print(recovery_text.consistency(found), found.case.well, found.unreachable, found.silent)
 
 
 def history(
@@ -129,17 +129,17 @@ def history(
     path = log if log is not None else _LOG if os.path.exists(_LOG) else None
     open_servers = _asking(asked, path, access)
     from comfy_fsm.live.recovery import session
-    from comfy_fsm.report import recovery
+    from comfy_fsm.report import recovery_text
 
     found = session.run(path, open_servers, lambda recoverer: recoverer.history(prompt_id, attempts=attempts))
-    return _print(recovery.history(found), found.case.well, found.name == "unreachable", [found.showing])
+    return _print(recovery_text.history(found), found.case.well, found.name == "unreachable", [found.showing])
 
 
 def _asking(asked: Asked, log: str | None, access: Access) -> Callable[[], list[Comfy]]:
     """Return how to reach the servers that may be asked: those that were named, or with --known those of the log."""
     if log is not None:
         must_be_readable(log)
-    from comfy_fsm.cli.progress import complain, complain_of_warnings
+    from comfy_fsm.cli.run_display import complain, complain_of_warnings
 
     complain_of_warnings(complain)
     return access.asking(asked.urls(log))
@@ -150,9 +150,9 @@ def _print(lines: Iterable[str], well: bool, unreachable: bool, silent: Iterable
     if not unreachable:
         print("\n".join(lines), flush=True)
         return _PROVED if well else _OPEN
-    from comfy_fsm.cli.progress import complain
-    from comfy_fsm.report import recovery
+    from comfy_fsm.cli.run_display import complain
+    from comfy_fsm.report import recovery_text
 
     for showing in silent:
-        complain(recovery.silence(showing))
+        complain(recovery_text.silence(showing))
     return UNREACHABLE

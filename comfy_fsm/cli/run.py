@@ -58,7 +58,7 @@ def run(
     if not workflows:
         raise Wrong("name a workflow file; see --help")
     from comfy_fsm.cli import session
-    from comfy_fsm.cli.progress import Bars
+    from comfy_fsm.cli.run_display import Bars
 
     orders, open_client = [read(name) for name in workflows], access.opening(server, log, work)
     os.makedirs(work.output, exist_ok=True)
@@ -88,7 +88,7 @@ def resume(
         How workflows are submitted, and where their files go.
     """
     from comfy_fsm.cli import session
-    from comfy_fsm.cli.progress import Bars
+    from comfy_fsm.cli.run_display import Bars
 
     must_be_readable(log)
     open_client = access.opening(asked.urls(log), log, work)

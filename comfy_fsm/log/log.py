@@ -1,7 +1,7 @@
 """Append-only log in a SQLite file: one connection owns it, and each caller waits until its lines are committed.
 
 A line is bytes, and the log never looks into it. What was acknowledged survives any crash, in the order of its
-positions; what was refused is not in the log. `group_commit.py` queues what is appended, `writer.py` owns the file, and
+positions; what was refused is not in the log. `append_queue.py` queues what is appended, `writer.py` owns the file, and
 `reader.py` reads it.
 """
 
@@ -14,15 +14,15 @@ from typing import Self
 import aiosqlite
 
 from comfy_fsm.errors import LogMoved, LogWriteFailed
+from comfy_fsm.log.append_queue import LIMIT, AppendQueue
 from comfy_fsm.log.chain import LogRow
-from comfy_fsm.log.group_commit import LIMIT, GroupCommit
 from comfy_fsm.log.reader import read
 from comfy_fsm.log.writer import Chain
 
 __all__ = ["Log"]
 
 
-class Log(GroupCommit):
+class Log(AppendQueue):
     """Log in a file, and its only writer: `async with await Log.open(path) as log`."""
 
     def __init__(self, db: aiosqlite.Connection, chain: Chain, limit: int) -> None:

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Generator
 from typing import Self
 
 from comfy_fsm.errors import LogClosed
+from comfy_fsm.log.append_queue import weigh
 from comfy_fsm.log.chain import LogRow
-from comfy_fsm.log.group_commit import weigh
 
 __all__ = ["MemoryLog"]
 

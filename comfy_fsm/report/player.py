@@ -20,7 +20,7 @@ from comfy_fsm.core.wire import codec
 from comfy_fsm.display import Names, harmless, host, plural
 from comfy_fsm.errors import TraceError
 from comfy_fsm.log.trace import Block, most_known
-from comfy_fsm.report import fragment
+from comfy_fsm.report import html_fragment
 from comfy_fsm.report.sources import Origins, Source, Sources
 
 __all__ = [
@@ -53,7 +53,7 @@ class TraceFacts(Struct):
 
 
 class Replay(Struct, frozen=True, kw_only=True):
-    """Result of a replay, as an object; `document.py` writes the same as JSON.
+    """Result of a replay, as an object; `json_report.py` writes the same as JSON.
 
     Tasks are in the order in which they were first seen, findings in line order; `origins` maps their positions to
     lines.
@@ -93,7 +93,7 @@ class Replay(Struct, frozen=True, kw_only=True):
         ]  # fmt: skip
         left = len(self.tasks) - _IN_NOTEBOOK
         titles = ("state", "task", "window", "server", "known", "findings")
-        return fragment.draw(self.verdict, heading, titles, rows, f"and {left:,} more tasks" if left > 0 else "")
+        return html_fragment.draw(self.verdict, heading, titles, rows, f"and {left:,} more tasks" if left > 0 else "")
 
     def codes_of(self, task: Task) -> list[Code]:
         """Return the codes of the findings about this task."""

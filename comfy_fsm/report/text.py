@@ -19,10 +19,10 @@ from rich.text import Text
 from comfy_fsm.core.findings import CODES, GRAVITY, Code, Finding
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.display import STYLES, Names, harmless, host, plural, span
-from comfy_fsm.report import diagnosis
-from comfy_fsm.report.clock import Clock
+from comfy_fsm.report import diagnosis_text
 from comfy_fsm.report.player import Replay, tag_of
 from comfy_fsm.report.sources import Location
+from comfy_fsm.report.time_format import TimeFormat
 
 __all__ = [
     "draw",
@@ -87,8 +87,8 @@ def _print_line(console: Console, line: list[tuple[str, str]]) -> None:
     console.print(Text.assemble(*((text, STYLES.get(style, style)) for text, style in line)), soft_wrap=True)
 
 
-def _clock(replay: Replay, utc: bool) -> Clock:
-    return Clock(replay.trace.first_at, replay.trace.last_at, utc=utc)
+def _clock(replay: Replay, utc: bool) -> TimeFormat:
+    return TimeFormat(replay.trace.first_at, replay.trace.last_at, utc=utc)
 
 
 def _console(file: IO[str], color: bool | None) -> Console:
@@ -110,7 +110,7 @@ def _draw(replay: Replay, console: Console, *, story: bool, utc: bool) -> None:
         left = len(replay.tasks) - _TASKS
         if left > 0:
             console.print(Text(f"and {left:,} more tasks; --format json lists them all", "dim"))
-        for line in diagnosis.briefs(replay, console.width, clock):
+        for line in diagnosis_text.briefs(replay, console.width, clock):
             _print_line(console, line)
     _findings(console, replay, names)
 
@@ -119,7 +119,7 @@ def _headline(replay: Replay) -> Text:
     return Text.assemble(*((text, STYLES.get(style, style)) for text, style in replay.headline))
 
 
-def _heading(replay: Replay, clock: Clock) -> Iterator[Text]:
+def _heading(replay: Replay, clock: TimeFormat) -> Iterator[Text]:
     yield _headline(replay)
     trace = replay.trace
     few = len(trace.files) <= _FILES
@@ -153,7 +153,7 @@ class _Column(NamedTuple):
         return max(len(self.title), *(cell.cell_len for cell in self.cells))
 
 
-def _tasks(replay: Replay, names: Names, clock: Clock, width: int) -> Table:
+def _tasks(replay: Replay, names: Names, clock: TimeFormat, width: int) -> Table:
     shown = heapq.nsmallest(_TASKS, replay.tasks, key=replay.urgency_of)
     columns = [
         _Column("state", [Text(task.state, STYLES.get(task.state, "yellow")) for task in shown]),
@@ -202,7 +202,7 @@ def _took(task: Task) -> str:
     return span(task.ended_at - begun) if begun is not None and task.ended_at is not None else ""
 
 
-def _story(console: Console, replay: Replay, task: Task, clock: Clock) -> None:
+def _story(console: Console, replay: Replay, task: Task, clock: TimeFormat) -> None:
     """Write one task line by line, with the reason of each transition."""
     console.print()
     console.print(Text(f"Task {harmless(task.prompt_id)}", "bold"))
@@ -240,7 +240,7 @@ def _results(task: Task) -> Iterator[str]:
         yield f"node {node} sends its images over the socket, and some may be missing"
 
 
-def _moves(replay: Replay, task: Task, clock: Clock) -> Iterator[list[tuple[str, str]]]:
+def _moves(replay: Replay, task: Task, clock: TimeFormat) -> Iterator[list[tuple[str, str]]]:
     """Return the POST, the signals and the findings of one task, by time."""
     many = len(replay.trace.files) > 1
     rows: list[tuple[float, int, int, tuple[str, str], str, str]] = []

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from comfy_fsm.core.findings import CODES
 from comfy_fsm.core.machine import State
-from comfy_fsm.report import diagnosis, text
+from comfy_fsm.report import diagnosis_text, text
 from comfy_fsm.report.player import Replay, replay
 from comfy_fsm.report.sources import Source
 
@@ -55,5 +55,5 @@ def _wrong(found: Replay, allow: Collection[str]) -> list[str]:
 
 def _report(found: Replay) -> str:
     page = io.StringIO()
-    text.lay_out(found, page, lambda _: diagnosis.lines(found, _WIDTH, whole=False), color=False)
+    text.lay_out(found, page, lambda _: diagnosis_text.lines(found, _WIDTH, whole=False), color=False)
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines())

@@ -15,10 +15,10 @@ from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import LogDamaged, LogError
 from comfy_fsm.log import opening
 from comfy_fsm.log.chain import LogRow
-from comfy_fsm.report import diagnosis
-from comfy_fsm.serve.task_details import details
+from comfy_fsm.report import diagnosis_text
 from comfy_fsm.watch.projection import Projection
 from comfy_fsm.watch.snapshot import Scene
+from comfy_fsm.watch.task_details import details
 
 __all__ = ["PORTION", "Follower"]
 
@@ -58,11 +58,11 @@ class Follower:
         view = view.at_rest() if self.written is False else view
         return Scene(name, view, now, self.trouble, self.behind, self.written)
 
-    def explain(self, number: int, width: int) -> Iterable[diagnosis.Line]:
+    def explain(self, number: int, width: int) -> Iterable[diagnosis_text.Line]:
         """Return the diagnosis of the task with this number, in lines of at most so many columns."""
         if (task := self._projection.task(number)) is None:
             return [[("This task is not kept here any more. To read it again: comfy-fsm diagnose ID LOG", "")]]
-        return diagnosis.of_task(self._projection.board, task, self.path, width)
+        return diagnosis_text.of_task(self._projection.board, task, self.path, width)
 
     def details(self, number: int) -> dict[str, object] | None:
         """Return the same as plain values; None if the task is not kept here any more."""

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from comfy_fsm.core.findings import CODES, GRAVITY
 from comfy_fsm.display import STYLES, age, harmless, host, plural
-from comfy_fsm.report.diagnosis import Line
+from comfy_fsm.report.diagnosis_text import Line
 from comfy_fsm.watch.browsing import KEYS, Browsing
 from comfy_fsm.watch.projection import OPEN, SETTLED
 from comfy_fsm.watch.sections import NARROW, SMALL, WIDE, ago, allot, sections

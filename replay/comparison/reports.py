@@ -8,7 +8,7 @@ import msgspec
 
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.errors import TraceError
-from comfy_fsm.report import document
+from comfy_fsm.report import json_report
 from comfy_fsm.report.player import replay
 from replay.comparison.difference import Report
 
@@ -20,7 +20,7 @@ _JUDGED = 3
 
 def report_of(trace: str, policy: Policy | None = None) -> Report:
     """Return the report of this release, under this policy or that of the log."""
-    return _decode(document.encode(replay(trace, policy=policy)), "this release")
+    return _decode(json_report.encode(replay(trace, policy=policy)), "this release")
 
 
 def report_by(python: str, trace: str) -> Report:

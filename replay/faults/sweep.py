@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.observations import AnyObservation
-from comfy_fsm.core.registry.addresses import machine, spelled
+from comfy_fsm.core.registry.server_identity import machine, spelled
 from comfy_fsm.core.wire import routes
 from replay.faults.consequences import Consequence, compare, judge
 from replay.faults.faults import Fault, apply, is_possible

@@ -11,8 +11,8 @@ from comfy_fsm.errors import InvariantBroken
 from comfy_fsm.log.trace import read_lines
 from replay.lines.reading import Line, Lines
 from replay.reduction.goal import Goal, fold
-from replay.reduction.selecting import Trials, select
-from replay.reduction.shortening import shorten
+from replay.reduction.line_removal import Trials, select
+from replay.reduction.line_shortening import shorten
 
 __all__ = ["Reduced", "reduce"]
 

@@ -23,7 +23,7 @@ from comfy_fsm.core.observations import AnyObservation, Entry
 from comfy_fsm.core.wire import codec
 from comfy_fsm.log.log import Log
 from comfy_fsm.log.memory import MemoryLog
-from comfy_fsm.report import document
+from comfy_fsm.report import json_report
 from comfy_fsm.testing.strategies import TrueRun, mixtures, observations, true_runs
 from comfy_fsm.testing.strategies import arbitrary as draws
 from comfy_fsm.testing.strategies.arbitrary import from_our_reader, sayable
@@ -201,7 +201,7 @@ def use(board: Board) -> None:
 @given(st.lists(observations(), max_size=60))
 def test_no_observation_in_any_state_raises(line: list[AnyObservation]) -> None:
     use(fold_all(line))
-    document.encode(replay([codec.encode(seen.Tick(at=0.0)), *map(codec.encode, line)]))
+    json_report.encode(replay([codec.encode(seen.Tick(at=0.0)), *map(codec.encode, line)]))
 
 
 @st.composite
@@ -225,7 +225,7 @@ def spoiled_lines(draw: st.DrawFn) -> bytes:
 @given(st.lists(spoiled_lines() | st.binary(max_size=40) | observations().map(codec.encode), max_size=30))
 def test_no_line_whatever_its_bytes_raises(lines: list[bytes]) -> None:
     use(fold_all(codec.read(line) for line in lines))
-    document.encode(replay([codec.encode(seen.Tick(at=0.0)), *lines]))
+    json_report.encode(replay([codec.encode(seen.Tick(at=0.0)), *lines]))
 
 
 # law 6

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfy_fsm.errors import LogDamaged, LogError, LogLocked, LogWriteFailed
-from comfy_fsm.log import group_commit
+from comfy_fsm.log import append_queue
 from comfy_fsm.log.log import Log
 from comfy_fsm.log.logfile import is_log
 from comfy_fsm.log.reader import read, verify
@@ -180,7 +180,7 @@ async def test_a_look_at_a_live_log_takes_no_lock_from_its_writer(path: Path) ->
 
 
 async def test_a_line_longer_than_a_reader_would_hold_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_commit, "MAX_LINE", 100)
+    monkeypatch.setattr(append_queue, "MAX_LINE", 100)
     async with await Log.open(path) as log:
         with pytest.raises(LogError, match="101 bytes"):
             await log.append(b"a", b"x" * 101)

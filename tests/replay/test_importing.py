@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from comfy_fsm.report import document
+from comfy_fsm.report import json_report
 from comfy_fsm.report.player import replay
 from tests.support.hars import har_of
 from tests.support.processes import BAD_DATA, DONE, ENVIRONMENT, NO_INPUT, NOT_DONE, USAGE
@@ -35,7 +35,7 @@ def test_the_trace_that_is_written_is_judged_as_the_capture(folder: Path) -> Non
     done = run(folder, "import", "tab.har", "--output", "trace.jsonl")
     assert (done.returncode, done.stdout) == (DONE, b"")
     assert b"does not tell the close codes" in done.stderr
-    reports = [json.loads(document.encode(replay(folder / name))) for name in ("trace.jsonl", "tab.har")]
+    reports = [json.loads(json_report.encode(replay(folder / name))) for name in ("trace.jsonl", "tab.har")]
     tasks = [[(task["prompt_id"], task["state"], task["outputs"]) for task in report["tasks"]] for report in reports]
     assert tasks[0] == tasks[1]
     assert not list(folder.glob("*.part"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_fsm.core.explain.diagnosis import Diagnosis
 from comfy_fsm.core.fold.board import Board
-from comfy_fsm.report.diagnosis import lines
+from comfy_fsm.report.diagnosis_text import lines
 from replay import Replay
 
 

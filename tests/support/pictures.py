@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from typing import NamedTuple
 
-from comfy_fsm.report.picture import page
+from comfy_fsm.report.picture import html_page
 from comfy_fsm.report.picture.collector import scene_of
 from comfy_fsm.report.picture.scene import Scene
 from comfy_fsm.report.player import Replay, replay
@@ -29,7 +29,7 @@ def picture_of(source: Source | Iterable[bytes], since: float | None = None, unt
     found = replay(source)
     with closing(Sources([source])) as again:
         scene = scene_of(found, again.blocks(), since, until)
-    return Picture(found, scene, page.draw(found, scene, utc=True))
+    return Picture(found, scene, html_page.draw(found, scene, utc=True))
 
 
 def run(id: str = "p-1", at: float = START, window: str = "w") -> list[bytes]:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from comfy_fsm.live.proxy.addressing import Addressing
+from comfy_fsm.live.proxy.address_rewriting import Addressing
 from comfy_fsm.live.proxy.forwarding import Patience
 from comfy_fsm.live.proxy.recording import Front, Outside, Recording
 from comfy_fsm.log.reader import read

@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
 from comfy_fsm.display import age, harmless
-from comfy_fsm.report.diagnosis import Line
+from comfy_fsm.report.diagnosis_text import Line
 from comfy_fsm.watch import sections, terminal
 from comfy_fsm.watch.browsing import KINDS, Browsing
 from comfy_fsm.watch.snapshot import QUIET, Scene

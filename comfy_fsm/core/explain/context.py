@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from comfy_fsm.core.findings import Code, Finding
 from comfy_fsm.core.machine import Signal, State
 from comfy_fsm.core.registry.ending import Cause, CauseKind
-from comfy_fsm.core.registry.parts import Transition
 from comfy_fsm.core.registry.registry import Act, QueueSnapshot, Registry, Server
 from comfy_fsm.core.registry.task import Task
+from comfy_fsm.core.registry.task_parts import Transition
 
 __all__ = ["Context", "whose"]
 

@@ -17,9 +17,9 @@ from comfy_fsm.core.fold.settlement import reopen_conclusion, request_queue, req
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.registry.ending import Cause, Ending, Source
-from comfy_fsm.core.registry.parts import AbsenceRound
 from comfy_fsm.core.registry.registry import Act, Question, Registry, Server, Socket
 from comfy_fsm.core.registry.task import Task
+from comfy_fsm.core.registry.task_parts import AbsenceRound
 from comfy_fsm.core.wire.bodies import remaining
 
 __all__ = [

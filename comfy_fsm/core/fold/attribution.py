@@ -13,9 +13,9 @@ from comfy_fsm.core.fold.absence import judge_all
 from comfy_fsm.core.fold.frame_handlers import HANDLERS, apply_run_frame
 from comfy_fsm.core.fold.settlement import reopen_conclusion, request_queue_in_sweep
 from comfy_fsm.core.machine import State
-from comfy_fsm.core.registry.images import image_in
 from comfy_fsm.core.registry.registry import MAX_WHAT, Registry, Socket, Subject
 from comfy_fsm.core.registry.servers import COUNTING
+from comfy_fsm.core.registry.socket_images import image_in
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire.bodies import BLOCKED, greets, remaining
 

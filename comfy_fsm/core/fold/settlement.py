@@ -14,9 +14,9 @@ from comfy_fsm.core.findings import Code
 from comfy_fsm.core.fold.deafness import expect_end
 from comfy_fsm.core.machine import UNANSWERED, Signal, State
 from comfy_fsm.core.registry.ending import RECORDS, SETTLING, Ending, Source
-from comfy_fsm.core.registry.images import take_images
 from comfy_fsm.core.registry.oddities import note_unknown_word
 from comfy_fsm.core.registry.registry import Registry
+from comfy_fsm.core.registry.socket_images import take_images
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire.bodies import ENDED, HistoryRecord, JobRecord, executed_output
 from comfy_fsm.core.wire.results import produced

@@ -15,9 +15,9 @@ from comfy_fsm.core.fold.settlement import request_queue, request_record, settle
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.registry.ending import Ending
-from comfy_fsm.core.registry.parts import Silence
 from comfy_fsm.core.registry.registry import Registry, Server
 from comfy_fsm.core.registry.task import Task
+from comfy_fsm.core.registry.task_parts import Silence
 
 __all__ = ["await_end", "expire_overdue", "note_answer", "remind"]
 

@@ -15,9 +15,9 @@ from comfy_fsm.core.fold.silence import note_answer
 from comfy_fsm.core.machine import Signal, State
 from comfy_fsm.core.registry.ending import Ending
 from comfy_fsm.core.registry.oddities import note_oddities
-from comfy_fsm.core.registry.parts import Submission
 from comfy_fsm.core.registry.registry import Question, Registry, Server, Subject
 from comfy_fsm.core.registry.task import Task
+from comfy_fsm.core.registry.task_parts import Submission
 from comfy_fsm.core.wire import bodies, codec, refusals
 from comfy_fsm.core.wire.fieldwise import read
 

@@ -15,9 +15,9 @@ from comfy_fsm.core.effects import AnyEffect, Deliver, LookAtQueue, OpenSocket, 
 from comfy_fsm.core.findings import CODES, Code, Finding, Severity
 from comfy_fsm.core.machine import FINAL
 from comfy_fsm.core.policy import Policy
-from comfy_fsm.core.registry import addresses
-from comfy_fsm.core.registry.clock import Clock
+from comfy_fsm.core.registry import server_identity
 from comfy_fsm.core.registry.counters import Counters
+from comfy_fsm.core.registry.elapsed_time import ElapsedTime
 from comfy_fsm.core.registry.ending import Cause, CauseKind
 from comfy_fsm.core.registry.servers import (
     ANY_PROMPT,
@@ -72,7 +72,7 @@ class Registry:
         self.policy = policy
         self.fixed_policy = self.policy_is_stated = False
         """A header stated the policy of whoever recorded this, and it was taken over."""
-        self.clock = Clock()
+        self.clock = ElapsedTime()
         self.counters = Counters()
         self.servers: dict[str | None, Server] = {}
         self._machines: dict[str, list[Server]] = {}
@@ -128,21 +128,21 @@ class Registry:
     def server(self, url: str | None) -> Server:
         server = self.servers.get(url)
         if server is None:
-            name = addresses.spelled(url or "")
+            name = server_identity.spelled(url or "")
             server = self.servers.get(name)
             if server is None:
                 server = self.servers[name] = Server(name, windows=self.windows)
-                twins = self._machines.setdefault(addresses.machine(name), [])
+                twins = self._machines.setdefault(server_identity.machine(name), [])
                 server.twins = twins if len(twins) < _MOST_NAMES else []
                 server.twins.append(server)
-            elif url is not None and addresses.plain(url) != name:
+            elif url is not None and server_identity.plain(url) != name:
                 self.join(server, url)
             self.servers[url] = server
         return server
 
     def peek(self, url: str | None) -> Server:
         """Return the server for reading only: nothing is remembered or reported."""
-        name = addresses.spelled(url or "")
+        name = server_identity.spelled(url or "")
         return self.servers.get(url) or self.servers.get(name) or Server(name)
 
     def task_at(self, server: Server, prompt_id: str | None) -> Task | None:

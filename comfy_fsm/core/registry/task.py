@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from comfy_fsm.core.effects import Failure, Output, Result, Text
 from comfy_fsm.core.machine import RECOVERABLE, SETTLED, UNANSWERED, Signal, State, step
-from comfy_fsm.core.registry import parts
+from comfy_fsm.core.registry import task_parts
 from comfy_fsm.core.registry.ending import Cause, Confidence, Ending, Source
 from comfy_fsm.core.scheduling.backlog import Job
 from comfy_fsm.core.wire import codec
@@ -37,7 +37,7 @@ class Task:
 
     # what every frame touches
     state: State = State.SUBMITTING
-    signals: list[parts.Transition] = field(default_factory=list)
+    signals: list[task_parts.Transition] = field(default_factory=list)
     frames: int = 0
     """Number of frames about it that reached its own window."""
     last_sign: float = 0.0
@@ -46,17 +46,17 @@ class Task:
     """Settled on absence or time alone, so late evidence may reopen it."""
     remaining: set[str] = field(default_factory=set)
     """Nodes of the accepted graph that are not cached: once all have finished, the run is over."""
-    imaging: parts.SocketImages | None = None
+    imaging: task_parts.SocketImages | None = None
     """Images sent over the socket; None if no node of the graph sends any."""
 
     # its parts
-    submission: parts.Submission = field(default_factory=parts.Submission)
-    answer: parts.PostAnswer = field(default_factory=parts.PostAnswer)
-    run: parts.Run = field(default_factory=parts.Run)
-    remains: parts.Remains = field(default_factory=parts.Remains)
-    silence: parts.Silence = field(default_factory=parts.Silence)
-    inquiry: parts.Inquiry = field(default_factory=parts.Inquiry)
-    end: parts.KnownEnd = field(default_factory=parts.KnownEnd)
+    submission: task_parts.Submission = field(default_factory=task_parts.Submission)
+    answer: task_parts.PostAnswer = field(default_factory=task_parts.PostAnswer)
+    run: task_parts.Run = field(default_factory=task_parts.Run)
+    remains: task_parts.Remains = field(default_factory=task_parts.Remains)
+    silence: task_parts.Silence = field(default_factory=task_parts.Silence)
+    inquiry: task_parts.Inquiry = field(default_factory=task_parts.Inquiry)
+    end: task_parts.KnownEnd = field(default_factory=task_parts.KnownEnd)
 
     # what is known of it at the server, in the order of the log
     posts: int = 0
@@ -184,7 +184,7 @@ class Task:
     def take_id(self, prompt_id: str) -> None:
         self.prompt_id = prompt_id
 
-    def post(self, window: str | None, client_id: str | None, submission: parts.Submission) -> None:
+    def post(self, window: str | None, client_id: str | None, submission: task_parts.Submission) -> None:
         """Take the POST by which a window submits it."""
         self.window, self.client_id, self.submission = window, client_id, submission
 
@@ -212,7 +212,7 @@ class Task:
     def move(self, server: str, order: int) -> None:
         """Bind it to another server: neither the run at the former one counts, nor what this one did not list."""
         self.server, self.known_order = server, order
-        self.run, self.phase = parts.Run(end_received=self.run.end_received), 0
+        self.run, self.phase = task_parts.Run(end_received=self.run.end_received), 0
         self.silence.end()
 
     # what was heard and shown of it
@@ -222,7 +222,7 @@ class Task:
         self.remains.plan(sinks)
         self.remaining = remaining
         if images:
-            self.imaging = parts.SocketImages(frozenset(images))
+            self.imaging = task_parts.SocketImages(frozenset(images))
 
     def drop(self, nodes: set[str]) -> None:
         """Expect nothing of these nodes, which the server dropped when it accepted the rest."""
@@ -275,7 +275,7 @@ class Task:
         after = step(before, signal)
         if len(self.signals) >= limit:
             del self.signals[limit // 2]
-        self.signals.append(parts.Transition(name, position, at, before, signal, after))
+        self.signals.append(task_parts.Transition(name, position, at, before, signal, after))
         if after is before:
             return False
         self.state = after
@@ -311,7 +311,7 @@ class Task:
     def produce(self, outputs: tuple[Output, ...], texts: tuple[Text, ...], left_out: int) -> None:
         self.outputs, self.texts, self.left_out = outputs, texts, left_out + self.unannounced
 
-    def produce_images(self, imaging: parts.SocketImages) -> None:
+    def produce_images(self, imaging: task_parts.SocketImages) -> None:
         """Add the images that came over the socket."""
         self.outputs = (*(output for output in self.outputs if not output.by_socket), *imaging.images)
         self.left_out += imaging.left_out
@@ -357,7 +357,7 @@ class Task:
         if again:
             self.delivered = self.handed_over = False
         self.error = None if self.error is self.answer.doubted else self.error
-        self.end, self.inquiry = parts.KnownEnd(settled_position=self.end.settled_position), parts.Inquiry()
+        self.end, self.inquiry = task_parts.KnownEnd(settled_position=self.end.settled_position), task_parts.Inquiry()
         self.silence.tier = 0
         self.last_sign = at
 

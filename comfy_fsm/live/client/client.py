@@ -29,10 +29,10 @@ from comfy_fsm.live.client.handles import Handles
 from comfy_fsm.live.client.tags import checked, tagged
 from comfy_fsm.live.client.task_handle import Attached, TaskHandle
 from comfy_fsm.live.client.window import Window
-from comfy_fsm.live.engine.clock import SteadyClock
 from comfy_fsm.live.engine.closing import Closing, finish
-from comfy_fsm.live.engine.recorder import Noted
+from comfy_fsm.live.engine.ingest import Noted
 from comfy_fsm.live.engine.runner import Runner, report
+from comfy_fsm.live.engine.steady_clock import SteadyClock
 from comfy_fsm.live.recovery import session
 from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.live.transport import requests
@@ -255,7 +255,7 @@ class Client:
 
     async def _watch(self) -> None:
         """Wait for a failure of the log, and then end all tasks with it: nothing more can be recorded."""
-        failure = await self.runner.recorder.failed()
+        failure = await self.runner.ingest.failed()
         if failure is not None:
             await self.handles.abandon(failure)
 
@@ -274,7 +274,7 @@ class _Inner:
         if self.closed:
             raise ClientClosed("the client is closed, so nothing was submitted; open another")
         server = self.choose(server)
-        attached = attached._replace(tag=checked(tag, self._client.runner.recorder))
+        attached = attached._replace(tag=checked(tag, self._client.runner.ingest))
         if attached.posting is None:
             raise InvariantBroken("a submission has no draft")
         client_id, prompt_id, request = attached.posting.new(server)
@@ -288,13 +288,13 @@ class _Inner:
 
     async def follow_from(self, window: Window, prompt_id: str, server: str | None, tag: object) -> TaskHandle:
         """Follow a prompt of somebody else, by asking its server."""
-        server, attached = self.choose(server), Attached(tag=checked(tag, self._client.runner.recorder))
+        server, attached = self.choose(server), Attached(tag=checked(tag, self._client.runner.ingest))
         client_id = window.id_at(server)
         await self._client.runner.exchanges[server].detect_features()
         handle = self._client.handles.hold(prompt_id, client_id, server, attached)
         data, at = seen.CommandData("follow", prompt_id), self._client.runner.clock()
         command = seen.Command(at=at, window=client_id, server=server, data=data)
-        await self._client.runner.recorder.write(*tagged(command, attached.tag))
+        await self._client.runner.ingest.write(*tagged(command, attached.tag))
         return handle
 
     def choose(self, wanted: str | None) -> str:

@@ -30,7 +30,7 @@ from comfy_fsm.live.client.spool import Spool
 from comfy_fsm.live.client.tags import NO_TAG, tagged
 from comfy_fsm.live.client.task_handle import NOTHING, Attached, Dispatches, TaskHandle
 from comfy_fsm.live.engine.cancellation import cancel
-from comfy_fsm.live.engine.recorder import Noted
+from comfy_fsm.live.engine.ingest import Noted
 from comfy_fsm.live.engine.runner import Runner
 from comfy_fsm.live.transport import requests
 from comfy_fsm.live.transport.requests import HttpRequest

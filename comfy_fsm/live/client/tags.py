@@ -13,7 +13,7 @@ from comfy_fsm.core import observations as seen
 from comfy_fsm.core.scheduling.backlog import MAX_TAG
 from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import BadTag
-from comfy_fsm.live.engine.recorder import Recorder
+from comfy_fsm.live.engine.ingest import Ingest
 
 __all__ = ["NO_TAG", "Tag", "checked", "tagged"]
 
@@ -36,7 +36,7 @@ class Tag(NamedTuple):
 NO_TAG = Tag(None, Raw(b"null"), Raw(b"null"))
 
 
-def checked(tag: object, recorder: Recorder) -> Tag:
+def checked(tag: object, ingest: Ingest) -> Tag:
     """Return the tag; raises BadTag if it would not come back from the log as it was given."""
     if tag is None:
         return NO_TAG
@@ -55,7 +55,7 @@ def checked(tag: object, recorder: Recorder) -> Tag:
             "this tag would come back from JSON as another value, so nothing was sent; give keys as texts, and no NaN "
             "or lone surrogates"
         )
-    shown = recorder.shown(value)
+    shown = ingest.shown(value)
     if shown != value:
         _logger.warning(
             "a secret, or what stands in an address like one, is in a tag: the log has %r instead, and so has the task "

@@ -171,8 +171,8 @@ class Dispatcher:
         if self._closed:
             raise ClientClosed("the dispatcher is closed, so nothing was enqueued; open another")
         prompt_id = str(uuid.uuid4())
-        tagging = checked(tag, runner.recorder)
-        command = written(workflow, prompt_id, priority, runner.clock(), runner.recorder.hides, bool(extra_data))
+        tagging = checked(tag, runner.ingest)
+        command = written(workflow, prompt_id, priority, runner.clock(), runner.ingest.hides, bool(extra_data))
         if runner.board.backlog.full:
             limit = runner.policy.jobs
             raise BacklogFull(f"{limit} jobs wait, so this one was not enqueued; await some, or raise Policy(jobs=…)")
@@ -180,7 +180,7 @@ class Dispatcher:
         handle = self._client.handles.hold(prompt_id, attached=attached)
         self._held.keep(handle, workflow, extra_data or {}, command.data.withheld)
         try:
-            await runner.recorder.write(*tagged(command, tagging))
+            await runner.ingest.write(*tagged(command, tagging))
         finally:
             job = runner.board.backlog.waiting.get(prompt_id)
             if job is None:  # the log refused it, or others filled the backlog meanwhile

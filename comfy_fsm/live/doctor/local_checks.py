@@ -21,7 +21,7 @@ from comfy_fsm.display import plural
 from comfy_fsm.errors import LogError, LogUnreachable, NotALog
 from comfy_fsm.live.doctor import database_checks
 from comfy_fsm.live.doctor.check import Check
-from comfy_fsm.live.engine.recorder import refold
+from comfy_fsm.live.engine.ingest import refold
 from comfy_fsm.log.chain import LogRow
 from comfy_fsm.log.opening import is_log, is_written, read, shown
 from comfy_fsm.log.postgres.address import is_address

@@ -23,7 +23,7 @@ from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire import bodies, codec
 from comfy_fsm.errors import ClientError, DownloadFailed, LogError
 from comfy_fsm.live.engine import answers
-from comfy_fsm.live.engine.recorder import Recorder
+from comfy_fsm.live.engine.ingest import Ingest
 from comfy_fsm.live.redaction.redact import NOTHING, Kept, Redactor
 from comfy_fsm.live.transport import requests
 from comfy_fsm.live.transport.arrivals import Answer, Stream, Unanswered
@@ -45,7 +45,7 @@ class Exchange:
     def __init__(
         self,
         server: Comfy,
-        recorder: Recorder,
+        ingest: Ingest,
         board: Board,
         redactor: Redactor,
         policy: Policy,
@@ -57,7 +57,7 @@ class Exchange:
         self._cancels: bool | None = None
         self.last_failure = ""
         """Error of the last failed request."""
-        self._recorder = recorder
+        self._ingest = ingest
         self._board = board
         self._redactor = redactor
         self._policy = policy
@@ -140,13 +140,13 @@ class Exchange:
         request_id = f"{_RUN}-{next(_NUMBERS)}"
         path, body = self._redactor.request(request.method, request.path, request.body)
         data = seen.RequestData(request_id, request.method, path, Raw(msgspec.json.encode(body)))
-        await self._recorder.write(seen.Request(at=self._clock(), window=window, server=self.server.url, data=data))
+        await self._ingest.write(seen.Request(at=self._clock(), window=window, server=self.server.url, data=data))
         return request_id
 
     async def _log_failure(self, request_id: str, error: Unanswered, window: str | None) -> None:
         self.last_failure = error.name
         data = seen.NoAnswerData(request_id, error.name)
-        await self._recorder.write(seen.NoAnswer(at=self._clock(), window=window, server=self.server.url, data=data))
+        await self._ingest.write(seen.NoAnswer(at=self._clock(), window=window, server=self.server.url, data=data))
         self._wake_poller()
 
     def _log_abandoned(self, request_id: str, window: str | None) -> None:
@@ -154,15 +154,15 @@ class Exchange:
         data = seen.NoAnswerData(request_id, "Cancelled")
         ended = seen.NoAnswer(at=self._clock(), window=window, server=self.server.url, data=data)
         with suppress(ClientError, LogError):  # closed, or failed: that is told by others
-            self._recorder.put(codec.encode(ended), ended)
+            self._ingest.put(codec.encode(ended), ended)
 
     async def _log_answer(self, data: seen.ResponseData, body: Kept, window: str | None) -> None:
         whole = seen.Response(at=self._clock(), window=window, server=self.server.url, data=data)
         if body.whole is body.logged:
-            await self._recorder.write(whole)
+            await self._ingest.write(whole)
         else:
             logged = replace(whole, data=replace(data, body=body.logged), redacted=True)
-            await self._recorder.write(whole, logged, extra=len(bytes(body.whole)))
+            await self._ingest.write(whole, logged, extra=len(bytes(body.whole)))
         self._wake_poller()
 
     def _wake_poller(self) -> None:

@@ -15,7 +15,7 @@ from comfy_fsm.core.wire.bodies import greets
 from comfy_fsm.errors import InvariantBroken
 from comfy_fsm.live.engine.closing import finish
 from comfy_fsm.live.engine.frame_lines import FrameLines
-from comfy_fsm.live.engine.recorder import Recorder
+from comfy_fsm.live.engine.ingest import Ingest
 from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.live.transport import unreachable
 from comfy_fsm.live.transport.arrivals import Long, Refused, SocketDown, SocketUp
@@ -30,13 +30,13 @@ class Listener:
     """Socket that is read from `open` until `close`, and reconnects in between."""
 
     def __init__(
-        self, server: Comfy, client_id: str, recorder: Recorder, redactor: Redactor, clock: Callable[[], float]
+        self, server: Comfy, client_id: str, ingest: Ingest, redactor: Redactor, clock: Callable[[], float]
     ) -> None:
         self.server = server
         self.client_id = client_id
         self.frames = 0
         self.is_open = False
-        self._recorder = recorder
+        self._ingest = ingest
         self._frames = FrameLines(redactor, server.url, client_id)
         self._clock = clock
         self.refused: Refused | None = None
@@ -82,7 +82,7 @@ class Listener:
 
     async def _listen(self) -> None:
         url, window, conn = self.server.url, self.client_id, None
-        clock, put = self._clock, self._recorder.put
+        clock, put = self._clock, self._ingest.put
         frames, read = self.server.listen(window), 0
         try:
             async for frame in frames:
@@ -90,8 +90,8 @@ class Listener:
                     line, observation = await self._frames.text(frame, clock(), conn)
                     self.frames += not greets(getattr(observation, "data", None))
                     read += 1
-                    if not put(line, observation, kept=await self._recorder.clean(line)):
-                        await self._recorder.room()
+                    if not put(line, observation, kept=await self._ingest.clean(line)):
+                        await self._ingest.room()
                     elif not read % _FRAMES_AT_ONCE:
                         await asyncio.sleep(0)
                 elif type(frame) is bytes or type(frame) is Long:
@@ -99,12 +99,12 @@ class Listener:
                     self.frames += 1
                     read += 1
                     if not put(line, codec.read(line), image):
-                        await self._recorder.room()
+                        await self._ingest.room()
                     elif not read % _FRAMES_AT_ONCE:
                         await asyncio.sleep(0)
                 elif type(frame) is SocketUp:
                     conn = frame.conn
-                    await self._recorder.write(seen.Opened(at=clock(), window=window, server=url, conn=conn))
+                    await self._ingest.write(seen.Opened(at=clock(), window=window, server=url, conn=conn))
                     self._turn(True, None)
                 elif type(frame) is SocketDown:
                     self._turn(False, None)
@@ -125,7 +125,7 @@ class Listener:
     async def _closed(self, code: int, reason: str, conn: int | None) -> None:
         data = seen.CloseData(code)
         closed = seen.Closed(at=self._clock(), window=self.client_id, server=self.server.url, conn=conn, data=data)
-        await self._recorder.write(closed)
+        await self._ingest.write(closed)
 
     async def close(self) -> None:
         """Close the connection properly, so that the server forgets the right one (P3)."""

@@ -25,13 +25,13 @@ from comfy_fsm.core.policy import Policy, to_header
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import HandshakeRefused, ServerUnreachable
-from comfy_fsm.live.engine.clock import SteadyClock
 from comfy_fsm.live.engine.closing import Closing, finish
 from comfy_fsm.live.engine.confirmation import is_still_absent
 from comfy_fsm.live.engine.exchange import Exchange
+from comfy_fsm.live.engine.ingest import Ingest, Noted, refold
 from comfy_fsm.live.engine.listener import Listener
 from comfy_fsm.live.engine.poller import Poller
-from comfy_fsm.live.engine.recorder import Noted, Recorder, refold
+from comfy_fsm.live.engine.steady_clock import SteadyClock
 from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.live.transport import unreachable
 from comfy_fsm.live.transport.arrivals import Answer
@@ -91,9 +91,9 @@ class Runner:
         self._needs_sockets = needs_sockets
         servers = list(servers)
         self.figures = Figures(self.board, (server.url for server in servers))
-        self.recorder = Recorder(log, self.board, redactor, self._folded, self._perform)
+        self.ingest = Ingest(log, self.board, redactor, self._folded, self._perform)
         self.exchanges = {
-            server.url: Exchange(server, self.recorder, self.board, redactor, policy, clock) for server in servers
+            server.url: Exchange(server, self.ingest, self.board, redactor, policy, clock) for server in servers
         }
         self.pollers = {url: Poller(exchange, self.board, policy, clock) for url, exchange in self.exchanges.items()}
         self._listeners: dict[tuple[str, str], Listener] = {}
@@ -120,12 +120,12 @@ class Runner:
         """Continue from the log: ask about open tasks, deliver undelivered results."""
         self._host = host
         header = seen.HeaderData(1, "comfy_fsm", Raw(msgspec.json.encode(to_header(self.policy))))
-        await self.recorder.write(seen.Header(at=self.clock(), data=header))
+        await self.ingest.write(seen.Header(at=self.clock(), data=header))
         windows = dict.fromkeys(task.window for task in self.unfinished if task.window is not None)
         resume, at = seen.CommandData("resume"), self.clock()
         # All in one commit, before anything is asked: what is settled in between would be delivered for both reasons.
         await asyncio.gather(
-            *(self.recorder.write(seen.Command(at=at, window=window, data=resume)) for window in windows)
+            *(self.ingest.write(seen.Command(at=at, window=window, data=resume)) for window in windows)
         )
         for poller in self.pollers.values():
             self._spawn(poller.run())
@@ -215,7 +215,7 @@ class Runner:
             return task.unsent  # nothing was sent at all
 
         def socket() -> Listener:
-            return Listener(exchange.server, uuid.uuid4().hex, self.recorder, self._redactor, self.clock)
+            return Listener(exchange.server, uuid.uuid4().hex, self.ingest, self._redactor, self.clock)
 
         return await is_still_absent(task, self.board, exchange, self.policy, socket)
 
@@ -224,7 +224,7 @@ class Runner:
         if listener is None:
             comfy = self.exchanges[server].server
             listener = self._listeners[server, client_id] = Listener(
-                comfy, client_id, self.recorder, self._redactor, self.clock
+                comfy, client_id, self.ingest, self._redactor, self.clock
             )
         return listener
 
@@ -238,15 +238,15 @@ class Runner:
     ) -> None:
         """Log a command of the application or its operator; on return it is folded."""
         data, at = seen.CommandData(name, prompt_id, to=to), self.clock()
-        await self.recorder.write(seen.Command(at=at, window=window, server=server, data=data))
+        await self.ingest.write(seen.Command(at=at, window=window, server=server, data=data))
 
     def note(self, observation: AnyObservation, logged: AnyObservation | None = None) -> None:
         """Log an observation without waiting; `logged` is what the log gets instead."""
-        self.recorder.put(codec.encode(observation if logged is None else logged), observation)
+        self.ingest.put(codec.encode(observation if logged is None else logged), observation)
 
     def readings(self) -> list[Reading]:
         """Return every metric as it is now."""
-        self.figures.disk = self.recorder.disk
+        self.figures.disk = self.ingest.disk
         return self.figures.read(self.clock())
 
     # performing
@@ -321,7 +321,7 @@ class Runner:
         if result.prompt_id is not None:
             data = seen.DeliveredData(result.prompt_id, result.state)
             delivered = seen.Delivered(at=self.clock(), window=result.window, server=result.server, data=data)
-            await self.recorder.write(delivered)
+            await self.ingest.write(delivered)
 
     # time
 
@@ -336,7 +336,7 @@ class Runner:
                     abs(ahead), "ahead" if ahead > 0 else "behind",
                 )  # fmt: skip
             if self.board.due <= self.clock():
-                await self.recorder.write(seen.Tick(at=self.clock()))
+                await self.ingest.write(seen.Tick(at=self.clock()))
 
     def _spawn(self, work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]] | None = None) -> None:
         running = self._running if among is None else among
@@ -365,7 +365,7 @@ class Runner:
             running.cancel()
         await finish(*unfinished)
         await finish(*(listener.close() for listener in self._listeners.values()))
-        await finish(self.recorder.close())
+        await finish(self.ingest.close())
         await finish(*(exchange.server.close() for exchange in self.exchanges.values()))
         await finish(self.log.close())
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import ClientClosed, LogError
-from comfy_fsm.live.engine.recorder import Recorder
+from comfy_fsm.live.engine.ingest import Ingest
 from comfy_fsm.live.redaction.redact import Redactor
 
 __all__ = ["Entries", "Visitor"]
@@ -31,7 +31,7 @@ class Entries:
     """Entries of one recording."""
 
     def __init__(
-        self, recorder: Recorder, redactor: Redactor, clock: Callable[[], float], say: Callable[[str], object]
+        self, ingest: Ingest, redactor: Redactor, clock: Callable[[], float], say: Callable[[str], object]
     ) -> None:
         self.redactor = redactor
         self.clock = clock
@@ -40,15 +40,15 @@ class Entries:
         self.written = self.unwritten = 0
         self.numbers = count(1)
         self.connections = count(1)
-        self._recorder = recorder
+        self._ingest = ingest
         self._windows: dict[tuple[str, Visitor], Counter[str]] = {}
         self._said: set[str] = set()
 
     def put(self, observation: AnyObservation, line: bytes = b"", kept: bytes | None = None) -> bool:
         """Take an entry; returns whether there is room for another."""
         try:
-            room = self._recorder.put(line or codec.encode(observation), observation, kept=kept)
-        except (LogError, ClientClosed):  # which is told by who waits for the recorder
+            room = self._ingest.put(line or codec.encode(observation), observation, kept=kept)
+        except (LogError, ClientClosed):  # which is told by who waits for the ingest
             self.unwritten += 1
             return True
         self.written += 1
@@ -56,11 +56,11 @@ class Entries:
 
     async def clean(self, line: bytes) -> bytes | None:
         """Redact a long line in another thread; None for a short one."""
-        return await self._recorder.clean(line)
+        return await self._ingest.clean(line)
 
     async def room(self) -> None:
         """Wait until the disk has taken some of it."""
-        await self._recorder.room()
+        await self._ingest.room()
 
     def say_once(self, text: str) -> None:
         """Tell something, and not again."""

@@ -17,9 +17,9 @@ import ssl
 from contextlib import suppress
 from typing import NamedTuple
 
-from comfy_fsm.live.proxy.addressing import Addressing, Headers
+from comfy_fsm.live.proxy.address_rewriting import Addressing, Headers
 from comfy_fsm.live.proxy.entries import Entries, Visitor
-from comfy_fsm.live.proxy.exchange_entries import Asked, PassingExchange, begin
+from comfy_fsm.live.proxy.http_entries import Asked, PassingExchange, begin
 from comfy_fsm.live.proxy.peer import (
     Data,
     EndOfMessage,

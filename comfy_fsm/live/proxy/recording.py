@@ -20,10 +20,10 @@ from comfy_fsm.core.metrics.catalogue import Figures, Reading
 from comfy_fsm.display import plural
 from comfy_fsm.errors import ClientClosed
 from comfy_fsm.exits import BY_SIGNAL
-from comfy_fsm.live.engine.clock import SteadyClock
 from comfy_fsm.live.engine.closing import finish
-from comfy_fsm.live.engine.recorder import Noted, Recorder, refold
-from comfy_fsm.live.proxy.addressing import Addressing
+from comfy_fsm.live.engine.ingest import Ingest, Noted, refold
+from comfy_fsm.live.engine.steady_clock import SteadyClock
+from comfy_fsm.live.proxy.address_rewriting import Addressing
 from comfy_fsm.live.proxy.entries import Entries
 from comfy_fsm.live.proxy.forwarding import Backend, Forwarding, Patience
 from comfy_fsm.live.proxy.peer import Peer, listen
@@ -72,8 +72,8 @@ class Recording:
         self._clock = SteadyClock(time.time)
         self.board = Board()
         self.figures = Figures(self.board, (front.server.url for front in self._fronts))
-        self.recorder = Recorder(log, self.board, self._redactor, self._folded, self._committed)
-        self.entries = Entries(self.recorder, self._redactor, self._clock, self.say)
+        self.ingest = Ingest(log, self.board, self._redactor, self._folded, self._committed)
+        self.entries = Entries(self.ingest, self._redactor, self._clock, self.say)
         self._servers: list[asyncio.Server] = []
         self._passing: dict[Forwarding, asyncio.Task[None] | None] = {}
 
@@ -99,10 +99,10 @@ class Recording:
     async def _start(self) -> None:
         await asyncio.to_thread(refold, self._log.read(), self.board, self._log.path, self.figures.count)
         header = seen.Header(at=self._clock(), data=seen.HeaderData(1, "comfy_fsm record"))
-        await self.recorder.write(header)
+        await self.ingest.write(header)
         for window in self._unwatched():
             command = seen.Command(at=self._clock(), window=window, data=seen.CommandData("resume"))
-            await self.recorder.write(command)
+            await self.ingest.write(command)
         tls = self._outside.tls or (trusted() if any(front.server.is_tls for front in self._fronts) else None)
         for front in self._fronts:
             backend = Backend(front.server, tls, self._outside.patience, self.entries)
@@ -138,7 +138,7 @@ class Recording:
 
     def readings(self) -> list[Reading]:
         """Return every metric as it is now."""
-        self.figures.disk = self.recorder.disk
+        self.figures.disk = self.ingest.disk
         return self.figures.read(self._clock())
 
     def say(self, text: str) -> None:
@@ -156,12 +156,12 @@ class Recording:
     @property
     def failure(self) -> Exception | None:
         """Why nothing more is written; None while the log can be written."""
-        failure = self.recorder.failure
+        failure = self.ingest.failure
         return None if isinstance(failure, ClientClosed) else failure
 
     async def failed(self) -> Exception | None:
         """Wait for the end of the log, and return why nothing more is written; None if it was closed."""
-        return await self.recorder.failed()
+        return await self.ingest.failed()
 
     async def close(self) -> None:
         """Listen no more, hang up on everybody, and write how that was."""
@@ -173,7 +173,7 @@ class Recording:
         for forwarding in [*self._passing]:
             forwarding.end()
         await finish(*passing)
-        await finish(self.recorder.close())
+        await finish(self.ingest.close())
         await finish(self._log.close())
 
 

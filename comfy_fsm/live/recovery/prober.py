@@ -1,6 +1,6 @@
 """Prober: finds out which servers answer, which of them have a prompt, and what its record says. Decides nothing.
 
-Sends everything through an `Exchange`, so its recorder determines whether requests and answers are logged.
+Sends everything through an `Exchange`, so its ingest determines whether requests and answers are logged.
 """
 
 from __future__ import annotations

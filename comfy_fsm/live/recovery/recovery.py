@@ -22,7 +22,7 @@ from comfy_fsm.core.recovery.probes import ProbeResult
 from comfy_fsm.core.recovery.verdicts import Consistency, Fetched, Recovered, Recovery, needs_recovery
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.errors import UnknownTask
-from comfy_fsm.live.engine.recorder import Recorder
+from comfy_fsm.live.engine.ingest import Ingest
 from comfy_fsm.live.recovery.prober import Prober
 
 __all__ = ["Recoverer"]
@@ -31,13 +31,13 @@ _PATIENCE = 3  # ticks after a proof of absence until it counts: it waits for wh
 
 
 class Recoverer:
-    """Recovery on a board that `recorder` folds into; if that writes to no log, the result is what would be done."""
+    """Recovery on a board that `ingest` folds into; if that writes to no log, the result is what would be done."""
 
     def __init__(
-        self, board: Board, recorder: Recorder, prober: Prober, policy: Policy, clock: Callable[[], float]
+        self, board: Board, ingest: Ingest, prober: Prober, policy: Policy, clock: Callable[[], float]
     ) -> None:
         self._board = board
-        self._recorder = recorder
+        self._ingest = ingest
         self._prober = prober
         self._policy = policy
         self._clock = clock
@@ -102,7 +102,7 @@ class Recoverer:
         left = [task.window for task in self._board.tasks if not (task.settled and task.delivered)]
         for window in dict.fromkeys(window for window in left if window is not None):
             at, data = self._clock(), seen.CommandData("resume")
-            await self._recorder.write(seen.Command(at=at, window=window, data=data))
+            await self._ingest.write(seen.Command(at=at, window=window, data=data))
 
     async def _recover_at(self, url: str, cases: list[_Case]) -> None:
         """Ask this server about the tasks bound to it, and the other servers about those that it denies."""
@@ -166,7 +166,7 @@ class Recoverer:
             if all(task.settled or not task.inquiry.rounds for task in tasks):
                 return
             await asyncio.sleep(self._policy.settle_seconds)
-            await self._recorder.write(seen.Tick(at=self._clock()))
+            await self._ingest.write(seen.Tick(at=self._clock()))
 
     async def _look(self, url: str, cases: list[_Case]) -> None:
         found = await self._prober.probe(url, [case.task for case in cases])
@@ -180,7 +180,7 @@ class Recoverer:
             seen.Command(at=at, server=case.bound, data=seen.CommandData(name, case.task.prompt_id, to))
             for case in cases
         ]
-        await asyncio.gather(*map(self._recorder.write, commands))
+        await asyncio.gather(*map(self._ingest.write, commands))
 
 
 class _Case:

@@ -16,7 +16,7 @@ from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.policy import DEFAULT, Policy
 from comfy_fsm.live.engine.closing import finish
 from comfy_fsm.live.engine.exchange import Exchange
-from comfy_fsm.live.engine.recorder import Appends, Recorder, refold
+from comfy_fsm.live.engine.ingest import Appends, Ingest, refold
 from comfy_fsm.live.engine.runner import Runner
 from comfy_fsm.live.recovery.prober import Prober
 from comfy_fsm.live.recovery.recovery import Recoverer
@@ -46,7 +46,7 @@ async def of_client(runner: Runner, redactor: Redactor, *, act: bool) -> AsyncGe
     """Open a session on the log and board of a client or, for a dry run, on a copy of what was committed."""
     if act:
         yield Recoverer(
-            runner.board, runner.recorder, Prober(runner.exchanges, runner.policy), runner.policy, runner.clock
+            runner.board, runner.ingest, Prober(runner.exchanges, runner.policy), runner.policy, runner.clock
         )
         return
     servers = [exchange.server for exchange in runner.exchanges.values()]
@@ -119,9 +119,9 @@ async def _at(
     def pass_over() -> None:
         board.drain()
 
-    recorder = Recorder(log, board, redactor, lambda *_: None, pass_over)
-    exchanges = {server.url: Exchange(server, recorder, board, redactor, policy, time.time) for server in servers}
+    ingest = Ingest(log, board, redactor, lambda *_: None, pass_over)
+    exchanges = {server.url: Exchange(server, ingest, board, redactor, policy, time.time) for server in servers}
     try:
-        yield Recoverer(board, recorder, Prober(exchanges, policy), policy, time.time)
+        yield Recoverer(board, ingest, Prober(exchanges, policy), policy, time.time)
     finally:
-        await finish(recorder.close())
+        await finish(ingest.close())

@@ -8,8 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Self, TypeVar
 
 from comfy_fsm.errors import LogError, LogWriteFailed
+from comfy_fsm.log.append_queue import LIMIT, AppendQueue
 from comfy_fsm.log.chain import LogRow
-from comfy_fsm.log.group_commit import LIMIT, GroupCommit
 from comfy_fsm.log.postgres.address import Address
 from comfy_fsm.log.postgres.reader import Reader
 from comfy_fsm.log.postgres.writer import PATIENCE, Writer
@@ -21,7 +21,7 @@ _REST = 0.02
 """Seconds without an append after which followers are told of the last one."""
 
 
-class PostgresLog(GroupCommit):
+class PostgresLog(AppendQueue):
     """Log in a database, and its only writer: `async with await PostgresLog.open(address) as log`."""
 
     def __init__(self, writer: Writer, thread: ThreadPoolExecutor, limit: int) -> None:

@@ -12,8 +12,8 @@ from comfy_fsm.core.explain.diagnosis import explain
 from comfy_fsm.core.findings import CODES, GRAVITY, Code, Finding
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.display import Names, harmless, host, plural, span
-from comfy_fsm.report.clock import Clock
 from comfy_fsm.report.player import Replay
+from comfy_fsm.report.time_format import TimeFormat
 
 __all__ = ["code", "compose", "plain"]
 
@@ -29,7 +29,7 @@ _ENTITIES = {"&": "&amp;", "<": "&lt;", "#": "\\#" + _APART}
 
 def compose(replay: Replay, *, utc: bool = False) -> str:
     """Return the report."""
-    return "\n".join(_lines(replay, Clock(replay.trace.first_at, replay.trace.last_at, utc=utc))) + "\n"
+    return "\n".join(_lines(replay, TimeFormat(replay.trace.first_at, replay.trace.last_at, utc=utc))) + "\n"
 
 
 def plain(text: object, longest: int = 300) -> str:
@@ -54,7 +54,7 @@ def code(text: object, longest: int = 80) -> str:
     return f"{fence}{gap}{told}{gap}{fence}"
 
 
-def _lines(replay: Replay, clock: Clock) -> Iterator[str]:
+def _lines(replay: Replay, clock: TimeFormat) -> Iterator[str]:
     trace = replay.trace
     yield f"### {plain(''.join(text for text, _ in replay.headline).replace('  ', ' – ', 1))}"
     yield ""

@@ -34,7 +34,7 @@ VALUES = st.recursive(
 
 
 class Hiding:
-    """A recorder that knows one secret."""
+    """An ingest that knows one secret."""
 
     def shown(self, value: object) -> object:
         return json.loads(json.dumps(value, ensure_ascii=False).replace(SECRET, "[redacted]"))

@@ -12,8 +12,8 @@ import pytest
 from comfy_fsm import Board, Policy
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.engine.exchange import Exchange
+from comfy_fsm.live.engine.ingest import Ingest
 from comfy_fsm.live.engine.poller import Poller
-from comfy_fsm.live.engine.recorder import Recorder
 from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.live.transport.arrivals import Answer
 from comfy_fsm.live.transport.comfy import Comfy
@@ -28,8 +28,8 @@ NOBODY = "http://127.0.0.1:9"
 @pytest.mark.parametrize("breaths", range(5))
 async def test_a_cancel_that_comes_with_news_is_heeded(breaths: int) -> None:
     board, redactor, server = Board(Policy()), Redactor(), Comfy(NOBODY)
-    recorder = Recorder(MemoryLog(), board, redactor, lambda *_: None, lambda: None)
-    exchange = Exchange(server, recorder, board, redactor, Policy(), time.time)
+    ingest = Ingest(MemoryLog(), board, redactor, lambda *_: None, lambda: None)
+    exchange = Exchange(server, ingest, board, redactor, Policy(), time.time)
     poller = Poller(exchange, board, Policy(), time.time)
     running = asyncio.create_task(poller.run())
     await asyncio.sleep(0.01)
@@ -41,7 +41,7 @@ async def test_a_cancel_that_comes_with_news_is_heeded(breaths: int) -> None:
     assert running.cancelled()
     with suppress(asyncio.CancelledError):
         await running
-    await recorder.close()
+    await ingest.close()
     await server.close()
 
 

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 
 from comfy_fsm.core.wire import codec
-from comfy_fsm.report import document
+from comfy_fsm.report import json_report
 from comfy_fsm.report.player import replay
 from comfy_fsm.testing.strategies import TrueRun, true_runs
 from replay.comparison.difference import Judged, Report, Told, differences, pair
 
 
 def report(run: TrueRun) -> Report:
-    return msgspec.json.decode(document.encode(replay(map(codec.encode, run.observations))), type=Report)
+    return msgspec.json.decode(json_report.encode(replay(map(codec.encode, run.observations))), type=Report)
 
 
 @given(true_runs())

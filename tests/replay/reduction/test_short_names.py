@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replay.reduction.naming import renamed, walked
+from replay.reduction.short_names import renamed, walked
 
 NAMES = {"0a-b": "p1", "http://127.0.0.1:8188": "http://s1"}
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from comfy_fsm.core.registry import addresses
+from comfy_fsm.core.registry import server_identity
 from replay import replay
 
 FIXTURES = Path(__file__).resolve().parents[3] / "fixtures" / "made"
@@ -25,7 +25,7 @@ def spellings(draw: st.DrawFn) -> tuple[str, str]:
 
     def one() -> str:
         told = draw(st.sampled_from([scheme, scheme.upper(), scheme.replace("http", "ws")]))
-        default = addresses.PORTS[scheme]
+        default = server_identity.PORTS[scheme]
         shown = draw(st.sampled_from(["", f":{default}"])) if port in (None, default) else f":{port}"
         name = draw(st.sampled_from([host, host.upper(), host.lower()]))
         return f"{told}://{name}{shown}{path}{draw(st.sampled_from(['', '/', '//']))}"
@@ -36,21 +36,21 @@ def spellings(draw: st.DrawFn) -> tuple[str, str]:
 @given(spellings())
 def test_case_default_port_scheme_of_the_socket_and_slashes_make_no_other_server(pair: tuple[str, str]) -> None:
     one, other = pair
-    assert addresses.spelled(one) == addresses.spelled(other)
-    assert addresses.spelled(addresses.spelled(one)) == addresses.spelled(one)
-    assert addresses.machine(one) == addresses.machine(other)
+    assert server_identity.spelled(one) == server_identity.spelled(other)
+    assert server_identity.spelled(server_identity.spelled(one)) == server_identity.spelled(one)
+    assert server_identity.machine(one) == server_identity.machine(other)
 
 
 def test_host_and_port_alone_are_an_address_of_http() -> None:
-    assert addresses.machine("localhost:8188") == addresses.machine("http://127.0.0.1:8188")
+    assert server_identity.machine("localhost:8188") == server_identity.machine("http://127.0.0.1:8188")
 
 
 @given(st.text(max_size=30) | st.from_regex(r"\A(http|ws)s?://[^/]{0,20}(/.{0,20})?\Z"))
 @example("http://host:99999")
 @example("http://[::1")
 def test_whatever_a_trace_calls_its_server_is_a_name(name: str) -> None:
-    assert addresses.spelled(addresses.spelled(name)) == addresses.spelled(name)
-    assert addresses.machine(addresses.spelled(name)) == addresses.machine(name)
+    assert server_identity.spelled(server_identity.spelled(name)) == server_identity.spelled(name)
+    assert server_identity.machine(server_identity.spelled(name)) == server_identity.machine(name)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_whatever_a_trace_calls_its_server_is_a_name(name: str) -> None:
      ("http://localhost:8188", "http://localhost.example:8188")],
 )  # fmt: skip
 def test_another_port_scheme_host_or_path_is_another_server(one: str, other: str) -> None:
-    assert addresses.machine(one) != addresses.machine(other)
+    assert server_identity.machine(one) != server_identity.machine(other)
 
 
 # what a trace says of one server under two names

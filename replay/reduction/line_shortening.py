@@ -14,8 +14,8 @@ from comfy_fsm.core.wire import codec
 from replay.lines.order import needs
 from replay.lines.reading import Line, retold
 from replay.reduction.delta_debugging import minimal
-from replay.reduction.naming import names_of, renamed, walked
-from replay.reduction.selecting import Trials
+from replay.reduction.line_removal import Trials
+from replay.reduction.short_names import names_of, renamed, walked
 
 __all__ = ["shorten"]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from comfy_fsm.core.effects import Failure
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.registry.ending import Cause, Ending
-from comfy_fsm.core.registry.parts import (
+from comfy_fsm.core.registry.task_parts import (
     AbsenceRound,
     Inquiry,
     KnownEnd,

@@ -9,8 +9,8 @@ import pytest
 
 from comfy_fsm.core.explain.diagnosis import diagnose
 from comfy_fsm.core.wire import codec
-from comfy_fsm.serve.task_details import details
 from comfy_fsm.watch.projection import Projection
+from comfy_fsm.watch.task_details import details
 from tests.support.hostile import HOSTILE
 from tests.support.lines import START, frame, line, lines_of
 

@@ -11,9 +11,9 @@ from comfy_fsm.core.effects import Output
 from comfy_fsm.core.findings import Code
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.policy import Policy
-from comfy_fsm.core.registry.parts import SocketImages
 from comfy_fsm.core.registry.registry import Registry
 from comfy_fsm.core.registry.task import Task
+from comfy_fsm.core.registry.task_parts import SocketImages
 
 __all__ = ["image_in", "take_images"]
 

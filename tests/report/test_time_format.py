@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from comfy_fsm.report.clock import Clock
+from comfy_fsm.report.time_format import TimeFormat
 
 
 @pytest.mark.parametrize(
@@ -20,11 +20,11 @@ from comfy_fsm.report.clock import Clock
 )
 def test_a_moment_is_named_as_people_name_it(named: str, seconds: float) -> None:
     start = 1_798_761_600.0  # midnight
-    assert Clock(start, start + 86_500, utc=True).moment(named) - start in (seconds, seconds + 86_400)
+    assert TimeFormat(start, start + 86_500, utc=True).moment(named) - start in (seconds, seconds + 86_400)
 
 
 @pytest.mark.parametrize("at", [float("nan"), float("inf"), -1e300, 1e300, -1.0])
 def test_a_time_that_no_calendar_has_is_written_as_a_number(at: float) -> None:
-    clock = Clock(at, at, utc=True)
+    clock = TimeFormat(at, at, utc=True)
     assert float(clock.time(at)) == pytest.approx(at, nan_ok=True)
     assert clock.range()

@@ -1,4 +1,4 @@
-"""Recorder: the one way into log and board, for frames, requests, answers and ticks; append first, then fold.
+"""Ingest: the one way into log and board, for frames, requests, answers and ticks; append first, then fold.
 
     put, write ─► queue ─► one append ─► committed ─► folded, in the order of positions ─► effects
 
@@ -26,7 +26,7 @@ from comfy_fsm.errors import ClientClosed, LogError
 from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.log.chain import LogRow
 
-__all__ = ["Appends", "Noted", "Recorder", "refold"]
+__all__ = ["Appends", "Ingest", "Noted", "refold"]
 
 _logger = logging.getLogger(__name__)
 _TOLD = 3  # damaged places that are told one by one
@@ -73,7 +73,7 @@ def _stamped(noted: Noted, kept: bytes) -> tuple[Noted, bytes]:
 
 
 class Appends(Protocol):
-    """Log, as far as a recorder needs it."""
+    """Log, as far as an ingest needs it."""
 
     async def append(self, *lines: bytes) -> int: ...
 
@@ -88,8 +88,8 @@ class Noted(NamedTuple):
     kept: bytes = b""
 
 
-class Recorder:
-    """Recorder of one log; `folded` is called with each entry after the board, `performed` once after each commit."""
+class Ingest:
+    """Ingest of one log; `folded` is called with each entry after the board, `performed` once after each commit."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class Recorder:
         self._failure: Exception | None = None
         self._closing = False
         self.commits = Histogram(WAITS)
-        self._writer = asyncio.create_task(self._write(), name="recorder")
+        self._writer = asyncio.create_task(self._write(), name="ingest")
         self._writer.add_done_callback(self._ended)
 
     def put(self, line: bytes, observation: AnyObservation, image: bytes = b"", kept: bytes | None = None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from comfy_fsm.errors import BadServerUrl
-from comfy_fsm.live.proxy.addressing import Addressing
+from comfy_fsm.live.proxy.address_rewriting import Addressing
 
 HERE = (b"Host", b"127.0.0.1:8288")
 

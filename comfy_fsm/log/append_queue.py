@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 from comfy_fsm.errors import LogClosed, LogDamaged, LogError
 from comfy_fsm.log.chain import MAX_LINE, LogRow
 
-__all__ = ["LIMIT", "GroupCommit", "weigh"]
+__all__ = ["LIMIT", "AppendQueue", "weigh"]
 
 LIMIT = 16 * 1024 * 1024  # bytes that may wait: a second of a slow disk, and little beside an image
 _ROW_COST = 128  # what a waiting line takes beside its bytes, so that a million empty ones are bounded too
@@ -40,7 +40,7 @@ def weigh(lines: tuple[bytes, ...]) -> int:
     return sum(sizes) + _ROW_COST * len(sizes)
 
 
-class GroupCommit(ABC):
+class AppendQueue(ABC):
     """Store whose appends wait for one writer; a subclass says how lines are committed and the store is let go."""
 
     def __init__(self, path: str, position: int, limit: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from comfy_fsm.core import observations as seen
-from comfy_fsm.core.registry.addresses import spelled
+from comfy_fsm.core.registry.server_identity import spelled
 from replay.lines.order import given_by, prompt_of
 from replay.lines.reading import Line
 

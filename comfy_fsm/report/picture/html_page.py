@@ -19,9 +19,9 @@ from msgspec.structs import replace
 from comfy_fsm.core.explain.diagnosis import Diagnosis, explain
 from comfy_fsm.core.findings import CODES, GRAVITY
 from comfy_fsm.display import Names, harmless, host, plural, span
-from comfy_fsm.report.clock import Clock
 from comfy_fsm.report.picture.scene import Flag, Scene, chosen
 from comfy_fsm.report.player import Replay
+from comfy_fsm.report.time_format import TimeFormat
 
 __all__ = ["draw"]
 
@@ -33,7 +33,7 @@ _STEPS = 2
 def draw(replay: Replay, scene: Scene, *, utc: bool = False) -> str:
     """Return the page."""
     trace = replay.trace
-    clock = Clock(trace.first_at, trace.last_at, utc=utc)
+    clock = TimeFormat(trace.first_at, trace.last_at, utc=utc)
     script, style = _static("timeline.js") + _static("selection.js"), _static("picture.css")
     name = ", ".join(harmless(file, 80) for file in trace.names[:3]) + (" …" if len(trace.files) > 3 else "")
     facts = [

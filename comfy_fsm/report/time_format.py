@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
 
-__all__ = ["Clock"]
+__all__ = ["TimeFormat"]
 
 _OF_DAY = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d(?:\.\d+)?))?")
 _EARLIEST, _LATEST = 0.0, 253_402_300_000.0
 """The years that a calendar has; a trace may hold any number."""
 
 
-class Clock:
+class TimeFormat:
     """Times in one zone. A trace counts from `first` to `last`, in seconds since the epoch."""
 
     def __init__(self, first: float | None, last: float | None, *, utc: bool = False) -> None:

@@ -126,7 +126,9 @@ def _sources(traces: list[str], anonymize: bool, again: bool) -> list[str | Line
 def _replay(sources: list[str | Lines], part: Part, default_policy: bool) -> Replay:
     from comfy_fsm.core.policy import DEFAULT
     from comfy_fsm.report.player import replay
-    from comfy_fsm.report.progress import progress  # loaded only once there is something to do: --help need not wait
+    from comfy_fsm.report.progress_bar import (
+        progress,  # loaded only once there is something to do: --help need not wait
+    )
 
     policy = DEFAULT if default_policy else None
     with progress(sys.stderr) as watch:
@@ -141,10 +143,10 @@ def _replay(sources: list[str | Lines], part: Part, default_policy: bool) -> Rep
 
 
 def _narrowed(found: Replay, sources: list[str | Lines], part: Part, utc: bool) -> Read:
-    from comfy_fsm.report.clock import Clock
     from comfy_fsm.report.selection import Selection, narrow
+    from comfy_fsm.report.time_format import TimeFormat
 
-    clock = Clock(found.trace.first_at, found.trace.last_at, utc=utc)
+    clock = TimeFormat(found.trace.first_at, found.trace.last_at, utc=utc)
 
     def moment(option: str, text: str | None) -> float | None:
         try:

@@ -7,18 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfy_fsm.core.observations import AnyObservation, Header, HeaderData, Tick
-from comfy_fsm.core.registry.clock import STEP, Clock
+from comfy_fsm.core.registry.elapsed_time import STEP, ElapsedTime
 
 NANO = 1_000_000_000
 START = 1_700_000_000.0
 
 
-def tick(clock: Clock, wall: float, mono: float) -> AnyObservation:
+def tick(clock: ElapsedTime, wall: float, mono: float) -> AnyObservation:
     return clock.steady(Tick(at=START + wall), int(mono * NANO))
 
 
 def test_while_both_clocks_agree_an_observation_is_as_it_was() -> None:
-    clock = Clock()
+    clock = ElapsedTime()
     for second in range(10):
         o = Tick(at=START + second)
         assert clock.steady(o, second * NANO) is o
@@ -26,7 +26,7 @@ def test_while_both_clocks_agree_an_observation_is_as_it_was() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 1_000), st.integers(-100_000, 100_000)), min_size=2, max_size=20))
 def test_whatever_steps_the_wall_clock_makes_the_seconds_that_passed_are_told(told: list[tuple[int, int]]) -> None:
-    clock, mono, wall, at = Clock(), 0, 0.0, [tick(Clock(), 0.0, 0.0).at]
+    clock, mono, wall, at = ElapsedTime(), 0, 0.0, [tick(ElapsedTime(), 0.0, 0.0).at]
     tick(clock, 0.0, 0.0)
     for passed, step in told:
         mono, wall = mono + passed, wall + passed + (step if abs(step) > STEP else 0)
@@ -35,14 +35,14 @@ def test_whatever_steps_the_wall_clock_makes_the_seconds_that_passed_are_told(to
 
 
 def test_a_wall_clock_that_is_adjusted_slowly_is_followed() -> None:
-    clock = Clock()
+    clock = ElapsedTime()
     for second in range(100):
         assert tick(clock, second * 1.001, second).at == START + second * 1.001
 
 
 @pytest.mark.parametrize("restart", ["header", "monotonic clock"])
 def test_a_header_and_a_restart_of_the_machine_start_the_clock_anew(restart: str) -> None:
-    clock = Clock()
+    clock = ElapsedTime()
     tick(clock, 0.0, 1_000.0)
     assert tick(clock, 5_000.0, 1_001.0).at == START + 1.0
     if restart == "header":

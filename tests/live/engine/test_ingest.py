@@ -1,4 +1,4 @@
-"""Tests of the recorder under floods: memory stays bounded, and the loop of the application free."""
+"""Tests of the ingest under floods: memory stays bounded, and the loop of the application free."""
 
 import asyncio
 import threading
@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from comfy_fsm.core.fold.board import Board
-from comfy_fsm.live.engine import recorder
-from comfy_fsm.live.engine.recorder import Noted, Recorder
+from comfy_fsm.live.engine import ingest
+from comfy_fsm.live.engine.ingest import Ingest, Noted
 from comfy_fsm.live.redaction.redact import Redactor
 from tests.support.lines import frame
 
@@ -37,7 +37,7 @@ async def test_what_was_committed_is_folded_in_slices() -> None:
         async def append(self, *lines: bytes) -> int:
             return len(lines)
 
-    made = Recorder(Instant(), board, Redactor(), lambda *_: None, lambda: committed.append(board.count))
+    made = Ingest(Instant(), board, Redactor(), lambda *_: None, lambda: committed.append(board.count))
 
     async def others() -> None:
         while True:
@@ -53,7 +53,7 @@ async def test_what_was_committed_is_folded_in_slices() -> None:
     await made.close()
     turning.cancel()
     assert board.count == 200
-    assert board.longest <= 2 * recorder._SLICE + 0.005
+    assert board.longest <= 2 * ingest._SLICE + 0.005
     assert len(committed) > 5
     assert committed[-1] == 200
 
@@ -67,9 +67,9 @@ async def test_a_recorder_that_is_ended_while_it_folds_leaves_nobody_waiting() -
             return len(lines)
 
     def folded(position: int, noted: Noted) -> None:
-        time.sleep(recorder._SLICE)
+        time.sleep(ingest._SLICE)
 
-    made = Recorder(Instant(), Board(), Redactor(), folded, lambda: None)
+    made = Ingest(Instant(), Board(), Redactor(), folded, lambda: None)
     waiting = [asyncio.ensure_future(made.write(seen.Tick(at=float(n)))) for n in range(5)]
     await waiting[0]
     made._writer.cancel()
@@ -100,7 +100,7 @@ async def test_a_long_line_is_scrubbed_while_the_loop_goes_on(how: str, monkeypa
                 kept.extend(lines)
                 return len(kept)
 
-        made = Recorder(Instant(), Board(), Redactor(), lambda *_: None, lambda: None)
+        made = Ingest(Instant(), Board(), Redactor(), lambda *_: None, lambda: None)
         asyncio.get_running_loop().call_later(0, turned.set)
         if how == "write":
             await made.write(seen.Undecodable(at=1.0, data=seen.UndecodableData("secret" * 20_000, "")))
@@ -121,7 +121,7 @@ async def test_lines_that_wait_are_bounded_by_count_too() -> None:
 
     from comfy_fsm.core.wire import codec
 
-    made = Recorder(Never(), Board(), Redactor(), lambda *_: None, lambda: None)
+    made = Ingest(Never(), Board(), Redactor(), lambda *_: None, lambda: None)
     taken = 0
     line = frame("x")
     while made.put(line, codec.read(line)):

@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 
 from comfy_fsm.live.client.client import Client
-from comfy_fsm.live.engine.clock import STEP, SteadyClock
+from comfy_fsm.live.engine.steady_clock import STEP, SteadyClock
 from comfy_fsm.testing import FakeComfy
 from replay import replay
 from tests.support.stage import QUICK, graph, outcome, until

@@ -8,14 +8,14 @@ import msgspec
 
 from comfy_fsm.core.observations import AnyObservation, Header
 
-__all__ = ["STEP", "Clock"]
+__all__ = ["STEP", "ElapsedTime"]
 
 STEP = 1.0
 """Seconds by which the two clocks may diverge from one entry to the next; more is a step, or a sleep of the machine."""
 
 
 @dataclass(slots=True, eq=False)
-class Clock:
+class ElapsedTime:
     """Wall and monotonic clock of one process; a header starts both anew, and a restart the monotonic one."""
 
     offset: float | None = None

@@ -15,9 +15,9 @@ from comfy_fsm.core.explain.diagnosis import Diagnosis, Evidence, Explanation, R
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.display import Names, harmless, plural
-from comfy_fsm.report.clock import Clock
 from comfy_fsm.report.player import Replay, tag_of
 from comfy_fsm.report.sources import Origins
+from comfy_fsm.report.time_format import TimeFormat
 
 __all__ = [
     "WIDTH",
@@ -71,7 +71,7 @@ def lines(replay: Replay, width: int, *, whole: bool) -> Iterator[Line]:
     yield from sheet.loose([finding for finding in loose if finding not in shown])
 
 
-def briefs(replay: Replay, width: int, clock: Clock) -> Iterator[Line]:
+def briefs(replay: Replay, width: int, clock: TimeFormat) -> Iterator[Line]:
     """Return what became of each task that needs a look: what is so, what is missing, what to do; the most urgent
     first."""
     urgent = sorted((task for task in replay.tasks if replay.urgency_of(task)[0] < _WARNED), key=replay.urgency_of)
@@ -125,7 +125,7 @@ class _Sheet:
             if tag := tag_of(task, _LONG):
                 self._tags[task.prompt_id] = tag
 
-    def brief(self, told: Diagnosis, clock: Clock) -> Iterator[Line]:
+    def brief(self, told: Diagnosis, clock: TimeFormat) -> Iterator[Line]:
         """Return a task without its evidence and its findings, which a report has elsewhere."""
         ended = clock.time(told.evidence[-1].at) if told.evidence else ""
         yield [(told.state.upper(), told.state), ("  " + _id(told.prompt_id), "bold"), (f"  {ended}", "")]

@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from comfy_fsm.report import progress as bars
-from comfy_fsm.report.progress import progress
+from comfy_fsm.report import progress_bar as bars
+from comfy_fsm.report.progress_bar import progress
 
 
 class Terminal(io.StringIO):

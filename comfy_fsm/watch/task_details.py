@@ -8,7 +8,7 @@ from comfy_fsm.core.explain.diagnosis import explain
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.display import harmless
-from comfy_fsm.report.diagnosis import untold
+from comfy_fsm.report.diagnosis_text import untold
 from comfy_fsm.report.player import tag_of
 
 __all__ = ["details"]
