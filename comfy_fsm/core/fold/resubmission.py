@@ -17,12 +17,9 @@ from comfy_fsm.core.machine import State
 from comfy_fsm.core.registry.ending import Ending
 from comfy_fsm.core.registry.registry import QueueSnapshot, Registry, Server
 from comfy_fsm.core.registry.task import Task
+from comfy_fsm.core.wire.refusals import ELSEWHERE
 
-__all__ = ["COMMANDS", "ELSEWHERE", "LOOKS", "is_still_absent", "never_ran", "witness_for"]
-
-ELSEWHERE = frozenset({401, 402, 403, 404, 405, 407, 429, 451})
-"""Refusals that concern the client or the server: another server may take the same workflow. 400, 413, 415 and 422
-concern the workflow, and would be repeated."""
+__all__ = ["COMMANDS", "LOOKS", "is_still_absent", "never_ran", "witness_for"]
 
 _WITNESSES = 256
 """Number of a server's last tasks among which a witness is sought: one that it still knows."""

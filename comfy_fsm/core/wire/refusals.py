@@ -12,6 +12,7 @@ from comfy_fsm.core.effects import Failure, NodeFault
 from comfy_fsm.core.wire import codec
 
 __all__ = [
+    "ELSEWHERE", "FOR_NOW",
     "MAX_EXCERPT", "MESSAGES", "OF_WRAPPERS", "SHORT", "TYPES", "Accepted", "excerpt", "is_refusal", "misfit",
     "puts_off", "redirect", "refusal", "words", "words_of",
 ]  # fmt: skip
@@ -22,6 +23,12 @@ MAX_EXCERPT = 500
 """Characters kept of an answer that is no JSON, or of no known shape."""
 _MAX_CAME = 120
 """Characters kept of what came instead of a prompt_id."""
+_TOO_MANY, _BUSY = 429, 503
+FOR_NOW = frozenset({_TOO_MANY, _BUSY})
+"""Refusals that pass, where they say when. A 429 means that nothing was queued; after a 503 its absence is proved."""
+ELSEWHERE = frozenset({401, 402, 403, 404, 405, 407, _TOO_MANY, 451})
+"""Refusals that concern the client or the server: another server may take the same workflow. 400, 413, 415 and 422
+concern the workflow, and would be repeated."""
 _STILL_OPEN = frozenset({408, 409, 499})
 """4xx that do not mean that nothing was queued: timeouts, and an id that exists already (P58)."""
 SHORT = ("message", "error_message", "msg", "reason", "title")
@@ -45,7 +52,7 @@ def puts_off(status: int, retry_after: object) -> bool:
 
     That is likely, not certain, so the prompt is posted again only after a query has not found it.
     """
-    return status == 503 and retry_after is not None
+    return status in FOR_NOW and not is_refusal(status) and retry_after is not None
 
 
 class _NodeError(Struct, frozen=True):

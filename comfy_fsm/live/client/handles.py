@@ -24,6 +24,7 @@ from comfy_fsm.core.scheduling.backlog import Job
 from comfy_fsm.core.updates import image_update, prompt_of, update_of
 from comfy_fsm.core.wire import codec, queues
 from comfy_fsm.core.wire.bodies import Submission
+from comfy_fsm.core.wire.refusals import FOR_NOW, is_refusal
 from comfy_fsm.errors import ClientError, DownloadFailed
 from comfy_fsm.live.client.progress import Paces, Track
 from comfy_fsm.live.client.spool import Spool
@@ -39,8 +40,6 @@ from comfy_fsm.log.store import Store
 __all__ = ["Handles"]
 
 _logger = logging.getLogger(__name__)
-_LATER = frozenset({429, 503})
-"""Refusals that pass, where they say when."""
 
 
 class Handles:
@@ -178,9 +177,9 @@ class Handles:
         """
         now = asyncio.get_running_loop().time()
         answer = await handle.posted if handle.posted is not None else None
-        if handle.posting is None or answer is None or answer.status not in _LATER or answer.retry_after is None:
+        if handle.posting is None or answer is None or answer.status not in FOR_NOW or answer.retry_after is None:
             return False
-        policy, proved = self.runner.policy, answer.status != 429
+        policy, proved = self.runner.policy, not is_refusal(answer.status)
         seconds, passed = max(answer.retry_after, policy.look_seconds), now - handle.posted_at
         if handle.waited + max(seconds, passed) > policy.refusal_seconds:
             return False

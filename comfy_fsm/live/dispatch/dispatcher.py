@@ -17,13 +17,13 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Literal, NamedTuple, Self
 
 from comfy_fsm.core.effects import Result
-from comfy_fsm.core.fold.resubmission import ELSEWHERE
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.scheduling.backlog import Job
 from comfy_fsm.core.scheduling.breaker import Breaker, Standing
 from comfy_fsm.core.scheduling.scheduler import Scheduler, ServerLoad
 from comfy_fsm.core.updates import Update
+from comfy_fsm.core.wire.refusals import ELSEWHERE
 from comfy_fsm.errors import BacklogFull, BadServerUrl, BadWorkflow, ClientClosed, ClientError, SecretInWorkflow
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.client.tags import checked, tagged

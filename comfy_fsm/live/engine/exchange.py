@@ -28,7 +28,7 @@ from comfy_fsm.live.redaction.redact import NOTHING, Kept, Redactor
 from comfy_fsm.live.transport import requests
 from comfy_fsm.live.transport.arrivals import Answer, Stream, Unanswered
 from comfy_fsm.live.transport.comfy import Comfy
-from comfy_fsm.live.transport.redirects import STATUSES, Misled, Trail, is_page, shown
+from comfy_fsm.live.transport.redirects import STATUSES, Misled, Trail, is_page, shown_location
 from comfy_fsm.live.transport.requests import HttpRequest
 
 __all__ = ["Exchange"]
@@ -104,7 +104,7 @@ class Exchange:
         except asyncio.CancelledError:
             self._log_abandoned(request_id, window)
             raise
-        place = self._redactor.text(shown(answer.location)) if answer.status in STATUSES else None
+        place = self._redactor.text(shown_location(answer.location)) if answer.status in STATUSES else None
         data = seen.ResponseData(request_id, answer.status, kept.whole, answer.retry_after, place)
         await self._log_answer(data, kept, window)
         return answer

@@ -31,6 +31,7 @@ from comfy_fsm.live.proxy.peer import (
     connect,
 )
 from comfy_fsm.live.proxy.socket_entries import PassingSocket, client_id_of
+from comfy_fsm.live.transport.redirects import shown_location
 
 __all__ = ["Backend", "Forwarding", "Patience"]
 
@@ -277,7 +278,7 @@ class Forwarding:
     def _look_where_to(self, headers: Headers) -> None:
         place = next((value for name, value in headers if name.lower() == b"location"), b"")
         if self._backend.addressing.leads_away(place):
-            to = place.partition(b"?")[0].decode("utf-8", "replace")
+            to = shown_location(place.decode("utf-8", "replace"))
             self._backend.entries.say_once(
                 f"{self._backend.url} redirects to {to}: clients that follow go past the recording; give that address "
                 "as --server, if it is the ComfyUI"

@@ -22,7 +22,7 @@ from comfy_fsm.live.proxy.entries import Entries, Visitor
 from comfy_fsm.live.redaction.redact import NOTHING, Kept
 from comfy_fsm.live.redaction.urls import path_of_comfy
 from comfy_fsm.live.redaction.withholding import is_credential
-from comfy_fsm.live.transport.redirects import STATUSES, shown
+from comfy_fsm.live.transport.redirects import STATUSES, shown_location
 from comfy_fsm.live.transport.streaming import Reduced, TooMuch, Unreadable, reads
 
 __all__ = ["Asked", "PassingExchange", "begin"]
@@ -116,7 +116,7 @@ class PassingExchange:
         wait = _header(headers, b"retry-after").strip()
         place = _header(headers, b"location").decode("utf-8", "replace")
         later = float(wait) if wait.isdigit() and len(wait) < 9 else None
-        self._head = (status, later, self._entries.redactor.text(shown(place)) if status in STATUSES else None)
+        self._head = (status, later, self._entries.redactor.text(shown_location(place)) if status in STATUSES else None)
         if self._asked.kind not in _UNREAD:
             self.answer = Copy(_header(headers, b"content-encoding"))
 

@@ -25,6 +25,7 @@ from websockets.frames import CloseCode
 from websockets.http11 import Response
 
 from comfy_fsm.core.policy import backoff
+from comfy_fsm.core.wire.refusals import FOR_NOW
 from comfy_fsm.errors import ClientClosed, ClientError, InvariantBroken
 from comfy_fsm.live.transport.addresses import address_of, query_of
 from comfy_fsm.live.transport.arrivals import Answer, Heard, Refused, SocketDown, SocketUp, Stream, Unanswered
@@ -383,7 +384,7 @@ def _refusal(error: Exception, passing: bool) -> Refused:
     waits = [_retry_after(value, dates[0]) for value in headers.get_all("Retry-After")]
     places = headers.get_all("Location")
     place = places[0] if places else ""
-    return Refused(status, waits[0] if waits else None, f"HTTP {status}", passing or status == 429, place)
+    return Refused(status, waits[0] if waits else None, f"HTTP {status}", passing or status in FOR_NOW, place)
 
 
 def _name(error: BaseException) -> str:

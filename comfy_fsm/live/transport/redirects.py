@@ -12,13 +12,15 @@ from urllib.parse import SplitResult, parse_qs, urljoin, urlsplit, urlunsplit
 
 from comfy_fsm.core.wire import routes
 
-__all__ = ["MAX_HOPS", "STATUSES", "Hop", "Misled", "Trail", "is_page", "shown"]
+__all__ = ["MAX_HOPS", "STATUSES", "Hop", "Misled", "Trail", "is_page", "shown_location"]
 
 MAX_HOPS = 5
 STATUSES = frozenset({301, 302, 303, 307, 308})
 _PAGES = frozenset({"text/html", "application/xhtml+xml"})
 _PAGE = re.compile(r"html?$", re.IGNORECASE)
 _PORTS = {"http": 80, "https": 443}
+_LOGIN = re.compile(r"^([a-z][a-z\d+.-]*:/*|/*)[^/]*@", re.IGNORECASE)
+_MAX_SHOWN = 200
 
 
 class Hop(NamedTuple):
@@ -44,7 +46,7 @@ class Trail:
     @property
     def led_to(self) -> str:
         """Address where an error happened, if it was elsewhere."""
-        return f" at {shown(self._url)}, where it is redirected to" if self._hops else ""
+        return f" at {shown_location(self._url)}, where it is redirected to" if self._hops else ""
 
     def follow(self, status: int, location: str) -> Hop | None:
         """Return the next address, or None if this is the answer; raises Misled if the redirect must not be
@@ -65,11 +67,11 @@ def _hop(server: str, url: str, location: str, hops: int) -> Hop:
         parts = urlsplit(urljoin(url, location.strip()))
         host, origin = parts.hostname, _origin(parts)
     except ValueError:
-        raise Misled(f"a redirect to {shown(location)}, which is no address") from None
+        raise Misled(f"a redirect to {shown_location(location)}, which is no address") from None
     if parts.scheme not in _PORTS or not host:
-        raise Misled(f"a redirect to {shown(location)}, and files are fetched by http and https alone")
+        raise Misled(f"a redirect to {shown_location(location)}, and files are fetched by http and https alone")
     if hops >= MAX_HOPS:
-        raise Misled(f"more than {MAX_HOPS} redirects, the last to {shown(parts.geturl())}")
+        raise Misled(f"more than {MAX_HOPS} redirects, the last to {shown_location(parts.geturl())}")
     bare = parts.netloc.rpartition("@")[2]  # a login in it would be sent as ours
     return Hop(urlunsplit(parts._replace(netloc=bare, fragment="")), origin == _origin(urlsplit(server)))
 
@@ -81,15 +83,10 @@ def is_page(kind: str, path: str) -> bool:
     return is_view and kind.partition(";")[0].strip().lower() in _PAGES and not _PAGE.search(names[0])
 
 
-def shown(url: str) -> str:
-    """Return an address without login, query and fragment, where signatures stand."""
-    try:
-        parts = urlsplit(url)
-        bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
-    except ValueError:
-        bare = ""
-    text = f"{bare[:200]}?…" if "?" in url else bare[:200]
-    return "".join(letter if letter.isprintable() else "?" for letter in text) or "nowhere"
+def shown_location(location: str) -> str:
+    """Return where a redirect leads, without login, query and fragment, where tokens and signatures stand."""
+    plain = "".join(letter if letter.isprintable() else "?" for letter in location.strip())
+    return re.sub(r"[?#].*", "?…", _LOGIN.sub(r"\1…@", plain))[:_MAX_SHOWN] or "no address at all"
 
 
 def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:

@@ -15,7 +15,7 @@ from msgspec import Struct
 from comfy_fsm.core.wire import refusals, routes
 from comfy_fsm.core.wire.bodies import MARK
 from comfy_fsm.errors import BadWorkflow, UploadFailed
-from comfy_fsm.live.transport.redirects import STATUSES, Hop, shown
+from comfy_fsm.live.transport.redirects import STATUSES, Hop, shown_location
 from comfy_fsm.workflow.shape import checked
 
 __all__ = [
@@ -183,7 +183,7 @@ def uploaded(status: int | None, body: bytes, name: str, server: str, beside: st
     if status is None:
         answered = f"no answer: {beside or 'it did not come'}"
     elif status in STATUSES:
-        answered, status = f"HTTP {status}, a redirect to {shown(beside)}", 302
+        answered, status = f"HTTP {status}, a redirect to {shown_location(beside)}", 302
     else:
         answered = f"HTTP {status}"
     why = ": ".join(filter(None, (answered, refusals.words(body))))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 from comfy_fsm.errors import MAX_TOLD, ClientError, HandshakeRefused, ServerUnreachable
 from comfy_fsm.live.transport.arrivals import Refused
+from comfy_fsm.live.transport.redirects import shown_location
 
-__all__ = ["TRIES", "error_of", "for_good", "is_nobody", "shown_location", "sockets_alone"]
+__all__ = ["TRIES", "error_of", "for_good", "is_nobody", "sockets_alone"]
 
 TRIES = 3
 """How often a connection that nobody takes is tried before that is told: a server that starts may take a moment."""
@@ -88,12 +87,6 @@ def _redirected(url: str, refused: Refused) -> ServerUnreachable:
         "give that address if ComfyUI is there; if it is a login, give the token or the header that it wants; "
         "trying again without that is useless",
     )
-
-
-def shown_location(location: str) -> str:
-    """Return the target of a redirect without what may be secret in it."""
-    nameless = re.sub(r"^([a-z]+:/*|/*)[^/]*@", r"\1…@", location, flags=re.IGNORECASE)
-    return re.sub(r"[?#].*", "?…", nameless, flags=re.DOTALL)[:MAX_TOLD] or "no address at all"
 
 
 def _unreachable(

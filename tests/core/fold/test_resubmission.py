@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfy_fsm import Board, Entry, Policy, State, read
-from comfy_fsm.core.fold.resubmission import ELSEWHERE, LOOKS
-from comfy_fsm.core.wire.refusals import is_refusal
+from comfy_fsm.core.fold.resubmission import LOOKS
+from comfy_fsm.core.wire.refusals import ELSEWHERE, is_refusal
 from comfy_fsm.testing import picture
 from tests.support.examples import few
 

@@ -201,7 +201,7 @@ def test_an_upload_that_is_refused_names_status_and_words(status: int | None, bo
     text = str(caught.value)
     assert f"HTTP {status}" in text if status is not None else "Deadline" in text
     assert ("Too Large" in text) is (b"Too Large" in body)
-    assert ("https://login.example/in?…" in text) is (status in REDIRECTS)
+    assert ("https://…@login.example/in?…" in text) is (status in REDIRECTS)
     assert "secret" not in text
     assert "u:p" not in text
 

@@ -10,7 +10,7 @@ from comfy_fsm.core.policy import Policy
 from comfy_fsm.errors import ClientError, HandshakeRefused, ServerUnreachable
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.transport.arrivals import Refused
-from comfy_fsm.live.transport.unreachable import error_of, shown_location, sockets_alone
+from comfy_fsm.live.transport.unreachable import error_of, sockets_alone
 from comfy_fsm.testing import FakeComfy
 from tests.support.http_servers import raw_serving, serving
 from tests.support.stage import QUICK, graph, outcome
@@ -97,15 +97,6 @@ def test_what_is_not_about_sockets_alone_is_no_reason_to_do_without() -> None:
     assert sockets_alone(Refused(503, None, "HTTP 503", True))
     assert sockets_alone(Refused(0, None, "InvalidUpgrade", False))
     assert sockets_alone(None)
-
-
-@pytest.mark.parametrize(
-    ("location", "shown"),
-    [("https://a/b?c=d#e", "https://a/b?…"), ("https://u:p@a/b", "https://…@a/b"), ("//u@a/b", "//…@a/b"),
-     ("/login", "/login"), ("", "no address at all"), ("https://a/\n?x\ny", "https://a/\n?…")],
-)  # fmt: skip
-def test_of_a_redirect_the_place_is_shown_and_no_secret_in_it(location: str, shown: str) -> None:
-    assert shown_location(location) == shown
 
 
 async def test_what_speaks_no_http_is_told_too() -> None:
