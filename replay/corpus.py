@@ -201,7 +201,9 @@ def _done(name: str, paths: tuple[str, ...], output: str, workers: _Workers) -> 
     if found.passed_over:
         note(f"{_plural(found.passed_over, 'file')} passed over in folders: not named like a trace, a log or a HAR")
     if not found.units:
-        raise Wrong(f"{', '.join(paths)}: no trace is there; name one, or a folder, glob or manifest of some")
+        raise Wrong(
+            f"{', '.join(map(places.shown, paths))}: no trace is there; name one, or a folder, glob or manifest of some"
+        )
     folder = Folder(output)
     start = partial(executors.processes, workers.jobs or _processors())
     if workers.dask is not None:

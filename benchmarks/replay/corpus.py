@@ -1,9 +1,7 @@
-"""Benchmark of corpus runs: what a second worker gives, and what a small trace costs beyond its fold.
+"""What a second worker gives, and what a small trace costs beyond its fold: `python -m benchmarks.replay.corpus`.
 
-    python -m benchmarks.replay.corpus
-
-A machine that others use too gives neither worker a processor of its own, so beside the ratio of the seconds stands
-how much of its processors the run could have.
+It times the whole command, from its start to its end, one worker and two in turns. A machine that others use too gives
+neither worker a processor of its own, so beside the ratio of the seconds stands how much of its processors a run had.
 """
 
 from __future__ import annotations
@@ -12,19 +10,13 @@ import argparse
 import os
 import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from comfy_fsm.report.player import replay
-from replay.corpora import executors, places
-from replay.corpora.chunks import Chunk, split
-from replay.corpora.folder import Folder
-from replay.corpora.run import run
-from replay.corpora.work import work
 
 RECORDINGS = Path(__file__).resolve().parents[2] / "fixtures" / "recordings"
 SMALL = 4_000
@@ -34,58 +26,61 @@ SMALL = 4_000
 def fill(folder: Path, count: int) -> None:
     small = sorted(path for path in RECORDINGS.glob("*/*.jsonl.gz") if path.stat().st_size <= SMALL)
     for number in range(count):
-        (folder / f"{number:06}.jsonl.gz").symlink_to(small[number % len(small)])
+        path = folder / f"{number:06}.jsonl.gz"
+        if number < len(small):
+            path.write_bytes(small[number].read_bytes())
+        else:
+            os.link(folder / f"{number % len(small):06}.jsonl.gz", path)
 
 
-def seconds(units: list[places.Unit], folder: Path, jobs: int) -> tuple[float, float]:
-    """Seconds of a run, and CPU seconds of it and its workers."""
+def timed(folder: Path, output: Path, jobs: int) -> tuple[float, float]:
+    """Seconds of the command, and CPU seconds of it and its workers."""
     began, before = time.perf_counter(), cpu()
-    run("run", units, Folder(str(folder)), partial(executors.processes, jobs))
+    words = [sys.executable, "-m", "replay", "corpus", "run", str(folder), "-o", str(output), "--jobs", str(jobs)]
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - began, cpu() - before
 
 
 def cpu() -> float:
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in used)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
-def beyond_the_fold(chunk: Chunk, rounds: int) -> tuple[float, float]:
-    """CPU milliseconds of a trace: replayed alone, and more for a row of it."""
-
-    def spent(work: Callable[[], object]) -> float:
-        began = time.process_time()
-        work()
-        return (time.process_time() - began) * 1000 / len(chunk.units)
-
-    pairs = [
-        (spent(lambda: [replay(unit.url) for unit in chunk.units]), spent(lambda: work("run", chunk)))
-        for _ in range(rounds)
-    ]
-    return statistics.median(fold for fold, _ in pairs), statistics.median(whole - fold for fold, whole in pairs)
+def of_the_fold(folder: Path, count: int) -> float:
+    """CPU seconds of a trace that is replayed alone."""
+    began = time.process_time()
+    for number in range(count):
+        replay(folder / f"{number:06}.jsonl.gz")
+    return (time.process_time() - began) / count
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--traces", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=3, help="pairs of one worker and two; the median counts")
+    parser.add_argument("--rounds", type=int, default=5, help="pairs of one worker and two; the median counts")
     given = parser.parse_args()
     print(f"{os.cpu_count()} processors, {os.getloadavg()[0]:.1f} processes at work, Python {sys.version.split()[0]}")
+    ratios, alone, beyond = [], [], []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "traces")
         folder.mkdir()
         fill(folder, given.traces)
-        units = places.find([str(folder)]).units
-        ratios = []
         for number in range(given.rounds):
-            (one, cpu_of_one), (two, cpu_of_two) = (seconds(units, Path(scratch, f"{number}-{j}"), j) for j in (1, 2))
+            outputs = [Path(scratch, f"{number}-{jobs}") for jobs in (1, 2)]
+            (one, of_one), (two, of_two) = (timed(folder, output, jobs) for jobs, output in enumerate(outputs, 1))
+            _, again = timed(folder, outputs[0], 1)  # nothing is left to do: what no worker does
+            fold = of_the_fold(folder, min(1_000, given.traces))
             ratios.append(one / two)
-            had = (
-                f"one worker {one:.1f} s ({cpu_of_one / one:.2f} processors), two {two:.1f} s ({cpu_of_two / two:.2f})"
+            alone.append(again / of_one)
+            beyond.append(of_one / given.traces - fold)
+            print(
+                f"one worker {one:.1f} s ({of_one / one:.2f} processors), two {two:.1f} s ({of_two / two:.2f}): "
+                f"{one / two:.2f} x; CPU {of_one:.1f} and {of_two:.1f} s, of which no worker's {again:.1f} s; "
+                f"a fold {fold * 1000:.2f} ms"
             )
-            print(f"{given.traces:,} traces: {had}: {one / two:.2f} x; CPU {cpu_of_one:.1f} and {cpu_of_two:.1f} s")
-        fold, more = beyond_the_fold(next(split(units, 16)), 3 * given.rounds)
-    print(f"two workers: {statistics.median(ratios):.2f} x, the median of {given.rounds}")
-    print(f"a small trace: {fold:.2f} ms of CPU for its fold, {more:.2f} ms beyond it")
+    print(f"two workers: {statistics.median(ratios):.2f} x, the median of {given.rounds} pairs; at least 1.8 is wanted")
+    print(f"no worker's: {statistics.median(alone):.1%} of the CPU; under 5 % is wanted")
+    print(f"a small trace: {statistics.median(beyond) * 1000:.2f} ms of CPU beyond its fold; under 2 is wanted")
 
 
 if __name__ == "__main__":

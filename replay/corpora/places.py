@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import re
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
 from msgspec import Struct
 
-from comfy_fsm.exits import Wrong
+from comfy_fsm.errors import TraceError
+from comfy_fsm.exits import Unavailable, Wrong
 
-__all__ = ["Found", "Unit", "at_hand", "find"]
+__all__ = ["Found", "Unit", "at_hand", "find", "shown"]
 
 _MANIFEST = ".txt"
 _KINDS = (".jsonl", ".ndjson", ".har", ".log")
 _ENDS = tuple(kind + packed for kind in _KINDS for packed in ("", ".gz", ".zst"))
 """Names in a folder that are taken for traces, logs and captures; whatever is named one by one is taken as it is."""
+_LOGIN = re.compile(r"(?<=://)[^/?#\s]*@")
+_QUERY = re.compile(r"(https?://[^\s?]*)\?([^\s#]+)")
 _STAMPS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "date_time")
 
 
@@ -60,10 +64,13 @@ def at_hand(unit: Unit) -> Iterator[str]:
     if "://" not in unit.url:
         yield unit.url
         return
-    files, path = _opened(unit.url)
     with tempfile.TemporaryDirectory() as folder:
         copy = os.path.join(folder, "trace")
-        files.get_file(path, copy)
+        try:
+            files, path = _opened(unit.url)
+            files.get_file(path, copy)
+        except Exception as error:  # each file system has errors of its own
+            raise TraceError(f"{unit.name}: cannot be fetched: {_reason(error)}") from None
         yield copy
 
 
@@ -79,24 +86,61 @@ def _manifest(path: str) -> Iterator[Unit | None]:
         try:
             yield from _each(given)
         except FileNotFoundError:
-            yield Unit(given, given if "://" in given else os.path.abspath(given))
+            yield Unit(shown(given), given if "://" in given else os.path.abspath(given))
 
 
 def _each(given: str) -> Iterator[Unit | None]:
     files, root = _opened(given)
-    if files.isdir(root):
-        # a folder that cannot be listed is an error: what is in it would be missing in silence
-        strictly = {"on_error": "raise"} if isinstance(files, LocalFileSystem) else {}
-        for path, info in sorted(files.find(root, detail=True, **strictly).items()):
-            yield _unit(files, given, path, info, _below(given, root, path)) if path.endswith(_ENDS) else None
-    elif files.exists(root):
-        yield _unit(files, given, root, files.info(root), given)
-    elif matches := _matches(files, given, root):
-        for path, info in sorted(matches.items()):
-            if info.get("type") != "directory":
-                yield _unit(files, given, path, info, None)
+    try:
+        info = files.info(root)  # one question for each trace that is named: a bucket takes its time
+    except FileNotFoundError:
+        yield from _of_glob(files, given, root)
+        return
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or _reason(error), shown(given)) from None
+    except Exception as error:  # each file system has errors of its own
+        raise Unavailable(f"{shown(given)}: no answer: {_reason(error)}; is it up, and is its address right?") from None
+    # a web server tells its folders from its files by their last sign alone
+    if info.get("type") != "directory" and not (given.endswith("/") and files.isdir(root)):
+        yield _unit(files, given, root, info, given)
+    elif _is_local(files):
+        for path, found in _below_here(root):
+            yield None if found is None else _unit(files, given, path, found, _below(given, root, path))
     else:
-        raise FileNotFoundError(errno.ENOENT, "there is no such trace or folder", given)
+        for path, found in sorted(files.find(root, detail=True).items()):
+            yield _unit(files, given, path, found, _below(given, root, path)) if path.endswith(_ENDS) else None
+
+
+def _below_here(root: str) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    """Yield the files in a folder of this machine, each with what is known of it; None for what is no trace."""
+
+    def refused(error: OSError) -> None:
+        raise error  # what is in a folder that cannot be listed would be missing in silence
+
+    for folder, folders, names in os.walk(root, onerror=refused):
+        folders.sort()
+        yield from ((folder, None) for name in folders if os.path.islink(os.path.join(folder, name)))
+        for name in sorted(names):
+            path = os.path.join(folder, name)
+            yield path, _known(path) if name.endswith(_ENDS) else None
+
+
+def _known(path: str) -> dict[str, Any] | None:
+    """Return size and time of a file; None for what is none: to open a pipe waits for ever."""
+    try:
+        known = os.stat(path)
+    except OSError:
+        return {}  # it will be a row that says why
+    return {"size": known.st_size, "mtime": known.st_mtime} if stat.S_ISREG(known.st_mode) else None
+
+
+def _of_glob(files: Any, given: str, root: str) -> Iterator[Unit | None]:
+    matches = _matches(files, given, root)
+    if not matches:
+        raise FileNotFoundError(errno.ENOENT, "there is no such trace or folder", shown(given))
+    for path, info in sorted(matches.items()):
+        if info.get("type") != "directory":
+            yield _unit(files, given, path, info, None)
 
 
 def _matches(files: Any, given: str, root: str) -> dict[str, dict[str, Any]]:
@@ -108,13 +152,13 @@ def _matches(files: Any, given: str, root: str) -> dict[str, dict[str, Any]]:
 
 
 def _unit(files: Any, given: str, path: str, info: dict[str, Any], name: str | None) -> Unit:
-    if isinstance(files, LocalFileSystem):
+    if _is_local(files):
         url = path
         told = name or (path if os.path.isabs(given) or "://" in given else os.path.relpath(path))
     else:
         _, within, container = given.partition("::")
         url = f"{files.unstrip_protocol(path)}{within}{container if '://' in container else _absolute(container)}"
-        told = name or f"{files.unstrip_protocol(path)}{within}{container}"
+        told = shown(name or f"{files.unstrip_protocol(path)}{within}{container}")
     stamp = next((str(info[key]) for key in _STAMPS if key in info), "")
     return Unit(told, url, int(info.get("size") or 0), stamp)
 
@@ -130,9 +174,33 @@ def _below(given: str, root: str, path: str) -> str:
     return f"{head}{slash}{path[len(root) :].lstrip('/')}{within}{container}"
 
 
+def shown(address: str) -> str:
+    """Return an address as it may be told: without a login, and without what follows its question mark."""
+
+    def without_query(match: re.Match[str]) -> str:
+        before, query = match.groups()
+        return f"{before}?{hashlib.sha256(query.encode()).hexdigest()[:8]}"  # names of two traces stay two
+
+    return _QUERY.sub(without_query, _LOGIN.sub("…@", address))
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error of a file system says, without a secret of the address."""
+    if isinstance(error, FileNotFoundError):
+        return "there is none"
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return shown(said.strip()) or type(error).__name__
+
+
+def _is_local(files: Any) -> bool:
+    return "file" in ((files.protocol,) if isinstance(files.protocol, str) else files.protocol)
+
+
 def _opened(path: str) -> tuple[Any, str]:
+    import fsspec  # it takes a tenth of the time in which a worker starts, and traces of this machine need none of it
+
     try:
         files, root = fsspec.core.url_to_fs(path)
     except (ValueError, ImportError) as error:  # no such protocol, or one whose library is not installed
-        raise Wrong(f"{path}: {error}") from None
+        raise Wrong(f"{shown(path)}: {error}") from None
     return files, root

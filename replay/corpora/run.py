@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from functools import partial
 
@@ -27,6 +27,9 @@ Watch = Callable[[int, int], None]
 _DEATHS = 3
 """Deaths of a worker after which what it had in hand is held to be their cause."""
 
+_WRITERS = 16
+"""Parts that are written at the same time: a disk confirms them together, in about the time that one takes."""
+
 
 class Totals(Struct, frozen=True):
     """What a run came to, with what an earlier one had done of it: traces, and those that could not be replayed."""
@@ -46,15 +49,31 @@ def run(name: str, units: Sequence[Unit], folder: Folder, start: Start, watch: W
     there = folder.done
     done = sum(len(chunk.units) for chunk in split(units, fewest) if chunk.number in there) if there else 0
     if len(there) < parts:
+        left = (chunk for chunk in split(units, fewest) if chunk.number not in there)
         with start() as workers:
-            left = (chunk for chunk in split(units, fewest) if chunk.number not in there)
-            for chunk, part in _Course(workers, name, left):
-                folder.keep(chunk.number, part)
+            for chunk in _kept(_Course(workers, name, left), folder):
                 done += len(chunk.units)
                 if watch is not None:
                     watch(done, len(units))
     traces, failed, _ = folder.total(TRACES, "error")
     return Totals(traces, failed)
+
+
+def _kept(course: Iterable[tuple[Chunk, Part]], folder: Folder) -> Iterator[Chunk]:
+    """Write each part, and yield its chunk once it is on the disk: several at once, as a disk is slow to confirm."""
+    writing: deque[tuple[Chunk, Future[None]]] = deque()
+    with ThreadPoolExecutor(_WRITERS) as disk:
+        for chunk, part in course:
+            writing.append((chunk, disk.submit(folder.keep, chunk.number, part)))
+            while len(writing) > _WRITERS or (writing and writing[0][1].done()):
+                yield _confirmed(*writing.popleft())
+        while writing:
+            yield _confirmed(*writing.popleft())
+
+
+def _confirmed(chunk: Chunk, written: Future[None]) -> Chunk:
+    written.result()
+    return chunk
 
 
 class _Course:

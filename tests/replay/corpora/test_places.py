@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 
 pytest.importorskip("fsspec", reason="the extra 'corpus' is not installed")
 
+from comfy_fsm.errors import TraceError
 from comfy_fsm.exits import Wrong
-from replay.corpora.places import at_hand, find
+from replay.corpora.places import at_hand, find, shown
 
 
 @pytest.fixture
@@ -59,6 +61,45 @@ def test_an_address_leads_into_any_file_system_and_its_trace_is_brought_here(fol
     with at_hand(unit) as copy:
         assert Path(copy).read_text(encoding="utf-8") == "first"
     assert not Path(copy).exists()
+
+
+def test_a_folder_gives_no_pipe_and_counts_what_a_link_leads_away_to(folder: Path) -> None:
+    os.mkfifo(folder / "traces" / "pipe.jsonl")
+    (folder / "traces" / "away").symlink_to(folder / "traces" / "b", target_is_directory=True)
+    (folder / "traces" / "nowhere.jsonl").symlink_to(folder / "gone")
+    found = find(["traces"])
+    assert (len(found.units), found.passed_over) == (5, 3)
+    [lost] = [unit for unit in found.units if unit.name == "traces/nowhere.jsonl"]
+    assert lost.size == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("ftp://me:canary@host/a.jsonl", "ftp://…@host/a.jsonl"),
+        ("sftp://me:ca@nary@host/a.jsonl", "sftp://…@host/a.jsonl"),
+        ("zip://a.jsonl::https://canary@host/night.zip", "zip://a.jsonl::https://…@host/night.zip"),
+        ("s3://bucket/a?b/*.jsonl", "s3://bucket/a?b/*.jsonl"),
+        ("traces/a@b?c.jsonl", "traces/a@b?c.jsonl"),
+    ],
+)
+def test_an_address_is_told_without_its_login(address: str, told: str) -> None:
+    assert shown(address) == told
+
+
+def test_addresses_that_differ_in_a_signature_are_told_apart_without_it() -> None:
+    one, other = (shown(f"https://host/a.jsonl?X-Amz-Signature={number}canary") for number in (1, 2))
+    assert one != other
+    assert "canary" not in one + other
+
+
+def test_what_a_file_system_cannot_fetch_is_told_with_its_reason(folder: Path) -> None:
+    with zipfile.ZipFile("night.zip", "w") as archive:
+        archive.writestr("a.jsonl", "first")
+    [unit] = find(["zip://a.jsonl::night.zip"]).units
+    (folder / "night.zip").write_bytes(b"no archive")
+    with pytest.raises(TraceError, match="cannot be fetched: File is not a zip file"), at_hand(unit):
+        pass
 
 
 def test_a_glob_that_is_none_is_refused(folder: Path) -> None:
