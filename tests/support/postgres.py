@@ -167,6 +167,22 @@ class Postgres:
         made.start()
         return made
 
+    def speak_tls(self) -> Path:
+        """Restart it, reached by TLS alone; return its certificate, which is for localhost and signed by itself."""
+        self.stop()
+        key, certificate = self.data / "server.key", self.data / "server.crt"
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+             "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        key.chmod(0o600)
+        (self.data / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n", encoding="ascii")
+        for file in (key, certificate) if not os.geteuid() else ():
+            os.chown(file, self._user.pw_uid, self._user.pw_gid)
+        self.start("ssl=on")
+        return certificate
+
     def promote(self) -> None:
         self.run("pg_ctl", "promote", "-D", self.data)
 

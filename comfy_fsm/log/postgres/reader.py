@@ -219,10 +219,7 @@ def check_version(address: Address, db: Database) -> int:
 def unreadable(address: Address, error: DatabaseError) -> LogError:
     """Return the error of ours for one of a database that is opened or read."""
     if error.lost:
-        return LogUnreachable(
-            f"{address} cannot be reached: {error}; nothing was read or written; see that the database runs, and that "
-            "host, port, user and password are right, then try again"
-        )
+        return LogUnreachable(f"{address} cannot be reached: {error}; nothing was read or written; {_cure(str(error))}")
     if error.code in NO_TABLE:
         return NotALog(
             f"{address} is a database without logs; nothing was touched; a writer makes them, or its owner: "
@@ -234,3 +231,11 @@ def unreadable(address: Address, error: DatabaseError) -> LogError:
             "`comfy-fsm ops database`, and grant comfy_fsm_writer or comfy_fsm_reader"
         )
     return LogError(f"{address} refused a query: {error}; nothing was changed; look at the log of the database")
+
+
+def _cure(said: str) -> str:
+    if "certificate" in said:
+        return "name the authority that signed for the server as sslrootcert, and as host what its certificate is for"
+    if "no encryption" in said:
+        return "the server wants TLS: add sslmode=verify-full"
+    return "see that the database runs, and that host, port, user and password are right, then try again"
