@@ -17,6 +17,7 @@ from comfy_fsm.core.observations import Entry
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.testing.profiles import profile_of
 from comfy_fsm.testing.strategies.scripted import PROMPTS, SERVERS, WINDOWS, Script
+from tests.support.folding import facts
 
 ONE, TWO = SERVERS
 PROMPT, WINDOW = PROMPTS[0], WINDOWS[0]
@@ -206,8 +207,7 @@ def test_a_recovery_that_is_cut_off_anywhere_and_folded_on_ends_as_the_whole(
                 halves.fold(Entry(at, earlier))
         halves.fold(Entry(position, o))
         halves.fold(Entry(position, o))  # and told twice
-    facts = [{name: getattr(task, name) for name in task.__struct_fields__} for task in whole.tasks]
-    assert [{name: getattr(task, name) for name in task.__struct_fields__} for task in halves.tasks] == facts
+    assert facts(halves.tasks) == facts(whole.tasks)
 
 
 def test_the_stories_come_to_an_adoption_often_enough_to_prove_something() -> None:

@@ -29,7 +29,7 @@ from comfy_fsm.testing.strategies import arbitrary as draws
 from comfy_fsm.testing.strategies.arbitrary import from_our_reader, sayable
 from comfy_fsm.testing.strategies.scripted import WINDOWS
 from replay import replay
-from tests.support.folding import entries, fold_all, outcomes
+from tests.support.folding import entries, facts, fold_all, outcomes
 from tests.support.reference import judge
 from tests.support.runs import decided
 
@@ -39,14 +39,9 @@ law = settings(max_examples=max(400, settings().max_examples))
 Snapshot = tuple[list[Any], list[Any], list[Any]]
 
 
-def facts(task: Any) -> dict[str, Any]:
-    return {name: getattr(task, name) for name in task.__struct_fields__}
-
-
 def snapshot(board: Board) -> Snapshot:
     """All that a board says; draining it changes what it has to say, so the board is spent afterwards."""
-    findings = [{name: getattr(f, name) for name in f.__struct_fields__} for f in board.findings]
-    return [facts(task) for task in board.tasks], findings, board.drain()
+    return facts(board.tasks), facts(board.findings), board.drain()
 
 
 # law 1

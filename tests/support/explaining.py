@@ -10,8 +10,7 @@ from replay import Replay
 
 def dump(board: Board) -> object:
     """All that is told of a board, and all that it wants."""
-    tasks = [[getattr(task, name) for name in task.__struct_fields__] for task in board.tasks]
-    return repr((tasks, board.findings, board.drain(), board.due, board.frames, board.windows, board.addresses))
+    return repr((board.tasks, board.findings, board.drain(), board.due, board.frames, board.windows, board.addresses))
 
 
 def cited(told: Diagnosis) -> set[int]:

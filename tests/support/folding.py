@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
+from typing import Any
 
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.observations import AnyObservation, Entry
@@ -22,9 +24,21 @@ def fold_all(observations: Iterable[AnyObservation], *, finish: bool = True, pol
     return board
 
 
-def outcomes(board: Board) -> dict[tuple[str, str | None], list[tuple[str, str | None]]]:
+def facts(value: Any) -> Any:
+    """A task or a finding as plain values, with its parts: two of one kind are the same only if they are one."""
+    if is_dataclass(value):
+        return {field.name: facts(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, dict):
+        return {key: facts(each) for key, each in value.items()}
+    return [facts(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+Outcomes = dict[tuple[str, str | None], list[tuple[str, str | None]]]
+
+
+def outcomes(board: Board) -> Outcomes:
     """State and outcome of every task, by server and prompt id; a list, since one id may be posted twice."""
-    found: dict[tuple[str, str | None], list[tuple[str, str | None]]] = {}
+    found: Outcomes = {}
     for task in board.tasks:
         outcome = None if task.outcome is None else str(task.outcome)
         found.setdefault((task.server, task.prompt_id), []).append((str(task.state), outcome))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import msgspec
@@ -37,6 +38,8 @@ def size(thing: object, seen: set[int] | None = None) -> int:
         return len(thing) + sum(size(each, seen) for pair in thing.items() for each in pair)
     if isinstance(thing, msgspec.Struct):
         return 1 + sum(size(getattr(thing, name), seen) for name in thing.__struct_fields__)
+    if is_dataclass(thing):
+        return 1 + sum(size(getattr(thing, field.name), seen) for field in fields(thing))
     if hasattr(thing, "__dict__"):
         return 1 + size(vars(thing), seen)
     if hasattr(thing, "__iter__"):
