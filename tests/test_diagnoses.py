@@ -17,13 +17,14 @@ from comfy_fsm.core.machine import FOUND_ELSEWHERE, OPEN, State
 from comfy_fsm.core.observations import Message
 from comfy_fsm.core.wire import codec
 from comfy_fsm.report import json_report
-from replay import Replay, replay
+from replay import replay
 from tests.support.explaining import cited, dump, text_of
-from tests.support.fixtures import FIXTURES, MADE, RECORDINGS, entries_of, some
+from tests.support.fixtures import FIXTURES, MADE, RECORDINGS, entries_of, replayed, some
 from tests.support.folding import fold_all
 from tests.support.stories import STORIES
 
 TRACES = [pytest.param(path, id=str(path.relative_to(FIXTURES))) for path in RECORDINGS + MADE]
+each_trace = pytest.mark.parametrize("path", TRACES, scope="module")
 
 
 ADVICE = {
@@ -80,14 +81,9 @@ STEPS = {  # what must be done about it now, beside the general advice
 LOUD = {code for code, row in CODES.items() if row.severity is not Severity.NOTE}
 
 
-def diagnosed(path: Path) -> tuple[Replay, list[Diagnosis]]:
-    found = replay(path)
-    return found, found.diagnose()[0]
-
-
-@pytest.mark.parametrize("path", TRACES)
+@each_trace
 def test_each_finding_has_its_advice_where_it_belongs(path: Path) -> None:
-    found = replay(path)
+    found = replayed(path)
     told, apart = found.diagnose()
     for finding in found.findings:
         homes = [each for each in told if each.prompt_id == finding.prompt_id and each.prompt_id is not None]
@@ -123,11 +119,13 @@ MISSING_IN = {  # a phrase that names what is missing, by state
 }
 
 
-@pytest.mark.parametrize("path", TRACES)
+@each_trace
 def test_each_undecided_task_says_what_is_missing_and_what_to_do(path: Path) -> None:
-    seen = [entry.observation for entry in entries_of(path)]
-    for cut in some(len(seen) + 1):
-        for told in diagnose(fold_all(seen[:cut], finish=False)):
+    """After any entry: one board is diagnosed as it goes, which changes nothing in it."""
+    board, cuts = Board(), set(some(len(entries_of(path)), 150))
+    for number, entry in enumerate(entries_of(path)):
+        board.fold(entry)
+        for told in diagnose(board) if number in cuts else ():
             if told.state in OPEN:
                 assert any(re.match(MISSING_IN[told.state], remark.text) for remark in told.missing), told
                 assert any(told.server in step.text for step in told.steps), told
@@ -168,10 +166,10 @@ def test_every_row_is_told_by_a_fixture_or_a_story() -> None:
     assert not silent, "\n".join(text for _, text in silent)
 
 
-@pytest.mark.parametrize("path", TRACES)
+@each_trace
 def test_what_is_cited_is_there_and_is_about_this_task(path: Path) -> None:
     entries = {entry.position: entry.observation for entry in entries_of(path)}
-    board = replay(path).board
+    board = replayed(path).board
     for told in diagnose(board):
         found = {position for finding in told.findings for position in finding.positions}
         adopted = max((each.position for each in told.evidence if each.why == FOUND_ELSEWHERE), default=0)
@@ -185,7 +183,7 @@ def test_what_is_cited_is_there_and_is_about_this_task(path: Path) -> None:
         assert set(finding.positions) <= entries.keys() | {max(entries, default=0) + 1}
 
 
-@pytest.mark.parametrize("path", TRACES)
+@each_trace
 def test_to_diagnose_changes_nothing(path: Path) -> None:
     """A live board is diagnosed while it goes on; each cut of a long trace would take long, and shows no more."""
     plain, asked = Board(), Board()
@@ -207,9 +205,9 @@ def flat(text: str) -> str:
 
 
 @pytest.mark.parametrize("width", [80, 120])
-@pytest.mark.parametrize("path", TRACES)
+@each_trace
 def test_the_text_and_the_json_tell_the_same(path: Path, width: int) -> None:
-    found = replay(path)
+    found = replayed(path)
     shown = text_of(found, width, whole=True)
     prose = [line for line in shown.splitlines() if "  python -m comfy_fsm " not in line]
     assert max(map(len, prose), default=0) <= width

@@ -2,6 +2,7 @@
 
 import json
 import random
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,20 @@ from comfy_fsm.log.trace import read_lines
 from comfy_fsm.report.json_report import encode
 from comfy_fsm.testing.strategies.runs import interleave, source_of, sources_of
 from replay import Replay, replay
-from tests.support.fixtures import FIXTURES, MADE, RECORDINGS, bytes_of, entries_of, expected_of, name_of, read, some
-from tests.support.folding import fold_all, outcomes
+from tests.support.fixtures import (
+    FIXTURES,
+    MADE,
+    RECORDINGS,
+    bytes_of,
+    entries_of,
+    expected_of,
+    how_many,
+    name_of,
+    read,
+    replayed,
+    some,
+)
+from tests.support.folding import Outcomes, fold_all, outcomes
 
 SEEDS = (1, 2, 3)
 OURS = "live-client"
@@ -26,7 +39,18 @@ TAIL = 60  # lines in front of one that is cut off at each of its bytes; a cut s
 
 
 def each(paths: list[Path]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("path", paths, ids=name_of)
+    return pytest.mark.parametrize("path", paths, ids=name_of, scope="module")
+
+
+@lru_cache(maxsize=2)
+def observed(path: Path) -> list[AnyObservation]:
+    return [entry.observation for entry in entries_of(path)]
+
+
+@lru_cache(maxsize=2)
+def told(path: Path) -> Outcomes:
+    """The outcomes of the whole trace, as it is."""
+    return outcomes(fold_all(observed(path)))
 
 
 def check_verdict(expected: dict, document: dict, *, exact: bool) -> None:
@@ -55,12 +79,12 @@ def reported(found: Replay) -> Any:
 
 @each(RECORDINGS)
 def test_every_recording_reaches_its_verdict(path: Path) -> None:
-    check_verdict(expected_of(path), reported(replay(path)), exact=False)
+    check_verdict(expected_of(path), reported(replayed(path)), exact=False)
 
 
 @each(MADE)
 def test_every_made_trace_reaches_its_verdict_and_no_other_warning(path: Path) -> None:
-    check_verdict(expected_of(path), reported(replay(path)), exact=True)
+    check_verdict(expected_of(path), reported(replayed(path)), exact=True)
 
 
 def test_two_traces_of_one_server_replay_as_one() -> None:
@@ -73,19 +97,19 @@ def test_two_traces_of_one_server_replay_as_one() -> None:
 @each(RECORDINGS + MADE)
 def test_all_frames_doubled_leave_every_outcome(path: Path) -> None:
     doubled = []
-    for entry in entries_of(path):
-        doubled += [entry.observation] * (2 if isinstance(entry.observation, Message) else 1)
-    assert outcomes(fold_all(doubled)) == outcomes(fold_all(e.observation for e in entries_of(path)))
+    for o in observed(path):
+        doubled += [o] * (2 if isinstance(o, Message) else 1)
+    assert outcomes(fold_all(doubled)) == told(path)
 
 
+@how_many
 @each(RECORDINGS + MADE)
-def test_each_single_frame_doubled_leaves_every_outcome(path: Path) -> None:
-    seen = [entry.observation for entry in entries_of(path)]
-    whole = outcomes(fold_all(seen))
+def test_each_single_frame_doubled_leaves_every_outcome(path: Path, most: int) -> None:
+    seen = observed(path)
     frames = [i for i, o in enumerate(seen) if isinstance(o, Message)]
-    for index in some(len(frames)):
+    for index in some(len(frames), most):
         at = frames[index]
-        assert outcomes(fold_all([*seen[: at + 1], *seen[at:]])) == whole, f"line {entries_of(path)[at].position}"
+        assert outcomes(fold_all([*seen[: at + 1], *seen[at:]])) == told(path), f"line {entries_of(path)[at].position}"
 
 
 def sources_in(path: Path, seen: list[AnyObservation]) -> list[list[AnyObservation]]:
@@ -101,59 +125,55 @@ def sources_in(path: Path, seen: list[AnyObservation]) -> list[list[AnyObservati
 @each([path for path in RECORDINGS if OURS in path.name])
 def test_many_mixes_of_what_our_client_logged_give_the_same_outcomes(path: Path) -> None:
     """It was killed and resumed, and its server was killed: what explains an absence may be told before or after it."""
-    seen = [entry.observation for entry in entries_of(path)]
-    sources, told = sources_in(path, seen), outcomes(fold_all(seen))
+    sources = sources_in(path, observed(path))
     for seed in range(100, 160):
-        assert outcomes(fold_all(interleave(sources, random.Random(seed)))) == told, seed
+        assert outcomes(fold_all(interleave(sources, random.Random(seed)))) == told(path), seed
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @each(RECORDINGS)
 def test_every_mix_of_the_sources_gives_the_same_outcomes(path: Path, seed: int) -> None:
-    seen = [entry.observation for entry in entries_of(path)]
-    mixed = interleave(sources_in(path, seen), random.Random(seed))
-    assert outcomes(fold_all(mixed)) == outcomes(fold_all(seen))
+    mixed = interleave(sources_in(path, observed(path)), random.Random(seed))
+    assert outcomes(fold_all(mixed)) == told(path)
 
 
 @each(RECORDINGS)
 def test_every_mix_whose_sources_lag_but_a_little_gives_the_same_outcomes(path: Path) -> None:
     """A full shuffle moves whole sockets past each other; what happens in the field is a few frames."""
-    seen = [entry.observation for entry in entries_of(path)]
-    whole = outcomes(fold_all(seen))
     for seed in SEEDS:
-        mixed = interleave(sources_in(path, seen), random.Random(seed), lag=5)
-        assert outcomes(fold_all(mixed)) == whole, f"seed {seed}"
+        mixed = interleave(sources_in(path, observed(path)), random.Random(seed), lag=5)
+        assert outcomes(fold_all(mixed)) == told(path), f"seed {seed}"
 
 
+@how_many
 @each(RECORDINGS + MADE)
-def test_no_longer_prefix_takes_an_outcome_back(path: Path) -> None:
+def test_no_longer_prefix_takes_an_outcome_back(path: Path, most: int) -> None:
     """An outcome that was once reported stands, unless a recover command reopened the task.
 
     Nor can it where the server contradicts itself: the record overrules the message, and the finding says so. Nor where
     it was only concluded, and evidence came late.
     """
-    seen = [entry.observation for entry in entries_of(path)]
+    seen = observed(path)
     disputed = {finding.prompt_id for finding in fold_all(seen).findings if finding.code in DISPUTED}
-    told: dict[tuple[str, str | None, int], str] = {}
+    known: dict[tuple[str, str | None, int], str] = {}
     reopened: set[str | None] = set()
-    for cut in some(len(seen) + 1):
+    for cut in some(len(seen) + 1, most):
         reopened |= {o.data.prompt_id for o in seen[:cut] if isinstance(o, Command) and o.data.name in REOPENING}
         now = {
             (server, prompt_id, number): outcome
             for (server, prompt_id), tasks in outcomes(fold_all(seen[:cut])).items()
             for number, (_, outcome) in enumerate(tasks)
         }
-        for key, outcome in told.items():
+        for key, outcome in known.items():
             if key[1] not in reopened | disputed:
                 assert now.get(key) == outcome, f"prefix of {cut} entries: {key[1]}"
-        told |= {key: outcome for key, outcome in now.items() if outcome is not None}
+        known |= {key: outcome for key, outcome in now.items() if outcome is not None}
 
 
 @each(RECORDINGS + MADE)
 def test_the_header_may_be_missing(path: Path) -> None:
-    seen = [entry.observation for entry in entries_of(path)]
-    headless = [o for o in seen if not isinstance(o, Header)]
-    assert outcomes(fold_all(headless)) == outcomes(fold_all(seen))
+    headless = [o for o in observed(path) if not isinstance(o, Header)]
+    assert outcomes(fold_all(headless)) == told(path)
     replay([codec.encode(o) for o in headless])
 
 
