@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import msgspec
@@ -142,7 +141,7 @@ def from_header(policy: Policy, header: Mapping[str, object]) -> Policy:
     changed: dict[str, float] = {}
     for name in IN_HEADER:
         value = header.get(name)
-        if type(value) in (int, float) and math.isfinite(value) and 0 <= value <= _LONGEST:  # type: ignore[arg-type, operator]
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LONGEST:  # no NaN is
             changed[name] = type(getattr(DEFAULT, name))(value)
     return msgspec.structs.replace(policy, **changed)
 
