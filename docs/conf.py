@@ -10,7 +10,7 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT))
 
-from comfy_fsm import __version__  # noqa: E402
+from comfy_fsm import __version__
 
 project, author, version, release = "comfy-fsm", "the comfy-fsm contributors", __version__, __version__
 copyright = author

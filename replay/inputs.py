@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from cyclopts import Parameter
@@ -117,9 +118,9 @@ def _sources(traces: list[str], anonymize: bool, again: bool) -> list[str | Line
         kept = [line for _, line in lines(trace)] if trace == "-" and (again or anonymize) else None
         if anonymize:
             name = "anonymised" if len(traces) == 1 else f"anonymised {number}"
-            sources.append(Lines(name, lambda trace=trace, kept=kept: anonymous(trace, kept)))  # type: ignore[misc]
+            sources.append(Lines(name, partial(anonymous, trace, kept)))
         else:
-            sources.append(trace if kept is None else Lines("-", lambda kept=kept: iter(kept)))  # type: ignore[misc]
+            sources.append(trace if kept is None else Lines("-", partial(iter, kept)))
     return sources
 
 

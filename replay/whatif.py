@@ -111,13 +111,13 @@ def whatif(
 
 def _fault(chosen: _Chosen) -> Fault | None:
     """Return the fault with the number of its line as its index; None for all faults."""
-    from replay.faults.faults import Fault
+    from replay.faults.faults import Fault, Kind
 
-    named = {
+    named: dict[Kind, int | None] = {
         "drop": chosen.drop, "double": chosen.double, "delay": chosen.delay, "swap": chosen.swap, "cut": chosen.cut,
         "lose": chosen.lose, "forget": chosen.forget,
     }  # fmt: skip
-    faults = [Fault(kind, line, chosen.seconds) for kind, line in named.items() if line is not None]  # type: ignore[arg-type]
+    faults = [Fault(kind, line, chosen.seconds) for kind, line in named.items() if line is not None]
     if len(faults) + chosen.sweep != 1:
         raise Wrong("name one fault, such as --drop LINE, or --sweep for every single one")
     return faults[0] if faults else None

@@ -178,7 +178,7 @@ def test_what_is_cited_is_there_and_is_about_this_task(path: Path) -> None:
             names = {server.url for server in board.server(o.server).names()}
             assert o.server is None or told.server in names or position <= adopted, (position, told)
             if isinstance(o, Message) and position in {each.position for each in told.evidence}:
-                assert o.data.data.prompt_id in (told.prompt_id, None)  # type: ignore[union-attr]
+                assert o.data.data.prompt_id in (told.prompt_id, None)
     for finding in loose(board):
         assert set(finding.positions) <= entries.keys() | {max(entries, default=0) + 1}
 

@@ -216,7 +216,7 @@ def values_of(notation: str) -> list[float]:
     """What promtool makes of `0+1x40 7 9x3`."""
     found: list[float] = []
     for word in notation.split():
-        start, step, times = re.fullmatch(r"([\d.]+)(?:\+([\d.]+))?(?:x(\d+))?", word).groups()  # type: ignore[union-attr]
+        start, step, times = re.fullmatch(r"([\d.]+)(?:\+([\d.]+))?(?:x(\d+))?", word).groups()
         found += [float(start) + n * float(step or 0) for n in range(int(times or 0) + 1)]
     return found
 

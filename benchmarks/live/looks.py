@@ -51,7 +51,7 @@ def weigh(server: Comfy) -> list[int]:
         sizes.append(len(answer.body))
         return answer
 
-    server.send = weighed  # type: ignore[method-assign]
+    server.send = weighed
     return sizes
 
 

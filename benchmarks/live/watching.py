@@ -79,7 +79,7 @@ class Watched:
     def peak(self) -> float:
         """The most memory it ever had, in MB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
+        return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
 
 
 def command(*arguments: str) -> list[str]:

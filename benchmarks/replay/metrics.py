@@ -37,7 +37,7 @@ def seconds_of(function: object, seen: list[AnyObservation]) -> float:
     gc.collect()
     gc.disable()
     start = time.perf_counter()
-    deque(map(function, range(1, len(seen) + 1), seen), maxlen=0)  # type: ignore[arg-type]
+    deque(map(function, range(1, len(seen) + 1), seen), maxlen=0)
     elapsed = time.perf_counter() - start
     gc.enable()
     return elapsed

@@ -92,7 +92,7 @@ def from_lines(lines: Iterable[tuple[list[bytes | str], bool]], redactor: Redact
 
 def from_items(pieces: Pieces, redactor: Redactor) -> Capture:
     """Read a JSON list of frames."""
-    import ijson  # type: ignore[import-untyped]  # here, since few commands need it
+    import ijson  # here, since few commands need it
 
     damage: list[str] = []
 

@@ -128,7 +128,7 @@ class _Found(msgspec.Struct):
 
 def _read_entries(pieces: Pieces, found: _Found) -> None:
     """Read entry by entry."""
-    import ijson  # type: ignore[import-untyped]  # here, since few commands need it
+    import ijson  # here, since few commands need it
 
     entry, frame, header = _Entry(), dict[str, Any](), ["", ""]
     try:

@@ -6,7 +6,7 @@ A trace is closed: what a live client would have asked next is not in it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -128,15 +128,15 @@ def _cut(fault: Fault, whole: list[AnyObservation]) -> list[AnyObservation]:
     """Close the socket without a word, leave out what it would have brought, and open it again."""
     first = whole[fault.index]
     source, back = source_of(first), first.at + fault.seconds
-    where = {"window": first.window, "server": first.server, "conn": first.conn}
+    where: dict[str, Any] = {"window": first.window, "server": first.server, "conn": first.conn}
     made: list[AnyObservation] = [
         *whole[: fault.index],
-        seen.Closed(at=first.at, data=seen.CloseData(1006), **where),  # type: ignore[arg-type]
+        seen.Closed(at=first.at, data=seen.CloseData(1006), **where),
     ]
     away, closed = True, False
     for o in whole[fault.index :]:
         if away and not closed and o.at >= back:
-            made.append(seen.Opened(at=back, **where))  # type: ignore[arg-type]
+            made.append(seen.Opened(at=back, **where))
             away = False
         if not away or source_of(o) != source:
             made.append(o)

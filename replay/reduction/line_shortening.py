@@ -121,10 +121,10 @@ class _Edit:
 
 def _value_of(line: Line) -> dict[str, Any]:
     try:
-        value = json.loads(line.text)
+        value = codec.strict(json.loads(line.text))
     except (ValueError, RecursionError):
         return {}
-    return codec.strict(value) | {"at": line.observation.at} if isinstance(value, dict) else {}  # type: ignore[operator]
+    return value | {"at": line.observation.at} if isinstance(value, dict) else {}
 
 
 def _kind_of(o: AnyObservation) -> tuple[type, type, str]:

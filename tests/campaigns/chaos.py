@@ -39,10 +39,10 @@ class Server(FakeComfy):
         put = self.execution.put
 
         def noted(item: Item) -> None:
-            self.workflows[item.prompt_id] = item.graph["1"]["inputs"]["color"]  # type: ignore[index, call-overload]
+            self.workflows[item.prompt_id] = item.graph["1"]["inputs"]["color"]
             put(item)
 
-        self.execution.put = noted  # type: ignore[method-assign]
+        self.execution.put = noted
 
 
 @dataclass

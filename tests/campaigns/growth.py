@@ -209,7 +209,9 @@ FLOODS: dict[str, Told] = {
     "404s of each": per_task(lambda name, n: asked(n, f"/api/jobs/{name}", {"error": "Job not found"}, status=404)),
     "recoveries of each": per_task(lambda name, n: [command("recover", name)]),
     "deliveries of each": per_task(lambda name, n: [Line("delivered", {"prompt_id": name})]),
-    "searches of each": per_task(lambda name, n: [command("seek", name, to=THERE), *asked(n, f"/history/{name}", record(name), server=THERE)]),  # noqa: E501
+    "searches of each": per_task(
+        lambda name, n: [command("seek", name, to=THERE), *asked(n, f"/history/{name}", record(name), server=THERE)]
+    ),
     "adoptions of each": per_task(lambda name, n: [command("adopt", name, to=THERE)]),
     "follows of each": per_task(lambda name, n: [command("follow", name, server=THERE)]),
     "rebinds of each": per_task(lambda name, n: [command("recall", name), command("rebind", name, to=f"new{n}")]),

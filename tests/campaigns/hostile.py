@@ -184,7 +184,7 @@ def use(url: str, seconds: float, told: Any) -> None:
         run(handle)
         held[0] = max(held[0], time.thread_time() - began)
 
-    asyncio.events.Handle._run = timed  # type: ignore[method-assign]
+    asyncio.events.Handle._run = timed
 
     async def story(path: Path) -> int:
         async with Client(url, log=path) as client:

@@ -52,7 +52,7 @@ def start(words: list[str]) -> tuple[int, int]:
         status = 1
         try:
             os.close(hear)
-            sys.stdout, sys.stderr = os.fdopen(tell, "w"), open(os.devnull, "w")  # noqa: SIM115
+            sys.stdout, sys.stderr = os.fdopen(tell, "w"), os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
             sys.argv = ["comfy_fsm", *words]
             status = command(words)
         finally:

@@ -25,7 +25,7 @@ def test_a_capture_is_known_by_how_it_begins(form: str | None, head: str) -> Non
 
 @given(observations())
 def test_no_line_of_a_trace_is_taken_for_a_capture(observation: object) -> None:
-    assert form_of(codec.encode(observation)) is None  # type: ignore[arg-type]
+    assert form_of(codec.encode(observation)) is None
 
 
 @given(st.binary(max_size=200))

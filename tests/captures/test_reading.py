@@ -26,11 +26,11 @@ def read(path: Path) -> object:
 @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "packed"])
 @pytest.mark.parametrize("name", CAPTURES)
 def test_a_capture_is_read_whatever_it_is_and_packed_or_not(name: str, pack: object, tmp_path: Path) -> None:
-    (tmp_path / "capture").write_bytes(pack(CAPTURES[name]))  # type: ignore[operator]
+    (tmp_path / "capture").write_bytes(pack(CAPTURES[name]))
     capture = read(tmp_path / "capture")
     assert capture is not None
-    assert capture.form == "frames"  # type: ignore[attr-defined]
-    assert capture.damage is None  # type: ignore[attr-defined]
+    assert capture.form == "frames"
+    assert capture.damage is None
 
 
 def test_a_har_goes_to_its_own_reader(tmp_path: Path) -> None:

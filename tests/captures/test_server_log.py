@@ -80,7 +80,7 @@ def judged(text: str, folder: Path) -> Replay:
 
 
 def wrapped(text: str, wrap: object) -> str:
-    return "".join(f"{wrap(number, line)}\n" for number, line in enumerate(text.splitlines()))  # type: ignore[operator]
+    return "".join(f"{wrap(number, line)}\n" for number, line in enumerate(text.splitlines()))
 
 
 @pytest.mark.parametrize("wrap", WRAPPINGS)

@@ -132,7 +132,7 @@ async def queue_lists_what_is_over(rig: Rig) -> None:
     rig.proxy.frame_rules.append(dropped(ends))
     over: list[str] = []
     late = on("GET /history", NO_RECORD, when=lambda: not over)
-    late.hits = 1  # type: ignore[attr-defined]  # who asks for jobs does not ask for it
+    late.hits = 1  # who asks for jobs does not ask for it
     rig.proxy.rules += [late, on(QUEUES, edited(remember), when=lambda: len(over) < 2)]
     await rig.submit(8)
     await rig.ran()
@@ -200,7 +200,7 @@ async def balancer_in_turn(rig: Rig) -> None:
 async def balancer_in_turn_without_frames(rig: Rig) -> None:
     rig.proxy.frame_rules.append(unheard := dropped(executions))
     await rig.submit(10)
-    unheard.hits = 1  # type: ignore[attr-defined]  # by chance the socket is of the other server, and brings none
+    unheard.hits = 1  # by chance the socket is of the other server, and brings none
 
 
 @scenario("a balancer sends POSTs and sockets to one server, looks to another", COMPLETES, "completed",

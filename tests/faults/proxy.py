@@ -13,9 +13,10 @@ import itertools
 import json
 import socket as sockets
 import struct
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
 from aiohttp import (
@@ -41,7 +42,7 @@ class Answer(NamedTuple):
 
     status: int
     body: bytes = b""
-    headers: dict[str, str] = {}  # noqa: RUF012 (nobody writes into it)
+    headers: Mapping[str, str] = MappingProxyType({})
     part: float | None = None
 
     @property
@@ -266,7 +267,7 @@ class Proxy:
                 before = web.WebSocketResponse(autoping=False, max_msg_size=0)
                 await before.prepare(request)
                 client_id = request.query.get("clientId", "")
-                wire = Wire(client_id, before, behind, request.transport)  # type: ignore[arg-type]
+                wire = Wire(client_id, before, behind, request.transport)
                 self.wires.append(wire)
                 try:
                     await self._couple(wire)

@@ -148,7 +148,7 @@ class Rig:
         self.folder = folder
         self.truth = Truth(f"faults-{uuid.uuid4().hex[:10]}")
         self.policy = scaled(Policy(**played.policy), scale)
-        self.client: Client = None  # type: ignore[assignment]
+        self.client: Client = None
         self.tasks: list[TaskHandle] = []
         self.delivered: list[str] = []
         self.told: dict[int, tuple[float, str, bool]] = {}  # by task: when, how, and whether it was called safe
@@ -164,7 +164,7 @@ class Rig:
 
     async def until(self, holds: Callable[[], object]) -> None:
         async with asyncio.timeout(HUNG):
-            while not holds():  # noqa: ASYNC110 (what is waited for is another process's, or a server's)
+            while not holds():
                 await asyncio.sleep(min(0.01, self.scale))
 
     def retry_after(self, seconds: float) -> str:

@@ -90,7 +90,7 @@ class Backend:
         await self._post("/queue", {"clear": True})
         await self._post("/interrupt", {})
         async with asyncio.timeout(60):
-            while any((await self._get("/queue")).values()):  # noqa: ASYNC110 (a server tells nobody)
+            while any((await self._get("/queue")).values()):
                 await asyncio.sleep(self.poll_seconds)
         await self._post("/history", {"clear": True})
 
@@ -219,7 +219,7 @@ class Real(Backend):
         began = time.monotonic()
         self._link_seconds = 1.0
         prompt_id = (await self._post("/prompt", {"prompt": self.graph("measuring", 40.0)}))["prompt_id"]
-        while prompt_id not in await self._get(f"/history/{prompt_id}"):  # noqa: ASYNC110 (a server tells nobody)
+        while prompt_id not in await self._get(f"/history/{prompt_id}"):
             await asyncio.sleep(0.02)
         self._link_seconds = (time.monotonic() - began) / 40
 

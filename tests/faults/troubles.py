@@ -33,12 +33,12 @@ def on(
         if left[0] is not None:
             left[0] -= 1
         exchange.spared = False
-        told.hits += 1  # type: ignore[attr-defined]
+        told.hits += 1
         answer = await rule(exchange, go)
-        told.hits -= exchange.spared  # type: ignore[attr-defined]
+        told.hits -= exchange.spared
         return answer
 
-    told.hits = 0  # type: ignore[attr-defined]
+    told.hits = 0
     return told
 
 
@@ -192,10 +192,10 @@ NOTHING = hides(WAITING, RUNNING, *ENDED)
 def dropped(kinds: Callable[[str], bool], when: Callable[[], object] | None = None) -> FrameRule:
     async def rule(_wire: Wire, frame: Payload, _arrived: float) -> Sequence[Payload]:
         gone = kinds(kind_of(frame)) and (when is None or bool(when()))
-        rule.hits += gone  # type: ignore[attr-defined]
+        rule.hits += gone
         return [] if gone else [frame]
 
-    rule.hits = 0  # type: ignore[attr-defined]
+    rule.hits = 0
     return rule
 
 
@@ -228,13 +228,13 @@ def cut_after(kind: str) -> FrameRule:
         if wire in gone:
             return []
         if kind_of(frame) == kind and not gone:
-            rule.hits += 1  # type: ignore[attr-defined]
+            rule.hits += 1
             gone.append(wire)
             asyncio.get_running_loop().call_later(0.02, wire.cut)
         return [frame]
 
     gone: list[Wire] = []
-    rule.hits = 0  # type: ignore[attr-defined]
+    rule.hits = 0
     return rule
 
 

@@ -69,7 +69,7 @@ def test_f4_a_deaf_socket_is_replaced_under_a_fresh_id(log: Path) -> None:
         comfy.faults.deaf = 1
         first = await window.submit(graph(seconds=0.5))
         assert await outcome(first) == "completed"
-        while window.id_at(client.servers[0]) == first.window:  # noqa: ASYNC110
+        while window.id_at(client.servers[0]) == first.window:
             await asyncio.sleep(0.01)
         second = await window.submit(graph(1, seconds=0.2))
         assert second.window != first.window
@@ -254,7 +254,7 @@ async def test_f17_a_wedged_server_is_told_of_and_gets_no_more_tasks_while_anoth
                 assert await outcome(await window.submit(graph(number))) == "completed"
             assert stuck.server == wedged.url
             assert stuck.state == "pending"
-            while "silence" not in {finding.code for finding in client.board.findings}:  # noqa: ASYNC110
+            while "silence" not in {finding.code for finding in client.board.findings}:
                 await asyncio.sleep(0.01)
             wedged.faults.dead_worker = False
             assert await outcome(stuck) == "completed"
@@ -265,7 +265,7 @@ def test_f18_a_failure_is_a_failure_and_an_interrupt_a_cancellation(log: Path) -
         window = client.window()
         assert await outcome(await window.submit(with_node("FakeFail", message="no"))) == "failed"
         slow = await window.submit(graph(1, seconds=30))
-        while slow.state != "in_progress":  # noqa: ASYNC110
+        while slow.state != "in_progress":
             await asyncio.sleep(0.01)
         await slow.cancel()
         assert await outcome(slow) == "cancelled"

@@ -21,8 +21,8 @@ def read(rows: list[Row]) -> list[LogRow]:
     verifier, found = Verifier(0), list[LogRow]()
     verifier.begin(GENESIS)
     for position, line, checksum in rows:
-        if verifier.fits(position, line, checksum):  # type: ignore[arg-type]
-            found.append(LogRow(position, line, None))  # type: ignore[arg-type]
+        if verifier.fits(position, line, checksum):
+            found.append(LogRow(position, line, None))
         else:
             found += verifier.judge(position, line, checksum)
     return found
@@ -65,7 +65,7 @@ def test_a_column_of_any_type_is_judged_and_what_follows_is_read(
     at = data.draw(st.integers(0, len(rows) - 2))
     changed = list(rows[at])
     changed[column] = value
-    rows[at] = tuple(changed)  # type: ignore[assignment]
+    rows[at] = tuple(changed)
     found = read(rows)
     assert found[-1].line == b"the last"
 

@@ -20,7 +20,10 @@ BOMBS: dict[str, Callable[[int], bytes]] = {
     "jobs": lambda n: b'{"at":1,"kind":"command","data":{"name":"enqueue","prompt_id":"%x"}}\n' % n,
     "windows": lambda n: b'{"at":1,"kind":"ws.open","window":"%x","server":"s","data":{}}\n' % n,
     "servers": lambda n: b'{"at":1,"kind":"ws.open","window":"w","server":"http://s%x","data":{}}\n' % n,
-    "prompts": lambda n: b'{"at":1,"kind":"ws.message","window":"w","server":"s","data":{"type":"execution_start","data":{"prompt_id":"%x"}}}\n' % n,  # noqa: E501
+    "prompts": lambda n: (
+        b'{"at":1,"kind":"ws.message","window":"w","server":"s",'
+        b'"data":{"type":"execution_start","data":{"prompt_id":"%x"}}}\n' % n
+    ),
     "types": lambda n: b'{"at":1,"kind":"ws.message","window":"w","server":"s","data":{"type":"%x","data":{}}}\n' % n,
     "odd lines": lambda n: b'{"at":1,"kind":"odd%x","data":{}}\n' % n,
 }  # fmt: skip

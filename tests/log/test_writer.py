@@ -141,7 +141,7 @@ async def test_a_log_that_is_moved_while_a_commit_runs_refuses_it(path: Path, mo
     def execute(self: Writer, sql: str, *values: object) -> sqlite3.Cursor:
         if sql == "COMMIT" and path.exists():
             path.rename(path.with_name("rotated"))
-        return whole(self, sql, *values)  # type: ignore[arg-type]
+        return whole(self, sql, *values)
 
     async with await Log.open(path) as log:
         await log.append(b"a")

@@ -40,7 +40,7 @@ class Server:
             b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
             + accept + b"\r\n\r\n"
         )  # fmt: skip
-        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.transport.pause_reading()
         while True:
             writer.write(self.blob)
             await writer.drain()

@@ -46,7 +46,7 @@ FAILING = ("FakeFail", {"message": "no"})
 
 
 async def eventually(holds: Callable[[], object]) -> None:
-    while not holds():  # noqa: ASYNC110 (what is waited for is no task of ours)
+    while not holds():
         await asyncio.sleep(0.001)
 
 

@@ -1,6 +1,11 @@
-"""Workflows that Hypothesis draws: few classes and names, so that they meet."""
+"""Workflows that Hypothesis draws: few classes and names, so that they meet; and files that may be none."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from hypothesis import strategies as st
+
+from comfy_fsm.errors import BadWorkflow
 
 CLASSES = ["KSampler", "CLIPTextEncode", "LoadImage", "SaveImage"]
 
@@ -23,3 +28,14 @@ NODES = st.fixed_dictionaries(
 
 
 GRAPHS = st.dictionaries(st.integers(1, 20).map(str), NODES, min_size=1, max_size=6)
+
+
+@contextmanager
+def may_be_refused(name: str) -> Iterator[None]:
+    """If the file is no workflow, the error begins with its name."""
+    refusal = name
+    try:
+        yield
+    except BadWorkflow as error:
+        refusal = str(error)
+    assert refusal.startswith(name)

@@ -46,6 +46,9 @@ class Recorded:
         return [line for line in map(json.loads, rows(self.log)) if line["kind"].startswith(kind)]
 
 
+PATIENCE = Patience(10.0)
+
+
 @asynccontextmanager
 async def recorded_by(
     log: Path,
@@ -53,7 +56,7 @@ async def recorded_by(
     headers: dict[str, str] | None = None,
     socket_query: dict[str, str] | None = None,
     tls: ssl.SSLContext | None = None,
-    patience: Patience = Patience(10.0),  # noqa: B008 (a tuple)
+    patience: Patience = PATIENCE,
 ) -> AsyncIterator[Recorded]:
     """Record clients of these servers, each at an address of its own."""
     found = Recorded(log)
@@ -81,7 +84,7 @@ def run(story: Coroutine[Any, Any, T]) -> T:
 
 async def until(found: Callable[[], object]) -> None:
     """Wait for what another task, or another process, brings about."""
-    while not found():  # noqa: ASYNC110 (nobody there would set an event)
+    while not found():
         await asyncio.sleep(0.01)
 
 

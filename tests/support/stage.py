@@ -67,7 +67,7 @@ def codes(replayed: Replay) -> set[str]:
 async def until(found: Callable[[], object]) -> None:
     """What is waited for is in another room, which tells nobody: a server, a thread, a process."""
     async with asyncio.timeout(60):
-        while not found():  # noqa: ASYNC110
+        while not found():
             await asyncio.sleep(0.01)
 
 

@@ -130,13 +130,13 @@ class Virtual:
             case "GET", "prompt":
                 return self.execution.remaining()
             case "POST", "queue":
-                self.execution.remove(ask.body["delete"])  # type: ignore[index]
+                self.execution.remove(ask.body["delete"])
             case "GET", "history", prompt_id:
                 return self.execution.entry(prompt_id)
             case "GET", "history":
                 return self.execution.entries(200, -1)
             case "POST", "interrupt":
-                self.execution.interrupt(ask.body["prompt_id"])  # type: ignore[index]
+                self.execution.interrupt(ask.body["prompt_id"])
             case "GET", "system_stats":
                 return system_stats(self.profile)
             case "GET", "features":

@@ -59,7 +59,7 @@ def test_every_route_of_the_fake_may_be_named(name: str, route: str) -> None:
 
 def test_the_routes_that_may_be_named_are_those_of_the_fake() -> None:
     async def story(comfy: FakeComfy, _: Server) -> None:
-        app: Any = comfy._runner.app  # type: ignore[union-attr]
+        app: Any = comfy._runner.app
         there = {route_of(each.method, each.resource.canonical) for each in app.router.routes()}
         assert {route for route in there if not route.startswith("HEAD ")} == {*ROUTES} - {"*"}
 
@@ -99,7 +99,7 @@ def test_a_number_below_nothing_and_what_is_no_number_are_refused(name: str) -> 
 
 def test_a_knob_that_is_not_there_is_refused_and_the_one_that_was_meant_is_named() -> None:
     with pytest.raises(AttributeError, match="did you mean 'empty_history'"):
-        Faults().emty_history = 1  # type: ignore[attr-defined]
+        Faults().emty_history = 1
     with pytest.raises(ValueError, match="did you mean 'empty_history'"):
         Faults().turn({"emty_history": 1})
 

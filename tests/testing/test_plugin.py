@@ -147,5 +147,5 @@ def test_what_the_package_does_not_have_is_told_as_ever() -> None:
     import comfy_fsm.testing as package
 
     with pytest.raises(AttributeError, match=r"'comfy_fsm\.testing' has no attribute 'NoSuch'"):
-        package.NoSuch  # noqa: B018
+        _ = package.NoSuch
     assert all(hasattr(package, name) for name in package.__all__)

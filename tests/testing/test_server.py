@@ -303,7 +303,7 @@ def test_a_bad_output_is_dropped_with_the_reason(node: dict[str, Any], kind: str
 def test_a_file_that_nobody_uploaded_is_no_input_and_the_same_name_twice_gets_a_number() -> None:
     async def story(_: FakeComfy, server: Server) -> None:
         graph = {"1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}}}
-        graph["2"] = {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}  # type: ignore[dict-item]
+        graph["2"] = {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}
         refused = await server.post("/prompt", {"prompt": graph})
         assert refused.body["node_errors"]["1"]["errors"][0]["type"] == "custom_validation_failed"
         names = []

@@ -31,7 +31,7 @@ from comfy_fsm import (
 )
 
 assert_type(comfy_fsm.__version__, str)
-comfy_fsm.Clinet  # type: ignore[attr-defined]  # noqa: B018
+_ = comfy_fsm.Clinet  # type: ignore[attr-defined]
 
 
 async def submits(client: Client, workflow: Workflow) -> Result:
@@ -63,8 +63,8 @@ async def taken(task: TaskHandle) -> None:
         result = await task
     except TaskFailed as error:
         assert_type(error, TaskFailed)
-    except TaskError:
-        return
+    except TaskError as error:
+        assert_type((error.result.state, error.result.server, error.result.tag), tuple[str, str, object])
     else:
         assert_type(result.state, State)
 

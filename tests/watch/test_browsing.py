@@ -20,7 +20,7 @@ keys = st.one_of(
 )
 
 
-def pressed(*some: str, view=FLEET) -> Browsing:  # type: ignore[no-untyped-def]
+def pressed(*some: str, view=FLEET) -> Browsing:
     found = Browsing()
     for key in some:
         found.press(key, view)

@@ -39,8 +39,8 @@ def test_the_details_are_those_of_the_diagnosis(name: str) -> None:
     told = {diagnosis.prompt_id: diagnosis for diagnosis in diagnose(made.board, log="x.log")}
     for task in made.board.tasks:
         found, wanted = details(made.board, task, "x.log"), told[task.prompt_id]
-        assert (found["state"], found["says"]["text"]) == (wanted.state, wanted.says.text)  # type: ignore[index]
-        assert [step["command"] for step in found["steps"]] == [step.command for step in wanted.steps]  # type: ignore[attr-defined]
+        assert (found["state"], found["says"]["text"]) == (wanted.state, wanted.says.text)
+        assert [step["command"] for step in found["steps"]] == [step.command for step in wanted.steps]
         assert json.loads(msgspec.json.encode(found)) == found
 
 

@@ -78,7 +78,7 @@ class Figures:
         self._position = position
         kind = type(o)
         self.kinds[kind] += 1
-        if kind is seen.Message:
+        if kind is seen.Message:  # which tells a type checker nothing, and costs a fifth of what isinstance does
             frame = o.data  # type: ignore[union-attr]
             of = type(frame)
             self.frames[of] += 1  # type: ignore[index]

@@ -11,7 +11,7 @@ import msgspec
 
 from comfy_fsm.core.effects import Output, Result
 from comfy_fsm.errors import ClientClosed
-from comfy_fsm.live.client.outputs import MAX_READ, OutputFile, TaskResult
+from comfy_fsm.live.client.outputs import MAX_READ, OutputFile, TaskResult, output_text
 
 if TYPE_CHECKING:
     from comfy_fsm.live.client.outputs import Picture
@@ -44,7 +44,7 @@ class BlockingOutput(Output, frozen=True, dict=True, gc=True):
         return file, calls
 
     def __repr__(self) -> str:
-        return OutputFile.__repr__(self)  # type: ignore[arg-type]
+        return output_text(self)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Output) and msgspec.structs.astuple(self) == msgspec.structs.astuple(other)

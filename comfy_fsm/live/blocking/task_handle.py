@@ -122,7 +122,7 @@ class BlockingTask:
             return await anext(updates, _DONE)
 
         async def leave() -> None:
-            await updates.aclose()  # type: ignore[attr-defined]
+            await updates.aclose()
 
         try:
             while (update := self._calls.call(after())) is not _DONE:

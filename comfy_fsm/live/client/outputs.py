@@ -34,6 +34,7 @@ __all__ = [
     "Source",
     "TaskResult",
     "at_hand",
+    "output_text",
     "save_all",
 ]
 
@@ -60,6 +61,11 @@ class Source(NamedTuple):
     names: Names
 
 
+def output_text(output: Output) -> str:
+    """Return what stands for a file where it is printed."""
+    return f"<output {output.path!r:.300} of node {output.node}: {output.mime_type}>"
+
+
 class OutputFile(Output, frozen=True, dict=True, gc=True):
     """Output that can be read and saved: a file at its server, or an image that came over the socket."""
 
@@ -71,7 +77,7 @@ class OutputFile(Output, frozen=True, dict=True, gc=True):
         return file
 
     def __repr__(self) -> str:
-        return f"<output {self.path!r:.300} of node {self.node}: {self.mime_type}>"
+        return output_text(self)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Output) and msgspec.structs.astuple(self) == msgspec.structs.astuple(other)

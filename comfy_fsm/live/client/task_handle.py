@@ -7,7 +7,7 @@ import contextvars
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from pathlib import Path
@@ -225,7 +225,7 @@ class TaskHandle:
         self._told = [(told, context) for told, context in self._told if told != callback]
         return before - len(self._told)
 
-    async def __aiter__(self) -> AsyncIterator[Update]:
+    async def __aiter__(self) -> AsyncGenerator[Update, None]:
         """Yield updates until the task settles; for a slow reader, only the newest of each node.
 
         Each reader gets every image that is a result, even if it came before.

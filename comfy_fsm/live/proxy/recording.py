@@ -11,6 +11,7 @@ import socket as sockets
 import ssl
 import time
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 from comfy_fsm.core import observations as seen
@@ -106,7 +107,7 @@ class Recording:
         tls = self._outside.tls or (trusted() if any(front.server.is_tls for front in self._fronts) else None)
         for front in self._fronts:
             backend = Backend(front.server, tls, self._outside.patience, self.entries)
-            self._servers.append(await listen(front.listening, lambda peer, to=backend: self._meet(peer, to)))  # type: ignore[misc]
+            self._servers.append(await listen(front.listening, partial(self._meet, backend)))
 
     def _unwatched(self) -> list[str]:
         """Return the windows that an earlier recording left: nobody saw how their sockets ended."""
@@ -116,7 +117,7 @@ class Recording:
         ]
         return [window for window in dict.fromkeys([*open_tasks, *open_sockets]) if window is not None]
 
-    async def _meet(self, client: Peer, backend: Backend) -> None:
+    async def _meet(self, backend: Backend, client: Peer) -> None:
         forwarding = Forwarding(client, backend)
         self._passing[forwarding] = asyncio.current_task()
         try:

@@ -259,7 +259,8 @@ class Scrubber:
 
     def _names_file(self, text: str) -> bool:
         """Return whether the fold reads this text among outputs as the path of a file."""
-        return bool(self._files) and _COMPONENT.fullmatch(re.split(r"[/\\]", text)[-1])[1] in self._files  # type: ignore[index]
+        found = _COMPONENT.fullmatch(re.split(r"[/\\]", text)[-1]) if self._files else None
+        return found is not None and found[1] in self._files
 
     def _leads_to_file(self, value: object) -> bool:
         """Return whether the value contains a file: then its key is the kind of that output."""

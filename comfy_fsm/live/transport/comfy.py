@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager, suppress
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from itertools import count
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import httpx
@@ -213,7 +214,7 @@ class Comfy:
         except (httpx.HTTPError, httpx.InvalidURL, httpx.CookieConflict) as error:
             raise Unanswered(_name(error), str(error)) from error
 
-    async def _begin(self, ask: HttpRequest, stall: StallTimeout | None, content: dict[str, object]) -> httpx.Response:
+    async def _begin(self, ask: HttpRequest, stall: StallTimeout | None, content: dict[str, Any]) -> httpx.Response:
         """Return the answer without its body. A dead pool is replaced; then a GET is sent again, a POST never (P11)."""
         for last in (ask.method != "GET", True):
             if self._closed:
@@ -221,7 +222,7 @@ class Comfy:
             pool = self._bare if ask.hop is not None and not ask.hop.ours else self._pool
             url = self.url + ask.path if ask.hop is None else ask.hop.url
             try:
-                request = pool.build_request(ask.method, url, **content)  # type: ignore[arg-type]
+                request = pool.build_request(ask.method, url, **content)
                 if self._http_query and ask.hop is None:  # not in the URL, which httpx tells its log at INFO
                     target = request.url.raw_path + (b"&" if b"?" in request.url.raw_path else b"?")
                     request.extensions["target"] = target + self._http_query.encode()

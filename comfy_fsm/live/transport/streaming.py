@@ -57,7 +57,7 @@ class Reduced:
     """Parser of one answer to this path: `feed` it as it comes, then take what is left."""
 
     def __init__(self, path: str, most: int = _MAX_KEPT) -> None:
-        import ijson  # type: ignore[import-untyped]  # here, since most answers are short and most processes meet no other
+        import ijson  # here, since most answers are short and most processes meet no other
 
         found = _ROUTES.search(path.partition("?")[0])
         self._kind, one = (found[1], bool(found[2])) if found else ("", False)

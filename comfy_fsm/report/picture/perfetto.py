@@ -7,6 +7,7 @@ wrongly on one thread. Only the states of a task stand within its span, one afte
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -15,13 +16,13 @@ from comfy_fsm.report.picture.scene import UNIT, Bar, Scene
 __all__ = ["encode"]
 
 _MICROSECONDS = round(UNIT * 1e6)
-_Event = dict[str, object]
+_Event = dict[str, Any]
 
 
 def encode(scene: Scene) -> str:
     """Return the trace as JSON."""
     windows = {name: number for number, name in enumerate(dict.fromkeys(_windows(scene)), 1)}
-    events = [*_names(scene, windows), *sorted(_events(scene, windows), key=lambda event: event["ts"])]  # type: ignore[arg-type, return-value]
+    events = [*_names(scene, windows), *sorted(_events(scene, windows), key=lambda event: event["ts"])]
     about = {"made by": "comfy-fsm", "files": ", ".join(scene.files), "left out": "; ".join(scene.left_out)}
     return msgspec.json.encode({"traceEvents": events, "displayTimeUnit": "ms", "otherData": about}).decode()
 

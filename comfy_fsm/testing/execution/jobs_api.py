@@ -122,7 +122,7 @@ class JobsApi:
         return _pruned(job | _described(shown.extra_data)) | (_workflow(shown.graph, shown.extra_data) if whole else {})
 
     def _ended(self, prompt_id: str, entry: Entry, whole: bool = False) -> Job:
-        prompt: list[Any] = entry["prompt"]  # type: ignore[assignment]
+        prompt: Any = entry["prompt"]
         number, _, graph, extra, _ = prompt
         status, outputs = entry.get("status"), entry["outputs"]
         told: dict[str, Any] = dict(status["messages"]) if isinstance(status, dict) else {}
@@ -168,10 +168,10 @@ class JobsApi:
         return {"outputs_count": count, **counted, "preview_output": preview}
 
 
-def _described(extra: dict[str, object]) -> Job:
+def _described(extra: Mapping[str, Any]) -> Job:
     """Return the job's extra data; null in place of an object is not expected, and breaks the answer (P41)."""
     pnginfo = extra.get("extra_pnginfo", {})
-    return {"create_time": extra.get("create_time"), "workflow_id": pnginfo.get("workflow", {}).get("id")}  # type: ignore[attr-defined]
+    return {"create_time": extra.get("create_time"), "workflow_id": pnginfo.get("workflow", {}).get("id")}
 
 
 def _workflow(graph: object, extra: dict[str, object]) -> Job:
@@ -182,9 +182,9 @@ def _pruned(job: Job) -> Job:
     return {name: value for name, value in job.items() if value is not None}
 
 
-def _is_previewable(kind: str, item: dict[str, object]) -> bool:
-    form: str = item.get("format", "")  # type: ignore[assignment]
-    name: str = item.get("filename", "")  # type: ignore[assignment]
+def _is_previewable(kind: str, item: Mapping[str, Any]) -> bool:
+    form: str = item.get("format", "")
+    name: str = item.get("filename", "")
     return kind in _MEDIA or form.startswith(("video/", "audio/")) or name.lower().endswith(_TEXTS)
 
 

@@ -5,7 +5,8 @@ Built-in classes behave as ComfyUI's, as far as this is visible from outside. Th
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from comfy_fsm.testing.execution.pictures import JPEG, FileKey, Files, Picture, png
@@ -94,7 +95,7 @@ class NodeClass(NamedTuple):
 
     play: Callable[[Stage], Awaitable[Given]]
     gives: tuple[str, ...] = ()
-    inputs: dict[str, Input] = {}  # noqa: RUF012 (nobody writes into it)
+    inputs: Mapping[str, Input] = MappingProxyType({})
     is_output: bool = False
     is_async: bool = False
     is_intermediate: bool = False

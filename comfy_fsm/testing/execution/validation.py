@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from graphlib import CycleError, TopologicalSorter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from comfy_fsm.testing.execution.nodes import CLASSES, REPLACED, Graph, Input
 from comfy_fsm.testing.execution.pictures import Files
@@ -199,10 +199,10 @@ class _Check:
         details = f"{name}, received_type({gives[slot]}) mismatch input_type({one.kind})"
         return _problem("return_type_mismatch", "Return type mismatch between linked nodes", details, name, one, value)
 
-    def _problem_of_value(self, name: str, one: Input, value: object) -> Problem | None:
+    def _problem_of_value(self, name: str, one: Input, value: Any) -> Problem | None:
         if one.kind in ("INT", "FLOAT"):
             try:
-                size = float(value)  # type: ignore[arg-type]
+                size = float(value)
             except (TypeError, ValueError) as error:
                 message = f"Failed to convert an input value to a {one.kind} value"
                 return _problem("invalid_input_type", message, f"{name}, {value}, {error}", name, one, value)

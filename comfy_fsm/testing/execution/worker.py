@@ -84,8 +84,9 @@ class Execution:
 
     def submit(self, body: dict[str, object], source: str | None = None) -> Answer:
         """Validate a posted prompt and queue it (P9, P10); raises Crash if the answer is 500."""
-        if source is not None and isinstance(body.get("extra_data", {}), dict):
-            body = {**body, "extra_data": {"comfy_usage_source": source, **(body.get("extra_data") or {})}}  # type: ignore[dict-item]
+        extra = body.get("extra_data", {})
+        if source is not None and isinstance(extra, dict):
+            body = {**body, "extra_data": {"comfy_usage_source": source, **extra}}
         try:
             item, node_errors = self._judged(body)
         except Refusal as refusal:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from comfy_fsm.testing import sockets
@@ -74,7 +75,7 @@ class Playback:
             before = act.at
             if act.what == "post":
                 posts += 1
-                await self._wait(lambda posts=posts: len(self._posted) >= posts, f"POST number {posts} of a prompt")  # type: ignore[misc]
+                await self._wait(partial(self._has_posted, posts), f"POST number {posts} of a prompt")
             elif act.what == "open":
                 await self._wait(lambda: bool(set(self._publisher.open) - self._cut), "a socket")
             elif act.what == "close":
@@ -84,6 +85,9 @@ class Playback:
             self._place += 1
             await self._publisher.notify()
             await asyncio.sleep(0)
+
+    def _has_posted(self, posts: int) -> bool:
+        return len(self._posted) >= posts
 
     async def _wait(self, holds: Callable[[], bool], what: str) -> None:
         async with self._publisher.news:

@@ -75,7 +75,7 @@ def test_what_a_server_once_had_is_not_to_be_posted_again_as_if_it_was_never_tak
 def test_every_state_has_a_sentence_for_the_rest() -> None:
     for state in State:
         last = [row for row in SAYS if state in row.states][-1]
-        assert last.when(None)  # type: ignore[arg-type]
+        assert last.when(None)
 
 
 # what holds for anything

@@ -136,7 +136,7 @@ def test_a_frame_that_is_known_to_be_about_no_prompt_is_not_noted(name: str) -> 
 @pytest.mark.parametrize(("data", "why"), [({"type": "odd", "data": {}}, ""), ({"type": "progress", "data": 7}, ": ")])
 def test_a_frame_that_is_not_known_is_noted_with_its_name(data: object, why: str) -> None:
     (note,) = Story().listen().tell("ws.message", data).board().findings
-    assert note.text.startswith(f"frame of type '{data['type']}'{why}")  # type: ignore[index]
+    assert note.text.startswith(f"frame of type '{data['type']}'{why}")
 
 
 LATE = {

@@ -152,7 +152,7 @@ def test_absence_is_proof_of_nothing_at_a_server_whose_answers_contradict_each_o
     told.pending("before")  # where it was not, a moment ago
     told.post("a", status=500, body=None)
     told.absent("a", 4)
-    assert told.board.task("a", HERE).settled is False  # type: ignore[union-attr]
+    assert told.board.task("a", HERE).settled is False
     assert not told.moves()
 
 

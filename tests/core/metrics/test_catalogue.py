@@ -167,7 +167,7 @@ def test_a_server_stands_still_since_its_last_sign_while_it_holds_a_task() -> No
 
 def test_jobs_that_wait_and_servers_that_are_drained_are_told() -> None:
     def asked(name: str, **data: object) -> dict:
-        return {"data": seen.CommandData(name, **data)}  # type: ignore[arg-type]
+        return {"data": seen.CommandData(name, **data)}
 
     now = follow(
         (seen.Command, 40.0, asked("enqueue", prompt_id="p1")),

@@ -72,18 +72,18 @@ def changed(value: dict, path: Path_, new: object) -> dict:
     value = copy.deepcopy(value)
     at: object = value
     for name in path[:-1]:
-        at = at[name]  # type: ignore[index]
+        at = at[name]
     if new is NOT_THERE:
-        del at[path[-1]]  # type: ignore[attr-defined]
+        del at[path[-1]]
     else:
-        at[path[-1]] = new  # type: ignore[index]
+        at[path[-1]] = new
     return value
 
 
 def mutations(value: dict, path: Path_) -> list[dict]:
     at: object = value
     for name in path:
-        at = at[name]  # type: ignore[index]
+        at = at[name]
     return [changed(value, path, new) for new in (*ODD, [at], {"in": at}, [at, at])]
 
 
@@ -269,7 +269,7 @@ def by_status(entry: dict) -> list[State]:
 
 @pytest.mark.parametrize("word", sorted(bodies.ENDED))
 @pytest.mark.parametrize("spelled", [str, str.upper, str.title, lambda text: text.replace("_", "-"), " {} ".format])
-def test_every_spelling_of_an_end_ends(word: str, spelled) -> None:  # type: ignore[no-untyped-def]
+def test_every_spelling_of_an_end_ends(word: str, spelled) -> None:
     task, _ = judged("job", {"id": ID, "status": spelled(word)})
     wanted = bodies.ENDED[word]
     if spelled(word) == "failed":  # of a server that may be older than 0.9.0, an interrupt says the same (P37)

@@ -19,7 +19,7 @@ def update(number: int = 0, node: str = "3") -> Update:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 (what is waited for happens in threads, too)
+        while not condition():
             await asyncio.sleep(0.001)
 
 

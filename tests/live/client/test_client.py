@@ -89,7 +89,7 @@ async def test_a_thousand_reconnects_into_the_deaf_socket_trap_are_all_noticed(l
             running = await window.submit(graph(next(fresh), seconds=0.1), server=server.url) if number % 2 else None
             server.faults.deaf = 1
             server.cut(before)
-            while server.faults.deaf:  # noqa: ASYNC110 (a knob)
+            while server.faults.deaf:
                 await asyncio.sleep(0.01)
             if running is not None:
                 await running

@@ -29,5 +29,5 @@ def test_every_public_name_is_on_the_page_of_the_client(face: type) -> None:
 
 @pytest.mark.parametrize("function", [Client, Window.submit])
 def test_every_parameter_is_on_the_page_of_the_client(function: object) -> None:
-    names = set(inspect.signature(function).parameters) - {"self"}  # type: ignore[arg-type]
+    names = set(inspect.signature(function).parameters) - {"self"}
     assert [name for name in sorted(names) if f"`{name}" not in PAGE and f"({name}" not in PAGE] == []

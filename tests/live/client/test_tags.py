@@ -55,7 +55,7 @@ def tag_on_board(command: str, raw: bytes) -> object:
 
 @given(VALUES, st.sampled_from(["submit", "enqueue", "follow"]))
 def test_any_json_comes_back_as_it_was_given(value: Any, command: str) -> None:
-    checked = tags.checked(value, Hiding())  # type: ignore[arg-type]
+    checked = tags.checked(value, Hiding())
     assert checked.value == value
     assert tag_on_board(command, bytes(checked.kept)) == value
 
@@ -72,7 +72,7 @@ def test_any_json_comes_back_as_it_was_given(value: Any, command: str) -> None:
 )
 def test_what_would_not_come_back_is_refused_before_anything_is_sent(value: Any, words: str) -> None:
     with pytest.raises(BadTag, match="nothing was sent") as refused:
-        tags.checked(value, Hiding())  # type: ignore[arg-type]
+        tags.checked(value, Hiding())
     assert words in str(refused.value)
 
 

@@ -113,7 +113,7 @@ async def test_whatever_waits_for_a_future_waits_for_a_task_and_is_told_the_same
         task, model = handle(), future(outcome)
         if before:
             await task.settle(result_of(outcome))
-        waiting = asyncio.create_task(WAYS[way](task))  # type: ignore[arg-type]
+        waiting = asyncio.create_task(WAYS[way](task))
         await asyncio.sleep(0)
         assert before or not waiting.done()
         await task.settle(result_of(outcome))
@@ -123,7 +123,7 @@ async def test_whatever_waits_for_a_future_waits_for_a_task_and_is_told_the_same
 @pytest.mark.parametrize("way", WAYS)
 async def test_whoever_gives_up_waiting_cancels_nothing(way: str) -> None:
     task = handle()
-    waiting = [asyncio.create_task(WAYS[way](task)) for _ in range(2)]  # type: ignore[arg-type]
+    waiting = [asyncio.create_task(WAYS[way](task)) for _ in range(2)]
     await asyncio.sleep(0)
     waiting[0].cancel()
     with suppress(asyncio.CancelledError):
@@ -139,7 +139,7 @@ async def test_a_timeout_leaves_the_task_as_it_is() -> None:
     for waits in (asyncio.wait_for(task, 0), asyncio.wait_for(task, 0.01)):
         with pytest.raises(TimeoutError):
             await waits
-    done, pending = await asyncio.wait([task], timeout=0.01)  # type: ignore[type-var]
+    done, pending = await asyncio.wait([task], timeout=0.01)
     assert (done, pending) == (set(), {task})
 
 
@@ -165,7 +165,10 @@ async def test_a_task_answers_what_a_future_is_asked(outcome: State) -> None:
 
 async def test_done_callbacks_are_called_once_each_and_soon() -> None:
     task, called = handle(), list[tuple[str, TaskHandle]]()
-    gone = lambda task: called.append(("gone", task))  # noqa: E731
+
+    def gone(task: TaskHandle) -> None:
+        called.append(("gone", task))
+
     task.add_done_callback(lambda task: called.append(("early", task)))
     task.add_done_callback(gone)
     task.add_done_callback(gone)
@@ -192,7 +195,7 @@ async def test_who_closes_the_client_first_is_told_to_everyone() -> None:
 async def test_a_coroutine_of_it_is_what_create_task_takes_as_of_any_future() -> None:
     for waiting in (handle(), asyncio.get_running_loop().create_future()):
         with pytest.raises(TypeError, match="a coroutine was expected"):
-            await asyncio.create_task(waiting)  # type: ignore[arg-type]
+            await asyncio.create_task(waiting)
     task = handle()
     made = asyncio.create_task(task.wait())
     await task.settle(result_of(State.CANCELLED))

@@ -26,7 +26,7 @@ async def test_of_what_waits_no_image_of_a_result_is_replaced_or_makes_room() ->
 
     queue = UpdateQueue()
     for number in range(1_500):
-        queue.put(Update("p", "image", 0.0, "9", text=f"{number}"), Stored(number))  # type: ignore[arg-type]
+        queue.put(Update("p", "image", 0.0, "9", text=f"{number}"), Stored(number))
         queue.put(Update("p", "progress", 0.0, f"{number}"))
     assert queue.images == 1_500
     queue.end()

@@ -84,7 +84,7 @@ async def test_a_dispatching_process_that_is_killed_again_and_again_runs_each_wo
             await worker.stdout.readline()
             before = ran(fakes).total()
             async with asyncio.timeout(60):
-                await until(lambda before=before: ran(fakes).total() >= min(before + 5, jobs))  # type: ignore[misc]
+                await until(lambda before=before: ran(fakes).total() >= min(before + 5, jobs))
             worker.kill()
             await worker.wait()
         last = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
@@ -95,7 +95,7 @@ async def test_a_dispatching_process_that_is_killed_again_and_again_runs_each_wo
             await fake.kill()
     fakes = fakes
     prompts = [record["prompt"] for fake in fakes for record in fake.records.values()]
-    colors = Counter(str(prompt[2]["1"]["inputs"]["color"]) for prompt in prompts)  # type: ignore[index]
+    colors = Counter(str(prompt[2]["1"]["inputs"]["color"]) for prompt in prompts)
     assert colors == Counter({str(number): 1 for number in range(jobs)}), "each workflow in one history, once"
     assert max(ran(fakes).values()) == 1
     assert all(count == 1 for fake in fakes for count in fake.posts.values())
@@ -137,7 +137,7 @@ def test_what_waits_waits_again_in_the_same_order_and_is_posted_as_it_was_writte
         tasks = dispatcher.waiting
         assert len(tasks) == 9
         assert [await outcome(task) for task in tasks] == ["completed"] * 9
-        order = [record["prompt"][2]["1"]["inputs"]["color"] for record in fakes[0].records.values()]  # type: ignore[index]
+        order = [record["prompt"][2]["1"]["inputs"]["color"] for record in fakes[0].records.values()]
         assert order == [2, 5, 8, 1, 4, 7, 0, 3, 6]
 
     tell(first, log)
@@ -214,8 +214,8 @@ def test_extra_data_goes_with_the_post_and_never_into_the_log(tmp_path: Path) ->
     async def story(fakes: list[FakeComfy], client: Client, dispatcher: Dispatcher) -> None:
         task = await dispatcher.enqueue(picture())
         assert await outcome(task) == "completed"
-        assert "api_key_comfy_org" not in fakes[0].records[task.prompt_id]["prompt"][3]  # type: ignore[index]
-        assert fakes[0].records[task.prompt_id]["prompt"][3]["tenant"] == "a blue one"  # type: ignore[index]
+        assert "api_key_comfy_org" not in fakes[0].records[task.prompt_id]["prompt"][3]
+        assert fakes[0].records[task.prompt_id]["prompt"][3]["tenant"] == "a blue one"
 
     tell(story, log, servers=1, extra_data={"api_key_comfy_org": "sk-123456789", "tenant": "a blue one"})
     assert not any(

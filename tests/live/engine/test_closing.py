@@ -46,7 +46,7 @@ class Steps:
             try:
                 value, send = (yield waited), "send"
             except BaseException as error:
-                value, send = error, "throw"  # type: ignore[assignment]
+                value, send = error, "throw"
 
     async def __call__(self, work: Coroutine[Any, Any, Any]) -> Any:
         return await self.walk(work)
@@ -169,7 +169,7 @@ def test_a_loop_that_ends_at_any_step_of_a_client_lets_its_log_go(tmp_path: Path
             async with FakeComfy() as comfy:
                 steps = Steps()
                 using = asyncio.ensure_future(steps(use(comfy, path, dispatching=False)))
-                while steps.count < step and not using.done():  # noqa: ASYNC110 (turns of the loop are what is counted)
+                while steps.count < step and not using.done():
                     await asyncio.sleep(0)
                 raise End
 

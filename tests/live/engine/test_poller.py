@@ -142,8 +142,8 @@ def test_whatever_is_answered_of_jobs_the_record_tells_and_nothing_is_lost(
 ) -> None:
     async def story(comfy: FakeComfy, client: Client) -> None:
         await client.runner.exchanges[comfy.url].detect_features()
-        comfy.jobs.one = lambda _: answer  # type: ignore[method-assign]
-        comfy.jobs.page = lambda _: answer  # type: ignore[method-assign]
+        comfy.jobs.one = lambda _: answer
+        comfy.jobs.page = lambda _: answer
         comfy.faults.drop_types = {"execution_success", "executing", "executed", "progress_state"}
         tasks = [await client.window().submit(graph(n)) for n in range(3)]
         assert [await outcome(task) for task in tasks] == ["completed"] * 3

@@ -95,4 +95,4 @@ async def test_who_requires_sockets_gets_none_submitted_without(status: int) -> 
 
 def test_sockets_are_preferred_or_required() -> None:
     with pytest.raises(ClientError, match="'prefer' or 'require'"):
-        Client(SHUT, sockets="never")  # type: ignore[arg-type]
+        Client(SHUT, sockets="never")

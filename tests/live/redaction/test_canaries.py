@@ -183,7 +183,7 @@ async def a_record(parrot: Parrot, client: Client, word: str) -> list[object]:
             record["status"]["messages"].append(["custom", {"prompt_id": prompt_id, "exception_message": word}])
         return found
 
-    parrot.execution.entry = entry  # type: ignore[method-assign, assignment]
+    parrot.execution.entry = entry
     parrot.faults.mute = True
     return await ended(await client.window().submit(graph()))
 

@@ -27,7 +27,7 @@ SHUT = "http://127.0.0.1:1"  # a port on which nobody listens
 @asynccontextmanager
 async def client(url: str, **settings: object) -> AsyncIterator[Comfy]:
     quick = {"backoff_seconds": (0.001, 0.01), "damp_seconds": 0.0, **settings}
-    made = Comfy(url, **quick)  # type: ignore[arg-type]
+    made = Comfy(url, **quick)
     try:
         yield made
     finally:
@@ -178,7 +178,7 @@ def test_a_post_carries_what_was_given_and_nothing_else() -> None:
 )  # fmt: skip
 def test_what_is_no_workflow_in_api_format_is_refused_before_it_is_sent(workflow: object) -> None:
     with pytest.raises(BadWorkflow, match="nothing was sent"):
-        requests.post(workflow)  # type: ignore[arg-type]
+        requests.post(workflow)
 
 
 # asking
@@ -291,7 +291,7 @@ async def link(url: str, bytes_a_second: float) -> AsyncIterator[str]:
             sink.transport.abort()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        pipes.add(asyncio.current_task())  # type: ignore[arg-type]
+        pipes.add(asyncio.current_task())
         try:
             theirs, ours = await asyncio.open_connection("127.0.0.1", port)
             pace = 1 / bytes_a_second if bytes_a_second else LONG
@@ -650,7 +650,7 @@ class Patient(Comfy):
     """Notes how long it would have waited."""
 
     def __init__(self, url: str, **settings: object) -> None:
-        super().__init__(url, **settings)  # type: ignore[arg-type]
+        super().__init__(url, **settings)
         self.waits: list[float] = []
 
     async def _pause(self, seconds: float) -> None:

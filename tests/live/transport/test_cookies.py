@@ -52,7 +52,7 @@ def test_one_that_expired_may_be_forgotten_twice() -> None:
     cookie = {"version": 0, "port": None, "port_specified": False, "domain": "one", "domain_specified": False,
               "domain_initial_dot": False, "path": "/", "path_specified": True, "secure": False, "discard": False,
               "comment": None, "comment_url": None, "rest": {}}  # fmt: skip
-    jar.set_cookie(Cookie(name="old", value="x", expires=int(time.time()) - 10, **cookie))  # type: ignore[arg-type]
+    jar.set_cookie(Cookie(name="old", value="x", expires=int(time.time()) - 10, **cookie))
     jar.clear_expired_cookies()
     for n in range(COUNT + 1):
         told(jar, f"c{n}=x")

@@ -12,7 +12,7 @@ from tests.support.virtual import Jumping
 def in_virtual_time(story: Callable[[], object]) -> None:
     """Run it in a loop whose clock jumps to the next thing that somebody waits for."""
     with asyncio.Runner(loop_factory=Jumping) as runner:
-        runner.run(story())  # type: ignore[arg-type]
+        runner.run(story())
 
 
 async def blocks(*content: bytes) -> AsyncIterator[bytes]:

@@ -94,7 +94,7 @@ async def first(blob: bytes, count: int = 1, **options: Any) -> list[Any]:
             heard.append(each)
             if len(heard) > count:
                 break
-        await frames.aclose()  # type: ignore[attr-defined]
+        await frames.aclose()
         await comfy.close()
         return heard[1:]
 

@@ -65,10 +65,10 @@ def test_what_names_a_prompt_needs_the_line_that_gave_it_its_id() -> None:
     where = {"window": "w", "server": "http://one:8188"}
     frame = seen.Executing(seen.ExecutingData("p2", "1"))
     line: list[AnyObservation] = [
-        seen.Message(at=1.0, data=frame, **where),  # type: ignore[arg-type]
-        seen.Request(at=2.0, data=seen.RequestData("r", "POST", "/prompt", chosen), **where),  # type: ignore[arg-type]
-        seen.Response(at=3.0, data=seen.ResponseData("r", 200, given_id), **where),  # type: ignore[arg-type]
-        seen.Message(at=4.0, data=frame, **where),  # type: ignore[arg-type]
+        seen.Message(at=1.0, data=frame, **where),
+        seen.Request(at=2.0, data=seen.RequestData("r", "POST", "/prompt", chosen), **where),
+        seen.Response(at=3.0, data=seen.ResponseData("r", 200, given_id), **where),
+        seen.Message(at=4.0, data=frame, **where),
         seen.Command(at=5.0, data=seen.CommandData("recover", "p1")),
     ]
     assert needs(as_lines(line)) == [frozenset(), frozenset(), frozenset({1}), frozenset({2}), frozenset({1})]
