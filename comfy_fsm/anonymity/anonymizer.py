@@ -37,7 +37,7 @@ class Anonymizer:
         self._pseudonyms = Pseudonyms()
 
     def line(self, line: bytes | str) -> bytes:
-        """Return the line without what is personal in it; a text stands for one that its reader could not unpack."""
+        """Return the line without what is personal in it. A reader passes a `str` where it could not unpack a line."""
         if isinstance(line, str):
             return _UNREADABLE
         bare = line.strip()

@@ -144,8 +144,8 @@ def replay(
     """Replay traces or logs, merged by time; a source is a path, `-` for standard input, or lines in memory.
 
     `policy` replaces the one stated by the log, or the default. `task` and `window` narrow the report to ids that start
-    with them; everything is folded all the same. Raises TraceError or LogError if a source cannot be read at all,
-    OSError if it does not exist.
+    with them; everything is folded all the same. `watch` is called with the bytes read so far, and with all there are.
+    Raises TraceError or LogError if a source cannot be read at all, OSError if it does not exist.
     """
     play = _Play(list(sources), policy, watch)
     play.run()
@@ -201,12 +201,12 @@ class _Play:
         tasks, found = self.board.tasks, list(self.board.findings)
         if task is not None or window is not None:
             tasks = [each for each in tasks if _begins(each.prompt_id, task) and _begins(each.window, window)]
-            ears = {(each.window, each.server) for each in tasks}
+            theirs = {(each.window, each.server) for each in tasks}
             found = [
                 each
                 for each in found
                 if _begins(each.window, window)
-                and (_begins(each.prompt_id, task) or (each.prompt_id is None and (each.window, each.server) in ears))
+                and (_begins(each.prompt_id, task) or (each.prompt_id is None and (each.window, each.server) in theirs))
             ]
         found.sort(key=lambda finding: self.origins.line(finding.positions[0]))
         codes: dict[str | None, list[Code]] = {}

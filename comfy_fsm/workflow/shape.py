@@ -16,11 +16,11 @@ _CURE = "in ComfyUI, save it by Export (API); nothing was sent"
 
 def checked(workflow: object) -> dict[str, object]:
     """Return the workflow if `POST /prompt` could take it; raises BadWorkflow. The rest is for the server to judge."""
+    if isinstance(workflow, str):
+        raise BadWorkflow(f"{_WANTED}, and this is a text: to read a file, Workflow.load(...); nothing was sent")
     if not isinstance(workflow, Mapping) or not workflow:
-        is_empty = isinstance(workflow, Mapping)
-        if isinstance(workflow, str):
-            raise BadWorkflow(f"{_WANTED}, and this is a text: to read a file, Workflow.load(...); nothing was sent")
-        raise BadWorkflow(f"{_WANTED}, and this is {'empty' if is_empty else type(workflow).__name__}: {_CURE}")
+        given = "empty" if isinstance(workflow, Mapping) else type(workflow).__name__
+        raise BadWorkflow(f"{_WANTED}, and this is {given}: {_CURE}")
     if _is_canvas(workflow):
         raise BadWorkflow(f"{_WANTED}, and this one was saved for the canvas: {_CURE}")
     if is_workflow(workflow.get("prompt")):

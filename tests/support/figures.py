@@ -43,3 +43,14 @@ def check_growth(seen_ones: list[AnyObservation], step: int) -> None:
             now = {k: v for k, v in numbers(figures.read(o.at)).items() if k[0] in counted}
             assert [key for key in before if now.get(key, -1.0) < before[key]] == []
             before = now
+
+
+def quantile(histogram: Histogram, share: float) -> float:
+    """The duration that this share did not exceed, between two bounds as a dashboard draws it."""
+    wanted, below, floor = share * histogram.count, 0, 0.0
+    for bound, count in zip((*histogram.bounds, histogram.longest), histogram.counts, strict=True):
+        bound = max(floor, min(bound, histogram.longest))
+        if count and below + count >= wanted:
+            return floor + (bound - floor) * max(0.0, wanted - below) / count
+        below, floor = below + count, bound
+    return histogram.longest

@@ -116,10 +116,10 @@ def _progress(registry: Registry, socket: Socket, task: Task, data: seen.PromptD
 
 
 def _progress_state(registry: Registry, socket: Socket, task: Task, data: seen.ProgressStateData) -> None:
-    must = task.remaining
-    if must and bytes(data.nodes).count(FINISHED) >= len(must):
+    remaining = task.remaining
+    if remaining and bytes(data.nodes).count(FINISHED) >= len(remaining):
         states = progress(data.nodes)
-        if all(states.get(node) == "finished" for node in must):
+        if all(states.get(node) == "finished" for node in remaining):
             if task.phase <= _RUN:
                 _exhaust(registry, task, "progress_state")
             return

@@ -67,19 +67,6 @@ class Histogram:
     def count(self) -> int:
         return sum(self.counts)
 
-    def quantile(self, share: float) -> float | None:
-        """Return the duration that this share did not exceed, interpolated between the bounds; None if nothing was
-        counted."""
-        wanted, below, floor = share * self.count, 0, 0.0
-        if not self.count:
-            return None
-        for bound, count in zip((*self.bounds, self.longest), self.counts, strict=True):
-            bound = max(floor, min(bound, self.longest))
-            if count and below + count >= wanted:
-                return min(bound, floor + (bound - floor) * max(0.0, wanted - below) / count)
-            below, floor = below + count, bound
-        return self.longest
-
     def copy(self) -> Histogram:
         return Histogram(self.bounds, self.counts.copy(), self.sum, self.longest)
 

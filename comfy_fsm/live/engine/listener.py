@@ -77,7 +77,7 @@ class Listener:
     def open(self) -> None:
         """Start listening, without waiting for the connection."""
         if self._listening is None:
-            self._listening = asyncio.create_task(self._listen(), name=f"ear {self.client_id} {self.server.url}")
+            self._listening = asyncio.create_task(self._listen(), name=f"listener {self.client_id} {self.server.url}")
             self._listening.add_done_callback(lambda _: self._changed.set())  # a log that fails is no deaf socket
 
     async def _listen(self) -> None:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from comfy_fsm.core.findings import GRAVITY
 from comfy_fsm.core.machine import SETTLED
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.display import Names, harmless, host
@@ -226,9 +227,8 @@ def _bar(task: Task, names: Names, ruler: Ruler, texts: Texts) -> Bar:
 
 def flags(replay: Replay, tasks: list[Task], ruler: Ruler, texts: Texts) -> list[Flag]:
     """Return the findings, the gravest where there are too many, in line order."""
-    order = {"error": 0, "warning": 1, "note": 2}
     numbers = {task.prompt_id: number for number, task in enumerate(tasks)}
-    kept = heapq.nsmallest(_FINDINGS, enumerate(replay.findings), key=lambda each: (order[each[1].severity], each[0]))
+    kept = heapq.nsmallest(_FINDINGS, enumerate(replay.findings), key=lambda each: (GRAVITY[each[1].severity], each[0]))
     told = []
     for _, finding in sorted(kept, key=lambda each: each[0]):
         words = texts.index(finding.code), texts.index(finding.severity), texts.index(harmless(finding.text))

@@ -82,7 +82,7 @@ def true_runs(draw: st.DrawFn, *, windows: int = 2, servers: int = 2, prompts: i
     for plan in plans:
         for _ in range(plan.looks):
             script.query(plan)
-    for window, server in sorted(script.ears):
+    for window, server in sorted(script.connected):
         script.close(window, server)
     return TrueRun(profile, plans, script.seen)
 

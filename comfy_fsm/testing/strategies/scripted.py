@@ -87,7 +87,7 @@ class Script:
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
         self.seen: list[AnyObservation] = []
-        self.ears: set[tuple[str, str]] = set()
+        self.connected: set[tuple[str, str]] = set()
         self.records: dict[tuple[str, str], dict[str, Any]] = {}
         self.queued: dict[str, list[str]] = {server: [] for server in SERVERS}
         self.running: dict[str, list[str]] = {server: [] for server in SERVERS}
@@ -100,22 +100,22 @@ class Script:
         self.seen.append(codec.parse(json.dumps(line).encode()))
 
     def open(self, window: str, server: str) -> None:
-        self.ears.add((window, server))
+        self.connected.add((window, server))
         self.add("ws.open", window, server, {})
         self.frame("status", {"status": {"exec_info": {"queue_remaining": 0}}, "sid": window}, window, server)
 
     def close(self, window: str, server: str, code: int = 1000) -> None:
-        if (window, server) in self.ears:
-            self.ears.discard((window, server))
+        if (window, server) in self.connected:
+            self.connected.discard((window, server))
             self.add("ws.close", window, server, {"code": code})
 
     def frame(self, kind: str, data: dict[str, Any], window: str, server: str) -> None:
-        if (window, server) in self.ears:
+        if (window, server) in self.connected:
             self.add("ws.message", window, server, {"type": kind, "data": data})
 
     def to_all(self, kind: str, data: dict[str, Any], server: str) -> None:
-        for window, ear_server in sorted(self.ears):
-            if ear_server == server:
+        for window, at in sorted(self.connected):
+            if at == server:
                 self.frame(kind, data, window, server)
 
     def ask(self, method: str, path: str, window: str, server: str, body: object, status: int, answer: object) -> None:
@@ -152,7 +152,11 @@ class Script:
         for step, act in enumerate(_RunScript(self, plan).acts()):
             if step == plan.drop:
                 self.close(plan.window, plan.server)
-            if plan.drop is not None and step == plan.drop + plan.back and (plan.window, plan.server) not in self.ears:
+            if (
+                plan.drop is not None
+                and step == plan.drop + plan.back
+                and (plan.window, plan.server) not in self.connected
+            ):
                 self.open(plan.window, plan.server)
             act()
             if step % 5 == 4 and next(looks, None) is not None:

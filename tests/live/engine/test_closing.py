@@ -20,7 +20,7 @@ from comfy_fsm.log.reader import verify
 from comfy_fsm.testing import FakeComfy
 from comfy_fsm.testing.workflows import sleeping
 
-OURS = ("ingest", "log ", "ear ", "closing")
+OURS = ("ingest", "log ", "listener ", "closing")
 
 
 class Steps:
