@@ -276,7 +276,7 @@ def seconds(work: Callable[[], None]) -> float:
     return took
 
 
-def lines_run(work: Callable[[], None]) -> float:
+def lines_run(work: Callable[[], object]) -> float:
     """How many lines of code it takes."""
     count = 0
 

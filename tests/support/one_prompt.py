@@ -13,7 +13,22 @@ RECORD = {PROMPT: {"prompt": [1, PROMPT, {}, {}, []], "outputs": {},
                    "status": {"status_str": "success", "completed": True, "messages": []}}}  # fmt: skip
 
 
-class Story:
+class OneTask:
+    """A board with one task."""
+
+    board: Board
+
+    @property
+    def state(self) -> State:
+        (task,) = self.board.tasks
+        return task.state
+
+    @property
+    def codes(self) -> set[str]:
+        return {finding.code for finding in self.board.findings}
+
+
+class Story(OneTask):
     """A prompt at a server, and what its client is told; time is in seconds, and passes only where it is said."""
 
     def __init__(self, *, mono: bool = False, policy: Policy = POLICY) -> None:
@@ -63,15 +78,6 @@ class Story:
         rows = [[1, PROMPT, {}, {}, []]] if listed else []
         self.ask("GET", "/queue", {"queue_running": [], "queue_pending": rows})
         return self if listed else self.ask("GET", f"/history/{PROMPT}", RECORD if record else {})
-
-    @property
-    def state(self) -> State:
-        (task,) = self.board.tasks
-        return task.state
-
-    @property
-    def codes(self) -> set[str]:
-        return {finding.code for finding in self.board.findings}
 
 
 def vanished() -> Story:

@@ -152,11 +152,8 @@ class Script:
         for step, act in enumerate(_RunScript(self, plan).acts()):
             if step == plan.drop:
                 self.close(plan.window, plan.server)
-            if (
-                plan.drop is not None
-                and step == plan.drop + plan.back
-                and (plan.window, plan.server) not in self.connected
-            ):
+            is_back = plan.drop is not None and step == plan.drop + plan.back
+            if is_back and (plan.window, plan.server) not in self.connected:
                 self.open(plan.window, plan.server)
             act()
             if step % 5 == 4 and next(looks, None) is not None:

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from comfy_fsm import Board, FetchHistory, LookAtQueue, Policy, State, Warn, read
 from comfy_fsm.core.policy import DEFAULT
+from tests.support.one_prompt import OneTask
 
 SERVER, WINDOW, PROMPT = "http://s", "w", "c0000000-0000-4000-8000-000000000000"
 CHECK, WARN, EXPIRE, DEADLINE = 30.0, 120.0, 300.0, 30.0
 STEP = 1.0  # seconds between two ticks
 
 
-class Watch:
+class Watch(OneTask):
     """A task that runs, and a client that ticks and asks; `answering` servers say each time that it still runs."""
 
     def __init__(self, at: float = 0.0, policy: Policy = DEFAULT) -> None:
@@ -61,15 +62,6 @@ class Watch:
                     self.fetched.append(self.at)
                 elif isinstance(effect, Warn):
                     self.warned.append(self.at)
-
-    @property
-    def state(self) -> State:
-        (task,) = self.board.tasks
-        return task.state
-
-    @property
-    def codes(self) -> set[str]:
-        return {finding.code for finding in self.board.findings}
 
 
 def test_silence_is_looked_into_then_warned_of_then_given_up() -> None:
