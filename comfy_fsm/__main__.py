@@ -9,32 +9,13 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while the rest is loaded ends this without a traceback
 
 import cyclopts
-from cyclopts import App
 
-from comfy_fsm import __version__, exits, tab_completion
+from comfy_fsm import exits
 from comfy_fsm.cli import diagnose, doctor, export, metrics, options, record, recover, run, serve, watch
 
-app = App(
-    name=options.PROGRAM,
-    usage=f"Usage: {options.PROGRAM} COMMAND",
-    help="Run ComfyUI workflows, and know for sure what became of them.",
-    help_epilogue=options.STATUS_HINT.format(options.PROGRAM),
-    help_formatter=options.draw_panel,
-    version=f"comfy-fsm {__version__}",
-    version_flags=["--version"],
-    result_action="return_value",
+app = options.new_app(
+    options.PROGRAM, "comfy-fsm", "COMMAND", "Run ComfyUI workflows, and know for sure what became of them."
 )
-app.command(options.print_statuses, name="--help-status")
-
-
-@app.command(name="--install-completion")
-def install_completion(shell: tab_completion.Shell = None) -> int:
-    """Install tab completion for bash, zsh or fish; without a name, for the shell in $SHELL."""
-    return tab_completion.install(app, "comfy-fsm", shell)
-
-
-for flag in ("--help", "--version", "--help-status", "--install-completion"):
-    app[flag].group = "Options"
 
 # In the order of a day: submit and look, then find out, then look after.
 for command, usage in (

@@ -14,9 +14,8 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while the rest is loaded ends this without a traceback
 
 import cyclopts
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
-from comfy_fsm import __version__, tab_completion
 from comfy_fsm.cli import options
 from comfy_fsm.exits import Wrong, ended
 from replay import anonymize, corpus, cover, diff, importing, min, picture, show, whatif
@@ -39,27 +38,12 @@ _EXAMPLES = {
     "cover": "cover fixtures",
 }
 
-app = App(
-    name=PROGRAM,
-    usage=f"Usage: {PROGRAM} [OPTIONS] TRACE...",
-    help="Tell, per task, what a trace or log shows to have happened, on what evidence, and what went wrong.",
-    help_epilogue=options.STATUS_HINT.format(PROGRAM),
-    help_formatter=options.draw_panel,
-    version=f"comfy-fsm {__version__}",
-    version_flags=["--version"],
-    result_action="return_value",
+app = options.new_app(
+    PROGRAM,
+    "comfy-replay",
+    "[OPTIONS] TRACE...",
+    "Tell, per task, what a trace or log shows to have happened, on what evidence, and what went wrong.",
 )
-app.command(options.print_statuses, name="--help-status")
-
-
-@app.command(name="--install-completion")
-def install_completion(shell: tab_completion.Shell = None) -> int:
-    """Install tab completion for bash, zsh or fish; without a name, for the shell in $SHELL."""
-    return tab_completion.install(app, "comfy-replay", shell)
-
-
-for flag in ("--help", "--version", "--help-status", "--install-completion"):
-    app[flag].group = "Options"
 
 for subcommand, name, usage in (
     (show.show, "show", "show [OPTIONS] TRACE LINE"),

@@ -1,4 +1,4 @@
-"""Options that commands share, exit statuses, and checks that come before anything is opened or sent."""
+"""Application that a program is, options that commands share, and checks before anything is opened or sent."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import (
+    App,
     CycloptsError,
     MissingArgumentError,
     Parameter,
@@ -22,6 +23,7 @@ from cyclopts import (
 from cyclopts.help import DefaultFormatter
 from msgspec.structs import replace
 
+from comfy_fsm import __version__, tab_completion
 from comfy_fsm.core.policy import DEFAULT, Policy
 from comfy_fsm.errors import LogDamaged, LogError
 from comfy_fsm.exits import STATUSES, Wrong
@@ -41,7 +43,6 @@ __all__ = [
     "NO_ACCESS",
     "PLAINLY",
     "PROGRAM",
-    "STATUS_HINT",
     "VALUES",
     "Access",
     "All",
@@ -68,9 +69,8 @@ __all__ = [
     "Work",
     "Workflows",
     "Yes",
-    "draw_panel",
     "must_be_readable",
-    "print_statuses",
+    "new_app",
     "program",
     "usage_error",
 ]
@@ -89,7 +89,6 @@ VALUES = {
 """What the value of an option is, as the help writes it."""
 MANY = 8
 """Servers of a log that are listed to a user who named none."""
-STATUS_HINT = "`{} --help-status` lists the exit statuses."
 
 Workflows = Annotated[str, Parameter(name="WORKFLOW")]
 Log = Annotated[str, Parameter(name="--log")]  # also by its place alone, as LOG
@@ -127,14 +126,38 @@ def program(name: str, module: str) -> str:
 PROGRAM = program("comfy-fsm", "comfy_fsm")
 
 
-def print_statuses() -> int:
+def new_app(program: str, script: str, usage: str, summary: str) -> App:
+    """Return an application without commands; `program` is what the user typed, `script` what is installed."""
+    app = App(
+        name=program,
+        usage=f"Usage: {program} {usage}",
+        help=summary,
+        help_epilogue=f"`{program} --help-status` lists the exit statuses.",
+        help_formatter=_draw_panel,
+        version=f"comfy-fsm {__version__}",
+        version_flags=["--version"],
+        result_action="return_value",
+    )
+    app.command(_print_statuses, name="--help-status")
+
+    @app.command(name="--install-completion")
+    def install_completion(shell: tab_completion.Shell = None) -> int:
+        """Install tab completion for bash, zsh or fish; without a name, for the shell in $SHELL."""
+        return tab_completion.install(app, script, shell)
+
+    for flag in ("--help", "--version", "--help-status", "--install-completion"):
+        app[flag].group = "Options"
+    return app
+
+
+def _print_statuses() -> int:
     """List the exit statuses of all commands."""
     for status, meaning in STATUSES.items():
         print(f"{status:>10}  {meaning}")
     return 0
 
 
-def draw_panel(console: Any, options: Any, panel: HelpPanel) -> None:
+def _draw_panel(console: Any, options: Any, panel: HelpPanel) -> None:
     """Draw a panel of the help: words for values, and no signs for what the usage line says is required."""
     entry: Any
     for entry in panel.entries:
