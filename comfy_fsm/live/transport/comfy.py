@@ -148,9 +148,7 @@ class Comfy:
     # asking
 
     async def send(self, ask: HttpRequest, *, deadline: float | None = None) -> Answer:
-        """Return whatever the server answers, including redirects and errors; raises NoAnswer if there is no answer in
-        time.
-        """
+        """Return whatever the server answers, redirects and errors too; raises NoAnswer if none comes in time."""
         if ask.body is None:
             return await self._ask(ask, deadline)
         kind = {"content-type": "application/json"}

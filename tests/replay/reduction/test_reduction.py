@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,20 @@ def goals(lines: Lines) -> list[Goal]:
     return [goal for code in codes if (goal := finding_goal(board, code, None, loose=False)) is not None]
 
 
-@pytest.mark.parametrize("path", RECORDINGS, ids=name_of)
+def age(path: Path) -> list[int]:
+    """Versions in their order; those that are dates came before all that have a number."""
+    numbers = [int(number) for number in re.findall(r"\d+", path.parent.name)]
+    return [numbers[0] < 2000, *numbers]
+
+
+LATEST = {path.name: path for path in sorted(RECORDINGS, key=age)}  # of each scenario; `--long` takes all versions
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.long] * (path != LATEST[path.name])) for path in RECORDINGS],
+    ids=name_of,
+)
 def test_each_finding_of_each_recording_is_shown_by_a_dozen_lines(path: Path) -> None:
     whole = lines_of(path)
     scenario = path.name.partition(".")[0]
