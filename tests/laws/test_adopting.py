@@ -17,11 +17,11 @@ from comfy_fsm.core.observations import Entry
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.testing.profiles import profile_of
 from comfy_fsm.testing.strategies.scripted import PROMPTS, SERVERS, WINDOWS, Script
+from tests.support.examples import law
 from tests.support.folding import facts
 
 ONE, TWO = SERVERS
 PROMPT, WINDOW = PROMPTS[0], WINDOWS[0]
-law = settings(max_examples=max(400, settings().max_examples))
 NEWEST = profile_of("0.3.64")
 
 

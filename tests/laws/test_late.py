@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
@@ -34,9 +34,9 @@ from comfy_fsm.testing.strategies.scripted import (
     Script,
     TrueRun,
 )
+from tests.support.examples import law
 from tests.support.runs import decided
 
-law = settings(max_examples=max(300, settings().max_examples))
 GRACE = DEFAULT.settle_seconds
 GAPS = (1 / 128, 1 / 128, 0.25, 1.0, 1.5)  # between two observations, exact in binary
 LOOKS = 6

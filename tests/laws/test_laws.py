@@ -29,12 +29,10 @@ from comfy_fsm.testing.strategies import arbitrary as draws
 from comfy_fsm.testing.strategies.arbitrary import from_our_reader, sayable
 from comfy_fsm.testing.strategies.scripted import WINDOWS
 from replay import replay
+from tests.support.examples import law
 from tests.support.folding import entries, facts, fold_all, outcomes
 from tests.support.reference import judge
 from tests.support.runs import decided
-
-# Four times as many as elsewhere: what these laws still found came after the first hundred. `--long` asks for more yet.
-law = settings(max_examples=max(400, settings().max_examples))
 
 Snapshot = tuple[list[Any], list[Any], list[Any]]
 

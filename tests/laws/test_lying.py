@@ -10,14 +10,14 @@ import json
 import random
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from comfy_fsm import Deliver, Entry, FetchHistory, LookAtQueue, State, read
 from comfy_fsm.core.fold.absence import LONE
+from tests.support.examples import law
 from tests.support.one_prompt import POLICY, PROMPT, SERVER, WINDOW, Story
 
-law = settings(max_examples=max(300, settings().max_examples), deadline=None)
 OTHERS = [f"e{n}000000-0000-4000-8000-000000000000" for n in range(3)]
 SHOWING = ("queue", "jobs", "job")
 """What shows it while it waits; of these, any may lie by leaving it out, or by leaving out all that waits."""
