@@ -72,8 +72,7 @@ def _count(registry: Registry, socket: Socket, count: int) -> None:
     own = socket.server.own.get(socket.window)
     if own is None:
         return
-    news, own.uncounted, own.unlooked = own.uncounted | own.unlooked, {}, {}
-    for task in news.values():
+    for task in own.take_counted().values():
         if task.state in _LOOKED_FOR:
             task.inquiry.hasten()
             request_queue_in_sweep(registry, task)

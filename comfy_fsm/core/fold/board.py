@@ -290,8 +290,8 @@ def _resume_at(registry: Registry, server: Server, o: seen.Command) -> None:
     own = server.own.get(o.window)
     if own is None:
         return
-    unresumed, own.unresumed = own.unresumed, {}
-    tasks = sorted((task for task in unresumed.values() if task.window == o.window), key=attrgetter("number"))
+    unresumed = own.take_unresumed().values()
+    tasks = sorted((task for task in unresumed if task.window == o.window), key=attrgetter("number"))
     if tasks:
         server.note_outage(registry.order, registry.cause("unwatched"))
     for task in tasks:

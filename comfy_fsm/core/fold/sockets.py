@@ -49,14 +49,12 @@ def note_gap(registry: Registry, socket: Socket) -> None:
         return
     socket.down_position = None
     for own in _owned(socket):
-        ungapped, own.ungapped = own.ungapped, {}  # for the others, nothing came that a second gap could hide
-        for task in ungapped.values():
+        for task in own.take_gapped().values():  # for the others, nothing came that a second gap could hide
             if not task.unanswered:
                 task.run.miss()
                 with registry.as_of(down, socket.down_at):
                     registry.report(Code.SOCKET_GAP, "the socket of its window was down", task)
-        unlooked, own.unlooked = own.unlooked, {}
-        for task in unlooked.values():
+        for task in own.take_unlooked().values():
             if not task.unanswered and task.prompt_id is not None:  # at once: it answers again
                 look = LookAtQueue(due=registry.now, server=task.server, prompt_id=task.prompt_id)
                 registry.emit(look, task.prompt_id)

@@ -346,8 +346,7 @@ class Registry:
             task = server.tasks.get(effect.prompt_id)
             if task is not None and task.number in server.open_tasks:
                 for window in task.windows:
-                    own = server.own[window]
-                    own.unlooked[task.number] = own.unresumed[task.number] = task
+                    server.own[window].hand_over(task)
                     server.stir(window)
         elif isinstance(effect, OpenSocket):
             server.stir(effect.window)

@@ -137,6 +137,8 @@ class WindowTasks:
     that are news to each kind of sweep."""
 
     open: dict[int, Task] = field(default_factory=dict)
+    reported: dict[int, Task] = field(default_factory=dict)
+    """Tasks reported on since the last sweep of any kind: news to all of them, once one asks."""
     ungapped: dict[int, Task] = field(default_factory=dict)
     """Tasks reported on since the last gap of the window's socket."""
     uncounted: dict[int, Task] = field(default_factory=dict)
@@ -146,9 +148,46 @@ class WindowTasks:
     unresumed: dict[int, Task] = field(default_factory=dict)
     """The same, since a process last took over the window."""
 
-    def note(self, task: Task) -> None:
-        self.ungapped[task.number] = self.uncounted[task.number] = task
+    def hand_over(self, task: Task) -> None:
+        """Note that the task is about to be asked about: a query or a new process may have to ask again."""
+        self._share()
         self.unlooked[task.number] = self.unresumed[task.number] = task
+
+    def take_gapped(self) -> dict[int, Task]:
+        """Take what was reported on since the last gap."""
+        self._share()
+        news, self.ungapped = self.ungapped, {}
+        return news
+
+    def take_counted(self) -> dict[int, Task]:
+        """Take what was reported on since the number of prompts last fell, and what is not asked about."""
+        self._share()
+        news, self.uncounted, self.unlooked = self.uncounted | self.unlooked, {}, {}
+        return news
+
+    def take_unlooked(self) -> dict[int, Task]:
+        self._share()
+        news, self.unlooked = self.unlooked, {}
+        return news
+
+    def take_unresumed(self) -> dict[int, Task]:
+        self._share()
+        news, self.unresumed = self.unresumed, {}
+        return news
+
+    def remove(self, task: Task) -> None:
+        for each in (self.open, self.reported, *self._sweeps()):
+            each.pop(task.number, None)
+
+    def _share(self) -> None:
+        """Make what was reported on news to each kind of sweep: frames are many, and sweeps are few."""
+        if self.reported:
+            for each in self._sweeps():
+                each.update(self.reported)
+            self.reported.clear()
+
+    def _sweeps(self) -> tuple[dict[int, Task], ...]:
+        return self.ungapped, self.uncounted, self.unlooked, self.unresumed
 
 
 @dataclass(slots=True, eq=False)
@@ -263,16 +302,14 @@ class Server:
         """List an open task under its windows."""
         for window in task.windows if task.number in self.open_tasks else ():
             own = self.own.setdefault(window, WindowTasks())
-            own.open[task.number] = task
-            own.note(task)
+            own.open[task.number] = own.reported[task.number] = task
             self.stir(window)
 
     def unindex(self, task: Task) -> None:
         """Unlist the task, before its window changes or it ceases to be open."""
         for window in task.windows if task.number in self.open_tasks else ():
             own = self.own[window]
-            for each in (own.open, own.ungapped, own.uncounted, own.unlooked, own.unresumed):
-                each.pop(task.number, None)
+            own.remove(task)
             if not own.open:
                 del self.own[window]
 
@@ -280,8 +317,10 @@ class Server:
         """Note that something was reported about the task: each kind of sweep takes it up again."""
         if task.number in self.open_tasks:
             for window in task.windows:
-                self.own[window].note(task)
-                self.stir(window)
+                own = self.own[window]
+                if not own.reported:  # otherwise the window was stirred when the first of them was noted
+                    self.stir(window)
+                own.reported[task.number] = task
 
     def stir(self, window: str | None) -> None:
         """Note that something changed for this window."""
