@@ -112,8 +112,9 @@ class Policy(Struct, frozen=True, kw_only=True):
     def pause(self, looks: int) -> float:
         """Return the seconds to wait before the next query, after so many fruitless ones: one schedule for all
         queries."""
-        step = _PAUSES[min(looks, len(_PAUSES)) - 1] if looks > 0 else 0.0
-        return min(self.look_seconds * step, self.look_limit_seconds)
+        if looks <= 0:
+            return 0.0
+        return min(self.look_seconds * _PAUSES[min(looks, len(_PAUSES)) - 1], self.look_limit_seconds)
 
 
 def backoff(first: float, limit: float, failures: int) -> float:

@@ -20,7 +20,7 @@ from comfy_fsm.core.registry.ending import Cause, Ending, Source
 from comfy_fsm.core.registry.registry import Act, Question, Registry, Server, Socket
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.registry.task_parts import AbsenceRound
-from comfy_fsm.core.wire.bodies import remaining
+from comfy_fsm.core.wire.status import remaining
 
 __all__ = [
     "AT_ONCE", "DISPUTED", "LONE", "ask_again", "judge_absence", "judge_all", "note_absent", "note_count",
@@ -127,8 +127,6 @@ def refute_absence(registry: Registry, task: Task, question: Question, name: Sou
     Unless the answer is older than they are: that of another window may be reported late.
     """
     last = task.inquiry.rounds[-1] if task.inquiry.rounds else None
-    if last is None and not task.concluded:
-        return
     if last is not None and registry.now < last.at:
         return
     newer = last is None or question.at > last.at

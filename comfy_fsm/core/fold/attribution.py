@@ -17,7 +17,8 @@ from comfy_fsm.core.registry.registry import MAX_WHAT, Registry, Socket, Subject
 from comfy_fsm.core.registry.servers import COUNTING
 from comfy_fsm.core.registry.socket_images import image_in
 from comfy_fsm.core.registry.task import Task
-from comfy_fsm.core.wire.bodies import BLOCKED, greets, remaining
+from comfy_fsm.core.wire import status
+from comfy_fsm.core.wire.bodies import BLOCKED
 
 __all__ = ["fold_binary", "fold_message", "replay_waiting", "report_unknown_prompt"]
 
@@ -214,7 +215,7 @@ def _about_no_task(registry: Registry, socket: Socket, o: seen.Message) -> None:
     """Fold a frame about the server itself, or of an unknown type."""
     frame = o.data
     if isinstance(frame, seen.Status):
-        count, greeting = remaining(frame.data), greets(frame)
+        count, greeting = status.read(frame.data)
         if count is not None:
             _count(registry, socket, count)
             if not greeting:

@@ -235,7 +235,8 @@ def _recorded(
 def _shown(task: Task, question: Question) -> None:
     """Note that an answer to this question shows the task: its server knows it, and us."""
     task.note_shown(question.order)
-    question.server.shown_order = max(question.server.shown_order, question.order)
+    if question.order > question.server.shown_order:
+        question.server.shown_order = question.order
 
 
 def _next_unanswered(server: Server) -> list[Task]:
@@ -278,9 +279,11 @@ def _queue_answered(registry: Registry, question: Question, raw: Raw) -> None:
         server.add_snapshot(_snapshot(registry, question, rows, ids, frozenset(running)))
     for listing, signal in ((running, Signal.RUN), (pending, Signal.QUEUE)):
         for prompt_id in listing:
-            if prompt_id not in server.tasks and prompt_id not in registry.homes and len(server.twins) < 2:
-                continue  # somebody else's, as most in a long queue are
-            task = _bound_here(registry, server, prompt_id, question.window, "listed")
+            task = server.tasks.get(prompt_id)
+            if task is None or task.server != server.url:
+                if task is None and prompt_id not in registry.homes and len(server.twins) < 2:
+                    continue  # somebody else's, as most in a long queue are
+                task = _bound_here(registry, server, prompt_id, question.window, "listed")
             if task is None:
                 note_shown(registry, server, prompt_id)
                 continue
@@ -298,10 +301,12 @@ def _snapshot(
 def _listed(registry: Registry, task: Task, question: Question, signal: Signal, name: Source) -> None:
     if task.unanswered and task.posts and question.server.honours_ids is None:
         question.server.honours_ids = True  # it is there under the id that we chose
-    refute_absence(registry, task, question, name)
+    if task.concluded or task.inquiry.rounds:
+        refute_absence(registry, task, question, name)
     if task.settled:
         return
-    task.note_sign(max(task.last_sign, registry.now))
+    if registry.now > task.last_sign:
+        task.note_sign(registry.now)
     registry.counters.looks["listed"] += 1
     if signal is Signal.RUN:
         note_progress(registry, task)

@@ -34,7 +34,7 @@ def apply_signal(registry: Registry, task: Task, signal: Signal, name: str) -> b
     changed = task.apply(signal, name, registry.position, registry.now, registry.policy.signals)
     server = registry.server(task.server)
     server.note(task)
-    if unknown and task.state not in UNANSWERED:
+    if unknown and changed and task.state not in UNANSWERED:
         server.unanswered.pop(task.number, None)
         if not task.settled:
             task.note_known(registry.order)  # a query sent before may have come before its POST (P11)
@@ -296,7 +296,7 @@ def request_record(registry: Registry, task: Task) -> None:
         task.inquiry.request()
         registry.server(task.server).note(task)
         registry.counters.retries += task.inquiry.fruitless > 0
-        due = registry.now + _backoff(registry, task)
+        due = registry.now + registry.policy.pause(task.inquiry.fruitless)
         registry.emit(FetchHistory(due=due, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
 
 
@@ -308,14 +308,11 @@ def request_queue(registry: Registry, task: Task, before: float = math.inf) -> N
 def request_queue_in_sweep(registry: Registry, task: Task, before: float = math.inf) -> None:
     """Request a query of the queue in a sweep over many tasks, which is no news of this one; at `before` at the
     latest."""
-    if task.prompt_id is not None:
-        due = registry.now + _backoff(registry, task)
+    prompt_id = task.prompt_id
+    if prompt_id is not None:
+        due = registry.now + registry.policy.pause(task.inquiry.fruitless)
         due = before if registry.now < before < due else due
-        registry.emit(LookAtQueue(due=due, server=task.server, prompt_id=task.prompt_id), task.prompt_id)
-
-
-def _backoff(registry: Registry, task: Task) -> float:
-    return registry.policy.pause(task.inquiry.fruitless)
+        registry.emit(LookAtQueue(due, task.server, prompt_id), prompt_id)
 
 
 def _blame_interrupt(registry: Registry, task: Task) -> None:

@@ -108,18 +108,20 @@ def _reach(registry: Registry, task: Task) -> None:
 
 def _catch_up(server: Server, task: Task) -> float:
     """Return since when the task is silent; a pause of its server starts no new silence."""
-    before, since = max(task.last_sign, task.silence.quiet_from), server.quiet_since(task)
-    window = server.windows.get(task.window)
-    if since != before and task.silence.since == before and (window is None or window.resumed_at <= before):
-        task.silence.shift(since)
-    task.silence.pause(since, len(server.pauses))
+    silence = task.silence
+    before, since = max(task.last_sign, silence.quiet_from), server.quiet_since(task)
+    if since != before and silence.since == before:
+        window = server.windows.get(task.window)
+        if window is None or window.resumed_at <= before:
+            silence.shift(since)
+    silence.pause(since, len(server.pauses))
     return since
 
 
 def _next(registry: Registry, task: Task) -> float:
     """Return the seconds from its last sign of life to the next confirmation."""
-    beyond = task.silence.confirms - len(_STEPS) + 1
-    steps = _STEPS[-1] + _PACE[-1] * beyond if beyond > 0 else _STEPS[task.silence.confirms]
+    confirms = task.silence.confirms
+    steps = _STEPS[confirms] if confirms < len(_STEPS) else _STEPS[-1] + _PACE[-1] * (confirms - len(_STEPS) + 1)
     return registry.policy.confirm_seconds * steps
 
 

@@ -39,6 +39,8 @@ class Pauses:
     def skip(self, since: float, told: int) -> float:
         """Return the time from which a silence counts that began at `since`; its first `told` pauses were skipped
         before."""
+        if not self.over:
+            return since
         first = max(told - self.gone, bisect_right(self.over, since))
         if first >= len(self.over):
             return since

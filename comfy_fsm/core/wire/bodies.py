@@ -13,15 +13,15 @@ from msgspec import Raw, Struct
 
 from comfy_fsm.core.effects import Failure
 from comfy_fsm.core.machine import Signal, State
-from comfy_fsm.core.observations import FailureData, FeatureFlags, Status
+from comfy_fsm.core.observations import FailureData
 from comfy_fsm.core.wire import codec, refusals
 from comfy_fsm.core.wire.fieldwise import Oddity
 
 __all__ = [
     "BLOCKED", "ENDED", "FINISHED", "LISTED", "MARK", "Batch", "Cancelled", "HistoryItem", "HistoryRecord",
     "Interrupt", "JobList", "JobRecord", "Removal", "Submission", "Verdict", "did_nothing", "executed_output",
-    "failure_of", "greets", "is_missing_job", "knows_no_cancelled", "mark_of", "odd_outputs", "progress",
-    "remaining", "version", "word",
+    "failure_of", "is_missing_job", "knows_no_cancelled", "mark_of", "odd_outputs", "progress",
+    "version", "word",
 ]  # fmt: skip
 
 BLOCKED = "ExecutionBlocked"
@@ -199,37 +199,6 @@ class HistoryItem(Struct, frozen=True):
     """Entry that names its prompt by itself."""
 
     prompt_id: str
-
-
-class _ExecInfo(Struct, frozen=True):
-    queue_remaining: int | None = None
-
-
-class _Info(Struct, frozen=True):
-    exec_info: _ExecInfo = _ExecInfo()
-
-
-class _Status(Struct, frozen=True):
-    status: _Info = _Info()
-
-
-def remaining(raw: Raw) -> int | None:
-    """Return how many prompts are pending or running by a `status` frame or `GET /prompt`, hidden ones included."""
-    told = codec.body(raw, _Status)
-    count = told.status.exec_info.queue_remaining if told is not None else None
-    if count is None:
-        info = codec.body(raw, _Info)
-        count = info.exec_info.queue_remaining if info is not None else None
-    return count if count is not None and count >= 0 else None
-
-
-def greets(frame: object) -> bool:
-    """Return whether a server sends this to every new connection: its flags, and the first `status`, which alone has a
-    `sid` (P1).
-
-    A socket that receives nothing else was never addressed (P3).
-    """
-    return isinstance(frame, FeatureFlags) or (isinstance(frame, Status) and b'"sid"' in bytes(frame.data))
 
 
 class JobRecord(Struct, frozen=True):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.wire import codec
-from comfy_fsm.core.wire.bodies import greets
+from comfy_fsm.core.wire.status import greets
 from comfy_fsm.errors import InvariantBroken
 from comfy_fsm.live.engine.closing import finish
 from comfy_fsm.live.engine.frame_lines import FrameLines

@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from comfy_fsm.core.effects import Failure
 from comfy_fsm.core.machine import Signal, State
-from comfy_fsm.core.observations import FailureData, FeatureFlags, Progress, PromptData, Status
+from comfy_fsm.core.observations import FailureData
 from comfy_fsm.core.wire import bodies, codec
 from comfy_fsm.core.wire.bodies import Verdict
 
@@ -191,23 +191,6 @@ def test_a_job_in_a_list_names_one_output_at_the_most(job: dict[str, Any], named
 
 
 # other answers
-
-
-@pytest.mark.parametrize(
-    ("value", "count"),
-    [({"status": {"exec_info": {"queue_remaining": 3}}}, 3), ({"exec_info": {"queue_remaining": 0}}, 0),
-     ({"exec_info": {"queue_remaining": -1}}, None), ({"exec_info": {}}, None), ({"status": {}}, None), ([], None),
-     ({"status": {"exec_info": {"queue_remaining": "x"}}}, None)],
-)  # fmt: skip
-def test_a_count_of_prompts_is_read_from_a_frame_or_an_answer(value: object, count: int | None) -> None:
-    assert bodies.remaining(raw(value)) == count
-
-
-def test_a_greeting_is_what_a_server_sends_to_each_new_connection() -> None:
-    assert bodies.greets(FeatureFlags())
-    assert bodies.greets(Status(raw({"status": {}, "sid": "w"})))
-    assert not bodies.greets(Status(raw({"status": {}})))
-    assert not bodies.greets(Progress(PromptData()))
 
 
 @pytest.mark.parametrize(
