@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from comfy_fsm.core import observations as seen
-from comfy_fsm.core.wire import bodies, codec, routes
+from comfy_fsm.core.wire import bodies, codec, routes, status
 from comfy_fsm.display import cut, harmless
 
 __all__ = ["answer_of", "prompt_of", "request_of", "targets_of", "words_of"]
@@ -42,7 +42,7 @@ def _of_frame(frame: seen.Frame) -> str:
     if isinstance(frame, seen.UnrecognizedFrame):
         return harmless(frame.name or "frame without a type", _NAME)
     if isinstance(frame, seen.Status):
-        count = bodies.remaining(frame.data)
+        count = status.remaining(frame.data)
         return "status" if count is None else f"status: {count} in the queue"
     name = str(type(frame).__struct_config__.tag)
     data = getattr(frame, "data", None)
