@@ -1,7 +1,6 @@
 """Parts of a task, each a record that is replaced as a whole when what it notes is void: a new inquiry, a new run.
 
-A part is written by its own methods alone, and by the task that it belongs to. None refers to itself in any way, so
-the garbage collector need not look at them; two are equal if all that they note is.
+A part is written by its own methods alone, and by the task that it belongs to.
 """
 
 from __future__ import annotations
