@@ -30,7 +30,7 @@ HOUSE: list[dict[str, list[str]]] = [
     {
         "comfy_fsm.core.wire": [
             "codec results routes",
-            "fieldwise refusals",
+            "fieldwise refusals status",
             "bodies",
             "histories queues",
         ],

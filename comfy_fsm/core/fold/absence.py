@@ -127,6 +127,8 @@ def refute_absence(registry: Registry, task: Task, question: Question, name: Sou
     Unless the answer is older than they are: that of another window may be reported late.
     """
     last = task.inquiry.rounds[-1] if task.inquiry.rounds else None
+    if last is None and not task.concluded:
+        return
     if last is not None and registry.now < last.at:
         return
     newer = last is None or question.at > last.at

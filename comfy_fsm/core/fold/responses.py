@@ -235,8 +235,7 @@ def _recorded(
 def _shown(task: Task, question: Question) -> None:
     """Note that an answer to this question shows the task: its server knows it, and us."""
     task.note_shown(question.order)
-    if question.order > question.server.shown_order:
-        question.server.shown_order = question.order
+    question.server.shown_order = max(question.server.shown_order, question.order)
 
 
 def _next_unanswered(server: Server) -> list[Task]:
@@ -301,12 +300,10 @@ def _snapshot(
 def _listed(registry: Registry, task: Task, question: Question, signal: Signal, name: Source) -> None:
     if task.unanswered and task.posts and question.server.honours_ids is None:
         question.server.honours_ids = True  # it is there under the id that we chose
-    if task.concluded or task.inquiry.rounds:
-        refute_absence(registry, task, question, name)
+    refute_absence(registry, task, question, name)
     if task.settled:
         return
-    if registry.now > task.last_sign:
-        task.note_sign(registry.now)
+    task.note_sign(max(task.last_sign, registry.now))
     registry.counters.looks["listed"] += 1
     if signal is Signal.RUN:
         note_progress(registry, task)

@@ -14,7 +14,7 @@ STEP = 1.0
 """Seconds by which the two clocks may diverge from one entry to the next; more is a step, or a sleep of the machine."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class ElapsedTime:
     """Wall and monotonic clock of one process; a header starts both anew, and a restart the monotonic one."""
 

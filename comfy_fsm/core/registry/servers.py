@@ -72,7 +72,7 @@ class Question:
     """Method and path, if it is of an unknown kind."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class QueueSnapshot:
     """Answer to a query of the queue: when it was asked and came, in seconds and in the order of the log, and what it
     listed."""

@@ -51,7 +51,7 @@ class Transition(Struct, frozen=True, gc=False):
         return REASONS[self.before, self.signalled]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class SocketImages:
     """Nodes of a graph that send their images over the socket, and the images that came."""
 
@@ -72,7 +72,7 @@ class SocketImages:
         self.nodes -= nodes
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class Submission:
     """POST of a task, as it was sent; of several, the last one."""
 
@@ -81,7 +81,7 @@ class Submission:
     order: int = 0
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class PostAnswer:
     """Answer to its POST, as far as it was not accepted, or the lack of one."""
 
@@ -111,7 +111,7 @@ class PostAnswer:
         self.refused = status
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class Run:
     """Run of a task, as its socket and its record showed it."""
 
@@ -153,7 +153,7 @@ class Run:
         self.moved_at = None
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class Remains:
     """Nodes of a task that may still report something."""
 
@@ -202,7 +202,7 @@ class Remains:
             self.reached.update(nodes)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class Silence:
     """Silence of a task: since when, and what was asked meanwhile."""
 
@@ -245,7 +245,7 @@ class Silence:
         self.tier = self.paused = 0
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class Inquiry:
     """Requests about a task over HTTP since its last start, and what came of them."""
 
@@ -324,7 +324,7 @@ class Inquiry:
             del self.candidates[server]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class KnownEnd:
     """End of a task, as far as it is known: what was stated, and how it was settled."""
 
