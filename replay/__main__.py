@@ -64,7 +64,7 @@ app.command(corpus.corpus)
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Beside:
-    """What is written beside the report.
+    """Options: what is written beside the report.
 
     Parameters
     ----------

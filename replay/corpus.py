@@ -47,7 +47,7 @@ _Output = Annotated[str, Parameter(name=["--output", "-o"])]
 @Parameter(name="*")
 @dataclass(frozen=True)
 class _Workers:
-    """Who replays.
+    """Workers that replay.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ def cover(*paths: _Paths, output: _Output, workers: _Workers = _HERE, format: Fo
 
 
 class _Libraries:
-    """What needs the extra; without it, that is told in place of the module that is missing."""
+    """Modules that need the extra; without it, that is told in place of the module that is missing."""
 
     def __enter__(self) -> None:
         gc.enable()  # a run takes hours, and the client of a cluster makes cycles
@@ -175,7 +175,7 @@ class _Libraries:
 
 
 class _Done(NamedTuple):
-    """A run that is done."""
+    """Result of a run."""
 
     folder: Folder
     totals: Totals

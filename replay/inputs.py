@@ -1,4 +1,4 @@
-"""What the subcommands read: traces, judged, narrowed to a part, and anonymised where that is asked."""
+"""Inputs of the subcommands: traces, judged, narrowed to a part, and anonymised where that is asked."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BY_DEFAULT = "Judge by the default policy, and not by that of whoever wrote the
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Part:
-    """The part of a replay that is told.
+    """Part of a replay that is told.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class Part:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Reading:
-    """How a trace is read, and its times are told.
+    """Options of reading: how a trace is read, and its times are told.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ _DONE, _NOT_THERE = 0, 1
 @Parameter(name="*")
 @dataclass(frozen=True)
 class _Kept:
-    """What the smaller trace must still show.
+    """Options: what the smaller trace must still show.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class _Kept:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class _Written:
-    """What is written.
+    """Options: what is written.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ _ASKED_AGAIN = "a live client would have asked again: the trace has no answer to
 @Parameter(name="*")
 @dataclass(frozen=True)
 class _Chosen:
-    """The fault that is done to a line of the trace.
+    """Fault that is done to a line of the trace.
 
     Parameters
     ----------

@@ -322,7 +322,7 @@ NO_ROOM = {"base", "common", "helpers", "manager", "misc", "utils"}  # names tha
 MODULES_PER_FOLDER = 12
 LINES_PER_FILE = 400
 LINES_PER_FUNCTION = 40
-MANY_PARAMETERS = 11
+MANY_PARAMETERS = 4
 """Functions with six parameters or more: commands and requests, which name what their callers choose from."""
 
 

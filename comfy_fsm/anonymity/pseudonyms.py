@@ -121,7 +121,7 @@ class Pseudonyms:
         return self._name(text, key)
 
     def _id(self, text: str) -> str:
-        """A UUID for a UUID, and one of the same case, since ids are compared letter by letter."""
+        """Return a UUID for a UUID, and one of the same case, since ids are compared letter by letter."""
         bare = text.replace("-", "").lower()
         number = self._ids.setdefault(bare, len(self._ids) + 1)
         made = f"f{number:07x}-0000-4000-8000-00000000000f"
@@ -154,13 +154,13 @@ class Pseudonyms:
         return {"window": "window", "client_id": "window", "sid": "window"}.get(key, "name")
 
     def _opening(self, text: str) -> list[str]:
-        """The class of an error that stands before its text, where that is no secret: `ConnectError: …`."""
+        """Keep the class of an error that stands before its text, where that is no secret: `ConnectError: …`."""
         first = re.match(r"[\w.]+", text)
         return [first[0] + ":"] if first and is_known(first[0]) and text[first.end() :].startswith(":") else []
 
 
 def _closing(text: str) -> list[str]:
-    """The statuses that a server says it knows: by them one learns whether its jobs can be cancelled (P37)."""
+    """Keep the statuses that a server says it knows: by them one learns whether its jobs can be cancelled (P37)."""
     valid = _VALID.search(text)
     if valid is None:
         return []

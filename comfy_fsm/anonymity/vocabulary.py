@@ -103,7 +103,7 @@ WORDS = frozenset(NUMERIC) | frozenset(_declared()) | frozenset(_WRITTEN.split()
 
 
 def is_known(word: str) -> bool:
-    """Whether this is a word of the protocol, in any spelling of a status."""
+    """Return whether this is a word of the protocol, in any spelling of a status."""
     if word in WORDS or word in SENTENCES:
         return True
     if not _STATUS.fullmatch(word):

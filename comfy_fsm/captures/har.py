@@ -96,11 +96,11 @@ def read_har(pieces: Pieces, redactor: Redactor, name: str) -> Capture:
 
 
 class _Broken(Exception):
-    """A HAR that breaks off; the text says how."""
+    """Error of a HAR that breaks off; the text says how."""
 
 
 class _Found(msgspec.Struct):
-    """What was read: the entries that are about a ComfyUI, out of all."""
+    """Result of reading: the entries that are about a ComfyUI, out of all."""
 
     entries: list[_Entry] = []
     count: int = 0

@@ -68,7 +68,7 @@ class _Prompt(NamedTuple):
 
 
 class _Reading:
-    """What was read so far."""
+    """State of the reading so far."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
@@ -145,7 +145,7 @@ class _Reading:
         self._interrupted = False
 
     def _refused(self, why: str) -> None:
-        """The prompt that was got last was not taken: it never waits."""
+        """Note that the prompt that was got last was not taken: it never waits."""
         prompt, self._last = self._last, None
         if prompt is None or not self._waiting or self._waiting[-1] is not prompt:
             return
@@ -158,7 +158,7 @@ class _Reading:
         self._put(seen.Response(at=self._at, window=NOBODY, server=self._server, data=answer))
 
     def _started(self, url: str) -> None:
-        """A server that starts has nothing in its queue: what waited before is gone."""
+        """Note that a server starts: its queue is empty, and what waited before is gone."""
         self._starts += 1
         if self._starts > 1:
             self._lost += len(self._waiting)

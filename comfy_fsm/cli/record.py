@@ -28,7 +28,7 @@ _ADDRESS = re.compile(r"(?:(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\s/]*):)?(?P<port>\d{1
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Recorded:
-    """The servers, and where clients are to find them.
+    """Servers that are recorded, and where clients are to find them.
 
     Parameters
     ----------

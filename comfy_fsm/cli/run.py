@@ -64,9 +64,8 @@ def run(
     os.makedirs(work.output, exist_ok=True)
     with Bars() as screen:
         complain_of_oddities(orders, screen.complain)
-        return (
-            session.submit(orders, work.output, open_client, screen, work.capacity, resuming(sys.argv)) or screen.status
-        )
+        errand = session.Errand(work.output, open_client, screen, work.capacity, resuming(sys.argv))
+        return session.submit(orders, errand) or screen.status
 
 
 def resume(
@@ -94,7 +93,8 @@ def resume(
     open_client = access.opening(asked.urls(log), log, work)
     os.makedirs(work.output, exist_ok=True)
     with Bars() as screen:
-        return session.resume(work.output, open_client, screen, work.capacity, resuming(sys.argv)) or screen.status
+        errand = session.Errand(work.output, open_client, screen, work.capacity, resuming(sys.argv))
+        return session.resume(errand) or screen.status
 
 
 def complain_of_oddities(orders: Iterable[Order], say: Callable[[str], None]) -> None:

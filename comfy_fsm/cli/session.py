@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from comfy_fsm.core.effects import Text
 from comfy_fsm.core.updates import Update
@@ -25,7 +25,7 @@ from comfy_fsm.live.dispatch.dispatcher import Dispatcher
 from comfy_fsm.live.engine.runner import Undelivered
 from comfy_fsm.live.saving.atomic_files import Names
 
-__all__ = ["Order", "Screen", "Session", "resume", "submit"]
+__all__ = ["Errand", "Order", "Screen", "Session", "resume", "submit"]
 
 _COMPLETED, _NOT_COMPLETED = 0, 1
 _AT_ONCE = 8  # tasks that are saved at a time: of two hundred that end together, the first are soon there
@@ -54,17 +54,20 @@ class Order(Protocol):
     def extra_data(self) -> Mapping[str, Any]: ...
 
 
-def submit(
-    orders: Sequence[Order],
-    folder: str,
-    open_client: Callable[[], Client],
-    screen: Screen,
-    capacity: int | None = None,
-    again: str = "",
-) -> int:
-    """Submit workflows, all at once or at most `capacity` per server, and return the exit status; `again` is the
-    command that resumes.
+class Errand(NamedTuple):
+    """Errand of a command: where its files go, its client and screen, how many jobs a server may hold at once, and the
+    command that resumes it.
     """
+
+    folder: str
+    open_client: Callable[[], Client]
+    screen: Screen
+    capacity: int | None = None
+    again: str = ""
+
+
+def submit(orders: Sequence[Order], errand: Errand) -> int:
+    """Submit workflows, all at once or at most `capacity` per server, and return the exit status."""
 
     async def begin(session: Session, dispatcher: Dispatcher | None) -> None:
         submit = dispatcher.enqueue if dispatcher is not None else session.client.window().submit
@@ -73,12 +76,10 @@ def submit(
             task = await submit(order.workflow, extra_data=order.extra_data, tag=name, on_complete=session.taker(name))
             session.watch(name, task)
 
-    return asyncio.run(_session(begin, folder, open_client, screen, capacity, again))
+    return asyncio.run(_session(begin, errand))
 
 
-def resume(
-    folder: str, open_client: Callable[[], Client], screen: Screen, capacity: int | None = None, again: str = ""
-) -> int:
+def resume(errand: Errand) -> int:
     """Continue the tasks and waiting jobs in the log, and return the exit status."""
 
     async def begin(session: Session, _: Dispatcher | None) -> None:
@@ -86,10 +87,12 @@ def resume(
             if not task.server or task.server in session.client.servers:
                 session.watch(_name(task), task)
                 continue
-            screen.complain(f"{task.prompt_id}: left alone, since {task.server} is not named; give it as --server")
+            errand.screen.complain(
+                f"{task.prompt_id}: left alone, since {task.server} is not named; give it as --server"
+            )
             session.status = _NOT_COMPLETED
 
-    return asyncio.run(_session(begin, folder, open_client, screen, capacity, again))
+    return asyncio.run(_session(begin, errand))
 
 
 class Session:
@@ -187,31 +190,24 @@ class Session:
             self._screen.complain(f"ended before {' and '.join(told)} had ended{how}")
 
 
-async def _session(
-    begin: Callable[[Session, Dispatcher | None], Coroutine[Any, Any, None]],
-    folder: str,
-    open_client: Callable[[], Client],
-    screen: Screen,
-    capacity: int | None,
-    again: str,
-) -> int:
+async def _session(begin: Callable[[Session, Dispatcher | None], Coroutine[Any, Any, None]], errand: Errand) -> int:
     async def work() -> int:
         await begin(session, dispatcher)
         await session.over()
         return session.status
 
-    async with open_client() as client:
-        session = Session(client, folder, screen)
+    async with errand.open_client() as client:
+        session = Session(client, errand.folder, errand.screen)
         session.expect_all()
-        async with _dispatching(client, capacity) as dispatcher:
+        async with _dispatching(client, errand.capacity) as dispatcher:
             session.expect_all()  # what waits is in a hand by now
             try:
                 status = await _until_signal(work())
             except ClientError:
-                session.report_unfinished(again)
+                session.report_unfinished(errand.again)
                 raise
             if status >= BY_SIGNAL:
-                session.report_unfinished(again)
+                session.report_unfinished(errand.again)
             return status
 
 

@@ -57,7 +57,7 @@ class _Moved(Exception):
 
 
 class _Reading:
-    """Single pass over a log."""
+    """Pass over a log."""
 
     def __init__(self, path: str, after: int) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""Single lines of a trace or a log, as they stand there: what a finding cites, to be looked at."""
+"""Excerpt of a trace or a log: single lines, as they stand there: what a finding cites, to be looked at."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class TraceFacts(Struct):
 
     @property
     def names(self) -> list[str]:
-        """The files without their folders, for a report that is sent: a path may tell who somebody is."""
+        """Files without their folders, for a report that is sent: a path may tell who somebody is."""
         return [file if "://" in file else os.path.basename(file) for file in self.files]
 
 

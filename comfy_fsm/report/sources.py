@@ -147,7 +147,7 @@ def lines(source: Source, first: int = 1) -> Iterator[tuple[int, bytes | str]]:
 
 
 def _each(source: Source | Iterable[bytes | str]) -> Iterable[Source | Iterable[bytes | str]]:
-    """All logs of a database, where its address names none; anything else is itself."""
+    """Yield all logs of a database, where its address names none; anything else is itself."""
     return opening.logs_of(source) if isinstance(source, str | os.PathLike) else [source]
 
 
@@ -156,7 +156,7 @@ def _is_log(path: str) -> bool:
 
 
 def _captured(capture: Capture, name: str) -> Iterator[Block]:
-    """The entries of what another tool recorded; positions count the lines of the trace that it becomes."""
+    """Yield the entries of what another tool recorded; positions count the lines of the trace that it becomes."""
     at, position = 0.0, 0
     for block in read_lines(capture.lines, name):
         at, position = block.observations[-1].at, block.positions[-1]

@@ -60,7 +60,7 @@ def _took(row: TaskRow, now: float) -> float:
 
 
 class Browsing(Struct):
-    """What the person at the keyboard has chosen; changed by `press` alone."""
+    """Choices of the person at the keyboard; changed by `press` alone."""
 
     kind: str = "all"
     server: str | None = None
@@ -79,16 +79,16 @@ class Browsing(Struct):
 
     @property
     def narrowed(self) -> bool:
-        """Whether some rows are not shown."""
+        """Return whether some rows are not shown."""
         return self.kind != "all" or self.server is not None or bool(self.word)
 
     @property
     def active(self) -> bool:
-        """Whether the person looks at the tasks, which then get the room of the other sections."""
+        """Return whether the person looks at the tasks, which then get the room of the other sections."""
         return self.narrowed or self.typing or self.selected is not None
 
     def said(self) -> str:
-        """What is chosen, in words."""
+        """Return what is chosen, in words."""
         words = [self.kind] if self.kind != "all" else []
         words += [f"at {self.server}"] if self.server is not None else []
         words += [f"with “{self.word}”"] if self.word else []

@@ -104,7 +104,7 @@ def _servers(scene: Scene, width: int) -> Section:
 
 
 def _lamp(server: ServerRow, width: int) -> Text:
-    """Whether it answers, and whether it is given work; why it does not answer, where there is room for that."""
+    """Return whether it answers, and whether it is given work; why it does not answer, where there is room for that."""
     lamp = Text(server.lamp, STYLES[server.lamp])
     if server.standing:
         lamp.append(f", {server.standing}", "yellow")
@@ -150,7 +150,7 @@ def _tasks(scene: Scene, names: Names, width: int, browsing: Browsing) -> Sectio
 
 
 def _known(task: TaskRow, small: bool) -> Text:
-    """How far it is; of one that ended, what went wrong, or how sure its end is."""
+    """Return how far it is; of one that ended, what went wrong, or how sure its end is."""
     if task.state not in SETTLED:
         return _bar(task, 0 if small else _BAR)
     return Text(harmless(task.error, 120), "red") if task.error else Text(task.confidence or "", "dim")

@@ -1,1 +1,1 @@
-"""Two judgements of the same, compared task by task."""
+"""Comparison of two judgements of the same, task by task."""

@@ -63,13 +63,13 @@ class Coverage:
 
     @property
     def rows(self) -> list[FoundRow]:
-        """All rows of the table: those that move first, each kind by the number of traces."""
+        """Return all rows of the table: those that move first, each kind by the number of traces."""
         rows = [FoundRow(row.state, row.signal, row.next, self._rows[row.state, row.signal]) for row in TABLE]
         return sorted(rows, key=lambda row: (not row.moves, -row.traces))
 
     @property
     def findings(self) -> dict[Code, int]:
-        """All codes, by the number of traces."""
+        """Return all codes, by the number of traces."""
         return dict(sorted(((code, self._codes[code]) for code in CODES), key=lambda pair: -pair[1]))
 
 

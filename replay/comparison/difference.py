@@ -24,7 +24,7 @@ class Told(Struct, frozen=True):
 
 
 class Judged(Struct, frozen=True):
-    """What a report says of a task, as far as it is compared."""
+    """Judgement of a task in a report, as far as it is compared."""
 
     prompt_id: str | None
     window: str | None
@@ -39,7 +39,7 @@ class Judged(Struct, frozen=True):
 
 
 class Facts(Struct, frozen=True):
-    """What a report says of its trace: where the header of a log states another policy than the default, that."""
+    """Facts that a report states about its trace: the policy, if the header of a log has another than the default."""
 
     policy: dict[str, float] | None = None
 

@@ -21,7 +21,7 @@ _BYTES = 64 * 1024 * 1024
 
 
 class Chunk(Struct, frozen=True):
-    """Some traces, next to each other in the order of names; the number is that of the part which holds their rows."""
+    """Traces next to each other in the order of names; the number is that of the part which holds their rows."""
 
     number: int
     units: tuple[Unit, ...]

@@ -24,7 +24,7 @@ _Row = tuple[Any, ...]
 
 
 class Difference(Struct, frozen=True):
-    """What is judged otherwise about a trace, or about a task of it."""
+    """Difference in the judgement of a trace, or of a task of it."""
 
     trace: str
     prompt_id: str | None
@@ -34,7 +34,7 @@ class Difference(Struct, frozen=True):
 
 
 class Comparison(Struct):
-    """What differs from a baseline, and how many traces it concerns; `new` ones have nothing to be compared with."""
+    """Differences from a baseline, and how many traces they concern; `new` ones have nothing to be compared with."""
 
     differences: list[Difference]
     traces: int = 0
@@ -62,7 +62,7 @@ def compare(before: Folder, after: Folder) -> Comparison:
 
 
 class _Judged(Struct, frozen=True):
-    """What was judged of one trace."""
+    """Judgement of one trace."""
 
     trace: str
     verdict: str | None

@@ -30,7 +30,9 @@ _PART = re.compile(r"part-(\d+)\.parquet")
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
-    """What a folder holds the run of: the analysis, the traces, by number and digest, in so many parts, and by whom."""
+    """Manifest of a folder, which says what it holds the run of: the analysis, the traces, by number and
+    digest, in so many parts, and by whom.
+    """
 
     corpus: int = _VERSION
     analysis: str
@@ -48,7 +50,7 @@ class Folder:
 
     @property
     def manifest(self) -> Manifest:
-        """What it holds the run of; raises Wrong if it holds none."""
+        """Return what it holds the run of; raises Wrong if it holds none."""
         try:
             content = (self.path / _MANIFEST).read_bytes()
             return msgspec.json.decode(content, type=Manifest)

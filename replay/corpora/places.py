@@ -29,7 +29,7 @@ _STAMPS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", 
 
 
 class Unit(Struct, frozen=True):
-    """One trace: the name under which it is told, where a worker finds it, its size, and what changes when it does."""
+    """Trace of a corpus: its name, where a worker finds it, its size, and what changes when it does."""
 
     name: str
     url: str
@@ -38,7 +38,7 @@ class Unit(Struct, frozen=True):
 
 
 class Found(Struct, frozen=True):
-    """What the paths lead to, sorted by name, each trace once."""
+    """Traces that the paths lead to, sorted by name, each trace once."""
 
     units: list[Unit]
     passed_over: int
@@ -75,7 +75,7 @@ def at_hand(unit: Unit) -> Iterator[str]:
 
 
 def _manifest(path: str) -> Iterator[Unit | None]:
-    """What each line names, relative to the manifest; a trace that is not there will be a row of its own."""
+    """Yield what each line names, relative to the manifest; a trace that is not there will be a row of its own."""
     files, root = _opened(path)
     with files.open(root, "rb") as manifest:
         lines = manifest.read().decode("utf-8", "surrogateescape").splitlines()

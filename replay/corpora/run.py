@@ -32,7 +32,7 @@ _WRITERS = 16
 
 
 class Totals(Struct, frozen=True):
-    """What a run came to, with what an earlier one had done of it: traces, and those that could not be replayed."""
+    """Totals of a run, with what an earlier one had done of it: traces, and those that could not be replayed."""
 
     traces: int
     failed: int
@@ -77,7 +77,7 @@ def _confirmed(chunk: Chunk, written: Future[None]) -> Chunk:
 
 
 class _Course:
-    """The chunks on their way through the workers; yields each with its part, as they come."""
+    """Chunks on their way through the workers; yields each with its part, as they come."""
 
     def __init__(self, workers: Workers, name: str, chunks: Iterable[Chunk]) -> None:
         self._workers = workers

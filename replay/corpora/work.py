@@ -1,4 +1,4 @@
-"""What a worker does with a chunk: it asks each trace, and one that cannot be read becomes a row too."""
+"""Work of a worker on a chunk: it asks each trace, and one that cannot be read becomes a row too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a judgement is compared, and how a fault changes it."""
+"""Consequences of a fault: what of a judgement is compared, and how it changes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Judged(Struct, frozen=True):
 
 
 class Consequence(Struct, frozen=True):
-    """How one judgement differs from another: tasks that are one way before and another after, and findings."""
+    """Difference of one judgement from another: tasks that are one way before and another after, and findings."""
 
     tasks: tuple[tuple[TaskKey, State | None, State | None], ...]
     added: tuple[Code, ...]
@@ -50,7 +50,7 @@ class Consequence(Struct, frozen=True):
 
     @property
     def is_grave(self) -> bool:
-        """Whether a state or an error differs, and not warnings alone."""
+        """Return whether a state or an error differs, and not warnings alone."""
         return bool(self.tasks) or any(CODES[code].severity is Severity.ERROR for code in (*self.added, *self.gone))
 
 

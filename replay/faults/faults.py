@@ -1,4 +1,4 @@
-"""Single faults: each makes of the lines of a trace the observations that would have been recorded with it.
+"""Faults: each makes of the lines of a trace the observations that would have been recorded with it.
 
 A trace is closed: what a live client would have asked next is not in it.
 """
@@ -37,7 +37,7 @@ _DONE = {
 
 
 class Fault(Struct, frozen=True):
-    """What happens to the line of this index, or to its socket or server just before it."""
+    """Fault that happens to the line of this index, or to its socket or server just before it."""
 
     kind: Kind
     index: int
@@ -46,7 +46,7 @@ class Fault(Struct, frozen=True):
 
 
 def is_possible(fault: Fault, lines: Sequence[Line]) -> bool:
-    """Whether such a thing can happen to this line: an answer is lost, and a socket is cut before a frame."""
+    """Return whether such a thing can happen to this line: an answer is lost, and a socket is cut before a frame."""
     o = lines[fault.index].observation
     if fault.kind == "lose":
         return isinstance(o, seen.Response)
@@ -98,7 +98,7 @@ def _double(fault: Fault, whole: list[AnyObservation]) -> list[AnyObservation]:
 
 
 def _delay(fault: Fault, whole: list[AnyObservation]) -> list[AnyObservation]:
-    """A frame holds up those behind it on its socket; an answer or a request comes late by itself."""
+    """Delay a line: a frame holds up those behind it on its socket; an answer or a request comes late by itself."""
     late = whole[fault.index]
     due = late.at + fault.seconds
     holds_up = source_of(late)[2] == "socket"

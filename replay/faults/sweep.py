@@ -1,4 +1,4 @@
-"""Every single fault of a trace, one after the other, each judged by no more lines than it can concern."""
+"""Sweep over every single fault of a trace, one after the other, each judged by no more lines than it can concern."""
 
 from __future__ import annotations
 

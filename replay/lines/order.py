@@ -1,4 +1,4 @@
-"""What a line needs before it: what else must be kept, if a part of a trace is to be one that a recorder could see.
+"""Order of lines: what each needs before it, and so must be kept in a part of a trace that a recorder could have seen.
 
 An answer has its request, a frame its socket, and what names a prompt comes after the POST, or the answer, that gave it
 its id. A part that keeps the order of the whole, and for each line what it needs, is admissible.
@@ -57,7 +57,7 @@ def admissible(kept: Iterable[int], needed: Sequence[frozenset[int]]) -> list[in
 
 
 class _Reader:
-    """What was seen so far that later lines need."""
+    """Reader of the lines so far, with what later lines need."""
 
     def __init__(self) -> None:
         self._requests: dict[str, int] = {}

@@ -31,7 +31,7 @@ class Line(Struct, frozen=True, eq=False):
 
 
 class Lines(Struct, frozen=True):
-    """All lines of one source, but blank ones and comments, and what of it cannot be held as a line."""
+    """Lines of one source, all but blank ones and comments, and what of it cannot be held as a line."""
 
     name: str
     lines: tuple[Line, ...]

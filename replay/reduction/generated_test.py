@@ -1,4 +1,4 @@
-"""What a smaller trace should have been judged as, and the test that asserts it: it fails until the cause is mended."""
+"""Test that is written for a smaller trace, and the judgement that it asserts: it fails until the cause is mended."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def test_{name}() -> None:
 
 
 class Expectation(Struct, frozen=True):
-    """What is expected of a replay, in one of the words of `EXPECTATIONS`."""
+    """Expectation of a replay, in one of the words of `EXPECTATIONS`."""
 
     word: str
     goal: Goal
 
     def is_met(self, found: Replay) -> bool:
-        """Whether a replay is as expected already; the same as what the test asserts."""
+        """Return whether a replay is as expected already; the same as what the test asserts."""
         if self.word in _VERDICTS:
             return found.verdict == self.word
         if self.word == CLEAN:

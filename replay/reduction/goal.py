@@ -1,4 +1,6 @@
-"""What a smaller trace must still show: the finding or state, for the same reason, and nothing worse than before."""
+"""Goal of a reduction: the finding or state that the smaller trace must still show, for the same reason, and nothing
+worse than before.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ Key = tuple[Code, str | None, str | None, str | None]
 
 
 class _Story(Struct, frozen=True):
-    """What is told of a task: its state, the rule of its diagnosis, errors and warnings about it and its socket."""
+    """Story of a task: its state, the rule of its diagnosis, errors and warnings about it and its socket."""
 
     state: State
     outcome: State | None
@@ -31,7 +33,7 @@ class _Story(Struct, frozen=True):
 
 
 class Goal(Struct, frozen=True):
-    """What must be shown. Without a story, the code alone, about whatever it is."""
+    """Goal that must be shown. Without a story, the code alone, about whatever it is."""
 
     code: Code | None
     window: str | None
@@ -42,7 +44,7 @@ class Goal(Struct, frozen=True):
     """Errors and warnings that the whole trace has: a part that has others shows something else. None: any."""
 
     def met(self, board: Board) -> bool:
-        """Whether a finished board shows it."""
+        """Return whether a finished board shows it."""
         if self.known is None:
             return any(finding.code == self.code for finding in board.findings)
         keys = _grave(board.findings)

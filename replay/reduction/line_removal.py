@@ -25,7 +25,7 @@ class Trials:
         self._deadline = deadline
 
     def holds(self, lines: Iterable[Line]) -> bool:
-        """Whether these lines show it; once the time is over, nothing is tried any more."""
+        """Return whether these lines show it; once the time is over, nothing is tried any more."""
         if time.monotonic() > self._deadline:
             self.given_up = True
             return False

@@ -1,4 +1,4 @@
-"""The way from a trace to the smallest that shows the same, checked by folding what would be written."""
+"""Reduction of a trace to the smallest that shows the same, checked by folding what would be written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Reduced", "reduce"]
 
 
 class Reduced(Struct, frozen=True):
-    """A smaller trace, what it shows, and what it took to find it."""
+    """Smaller trace, with what it shows, and what it took to find it."""
 
     lines: list[Line]
     goal: Goal

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Literal, NamedTuple, Self
 
+from comfy_fsm.core import observations as seen
 from comfy_fsm.core.effects import Result
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.registry.task import Task
@@ -172,7 +173,8 @@ class Dispatcher:
             raise ClientClosed("the dispatcher is closed, so nothing was enqueued; open another")
         prompt_id = str(uuid.uuid4())
         tagging = checked(tag, runner.ingest)
-        command = written(workflow, prompt_id, priority, runner.clock(), runner.ingest.hides, bool(extra_data))
+        data = seen.CommandData("enqueue", prompt_id, priority=priority, withheld=("extra_data",) if extra_data else ())
+        command = written(workflow, data, runner.clock(), runner.ingest.hides)
         if runner.board.backlog.full:
             limit = runner.policy.jobs
             raise BacklogFull(f"{limit} jobs wait, so this one was not enqueued; await some, or raise Policy(jobs=…)")

@@ -13,6 +13,7 @@ from contextlib import closing
 from typing import Any
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.effects import Result
@@ -38,19 +39,14 @@ _MOST_TOLD = 100
 
 
 def written(
-    workflow: Mapping[str, Any],
-    prompt_id: str,
-    priority: float,
-    at: float,
-    hides: Callable[[str], bool],
-    beside: bool = False,
+    workflow: Mapping[str, Any], job: seen.CommandData, at: float, hides: Callable[[str], bool]
 ) -> seen.Command:
     """Return the log entry of a job, with its workflow, so that it can be posted after a crash.
 
-    Inputs that hold secrets are left out and named; with `beside`, so is the `extra_data`. Raises BadWorkflow or
+    Inputs that hold secrets are left out, and named with what the job withholds already. Raises BadWorkflow or
     SecretInWorkflow if the log cannot or must not hold it.
     """
-    if not is_priority(priority):
+    if not is_priority(job.priority):
         raise ClientError(f"a priority lies between ±{MOST_PRIORITY:g}, so nothing was enqueued; give another")
     requests.post(workflow)
     kept, names = withheld(workflow, hides)
@@ -60,11 +56,8 @@ def written(
             "a registered secret stands in the workflow where it is no input: in the name, class or title of a node; a "
             "job that waits is written down, so it was not enqueued; submit it at once, by a window"
         )
-    names = (*names, *(("extra_data",) if beside else ()))
     for raw in (Raw(text.encode()), Raw(json.dumps(text).encode())):  # as a text, where strict JSON has no such values
-        data = seen.CommandData(
-            "enqueue", prompt_id, priority=priority, graph=graph_of(kept), workflow=raw, withheld=names
-        )
+        data = replace(job, graph=graph_of(kept), workflow=raw, withheld=(*names, *job.withheld))
         command = seen.Command(at=at, data=data)
         line = codec.encode(command)
         if len(line) <= MAX_LINE and json.dumps(_workflow_of(line)[0]) == text:

@@ -173,7 +173,7 @@ def _noting(rows: Iterable[LogRow], damaged: list[int]) -> Iterator[LogRow]:
 
 
 class _Folded(NamedTuple):
-    """What is in a log."""
+    """Content of a log."""
 
     board: Board
     rows: int

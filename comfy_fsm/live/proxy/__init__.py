@@ -1,1 +1,1 @@
-"""The recording proxy: what passes between any client and its ComfyUI, as it came, with its entries in a log."""
+"""Passes on what any client and its ComfyUI tell each other, as it came, and records it in a log."""

@@ -85,12 +85,12 @@ class Addressing:
         return self._below(place) if place.startswith(b"/") and not place.startswith(b"//") else place
 
     def _below(self, path: bytes) -> bytes:
-        """The path without the server's prefix."""
+        """Return the path without the server's prefix."""
         inside = self._prefix and (path + b"/").startswith(self._prefix + b"/")
         return path[len(self._prefix) :] or b"/" if inside else path
 
     def _cookie(self, cookie: bytes) -> bytes:
-        """A cookie of ours, or the client would not send it back: a sticky balancer tells its server in one (P33)."""
+        """Make a cookie ours, or the client would not send it back: a sticky balancer tells its server in one (P33)."""
         kept: list[bytes] = []
         for part in cookie.split(b";"):
             name, equals, value = part.strip().partition(b"=")
@@ -111,6 +111,6 @@ class Addressing:
 
 
 def _here(asked: Iterable[tuple[bytes, bytes]]) -> _Here:
-    """By the address that the client used, whatever name of this machine that is."""
+    """Return the address that the client used, whatever name of this machine that is."""
     host = next((value for name, value in asked if name.lower() == b"host"), b"")
     return _Here(b"http://" + host.lower())

@@ -29,7 +29,7 @@ class Copy:
 
     @property
     def trouble(self) -> str | None:
-        """Why it cannot be read, by the name that a client of ours gives to that; None if it can."""
+        """Reason why it cannot be read, by the name that a client of ours gives to that; None if it can."""
         if self.size > self._most:
             return "TooLarge"
         return None if self._encoding in (b"", b"identity", b"gzip", b"deflate") else "Encoded"

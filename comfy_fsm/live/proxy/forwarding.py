@@ -47,7 +47,7 @@ class Patience(NamedTuple):
 
 
 class Backend:
-    """One server, as its clients reach it through us."""
+    """Server, as its clients reach it through us."""
 
     def __init__(
         self, addressing: Addressing, tls: ssl.SSLContext | None, patience: Patience, entries: Entries
@@ -89,7 +89,7 @@ def _reason(error: OSError) -> str:
 
 
 class Forwarding:
-    """One connection of a client, until either side hangs up."""
+    """Connection of a client, until either side hangs up."""
 
     def __init__(self, client: Peer, backend: Backend) -> None:
         self._client = client

@@ -122,7 +122,7 @@ class PassingExchange:
 
     @property
     def is_short(self) -> bool:
-        """Whether the answer is read before its last part passes."""
+        """Return whether the answer is read before its last part passes."""
         return self.answer is not None and self.answer.size <= _SHORT
 
     def answered(self) -> None:

@@ -34,7 +34,7 @@ Event = Request | InformationalResponse | Response | Data | EndOfMessage
 
 
 class Gone(Exception):
-    """The other side hung up, or says what is no HTTP; the text says which, and the status how to answer that."""
+    """Error of the other side, which hung up or says what is no HTTP: the text says which, the status how to answer."""
 
     def __init__(self, why: str, status: int | None = None) -> None:
         super().__init__(why)
@@ -74,7 +74,7 @@ class _Protocol(asyncio.StreamReaderProtocol):
 
 
 class Peer:
-    """One side of a connection of HTTP/1.1."""
+    """Side of a connection of HTTP/1.1."""
 
     def __init__(
         self, writer: asyncio.StreamWriter, protocol: _Protocol, role: type[h11.SERVER] | type[h11.CLIENT]
@@ -90,7 +90,7 @@ class Peer:
 
     @property
     def host(self) -> str:
-        """The address of the other side, without its port."""
+        """Address of the other side, without its port."""
         name = self._writer.get_extra_info("peername")
         return str(name[0]) if isinstance(name, tuple) and name else ""
 

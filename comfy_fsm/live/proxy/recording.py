@@ -50,7 +50,7 @@ class Front(NamedTuple):
 
 
 class Outside(NamedTuple):
-    """What a recording needs of the world."""
+    """Environment of a recording."""
 
     tls: ssl.SSLContext | None
     patience: Patience
@@ -156,7 +156,7 @@ class Recording:
 
     @property
     def failure(self) -> Exception | None:
-        """Why nothing more is written; None while the log can be written."""
+        """Reason why nothing more is written; None while the log can be written."""
         failure = self.ingest.failure
         return None if isinstance(failure, ClientClosed) else failure
 

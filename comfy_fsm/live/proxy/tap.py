@@ -26,7 +26,7 @@ _silent.setLevel(logging.CRITICAL)
 
 
 class Broken(NamedTuple):
-    """What cannot be read, from which on nothing of this direction can be."""
+    """Bytes that cannot be read, from which on nothing of this direction can be."""
 
     why: str
 

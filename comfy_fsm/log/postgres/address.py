@@ -89,7 +89,7 @@ class Address(NamedTuple):
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What of the address must be written down nowhere."""
+        """Return what of the address must be written down nowhere."""
         return tuple(value for key, value in self.settings if key not in _SHOWN and value)
 
     def whole(self) -> str:

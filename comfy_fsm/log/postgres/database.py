@@ -104,7 +104,7 @@ class Database:
             raise DatabaseError(self._said(error), code, broken or gone or code in _GOING) from None
 
     def _said(self, error: Exception) -> str:
-        """What the library said, in one line; it does not repeat passwords, and is not trusted not to."""
+        """Return what the library said, in one line; it does not repeat passwords, and is not trusted not to."""
         text = " ".join(str(error).split())
         for secret in self._secrets:
             text = text.replace(secret, "…")

@@ -51,7 +51,7 @@ _LOST = "the log's own count is higher; they were deleted, or the database was r
 
 
 class Server(NamedTuple):
-    """What a server says about itself."""
+    """Facts that a server states about itself."""
 
     version: str
     syncs: bool

@@ -78,7 +78,7 @@ class _Head(NamedTuple):
 
 
 class Writer:
-    """The one writer of a log. All but `closing` belongs to one thread."""
+    """Writer of a log, of which there is one at a time. All but `closing` belongs to one thread."""
 
     def __init__(self, address: Address, patience: float = PATIENCE) -> None:
         self.address = address

@@ -1,1 +1,1 @@
-"""A replay in the forms that other tools show: Markdown for an issue, JUnit for CI."""
+"""Formats of a replay that other tools show: Markdown for an issue, JUnit for CI."""

@@ -1,1 +1,1 @@
-"""A replay as a picture: one page without a network, or spans for Perfetto."""
+"""Picture of a replay: one page without a network, or spans for Perfetto."""

@@ -100,7 +100,7 @@ def _notes(notes: list[str], left_out: list[str]) -> str:
 
 
 def _findings(scene: Scene, files: int) -> str:
-    """The findings by their codes, the gravest first; each has a button that shows it on the time line."""
+    """List the findings by their codes, the gravest first; each has a button that shows it on the time line."""
     if not scene.flags:
         return '<p class="soft">Nothing to report.</p>'
     by_code: dict[str, list[tuple[int, Flag]]] = {}
@@ -132,7 +132,7 @@ def _subject(flag: Flag, scene: Scene) -> str:
 
 
 def _tasks(replay: Replay) -> str:
-    """The tasks that are shown, the most urgent first, each with what became of it, why, and what to do."""
+    """List the tasks that are shown, the most urgent first, each with what became of it, why, and what to do."""
     shown = chosen(replay)
     if not shown:
         return '<p class="soft">No task was seen.</p>'

@@ -80,7 +80,7 @@ class Exchange(Struct, frozen=True, array_like=True):
 
 
 class Frame(Struct, frozen=True, array_like=True):
-    """Any other line; `task` is -1 where it is about none that is shown."""
+    """Frame or other line that is no act; `task` is -1 where it is about none that is shown."""
 
     lane: int
     at: int
@@ -117,7 +117,7 @@ class Bar(Struct, frozen=True):
 
 
 class Act(Struct, frozen=True, array_like=True):
-    """What one window did to a task: the index of the exchange, and that of the task."""
+    """Act of one window on a task: the index of the exchange, and that of the task."""
 
     exchange: int
     task: int
@@ -135,7 +135,7 @@ class Flag(Struct, frozen=True, array_like=True):
 
 
 class Scene(Struct, frozen=True):
-    """All that is drawn; `left_out` says in words what is not."""
+    """Scene that is drawn; `left_out` says in words what is not."""
 
     picture: int
     files: list[str]

@@ -100,7 +100,7 @@ def _refuse_cycles(profile: Profile, graph: Graph, wanted: Iterable[str], empty:
         cycle = [*dict.fromkeys(error.args[1])]
         if set(wanted).isdisjoint(cycle) and not any(_leads_to(needs, output, cycle) for output in wanted):
             return
-        told = _problem("dependency_cycle", "Dependency cycle detected", " -> ".join(cycle), "", Input("*"))
+        told = _problem("dependency_cycle", "Dependency cycle detected", " -> ".join(cycle), ("", Input("*")))
         node: Problem = {"errors": [told], "dependent_outputs": [*wanted], "class_type": class_of(graph, cycle[0])}
         errors = {cycle[0]: node} if profile.names_cycles else empty
         raise Refusal("prompt_outputs_failed_validation", "Prompt outputs failed validation", "", errors) from None
@@ -176,7 +176,7 @@ class _Check:
         if name not in given:
             if not one.required:
                 return None
-            return _problem("required_input_missing", "Required input is missing", name, name, one)
+            return _problem("required_input_missing", "Required input is missing", name, (name, one))
         value = given[name]
         if isinstance(value, list):
             return self._problem_of_link(name, one, value)
@@ -188,16 +188,18 @@ class _Check:
             if one.kind == "*":
                 return None
             message = "Bad linked input, must be a length-2 list of [node_id, slot_index]"
-            return _problem("bad_linked_input", message, name, name, one, value)
+            return _problem("bad_linked_input", message, name, (name, one), value)
         source, slot = link
         gives = CLASSES[class_of(self.graph, source)].gives if source in self.graph else ()
         if not 0 <= slot < len(gives):
             message = "Exception when validating inner node"
-            return _problem("exception_during_inner_validation", message, source, name, one)
+            return _problem("exception_during_inner_validation", message, source, (name, one))
         if one.kind in ("*", gives[slot]) or isinstance(one.kind, list):
             return None
         details = f"{name}, received_type({gives[slot]}) mismatch input_type({one.kind})"
-        return _problem("return_type_mismatch", "Return type mismatch between linked nodes", details, name, one, value)
+        return _problem(
+            "return_type_mismatch", "Return type mismatch between linked nodes", details, (name, one), value
+        )
 
     def _problem_of_value(self, name: str, one: Input, value: Any) -> Problem | None:
         if one.kind in ("INT", "FLOAT"):
@@ -205,24 +207,25 @@ class _Check:
                 size = float(value)
             except (TypeError, ValueError) as error:
                 message = f"Failed to convert an input value to a {one.kind} value"
-                return _problem("invalid_input_type", message, f"{name}, {value}, {error}", name, one, value)
+                return _problem("invalid_input_type", message, f"{name}, {value}, {error}", (name, one), value)
             if one.low is not None and size < one.low:
                 message = f"Value {value} smaller than min of {one.low}"
-                return _problem("value_smaller_than_min", message, name, name, one, value)
+                return _problem("value_smaller_than_min", message, name, (name, one), value)
             if one.high is not None and size > one.high:
                 message = f"Value {value} bigger than max of {one.high}"
-                return _problem("value_bigger_than_max", message, name, name, one, value)
+                return _problem("value_bigger_than_max", message, name, (name, one), value)
         if isinstance(one.kind, list) and value not in one.kind:
             details = f"{name}: '{value}' not in {one.kind}"
-            return _problem("value_not_in_list", "Value not in list", details, name, one, value)
+            return _problem("value_not_in_list", "Value not in list", details, (name, one), value)
         if one.kind == "FILE" and self._files.read_input(str(value)) is None:
             details = f"{name} - Invalid image file: {value}"
-            return _problem("custom_validation_failed", "Custom validation failed for node", details, name, one)
+            return _problem("custom_validation_failed", "Custom validation failed for node", details, (name, one))
         return None
 
 
-def _problem(kind: str, message: str, details: str, name: str, one: Input, value: object = None) -> Problem:
-    extra = {"input_name": name, "input_config": one.told}
+def _problem(kind: str, message: str, details: str, place: tuple[str, Input], value: object = None) -> Problem:
+    name, takes = place
+    extra = {"input_name": name, "input_config": takes.told}
     received = {} if value is None else {"received_value": value}
     return {"type": kind, "message": message, "details": details, "extra_info": extra | received}
 

@@ -18,14 +18,14 @@ _OF_EACH_TRACE: Columns = _OF_ALL | {"bytes": int, "error": str}
 
 
 class Answer(Struct, frozen=True):
-    """What an analysis found in one trace: its own columns of `traces`, and the rows of its other tables."""
+    """Findings of an analysis in one trace: its own columns of `traces`, and the rows of its other tables."""
 
     trace: Row
     rows: dict[str, list[Row]] = field(default_factory=dict)
 
 
 class Analysis(Struct, frozen=True):
-    """What is asked of each trace.
+    """Question that is asked of each trace.
 
     `ask` takes the path of a trace on this machine, and raises if it cannot be read. It knows nothing of other traces,
     of workers or of files to write; trace and machine are added to its rows.
@@ -43,6 +43,6 @@ class Analysis(Struct, frozen=True):
 
     @property
     def tables(self) -> dict[str, Columns]:
-        """All tables, `traces` last: a part is whole once its traces are there."""
+        """Return all tables, `traces` last: a part is whole once its traces are there."""
         others = {name: _OF_ALL | columns for name, columns in self.others.items()}
         return others | {TRACES: _OF_EACH_TRACE | self.traces}

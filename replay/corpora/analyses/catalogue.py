@@ -1,4 +1,4 @@
-"""All analyses, by their names: a new one is a module beside this, and a line here."""
+"""Catalogue of analyses, by their names: a new one is a module beside this, and a line here."""
 
 from __future__ import annotations
 

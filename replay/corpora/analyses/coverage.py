@@ -1,4 +1,4 @@
-"""What each trace reaches of the state machine and of the findings: `corpus cover`."""
+"""Coverage of each trace: what it reaches of the state machine and of the findings: `corpus cover`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every single fault of each trace, and what comes of it: `corpus sweep`."""
+"""Faults done to each trace, one at a time, and what comes of it: `corpus sweep`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verdict of each trace, its tasks and its findings: `corpus run`."""
+"""Verdicts of each trace, its tasks and its findings: `corpus run`."""
 
 from __future__ import annotations
 
