@@ -23,6 +23,8 @@ __all__ = ["progress"]
 
 _PATIENCE = 1.0
 """Seconds before a bar is worth looking at."""
+_REMEMBERED = 600.0
+"""Seconds whose pace tells how much time is left."""
 
 
 @contextmanager
@@ -35,13 +37,15 @@ def progress(file: IO[str], *, counting: str | None = None) -> Iterator[Callable
     if counting is not None:
         counted = (MofNCompleteColumn(), TextColumn(counting), TimeRemainingColumn(), TextColumn("left"))
     columns = (TextColumn("replaying"), BarColumn(), *counted)
-    bar = Progress(*columns, console=Console(file=file, highlight=False, markup=False, emoji=False), transient=True)
+    console = Console(file=file, highlight=False, markup=False, emoji=False)
+    bar = Progress(*columns, console=console, transient=True, speed_estimate_period=_REMEMBERED)
     row = bar.add_task("replaying", total=None)
     begun = time.monotonic()
 
     def watch(done: int, size: int) -> None:
         bar.update(row, completed=done, total=size or None)
-        if not bar.live.is_started and time.monotonic() - begun > _PATIENCE:
+        # traces are told in chunks, each of which may take minutes: whoever waits for the first must see that, too
+        if not bar.live.is_started and (counting is not None or time.monotonic() - begun > _PATIENCE):
             bar.start()
 
     try:

@@ -48,6 +48,8 @@ def run(name: str, units: Sequence[Unit], folder: Folder, start: Start, watch: W
     folder.claim(Manifest(analysis=name, machine=machine(), traces=len(units), parts=parts, digest=digest(units)))
     there = folder.done
     done = sum(len(chunk.units) for chunk in split(units, fewest) if chunk.number in there) if there else 0
+    if watch is not None:
+        watch(done, len(units))
     if len(there) < parts:
         left = (chunk for chunk in split(units, fewest) if chunk.number not in there)
         with start() as workers:

@@ -1,6 +1,7 @@
 """Tests of the progress bar of a replay: on a terminal alone, and only of what takes long."""
 
 import io
+import re
 
 import pytest
 
@@ -35,3 +36,17 @@ def test_what_takes_long_is_drawn_and_taken_away_again(monkeypatch: pytest.Monke
         assert watch is not None
         watch(5, 10)
     assert "replaying" in page.getvalue()
+
+
+def test_traces_are_counted_from_the_beginning_with_the_time_left_though_some_were_done_before() -> None:
+    page = Terminal()
+    with progress(page, counting="traces") as watch:
+        assert watch is not None
+        watch(900, 1000)
+        assert "900/1000 traces -:--:-- left" in plain(page)
+        watch(950, 1000)
+    assert re.search(r"950/1000 traces 0:00:0\d left", plain(page))
+
+
+def plain(page: Terminal) -> str:
+    return " ".join(re.sub(r"\x1b\[[?\d;]*[A-Za-z]", "", page.getvalue()).split())
