@@ -93,7 +93,7 @@ def _each(given: str) -> Iterator[Unit | None]:
     files, root = _opened(given)
     try:
         info = files.info(root)  # one question for each trace that is named: a bucket takes its time
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         yield from _of_glob(files, given, root)
         return
     except OSError as error:

@@ -27,10 +27,13 @@ class Mortal:
 
     def __init__(self, fatal: str = "", deaths: int = 0) -> None:
         self.fatal, self.deaths = fatal, deaths
+        self.in_flight = self.most = 0
 
     def submit(self, work: partial[Part]) -> Future[Part]:
         future: Future[Part] = Future()
         self.deaths -= 1
+        self.in_flight += 1
+        self.most = max(self.most, self.in_flight)
         chunk, fatal = work.args[-2:]
         dies = self.deaths >= 0 or any(unit.name == self.fatal and unit.url not in fatal for unit in chunk.units)
         if dies:
@@ -40,6 +43,7 @@ class Mortal:
         return future
 
     def result(self, future: Future[Part]) -> Part:
+        self.in_flight -= 1
         return future.result()
 
     @contextmanager
@@ -66,3 +70,12 @@ def test_a_trace_of_which_each_worker_dies_is_a_row_and_its_neighbours_are_judge
     assert (totals.traces, totals.failed) == (20, 1)
     [error] = [error for _, error in Folder("out").rows("traces", ("trace", "error")) if error is not None]
     assert "a worker died of it" in error
+
+
+def test_no_more_is_asked_at_once_than_the_workers_have_room_for(units: list[places.Unit]) -> None:
+    workers = Mortal()
+    done: list[int] = []
+    run("cover", [*units] * 10, Folder("many"), workers.start, lambda traces, _: done.append(traces))
+    assert workers.most == workers.room
+    assert done == sorted(done)
+    assert (done[0], done[-1], len(done) > 10) == (0, 200, True)
