@@ -67,7 +67,7 @@ HOUSE: list[dict[str, list[str]]] = [
     },
     {
         "comfy_fsm.log": [
-            "chain lock logfile trace",
+            "chain lock sqlite_file trace",
             "append_queue creation reader store",
             "memory writer",
             "log",
@@ -82,7 +82,7 @@ HOUSE: list[dict[str, list[str]]] = [
         "comfy_fsm.live.transport": [
             "arrivals",
             "addresses certificates cookies credentials redirects streaming timeouts websocket_connection",
-            "requests unreachable",
+            "connection_errors requests",
             "comfy",
         ],
         "comfy_fsm.report": [
@@ -126,7 +126,7 @@ HOUSE: list[dict[str, list[str]]] = [
     },
     {
         "comfy_fsm.live.client": [
-            "companion progress spool tags",
+            "companion image_spool progress tags",
             "outputs update_queue",
             "callbacks",
             "task_handle",

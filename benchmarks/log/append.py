@@ -22,8 +22,8 @@ from time import perf_counter
 from typing import NamedTuple, Self
 
 from comfy_fsm.log import reader as rows
-from comfy_fsm.log.logfile import SCHEMA
 from comfy_fsm.log.opening import open_log
+from comfy_fsm.log.sqlite_file import SCHEMA
 
 GROUPS = (1, 100, 1000)
 COMMITS = 2000  # per round at most: 20,000 commits of single rows would take most of the time and tell no more

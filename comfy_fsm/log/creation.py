@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import closing, suppress
 
 from comfy_fsm.errors import LogError
-from comfy_fsm.log.logfile import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, is_blank, uri
+from comfy_fsm.log.sqlite_file import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, is_blank, uri
 
 __all__ = ["check_length", "create", "keep_aside", "logger"]
 

@@ -12,7 +12,7 @@ from contextlib import closing
 from typing import Protocol
 
 from comfy_fsm.errors import NotALog
-from comfy_fsm.log import lock, logfile, reader
+from comfy_fsm.log import lock, reader, sqlite_file
 from comfy_fsm.log.chain import LogRow
 from comfy_fsm.log.log import Log
 from comfy_fsm.log.postgres.address import Address, is_address
@@ -123,7 +123,7 @@ def is_log(name: _Name) -> bool:
     if is_address(name):
         return True
     path = os.fspath(name)
-    return logfile.is_sqlite(path) and logfile.is_log(path)
+    return sqlite_file.is_sqlite(path) and sqlite_file.is_log(path)
 
 
 def is_written(name: _Name) -> bool | None:

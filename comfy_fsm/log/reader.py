@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 from comfy_fsm.errors import InvariantBroken, LogError
 from comfy_fsm.log.chain import GENESIS, MAX_LINE, LogRow, Verification, Verifier, span, summed
 from comfy_fsm.log.lock import Mark, read_mark
-from comfy_fsm.log.logfile import beside, held, uri
+from comfy_fsm.log.sqlite_file import beside, held, uri
 
 __all__ = ["DAMAGE", "read", "verify"]
 

@@ -18,8 +18,8 @@ from comfy_fsm.errors import InvariantBroken, LogDamaged, LogError, LogLocked, L
 from comfy_fsm.log.chain import GENESIS, digest
 from comfy_fsm.log.creation import check_length, create, keep_aside
 from comfy_fsm.log.lock import Lock, belongs_to_us
-from comfy_fsm.log.logfile import SCHEMA_VERSION, beside, close_later, held, is_blank, uri
 from comfy_fsm.log.reader import DAMAGE
+from comfy_fsm.log.sqlite_file import SCHEMA_VERSION, beside, close_later, held, is_blank, uri
 
 __all__ = ["BUSY", "BUSY_TURNS", "WAL_LIMIT", "Chain", "Writer", "logger"]
 

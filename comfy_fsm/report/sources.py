@@ -15,7 +15,7 @@ from comfy_fsm.captures.reading import read_capture
 from comfy_fsm.core.observations import AnyObservation, Damaged
 from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import NotALog
-from comfy_fsm.log import logfile, opening
+from comfy_fsm.log import opening, sqlite_file
 from comfy_fsm.log.postgres.address import Address, is_address
 from comfy_fsm.log.trace import Block, Packed, damage, open_packed, raw_lines, read_file, read_lines
 
@@ -152,7 +152,7 @@ def _each(source: Source | Iterable[bytes | str]) -> Iterable[Source | Iterable[
 
 
 def _is_log(path: str) -> bool:
-    return is_address(path) or (path != "-" and not os.path.isdir(path) and logfile.is_sqlite(path))
+    return is_address(path) or (path != "-" and not os.path.isdir(path) and sqlite_file.is_sqlite(path))
 
 
 def _captured(capture: Capture, name: str) -> Iterator[Block]:

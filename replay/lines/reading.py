@@ -12,7 +12,7 @@ from comfy_fsm.captures.reading import read_capture
 from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import TraceError
-from comfy_fsm.log import logfile, opening
+from comfy_fsm.log import opening, sqlite_file
 from comfy_fsm.log.postgres.address import is_address
 from comfy_fsm.log.trace import Block, Packed, open_packed, raw_lines, read_lines
 
@@ -46,7 +46,7 @@ class Lines(Struct, frozen=True):
 def read(source: str) -> Lines:
     """Read a source whole; raises TraceError or LogError if it cannot be read, or is too large to be held."""
     notes: list[str] = []
-    if is_address(source) or (source != "-" and not os.path.isdir(source) and logfile.is_sqlite(source)):
+    if is_address(source) or (source != "-" and not os.path.isdir(source) and sqlite_file.is_sqlite(source)):
         numbered = _of_log(source, notes)
     else:
         with closing(open_packed(source)) as packed:

@@ -16,8 +16,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from comfy_fsm.log import logfile
 from comfy_fsm.log import reader as rows
+from comfy_fsm.log import sqlite_file
 from comfy_fsm.log.log import Log
 from comfy_fsm.testing import FakeComfy
 from replay import replay
@@ -331,7 +331,7 @@ def test_what_is_delivered_is_on_the_disk_whenever_the_process_dies(comfy: FakeC
 
 def deliveries(path: Path) -> int:
     """How many results the log says to be handed over."""
-    if not (path.exists() and logfile.is_log(path)):
+    if not (path.exists() and sqlite_file.is_log(path)):
         return 0
     return sum(b'"kind":"delivered"' in (record.line or b"") for record in rows.read(path))
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from comfy_fsm.cli.run import resuming
-from comfy_fsm.log import logfile
 from comfy_fsm.log import reader as rows
+from comfy_fsm.log import sqlite_file
 from comfy_fsm.testing import FakeComfy
 from replay import replay
 from tests.support.lines import fill
@@ -53,7 +53,7 @@ def test_a_file_that_cannot_be_had_now_is_saved_by_resume(comfy: FakeComfy, tmp_
 
 def deliveries(path: Path) -> int:
     """How many results the log says to be handed over."""
-    if not (path.exists() and logfile.is_log(path)):
+    if not (path.exists() and sqlite_file.is_log(path)):
         return 0
     return sum(b'"kind":"delivered"' in (record.line or b"") for record in rows.read(path))
 

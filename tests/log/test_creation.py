@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from comfy_fsm.errors import LogError
-from comfy_fsm.log import logfile, reader
+from comfy_fsm.log import reader, sqlite_file
 from comfy_fsm.log.creation import check_length, create, keep_aside
 
 
 def test_a_new_log_is_ours_empty_and_for_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     create(str(path))
-    assert logfile.is_log(str(path))
+    assert sqlite_file.is_log(str(path))
     assert list(reader.read(str(path))) == []
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [name for name in os.listdir(tmp_path) if "new" in name] == []

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from comfy_fsm.errors import LogDamaged, LogError, LogLocked, LogWriteFailed
 from comfy_fsm.log import append_queue
 from comfy_fsm.log.log import Log
-from comfy_fsm.log.logfile import is_log
 from comfy_fsm.log.reader import read, verify
+from comfy_fsm.log.sqlite_file import is_log
 from comfy_fsm.log.writer import Writer
 from tests.support.gates import Gate
 from tests.support.lines import fill

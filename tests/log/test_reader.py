@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from comfy_fsm.errors import LogError, LogVersionError, NotALog
-from comfy_fsm.log import logfile, reader
+from comfy_fsm.log import reader, sqlite_file
 from comfy_fsm.log.log import Log
-from comfy_fsm.log.logfile import is_log
 from comfy_fsm.log.reader import read, verify
+from comfy_fsm.log.sqlite_file import is_log
 from tests.support.lines import fill
 from tests.support.log_contract import lines_of, shell, some_lines, start
 
@@ -159,8 +159,8 @@ def test_a_reader_that_stops_early_lets_the_file_go(path: Path) -> None:
     fill(path, *some_lines(100))
     with closing(read(path)) as reading:
         next(reading)
-        assert logfile._held
-    assert not logfile._held
+        assert sqlite_file._held
+    assert not sqlite_file._held
 
 
 def test_a_writer_that_comes_while_a_closed_log_is_read_is_no_damage(path: Path) -> None:
@@ -304,7 +304,7 @@ def test_a_row_longer_than_a_reader_holds_is_damage(path: Path, monkeypatch: pyt
 @pytest.mark.parametrize("schema", ["CREATE VIEW log AS SELECT 1", "CREATE TABLE notes (text)", "SELECT 1"])
 def test_a_file_that_only_says_it_is_a_log_has_no_rows(path: Path, schema: str) -> None:
     with shell(path) as db:
-        db.executescript(f"PRAGMA application_id={logfile.APPLICATION_ID}; PRAGMA user_version=1; {schema}")
+        db.executescript(f"PRAGMA application_id={sqlite_file.APPLICATION_ID}; PRAGMA user_version=1; {schema}")
     assert verify(path) == (0, 1, 0, "the table of rows is gone")
 
 

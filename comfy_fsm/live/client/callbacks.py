@@ -18,7 +18,7 @@ from typing import Any
 
 from comfy_fsm.core.updates import Update
 from comfy_fsm.errors import ClientClosed
-from comfy_fsm.live.client.spool import KeptImage
+from comfy_fsm.live.client.image_spool import KeptImage
 from comfy_fsm.live.client.update_queue import UpdateQueue
 from comfy_fsm.live.engine.closing import finish
 from comfy_fsm.live.engine.runner import Undelivered

@@ -26,8 +26,8 @@ from comfy_fsm.core.wire import codec, queues
 from comfy_fsm.core.wire.bodies import Submission
 from comfy_fsm.core.wire.refusals import FOR_NOW, is_refusal
 from comfy_fsm.errors import ClientError, DownloadFailed
+from comfy_fsm.live.client.image_spool import Spool
 from comfy_fsm.live.client.progress import Paces, Track
-from comfy_fsm.live.client.spool import Spool
 from comfy_fsm.live.client.tags import NO_TAG, tagged
 from comfy_fsm.live.client.task_handle import NOTHING, Attached, Dispatches, TaskHandle
 from comfy_fsm.live.engine.cancellation import cancel

@@ -18,9 +18,9 @@ from comfy_fsm.core.machine import State
 from comfy_fsm.core.updates import Update
 from comfy_fsm.errors import InvariantBroken, TaskCancelled, TaskError, TaskExpired, TaskFailed, TaskLost, TaskRejected
 from comfy_fsm.live.client.callbacks import Callbacks
+from comfy_fsm.live.client.image_spool import KeptImage
 from comfy_fsm.live.client.outputs import OutputFile, TaskResult, at_hand, save_all
 from comfy_fsm.live.client.progress import Progress, Track
-from comfy_fsm.live.client.spool import KeptImage
 from comfy_fsm.live.client.tags import NO_TAG, Tag
 from comfy_fsm.live.client.update_queue import UpdateQueue
 from comfy_fsm.live.saving.atomic_files import Names

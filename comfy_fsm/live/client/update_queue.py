@@ -12,7 +12,7 @@ from contextlib import suppress
 import msgspec
 
 from comfy_fsm.core.updates import Update
-from comfy_fsm.live.client.spool import KeptImage
+from comfy_fsm.live.client.image_spool import KeptImage
 from comfy_fsm.mime_types import type_in
 
 __all__ = ["WAITING", "UpdateQueue"]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from comfy_fsm.core.wire import codec
-from comfy_fsm.log import logfile, opening, trace
+from comfy_fsm.log import opening, sqlite_file, trace
 from comfy_fsm.log.postgres.address import is_address
 
 __all__ = ["Line", "Source", "read"]
@@ -66,7 +66,7 @@ def _depth(value: object) -> int:
 def _raw(source: Source) -> Iterator[bytes]:
     if not isinstance(source, str | os.PathLike):
         yield from (line.encode("utf-8", "surrogatepass") if isinstance(line, str) else bytes(line) for line in source)
-    elif is_address(source) or logfile.is_sqlite(os.fspath(source)):
+    elif is_address(source) or sqlite_file.is_sqlite(os.fspath(source)):
         yield from (record.line for record in opening.read(source) if record.line is not None)
     else:
         packed = trace.open_packed(os.fspath(source))

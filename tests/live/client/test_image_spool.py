@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfy_fsm.live.client.spool import Spool
+from comfy_fsm.live.client.image_spool import Spool
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from comfy_fsm.__main__ import app
-from comfy_fsm.log import logfile, reader
+from comfy_fsm.log import reader, sqlite_file
 from comfy_fsm.log.log import Log
-from comfy_fsm.log.logfile import is_blank, is_log, is_sqlite
+from comfy_fsm.log.sqlite_file import is_blank, is_log, is_sqlite
 from replay import replay
 from tests.support.lines import fill, frame, line
 
@@ -55,13 +55,13 @@ async def test_who_looks_at_a_log_in_the_process_that_writes_it_opens_it_through
 def test_a_descriptor_of_an_open_log_is_closed_after_the_last_who_has_it_open(tmp_path: Path) -> None:
     path = fill(tmp_path / "night.log", b"a")
     descriptor = os.open(path, os.O_RDONLY)
-    with logfile.held(str(path)), logfile.held(str(path)):
-        logfile.close_later(descriptor)
+    with sqlite_file.held(str(path)), sqlite_file.held(str(path)):
+        sqlite_file.close_later(descriptor)
         os.fstat(descriptor)
     with pytest.raises(OSError, match="Bad file"):
         os.fstat(descriptor)
-    assert not logfile._held
-    assert not logfile._unclosed
+    assert not sqlite_file._held
+    assert not sqlite_file._unclosed
 
 
 @pytest.mark.parametrize(("content", "blank"), [(None, True), (b"", True), (bytes(9000), True), (b"\0x", False)])

@@ -10,7 +10,7 @@ from comfy_fsm.core.policy import Policy
 from comfy_fsm.errors import ClientError, HandshakeRefused, ServerUnreachable
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.transport.arrivals import Refused
-from comfy_fsm.live.transport.unreachable import error_of, sockets_alone
+from comfy_fsm.live.transport.connection_errors import error_of, sockets_alone
 from comfy_fsm.testing import FakeComfy
 from tests.support.http_servers import raw_serving, serving
 from tests.support.stage import QUICK, graph, outcome
