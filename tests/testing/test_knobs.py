@@ -6,12 +6,14 @@ import asyncio
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
 from comfy_fsm.testing import FakeComfy, Faults, picture
+from comfy_fsm.testing.__main__ import main
 from comfy_fsm.testing.faults import FRAMES, ROUTES, knobs, route_of
 from comfy_fsm.testing.profiles import profile_of
 from tests.conformance.protocol import Server
@@ -128,28 +130,44 @@ def test_the_help_shows_every_knob_with_its_default() -> None:
         (["--empty-histroy", "1"], "Did you mean --empty-history"),
     ],
 )
-def test_what_the_command_cannot_mean_is_a_line_and_status_64(words: list[str], said: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "comfy_fsm.testing", *words], capture_output=True, text=True)
+def test_what_the_command_cannot_mean_is_a_line_and_status_64(
+    words: list[str], said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    status, (printed, complaint) = main(words), capfd.readouterr()
+    assert (status, printed, complaint.count("\n")) == (64, "", 1)
+    assert said in complaint
+
+
+def test_a_process_that_refuses_ends_with_the_status() -> None:
+    done = subprocess.run([sys.executable, "-m", "comfy_fsm.testing", "--deaf", "-1"], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (64, "", 1)
-    assert said in done.stderr
 
 
-async def test_the_command_plays_a_trace_and_says_what_it_cannot_play() -> None:
-    recordings = ROOT / "fixtures" / "recordings" / "0.3.64"
+RECORDED = ROOT / "fixtures" / "recordings" / "0.3.64"
+TWO_WINDOWS = RECORDED / "two-windows.jsonl.gz"
 
-    def said(*words: str) -> tuple[int, str]:
-        done = subprocess.run([sys.executable, "-m", "comfy_fsm.testing", *words], capture_output=True, text=True)
-        assert done.stderr.count("\n") == 1
-        return done.returncode, done.stderr
 
-    assert said("--play", str(recordings / "none"))[0] == 66
-    assert said("--play", str(recordings))[0] == 66
-    status, line = said("--play", str(ROOT / "LICENSE"))
-    assert (status, "is no line of a trace" in line) == (64, True)
-    assert "the trace has 2 windows" in said("--play", str(recordings / "two-windows.jsonl.gz"))[1]
+@pytest.mark.parametrize(
+    ("path", "status", "said"),
+    [
+        (RECORDED / "none", 66, "none"),
+        (RECORDED, 66, "0.3.64"),
+        (ROOT / "LICENSE", 64, "is no line of a trace"),
+        (TWO_WINDOWS, 64, "the trace has 2 windows"),
+    ],
+    ids=["missing", "a folder", "no trace", "two windows"],
+)
+def test_the_command_says_what_it_cannot_play(
+    path: Path, status: int, said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--play", str(path)]) == status
+    complaint = capfd.readouterr().err
+    assert (said in complaint, complaint.count("\n")) == (True, 1)
 
+
+async def test_the_command_plays_a_trace() -> None:
     async with asyncio.timeout(60):
-        words = ["--play", str(recordings / "two-windows.jsonl.gz"), "--window", "825259"]
+        words = ["--play", str(TWO_WINDOWS), "--window", "825259"]
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "comfy_fsm.testing", *words, stdout=asyncio.subprocess.PIPE
         )

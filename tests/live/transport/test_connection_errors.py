@@ -107,6 +107,7 @@ async def test_what_speaks_no_http_is_told_too() -> None:
 
 
 async def test_tls_where_there_is_none_is_told_as_such() -> None:
-    async with serving(always(200)) as url, Client(url.replace("http:", "https:")) as client:
+    policy = Policy(open_seconds=1.0, reopen_seconds=0.05)
+    async with serving(always(200)) as url, Client(url.replace("http:", "https:"), policy=policy) as client:
         with pytest.raises(ServerUnreachable, match="write http://"):
             await client.window().submit(graph())
