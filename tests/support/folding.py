@@ -25,7 +25,7 @@ def fold_all(observations: Iterable[AnyObservation], *, finish: bool = True, pol
 
 
 def facts(value: Any) -> Any:
-    """A task or a finding as plain values, with its parts: two of one kind are the same only if they are one."""
+    """A task or a finding as plain values, its parts in it."""
     if is_dataclass(value):
         return {field.name: facts(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, dict):

@@ -41,7 +41,7 @@ def fold_message(registry: Registry, o: seen.Message) -> None:
     socket.read_to = at
     kind = type(frame)
     says = HANDLERS.get(kind)
-    if says is not None:
+    if says is not None:  # then it names a prompt, which mypy cannot see; isinstance would cost more than it tells
         data = frame.data  # type: ignore[union-attr]
         prompt_id = data.prompt_id  # type: ignore[union-attr]
         task = server.tasks.get(prompt_id or "")
