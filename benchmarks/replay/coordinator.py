@@ -12,6 +12,7 @@ import resource
 import sys
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -27,7 +28,8 @@ from replay.corpora.run import run
 from replay.corpora.work import Part, work
 
 ROOM = 256
-"""Chunks before the workers of a cluster, as executors.py has them for up to 64."""
+"""Chunks before the workers of a cluster, as executors.py has them for up to 64 workers."""
+MANY = 100_000_000
 TRACE = Path(__file__).resolve().parents[2] / "fixtures" / "made" / "end-by-history.jsonl"
 
 
@@ -47,8 +49,8 @@ class Traces(Sequence[Unit]):
     def __getitem__(self, index: int | slice) -> Unit | list[Unit]:
         if isinstance(index, slice):
             return [self[each] for each in range(*index.indices(self._count))]
-        name = f"s3://year/{index:012}.jsonl.gz"
-        return Unit(name, name, 2_000, "2026-01-01T00:00:00")
+        name, url = (f"s3://year/{index:012}.jsonl.gz" for _ in range(2))
+        return Unit(name, url, 2_000, "2026-01-01T00:00:00")
 
     def __iter__(self) -> Iterator[Unit]:
         return map(self.__getitem__, range(self._count))
@@ -118,13 +120,30 @@ def main() -> None:
         folder = Folder(f"{scratch}/run")
         whole = AtOnce(part)
         half = spent("the first half", traces, folder, AtOnce(part, given.traces // 1024 // 2))
-        used = half + spent("the second", traces, folder, whole)
+        used = half + spent("the rest", traces, folder, whole)
         again = spent("once more, with nothing left", traces, folder, AtOnce(part))
-        manifest = (Path(scratch) / "run" / "corpus.json").stat().st_size
-        more = max(0.0, used - 2 * again) / folder.manifest.parts * 1000
-        print(f"a chunk: {more:.2f} ms of CPU beyond that; what is kept beside the parts: {manifest} bytes")
+        a_chunk = max(0.0, used - 2 * again) / folder.manifest.parts
+        kept = (Path(scratch) / "run" / "corpus.json").stat().st_size
         if whole.memory:
             print(f"memory over the second half: {whole.memory[0]:.0f} to {whole.memory[-1]:.0f} MB")
+    a_trace, name = again / given.traces, held()
+    print(f"a trace: {a_trace * 1e6:.1f} us of CPU to go through it; a name that is held: {name:.0f} bytes")
+    print(f"a chunk: {a_chunk * 1000:.2f} ms of CPU beyond that; what is kept of a run beside its parts: {kept} bytes")
+    chunks = -(-MANY // 1024)
+    files, size, minutes = chunks * len(part.files), chunks * size, (a_trace * MANY + a_chunk * chunks) / 60
+    print(
+        f"{MANY:,} traces, from that: {chunks:,} chunks, {files:,} files with {size / 1e9:.1f} GB, "
+        f"{minutes:.0f} min of CPU, {name * MANY / 1e9:.0f} GB of names"
+    )
+
+
+def held() -> float:
+    """Bytes of a unit in a list, as a run has them that did not read its traces from a generator."""
+    tracemalloc.start()
+    units = list(Traces(10_000))
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return size / len(units)
 
 
 if __name__ == "__main__":

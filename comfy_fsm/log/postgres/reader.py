@@ -236,6 +236,8 @@ def unreadable(address: Address, error: DatabaseError) -> LogError:
 def _cure(said: str) -> str:
     if "certificate" in said:
         return "name the authority that signed for the server as sslrootcert, and as host what its certificate is for"
+    if "does not support SSL" in said:
+        return "the server speaks no TLS: let it (ssl = on), or leave sslmode out where nobody else listens"
     if "no encryption" in said:
         return "the server wants TLS: add sslmode=verify-full"
     return "see that the database runs, and that host, port, user and password are right, then try again"

@@ -78,6 +78,11 @@ def test_what_cannot_be_trusted_is_refused_with_the_cause(
     assert "canary" not in str(caught.value)
 
 
+def test_a_server_without_tls_is_told_as_such() -> None:
+    with pytest.raises(LogUnreachable, match="speaks no TLS"):
+        asyncio.run(write(postgres.server().address("refused", more="sslmode=require")))
+
+
 def another(certificate: Path) -> Path:
     """The certificate of somebody else."""
     made = certificate.with_name("another.crt")
