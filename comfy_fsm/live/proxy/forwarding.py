@@ -278,7 +278,7 @@ class Forwarding:
     def _look_where_to(self, headers: Headers) -> None:
         place = next((value for name, value in headers if name.lower() == b"location"), b"")
         if self._backend.addressing.leads_away(place):
-            to = shown_location(place.decode("utf-8", "replace"))
+            to = shown_location(place.partition(b"?")[0].decode("utf-8", "replace"))
             self._backend.entries.say_once(
                 f"{self._backend.url} redirects to {to}: clients that follow go past the recording; give that address "
                 "as --server, if it is the ComfyUI"
