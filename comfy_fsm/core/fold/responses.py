@@ -298,7 +298,7 @@ def _snapshot(
 
 
 def _listed(registry: Registry, task: Task, question: Question, signal: Signal, name: Source) -> None:
-    if task.unanswered and task.posts and question.server.honours_ids is None:
+    if question.server.honours_ids is None and task.unanswered and task.posts:
         question.server.honours_ids = True  # it is there under the id that we chose
     refute_absence(registry, task, question, name)
     if task.settled:

@@ -137,9 +137,10 @@ def _confirm(registry: Registry, task: Task, since: float) -> None:
 
 def await_end(registry: Registry, task: Task, *, by_job: bool) -> None:
     """Ask for the end of a listed task; queries that failed to show it earlier are no reason to wait now."""
-    if by_job or not task.over:
+    over = task.over
+    if by_job or not over:
         task.inquiry.answered()
-    if task.over:
+    if over:
         if not task.inquiry.requested:
             task.inquiry.miss()
         request_record(registry, task)
