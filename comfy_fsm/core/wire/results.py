@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from comfy_fsm.core.effects import Output, Text
@@ -34,6 +35,8 @@ _BELOW = re.compile(r"(?:[a-z]:)?[/\\](?:.*[/\\])?(output|input|temp)[/\\]([^/\\
 """Path on the server's disk: what is below one of its folders is what `/view` serves."""
 _ASSET = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MOST_OF_A_PATH = 4_096
+_USUAL_KEY = 64
+"""Characters up to which it is remembered whether a key stands for text: nodes name their outputs all alike."""
 
 
 class Produced(NamedTuple):
@@ -84,7 +87,7 @@ def _nodes(outputs: object) -> Iterator[_Seen]:
             continue
         named = kinds if isinstance(kinds, dict) and _file("", "", kinds) is None else {"": kinds}
         for kind, value in named.items():
-            yield _Seen(str(node), str(kind), value, bool(_TEXTUAL.search(str(kind))))
+            yield _Seen(str(node), str(kind), value, _is_textual(str(kind)))
 
 
 def _found(waiting: Iterable[_Seen]) -> Iterator[Output | Text]:
@@ -101,7 +104,9 @@ def _found(waiting: Iterable[_Seen]) -> Iterator[Output | Text]:
             file = _file(seen.node, seen.kind, seen.value)
             if file is not None:
                 yield file
-            stack.append(iter(_inner(seen, seen.value, is_file=file is not None)))
+            inner = _inner(seen, seen.value, is_file=file is not None)
+            if inner:
+                stack.append(iter(inner))
         else:
             yield from _words(seen)
 
@@ -113,7 +118,7 @@ def _inner(seen: _Seen, value: Mapping[str, object], is_file: bool) -> list[_See
             seen.node,
             seen.kind,
             item,
-            textual=seen.textual or bool(_TEXTUAL.search(str(key))),
+            textual=seen.textual or _is_textual(str(key)),
             within=not (item and _PLACE.search(str(key))),
         )
         for key, item in value.items()
@@ -133,10 +138,12 @@ def _file(node: str, kind: str, item: Mapping[str, object]) -> Output | None:
         name = name if isinstance(name, str) and _is_path(name) else None
     if not (isinstance(name, str) and name):
         return None
-    subfolder, type_ = (x if isinstance(x := item.get(f), str) else "" for f in ("subfolder", "type"))
+    subfolder, type_ = item.get("subfolder"), item.get("type")
+    type_ = type_ if isinstance(type_, str) else ""
     folder, filename = _split(name)
-    where = "/".join(part for part in (subfolder, folder) if part)
-    return Output(node, kind, filename, where, type_, id=_asset(item, "id"), preview_id=_asset(item, "preview_id"))
+    if isinstance(subfolder, str) and subfolder:
+        folder = f"{subfolder}/{folder}" if folder else subfolder
+    return Output(node, kind, filename, folder, type_, id=_asset(item, "id"), preview_id=_asset(item, "preview_id"))
 
 
 def _asset(item: Mapping[str, object], name: str) -> str:
@@ -148,6 +155,15 @@ def _asset(item: Mapping[str, object], name: str) -> str:
 def names_asset(name: str, text: str) -> bool:
     """Return whether the value under this name in a file is the id of an asset."""
     return name in ("id", "preview_id") and _ASSET.fullmatch(text) is not None
+
+
+def _is_textual(key: str) -> bool:
+    return _names_text(key) if len(key) <= _USUAL_KEY else _TEXTUAL.search(key) is not None
+
+
+@lru_cache(maxsize=512)
+def _names_text(key: str) -> bool:
+    return _TEXTUAL.search(key) is not None
 
 
 def _words(seen: _Seen) -> Iterator[Output | Text]:

@@ -82,3 +82,35 @@ def test_a_path_of_a_million_segments_takes_no_time_to_speak_of() -> None:
 )  # fmt: skip
 def test_a_list_of_jobs_is_whole_unless_its_query_leaves_some_out(query: str, partial: bool) -> None:
     assert routes.is_partial("/api/jobs" + query) is partial
+
+
+_PIECES = st.sampled_from(
+    [
+        "",
+        "api",
+        "history",
+        "history_v2",
+        "queue",
+        "prompt",
+        "jobs",
+        "job",
+        "cancel",
+        "status",
+        "v2",
+        "a-b_c",
+        "%41",
+        "x?y=1",
+    ]
+)
+
+
+@given(st.sampled_from(["GET", "POST", "get"]), st.lists(_PIECES, max_size=5).map("/".join), st.booleans())
+def test_a_usual_request_is_recognised_as_any_other_would_be(method: str, path: str, rooted: bool) -> None:
+    path = f"/{path}" if rooted else path
+    assert routes._parse_usual(method, path) in (None, routes._parse_any(method, path))
+
+
+@pytest.mark.parametrize("route", routes.ROUTES, ids=lambda route: f"{route.method} {route.path}")
+def test_each_route_is_recognised_whether_or_not_it_is_usual(route: routes.Route) -> None:
+    path = route.path.replace("{id}", "592791cd-fe0d-421c-b3b2-bdf5a08e2422")
+    assert routes.parse(route.method, path) == routes._parse_any(route.method, path)
