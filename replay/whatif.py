@@ -41,7 +41,7 @@ class _Chosen:
     ----------
     sweep
         Try every single fault: each frame dropped, doubled, its socket cut before it; each answer lost, its server
-        forgetful.
+        forgetful. --delay and --swap are not among them: how late a line comes is for you to say.
     drop
         Leave out this line.
     double
@@ -127,17 +127,17 @@ def _single(fault: Fault, lines: Sequence[Line], path: str) -> Swept:
     import msgspec
 
     from replay.faults.consequences import compare, judge
-    from replay.faults.faults import apply, is_possible
+    from replay.faults.faults import apply, is_possible, observed
     from replay.faults.sweep import Swept
 
     index = next((n for n, line in enumerate(lines) if line.number == fault.index), None)
     if index is None:
         raise Wrong(f"{path} has no line {fault.index}, or it is blank or a comment")
-    placed = msgspec.structs.replace(fault, index=index)
-    if not is_possible(placed, lines):
+    placed, seen = msgspec.structs.replace(fault, index=index), observed(lines)
+    if not is_possible(placed, seen):
         needs = {"lose": "an answer", "cut": "a frame", "swap": "a line with a next one", "forget": "a server's line"}
         raise Wrong(f"--{fault.kind} {fault.index}: that line is not {needs[fault.kind]}")
-    return Swept(placed, compare(judge(apply(None, lines)), judge(apply(placed, lines))))
+    return Swept(placed, compare(judge(seen), judge(apply(placed, seen))))
 
 
 def _swept(lines: Sequence[Line]) -> list[Swept]:

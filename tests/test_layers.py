@@ -181,7 +181,10 @@ HOUSE: list[dict[str, list[str]]] = [
             "reduction",
         ]
     },
-    {"replay.faults": ["consequences faults", "sweep"], "replay.comparison": ["coverage difference", "reports"]},
+    {
+        "replay.faults": ["consequences copies faults", "course", "sweep"],
+        "replay.comparison": ["coverage difference", "reports"],
+    },
     {
         "replay.corpora": [
             "places tables",

@@ -14,7 +14,7 @@ from comfy_fsm.core.machine import State
 from comfy_fsm.core.observations import AnyObservation
 from replay.reduction.goal import Key, fold
 
-__all__ = ["EFFECTS", "Consequence", "Effect", "Judged", "TaskKey", "compare", "judge"]
+__all__ = ["EFFECTS", "NOTHING", "Consequence", "Effect", "Judged", "TaskKey", "compare", "judge", "judged"]
 
 TaskKey = tuple[str, str | None, int]
 """Server, prompt id, and which one it is of those under this id."""
@@ -54,8 +54,11 @@ class Consequence(Struct, frozen=True):
         return bool(self.tasks) or any(CODES[code].severity is Severity.ERROR for code in (*self.added, *self.gone))
 
 
+NOTHING = Consequence((), (), ())
+
+
 def judge(observations: Iterable[AnyObservation]) -> Judged:
-    return _judged(fold(observations))
+    return judged(fold(observations))
 
 
 def compare(before: Judged, after: Judged) -> Consequence:
@@ -68,7 +71,8 @@ def compare(before: Judged, after: Judged) -> Consequence:
     )  # fmt: skip
 
 
-def _judged(board: Board) -> Judged:
+def judged(board: Board) -> Judged:
+    """Return what is judged of a finished board."""
     tasks: dict[TaskKey, tuple[State, State | None]] = {}
     number: Counter[tuple[str, str | None]] = Counter()
     for task in board.tasks:

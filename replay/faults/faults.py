@@ -13,11 +13,12 @@ from msgspec import Struct
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.observations import AnyObservation
+from comfy_fsm.core.registry.elapsed_time import ElapsedTime
 from comfy_fsm.core.wire import codec, routes
-from replay.lines.order import Source, prompt_of, source_of
+from replay.lines.order import prompt_of, source_of
 from replay.lines.reading import Line
 
-__all__ = ["MOST_LINES", "Fault", "Kind", "apply", "is_possible", "words"]
+__all__ = ["MOST_LINES", "Fault", "Kind", "after", "apply", "is_possible", "observed", "words"]
 
 MOST_LINES = 5_000
 """Lines of a trace of which each single fault is tried: that takes minutes."""
@@ -45,23 +46,34 @@ class Fault(Struct, frozen=True):
     """How long a socket is away, or how late a line comes."""
 
 
-def is_possible(fault: Fault, lines: Sequence[Line]) -> bool:
+def observed(lines: Iterable[Line]) -> list[AnyObservation]:
+    """Return what was seen, by a clock that does not step: a fault changes when a line comes, and its monotonic time
+    would contradict that.
+    """
+    clock = ElapsedTime()
+    whole = (line.observation for line in lines)
+    return [o if o.mono is None else _replace(clock.steady(o, o.mono), mono=None) for o in whole]
+
+
+def is_possible(fault: Fault, whole: Sequence[AnyObservation]) -> bool:
     """Return whether such a thing can happen to this line: an answer is lost, and a socket is cut before a frame."""
-    o = lines[fault.index].observation
+    o = whole[fault.index]
     if fault.kind == "lose":
         return isinstance(o, seen.Response)
     if fault.kind == "cut":
         return isinstance(o, seen.Message | seen.Binary | seen.Undecodable)
     if fault.kind == "swap":
-        return _next_of_source(lines, fault.index) is not None
+        return _next_of_source(whole, fault.index) is not None
     return fault.kind != "forget" or o.server is not None
 
 
-def apply(fault: Fault | None, lines: Sequence[Line]) -> list[AnyObservation]:
+def apply(fault: Fault | None, whole: list[AnyObservation]) -> list[AnyObservation]:
     """Return the observations as they are with this fault; without one, as they are."""
-    whole = [line.observation for line in lines]
-    if fault is None:
-        return whole
+    return whole if fault is None else whole[: fault.index] + after(fault, whole)
+
+
+def after(fault: Fault, whole: list[AnyObservation]) -> list[AnyObservation]:
+    """Return what comes, with this fault, from its line on: what is before that stays as it is."""
     return _OPERATORS[fault.kind](fault, whole)
 
 
@@ -90,38 +102,30 @@ def _request(o: seen.Request) -> str:
 
 
 def _drop(fault: Fault, whole: list[AnyObservation]) -> list[AnyObservation]:
-    return whole[: fault.index] + whole[fault.index + 1 :]
+    return whole[fault.index + 1 :]
 
 
 def _double(fault: Fault, whole: list[AnyObservation]) -> list[AnyObservation]:
-    return whole[: fault.index + 1] + whole[fault.index :]
+    return [whole[fault.index], *whole[fault.index :]]
 
 
 def _delay(fault: Fault, whole: list[AnyObservation]) -> list[AnyObservation]:
     """Delay a line: a frame holds up those behind it on its socket; an answer or a request comes late by itself."""
-    late = whole[fault.index]
-    due = late.at + fault.seconds
-    holds_up = source_of(late)[2] == "socket"
-    moved = [
-        index
-        for index, o in enumerate(whole)
-        if index == fault.index or (holds_up and index > fault.index and o.at < due and source_of(o) == source_of(late))
-    ]
-    held = [_replace(whole[index], at=due) for index in moved]
-    rest = [(index, o) for index, o in enumerate(whole) if index not in set(moved)]
-    place = next((n for n, (index, o) in enumerate(rest) if index > fault.index and o.at > due), len(rest))
-    others = [o for _, o in rest]
-    return others[:place] + held + others[place:]
+    late, rest = whole[fault.index], whole[fault.index :]
+    due, source = late.at + fault.seconds, source_of(late)
+    holds_up = source[2] == "socket"
+    held = {n for n, o in enumerate(rest) if n == 0 or (holds_up and o.at < due and source_of(o) == source)}
+    others = [o for n, o in enumerate(rest) if n not in held]
+    place = next((n for n, o in enumerate(others) if o.at > due), len(others))
+    return [*others[:place], *(_replace(rest[n], at=due) for n in sorted(held)), *others[place:]]
 
 
 def _swap(fault: Fault, whole: list[AnyObservation]) -> list[AnyObservation]:
     """Exchange it with the next of its source; each place keeps its time."""
-    source = source_of(whole[fault.index])
-    later = next(n for n in range(fault.index + 1, len(whole)) if source_of(whole[n]) == source)
-    changed = list(whole)
-    changed[fault.index] = _replace(whole[later], at=whole[fault.index].at)
-    changed[later] = _replace(whole[fault.index], at=whole[later].at)
-    return changed
+    rest = whole[fault.index :]
+    later = _next_of_source(rest, 0) or 0
+    rest[0], rest[later] = _replace(rest[later], at=rest[0].at), _replace(rest[0], at=rest[later].at)
+    return rest
 
 
 def _cut(fault: Fault, whole: list[AnyObservation]) -> list[AnyObservation]:
@@ -129,20 +133,15 @@ def _cut(fault: Fault, whole: list[AnyObservation]) -> list[AnyObservation]:
     first = whole[fault.index]
     source, back = source_of(first), first.at + fault.seconds
     where: dict[str, Any] = {"window": first.window, "server": first.server, "conn": first.conn}
-    made: list[AnyObservation] = [
-        *whole[: fault.index],
-        seen.Closed(at=first.at, data=seen.CloseData(1006), **where),
-    ]
-    away, closed = True, False
-    for o in whole[fault.index :]:
-        if away and not closed and o.at >= back:
-            made.append(seen.Opened(at=back, **where))
-            away = False
-        if not away or source_of(o) != source:
+    made: list[AnyObservation] = [seen.Closed(at=first.at, data=seen.CloseData(1006), **where)]
+    closed = False
+    for index, o in enumerate(whole[fault.index :], fault.index):
+        if not closed and o.at >= back:
+            return [*made, seen.Opened(at=back, **where), *whole[index:]]
+        if source_of(o) != source:
             made.append(o)
         elif isinstance(o, seen.Opened):
-            made.append(o)
-            away = False
+            return made + whole[index:]
         else:
             closed = closed or isinstance(o, seen.Closed)
     return made
@@ -150,13 +149,13 @@ def _cut(fault: Fault, whole: list[AnyObservation]) -> list[AnyObservation]:
 
 def _lose(fault: Fault, whole: list[AnyObservation]) -> list[AnyObservation]:
     answer = whole[fault.index]
-    changed = list(whole)
-    if isinstance(answer, seen.Response):
-        changed[fault.index] = seen.NoAnswer(
-            at=answer.at, window=answer.window, server=answer.server, seq=answer.seq, conn=answer.conn,
-            mono=answer.mono, data=seen.NoAnswerData(answer.data.id, "ReadTimeout"),
-        )  # fmt: skip
-    return changed
+    if not isinstance(answer, seen.Response):
+        return whole[fault.index :]
+    lost = seen.NoAnswer(
+        at=answer.at, window=answer.window, server=answer.server, seq=answer.seq, conn=answer.conn,
+        mono=answer.mono, data=seen.NoAnswerData(answer.data.id, "ReadTimeout"),
+    )  # fmt: skip
+    return [lost, *whole[fault.index + 1 :]]
 
 
 def _forget(fault: Fault, whole: list[AnyObservation]) -> list[AnyObservation]:
@@ -166,10 +165,8 @@ def _forget(fault: Fault, whole: list[AnyObservation]) -> list[AnyObservation]:
     gone |= {name for o in whole[: fault.index] if isinstance(o, seen.Response) for name in _ids(o)}
     paths = {o.data.id: o for o in whole if isinstance(o, seen.Request)}
     return [
-        _without(o, paths.get(o.data.id), gone)
-        if index >= fault.index and isinstance(o, seen.Response) and o.server == server
-        else o
-        for index, o in enumerate(whole)
+        _without(o, paths.get(o.data.id), gone) if isinstance(o, seen.Response) and o.server == server else o
+        for o in whole[fault.index :]
     ]
 
 
@@ -217,10 +214,9 @@ def _is_about(item: object, gone: set[str]) -> bool:
     return isinstance(item, str) and item in gone
 
 
-def _next_of_source(lines: Sequence[Line], index: int) -> int | None:
-    source: Source = source_of(lines[index].observation)
-    later: Iterable[int] = range(index + 1, len(lines))
-    return next((n for n in later if source_of(lines[n].observation) == source), None)
+def _next_of_source(whole: Sequence[AnyObservation], index: int) -> int | None:
+    source = source_of(whole[index])
+    return next((n for n in range(index + 1, len(whole)) if source_of(whole[n]) == source), None)
 
 
 _OPERATORS: dict[Kind, Callable[[Fault, list[AnyObservation]], list[AnyObservation]]] = {
