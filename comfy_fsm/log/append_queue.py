@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import AsyncIterator, Generator
 from contextlib import closing
-from typing import NamedTuple, Self
+from itertools import chain
+from typing import Self
 
 from comfy_fsm.errors import LogClosed, LogDamaged, LogError
 from comfy_fsm.log.chain import MAX_LINE, LogRow
@@ -22,22 +22,21 @@ LIMIT = 16 * 1024 * 1024  # bytes that may wait: a second of a slow disk, and li
 _ROW_COST = 128  # what a waiting line takes beside its bytes, so that a million empty ones are bounded too
 
 
-class _Append(NamedTuple):
-    """Lines of one `append` call, and the future that its caller waits for."""
-
-    lines: tuple[bytes, ...]
-    weight: int
-    committed: asyncio.Future[int]
+_Append = tuple[tuple[bytes, ...], asyncio.Future[int]]
+"""Lines of one `append` call, and the future that its caller waits for: plain, as there is one for each line."""
 
 
 def weigh(lines: tuple[bytes, ...]) -> int:
     """Return how much of the limit these lines take; raises TypeError or LogError for a line that no log accepts."""
-    if strange := set(map(type, lines)) - {bytes}:
-        raise TypeError(f"a line of the log is bytes, not {strange.pop().__name__}; nothing was written")
-    sizes = [*map(len, lines)]
-    if sizes and max(sizes) > MAX_LINE:
-        raise LogError(f"a line of {max(sizes)} bytes is longer than a log takes, {MAX_LINE}; nothing was written")
-    return sum(sizes) + _ROW_COST * len(sizes)
+    weight = 0
+    for line in lines:
+        if type(line) is not bytes:
+            raise TypeError(f"a line of the log is bytes, not {type(line).__name__}; nothing was written")
+        size = len(line)
+        if size > MAX_LINE:
+            raise LogError(f"a line of {size} bytes is longer than a log takes, {MAX_LINE}; nothing was written")
+        weight += size + _ROW_COST
+    return weight
 
 
 class AppendQueue(ABC):
@@ -48,7 +47,7 @@ class AppendQueue(ABC):
         self.position = position  # of the last line that is committed
         self._limit = limit
         self._weight = 0  # of all that was accepted and is not yet committed
-        self._waiting: deque[_Append] = deque()
+        self._waiting: list[_Append] = []
         self._closing = False
         self._work = asyncio.Event()
         self._freed = asyncio.Event()
@@ -104,9 +103,10 @@ class AppendQueue(ABC):
         if not lines:
             return self.position
         committed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Append(lines, weight, committed))
+        if not self._waiting:
+            self._work.set()
+        self._waiting.append((lines, committed))
         self._weight += weight
-        self._work.set()
         return await committed
 
     def _full(self, weight: int) -> bool:
@@ -134,22 +134,21 @@ class AppendQueue(ABC):
 
     async def _commit(self) -> None:
         """Commit everything that is queued, in one transaction."""
-        appends = list(self._waiting)
-        self._waiting.clear()
-        lines = [line for append in appends for line in append.lines]
+        appends, self._waiting, weight = self._waiting, [], self._weight
+        lines = [*chain.from_iterable(lines for lines, _ in appends)]
         done, failure = await self._transact(lines)
         position = self.position
         if done:
             self.position += len(lines)
-        for append in appends:
-            self._weight -= append.weight
-            position += len(append.lines)
-            if append.committed.done():
+        self._weight -= weight
+        for own, committed in appends:
+            position += len(own)
+            if committed.done():
                 continue  # its caller was cancelled
             if done:
-                append.committed.set_result(position)
+                committed.set_result(position)
             else:
-                append.committed.set_exception(self._refusal(failure))
+                committed.set_exception(self._refusal(failure))
         self._freed.set()
         self._news.set()
 

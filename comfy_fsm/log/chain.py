@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
+from struct import Struct
 from typing import NamedTuple
 
-__all__ = ["GENESIS", "MAX_LINE", "LogRow", "Verification", "Verifier", "digest", "span", "summed"]
+__all__ = ["GENESIS", "MAX_LINE", "LogRow", "Verification", "Verifier", "digest", "seal", "span", "summed"]
 
 MAX_LINE = 128 * 1024 * 1024  # a reader holds one; ComfyUI takes uploads up to 100 MiB, SQLite rows up to 1 GB
 
@@ -18,10 +19,20 @@ def digest(before: bytes, position: int, line: bytes) -> bytes:
     """Return the checksum of a row. It covers the checksum of the row before, so a changed, moved or removed row
     shows.
     """
-    return blake2b(b"%b%b%b" % (before, position.to_bytes(8, "big", signed=True), line), digest_size=16).digest()
+    return blake2b(before + _packed(position) + line, digest_size=16).digest()
 
 
+_packed = Struct(">q").pack
 GENESIS = digest(b"comfy-fsm log", 0, b"")
+
+
+def seal(before: bytes, position: int, lines: Iterable[bytes]) -> list[bytes]:
+    """Return the checksums of lines that stand one after another, the first of them at this position."""
+    sums: list[bytes] = []
+    for number, line in enumerate(lines, position):  # what `digest` does, without a call for each line
+        before = blake2b(before + _packed(number) + line, digest_size=16).digest()
+        sums.append(before)
+    return sums
 
 
 class LogRow(NamedTuple):

@@ -10,12 +10,13 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from itertools import chain, count, islice
 from typing import Any
 
 from comfy_fsm.errors import InvariantBroken, LogDamaged, LogError, LogLocked, LogMoved
-from comfy_fsm.log.chain import GENESIS, digest
+from comfy_fsm.log.chain import GENESIS, seal
 from comfy_fsm.log.creation import check_length, create, keep_aside
 from comfy_fsm.log.lock import Lock, belongs_to_us
 from comfy_fsm.log.reader import DAMAGE
@@ -257,10 +258,10 @@ class Writer(sqlite3.Connection):
         self._first = self._checksum(1)
         self._stale = False
 
-    def executemany(self, _sql: str, lines: Iterable[Any], /) -> sqlite3.Cursor:
+    def executemany(self, _sql: str, lines: Sequence[Any], /) -> sqlite3.Cursor:
         """Commit the lines as the next rows of the chain, or none of them."""
-        chain, attempted = self._chain, False
-        rows: list[Any] = []
+        end, attempted = self._chain, False
+        sums: list[bytes] = []
         try:
             if self._doubtful:
                 self._settle()
@@ -269,11 +270,12 @@ class Writer(sqlite3.Connection):
             self._begin()
             if self._stale:
                 self._resume()
-            rows, checksum = self._rows(lines)
-            whole = len(rows) // (3 * _BLOCK) * 3 * _BLOCK
-            if whole:
-                super().executemany(_INSERT_BLOCK, (rows[at : at + 3 * _BLOCK] for at in range(0, whole, 3 * _BLOCK)))
-            super().executemany(_INSERT, (rows[at : at + 3] for at in range(whole, len(rows), 3)))
+            sums = seal(end.checksum, end.position + 1, lines)
+            # A bytearray is bound as it is. For bytes, sqlite3 looks for an adapter, row by row, which costs far more.
+            rows = zip(count(end.position + 1), map(bytearray, lines), map(bytearray, sums), strict=False)
+            blocks = (tuple(chain.from_iterable(islice(rows, _BLOCK))) for _ in range(len(sums) // _BLOCK))
+            super().executemany(_INSERT_BLOCK, blocks)
+            super().executemany(_INSERT, rows)
             attempted = True
             cursor = self.execute("COMMIT")
             self._place.check()
@@ -282,24 +284,15 @@ class Writer(sqlite3.Connection):
             if self.in_transaction:
                 self.execute("ROLLBACK")
             if attempted:
-                self._refuse(rows[0], rows[2])
+                self._refuse(end.position + 1, sums[0])
             if isinstance(error, LogMoved):
                 raise self._moved() from None
             raise
-        chain.position, chain.checksum = rows[-3], checksum
-        chain.commits += 1
-        self._first = self._first or rows[2]
-        self._lock.acknowledge(chain.position, checksum, self._first)
+        end.position, end.checksum = end.position + len(sums), sums[-1]
+        end.commits += 1
+        self._first = self._first or sums[0]
+        self._lock.acknowledge(end.position, end.checksum, self._first)
         return cursor
-
-    def _rows(self, lines: Iterable[Any]) -> tuple[list[Any], bytes]:
-        position, checksum = self._chain.position, self._chain.checksum
-        rows: list[Any] = []
-        for line in lines:
-            position += 1
-            checksum = digest(checksum, position, line)
-            rows += (position, line, checksum)
-        return rows, checksum
 
     def _refuse(self, position: int, checksum: bytes) -> None:
         """Record a failed commit, whose pages may be in the `-wal` file, where the next process would find them."""

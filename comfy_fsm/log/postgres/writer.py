@@ -27,7 +27,7 @@ from comfy_fsm.errors import (
     LogUnreachable,
     LogWriteFailed,
 )
-from comfy_fsm.log.chain import GENESIS, digest
+from comfy_fsm.log.chain import GENESIS, seal
 from comfy_fsm.log.postgres.address import Address
 from comfy_fsm.log.postgres.database import DISK_FULL, DUPLICATE, READ_ONLY, Database, DatabaseError
 from comfy_fsm.log.postgres.reader import check_version, unreadable
@@ -164,10 +164,9 @@ class Writer:
             raise type(self._over)(*self._over.args)
         until = time.monotonic() + self.patience
         db = self._joined(until)
-        before, goal, sums = self.head, self.head, list[bytes]()
-        for line in lines:
-            goal = _Head(goal.position + 1, digest(goal.checksum, goal.position + 1, line))
-            sums.append(goal.checksum)
+        before = self.head
+        sums = seal(before.checksum, before.position + 1, lines)
+        goal = _Head(before.position + len(sums), sums[-1])
         while self.head != goal:
             self._doubt = goal
             try:
