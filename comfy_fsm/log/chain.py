@@ -91,7 +91,8 @@ class Verifier:
     def fits(self, position: int, line: object, checksum: object) -> bool:
         """Take a row if it is the next one, and as it was written."""
         if position == self.next and type(line) is bytes and self._anchors:
-            expected = digest(self._anchors[0], position, line)
+            # What `digest` does, without a call for each row.
+            expected = blake2b(self._anchors[0] + _packed(position) + line, digest_size=16).digest()
             if checksum == expected:
                 self.next, self._anchors = position + 1, (expected,)
                 return True

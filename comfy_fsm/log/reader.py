@@ -186,10 +186,11 @@ class _Reading:
         return row[0] if row else None
 
     def _rows(self, limit: int = -1) -> Iterator[LogRow]:
-        chain = self._chain
+        chain, refused = self._chain, self._refused
+        fits = chain.fits
         for position, line, checksum in self._ask(_SCAN, chain.next, limit):
-            if chain.fits(position, line, checksum):
-                yield LogRow(position, line, None) if position < self._refused else LogRow(position, None, _REFUSED)
+            if fits(position, line, checksum):
+                yield LogRow(position, line, None) if position < refused else LogRow(position, None, _REFUSED)
                 continue
             self._doubt()
             yield from chain.judge(position, line, checksum)
