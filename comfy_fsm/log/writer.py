@@ -10,7 +10,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from itertools import chain, count, islice
 from typing import Any
@@ -258,7 +258,7 @@ class Writer(sqlite3.Connection):
         self._first = self._checksum(1)
         self._stale = False
 
-    def executemany(self, _sql: str, lines: Sequence[Any], /) -> sqlite3.Cursor:
+    def executemany(self, _sql: str, lines: Iterable[Any], /) -> sqlite3.Cursor:
         """Commit the lines as the next rows of the chain, or none of them."""
         end, attempted = self._chain, False
         sums: list[bytes] = []
@@ -270,6 +270,7 @@ class Writer(sqlite3.Connection):
             self._begin()
             if self._stale:
                 self._resume()
+            lines = [*lines]
             sums = seal(end.checksum, end.position + 1, lines)
             # A bytearray is bound as it is. For bytes, sqlite3 looks for an adapter, row by row, which costs far more.
             rows = zip(count(end.position + 1), map(bytearray, lines), map(bytearray, sums), strict=False)
