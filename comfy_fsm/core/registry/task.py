@@ -331,7 +331,7 @@ class Task:
             self.end.close(at)
         self.remains.clear()
         self.run.statusless_outputs = None
-        self.remaining.clear()
+        self.remaining = task_parts.NONE_REMAIN
 
     def verify(self, ending: Ending, *, listed: bool) -> None:
         """Take the record of a task that was settled without one."""
