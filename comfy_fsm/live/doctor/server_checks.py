@@ -142,7 +142,7 @@ async def _socket(server: Comfy) -> Check:
             async for last in heard:
                 if isinstance(last, Refused):
                     break
-                if isinstance(last, str | bytes):
+                if isinstance(last, list):
                     return Check("sockets", "ok", "one was opened, and greeted")
     except TimeoutError:
         pass

@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 import msgspec
+from msgspec import Struct
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.fold.board import Board
@@ -64,22 +65,14 @@ def refold(
     return position
 
 
-def _stamped(noted: Noted, kept: bytes) -> tuple[Noted, bytes]:
-    """Add the time of a monotonic clock, by which silence is measured."""
-    mono = int(asyncio.get_running_loop().time() * 1e9)
-    msgspec.structs.force_setattr(noted.observation, "mono", mono)
-    stamped = b"".join((b'{"mono":%d,' % mono, memoryview(kept)[1:]))
-    return (noted._replace(line=stamped) if kept is noted.line else noted), stamped
-
-
 class Appends(Protocol):
     """Log, as far as an ingest needs it."""
 
     async def append(self, *lines: bytes) -> int: ...
 
 
-class Noted(NamedTuple):
-    """Observation as it is folded and delivered, complete; `kept` is its line for the log."""
+class Noted(Struct):
+    """Observation as it is folded and delivered, complete; `kept` is its line for the log, empty before it is known."""
 
     line: bytes
     observation: AnyObservation
@@ -112,22 +105,27 @@ class Ingest:
         self._failure: Exception | None = None
         self._closing = False
         self.commits = Histogram(WAITS)
+        self._time = asyncio.get_running_loop().time
         self._writer = asyncio.create_task(self._write(), name="ingest")
         self._writer.add_done_callback(self._ended)
 
-    def put(self, line: bytes, observation: AnyObservation, image: bytes = b"", kept: bytes | None = None) -> bool:
+    def put(self, line: bytes, observation: AnyObservation, image: bytes = b"", kept: bytes = b"") -> bool:
         """Take a frame at once; returns False if the queue is full: await `room` before the next.
 
         `kept` is what `clean` returned for its line.
         """
-        self._take(Noted(line, observation, image), len(image), kept)
+        return self.put_all([Noted(line, observation, image, kept=kept)])
+
+    def put_all(self, noted: Sequence[Noted]) -> bool:
+        """Take frames that came together, in the same way."""
+        self._take(noted, sum([len(each.image) for each in noted]))
         return self._weight < _ROOM
 
-    async def clean(self, line: bytes) -> bytes | None:
-        """Redact a long line in another thread, since that may take half a second a megabyte; None for a short one,
+    async def clean(self, line: bytes) -> bytes:
+        """Redact a long line in another thread, since that may take half a second a megabyte; empty for a short one,
         which is redacted when it is taken.
         """
-        return await asyncio.to_thread(self._redactor.aside(), line) if len(line) > _LONG else None
+        return await asyncio.to_thread(self._redactor.aside(), line) if len(line) > _LONG else b""
 
     async def room(self) -> None:
         while self._weight >= _ROOM and self._failure is None:
@@ -143,11 +141,11 @@ class Ingest:
         line = codec.encode(observation if logged is None else logged)
         noted = Noted(line, observation, folded=folded)
         try:
-            kept = await self.clean(line)
+            noted.kept = await self.clean(line)
         except asyncio.CancelledError:
-            self._take(noted, extra)
+            self._take((noted,), extra)
             raise
-        self._take(noted, extra, kept)
+        self._take((noted,), extra)
         return await folded
 
     def hides(self, text: str) -> bool:
@@ -158,21 +156,32 @@ class Ingest:
         """Return JSON of the application without what must not be logged."""
         return self._redactor.value(value)
 
-    def _take(self, noted: Noted, extra: int = 0, kept: bytes | None = None) -> None:
+    def _take(self, noted: Sequence[Noted], extra: int) -> None:
         if self._failure is not None:
             raise self._failure
         if self._closing:
             raise ClientClosed("the client was closed, so this was not written; open another on the same log")
-        if kept is None:
-            kept = self._redactor.scrub(noted.line)
-        if kept is not noted.line:
-            read = codec.read(kept, noted.observation.at)
-            if type(read) is not type(noted.observation):  # nothing of it could be kept, so a replay could not fold it
-                noted = noted._replace(observation=read)
-        noted, kept = _stamped(noted, kept)
-        # Texts are folded whole and logged without what may not be written down: no decision is made by them.
-        self._waiting.append(noted._replace(kept=kept))
-        self._weight += _LINE_COST + len(kept) + extra + (len(noted.line) if kept is not noted.line else 0)
+        scrubbed = iter(self._redactor.scrub_all([each.line for each in noted if not each.kept]))
+        mono = int(self._time() * 1e9)  # of a monotonic clock, by which silence is measured
+        stamp = b'{"mono":%d,' % mono
+        weight = extra + _LINE_COST * len(noted)
+        for each in noted:
+            kept, line = each.kept or next(scrubbed), each.line
+            if kept is not line:
+                weight += len(line)
+                read = codec.read(kept, each.observation.at)
+                if type(read) is not type(
+                    each.observation
+                ):  # nothing of it could be kept, so a replay could not fold it
+                    each.observation = read
+            # Texts are folded whole and logged without what may not be written down: no decision is made by them.
+            each.kept = b"".join((stamp, memoryview(kept)[1:]))
+            if kept is line:
+                each.line = each.kept
+            msgspec.structs.force_setattr(each.observation, "mono", mono)
+            weight += len(each.kept)
+        self._waiting += noted
+        self._weight += weight
         self._work.set()
 
     async def _write(self) -> None:

@@ -15,10 +15,10 @@ from comfy_fsm.core.wire.status import greets
 from comfy_fsm.errors import InvariantBroken
 from comfy_fsm.live.engine.closing import finish
 from comfy_fsm.live.engine.frame_lines import FrameLines
-from comfy_fsm.live.engine.ingest import Ingest
+from comfy_fsm.live.engine.ingest import Ingest, Noted
 from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.live.transport import connection_errors
-from comfy_fsm.live.transport.arrivals import Long, Refused, SocketDown, SocketUp
+from comfy_fsm.live.transport.arrivals import Long, Message, Refused, SocketDown, SocketUp
 from comfy_fsm.live.transport.comfy import Comfy
 
 __all__ = ["Listener"]
@@ -82,40 +82,47 @@ class Listener:
 
     async def _listen(self) -> None:
         url, window, conn = self.server.url, self.client_id, None
-        clock, put = self._clock, self._ingest.put
         frames, read = self.server.listen(window), 0
         try:
-            async for frame in frames:
-                if type(frame) is str or (type(frame) is Long and frame.is_text):
-                    line, observation = await self._frames.text(frame, clock(), conn)
-                    self.frames += not greets(getattr(observation, "data", None))
-                    read += 1
-                    if not put(line, observation, kept=await self._ingest.clean(line)):
-                        await self._ingest.room()
-                    elif not read % _FRAMES_AT_ONCE:
+            async for heard in frames:
+                if type(heard) is list:
+                    await self._take(heard, conn)
+                    read += len(heard)
+                    if read >= _FRAMES_AT_ONCE:
+                        read = 0
                         await asyncio.sleep(0)
-                elif type(frame) is bytes or type(frame) is Long:
-                    line, image = await self._frames.binary(frame, clock(), conn)
-                    self.frames += 1
-                    read += 1
-                    if not put(line, codec.read(line), image):
-                        await self._ingest.room()
-                    elif not read % _FRAMES_AT_ONCE:
-                        await asyncio.sleep(0)
-                elif type(frame) is SocketUp:
-                    conn = frame.conn
-                    await self._ingest.write(seen.Opened(at=clock(), window=window, server=url, conn=conn))
+                elif type(heard) is SocketUp:
+                    conn = heard.conn
+                    await self._ingest.write(seen.Opened(at=self._clock(), window=window, server=url, conn=conn))
                     self._turn(True, None)
-                elif type(frame) is SocketDown:
+                elif type(heard) is SocketDown:
                     self._turn(False, None)
-                    await self._closed(frame.code, frame.reason, conn)
-                elif type(frame) is Refused:
-                    self._turn(False, frame)
+                    await self._closed(heard.code, heard.reason, conn)
+                elif type(heard) is Refused:
+                    self._turn(False, heard)
         finally:
             await frames.aclose()
             if self.is_open:
                 self._turn(False, None)
                 await self._closed(1000, "closed by us", conn)
+
+    async def _take(self, messages: list[Message], conn: int | None) -> None:
+        """Write messages down that came together, and count them."""
+        at, told, noted = self._clock(), self._frames.told, list[Noted]()
+        for message in messages:
+            if isinstance(message, str) or (isinstance(message, Long) and message.is_text):
+                text = self._frames.text
+                line, observation = told(message, at, conn) if type(message) is str else await text(message, at, conn)
+                self.frames += not greets(getattr(observation, "data", None))
+                noted.append(Noted(line, observation))
+            else:
+                line, image = await self._frames.binary(message, at, conn)
+                self.frames += 1
+                noted.append(Noted(line, codec.read(line), image))
+        if len(noted) == 1:  # only what comes alone may be long
+            noted[0].kept = await self._ingest.clean(noted[0].line)
+        if not self._ingest.put_all(noted):
+            await self._ingest.room()
 
     def _turn(self, is_open: bool, refused: Refused | None) -> None:
         self.is_open, self.refused = is_open, refused

@@ -44,7 +44,7 @@ class Entries:
         self._windows: dict[tuple[str, Visitor], Counter[str]] = {}
         self._said: set[str] = set()
 
-    def put(self, observation: AnyObservation, line: bytes = b"", kept: bytes | None = None) -> bool:
+    def put(self, observation: AnyObservation, line: bytes = b"", kept: bytes = b"") -> bool:
         """Take an entry; returns whether there is room for another."""
         try:
             room = self._ingest.put(line or codec.encode(observation), observation, kept=kept)
@@ -54,8 +54,8 @@ class Entries:
         self.written += 1
         return room
 
-    async def clean(self, line: bytes) -> bytes | None:
-        """Redact a long line in another thread; None for a short one."""
+    async def clean(self, line: bytes) -> bytes:
+        """Redact a long line in another thread; empty for a short one."""
         return await self._ingest.clean(line)
 
     async def room(self) -> None:

@@ -67,6 +67,10 @@ class Redactor:
         """Return the line for the log: unchanged, or without some texts; one too deep to examine is replaced."""
         return self._scrubber.line(line)
 
+    def scrub_all(self, lines: list[bytes]) -> list[bytes]:
+        """Return these lines for the log, each as `scrub` does."""
+        return self._scrubber.lines(lines)
+
     def aside(self) -> Callable[[bytes], bytes]:
         """Return `scrub` as it is now, for use in another thread."""
         return copy(self._scrubber).line

@@ -156,6 +156,10 @@ class Scrubber:
 
     # what does not pass
 
+    def lines(self, lines: list[bytes]) -> list[bytes]:
+        """Return these lines, each as `line` does: searched as one, since mostly nothing is found."""
+        return [*map(self.line, lines)] if self._spellings.suspects(b"".join(lines)) else lines
+
     def line(self, line: bytes) -> bytes:
         """Return the line itself or, if it contains a secret, one that differs in texts alone.
 

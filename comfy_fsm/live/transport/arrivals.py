@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
-__all__ = ["Answer", "Heard", "Long", "Refused", "SocketDown", "SocketUp", "Stream", "Unanswered"]
+__all__ = ["Answer", "Heard", "Long", "Message", "Refused", "SocketDown", "SocketUp", "Stream", "Unanswered"]
 
 
 class Answer(NamedTuple):
@@ -63,7 +63,9 @@ class Refused(NamedTuple):
     detail: str = ""
 
 
-Heard = str | bytes | Long | SocketUp | SocketDown | Refused
+Message = str | bytes | Long
+"""One message of a socket: text, or bytes, or a long one of either kind."""
+Heard = list[Message] | SocketUp | SocketDown | Refused
 
 
 class Unanswered(Exception):

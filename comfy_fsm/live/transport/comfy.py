@@ -241,8 +241,8 @@ class Comfy:
     async def listen(self, client_id: str) -> AsyncGenerator[Heard, None]:
         """Yield everything that the socket of a window receives; reconnects as long as it is iterated.
 
-        A text frame is str, a binary one bytes, a long one comes in pieces. After a Refused, going on means to wait and
-        try again. Closing or cancelling the iteration closes the socket properly.
+        What waits comes together: a text as str, a binary frame as bytes, a long one in pieces. After a Refused, going
+        on means to wait and try again. Closing or cancelling the iteration closes the socket properly.
         """
         loop = asyncio.get_running_loop()
         conn, delays = 0, self._delays()
@@ -259,7 +259,7 @@ class Comfy:
                     await socket.send(_HELLO)
                 yield SocketUp(conn)
                 receive = socket.receive
-                while True:  # 20,000 times a second: no timeout of its own, keepalive ends a dead connection
+                while True:  # no timeout of its own: keepalive ends a dead connection
                     yield await receive()
             except ConnectionClosed as error:
                 if (ending := error.rcvd or error.sent) is not None:

@@ -1,6 +1,7 @@
 """WebSocket connection: follows no redirect, reads little at a time, and bounds what it owes a peer that never reads.
 
-A long frame reaches the library in pieces, as if the server had sent it so: no copy is ever long.
+A long frame reaches the library in pieces, as if the server had sent it so: no copy is ever long. A short message does
+not reach the library at all: it is read where frames are split, in a tenth of the time.
 """
 
 from __future__ import annotations
@@ -13,15 +14,28 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.frames import Opcode
 from websockets.http11 import Response
+from websockets.protocol import State
 
-from comfy_fsm.live.transport.arrivals import Long
+from comfy_fsm.live.transport.arrivals import Long, Message
 
-__all__ = ["FRAMES_AT_ONCE", "PIECE", "UNREAD_SIZE", "WAITING_BYTES", "Connect", "Connection", "Splitter"]
+__all__ = [
+    "FRAMES_AT_ONCE",
+    "MESSAGES_AT_ONCE",
+    "PIECE",
+    "UNREAD_SIZE",
+    "WAITING_BYTES",
+    "Connect",
+    "Connection",
+    "Short",
+    "Splitter",
+]
 
 _READ_SIZE = 16 * 1024
 """Bytes taken off the wire in one turn of the loop: asyncio's 256 KiB of tiny frames take 0.1 s to parse."""
 FRAMES_AT_ONCE = 500
-"""Frames that the library is handed in one turn: 16 KiB of empty ones are 8,192."""
+"""Frames that are taken in one turn: 16 KiB of empty ones are 8,192."""
+MESSAGES_AT_ONCE = 50
+"""Messages that `receive` returns together, if as many wait."""
 UNREAD_SIZE = 1024 * 1024
 """Bytes of our answers to pings, and of whatever else we sent, that a server may leave unread."""
 PIECE = 256 * 1024
@@ -31,36 +45,40 @@ _WAITING_FRAMES = 16_384
 WAITING_BYTES = 8 * 1024 * 1024
 """The same, for frames that are long."""
 _DATA = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
+_WHOLE = {0x80 | Opcode.TEXT: True, 0x80 | Opcode.BINARY: False}
+"""First bytes of frames that are a whole message, without extensions: whether of text."""
 _HEAD_END = b"\r\n\r\n"
+Short = tuple[bool, bytes]
+"""Message that came in one frame: whether it is text, and its payload."""
 
 
 class Splitter:
-    """Splitter of frames: short ones pass unchanged, a long one becomes a frame and its continuations (RFC 6455,
-    5.4).
+    """Splitter of frames: short messages are taken out, which is all that most sockets ever bring; a long frame becomes
+    a frame and its continuations (RFC 6455, 5.4); whatever else comes passes unchanged.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int | None = None) -> None:
+        """Start between two frames; a message of more bytes than `limit` is for the library to refuse."""
+        self._short = _READ_SIZE if limit is None else min(_READ_SIZE, limit)
         self._head = b""
         self._left = 0  # bytes of the payload that is under way
         self._piece = 0  # of the piece of it, where it is long
         self._ends = 0  # FIN, as the long one has it
+        self._fragmented = False  # a message is under way, within which no other may come
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Return the data in parts, each small enough for one turn of the loop."""
-        parts: list[bytes] = []
-        segments: list[bytes] = []
-        for segment in self._cut(self._head + data):
+    def feed(self, data: bytes) -> list[list[bytes | list[Short]]]:
+        """Return what came in parts for a turn of the loop each: bytes for the library, and messages."""
+        parts: list[list[bytes | list[Short]]] = [[]]
+        for segment in self._cut(self._head + data if self._head else data):
             if segment is None:
-                parts.append(b"".join(segments))
-                segments.clear()
-            else:
-                segments.append(segment)
-        return [*parts, b"".join(segments)]
+                parts.append([])
+            elif segment:
+                parts[-1].append(segment)
+        return parts
 
-    def _cut(self, data: bytes) -> Iterator[bytes | None]:
+    def _cut(self, data: bytes) -> Iterator[bytes | list[Short] | None]:
         at, size, self._head = 0, len(data), b""
-        frames = 0
-        passed = 0  # up to here all is as it came
+        frames = passed = 0  # up to here all is as it came
         while at < size:
             if self._left:
                 step = min(self._left, size - at, self._piece or size)
@@ -72,27 +90,51 @@ class Splitter:
                         passed = at
                         yield self._begin(Opcode.CONT, 0)
                 continue
-            length = data[at + 1] & 0x7F if at + 1 < size else 0
-            start = at + 2 + {126: 2, 127: 8}.get(length, 0)
-            if start > size:
+            if frames >= FRAMES_AT_ONCE:
+                yield data[passed:at]
+                passed, frames = at, 0
+                yield None
+            messages, end = self._messages(data, at, FRAMES_AT_ONCE - frames)
+            if messages:
+                yield data[passed:at]
+                yield messages
+                passed, at, frames = end, end, frames + len(messages)
+                continue
+            start, length = _header(data, at)
+            if start > size or (start + length > size and self._is_short(data, at, length)):
                 yield data[passed:at]
                 self._head = data[at:]
                 return
             frames += 1
-            if not frames % FRAMES_AT_ONCE:
+            if length > PIECE and _is_data(data, at):
                 yield data[passed:at]
-                passed = at
-                yield None
-            length = int.from_bytes(data[at + 2 : start]) if start > at + 2 else length
-            first = data[at]
-            if length > PIECE and first & 0x0F in _DATA and not data[at + 1] & 0x80:
-                yield data[passed:at]
-                passed, self._left, self._ends = start, length, first & 0x80
-                yield self._begin(first & 0x0F, first & 0x70)
+                passed, self._left, self._ends = start, length, data[at] & 0x80
+                yield self._begin(data[at] & 0x0F, data[at] & 0x70)
             else:
                 self._left = length
+            if _is_data(data, at):
+                self._fragmented = not data[at] & 0x80
             at = start
         yield data[passed:]
+
+    def _messages(self, data: bytes, at: int, most: int) -> tuple[list[Short], int]:
+        """Return the short messages that begin here, one after the other, and where they end."""
+        found: list[Short] = []
+        size, kind_of = len(data), _WHOLE.get
+        while len(found) < most and at + 1 < size and (is_text := kind_of(data[at])) is not None:
+            start, length = at + 2, data[at + 1]
+            if length == 126:
+                start, length = _header(data, at)
+            end = start + length
+            if end > size or not self._is_short(data, at, length):
+                break
+            found.append((is_text, data[start:end]))
+            at = end
+        return found, at
+
+    def _is_short(self, data: bytes, at: int, length: int) -> bool:
+        """Return whether the frame that begins here is a message of its own and so short that it waits to be whole."""
+        return data[at] in _WHOLE and data[at + 1] < 127 and length <= self._short and not self._fragmented
 
     def _begin(self, opcode: int, reserved: int) -> bytes:
         """Return the header of the next piece."""
@@ -103,6 +145,18 @@ class Splitter:
         return bytes([ends | reserved | opcode, 127]) + size.to_bytes(8)
 
 
+def _header(data: bytes, at: int) -> tuple[int, int]:
+    """Return where the payload of a frame begins, beyond the end of what came if its header is cut, and its length."""
+    length = data[at + 1] & 0x7F if at + 1 < len(data) else 0
+    start = at + 2 + {126: 2, 127: 8}.get(length, 0)
+    return start, int.from_bytes(data[at + 2 : start]) if start > at + 2 else length
+
+
+def _is_data(data: bytes, at: int) -> bool:
+    """Return whether a frame of a message begins here, as a server sends it: unmasked."""
+    return data[at] & 0x0F in _DATA and not data[at + 1] & 0x80
+
+
 class Connection(ClientConnection):
     """Connection whose buffers are bounded in both directions."""
 
@@ -110,9 +164,11 @@ class Connection(ClientConnection):
         super().__init__(*args, **kwargs)
         self._answer = b""
         self._splitter: Splitter | None = None
-        self._coming: deque[tuple[bool, bool]] = deque()  # messages: whether in pieces, whether of text
+        self._coming: deque[tuple[bool, bytes | None]] = deque()  # messages, with None for what the library has
         self._waiting = self._weight = 0  # frames and bytes of them that nobody took yet
-        self._later: deque[bytes] = deque()  # what was read and is for a later turn; meanwhile nothing more is
+        self._later: deque[list[bytes | list[Short]]] = (
+            deque()
+        )  # what was read and is for a later turn; meanwhile nothing more is
         self._news = asyncio.Event()
         self._end: asyncio.TimerHandle | None = None
 
@@ -129,11 +185,20 @@ class Connection(ClientConnection):
             if self._later:
                 self._later += first, *rest
                 return
-            super().data_received(first)
+            self._process(first)
             self._put_off(rest)
         self._bound()
 
-    def _put_off(self, parts: list[bytes]) -> None:
+    def _process(self, part: list[bytes | list[Short]]) -> None:
+        for each in part:
+            if isinstance(each, bytes):
+                super().data_received(each)
+            elif self.protocol.state is State.OPEN:  # after an end or an error nothing counts any more
+                self._coming += each
+                self._news.set()
+                self._hold(len(each), sum([len(payload) for _, payload in each]))
+
+    def _put_off(self, parts: list[list[bytes | list[Short]]]) -> None:
         if parts:
             self._later.extend(parts)
             self.transport.pause_reading()
@@ -143,7 +208,7 @@ class Connection(ClientConnection):
         """Process the next part, in a turn of its own."""
         if not self._later or self.transport.is_closing():
             return
-        super().data_received(self._later.popleft())
+        self._process(self._later.popleft())
         self._bound()
         if self._later:
             self.loop.call_soon(self._go_on)
@@ -169,7 +234,8 @@ class Connection(ClientConnection):
         if answer is None or answer.status_code != 101:
             super().data_received(data[cut:])
             return b""
-        self._splitter = Splitter()
+        limit = self.protocol.max_message_size
+        self._splitter = Splitter(limit)
         return data[cut:]
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -181,31 +247,48 @@ class Connection(ClientConnection):
     def process_event(self, event: Any) -> None:
         if self.response is not None and event.opcode in _DATA:
             if event.opcode is not Opcode.CONT:
-                self._coming.append((not event.fin, event.opcode is Opcode.TEXT))
+                self._coming.append((event.opcode is Opcode.TEXT, None))
                 self._news.set()
-            self._waiting, self._weight = self._waiting + 1, self._weight + len(event.data)
-            if self._waiting > _WAITING_FRAMES or self._weight > WAITING_BYTES:
-                self.transport.pause_reading()
+            self._hold(1, len(event.data))
         super().process_event(event)
 
-    async def receive(self) -> str | bytes | Long:
-        """Return the next message; raises ConnectionClosed after the last one."""
+    def _hold(self, frames: int, size: int) -> None:
+        self._waiting, self._weight = self._waiting + frames, self._weight + size
+        if self._waiting > _WAITING_FRAMES or self._weight > WAITING_BYTES:
+            self.transport.pause_reading()
+
+    async def receive(self) -> list[Message]:
+        """Return the next messages, as many as wait and are read at once; raises ConnectionClosed after the last one,
+        and UnicodeDecodeError for a text that is no UTF-8.
+        """
         while not self._coming:
             if self.connection_lost_waiter.done():
-                return await self.recv()  # which tells why
+                await self.recv()  # which tells why
             self._news.clear()
             await self._news.wait()
-        in_pieces, is_text = self._coming.popleft()
-        if in_pieces:
-            return await self._gather(is_text)
-        whole = await self.recv(decode=False)
-        self._take(len(whole))
-        return whole.decode() if is_text else whole
+        if self._coming[0][1] is None:
+            return [await self._gather(self._coming.popleft()[0])]
+        return self._take_short()
 
-    async def _gather(self, is_text: bool) -> str | bytes | Long:
+    def _take_short(self) -> list[Message]:
+        taken: list[Message] = []
+        size = 0
+        while self._coming and len(taken) < MESSAGES_AT_ONCE and (payload := self._coming[0][1]) is not None:
+            try:
+                taken.append(payload.decode() if self._coming[0][0] else payload)
+            except UnicodeDecodeError:
+                if not taken:
+                    raise
+                break  # what came before it counts
+            size += len(payload)
+            self._coming.popleft()
+        self._take(len(taken), size)
+        return taken
+
+    async def _gather(self, is_text: bool) -> Message:
         parts, open_part = list[bytes](), bytearray()
         async for part in self.recv_streaming(decode=False):
-            self._take(len(part))
+            self._take(1, len(part))
             open_part += part
             if len(open_part) >= PIECE:  # a server may send one byte in each
                 parts.append(bytes(open_part))
@@ -215,8 +298,8 @@ class Connection(ClientConnection):
             return Long(is_text, parts)
         return parts[0].decode() if is_text else parts[0]
 
-    def _take(self, size: int) -> None:
-        self._waiting, self._weight = self._waiting - 1, self._weight - size
+    def _take(self, frames: int, size: int) -> None:
+        self._waiting, self._weight = self._waiting - frames, self._weight - size
         self._resume()
 
     def _resume(self) -> None:

@@ -17,6 +17,7 @@ from comfy_fsm.live.transport import comfy, requests
 from comfy_fsm.live.transport.arrivals import Heard, Refused, SocketDown, SocketUp, Unanswered
 from comfy_fsm.live.transport.comfy import Comfy
 from comfy_fsm.live.transport.requests import HttpRequest
+from tests.support.hearing import One, one_by_one
 from tests.support.http_servers import Handler, raw_serving, serving
 
 WORKFLOW = {"1": {"class_type": "KSampler", "inputs": {"seed": 1}}}
@@ -35,10 +36,10 @@ async def client(url: str, **settings: object) -> AsyncIterator[Comfy]:
 
 
 @asynccontextmanager
-async def hearing(made: Comfy, client_id: str = "me") -> AsyncIterator[AsyncGenerator[Heard, None]]:
+async def hearing(made: Comfy, client_id: str = "me") -> AsyncIterator[AsyncGenerator[One, None]]:
     frames = made.listen(client_id)
     try:
-        yield frames
+        yield one_by_one(frames)
     finally:
         await frames.aclose()
 
