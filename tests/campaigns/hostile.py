@@ -22,7 +22,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from msgspec import Raw
+
+from comfy_fsm.core import observations as seen
+from comfy_fsm.core.wire import codec
 from comfy_fsm.live.client.client import Client
+from comfy_fsm.log.log import Log
 
 KEY = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 STATUS = b'{"type":"status","data":{"status":{"exec_info":{"queue_remaining":1}}}}'
@@ -46,9 +51,9 @@ def states() -> bytes:
     return json.dumps({"type": "progress_state", "data": {"prompt_id": "p", "nodes": nodes}}).encode()
 
 
-def queue() -> bytes:
+def queue(count: int = 60_000) -> bytes:
     graph = {"1": {"class_type": "A", "inputs": {"text": "x" * 400}}}
-    pending = [[n, f"p{n}", graph, {}, ["1"]] for n in range(60_000)]
+    pending = [[n, f"p{n}", graph, {}, ["1"]] for n in range(count)]
     return json.dumps({"queue_running": [], "queue_pending": pending}).encode()
 
 
@@ -63,13 +68,36 @@ def files(count: int) -> object:
     return {"1": {"images": [{"filename": f"a{n}.png", "subfolder": "", "type": "output"} for n in range(count)]}}
 
 
+def ends(count: int) -> bytes:
+    """The frames by which as many tasks of an earlier process end."""
+    told = ({"type": "execution_success", "data": {"prompt_id": f"t{n}"}} for n in range(count))
+    return b"".join(frame(json.dumps(each).encode()) for each in told)
+
+
+def earlier(url: str, count: int) -> list[bytes]:
+    """The log of an earlier process, which submitted as many tasks."""
+    lines, at = list[bytes](), time.time()
+    for n in range(count):
+        body = Raw(json.dumps({"prompt": {}, "client_id": "w", "prompt_id": f"t{n}"}).encode())
+        accepted = Raw(json.dumps({"prompt_id": f"t{n}", "number": n, "node_errors": {}}).encode())
+        posted = seen.RequestData(f"r{n}", "POST", "/prompt", body)
+        lines.append(codec.encode(seen.Request(at=at, window="w", server=url, data=posted)))
+        lines.append(
+            codec.encode(seen.Response(at=at, window="w", server=url, data=seen.ResponseData(f"r{n}", 200, accepted)))
+        )
+    return lines
+
+
 class Server(NamedTuple):
-    """What is sent over each socket, again and again, and what is answered to `GET /queue` and `GET /history`."""
+    """What is sent over each socket, again and again, and what is answered to `GET /queue` and `GET /history`; and how
+    many tasks of an earlier process are open.
+    """
 
     frames: Callable[[], bytes] = lambda: frame(STATUS)
     queue: Callable[[], bytes] = lambda: b'{"queue_running":[],"queue_pending":[]}'
     history: Callable[[], bytes] = lambda: b"{}"
     endless: bool = True
+    tasks: int = 0
 
 
 SERVERS = {
@@ -84,6 +112,9 @@ SERVERS = {
     "what looks like credentials": Server(lambda: frame(text(["https://u:p@h/?token=x " * 20] * 4000))),
     "binary frames of 30 MiB": Server(lambda: frame(b"\0\0\0\1\0\0\0\2" + bytes(30 * MB), 2)),
     "a queue of 60,000": Server(queue=queue, endless=False),
+    "a queue of 100,000": Server(queue=lambda: queue(100_000), endless=False),
+    "10,000 tasks that go on": Server(endless=False, tasks=10_000),
+    "10,000 tasks that end at once": Server(lambda: ends(10_000), endless=False, tasks=10_000),
     "a history of 10,000 files": Server(history=lambda: history(files(10_000)), endless=False),
     "a history of 400,000 files": Server(history=lambda: history(files(400_000)), endless=False),
     "a history of many nodes": Server(
@@ -175,7 +206,13 @@ def serve(name: str, told: Any) -> None:
     asyncio.run(story())
 
 
-def use(url: str, seconds: float, told: Any) -> None:
+async def write(path: Path, lines: list[bytes]) -> None:
+    async with await Log.open(path) as log:
+        for start in range(0, len(lines), 1_000):
+            await log.append(*lines[start : start + 1_000])
+
+
+def use(url: str, tasks: int, seconds: float, told: Any) -> None:
     """A client that submits and waits, in a loop that times each piece of work."""
     held, run = [0.0], asyncio.events.Handle._run
 
@@ -183,8 +220,6 @@ def use(url: str, seconds: float, told: Any) -> None:
         began = time.thread_time()
         run(handle)
         held[0] = max(held[0], time.thread_time() - began)
-
-    asyncio.events.Handle._run = timed
 
     async def story(path: Path) -> int:
         async with Client(url, log=path) as client:
@@ -201,6 +236,8 @@ def use(url: str, seconds: float, told: Any) -> None:
             return client.board.position
 
     with tempfile.TemporaryDirectory() as scratch:
+        asyncio.run(write(Path(scratch, "a.log"), earlier(url, tasks)))
+        asyncio.events.Handle._run = timed
         position = asyncio.run(story(Path(scratch, "a.log")))
     told.send(Measured(held[0], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, position))
 
@@ -211,7 +248,9 @@ def campaign(name: str, seconds: float) -> Measured:
     serving = context.Process(target=serve, args=(name, tell))
     serving.start()
     try:
-        using = context.Process(target=use, args=(f"http://127.0.0.1:{hear.recv()}", seconds, tell))
+        using = context.Process(
+            target=use, args=(f"http://127.0.0.1:{hear.recv()}", SERVERS[name].tasks, seconds, tell)
+        )
         using.start()
         measured = hear.recv()
         using.join()
