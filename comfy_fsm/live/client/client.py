@@ -31,7 +31,7 @@ from comfy_fsm.live.client.task_handle import Attached, TaskHandle
 from comfy_fsm.live.client.window import Window
 from comfy_fsm.live.engine.closing import Closing, finish
 from comfy_fsm.live.engine.ingest import Noted
-from comfy_fsm.live.engine.runner import Runner, report
+from comfy_fsm.live.engine.runner import Runner, in_turns, report
 from comfy_fsm.live.engine.steady_clock import SteadyClock
 from comfy_fsm.live.recovery import session
 from comfy_fsm.live.redaction.redact import Redactor
@@ -120,7 +120,7 @@ class Client:
             await self.runner.load()
             # Before anything is delivered: a handle made later would wait forever.
             left = [task for task in self.runner.unfinished if task.prompt_id is not None and task.window is not None]
-            handles = [self.handles.hold_again(task) for task in left]
+            handles = [self.handles.hold_again(task) async for task in in_turns(left)]
             await self.runner.start(self._inner)
         except BaseException:
             await self.runner.close(0.0)

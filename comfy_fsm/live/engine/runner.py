@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -39,11 +39,20 @@ from comfy_fsm.live.transport.comfy import Comfy
 from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.log.store import Store
 
-__all__ = ["Host", "Runner", "Undelivered", "report"]
+__all__ = ["Host", "Runner", "Undelivered", "in_turns", "report"]
 
 _logger = logging.getLogger(__name__)
 _PULSE = 1.0  # seconds at most between two looks at the board's clock: what is due can move while we sleep
 _BREATH = 0.05  # and at least: a tick is a commit
+_IN_A_TURN = 50  # tasks of an earlier process that are taken up in one turn of the application's loop
+
+
+async def in_turns(tasks: Iterable[Task]) -> AsyncIterator[Task]:
+    """Yield each of them, and let others have the loop in between: an earlier process may have left thousands."""
+    for number, task in enumerate(tasks, 1):
+        yield task
+        if not number % _IN_A_TURN:
+            await asyncio.sleep(0)
 
 
 class Undelivered(Exception):
@@ -129,7 +138,7 @@ class Runner:
         )
         for poller in self.pollers.values():
             self._spawn(poller.run())
-        for task in self.unfinished:
+        async for task in in_turns(self.unfinished):
             if task.posts and not task.settled and task.server in self.exchanges:
                 self._spawn(self._resume_polling(task))
         self._spawn(self._tick())

@@ -10,8 +10,10 @@ import msgspec
 import pytest
 
 from comfy_fsm.core.policy import Policy
+from comfy_fsm.core.registry.task import Task
 from comfy_fsm.errors import ClientError
 from comfy_fsm.live.client.client import Client
+from comfy_fsm.live.engine.runner import in_turns
 from comfy_fsm.testing import FakeComfy
 from tests.support.stage import QUICK, graph, outcome, until, with_node
 
@@ -96,3 +98,20 @@ async def test_who_requires_sockets_gets_none_submitted_without(status: int) -> 
 def test_sockets_are_preferred_or_required() -> None:
     with pytest.raises(ClientError, match="'prefer' or 'require'"):
         Client(SHUT, sockets="never")
+
+
+async def test_tasks_of_an_earlier_process_are_taken_up_while_others_have_their_turns() -> None:
+    turns, taken, most = 0, 0, 0
+
+    async def others() -> None:
+        nonlocal turns, taken, most
+        while True:
+            turns, taken, most = turns + 1, 0, max(most, taken)
+            await asyncio.sleep(0)
+
+    turning = asyncio.create_task(others())
+    async for _ in in_turns([Task(server="s", window="w") for _ in range(10_000)]):
+        taken += 1
+    turning.cancel()
+    assert turns >= 100
+    assert most <= 100
