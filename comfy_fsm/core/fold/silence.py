@@ -46,8 +46,10 @@ def remind(registry: Registry) -> None:
 
 def _awaits_record(registry: Registry, task: Task) -> bool:
     """Return whether its outcome was stated, and its record did not come in the time that it had."""
-    since = task.end.stated_at
-    return since is not None and task.confidence == "stated" and registry.now >= since + registry.policy.verify_seconds
+    end = task.end
+    if end.stated_at is None or end.confidence != "stated":
+        return False
+    return registry.now >= end.stated_at + registry.policy.verify_seconds
 
 
 def _wait_for(registry: Registry, server: Server, task: Task) -> None:
@@ -76,7 +78,10 @@ def _look_into(registry: Registry, server: Server, task: Task) -> None:
     # At the next check at the latest: the query of this one may bring a sign of life, from which silence counts anew.
     sooner = now + policy.check_seconds if silence.tier else since + _next(registry, task)
     verify = math.inf if task.end.stated_at is None else task.end.stated_at + policy.verify_seconds
-    then = min([when for when in (due, sooner, verify) if when > now])
+    then = math.inf
+    for when in (due, sooner, verify):
+        if now < when < then:
+            then = when
     registry.remind(task, math.nextafter(now, math.inf) if then == math.inf else then)
 
 
