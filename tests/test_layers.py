@@ -72,7 +72,7 @@ HOUSE: list[dict[str, list[str]]] = [
             "memory writer",
             "log",
         ],
-        "comfy_fsm.live.redaction": ["spelling urls", "scrubbing", "redact withholding"],
+        "comfy_fsm.live.redaction": ["secret_encodings urls", "scrubbing", "redact withholding"],
         "comfy_fsm.anonymity": ["vocabulary", "pseudonyms", "anonymizer"],
     },
     {"comfy_fsm.log.postgres": ["address schema", "database", "reader", "farm writer", "log"]},
@@ -187,7 +187,7 @@ HOUSE: list[dict[str, list[str]]] = [
     },
     {
         "replay.corpora": [
-            "places tables",
+            "parquet places",
             "chunks",
         ]
     },
@@ -290,7 +290,7 @@ DOORS = {
     },
     "distributed": {"replay.corpora.executors"},
     "fsspec": {"replay.corpora.places"},
-    "pyarrow": {"replay.corpora.tables"},
+    "pyarrow": {"replay.corpora.parquet"},
     "prometheus_client": {"comfy_fsm.live.extras.prometheus"},
     "opentelemetry": {"comfy_fsm.live.extras.tracing"},
     "zstandard": {"comfy_fsm.log.trace"},

@@ -65,7 +65,7 @@ ELSEWHERE = {
     "replay/corpora/chunks": ("replay/test_corpus", CORPUS),
     "replay/corpora/comparison": ("replay/test_corpus", CORPUS),
     "replay/corpora/folder": ("replay/test_corpus", CORPUS),
-    "replay/corpora/tables": ("replay/test_corpus", CORPUS),
+    "replay/corpora/parquet": ("replay/test_corpus", CORPUS),
     "replay/corpora/work": ("replay/test_corpus", CORPUS),
     "replay/comparison": ("replay/test_diff", "two reports are compared by the command"),
     "replay/faults": ("replay/test_whatif", "a fault is judged by the replay that suffers it"),

@@ -16,10 +16,10 @@ import msgspec
 from msgspec import Struct
 
 from comfy_fsm.exits import Wrong
-from replay.corpora import tables
+from replay.corpora import parquet
 from replay.corpora.analyses.analysis import TRACES
 from replay.corpora.analyses.catalogue import ANALYSES
-from replay.corpora.tables import Columns
+from replay.corpora.parquet import Columns
 from replay.corpora.work import Part
 
 __all__ = ["Folder", "Manifest"]
@@ -101,26 +101,26 @@ class Folder:
     def rows(self, table: str, columns: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of one table, in the order of the traces."""
         for path in self._parts(table):
-            yield from tables.read(path, columns)
+            yield from parquet.read(path, columns)
 
     def count(self, table: str, columns: tuple[str, ...]) -> Counter[tuple[Any, ...]]:
         """Count the rows of one table by what stands in these columns."""
         counted: Counter[tuple[Any, ...]] = Counter()
         for path in self._parts(table):
-            counted.update(tables.count(path, columns))
+            counted.update(parquet.count(path, columns))
         return counted
 
     def total(self, table: str, column: str) -> tuple[int, int, int]:
         """Return the rows of one table, those with a value in this column, and the sum of the values."""
         rows = valued = added = 0
         for path in self._parts(table):
-            some = tables.total(path, column)
+            some = parquet.total(path, column)
             rows, valued, added = rows + some[0], valued + some[1], added + some[2]
         return rows, valued, added
 
     def write(self, table: str, columns: Columns, rows: list[tuple[Any, ...]]) -> None:
         """Write a table that is of the whole run, such as its differences from a baseline."""
-        self._write(f"{table}.parquet", tables.encode(columns, rows))
+        self._write(f"{table}.parquet", parquet.encode(columns, rows))
 
     def _parts(self, table: str) -> Iterator[str]:
         return (str(self.path / _part(table, number)) for number in range(self.manifest.parts))

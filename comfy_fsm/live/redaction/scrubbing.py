@@ -19,7 +19,7 @@ from comfy_fsm.core import observations as seen
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.wire import bodies, codec, queues, refusals, results
 from comfy_fsm.errors import ClientError
-from comfy_fsm.live.redaction.spelling import MIN_SECRET, Spellings, unescaped
+from comfy_fsm.live.redaction.secret_encodings import MIN_SECRET, Spellings, unescaped
 from comfy_fsm.live.redaction.urls import without_credentials
 
 __all__ = ["COMMON", "REDACTED", "Scrubber"]

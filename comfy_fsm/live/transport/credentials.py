@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from comfy_fsm.errors import ClientError
-from comfy_fsm.live.redaction.spelling import MIN_SECRET
+from comfy_fsm.live.redaction.secret_encodings import MIN_SECRET
 
 __all__ = ["clean_headers", "credentials_in"]
 

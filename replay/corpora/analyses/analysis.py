@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from replay.corpora.tables import Columns
+from replay.corpora.parquet import Columns
 
 __all__ = ["TRACES", "Analysis", "Answer", "Row"]
 

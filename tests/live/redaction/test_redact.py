@@ -26,7 +26,7 @@ from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import ClientError
 from comfy_fsm.live.redaction.redact import NOTHING, Redactor
 from comfy_fsm.live.redaction.scrubbing import COMMON, REDACTED
-from comfy_fsm.live.redaction.spelling import MIN_SECRET
+from comfy_fsm.live.redaction.secret_encodings import MIN_SECRET
 from tests.support.folding import fold_all, outcomes
 
 FIXTURES = Path(__file__).resolve().parents[3] / "fixtures"

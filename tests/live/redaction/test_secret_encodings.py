@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfy_fsm.live.redaction.spelling import MIN_SECRET, Spellings, unescaped
+from comfy_fsm.live.redaction.secret_encodings import MIN_SECRET, Spellings, unescaped
 
 SECRETS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=MIN_SECRET, max_size=20)
 SPELLINGS: dict[str, Callable[[str], str]] = {

@@ -1,4 +1,4 @@
-"""Tables of a corpus, as Parquet. The one module that knows pyarrow."""
+"""Tables of rows as Parquet files. The one module that knows pyarrow."""
 
 from __future__ import annotations
 
