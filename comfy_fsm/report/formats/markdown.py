@@ -45,13 +45,18 @@ def _shown(found: re.Match[str]) -> str:
 
 
 def code(text: object, longest: int = 80) -> str:
-    """Return a text as code, also in a table."""
-    told = harmless(text, longest).replace("|", "\\|")
+    """Return a text as code."""
+    told = harmless(text, longest)
     if not told.strip():
         return ""
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", told)), default=0))
     gap = " " if told.startswith("`") or told.endswith("`") else ""
     return f"{fence}{gap}{told}{gap}{fence}"
+
+
+def _code_cell(text: object) -> str:
+    """Return a text as code in a table, where a backslash keeps a bar from ending the cell; elsewhere it would show."""
+    return code(text).replace("|", "\\|")
 
 
 def _lines(replay: Replay, clock: TimeFormat) -> Iterator[str]:
@@ -79,8 +84,8 @@ def _tasks(replay: Replay) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     for task in shown:
         cells = (
-            code(names.task(task.prompt_id)), f"**{task.state}**", code(names.window(task.window)),
-            code(host(task.server)), _took(task), plain(says[task.server, task.prompt_id]),
+            _code_cell(names.task(task.prompt_id)), f"**{task.state}**", _code_cell(names.window(task.window)),
+            _code_cell(host(task.server)), _took(task), plain(says[task.server, task.prompt_id]),
         )  # fmt: skip
         yield f"| {' | '.join(cells)} |"
     if len(replay.tasks) > _TASKS:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
+from comfy_fsm.display import Names, harmless, host
 from comfy_fsm.report.formats import markdown
 from comfy_fsm.report.player import replay
 from tests.support.fixtures import RECORDINGS, name_of
@@ -23,6 +28,44 @@ LIVE = {
 }  # fmt: skip
 
 
+READER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+OURS = {
+    "heading", "paragraph", "table", "thead", "tbody", "tr", "th", "td", "bullet_list", "list_item", "strong", "em",
+    "inline", "text", "text_special", "code_inline",
+}  # fmt: skip
+"""What a report is made of, in the reader's words."""
+ALIVE = re.compile(r"[@#]\w|\w@\w|https?://|www\.|GH-\d|:[a-z]+:", re.I)
+"""What GitHub finds in any text that is no code: mentions, references, addresses, signs."""
+FORMULA = re.compile(r"(?<!\\)(?:\\\\)*\$")
+"""Where GitHub, and not our reader, would begin a formula."""
+
+
+def tokens_of(told: str) -> Iterator[Token]:
+    for token in READER.parse(told):
+        yield token
+        yield from token.children or ()
+
+
+def kinds_of(told: str) -> set[str]:
+    return {token.type.removesuffix("_open").removesuffix("_close") for token in tokens_of(told)}
+
+
+def shown(inline: Token) -> str:
+    return "".join(each.content for each in inline.children or ()).replace("\u200b", "")
+
+
+def rows_of(told: str) -> list[list[str]]:
+    """The cells of the table, as a reader of the rendered page sees them."""
+    tokens = READER.parse(told)
+    rows: list[list[str]] = []
+    for token, inside in pairwise(tokens):
+        if token.type == "tr_open":
+            rows.append([])
+        elif token.type in ("th_open", "td_open"):
+            rows[-1].append(shown(inside))
+    return rows
+
+
 def test_the_report_tells_verdict_tasks_and_findings() -> None:
     told = markdown.compose(replay(INTERRUPTS), utc=True)
     assert told.startswith("### FAIL – 1 error: foreign-interrupt; tasks: 2 cancelled\n")
@@ -32,27 +75,37 @@ def test_the_report_tells_verdict_tasks_and_findings() -> None:
 
 @pytest.mark.parametrize("name", (LIVE | HOSTILE).values(), ids=LIVE | HOSTILE)
 def test_hostile_names_are_text_and_nothing_else(name: str) -> None:
-    told = markdown.compose(replay(hostile(name)))
-    told = told.replace("&#8203;", "\u200b")
-    bare = re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", "", told)  # without code, in which nothing is alive
-    assert not re.search(r"(?<!\\)[<`]|(?<!\\)\]\(|[@#]\w|https?://|www\.|GH-\d|:[a-z]+:", bare, re.I)
-    rows = [line for line in told.splitlines() if line.startswith("|")]
-    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} <= {7}
-    assert all(line.startswith(("#", "`", "|", "*", "-", "and ")) for line in told.splitlines() if line)
+    found = replay(hostile(name))
+    told = markdown.compose(found)
+    assert kinds_of(told) <= OURS
+    assert not FORMULA.search(re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", "", told))
+    for token in tokens_of(told):
+        assert token.type != "text" or not ALIVE.search(token.content)
+    head, *rows = rows_of(told)
+    assert head == ["task", "state", "window", "server", "took", "what became of it"]
+    assert [len(row) for row in rows] == [6] * len(found.tasks)
+    ids = Names((task.prompt_id for task in found.tasks), found.trace.windows)
+    assert sorted((row[0].strip(), row[3]) for row in rows) == sorted(
+        (ids.task(task.prompt_id).strip(), host(task.server)) for task in found.tasks
+    )
 
 
-@given(st.text(max_size=60))
-def test_a_plain_text_stays_on_its_line_and_holds_no_live_sign(text: str) -> None:
-    told = markdown.plain(text).replace("&#8203;", "\u200b")
-    assert "\n" not in told
-    assert not re.search(r"(?<!\\)(?:\\\\)*[`*_\[\]|~$!<]|[@#]\w", told)
+texts = st.text(max_size=60) | st.text("\\\\`*_[]()<>|~$!&#@:;-+=.1aw \n", max_size=40)
 
 
-@given(st.text(min_size=1, max_size=60))
-def test_code_ends_where_it_ends(text: str) -> None:
-    told = markdown.code(text)
-    if told:
-        fence = re.match("`+", told)
-        assert fence is not None
-        assert re.findall("`+", told).count(fence[0]) == 2
-        assert told.endswith(fence[0])
+@given(texts)
+def test_a_plain_text_is_shown_as_it_is(text: str) -> None:
+    told = f"line 1: {markdown.plain(text)}"
+    assert kinds_of(told) <= {"paragraph", "inline", "text", "text_special"}
+    assert not FORMULA.search(told)
+    assert not ALIVE.search("".join(token.content for token in tokens_of(told) if token.type == "text"))
+    (inline,) = (token for token in READER.parse(told) if token.type == "inline")
+    assert shown(inline) == f"line 1: {harmless(text)}".rstrip()
+
+
+@given(texts)
+def test_code_is_shown_as_it_is(text: str) -> None:
+    told = f"line 1: {markdown.code(text)}"
+    assert kinds_of(told) <= {"paragraph", "inline", "text", "code_inline"}
+    (inline,) = (token for token in READER.parse(told) if token.type == "inline")
+    assert shown(inline).split() == f"line 1: {harmless(text, 80)}".split()
