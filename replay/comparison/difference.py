@@ -47,7 +47,7 @@ class Facts(Struct, frozen=True):
 class Report(Struct, frozen=True):
     """JSON report of a replay."""
 
-    report: int
+    report: Literal[1]
     trace: Facts
     verdict: str
     tasks: tuple[Judged, ...]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from replay.comparison.reports import report_by, report_of
 from tests.support.fixtures import FIXTURES
 from tests.support.processes import BAD_DATA, DONE, NO_INPUT, NOT_DONE, USAGE
 from tests.support.replaying import run, told
@@ -17,14 +18,45 @@ KILLED = FIXTURES / "recordings" / "0.3.64" / "server-killed.jsonl.gz"
 FAILED = FIXTURES / "made" / "end-by-execution_error-confirmed.jsonl"
 SUCCEEDED = FIXTURES / "made" / "end-by-execution_success-confirmed.jsonl"
 
-OTHER_RELEASE = """
+STUB = """
 import json, sys
-assert sys.argv[1:4] == ["-P", "-m", "replay"], sys.argv
+assert sys.argv[1] == "-P", sys.argv
+if sys.argv[2] == "-c":
+    print("0.0.7")
+    sys.exit()
+assert sys.argv[2:6] == ["-m", "replay", "--format", "json"], sys.argv
 report = json.load(open({report!r}))
-for task in report["tasks"]:
-    task["confidence"] = "inferred"
+{change}
 json.dump(report, sys.stdout)
 """
+"""A Python that has another release: it changes the report of this one."""
+TOLD_BY_OTHERS = {
+    "a state": ("task['state'] = 'expired'", "state"),
+    "how certain it is": ("task['confidence'] = 'inferred'", "confidence"),
+    "a finding that it does not know": ("task['findings'] = ['of-old']", "finding"),
+    "fields that it does not have yet": ("task.pop('error', 0); report.pop('metrics', 0); report['more'] = 1", None),
+}
+UNFIT = {
+    "an older report, without signals": ("del task['signals']", "required field `signals`"),
+    "another version of the report": ("report['report'] = 2", "`$.report`"),
+    "no JSON": ("print('Warning: old')", "JSON is malformed"),
+    "a trace that it does not know": (
+        "sys.exit(print('replay: not a trace', file=sys.stderr) or 65)",
+        "comfy-replay import",
+    ),
+    "a fault of its own": ("raise KeyError('x')", "exit status 1: KeyError: 'x'); {python} -P -m replay {trace} tells"),
+    "silence": ("sys.exit(0)", "exit status 0: it said nothing"),
+    "escapes": ("sys.exit('\\x1b[31mred')", "\\x1b[31mred"),
+}
+
+
+def other_release(folder: Path, trace: Path, change: str) -> Path:
+    report, python = folder / "report.json", folder / "python"
+    report.write_text(run(folder, trace, "--format", "json").stdout, encoding="utf-8")
+    change = f"for task in report['tasks']:\n    {change}"
+    python.write_text(f"#!{sys.executable}\n{STUB.format(report=str(report), change=change)}", encoding="utf-8")
+    python.chmod(0o755)
+    return python
 
 
 def test_two_recordings_of_one_scenario_are_paired_by_order_and_agree(tmp_path: Path) -> None:
@@ -52,15 +84,33 @@ def test_what_is_judged_otherwise_is_told_in_words(tmp_path: Path) -> None:
     assert "first: line" in done.stdout
 
 
-def test_the_release_of_another_python_judges_for_itself(tmp_path: Path) -> None:
-    assert told(tmp_path, "diff", NEW, "--python", sys.executable)["tasks"] == []
-    (tmp_path / "report.json").write_text(run(tmp_path, NEW, "--format", "json").stdout, encoding="utf-8")
-    other = tmp_path / "python"
-    source = OTHER_RELEASE.format(report=str(tmp_path / "report.json"))
-    other.write_text(f"#!{sys.executable}\n{source}", encoding="utf-8")
-    other.chmod(0o755)
-    changed = told(tmp_path, "diff", NEW, "--python", sys.executable, "--python", other)["tasks"]
-    assert {(task["class"], task["b"]) for task in changed} == {("confidence", "inferred")}
+@pytest.mark.parametrize(("change", "kind"), TOLD_BY_OTHERS.values(), ids=TOLD_BY_OTHERS)
+def test_another_release_judges_for_itself(tmp_path: Path, change: str, kind: str | None) -> None:
+    python = other_release(tmp_path, NEW, change)
+    changed = told(tmp_path, "diff", NEW, "--python", sys.executable, "--python", python)["tasks"]
+    assert {task["class"] for task in changed} == ({kind} if kind is not None else set())
+
+
+@pytest.mark.parametrize(("change", "says"), UNFIT.values(), ids=UNFIT)
+def test_a_release_that_gives_no_report_is_named_with_cause_and_next_step(
+    tmp_path: Path, change: str, says: str
+) -> None:
+    python = other_release(tmp_path, NEW, change)
+    done = run(tmp_path, "diff", NEW, "--python", python)
+    assert (done.returncode, done.stdout) == (BAD_DATA, "")
+    assert done.stderr.startswith(f"replay: comfy-fsm 0.0.7 of {python} ")
+    assert says.format(python=python, trace=NEW) in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.strip().isprintable()
+
+
+def test_no_folder_of_the_environment_stands_in_for_what_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "replay.py").write_text("raise SystemExit('not what is installed')", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert report_by(sys.executable, str(NEW)) == report_of(str(NEW))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +125,7 @@ def test_the_release_of_another_python_judges_for_itself(tmp_path: Path) -> None
         (NO_INPUT, "No such file", (NEW, "nowhere.jsonl")),
         (NO_INPUT, "No such file", (NEW, "--python", "nowhere/python")),
         (BAD_DATA, "not a trace", (NEW, __file__)),
-        (BAD_DATA, "gave no report", (NEW, "--python", "/bin/false")),
+        (USAGE, "has no comfy-fsm installed", (NEW, "--python", "/bin/false")),
     ],
 )
 def test_what_cannot_be_compared_is_refused_in_one_line(
