@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import chain
 
 from comfy_fsm.core import observations as seen
@@ -12,7 +12,9 @@ from replay.lines.reading import Line
 from replay.reduction.delta_debugging import minimal, minimal_in_pairs
 from replay.reduction.goal import Goal, fold
 
-__all__ = ["Trials", "select"]
+__all__ = ["Trials", "drop_idle", "select"]
+
+_Search = Callable[[Sequence[list[int]], Callable[[list[list[int]]], bool]], list[list[int]]]
 
 
 class Trials:
@@ -38,26 +40,37 @@ class Trials:
 
 def select(lines: Sequence[Line], trials: Trials) -> list[Line]:
     """Return the fewest lines, in their order and admissible, that hold in these trials."""
+    for keys in (_sources, _tasks, _exchanges):
+        lines = _left(lines, keys(lines), minimal, trials)
+    return _left(lines, range(len(lines)), minimal_in_pairs, trials)
+
+
+def drop_idle(lines: Sequence[Line], trials: Trials) -> list[Line]:
+    """Return the lines that hold in these trials, without those that can be left out one by one.
+
+    For lines that were shortened: what a field asked for, such as another frame, may be of no use without it.
+    """
+    return _left(lines, range(len(lines)), minimal, trials)
+
+
+def _left(lines: Sequence[Line], keys: Sequence[Hashable], smallest: _Search, trials: Trials) -> list[Line]:
+    """Return what a search leaves of the lines, of which those with the same key stay or go together."""
     needed = needs(lines)
-    kept = list(range(len(lines)))
 
     def holds(groups: list[list[int]]) -> bool:
         return trials.holds(lines[index] for index in admissible(_flat(groups), needed))
 
-    for key in (_sources(lines), _tasks(lines), _exchanges(lines)):
-        kept = admissible(_flat(minimal(_grouped(kept, key), holds)), needed)
-    kept = admissible(_flat(minimal_in_pairs([[index] for index in kept], holds)), needed)
-    return [lines[index] for index in kept]
+    return [lines[index] for index in admissible(_flat(smallest(_grouped(keys), holds)), needed)]
 
 
 def _flat(groups: list[list[int]]) -> list[int]:
     return list(chain.from_iterable(groups))
 
 
-def _grouped(kept: Iterable[int], keys: Sequence[Hashable]) -> list[list[int]]:
+def _grouped(keys: Iterable[Hashable]) -> list[list[int]]:
     groups: dict[Hashable, list[int]] = {}
-    for index in kept:
-        groups.setdefault(keys[index], []).append(index)
+    for index, key in enumerate(keys):
+        groups.setdefault(key, []).append(index)
     return list(groups.values())
 
 

@@ -11,7 +11,7 @@ from comfy_fsm.errors import InvariantBroken
 from comfy_fsm.log.trace import read_lines
 from replay.lines.reading import Line, Lines
 from replay.reduction.goal import Goal, fold
-from replay.reduction.line_removal import Trials, select
+from replay.reduction.line_removal import Trials, drop_idle, select
 from replay.reduction.line_shortening import shorten
 
 __all__ = ["Reduced", "reduce"]
@@ -39,9 +39,9 @@ def reduce(whole: Lines, goal: Goal, budget: float) -> Reduced:
     trials = Trials(goal, began + budget)
     lines = select(whole.lines, trials)
     size = _size(lines) + 1
-    while _size(lines) < size:  # with one field gone, another may be of no use
+    while _size(lines) < size:  # with one field gone, another may be of no use, and so may a whole line
         size = _size(lines)
-        lines = shorten(lines, trials)
+        lines = drop_idle(shorten(lines, trials), trials)
     found = Reduced(lines, trials.goal, trials.folds, time.monotonic() - began, trials.given_up)
     blocks = read_lines(found.content.splitlines(), "the smaller trace")
     if not found.goal.met(fold(observation for block in blocks for observation in block.observations)):
