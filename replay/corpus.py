@@ -282,3 +282,7 @@ def _told(found: Comparison) -> list[str]:
     news = f"; {_plural(found.new, 'trace')} not in it" if found.new else ""
     judged = f"{_plural(found.traces, 'trace')} not as in the baseline" if found.traces else "all as in the baseline"
     return [*lines, judged + news]
+
+
+for _name in ("run", "sweep", "cover"):
+    corpus[_name].help_epilogue = f"Example: {PROGRAM} corpus {_name} nights -o answers"

@@ -21,6 +21,7 @@ from msgspec import Raw
 from comfy_fsm.captures.capture import MAX_KEPT, Capture, Pieces
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.wire import codec, routes
+from comfy_fsm.display import plural
 from comfy_fsm.errors import NotATrace, TraceError
 from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.live.redaction.urls import path_of_comfy
@@ -279,7 +280,7 @@ class _Har:
 
     def notes(self) -> list[str]:
         notes = [
-            f"a HAR of {len(self._sockets)} sockets and {len(self._exchanges)} exchanges with "
+            f"a HAR of {plural(len(self._sockets), 'socket')} and {plural(len(self._exchanges), 'exchange')} with "
             f"{', '.join(sorted(self.servers))}; {self._skipped} other exchanges were passed over",
             "a HAR does not tell the close codes of sockets, nor what other tabs and programs did",
         ]
