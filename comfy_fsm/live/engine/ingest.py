@@ -170,9 +170,7 @@ class Ingest:
             if kept is not line:
                 weight += len(line)
                 read = codec.read(kept, each.observation.at)
-                if type(read) is not type(
-                    each.observation
-                ):  # nothing of it could be kept, so a replay could not fold it
+                if type(read) is not type(each.observation):  # nothing of it was kept: a replay could not fold it
                     each.observation = read
             # Texts are folded whole and logged without what may not be written down: no decision is made by them.
             each.kept = b"".join((stamp, memoryview(kept)[1:]))

@@ -168,7 +168,7 @@ class Connection(ClientConnection):
         self._waiting = self._weight = 0  # frames and bytes of them that nobody took yet
         self._later: deque[list[bytes | list[Short]]] = (
             deque()
-        )  # what was read and is for a later turn; meanwhile nothing more is
+        )  # read, and for a later turn; until then nothing more is
         self._news = asyncio.Event()
         self._end: asyncio.TimerHandle | None = None
 
