@@ -126,7 +126,7 @@ def _is_frozen(kind: type[Any]) -> bool:
 
 
 class _Copiers(dict[type[object], _Copier | None]):
-    """How a value of each type is copied; None: it is shared."""
+    """Ways to copy a value, by its type; None: it is shared."""
 
     def __missing__(self, kind: type[object]) -> _Copier | None:
         self[kind] = _record if is_dataclass(kind) and kind not in SHARED else None

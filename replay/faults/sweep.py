@@ -55,7 +55,7 @@ def sweep(lines: Sequence[Line]) -> Iterator[Swept]:
 
 
 class _Views:
-    """What of a part of a trace a fault is judged by: all lines, or without what other windows heard.
+    """Lines of a part of a trace that a fault is judged by: all of them, or without what other windows heard.
 
     What a window hears changes no task of another (a law of the fold, tested as such), so what becomes of it is judged
     without what the others heard. Not so where a server denied a task: whether it is absent is also told by what others

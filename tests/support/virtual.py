@@ -177,7 +177,7 @@ class Door:
             status = {"status": server.execution.remaining(), "sid": client_id}
             await server.publisher.send_now("status", status, client_id)
             while (frame := await pipe.get()) is not None:
-                yield frame
+                yield [frame]
             yield SocketDown(1006, "", conn)
 
     def wake(self) -> None: ...

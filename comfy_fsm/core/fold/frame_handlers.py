@@ -54,7 +54,7 @@ def _cached(registry: Registry, socket: Socket, task: Task, data: seen.CachedDat
     task.remains.reach(data.nodes, registry.policy.outputs)
     if not task.run.has_timestamp:  # before August 2024 a cached sink sends no `executed` (P14)
         task.remains.finish(data.nodes, registry.policy.outputs)
-    task.remaining.difference_update(data.nodes)
+    task.skip(data.nodes)
     if task.phase > _CACHED:
         _disorder(registry, task, "execution_cached")
     else:

@@ -6,7 +6,7 @@ of its parts, are written here and in `parts` alone. What every frame touches st
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Set
 from dataclasses import dataclass, field
 
 from msgspec import Raw
@@ -44,7 +44,7 @@ class Task:
     phase: int = 0
     concluded: bool = False
     """Settled on absence or time alone, so late evidence may reopen it."""
-    remaining: set[str] = field(default_factory=set)
+    remaining: Set[str] = frozenset()
     """Nodes of the accepted graph that are not cached: once all have finished, the run is over."""
     imaging: task_parts.SocketImages | None = None
     """Images sent over the socket; None if no node of the graph sends any."""
@@ -93,8 +93,6 @@ class Task:
     """It was to be withdrawn from its server, unless it ran already."""
     successor: str | None = None
     """Id under which its job went on, since it is proved that it never ran under this one."""
-
-    # what its parts say, as reports name it
 
     @property
     def stated(self) -> State | None:
@@ -175,8 +173,6 @@ class Task:
         """Return whether its end was reported or its record seen: further news of the run is late, whatever it says."""
         return self.end.stated is not None or self.run.null_received or self.run.statusless
 
-    # who it is
-
     def register(self, number: int, position: int, at: float) -> None:
         """Take its place among all tasks, as it is seen for the first time."""
         self.number, self.first_position, self.last_sign = number, position, at
@@ -217,7 +213,7 @@ class Task:
 
     # what was heard and shown of it
 
-    def plan(self, sinks: set[str] | None, remaining: set[str], images: Collection[str]) -> None:
+    def plan(self, sinks: set[str] | None, remaining: Set[str], images: Collection[str]) -> None:
         """Take the graph that was posted: its sinks, the nodes that must run, and those that send images."""
         self.remains.plan(sinks)
         self.remaining = remaining
@@ -226,10 +222,14 @@ class Task:
 
     def drop(self, nodes: set[str]) -> None:
         """Expect nothing of these nodes, which the server dropped when it accepted the rest."""
-        self.remaining.clear()
+        self.remaining = frozenset()
         self.remains.drop(nodes)
         if self.imaging is not None:
             self.imaging.drop(nodes)
+
+    def skip(self, nodes: Collection[str]) -> None:
+        """Expect no end of these nodes, whose results are cached."""
+        self.remaining -= frozenset(nodes)
 
     def receive(self, at: float) -> None:
         """Count a frame about it that reached its own window."""
@@ -331,7 +331,7 @@ class Task:
             self.end.close(at)
         self.remains.clear()
         self.run.statusless_outputs = None
-        self.remaining = task_parts.NONE_REMAIN
+        self.remaining = frozenset()
 
     def verify(self, ending: Ending, *, listed: bool) -> None:
         """Take the record of a task that was settled without one."""

@@ -15,12 +15,10 @@ from comfy_fsm.core.machine import REASONS, Signal, State
 from comfy_fsm.core.registry.ending import Cause, Confidence, Ending, Source
 
 __all__ = [
-    "NONE_REMAIN", "AbsenceRound", "Inquiry", "KnownEnd", "PostAnswer", "Remains", "Run", "Silence", "SocketImages",
+    "AbsenceRound", "Inquiry", "KnownEnd", "PostAnswer", "Remains", "Run", "Silence", "SocketImages",
     "Submission", "Transition",
 ]  # fmt: skip
 
-NONE_REMAIN: set[str] = set()
-"""Nodes that remain of a settled task, one for all: nodes are only ever taken out of it."""
 _MOST_ROUNDS = 16
 """Rounds of absence remembered for each task."""
 
