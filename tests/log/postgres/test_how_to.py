@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,15 +69,18 @@ def test_what_a_dead_host_left_is_taken_up_on_another_and_one_command_shows_all(
     (tmp_path / "bot.py").write_text(body, encoding="utf-8")
     shutil.copy(ROOT / "examples" / "workflow.json", tmp_path)
     with ThreadedFake(step_seconds=0.1) as comfy:
-        bots = [begin_bot(number, database, comfy, tmp_path) for number in (1, 2, 3)]
-        assert bots[0].stdout
-        assert bots[0].stdout.readline() == "submitted bot-1/0\n"
-        bots[0].send_signal(signal.SIGKILL)
-        assert [bot.communicate(timeout=GUARD)[0].splitlines()[-1] for bot in bots[1:]] == [
+        killed = begin_bot(1, database, comfy, tmp_path)
+        assert killed.stdout
+        assert killed.stdout.readline() == "submitted bot-1/0\n"
+        killed.send_signal(signal.SIGKILL)
+        while not comfy.records:  # a bot that saw it run would tell of a deaf socket, for the log cannot know of a kill
+            time.sleep(0.01)
+        bots = [begin_bot(number, database, comfy, tmp_path) for number in (2, 3)]
+        assert [bot.communicate(timeout=GUARD)[0].splitlines()[-1] for bot in bots] == [
             f"bot-{number}/0 pictures-{number}/ComfyUI_0000{place}_.png"
             for number, place in zip((2, 3), _places(tmp_path), strict=True)
         ]
-        bots[0].communicate()
+        killed.communicate()
         taken = command(
             "resume", "--known", "--log", address(database, "host_2", "bot-1"), "--output", "taken", cwd=tmp_path,
             env=as_user("host_2"),
