@@ -100,6 +100,8 @@ class Listener:
                     await self._closed(heard.code, heard.reason, conn)
                 elif type(heard) is Refused:
                     self._turn(False, heard)
+                else:
+                    raise InvariantBroken(f"a socket brought what no listener takes: {type(heard).__name__}")
         finally:
             await frames.aclose()
             if self.is_open:
