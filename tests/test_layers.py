@@ -80,10 +80,9 @@ HOUSE: list[dict[str, list[str]]] = [
     {"comfy_fsm.captures": ["capture", "frame_dump har", "server_log", "detection", "reading"]},
     {
         "comfy_fsm.live.transport": [
-            "arrivals",
-            "addresses certificates cookies credentials redirects streaming timeouts websocket_connection",
-            "connection_errors requests",
-            "comfy",
+            "arrivals connection_errors retry_after",
+            "addresses certificates cookies credentials redirects streaming timeouts",
+            "requests",
         ],
         "comfy_fsm.report": [
             "html_fragment progress_bar sources time_format",
@@ -92,6 +91,8 @@ HOUSE: list[dict[str, list[str]]] = [
             "text",
         ],
     },
+    {"comfy_fsm.live.transport.websocket": ["connection handshake_errors", "reconnection"]},
+    {"comfy_fsm.live.transport": ["comfy"]},
     {
         "comfy_fsm.watch": [
             "keyboard snapshot task_details",
@@ -258,8 +259,8 @@ DOORS = {
     "httpx": {"comfy_fsm.live.transport.comfy"},
     "websockets": {
         "comfy_fsm.live.proxy.tap",
-        "comfy_fsm.live.transport.comfy",
-        "comfy_fsm.live.transport.websocket_connection",
+        "comfy_fsm.live.transport.websocket.connection",
+        "comfy_fsm.live.transport.websocket.reconnection",
     },
     "ijson": {"comfy_fsm.captures.frame_dump", "comfy_fsm.captures.har", "comfy_fsm.live.transport.streaming"},
     "cyclopts": {

@@ -32,6 +32,7 @@ from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.client.task_handle import TaskHandle
 from comfy_fsm.live.engine import runner
 from comfy_fsm.live.transport import comfy as transport
+from comfy_fsm.live.transport.websocket import reconnection
 from replay import replay
 from tests.faults.proxy import Exchange, Proxy
 from tests.faults.servers import LINK_SECONDS, Backend, Fake, Real, Truth
@@ -330,7 +331,7 @@ def quickened(scale: float) -> Iterator[None]:
         patch = partial(mock.patch.object)
         stack.enter_context(patch(time, "time", _stepped))
         if scale != 1.0:
-            for room, name in ((runner, "_PULSE"), (runner, "_BREATH"), (transport, "CLOSING")):
+            for room, name in ((runner, "_PULSE"), (runner, "_BREATH"), (reconnection, "CLOSING")):
                 if hasattr(room, name):
                     stack.enter_context(patch(room, name, getattr(room, name) * scale))
             quick = partial(transport.Comfy, ping_seconds=20.0 * scale)

@@ -18,9 +18,9 @@ from comfy_fsm.live.doctor.check import Check
 from comfy_fsm.live.transport import requests
 from comfy_fsm.live.transport.arrivals import Answer, Refused, SocketUp, Unanswered
 from comfy_fsm.live.transport.comfy import Comfy
-from comfy_fsm.live.transport.connection_errors import error_of
 from comfy_fsm.live.transport.redirects import STATUSES, shown_location
 from comfy_fsm.live.transport.requests import HttpRequest
+from comfy_fsm.live.transport.websocket.handshake_errors import error_of
 
 __all__ = ["checks"]
 

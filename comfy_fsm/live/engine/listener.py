@@ -17,9 +17,9 @@ from comfy_fsm.live.engine.closing import finish
 from comfy_fsm.live.engine.frame_lines import FrameLines
 from comfy_fsm.live.engine.ingest import Ingest, Noted
 from comfy_fsm.live.redaction.redact import Redactor
-from comfy_fsm.live.transport import connection_errors
 from comfy_fsm.live.transport.arrivals import Long, Message, Refused, SocketDown, SocketUp
 from comfy_fsm.live.transport.comfy import Comfy
+from comfy_fsm.live.transport.websocket import handshake_errors
 
 __all__ = ["Listener"]
 
@@ -56,13 +56,13 @@ class Listener:
             async with asyncio.timeout(patience):
                 while not self.is_open:
                     if self._tried_enough():
-                        raise connection_errors.error_of(self.server.url, self.refused, patience)
+                        raise handshake_errors.error_of(self.server.url, self.refused, patience)
                     if self._listening.done():
                         self._listening.result()
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            raise connection_errors.error_of(self.server.url, self.refused, patience) from None
+            raise handshake_errors.error_of(self.server.url, self.refused, patience) from None
 
     def _tried_enough(self) -> bool:
         """Return whether to stop trying: at once if nothing will change, after a few attempts if nobody accepts the
@@ -71,8 +71,8 @@ class Listener:
         refused = self.refused
         if refused is None:
             return False
-        nobody = connection_errors.is_nobody(refused) and self._refusals >= connection_errors.TRIES
-        return connection_errors.for_good(refused) or nobody
+        nobody = handshake_errors.is_nobody(refused) and self._refusals >= handshake_errors.TRIES
+        return handshake_errors.for_good(refused) or nobody
 
     def open(self) -> None:
         """Start listening, without waiting for the connection."""

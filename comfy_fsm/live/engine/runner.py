@@ -33,10 +33,10 @@ from comfy_fsm.live.engine.listener import Listener
 from comfy_fsm.live.engine.poller import Poller
 from comfy_fsm.live.engine.steady_clock import SteadyClock
 from comfy_fsm.live.redaction.redact import Redactor
-from comfy_fsm.live.transport import connection_errors
 from comfy_fsm.live.transport.arrivals import Answer
 from comfy_fsm.live.transport.comfy import Comfy
 from comfy_fsm.live.transport.requests import HttpRequest
+from comfy_fsm.live.transport.websocket import handshake_errors
 from comfy_fsm.log.store import Store
 
 __all__ = ["Host", "Runner", "Undelivered", "in_turns", "report"]
@@ -165,7 +165,7 @@ class Runner:
             await listener.ready(self.policy.open_seconds)
             self._by_http.discard(url)
         except (HandshakeRefused, ServerUnreachable):
-            alone = connection_errors.sockets_alone(listener.refused)
+            alone = handshake_errors.sockets_alone(listener.refused)
             if self._needs_sockets or not alone or not await self.exchanges[url].is_comfy():
                 raise
             self._by_http.add(url)

@@ -1,4 +1,4 @@
-"""Connection to one ComfyUI: HTTP and sockets, raw payloads. The only module that uses httpx and websockets.
+"""Connection to one ComfyUI: HTTP and sockets, raw payloads. The only module that uses httpx.
 
 Knows how to reach a server and how not to overload it; knows nothing of logs, boards or tasks, nor what an answer
 means. Everything from the other side is bounded here: sizes, times, redirects, waits.
@@ -7,38 +7,31 @@ means. Everything from the other side is bounded here: sizes, times, redirects, 
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
-import random
 import socket as sockets
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from itertools import count
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import httpx
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
-from websockets.frames import CloseCode
-from websockets.http11 import Response
 
-from comfy_fsm.core.policy import backoff
-from comfy_fsm.core.wire.refusals import FOR_NOW
 from comfy_fsm.errors import ClientClosed, ClientError, InvariantBroken
+from comfy_fsm.live.transport import connection_errors
 from comfy_fsm.live.transport.addresses import address_of, query_of
-from comfy_fsm.live.transport.arrivals import Answer, Heard, Refused, SocketDown, SocketUp, Stream, Unanswered
+from comfy_fsm.live.transport.arrivals import Answer, Heard, Stream, Unanswered
 from comfy_fsm.live.transport.certificates import trusted
 from comfy_fsm.live.transport.cookies import BoundedJar
 from comfy_fsm.live.transport.credentials import clean_headers, credentials_in
 from comfy_fsm.live.transport.requests import HttpRequest
+from comfy_fsm.live.transport.retry_after import retry_after
 from comfy_fsm.live.transport.streaming import LONG, Reduced, TooMuch, Unreadable, reads
 from comfy_fsm.live.transport.timeouts import PIECE, StallTimeout
-from comfy_fsm.live.transport.websocket_connection import Connect, Connection
+from comfy_fsm.live.transport.websocket.reconnection import Reconnection
 
-__all__ = ["CLOSING", "PATIENCE", "Comfy"]
+__all__ = ["Comfy"]
 
 with suppress(ImportError):  # httpx loads it with the first request: for 0.1 s in the application's loop
     from anyio._backends import _asyncio
@@ -47,17 +40,12 @@ with suppress(ImportError):  # httpx loads it with the first request: for 0.1 s 
 
 _MAX_BODY = 64 * 1024 * 1024  # bytes of an answer; a history entry with its graph is a few hundred thousand
 _FRAME_LIMIT = 64 * 1024 * 1024  # bytes of a frame; the library's own limit of 1 MiB kills sockets (F20)
-CLOSING = 0.8  # seconds for the closing handshake and again for TCP: then the connection is aborted
-PATIENCE = 600.0  # seconds of a Retry-After that we honour: a server that asks for a year gets ten minutes
 _AGENT = "comfy-fsm"
 _BARE = {"user-agent": _AGENT, "accept": "*/*", "accept-encoding": "identity"}
-_HELLO = '{"type":"feature_flags","data":{"supports_preview_metadata":true}}'
-"""The first frame of a client: previews then tell their prompt (P7)."""
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=8)  # who asks bounds how much at once
 _UNSENT = getattr(sockets, "TCP_NOTSENT_LOWAT", None)  # where there is such an option
 _SOCKET_OPTIONS = [(sockets.IPPROTO_TCP, _UNSENT, PIECE)] if _UNSENT is not None else []
 """What was handed over is then on its way: the kernel holds back but a piece, or silence would begin too early."""
-_REFUSED = f"[Errno {errno.ECONNREFUSED}]"  # as asyncio tells it of a name with several addresses: in a text alone
 
 
 def _verifying(tls: ssl.SSLContext) -> ssl.SSLContext:
@@ -98,16 +86,16 @@ class Comfy:
         self._write = write_seconds
         self._upload = upload_seconds
         self._max_body = max_body
-        self._frame_limit = frame_limit
-        self._ping = ping_seconds
-        self._damp = damp_seconds
-        self._backoff = backoff_seconds
         self._jar = BoundedJar()  # one for both, since a sticky balancer tells its server in a cookie (P33)
         self._pool = self._new_pool()
         self._bare = self._new_pool(ours=False)  # to follow a file to where our credentials are not for
         self._dead: list[httpx.AsyncClient] = []
         self._closed = False
-        self._woken = asyncio.Event()
+        self._sockets = Reconnection(
+            url=self.url, headers=self._headers, query=self._query, token=self._token, jar=self._jar, tls=self._ssl,
+            trust_env=trust_env, connect_seconds=connect_seconds, ping_seconds=ping_seconds, damp_seconds=damp_seconds,
+            backoff_seconds=backoff_seconds, frame_limit=frame_limit,
+        )  # fmt: skip
 
     def _take_address(self, url: str, headers: Mapping[str, str], socket_query: Mapping[str, str]) -> None:
         """Separate the address from its secrets, and what goes with each request from what goes with each socket."""
@@ -115,7 +103,7 @@ class Comfy:
         given = login | clean_headers(headers)
         self._query = query_of(url) | dict(socket_query)
         self._http_query = urlencode(query_of(url))
-        self._key = {"token": given["x-api-key"]} if "x-api-key" in given and "token" not in self._query else {}
+        self._token = {"token": given["x-api-key"]} if "x-api-key" in given and "token" not in self._query else {}
         # A header may take the place of a login: that is sent no more, and is a secret all the same.
         self.secrets = (*credentials_in(login), *credentials_in(given), *self._query.values())
         # nothing unpacks here, so nothing is a bomb
@@ -140,7 +128,7 @@ class Comfy:
     async def close(self) -> None:
         """Close the connections, and stop reconnecting; may be called again."""
         self._closed = True
-        self.wake()
+        self._sockets.close()
         for pool in (self._pool, self._bare, *self._dead):
             with suppress(RuntimeError):  # a pool of another loop, which took its sockets with it
                 await pool.aclose()
@@ -195,7 +183,7 @@ class Comfy:
             raise Unanswered("Unreadable", str(error)) from None
         headers = response.headers
         date, kind, place = (headers.get(name, "") for name in ("date", "content-type", "location"))
-        return Answer(response.status_code, kept, _retry_after(headers.get("retry-after"), date), kind, place, date)
+        return Answer(response.status_code, kept, retry_after(headers.get("retry-after"), date), kind, place, date)
 
     @asynccontextmanager
     async def _open(
@@ -210,7 +198,8 @@ class Comfy:
             finally:
                 await response.aclose()
         except (httpx.HTTPError, httpx.InvalidURL, httpx.CookieConflict) as error:
-            raise Unanswered(_name(error), str(error)) from error
+            name = connection_errors.reason(error, connecting=isinstance(error, httpx.ConnectError))
+            raise Unanswered(name, str(error)) from error
 
     async def _begin(self, ask: HttpRequest, stall: StallTimeout | None, content: dict[str, Any]) -> httpx.Response:
         """Return the answer without its body. A dead pool is replaced; then a GET is sent again, a POST never (P11)."""
@@ -238,110 +227,13 @@ class Comfy:
 
     # listening
 
-    async def listen(self, client_id: str) -> AsyncGenerator[Heard, None]:
-        """Yield everything that the socket of a window receives; reconnects as long as it is iterated.
-
-        What waits comes together: a text as str, a binary frame as bytes, a long one in pieces. After a Refused, going
-        on means to wait and try again. Closing or cancelling the iteration closes the socket properly.
-        """
-        loop = asyncio.get_running_loop()
-        conn, delays = 0, self._delays()
-        while not self._closed:
-            socket = await self._shake_hands(client_id)
-            if isinstance(socket, Refused):
-                yield socket
-                await self._pause(max(next(delays), socket.retry_after or 0.0))
-                continue
-            conn, opened = conn + 1, loop.time()
-            ended = SocketDown(1006, "", conn)
-            try:
-                with suppress(ConnectionClosed):  # receive tells it better, after what was said before
-                    await socket.send(_HELLO)
-                yield SocketUp(conn)
-                receive = socket.receive
-                while True:  # no timeout of its own: keepalive ends a dead connection
-                    yield await receive()
-            except ConnectionClosed as error:
-                if (ending := error.rcvd or error.sent) is not None:
-                    ended = SocketDown(ending.code, ending.reason, conn)
-            except UnicodeDecodeError:
-                ended = SocketDown(CloseCode.INVALID_DATA, "a text that is no UTF-8", conn)
-                await socket.close(ended.code, ended.reason)
-            finally:
-                await self._end(socket)
-            yield ended
-            if loop.time() - opened >= self._damp:  # one that fell again at once is no success (F28)
-                delays = self._delays()
-            await self._pause(next(delays))
+    def listen(self, client_id: str) -> AsyncGenerator[Heard, None]:
+        """Yield everything that the socket of a window receives; reconnects as long as it is iterated."""
+        return self._sockets.listen(client_id)
 
     def wake(self) -> None:
         """Reconnect now, if a reconnect is waiting."""
-        self._woken.set()
-        self._woken = asyncio.Event()
-
-    async def _shake_hands(self, client_id: str) -> Connection | Refused:
-        """Open one socket. Comfy Cloud takes the key as a header of requests, and as `token` of sockets."""
-        socket = await self._handshake(client_id, self._query)
-        if isinstance(socket, Refused) and socket.status in (401, 403) and self._key:
-            other = await self._handshake(client_id, self._query | self._key)
-            if not isinstance(other, Refused):
-                self._query, self._key = self._query | self._key, {}
-                return other
-        return socket
-
-    async def _handshake(self, client_id: str, query: Mapping[str, str]) -> Connection | Refused:
-        """Open one socket with the headers and cookies of HTTP, and store the cookies of the answer (P33)."""
-        url = f"{self.url}/ws?{urlencode({'clientId': client_id, **query}, errors='replace', quote_via=quote)}"
-        request = httpx.Request("GET", url, headers=self._headers)
-        cookies = httpx.Cookies(self._jar)
-        cookies.set_cookie_header(request)
-        headers = [(name, value) for name, value in request.headers.multi_items() if name not in _OF_HANDSHAKE]
-        connecting = Connect(
-            "ws" + url.removeprefix("http"),
-            additional_headers=headers,
-            user_agent_header=None,
-            compression=None,
-            proxy=True if self._trust_env else None,
-            ssl=self._ssl if self.url.startswith("https") else None,
-            open_timeout=self._connect,
-            ping_interval=self._ping,
-            ping_timeout=3 * self._ping,  # a server that loads a model answers late, and is not gone (P8)
-            close_timeout=CLOSING,
-            max_size=self._frame_limit,
-            max_queue=None,  # it bounds them itself, by their number and weight
-            create_connection=Connection,
-        )
-        try:
-            socket = await connecting
-        except (OSError, WebSocketException, EOFError, ValueError) as error:
-            if isinstance(error, InvalidStatus):
-                self._learn(error.response, request)
-            return _refusal(error, connecting.process_exception(error) is None)
-        self._learn(socket.response, request)
-        if not isinstance(socket, Connection):
-            raise InvariantBroken("websockets opened another kind of connection than it was told to")
-        return socket
-
-    def _learn(self, response: Response | None, request: httpx.Request) -> None:
-        cookies = response.headers.get_all("Set-Cookie") if response is not None else []
-        headers = [(b"set-cookie", cookie.encode("utf-8", "replace")) for cookie in cookies]
-        httpx.Cookies(self._jar).extract_cookies(httpx.Response(101, headers=headers, request=request))
-
-    async def _end(self, socket: Connection) -> None:
-        """Close the old connection before a new one is opened (P3): by handshake or, if that takes long, by force."""
-        try:
-            await socket.close()
-        finally:
-            socket.transport.abort()  # changes nothing where the handshake was completed
-
-    def _delays(self) -> Generator[float]:
-        yield self._backoff[0] * random.random()  # windows that one outage closed do not come back all at once
-        yield from (backoff(*self._backoff, failures) * random.uniform(0.5, 1.0) for failures in count())
-
-    async def _pause(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
+        self._sockets.wake()
 
 
 class _Sending(httpx.AsyncByteStream):
@@ -355,45 +247,3 @@ class _Sending(httpx.AsyncByteStream):
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._stall.sending(aiter(self._content))
-
-
-_OF_HANDSHAKE = frozenset({"host", "accept", "accept-encoding", "connection"})
-"""What httpx adds to a request, and a handshake has itself."""
-
-
-def _retry_after(header: str | None, date: str | None) -> float | None:
-    """Return the seconds to wait; a date is compared with that of the answer, not with our clock."""
-    told = (header or "").strip()
-    if told.isascii() and told.isdigit():
-        return min(float(told), PATIENCE)
-    try:
-        seconds = (parsedate_to_datetime(told) - parsedate_to_datetime(date or "")).total_seconds()
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return min(max(seconds, 0.0), PATIENCE)
-
-
-def _refusal(error: Exception, passing: bool) -> Refused:
-    if not isinstance(error, InvalidStatus):
-        name = _name(error)
-        passing = passing and name != "SSLCertVerificationError"
-        return Refused(0, None, name, passing, detail="" if name == "ConnectError" else str(error))
-    status, headers = error.response.status_code, error.response.headers
-    dates = [*headers.get_all("Date"), ""]
-    waits = [_retry_after(value, dates[0]) for value in headers.get_all("Retry-After")]
-    places = headers.get_all("Location")
-    place = places[0] if places else ""
-    return Refused(status, waits[0] if waits else None, f"HTTP {status}", passing or status in FOR_NOW, place)
-
-
-def _name(error: BaseException) -> str:
-    """Return in one word why no answer came. ConnectError means refused, nothing else: that is an outage (P8)."""
-    causes = [error]
-    for cause in causes:
-        within = (cause.__cause__, *cause.args, *getattr(cause, "exceptions", ()))  # httpcore puts it into the args
-        causes += [inner for inner in within if isinstance(inner, BaseException)]
-    if isinstance(error, httpx.ConnectError | OSError):
-        if any(isinstance(cause, ConnectionRefusedError) or _REFUSED in str(cause) for cause in causes):
-            return "ConnectError"
-        return type(causes[-1]).__name__  # no name, no route, no trust: which, says the last
-    return type(error).__name__

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from email.message import Message
+from http.client import HTTPResponse
 from http.cookiejar import Cookie, CookieJar
+from typing import cast
+from urllib.request import Request
 
 __all__ = ["COUNT", "SIZE", "BoundedJar"]
 
@@ -31,9 +36,31 @@ class BoundedJar(CookieJar):
         while len(self._order) > COUNT or sum(self._order.values()) > SIZE:
             self._forget(next(iter(self._order)))
 
+    def with_cookies(self, url: str, headers: Mapping[str, str]) -> dict[str, str]:
+        """Return these headers and that of the cookies for this address, unless a Cookie is among them."""
+        request = Request(url, headers=dict(headers))
+        self.add_cookie_header(request)
+        return dict(request.header_items())
+
+    def keep(self, url: str, cookies: Iterable[str]) -> None:
+        """Store what the headers Set-Cookie of an answer say."""
+        self.extract_cookies(cast(HTTPResponse, _Answer(cookies)), Request(url))
+
     def _forget(self, key: tuple[str, str, str]) -> None:
         del self._order[key]
         try:
             self.clear(*key)
         except KeyError:  # it expired
             return
+
+
+class _Answer:
+    """Answer, as far as a jar reads it."""
+
+    def __init__(self, cookies: Iterable[str]) -> None:
+        self._headers = Message()
+        for cookie in cookies:
+            self._headers["Set-Cookie"] = cookie
+
+    def info(self) -> Message:
+        return self._headers

@@ -11,7 +11,7 @@ from comfy_fsm.live.engine import frame_lines
 from comfy_fsm.live.engine.frame_lines import FrameLines
 from comfy_fsm.live.redaction.redact import Redactor
 from comfy_fsm.live.transport.arrivals import Long
-from comfy_fsm.live.transport.websocket_connection import PIECE
+from comfy_fsm.live.transport.websocket.connection import PIECE
 
 FRAMES = FrameLines(Redactor(), "http://one:8188", "w")
 

@@ -8,17 +8,35 @@ import pytest
 
 from comfy_fsm.live.transport.cookies import COUNT, SIZE, BoundedJar
 
+SET = ["a=1", "b=2; Path=/", "c=3; Domain=elsewhere", "d=4; Secure", "e=5; Max-Age=0", "f", "=g", "h=8; Path=/ws"]
+
+
+URL = "http://one/ws?clientId=me"
+
 
 def told(jar: BoundedJar, *cookies: str) -> None:
-    request = httpx.Request("GET", "http://one/")
-    headers = [("set-cookie", cookie) for cookie in cookies]
-    httpx.Cookies(jar).extract_cookies(httpx.Response(200, headers=headers, request=request))
+    jar.keep(URL, cookies)
 
 
 def sent(jar: BoundedJar) -> str:
-    request = httpx.Request("GET", "http://one/")
-    httpx.Cookies(jar).set_cookie_header(request)
-    return request.headers.get("cookie", "")
+    return jar.with_cookies(URL, {}).get("Cookie", "")
+
+
+def test_a_handshake_sends_what_a_request_would_send_and_keeps_what_a_request_would_keep() -> None:
+    ours, theirs = BoundedJar(), BoundedJar()
+    headers = [("set-cookie", cookie) for cookie in SET]
+    ours.keep(URL, SET)
+    httpx.Cookies(theirs).extract_cookies(httpx.Response(101, headers=headers, request=httpx.Request("GET", URL)))
+    assert {(c.domain, c.path, c.name, c.value) for c in ours} == {(c.domain, c.path, c.name, c.value) for c in theirs}
+    request = httpx.Request("GET", URL, headers={"x-key": "1"})
+    httpx.Cookies(theirs).set_cookie_header(request)
+    assert sent(ours) == request.headers["cookie"]
+
+
+def test_a_cookie_that_the_application_gave_is_not_replaced() -> None:
+    jar = BoundedJar()
+    told(jar, "route=a")
+    assert jar.with_cookies(URL, {"cookie": "mine=1"}) == {"Cookie": "mine=1"}
 
 
 @pytest.mark.parametrize("size", [1, 100, 900, 4000])

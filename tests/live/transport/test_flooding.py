@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from comfy_fsm.live.client.client import Client
-from comfy_fsm.live.transport import websocket_connection
 from comfy_fsm.live.transport.arrivals import SocketDown
 from comfy_fsm.live.transport.comfy import Comfy
+from comfy_fsm.live.transport.websocket import connection
 from tests.support.deaf_server import serving
 
 TINY = b'{"type":"x","data":{}}'
 
 
 async def test_a_server_that_pings_and_never_reads_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(websocket_connection, "UNREAD_SIZE", 100_000)
+    monkeypatch.setattr(connection, "UNREAD_SIZE", 100_000)
     ping = bytes([0x89, 125]) + b"p" * 125
 
     async with asyncio.timeout(60):

@@ -14,10 +14,10 @@ from websockets.streams import StreamReader
 from websockets.uri import parse_uri
 from websockets.utils import accept_key
 
-from comfy_fsm.live.transport import websocket_connection
 from comfy_fsm.live.transport.arrivals import Long, SocketDown
 from comfy_fsm.live.transport.comfy import Comfy
-from comfy_fsm.live.transport.websocket_connection import PIECE, Connection, Short, Splitter
+from comfy_fsm.live.transport.websocket import connection
+from comfy_fsm.live.transport.websocket.connection import PIECE, Connection, Short, Splitter
 from tests.campaigns.hostile import frame
 from tests.support.deaf_server import serving
 from tests.support.hearing import one_by_one
@@ -82,7 +82,7 @@ def test_frames_that_are_cut_say_what_they_said_however_they_arrive(
     ]
     stream, splitter, passed = b"".join(frame(data, kind) for kind, data in told), Splitter(piece), b""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(websocket_connection, "PIECE", piece)
+        patch.setattr(connection, "PIECE", piece)
         for number in range(len(stream)):
             step = reads[number % len(reads)]
             if not stream:
@@ -96,7 +96,7 @@ def test_frames_that_are_cut_say_what_they_said_however_they_arrive(
 
 @pytest.mark.parametrize("size", [65_535, 65_536, 70_000])
 def test_a_frame_whose_length_takes_eight_bytes_is_cut(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(websocket_connection, "PIECE", 1_000)
+    monkeypatch.setattr(connection, "PIECE", 1_000)
     splitter, stream = Splitter(), frame(COUNTING[:size], Opcode.TEXT)
     passed = passed_on([part for at in range(0, len(stream), 3) for part in splitter.feed(stream[at : at + 3])])
     assert joined(parsed(passed)) == [(Opcode.TEXT, COUNTING[:size])]
@@ -128,7 +128,7 @@ async def test_a_long_frame_comes_in_pieces_and_a_short_one_whole() -> None:
 
 
 async def test_a_turn_has_no_more_frames_than_there_is_a_bound_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(websocket_connection, "FRAMES_AT_ONCE", 10)
+    monkeypatch.setattr(connection, "FRAMES_AT_ONCE", 10)
     tiny = frame(b"a") + frame(b"", Opcode.PING)
     parts = [parsed(passed_on([part])) for part in Splitter().feed(tiny * 100)]
     assert joined([each for part in parts for each in part]) == [(Opcode.TEXT, b"a"), (Opcode.PING, b"")] * 100
@@ -163,7 +163,7 @@ async def test_a_reader_who_is_behind_holds_no_more_bytes_than_there_is_a_bound_
                 await asyncio.sleep(0.2)
             await frames.aclose()
             await comfy.close()
-            sent, bound = before, websocket_connection.WAITING_BYTES
+            sent, bound = before, connection.WAITING_BYTES
     assert sent < bound + 16 * 1024 * 1024  # and what the kernel holds for both of them
 
 
