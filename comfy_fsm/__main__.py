@@ -11,7 +11,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 import cyclopts
 
 from comfy_fsm import exits
-from comfy_fsm.cli import diagnose, doctor, export, metrics, options, record, recover, run, serve, watch
+from comfy_fsm.cli import diagnose, doctor, export, metrics, options, record, recover, run, serve, tail, watch
 
 app = options.new_app(
     options.PROGRAM, "comfy-fsm", "COMMAND", "Run ComfyUI workflows, and know for sure what became of them."
@@ -31,7 +31,7 @@ for command, usage in (
     (recover.history, "history [OPTIONS] --server URL|--known ID"),
     (metrics.metrics, "metrics [OPTIONS] LOG"),
     (metrics.ops, "ops rules|dashboard|database"),
-    (export.tail, "tail LOG"),
+    (tail.tail, "tail LOG"),
     (export.export, "export LOG"),
 ):
     app.command(command, usage=f"Usage: {options.PROGRAM} {usage}", sort_key=len(list(app)))
@@ -50,7 +50,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _say(text: str) -> None:
-    from comfy_fsm.cli.run_display import complain
+    from comfy_fsm.cli.stderr import complain
 
     complain(text)
 

@@ -15,7 +15,7 @@ import aiohttp
 
 from comfy_fsm import Board, Deliver, FetchHistory, LookAtQueue, message_line, read
 from comfy_fsm.live.engine.ingest import Ingest
-from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.live.redaction.messages import Redactor
 from comfy_fsm.log.log import Log
 from comfy_fsm.testing import FakeComfy, picture
 

@@ -19,7 +19,7 @@ from replay.options import PROGRAM, Format, note
 from replay.whatif import effects
 
 if TYPE_CHECKING:
-    from replay.corpora.comparison import Comparison
+    from replay.corpora.baseline import Comparison
     from replay.corpora.folder import Folder
     from replay.corpora.run import Totals
 
@@ -192,17 +192,18 @@ def _done(name: str, paths: tuple[str, ...], output: str, workers: _Workers) -> 
     if workers.jobs is not None and workers.dask is not None:
         raise Wrong("--jobs is about this machine, and --dask about others; one is enough")
     from comfy_fsm.report.progress_bar import progress
-    from replay.corpora import executors, places
+    from replay.corpora import discovery, executors
     from replay.corpora.folder import Folder
     from replay.corpora.run import run
 
     began = time.monotonic()
-    found = places.find(paths)
+    found = discovery.find(paths)
     if found.passed_over:
         note(f"{_plural(found.passed_over, 'file')} passed over in folders: not named like a trace, a log or a HAR")
     if not found.units:
         raise Wrong(
-            f"{', '.join(map(places.shown, paths))}: no trace is there; name one, or a folder, glob or manifest of some"
+            f"{', '.join(map(discovery.shown, paths))}: no trace is there; "
+            "name one, or a folder, glob or manifest of some"
         )
     folder = Folder(output)
     start = partial(executors.processes, workers.jobs or _processors())
@@ -234,7 +235,7 @@ def _baseline(path: str) -> Folder:
 def _compare(before: Folder, after: Folder) -> Comparison:
     from msgspec.structs import astuple
 
-    from replay.corpora.comparison import DIFFERENCES, compare
+    from replay.corpora.baseline import DIFFERENCES, compare
 
     found = compare(before, after)
     after.write("differences", DIFFERENCES, [astuple(each) for each in found.differences])

@@ -41,22 +41,28 @@ HOUSE: list[dict[str, list[str]]] = [
             "elapsed_time ending server_identity",
             "task_parts",
             "task",
-            "counters pauses",
+            "counters unreachable_spans",
             "servers",
             "registry",
-            "acts oddities socket_images",
+            "oddities socket_images window_acts",
         ]
     },
     {
         "comfy_fsm.core.fold": [
             "deafness",
             "settlement",
-            "absence adoption frame_handlers resubmission",
+            "absence adoption resubmission",
             "silence",
             "sockets",
-            "attribution",
+        ]
+    },
+    {"comfy_fsm.core.fold.frames": ["handlers", "attribution"]},
+    {
+        "comfy_fsm.core.fold": [
             "submissions",
             "responses",
+            "resume",
+            "commands",
             "board",
         ]
     },
@@ -72,7 +78,7 @@ HOUSE: list[dict[str, list[str]]] = [
             "memory writer",
             "log",
         ],
-        "comfy_fsm.live.redaction": ["secret_encodings urls", "scrubbing", "redact withholding"],
+        "comfy_fsm.live.redaction": ["secret_encodings urls", "scrubber", "job_inputs messages"],
         "comfy_fsm.anonymity": ["vocabulary", "pseudonyms", "anonymizer"],
     },
     {"comfy_fsm.log.postgres": ["address schema", "database", "reader", "farm writer", "log"]},
@@ -110,7 +116,7 @@ HOUSE: list[dict[str, list[str]]] = [
         "comfy_fsm.live.engine": [
             "answers closing frame_lines ingest steady_clock",
             "exchange listener",
-            "cancellation confirmation poller",
+            "absence_confirmation cancellation poller",
             "runner",
         ]
     },
@@ -119,7 +125,7 @@ HOUSE: list[dict[str, list[str]]] = [
         "comfy_fsm.live.recovery": ["prober", "recovery", "session"],
         "comfy_fsm.live.doctor": ["check", "database_checks server_checks", "local_checks"],
         "comfy_fsm.live.proxy": [
-            "address_rewriting copies entries peer tap",
+            "address_rewriting body_copies entries peer websocket_messages",
             "http_entries socket_entries",
             "forwarding",
             "recording",
@@ -144,11 +150,10 @@ HOUSE: list[dict[str, list[str]]] = [
     # cannot come in by it.
     {"comfy_fsm": ["__init__"]},
     {
-        "comfy_fsm.cli": [
-            "options run_display session",
-            "diagnose doctor export metrics record recover run serve watch",
-        ]
+        "comfy_fsm.cli": ["options stderr"],
     },
+    {"comfy_fsm.cli.runs": ["display session"]},
+    {"comfy_fsm.cli": ["diagnose doctor export metrics record recover run serve watch", "tail"]},
     # The fake ComfyUI knows nothing of our client, and our client nothing of it.
     {"comfy_fsm.testing": ["faults profiles", "sockets"]},
     {"comfy_fsm.testing.strategies": ["scripted", "arbitrary runs troubles", "__init__"]},
@@ -183,21 +188,21 @@ HOUSE: list[dict[str, list[str]]] = [
         ]
     },
     {
-        "replay.faults": ["consequences copies faults", "course", "sweep"],
+        "replay.faults": ["board_copies consequences faults", "incremental_fold", "sweep"],
         "replay.comparison": ["coverage difference", "reports"],
     },
     {
         "replay.corpora": [
-            "parquet places",
+            "discovery parquet",
             "chunks",
         ]
     },
     {"replay.corpora.analyses": ["analysis", "coverage faults verdicts", "catalogue"]},
     {
         "replay.corpora": [
-            "work",
+            "worker",
             "executors folder",
-            "comparison run",
+            "baseline run",
         ]
     },
     {
@@ -231,7 +236,7 @@ AWAIT = {
     "comfy_fsm.live.blocking", "comfy_fsm.live.dispatch", "comfy_fsm.live.extras", "comfy_fsm.testing",
     "comfy_fsm.log.append_queue", "comfy_fsm.log.log", "comfy_fsm.log.memory", "comfy_fsm.log.store",
     "comfy_fsm.log.opening", "comfy_fsm.log.postgres.log",
-    "comfy_fsm.serve.web_page", "comfy_fsm.cli.session",
+    "comfy_fsm.serve.web_page", "comfy_fsm.cli.runs.session",
     "comfy_fsm.live.doctor.server_checks", "comfy_fsm.live.proxy",
 }  # fmt: skip
 
@@ -258,7 +263,7 @@ DOORS = {
     "h11": {"comfy_fsm.live.proxy.peer"},
     "httpx": {"comfy_fsm.live.transport.comfy"},
     "websockets": {
-        "comfy_fsm.live.proxy.tap",
+        "comfy_fsm.live.proxy.websocket_messages",
         "comfy_fsm.live.transport.websocket.connection",
         "comfy_fsm.live.transport.websocket.reconnection",
     },
@@ -285,12 +290,13 @@ DOORS = {
     "rich": {
         "comfy_fsm.watch.sections",
         "comfy_fsm.watch.terminal",
-        "comfy_fsm.cli.run_display",
+        "comfy_fsm.cli.runs.display",
+        "comfy_fsm.cli.stderr",
         "comfy_fsm.report.text",
         "comfy_fsm.report.progress_bar",
     },
     "distributed": {"replay.corpora.executors"},
-    "fsspec": {"replay.corpora.places"},
+    "fsspec": {"replay.corpora.discovery"},
     "pyarrow": {"replay.corpora.parquet"},
     "prometheus_client": {"comfy_fsm.live.extras.prometheus"},
     "opentelemetry": {"comfy_fsm.live.extras.tracing"},

@@ -28,7 +28,7 @@ from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.updates import prompt_of, update_of
 from comfy_fsm.live.engine.ingest import Ingest, Noted
 from comfy_fsm.live.engine.listener import Listener
-from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.live.redaction.messages import Redactor
 from comfy_fsm.live.transport.comfy import Comfy
 from comfy_fsm.log.log import Log
 

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import overload
 
 from replay.corpora.chunks import Chunk
+from replay.corpora.discovery import Unit
 from replay.corpora.executors import Workers
 from replay.corpora.folder import Folder
-from replay.corpora.places import Unit
 from replay.corpora.run import run
-from replay.corpora.work import Part, work
+from replay.corpora.worker import Part, work
 
 ROOM = 256
 """Chunks before the workers of a cluster, as executors.py has them for up to 64 workers."""

@@ -16,7 +16,7 @@ from comfy_fsm.captures.capture import MAX_KEPT, Capture, Pieces
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import TraceError
-from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.live.redaction.messages import Redactor
 
 __all__ = ["NOBODY", "NOWHERE", "from_items", "from_lines", "seconds", "unwrapped"]
 

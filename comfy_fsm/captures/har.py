@@ -23,7 +23,7 @@ from comfy_fsm.core import observations as seen
 from comfy_fsm.core.wire import codec, routes
 from comfy_fsm.display import plural
 from comfy_fsm.errors import NotATrace, TraceError
-from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.live.redaction.messages import Redactor
 from comfy_fsm.live.redaction.urls import path_of_comfy
 
 __all__ = ["read_har"]

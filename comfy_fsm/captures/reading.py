@@ -7,7 +7,7 @@ from comfy_fsm.captures.detection import form_of
 from comfy_fsm.captures.frame_dump import from_items, from_lines
 from comfy_fsm.captures.har import read_har
 from comfy_fsm.captures.server_log import read_server_log
-from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.live.redaction.messages import Redactor
 from comfy_fsm.log.trace import Packed, blocks, opening, raw_lines
 
 __all__ = ["read_capture"]

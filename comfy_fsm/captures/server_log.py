@@ -21,7 +21,7 @@ from comfy_fsm.core import observations as seen
 from comfy_fsm.core.wire import codec
 from comfy_fsm.display import plural
 from comfy_fsm.errors import TraceError
-from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.live.redaction.messages import Redactor
 
 __all__ = ["is_server_log", "read_server_log"]
 

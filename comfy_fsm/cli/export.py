@@ -1,4 +1,4 @@
-"""Commands `tail` and `export`: print a log as the lines of a trace."""
+"""Command `export`: prints a log as the lines of a trace."""
 
 from __future__ import annotations
 
@@ -12,24 +12,7 @@ from comfy_fsm.cli.options import Log, must_be_readable
 if TYPE_CHECKING:
     from comfy_fsm.log.chain import LogRow
 
-__all__ = ["export", "tail"]
-
-
-def tail(log: Log) -> int:
-    """Print the entries of a log as lines of a trace, and each new one as it is written; ended by Ctrl-C.
-
-    Parameters
-    ----------
-    log
-        The log, which another process may be writing.
-    """
-    from comfy_fsm.log import opening
-
-    must_be_readable(log)
-    following, after = opening.follow(log), 0
-    while True:
-        after = _print_lines(following.read(after), after)
-        following.wait()
+__all__ = ["export", "print_lines"]
 
 
 def export(log: Log) -> int:
@@ -43,11 +26,12 @@ def export(log: Log) -> int:
     from comfy_fsm.log import opening
 
     must_be_readable(log)
-    _print_lines(opening.read(log), 0)
+    print_lines(opening.read(log), 0)
     return 0
 
 
-def _print_lines(records: Iterable[LogRow], after: int) -> int:
+def print_lines(records: Iterable[LogRow], after: int) -> int:
+    """Print the lines of records on standard output; returns the last position, `after` if there was none."""
     for record in records:
         after = record.position
         if record.damage is not None:

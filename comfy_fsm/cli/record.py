@@ -70,7 +70,7 @@ def record(
     """
     if not recorded.server:
         raise Wrong(f"record needs --server; `{PROGRAM} record --help` shows more")
-    from comfy_fsm.cli.run_display import complain, complain_of_warnings
+    from comfy_fsm.cli.stderr import complain, complain_of_warnings
     from comfy_fsm.live.proxy import recording
     from comfy_fsm.live.proxy.forwarding import Patience
 

@@ -139,7 +139,7 @@ def _asking(asked: Asked, log: str | None, access: Access) -> Callable[[], list[
     """Return how to reach the servers that may be asked: those that were named, or with --known those of the log."""
     if log is not None:
         must_be_readable(log)
-    from comfy_fsm.cli.run_display import complain, complain_of_warnings
+    from comfy_fsm.cli.stderr import complain, complain_of_warnings
 
     complain_of_warnings(complain)
     return access.asking(asked.urls(log))
@@ -150,7 +150,7 @@ def _print(lines: Iterable[str], well: bool, unreachable: bool, silent: Iterable
     if not unreachable:
         print("\n".join(lines), flush=True)
         return _PROVED if well else _OPEN
-    from comfy_fsm.cli.run_display import complain
+    from comfy_fsm.cli.stderr import complain
     from comfy_fsm.report import recovery_text
 
     for showing in silent:

@@ -57,8 +57,8 @@ def run(
         raise Wrong(f"run needs --server; `{PROGRAM} run --help` shows more")
     if not workflows:
         raise Wrong("name a workflow file; see --help")
-    from comfy_fsm.cli import session
-    from comfy_fsm.cli.run_display import Bars
+    from comfy_fsm.cli.runs import session
+    from comfy_fsm.cli.runs.display import Bars
 
     orders, open_client = [read(name) for name in workflows], access.opening(server, log, work)
     os.makedirs(work.output, exist_ok=True)
@@ -86,8 +86,8 @@ def resume(
     work
         How workflows are submitted, and where their files go.
     """
-    from comfy_fsm.cli import session
-    from comfy_fsm.cli.run_display import Bars
+    from comfy_fsm.cli.runs import session
+    from comfy_fsm.cli.runs.display import Bars
 
     must_be_readable(log)
     open_client = access.opening(asked.urls(log), log, work)

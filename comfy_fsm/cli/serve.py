@@ -26,7 +26,7 @@ def serve(log: Log, *, port: Port = 8199, host: Host = "127.0.0.1") -> int:
         from comfy_fsm.serve import web_page
     except ModuleNotFoundError as error:
         raise Unavailable(f"`serve` needs {error.name}; install it: pip install 'comfy-fsm[serve]'") from None
-    from comfy_fsm.cli.run_display import complain
+    from comfy_fsm.cli.stderr import complain
     from comfy_fsm.watch.follower import Follower
 
     must_be_readable(log)

@@ -222,7 +222,7 @@ class _Page:
             got.append(number)
             loop.call_soon_threadsafe(self._ending.set)
 
-        for number in (signal.SIGTERM, signal.SIGINT):  # as in cli/session.py
+        for number in (signal.SIGTERM, signal.SIGINT):  # as in cli/runs/session.py
             signal.signal(number, end)
         app = web.Application(middlewares=[self._guard])
         app.on_response_prepare.append(_dress)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 from msgspec import Struct
 
-from replay.corpora.places import Unit
+from replay.corpora.discovery import Unit
 
 __all__ = ["Chunk", "digest", "split"]
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from comfy_fsm.exits import Unavailable
-from replay.corpora.work import Part
+from replay.corpora.worker import Part
 
 __all__ = ["WorkerDied", "Workers", "dask", "processes"]
 

@@ -20,7 +20,7 @@ from replay.corpora import parquet
 from replay.corpora.analyses.analysis import TRACES
 from replay.corpora.analyses.catalogue import ANALYSES
 from replay.corpora.parquet import Columns
-from replay.corpora.work import Part
+from replay.corpora.worker import Part
 
 __all__ = ["Folder", "Manifest"]
 

@@ -14,10 +14,10 @@ from comfy_fsm.exits import Unavailable
 from replay.corpora.analyses.analysis import TRACES
 from replay.corpora.analyses.catalogue import ANALYSES
 from replay.corpora.chunks import Chunk, digest, split
+from replay.corpora.discovery import Unit
 from replay.corpora.executors import WorkerDied, Workers
 from replay.corpora.folder import Folder, Manifest
-from replay.corpora.places import Unit
-from replay.corpora.work import Part, machine, work
+from replay.corpora.worker import Part, machine, work
 
 __all__ = ["Start", "Totals", "Watch", "run"]
 

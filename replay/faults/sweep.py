@@ -13,8 +13,8 @@ from comfy_fsm.core.registry.server_identity import machine, spelled
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire import routes
 from replay.faults.consequences import Consequence
-from replay.faults.course import Course, denies
 from replay.faults.faults import Fault, Kind, is_possible, observed
+from replay.faults.incremental_fold import IncrementalFold, denies
 from replay.lines.order import given_by, prompt_of
 from replay.lines.reading import Line
 
@@ -64,11 +64,11 @@ class _Views:
 
     def __init__(self, whole: list[AnyObservation]) -> None:
         self._observations = whole
-        self._whole = Course(whole)
+        self._whole = IncrementalFold(whole)
         registry = self._whole.end.registry
         self._are_apart = not (registry.unposted or registry.counters.strange or denies(self._whole.end))
         self._windows = _linked(self._whole.end.tasks)
-        self._of: dict[frozenset[str | None], tuple[Course, dict[int, int]]] = {}
+        self._of: dict[frozenset[str | None], tuple[IncrementalFold, dict[int, int]]] = {}
 
     def consequence(self, fault: Fault) -> Consequence:
         if self._are_apart and fault.kind in _OF_A_FRAME:
@@ -78,12 +78,12 @@ class _Views:
                 return found
         return self._whole.consequence(fault)
 
-    def _of_window(self, window: str | None) -> tuple[Course, dict[int, int]]:
+    def _of_window(self, window: str | None) -> tuple[IncrementalFold, dict[int, int]]:
         windows = self._windows.get(window, frozenset({window}))
         if windows not in self._of:
             whole = self._observations
             kept = [n for n, o in enumerate(whole) if o.window in windows or not _is_only_heard(o)]
-            self._of[windows] = Course([whole[n] for n in kept]), {n: place for place, n in enumerate(kept)}
+            self._of[windows] = IncrementalFold([whole[n] for n in kept]), {n: place for place, n in enumerate(kept)}
         return self._of[windows]
 
 

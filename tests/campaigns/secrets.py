@@ -48,7 +48,7 @@ DEBUG = (
 )
 
 UNSCRUBBED = (
-    "from comfy_fsm.live.redaction.scrubbing import Scrubber\nScrubber.line = Scrubber.text = lambda self, told: told\n"
+    "from comfy_fsm.live.redaction.scrubber import Scrubber\nScrubber.line = Scrubber.text = lambda self, told: told\n"
 )
 """As the client would be without its redaction: what the campaign finds then."""
 

@@ -1,12 +1,10 @@
-"""Tests of `tail` and `export`: what a log holds, as lines that are read again."""
+"""Tests of `export`: what a log holds, as lines that are read again."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import json
-import signal
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +14,13 @@ from tests.support.lines import fill
 from tests.support.processes import (
     DONE,
     ESCAPES,
-    GUARD,
     LOG,
-    begin,
     command,
-    finish,
     write,
 )
 from tests.support.stage import QUICK, graph
 
 SEEDS = itertools.count(1)  # nothing comes from the server's cache
-
-
-def test_tail_prints_what_is_there_and_then_what_comes(tmp_path: Path) -> None:
-    entries = [b'{"at":%d,"kind":"tick"}' % number for number in range(1, 5)]
-    fill(tmp_path / LOG, *entries[:2])
-    process = begin("tail", LOG, cwd=tmp_path)
-    assert process.stdout is not None
-    guard = threading.Timer(GUARD, process.kill)
-    guard.start()
-    try:
-        printed = [process.stdout.readline() for _ in range(2)]
-        for entry in entries[2:]:
-            fill(tmp_path / LOG, entry)
-            printed.append(process.stdout.readline())
-        process.send_signal(signal.SIGINT)
-        found = finish(process)
-    finally:
-        guard.cancel()
-    assert [line.encode() for line in printed] == [entry + b"\n" for entry in entries]
-    assert (found.returncode, found.stdout, found.stderr) == (128 + signal.SIGINT, "", "")
 
 
 def test_an_export_is_a_trace_that_is_judged_as_its_log(comfy: FakeComfy, tmp_path: Path) -> None:

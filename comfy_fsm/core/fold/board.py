@@ -7,27 +7,26 @@ The same code runs live and in replay: append, then fold, then perform. Time is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import attrgetter
 from typing import TypeVar, cast
 
 from comfy_fsm.core import observations as seen
-from comfy_fsm.core.effects import AnyEffect, Deliver, Output
+from comfy_fsm.core.effects import AnyEffect, Output
 from comfy_fsm.core.findings import CODES, Code, Finding
 from comfy_fsm.core.fold.absence import judge_absence, judge_all
-from comfy_fsm.core.fold.adoption import adopt, is_denied, seek
-from comfy_fsm.core.fold.attribution import fold_binary, fold_message, report_unknown_prompt
+from comfy_fsm.core.fold.adoption import is_denied
+from comfy_fsm.core.fold.commands import fold_command
 from comfy_fsm.core.fold.deafness import check_missed_frames
-from comfy_fsm.core.fold.responses import abandon_questions, fold_no_answer, fold_request, fold_response
-from comfy_fsm.core.fold.resubmission import COMMANDS, is_still_absent, never_ran, witness_for
-from comfy_fsm.core.fold.settlement import apply_signal, reopen, request_queue, request_queue_in_sweep, take_outputs
+from comfy_fsm.core.fold.frames.attribution import fold_binary, fold_message, report_unknown_prompt
+from comfy_fsm.core.fold.responses import fold_no_answer, fold_request, fold_response
+from comfy_fsm.core.fold.resubmission import is_still_absent, never_ran, witness_for
+from comfy_fsm.core.fold.settlement import take_outputs
 from comfy_fsm.core.fold.silence import expire_overdue, remind
-from comfy_fsm.core.fold.sockets import fold_closed, fold_opened, mark_down
-from comfy_fsm.core.machine import RECOVERABLE, Signal
+from comfy_fsm.core.fold.sockets import fold_closed, fold_opened
 from comfy_fsm.core.observations import AnyObservation, Entry
 from comfy_fsm.core.policy import DEFAULT, Policy, from_header
 from comfy_fsm.core.registry.registry import MAX_WHAT, Registry, Server, Subject
 from comfy_fsm.core.registry.task import Task
-from comfy_fsm.core.scheduling.backlog import Backlog, tag_of
+from comfy_fsm.core.scheduling.backlog import Backlog
 from comfy_fsm.core.wire import codec
 
 __all__ = ["Board"]
@@ -245,7 +244,7 @@ def _unrecognized(registry: Registry, o: seen.Unrecognized) -> None:
     registry.report(Code.UNRECOGNIZED, text, Subject(o.window, o.server), name=f"line {o.name}")
 
 
-# time and commands
+# time and deliveries
 
 
 def _ticked(registry: Registry, o: seen.Tick) -> None:
@@ -258,101 +257,6 @@ def _ticked(registry: Registry, o: seen.Tick) -> None:
             del registry.absent[server.url]
     for socket in list(registry.loose.values()):
         check_missed_frames(registry, socket, closing=False)
-
-
-def _resumed(registry: Registry, o: seen.Command) -> None:
-    """Let a process take over this window from the log of one that is gone: what that one still held is asked for anew.
-
-    Where nothing changed since the last time, what was asked for then still stands.
-    """
-    registry.order += 1
-    window = registry.windows.get(o.window)
-    if window is None:
-        return
-    window.resumed_at = max(window.resumed_at, o.at)
-    abandon_questions(registry, window)
-    stirred, window.stirred = window.stirred, {}
-    for server in stirred.values():
-        socket = server.sockets.get(o.window)
-        if socket is not None:
-            if socket.open:
-                socket.leave(socket.read_to, "resumed")  # nobody was there to see when it really ended
-            mark_down(registry, socket)
-        _resume_at(registry, server, o)
-    undelivered, window.undelivered = window.undelivered, {}
-    for task in sorted(undelivered.values(), key=attrgetter("number")):
-        registry.emit(Deliver(due=o.at, server=task.server, result=task.result()), str(task.number))
-
-
-def _resume_at(registry: Registry, server: Server, o: seen.Command) -> None:
-    """Ask about the open tasks of this window at one server. Nobody watched it: it may have gone down, and a pending
-    task may have run and been forgotten (P27)."""
-    own = server.own.get(o.window)
-    if own is None:
-        return
-    unresumed = own.take_unresumed().values()
-    tasks = sorted((task for task in unresumed if task.window == o.window), key=attrgetter("number"))
-    if tasks:
-        server.note_outage(registry.order, registry.cause("unwatched"))
-    for task in tasks:
-        task.inquiry.start_over()
-        request_queue_in_sweep(registry, task)
-
-
-def _followed(registry: Registry, o: seen.Command) -> None:
-    """Follow a prompt of somebody else: no socket of ours receives its frames (P1), so it is asked about (F6)."""
-    server, prompt_id = registry.server(o.server), o.data.prompt_id
-    if prompt_id is None or prompt_id in server.tasks or registry.homes.get(prompt_id) == server.url:
-        return
-    registry.order += 1
-    task = Task(server=server.url, window=o.window, prompt_id=prompt_id, known_order=registry.order, tag=tag_of(o))
-    registry.add(task, server)
-    apply_signal(registry, task, Signal.DOUBT, "command")
-    request_queue(registry, task)
-
-
-def _recovered(registry: Registry, o: seen.Command) -> None:
-    for task in _named(registry, o):
-        signal = Signal.RECOVER if task.state in RECOVERABLE or not task.concluded else Signal.REOPEN
-        if apply_signal(registry, task, signal, "command"):
-            registry.counters.reopened += 1
-            reopen(registry, task)
-
-
-def _sought(registry: Registry, o: seen.Command) -> None:
-    for task in _named(registry, o):
-        seek(registry, task, o.data.to)
-
-
-def _adopted(registry: Registry, o: seen.Command) -> None:
-    for task in _named(registry, o):
-        adopt(registry, task, o.data.to)
-
-
-def _callback_cut(registry: Registry, o: seen.Command) -> None:
-    for task in _named(registry, o):
-        registry.report(Code.CALLBACK_RECURSION, "a progress callback caused its own call and was cut off", task)
-
-
-def _named(registry: Registry, o: seen.Command) -> list[Task]:
-    return registry.tasks_of(o.data.prompt_id or "", o.server)
-
-
-_COMMANDS: dict[str, Callable[[Registry, seen.Command], None]] = {
-    **COMMANDS,
-    "resume": _resumed,
-    "follow": _followed,
-    "recover": _recovered,
-    "seek": _sought,
-    "adopt": _adopted,
-    "callback-cut": _callback_cut,
-}
-
-
-def _commanded(registry: Registry, o: seen.Command) -> None:
-    fold = _COMMANDS.get(o.data.name)
-    if fold is not None:
-        fold(registry, o)
 
 
 def _delivered(registry: Registry, o: seen.Delivered) -> None:
@@ -391,7 +295,7 @@ _FOLDS: dict[type[seen.Observation], _Fold] = dict(
         _by(seen.Response, fold_response),
         _by(seen.NoAnswer, fold_no_answer),
         _by(seen.Tick, _ticked),
-        _by(seen.Command, _commanded),
+        _by(seen.Command, fold_command),
         _by(seen.Delivered, _delivered),
         _by(seen.Unrecognized, _unrecognized),
         _by(seen.Damaged, _damaged),

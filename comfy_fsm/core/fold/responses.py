@@ -29,10 +29,10 @@ from comfy_fsm.core.fold.submissions import (
 )
 from comfy_fsm.core.machine import Signal
 from comfy_fsm.core.registry import oddities
-from comfy_fsm.core.registry.acts import ACTS, fold_act, undo
 from comfy_fsm.core.registry.ending import Source
 from comfy_fsm.core.registry.registry import Question, QueueSnapshot, Registry, Server, Subject, Window
 from comfy_fsm.core.registry.task import Task
+from comfy_fsm.core.registry.window_acts import ACTS, fold_act, undo
 from comfy_fsm.core.wire import bodies, histories, queues, routes
 from comfy_fsm.core.wire.fieldwise import Oddity, read
 

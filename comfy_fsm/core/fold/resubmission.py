@@ -1,4 +1,4 @@
-"""Resubmission: jobs are enqueued, withdrawn, and moved to another server once it is proved that they never ran.
+"""Resubmission: a job goes to another server once it is proved that it never ran at the first.
 
 A job is posted under one id at one server. To post it again is to run it twice, unless the first POST came to nothing;
 so each proof names the fact that makes it one, and what is not proved is not moved (P11, F14). Absence is only
@@ -8,18 +8,15 @@ opened.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 
-from comfy_fsm.core import observations as seen
-from comfy_fsm.core.fold.settlement import settle
 from comfy_fsm.core.machine import State
-from comfy_fsm.core.registry.ending import Ending
 from comfy_fsm.core.registry.registry import QueueSnapshot, Registry, Server
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire.refusals import ELSEWHERE
 
-__all__ = ["COMMANDS", "LOOKS", "is_still_absent", "never_ran", "witness_for"]
+__all__ = ["LOOKS", "is_still_absent", "never_ran", "witness_for"]
 
 _WITNESSES = 256
 """Number of a server's last tasks among which a witness is sought: one that it still knows."""
@@ -103,67 +100,3 @@ def witness_for(registry: Registry, task: Task) -> Task | None:
     """Return a task whose record should still be there, if its server forgot nothing."""
     recorded = (State.COMPLETED, State.FAILED)
     return next((other for other in _witnesses(registry, task) if other.state in recorded), None)
-
-
-def _enqueued(registry: Registry, o: seen.Command) -> None:
-    if o.data.prompt_id is not None and not _is_posted(registry, o.data.prompt_id):
-        registry.backlog.enqueue(registry.position, o)
-
-
-def _submitted(registry: Registry, o: seen.Command) -> None:
-    """Keep the tag for the next POST under this id."""
-    registry.backlog.tag(o)
-
-
-def _is_posted(registry: Registry, prompt_id: str) -> bool:
-    """Return whether something was posted under this id already: to post it again would be to run it twice."""
-    return bool(registry.tasks_of(prompt_id, None)) or prompt_id in registry.chosen
-
-
-def _withdrawn(registry: Registry, o: seen.Command) -> None:
-    registry.backlog.take(o.data.prompt_id)
-
-
-def _rebound(registry: Registry, o: seen.Command) -> None:
-    """Let its job wait again under a new id. Without a proof the command changes nothing, whoever wrote it."""
-    new = o.data.to
-    for task in registry.tasks_of(o.data.prompt_id or "", o.server):
-        job = task.job
-        if job is None or new is None or _is_posted(registry, new) or never_ran(registry, task) is None:
-            continue
-        registry.backlog.wait_again(job, new)
-        if not task.settled:
-            settle(registry, task, Ending(State.REJECTED, "verified", "command"))
-        task.pass_on(new)
-
-
-def _recalled(registry: Registry, o: seen.Command) -> None:
-    for task in registry.tasks_of(o.data.prompt_id or "", o.server):
-        task.recall()
-
-
-def _cancelled(registry: Registry, o: seen.Command) -> None:
-    """Note that the application cancelled the task, so that its job is not moved."""
-    for task in registry.tasks_of(o.data.prompt_id or "", o.server):
-        task.cancel()
-
-
-def _drained(registry: Registry, o: seen.Command) -> None:
-    registry.backlog.drain(o.server)
-
-
-def _undrained(registry: Registry, o: seen.Command) -> None:
-    registry.backlog.undrain(o.server)
-
-
-COMMANDS: dict[str, Callable[[Registry, seen.Command], None]] = {
-    "enqueue": _enqueued,
-    "submit": _submitted,
-    "withdraw": _withdrawn,
-    "rebind": _rebound,
-    "recall": _recalled,
-    "cancel": _cancelled,
-    "drain": _drained,
-    "undrain": _undrained,
-}
-"""Commands about a job, or about a server that jobs may go to."""

@@ -119,7 +119,7 @@ def _catch_up(server: Server, task: Task) -> float:
         window = server.windows.get(task.window)
         if window is None or window.resumed_at <= before:
             silence.shift(since)
-    silence.pause(since, len(server.pauses))
+    silence.pause(since, len(server.unreachable_spans))
     return since
 
 
@@ -200,5 +200,5 @@ def note_answer(server: Server, now: float) -> None:
     """Note that the server answers: the time in which it did not is no silence of its tasks."""
     server.note_answered()
     if server.missed_at is not None:
-        server.pauses.add(server.missed_at, now)
+        server.unreachable_spans.add(server.missed_at, now)
     server.missed_at = None

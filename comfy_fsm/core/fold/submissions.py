@@ -9,7 +9,7 @@ from __future__ import annotations
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.effects import Failure
 from comfy_fsm.core.findings import Code
-from comfy_fsm.core.fold.attribution import replay_waiting
+from comfy_fsm.core.fold.frames.attribution import replay_waiting
 from comfy_fsm.core.fold.settlement import apply_signal, reopen_conclusion, request_queue, settle
 from comfy_fsm.core.fold.silence import note_answer
 from comfy_fsm.core.machine import Signal, State

@@ -11,8 +11,8 @@ from comfy_fsm.core.findings import Finding
 from comfy_fsm.core.observations import Binary, Message
 from comfy_fsm.core.registry.counters import ServerCounters
 from comfy_fsm.core.registry.ending import Cause, CauseKind
-from comfy_fsm.core.registry.pauses import Pauses
 from comfy_fsm.core.registry.task import Task
+from comfy_fsm.core.registry.unreachable_spans import UnreachableSpans
 from comfy_fsm.core.wire import routes
 
 __all__ = [
@@ -279,7 +279,7 @@ class Server:
     """Last question for its queue or its list of jobs, answered or not."""
     missed_at: float | None = None
     """When the first of them went unanswered, until one is answered."""
-    pauses: Pauses = field(default_factory=Pauses)
+    unreachable_spans: UnreachableSpans = field(default_factory=UnreachableSpans)
     """Times in which they went unanswered, each until one was answered."""
     windows: dict[str | None, Window] = field(default_factory=dict)
     """All windows, at whichever server."""
@@ -331,7 +331,7 @@ class Server:
         asked."""
         window = self.windows.get(task.window)
         resumed = window.resumed_at if window is not None else 0.0
-        return self.pauses.skip(max(task.last_sign, task.silence.quiet_from, resumed), task.silence.paused)
+        return self.unreachable_spans.skip(max(task.last_sign, task.silence.quiet_from, resumed), task.silence.paused)
 
     @property
     def names_cancelled(self) -> bool | None:

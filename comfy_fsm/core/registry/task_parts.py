@@ -215,7 +215,7 @@ class Silence:
     quiet_from: float = 0.0
     """When it begins to count, if later than the last sign of life: until then nobody could be asked."""
     paused: int = 0
-    """Number of pauses of its server that `quiet_from` takes into account."""
+    """Number of unreachable spans of its server that `quiet_from` takes into account."""
     confirms: int = 0
     """How often the record was fetched meanwhile, to confirm the state."""
 

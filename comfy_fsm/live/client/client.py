@@ -34,7 +34,7 @@ from comfy_fsm.live.engine.ingest import Noted
 from comfy_fsm.live.engine.runner import Runner, in_turns, report
 from comfy_fsm.live.engine.steady_clock import SteadyClock
 from comfy_fsm.live.recovery import session
-from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.live.redaction.messages import Redactor
 from comfy_fsm.live.transport import requests
 from comfy_fsm.live.transport.addresses import address_of
 from comfy_fsm.live.transport.certificates import context_of

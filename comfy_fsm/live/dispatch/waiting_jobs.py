@@ -25,7 +25,7 @@ from comfy_fsm.core.wire.bodies import MARK
 from comfy_fsm.errors import BadWorkflow, ClientError, SecretInWorkflow
 from comfy_fsm.live.client.handles import Handles
 from comfy_fsm.live.client.task_handle import TaskHandle
-from comfy_fsm.live.redaction.withholding import withheld
+from comfy_fsm.live.redaction.job_inputs import withheld
 from comfy_fsm.live.transport import requests
 from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.log.chain import MAX_LINE

@@ -24,7 +24,7 @@ from comfy_fsm.core.wire import bodies, codec
 from comfy_fsm.errors import ClientError, DownloadFailed, LogError
 from comfy_fsm.live.engine import answers
 from comfy_fsm.live.engine.ingest import Ingest
-from comfy_fsm.live.redaction.redact import NOTHING, Kept, Redactor
+from comfy_fsm.live.redaction.messages import NOTHING, Kept, Redactor
 from comfy_fsm.live.transport import requests
 from comfy_fsm.live.transport.arrivals import Answer, Stream, Unanswered
 from comfy_fsm.live.transport.comfy import Comfy

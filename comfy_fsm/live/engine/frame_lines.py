@@ -7,7 +7,7 @@ import asyncio
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.wire import codec
-from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.live.redaction.messages import Redactor
 from comfy_fsm.live.transport.arrivals import Long
 from comfy_fsm.live.transport.streaming import MAX_TEXT, Reduced, TooMuch, Unreadable
 

@@ -24,7 +24,7 @@ from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.registry.counters import WAITS, Histogram
 from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import ClientClosed, LogError
-from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.live.redaction.messages import Redactor
 from comfy_fsm.log.chain import LogRow
 
 __all__ = ["Appends", "Ingest", "Noted", "refold"]

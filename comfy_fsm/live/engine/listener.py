@@ -16,7 +16,7 @@ from comfy_fsm.errors import InvariantBroken
 from comfy_fsm.live.engine.closing import finish
 from comfy_fsm.live.engine.frame_lines import FrameLines
 from comfy_fsm.live.engine.ingest import Ingest, Noted
-from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.live.redaction.messages import Redactor
 from comfy_fsm.live.transport.arrivals import Long, Message, Refused, SocketDown, SocketUp
 from comfy_fsm.live.transport.comfy import Comfy
 from comfy_fsm.live.transport.websocket import handshake_errors

@@ -25,14 +25,14 @@ from comfy_fsm.core.policy import Policy, to_header
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import HandshakeRefused, ServerUnreachable
+from comfy_fsm.live.engine.absence_confirmation import is_still_absent
 from comfy_fsm.live.engine.closing import Closing, finish
-from comfy_fsm.live.engine.confirmation import is_still_absent
 from comfy_fsm.live.engine.exchange import Exchange
 from comfy_fsm.live.engine.ingest import Ingest, Noted, refold
 from comfy_fsm.live.engine.listener import Listener
 from comfy_fsm.live.engine.poller import Poller
 from comfy_fsm.live.engine.steady_clock import SteadyClock
-from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.live.redaction.messages import Redactor
 from comfy_fsm.live.transport.arrivals import Answer
 from comfy_fsm.live.transport.comfy import Comfy
 from comfy_fsm.live.transport.requests import HttpRequest

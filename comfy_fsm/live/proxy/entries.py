@@ -15,7 +15,7 @@ from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import ClientClosed, LogError
 from comfy_fsm.live.engine.ingest import Ingest
-from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.live.redaction.messages import Redactor
 
 __all__ = ["Entries", "Visitor"]
 

@@ -17,11 +17,11 @@ from msgspec.structs import replace
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.wire import codec, routes
-from comfy_fsm.live.proxy.copies import Copy
+from comfy_fsm.live.proxy.body_copies import Copy
 from comfy_fsm.live.proxy.entries import Entries, Visitor
-from comfy_fsm.live.redaction.redact import NOTHING, Kept
+from comfy_fsm.live.redaction.job_inputs import is_credential
+from comfy_fsm.live.redaction.messages import NOTHING, Kept
 from comfy_fsm.live.redaction.urls import path_of_comfy
-from comfy_fsm.live.redaction.withholding import is_credential
 from comfy_fsm.live.transport.redirects import STATUSES, shown_location
 from comfy_fsm.live.transport.streaming import Reduced, TooMuch, Unreadable, reads
 

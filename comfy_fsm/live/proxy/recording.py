@@ -28,7 +28,7 @@ from comfy_fsm.live.proxy.address_rewriting import Addressing
 from comfy_fsm.live.proxy.entries import Entries
 from comfy_fsm.live.proxy.forwarding import Backend, Forwarding, Patience
 from comfy_fsm.live.proxy.peer import Peer, listen
-from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.live.redaction.messages import Redactor
 from comfy_fsm.live.transport.certificates import trusted
 from comfy_fsm.log import opening
 from comfy_fsm.log.store import Store
@@ -202,7 +202,7 @@ async def _run(path: str, fronts: Iterable[Front], outside: Outside, ready: _Bes
         got.append(number)
         loop.call_soon_threadsafe(ending.set)
 
-    for number in (signal.SIGTERM, signal.SIGINT):  # as in cli/session.py
+    for number in (signal.SIGTERM, signal.SIGINT):  # as in cli/runs/session.py
         signal.signal(number, end)
     recording = await Recording.open(path, fronts, outside)
     watching = asyncio.create_task(_watch(recording, ending, stops))

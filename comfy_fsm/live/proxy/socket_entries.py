@@ -10,7 +10,7 @@ from comfy_fsm.core import observations as seen
 from comfy_fsm.core.wire import codec
 from comfy_fsm.live.engine.frame_lines import FrameLines
 from comfy_fsm.live.proxy.entries import Entries, Visitor
-from comfy_fsm.live.proxy.tap import Broken, downwards, upwards
+from comfy_fsm.live.proxy.websocket_messages import Broken, downwards, upwards
 from comfy_fsm.live.transport.arrivals import Long
 
 __all__ = ["PassingSocket", "client_id_of"]

@@ -20,7 +20,7 @@ from comfy_fsm.live.engine.ingest import Appends, Ingest, refold
 from comfy_fsm.live.engine.runner import Runner
 from comfy_fsm.live.recovery.prober import Prober
 from comfy_fsm.live.recovery.recovery import Recoverer
-from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.live.redaction.messages import Redactor
 from comfy_fsm.live.transport.comfy import Comfy
 from comfy_fsm.log import opening
 from comfy_fsm.log.chain import LogRow

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from comfy_fsm.core import observations as seen
-from comfy_fsm.core.effects import Deliver, LookAtQueue
 from comfy_fsm.core.findings import Code
-from comfy_fsm.core.fold.board import _COMMANDS, Board
+from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.machine import State
-from comfy_fsm.core.observations import AnyObservation, CommandName, Entry
+from comfy_fsm.core.observations import AnyObservation, Entry
 from comfy_fsm.core.policy import DEFAULT, Policy
 from comfy_fsm.core.wire import codec
 from comfy_fsm.testing.strategies import observations
@@ -127,60 +125,6 @@ def test_a_name_that_a_server_did_not_take_finds_the_task_that_it_was_chosen_for
     assert board.task(ID, HOME) is board.task(ID2, HOME) is board.tasks[0]
 
 
-# commands
-
-
-@pytest.mark.parametrize("command", ["unheard of", "", "seek", "adopt", "recover", "callback-cut", "withdraw"])
-def test_a_command_about_an_unknown_prompt_changes_nothing(command: str) -> None:
-    board = Story().command(command, to=AWAY).board(finish=True)
-    assert (board.tasks, board.findings) == ([], [])
-
-
-def test_a_command_of_an_unknown_name_changes_nothing() -> None:
-    assert outcomes(begun().command("unheard of").board()) == outcomes(begun().board())
-
-
-@pytest.mark.parametrize("again", [False, True])
-def test_a_prompt_is_followed_once_and_looked_for(again: bool) -> None:
-    story = Story().command("follow")
-    board = (story.command("follow") if again else story).board()
-    (task,) = board.tasks
-    assert task.state is State.UNCERTAIN
-    assert [type(effect) for effect in board.drain()] == [LookAtQueue]
-
-
-def test_what_was_posted_or_has_no_id_is_not_followed() -> None:
-    assert len(Story().listen().post().command("follow").board().tasks) == 1
-    assert Story().tell("command", {"name": "follow"}).board().tasks == []
-
-
-def test_to_recover_a_lost_task_looks_for_it_again_and_delivers_what_is_found() -> None:
-    board = begun().vanish().command("recover").board()
-    (task,) = board.tasks
-    assert task.state is State.UNCERTAIN
-    found = begun().vanish().command("recover").look((ID,)).hear("execution_success").fetch(record()).board()
-    assert found.tasks[0].state is State.COMPLETED
-    assert Deliver in {type(effect) for effect in found.drain()}
-
-
-def test_to_recover_what_was_only_concluded_reopens_it_and_what_is_decided_stays() -> None:
-    """A removal that was only concluded may not have been one."""
-    assert Story().listen().post().vanish().command("recover").board().tasks[0].state is State.UNCERTAIN
-    settled = begun().hear("execution_success").fetch(record()).command("recover").board()
-    assert settled.tasks[0].state is State.COMPLETED
-
-
-def test_a_callback_that_was_cut_off_and_a_result_that_came_twice_are_told() -> None:
-    story = begun().command("callback-cut").hear("execution_success").fetch(record())
-    for _ in range(2):
-        story.tell("delivered", {"prompt_id": ID, "state": "completed"})
-    assert {Code.CALLBACK_RECURSION, Code.DOUBLE_DELIVERY} <= codes(story.board())
-
-
-def test_a_window_of_which_nothing_is_known_has_nothing_to_resume() -> None:
-    assert Story().command("resume").board().drain() == []
-
-
 # headers, and lines that say little
 
 
@@ -229,7 +173,3 @@ def test_whose_frames_only_go_to_it_has_nothing_to_ask_about_when_it_is_taken_ov
     board = Story().listen().post(client_id=OTHER).tell("command", {"name": "resume"}, OTHER).board()
     assert board.server(HOME).outage is None
     assert begun().command("resume").board().server(HOME).outage is not None
-
-
-def test_every_command_that_we_write_is_folded_and_no_other() -> None:
-    assert set(_COMMANDS) == set(get_args(CommandName))

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.metrics.catalogue import Figures
 from comfy_fsm.core.policy import Policy
-from comfy_fsm.core.registry import pauses
+from comfy_fsm.core.registry import unreachable_spans
 from comfy_fsm.core.wire import codec
 from comfy_fsm.watch import projection
 from tests.support.flooding import Told, asked, frame
@@ -115,7 +115,7 @@ def grown(flood: Callable[[int], list[Told]]) -> list[int]:
 
 @pytest.mark.parametrize("name", FLOODS)
 def test_a_board_stops_growing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pauses, "MOST", SMALL)
+    monkeypatch.setattr(unreachable_spans, "MOST", SMALL)
     before, after = grown(FLOODS[name])
     assert after <= before + 8
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from comfy_fsm.core.fold import absence, silence
 from comfy_fsm.core.fold.board import Board
-from comfy_fsm.core.registry import pauses
+from comfy_fsm.core.registry import unreachable_spans
 from comfy_fsm.core.wire import codec
 from tests.campaigns import growth
 from tests.support.flooding import Told, asked, frame
@@ -129,7 +129,7 @@ def test_no_entry_looks_at_more_quiet_tasks_than_there_is_a_bound_for(monkeypatc
 def test_many_pauses_are_skipped_at_once_as_they_would_be_one_by_one(
     spans: list[tuple[float, float]], since: float, told: int
 ) -> None:
-    known, at, expected = pauses.Pauses(), 0.0, since
+    known, at, expected = unreachable_spans.UnreachableSpans(), 0.0, since
     for number, (quiet, silent) in enumerate(spans):
         begun, at = at + quiet, at + quiet + silent
         known.add(begun, at)

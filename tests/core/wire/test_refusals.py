@@ -17,7 +17,7 @@ from comfy_fsm.core.machine import State
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire import refusals
 from comfy_fsm.errors import TaskExpired, TaskRejected, UploadFailed
-from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.live.redaction.messages import Redactor
 from comfy_fsm.live.transport.redirects import STATUSES as REDIRECTS
 from comfy_fsm.live.transport.requests import uploaded
 from comfy_fsm.testing.strategies.arbitrary import json_values

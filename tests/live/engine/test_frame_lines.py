@@ -9,7 +9,7 @@ from comfy_fsm.core import observations as seen
 from comfy_fsm.core.wire import codec
 from comfy_fsm.live.engine import frame_lines
 from comfy_fsm.live.engine.frame_lines import FrameLines
-from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.live.redaction.messages import Redactor
 from comfy_fsm.live.transport.arrivals import Long
 from comfy_fsm.live.transport.websocket.connection import PIECE
 

@@ -10,7 +10,7 @@ import pytest
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.live.engine import ingest
 from comfy_fsm.live.engine.ingest import Ingest, Noted
-from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.live.redaction.messages import Redactor
 from tests.support.lines import frame
 
 

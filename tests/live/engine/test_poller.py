@@ -14,7 +14,7 @@ from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.engine.exchange import Exchange
 from comfy_fsm.live.engine.ingest import Ingest
 from comfy_fsm.live.engine.poller import Poller
-from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.live.redaction.messages import Redactor
 from comfy_fsm.live.transport.arrivals import Answer
 from comfy_fsm.live.transport.comfy import Comfy
 from comfy_fsm.live.transport.requests import HttpRequest

@@ -26,7 +26,7 @@ from comfy_fsm.__main__ import main
 from comfy_fsm.errors import ComfyFsmError, DownloadFailed, TaskRejected
 from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.client.task_handle import TaskHandle
-from comfy_fsm.live.redaction.scrubbing import REDACTED
+from comfy_fsm.live.redaction.scrubber import REDACTED
 from comfy_fsm.testing import FakeComfy
 from comfy_fsm.testing.routes import Routes
 from comfy_fsm.testing.sockets import preview_with, text

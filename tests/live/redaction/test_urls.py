@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfy_fsm.live.redaction.redact import Redactor
+from comfy_fsm.live.redaction.messages import Redactor
 
 CANARY = "CANARYabc123XYZ"
 NAMES = ["token", "sig", "code", "jwt", "pass", "pat", "hf", "civitai", "X-Amz-Signature", "q", "%74oken", "a.b", "æ"]

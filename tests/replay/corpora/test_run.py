@@ -12,11 +12,11 @@ import pytest
 
 pytest.importorskip("pyarrow", reason="the extra 'corpus' is not installed")
 
-from replay.corpora import places
+from replay.corpora import discovery
 from replay.corpora.executors import WorkerDied
 from replay.corpora.folder import Folder
 from replay.corpora.run import run
-from replay.corpora.work import Part
+from replay.corpora.worker import Part
 from tests.support.corpora import fill, written
 
 
@@ -52,27 +52,27 @@ class Mortal:
 
 
 @pytest.fixture
-def units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[places.Unit]:
+def units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[discovery.Unit]:
     monkeypatch.chdir(tmp_path)
     fill(tmp_path / "traces", 20)
-    return places.find(["traces"]).units
+    return discovery.find(["traces"]).units
 
 
 @pytest.mark.parametrize("deaths", [1, 3, 8])
-def test_however_often_workers_die_the_tables_are_the_same(units: list[places.Unit], deaths: int) -> None:
+def test_however_often_workers_die_the_tables_are_the_same(units: list[discovery.Unit], deaths: int) -> None:
     run("run", units, Folder("calm"), Mortal().start)
     assert run("run", units, Folder("wild"), Mortal(deaths=deaths).start).failed == 0
     assert written(Path("wild")) == written(Path("calm"))
 
 
-def test_a_trace_of_which_each_worker_dies_is_a_row_and_its_neighbours_are_judged(units: list[places.Unit]) -> None:
+def test_a_trace_of_which_each_worker_dies_is_a_row_and_its_neighbours_are_judged(units: list[discovery.Unit]) -> None:
     totals = run("run", units, Folder("out"), Mortal(fatal=units[3].name).start)
     assert (totals.traces, totals.failed) == (20, 1)
     [error] = [error for _, error in Folder("out").rows("traces", ("trace", "error")) if error is not None]
     assert "a worker died of it" in error
 
 
-def test_no_more_is_asked_at_once_than_the_workers_have_room_for(units: list[places.Unit]) -> None:
+def test_no_more_is_asked_at_once_than_the_workers_have_room_for(units: list[discovery.Unit]) -> None:
     workers = Mortal()
     done: list[int] = []
     run("cover", [*units] * 10, Folder("many"), workers.start, lambda traces, _: done.append(traces))

@@ -16,8 +16,8 @@ from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.registry.servers import Question
 from comfy_fsm.core.scheduling.backlog import Backlog
 from comfy_fsm.testing.strategies import observations, true_runs
+from replay.faults.board_copies import SHARED, copied
 from replay.faults.consequences import judged
-from replay.faults.copies import SHARED, copied
 from tests.support.fixtures import RECORDINGS, name_of
 from tests.support.replaying import lines_of
 

@@ -16,7 +16,7 @@ from msgspec import Raw
 from msgspec.json import encode
 
 from comfy_fsm.core.wire import bodies, codec, fieldwise, histories, queues, refusals, routes
-from comfy_fsm.live.redaction.scrubbing import Scrubber
+from comfy_fsm.live.redaction.scrubber import Scrubber
 
 __all__ = ["NOTHING", "Kept", "Redactor"]
 

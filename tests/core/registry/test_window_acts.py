@@ -8,8 +8,8 @@ import pytest
 
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.policy import Policy
-from comfy_fsm.core.registry.acts import ACTS
 from comfy_fsm.core.registry.ending import Cause
+from comfy_fsm.core.registry.window_acts import ACTS
 from comfy_fsm.core.wire import routes
 from tests.support.stories import ID, ID2, OTHER, Story, begun, record
 

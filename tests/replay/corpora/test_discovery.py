@@ -12,7 +12,7 @@ pytest.importorskip("fsspec", reason="the extra 'corpus' is not installed")
 
 from comfy_fsm.errors import TraceError
 from comfy_fsm.exits import Wrong
-from replay.corpora.places import at_hand, find, shown
+from replay.corpora.discovery import at_hand, find, shown
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfy_fsm.live.redaction.withholding import is_credential, withheld
+from comfy_fsm.live.redaction.job_inputs import is_credential, withheld
 
 CANARY = "sk-canary-4f1c"
 CREDENTIALS = [

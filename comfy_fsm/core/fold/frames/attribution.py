@@ -10,7 +10,7 @@ import re
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.findings import Code
 from comfy_fsm.core.fold.absence import judge_all
-from comfy_fsm.core.fold.frame_handlers import HANDLERS, apply_run_frame
+from comfy_fsm.core.fold.frames.handlers import HANDLERS, apply_run_frame
 from comfy_fsm.core.fold.settlement import reopen_conclusion, request_queue_in_sweep
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.registry.registry import MAX_WHAT, Registry, Socket, Subject

@@ -9,7 +9,7 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import CLIENT, SERVER, Protocol, State
 
-from comfy_fsm.live.proxy.tap import MAX_MESSAGE, Broken, Tap, downwards, upwards
+from comfy_fsm.live.proxy.websocket_messages import MAX_MESSAGE, Broken, Tap, downwards, upwards
 
 MESSAGES = ["", "a text", "ü" * 70_000, b"", b"\0\1" * 40_000, "x" * 126, b"y" * 65_536]
 EXTENSIONS = [

@@ -1,4 +1,4 @@
-"""Course of a trace: its lines, folded once, and from its middle once more for each fault."""
+"""Incremental fold of a trace: all its lines once, and for each fault only those that follow it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.policy import DEFAULT
+from replay.faults.board_copies import copied
 from replay.faults.consequences import NOTHING, Consequence, compare, judged
-from replay.faults.copies import copied
 from replay.faults.faults import Fault, after
 
-__all__ = ["Course", "denies"]
+__all__ = ["IncrementalFold", "denies"]
 
 _OF_THE_RUN = seen.Progress | seen.ProgressState | seen.Executing
 """Frames of which most say no more than that a run goes on."""
 
 
-class Course:
-    """Course of a trace without a fault; its faults are cheapest in the order of their lines."""
+class IncrementalFold:
+    """Fold of a trace without a fault; its faults are cheapest in the order of their lines."""
 
     def __init__(self, observations: list[AnyObservation]) -> None:
         self._observations = observations

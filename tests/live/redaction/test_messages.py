@@ -24,8 +24,8 @@ from comfy_fsm.core.effects import Failure
 from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import ClientError
-from comfy_fsm.live.redaction.redact import NOTHING, Redactor
-from comfy_fsm.live.redaction.scrubbing import COMMON, REDACTED
+from comfy_fsm.live.redaction.messages import NOTHING, Redactor
+from comfy_fsm.live.redaction.scrubber import COMMON, REDACTED
 from comfy_fsm.live.redaction.secret_encodings import MIN_SECRET
 from tests.support.folding import fold_all, outcomes
 

@@ -5,22 +5,19 @@ Nothing is parsed as markup, and whatever a server sent has passed `harmless`.
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
 from typing import Self
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from comfy_fsm.cli import stderr
 from comfy_fsm.core.updates import Update
 from comfy_fsm.display import harmless
-from comfy_fsm.errors import LogError
 
-__all__ = ["Bars", "complain", "complain_of_warnings"]
+__all__ = ["Bars"]
 
 
 class Bars:
@@ -29,7 +26,7 @@ class Bars:
     """
 
     def __init__(self) -> None:
-        console = _console()
+        console = stderr.console()
         name, state = (TextColumn("{task.fields[" + field + "]}", markup=False) for field in ("name", "state"))
         self._progress = Progress(
             name, BarColumn(), state, TimeElapsedColumn(), console=console, disable=not console.is_interactive,
@@ -39,7 +36,7 @@ class Bars:
         """The exit status of an errand that went well: another one if its reader left."""
 
     def __enter__(self) -> Self:
-        complain_of_warnings(self.complain)  # for good: what nobody retrieved is told when it is collected
+        stderr.complain_of_warnings(self.complain)  # for good: what nobody retrieved is told when it is collected
         self._progress.start()
         return self
 
@@ -69,21 +66,7 @@ class Bars:
             self.status = 128 + signal.SIGINT
 
     def complain(self, text: str) -> None:
-        _complain(self._progress.console, text)
-
-
-class _LineHandler(logging.Handler):
-    """Log handler that prints a line for each record; a failure of the log itself is printed once, at the end, and not
-    for each task.
-    """
-
-    def __init__(self, write: Callable[[str], None]) -> None:
-        super().__init__(logging.WARNING)
-        self._write = write
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if not (record.exc_info and isinstance(record.exc_info[1], LogError)):
-            self._write(record.getMessage())
+        stderr.complain_on(self._progress.console, text)
 
 
 def _left(seconds: float | None) -> str:
@@ -91,21 +74,3 @@ def _left(seconds: float | None) -> str:
     if seconds is None:
         return ""
     return f"perhaps {max(seconds, 1.0):.0f} s" if seconds < 90 else f"perhaps {seconds / 60:.0f} min"
-
-
-def complain_of_warnings(write: Callable[[str], None]) -> None:
-    """Print every warning that is logged from now on."""
-    logging.getLogger().addHandler(_LineHandler(write))
-
-
-def complain(text: str) -> None:
-    """Print a line on standard error."""
-    _complain(_console(), text)
-
-
-def _complain(console: Console, text: str) -> None:
-    console.print(Text(f"comfy_fsm: {harmless(text, 2_000)}"), soft_wrap=True)
-
-
-def _console() -> Console:
-    return Console(file=sys.stderr, highlight=False, markup=False, emoji=False)

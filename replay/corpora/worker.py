@@ -14,8 +14,8 @@ from comfy_fsm.errors import LogError, TraceError
 from replay.corpora.analyses.analysis import TRACES, Analysis, Row
 from replay.corpora.analyses.catalogue import ANALYSES
 from replay.corpora.chunks import Chunk
+from replay.corpora.discovery import Unit, at_hand
 from replay.corpora.parquet import encode
-from replay.corpora.places import Unit, at_hand
 
 __all__ = ["Part", "machine", "work"]
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from comfy_fsm.live.redaction.scrubbing import REDACTED
+from comfy_fsm.live.redaction.scrubber import REDACTED
 from comfy_fsm.live.redaction.secret_encodings import unescaped
 
 __all__ = ["is_credential", "withheld"]

@@ -1,27 +1,27 @@
-"""Pauses: times in which a server could not be asked, which do not count as silence of its tasks."""
+"""Spans of time in which a server could not be asked, which do not count as silence of its tasks."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
-__all__ = ["MOST", "Pauses"]
+__all__ = ["MOST", "UnreachableSpans"]
 
 MOST = 256
-"""Pauses remembered for each server: a silent task is asked about far more often than a server can be away so many
+"""Spans remembered for each server: a silent task is asked about far more often than a server can be away so many
 times."""
 
 
 @dataclass(slots=True, eq=False)
-class Pauses:
-    """Pauses in order of time; `skip` costs the same however many there were."""
+class UnreachableSpans:
+    """Spans in order of time; `skip` costs the same however many there were."""
 
     begun: list[float] = field(default_factory=list)
     over: list[float] = field(default_factory=list)
     between: list[float] = field(default_factory=list)
-    """Seconds outside of pauses, summed up to the start of each."""
+    """Seconds outside of them, summed up to the start of each."""
     gone: int = 0
-    """Number of pauses that are no longer remembered."""
+    """Number of spans that are no longer remembered."""
 
     def __len__(self) -> int:
         return self.gone + len(self.over)
@@ -37,7 +37,7 @@ class Pauses:
             self.gone += MOST
 
     def skip(self, since: float, told: int) -> float:
-        """Return the time from which a silence counts that began at `since`; its first `told` pauses were skipped
+        """Return the time from which a silence counts that began at `since`; its first `told` spans were skipped
         before."""
         if not self.over:
             return since

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from comfy_fsm.core.findings import Code
-from comfy_fsm.core.fold.frame_handlers import HANDLERS
+from comfy_fsm.core.fold.frames.handlers import HANDLERS
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.observations import KnownFrame
 from comfy_fsm.core.policy import Policy

@@ -1,0 +1,1 @@
+"""Carries out `run` and `resume`: their tasks, their files, their progress bars."""

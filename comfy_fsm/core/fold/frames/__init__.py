@@ -1,0 +1,1 @@
+"""Folds frames: whose each is, and what it says."""
