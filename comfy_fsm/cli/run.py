@@ -64,8 +64,8 @@ def run(
     os.makedirs(work.output, exist_ok=True)
     with Bars() as screen:
         complain_of_oddities(orders, screen.complain)
-        errand = session.Errand(work.output, open_client, screen, work.capacity, resuming(sys.argv))
-        return session.submit(orders, errand) or screen.status
+        settings = session.RunSettings(work.output, open_client, screen, work.capacity, resuming(sys.argv))
+        return session.submit(orders, settings) or screen.status
 
 
 def resume(
@@ -93,8 +93,8 @@ def resume(
     open_client = access.opening(asked.urls(log), log, work)
     os.makedirs(work.output, exist_ok=True)
     with Bars() as screen:
-        errand = session.Errand(work.output, open_client, screen, work.capacity, resuming(sys.argv))
-        return session.resume(errand) or screen.status
+        settings = session.RunSettings(work.output, open_client, screen, work.capacity, resuming(sys.argv))
+        return session.resume(settings) or screen.status
 
 
 def complain_of_oddities(orders: Iterable[Order], say: Callable[[str], None]) -> None:

@@ -33,7 +33,7 @@ class Bars:
             redirect_stdout=False, redirect_stderr=False,
         )  # fmt: skip
         self.status = 0
-        """The exit status of an errand that went well: another one if its reader left."""
+        """The exit status of a run that went well: another one if its reader left."""
 
     def __enter__(self) -> Self:
         stderr.complain_of_warnings(self.complain)  # for good: what nobody retrieved is told when it is collected

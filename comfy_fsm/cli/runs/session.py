@@ -25,7 +25,7 @@ from comfy_fsm.live.dispatch.dispatcher import Dispatcher
 from comfy_fsm.live.engine.runner import Undelivered
 from comfy_fsm.live.saving.atomic_files import Names
 
-__all__ = ["Errand", "Order", "Screen", "Session", "resume", "submit"]
+__all__ = ["Order", "RunSettings", "Screen", "Session", "resume", "submit"]
 
 _COMPLETED, _NOT_COMPLETED = 0, 1
 _AT_ONCE = 8  # tasks that are saved at a time: of two hundred that end together, the first are soon there
@@ -54,8 +54,8 @@ class Order(Protocol):
     def extra_data(self) -> Mapping[str, Any]: ...
 
 
-class Errand(NamedTuple):
-    """Errand of a command: where its files go, its client and screen, how many jobs a server may hold at once, and the
+class RunSettings(NamedTuple):
+    """Settings of a run: where its files go, its client and screen, how many jobs a server may hold at once, and the
     command that resumes it.
     """
 
@@ -66,7 +66,7 @@ class Errand(NamedTuple):
     again: str = ""
 
 
-def submit(orders: Sequence[Order], errand: Errand) -> int:
+def submit(orders: Sequence[Order], settings: RunSettings) -> int:
     """Submit workflows, all at once or at most `capacity` per server, and return the exit status."""
 
     async def begin(session: Session, dispatcher: Dispatcher | None) -> None:
@@ -76,10 +76,10 @@ def submit(orders: Sequence[Order], errand: Errand) -> int:
             task = await submit(order.workflow, extra_data=order.extra_data, tag=name, on_complete=session.taker(name))
             session.watch(name, task)
 
-    return asyncio.run(_session(begin, errand))
+    return asyncio.run(_session(begin, settings))
 
 
-def resume(errand: Errand) -> int:
+def resume(settings: RunSettings) -> int:
     """Continue the tasks and waiting jobs in the log, and return the exit status."""
 
     async def begin(session: Session, _: Dispatcher | None) -> None:
@@ -87,12 +87,12 @@ def resume(errand: Errand) -> int:
             if not task.server or task.server in session.client.servers:
                 session.watch(_name(task), task)
                 continue
-            errand.screen.complain(
+            settings.screen.complain(
                 f"{task.prompt_id}: left alone, since {task.server} is not named; give it as --server"
             )
             session.status = _NOT_COMPLETED
 
-    return asyncio.run(_session(begin, errand))
+    return asyncio.run(_session(begin, settings))
 
 
 class Session:
@@ -190,24 +190,26 @@ class Session:
             self._screen.complain(f"ended before {' and '.join(told)} had ended{how}")
 
 
-async def _session(begin: Callable[[Session, Dispatcher | None], Coroutine[Any, Any, None]], errand: Errand) -> int:
+async def _session(
+    begin: Callable[[Session, Dispatcher | None], Coroutine[Any, Any, None]], settings: RunSettings
+) -> int:
     async def work() -> int:
         await begin(session, dispatcher)
         await session.over()
         return session.status
 
-    async with errand.open_client() as client:
-        session = Session(client, errand.folder, errand.screen)
+    async with settings.open_client() as client:
+        session = Session(client, settings.folder, settings.screen)
         session.expect_all()
-        async with _dispatching(client, errand.capacity) as dispatcher:
+        async with _dispatching(client, settings.capacity) as dispatcher:
             session.expect_all()  # what waits is in a hand by now
             try:
                 status = await _until_signal(work())
             except ClientError:
-                session.report_unfinished(errand.again)
+                session.report_unfinished(settings.again)
                 raise
             if status >= BY_SIGNAL:
-                session.report_unfinished(errand.again)
+                session.report_unfinished(settings.again)
             return status
 
 
