@@ -91,7 +91,7 @@ HOUSE: list[dict[str, list[str]]] = [
             "requests",
         ],
         "comfy_fsm.report": [
-            "html_fragment progress_bar sources time_format",
+            "notebook progress_bar sources time_format",
             "excerpt player",
             "diagnosis_text json_report recovery_text selection",
             "text",

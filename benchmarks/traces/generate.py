@@ -132,8 +132,9 @@ def cut(lines: list[str], ids: set[str]) -> tuple[list[str], list[Slot]]:
     for number, line in enumerate(lines, 1):
         line_end = line_start + len(line)
         data = text.find('"data"', line_start, line_end)
+        data = line_end if data < 0 else data
         seen = [*head.finditer(text, line_start, data), *body.finditer(text, data, line_end)]
-        if data < 0 or not any(match.lastgroup == "at" for match in seen):
+        if not any(match.lastgroup == "at" for match in seen):
             raise ValueError(f"line {number} does not say `at` before `data`")
         for match in seen:
             slots.append(Slot(match.lastgroup, match[match.lastgroup]))
@@ -143,15 +144,16 @@ def cut(lines: list[str], ids: set[str]) -> tuple[list[str], list[Slot]]:
     return [*pieces, text[start:]], slots
 
 
-def stencil(recording: Path = RECORDING) -> Stencil:
-    """Reads a recording and finds what must differ from copy to copy."""
+def stencil(recording: Path = RECORDING, *, same_windows: bool = False) -> Stencil:
+    """Reads a recording and finds what must differ from copy to copy; the windows need not, if one process made all."""
     lines = read_lines(recording)
     decoded = [json.loads(line) for line in lines]
     header = lines.pop(0) + "\n" if decoded[0]["kind"] == "trace" else ""
     decoded = [line for line in decoded if line["kind"] != "trace"]
     if not decoded or len(decoded) != len(lines):
         raise ValueError(f"{recording} has no observations, or a second header")
-    pieces, slots = cut(lines, find_ids(decoded))
+    windows = {line.get("window") for line in decoded} if same_windows else set()
+    pieces, slots = cut(lines, find_ids(decoded) - windows)
     times = [line["at"] for line in decoded]
     seconds = math.ceil(max(times) - min(times)) + 1
     steps = {"at": seconds, "timestamp": seconds * 1_000, "mono": seconds * 1_000_000_000}

@@ -87,6 +87,9 @@ class Policy(Struct, frozen=True, kw_only=True):
     """Tasks known from frames alone: bounded, since a server may name as many prompts as it likes."""
     questions: int = 10_000
     """Unanswered requests remembered; the oldest is dropped first."""
+    delivered: int = 10_000
+    """Delivered tasks that a client remembers, so that one that runs for a year stays small: twice as many are cut to
+    this number, the oldest first. The log keeps all, and a replay judges all. 0 means to remember every one."""
     homes: int = 100_000
     """Ids remembered of tasks that were dropped; the oldest goes first. A late frame comes far sooner."""
     acts: int = 256

@@ -20,7 +20,7 @@ from comfy_fsm.core.wire import codec
 from comfy_fsm.display import Names, harmless, host, plural
 from comfy_fsm.errors import TraceError
 from comfy_fsm.log.trace import Block, most_known
-from comfy_fsm.report import html_fragment
+from comfy_fsm.report import notebook
 from comfy_fsm.report.sources import Origins, Source, Sources
 
 __all__ = [
@@ -93,7 +93,7 @@ class Replay(Struct, frozen=True, kw_only=True):
         ]  # fmt: skip
         left = len(self.tasks) - _IN_NOTEBOOK
         titles = ("state", "task", "window", "server", "known", "findings")
-        return html_fragment.draw(self.verdict, heading, titles, rows, f"and {left:,} more tasks" if left > 0 else "")
+        return notebook.draw(self.verdict, heading, titles, rows, f"and {left:,} more tasks" if left > 0 else "")
 
     def codes_of(self, task: Task) -> list[Code]:
         """Return the codes of the findings about this task."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from comfy_fsm.log import lock
-from tests.campaigns import damage, hostile, kills, power, refusals, runs, secrets
+from tests.campaigns import damage, hostile, kills, power, refusals, runs, secrets, year
 from tests.campaigns.writing import judged, lines
 from tests.support.lines import fill
 
@@ -107,3 +107,10 @@ def test_a_credential_would_be_found_if_nothing_were_scrubbed(monkeypatch: pytes
     _, found = secrets.campaign(12, seed=7)
     assert any("the complaints of run" in each for each in found)
     assert any("a.log" in each for each in found)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_client_holds_what_is_under_way_and_the_last_tasks_however_many_there_were() -> None:
+    samples = year.campaign(3_000, 100, parts=3)
+    assert [sample.tasks // 1_000 for sample in samples] == [1, 2, 3]
+    assert all(sample.remembered <= 2 * 100 + 14 for sample in samples)

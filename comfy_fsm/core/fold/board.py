@@ -78,13 +78,13 @@ class Board:
                 text = f"still {task.state} where the trace ends"
                 registry.report(Code.UNRESOLVED, text, task)
 
-    def forget(self, keep: int) -> list[Task]:
+    def forget(self, keep: int, *, delivered: bool = False) -> list[Task]:
         """Drop the final tasks except the last `keep`, and their findings; late reports on them change nothing.
 
-        For readers that run for long. `lost` and `expired` tasks stay, since they can be reopened. The metrics then
-        describe what is left, and a POST of a dropped id is a new task.
+        For whoever runs for long; `delivered`: only tasks whose result was delivered. `lost` and `expired` tasks stay,
+        since they can be reopened. The metrics then describe what is left, and a POST of a dropped id is a new task.
         """
-        return self._registry.drop_settled(keep)
+        return self._registry.drop_settled(keep, delivered=delivered)
 
     def drain(self) -> list[AnyEffect]:
         """Return the effects wanted since the last call, earliest first; each is handed over once."""

@@ -210,15 +210,19 @@ class Registry:
     def relieve(self, task: Task) -> None:
         window_of(self.windows, task.window).undelivered.pop(task.number, None)
 
-    def drop_settled(self, keep: int) -> list[Task]:
-        """Drop the final tasks except the last `keep` to settle, and the findings about them.
+    def drop_settled(self, keep: int, *, delivered: bool = False) -> list[Task]:
+        """Drop the final tasks except the last `keep` to settle, and the findings about them; maybe `delivered` alone.
 
         Their ids stay in `homes` for a while, so that a late frame is not taken for one about an unknown prompt.
         """
         servers = self.each_server()
         sockets = [socket for server in servers for socket in server.sockets.values()]
         held = {id(task) for socket in sockets for task in (socket.running, *socket.loose.values())}
-        final = [task for task in self.tasks.values() if task.state in FINAL and id(task) not in held]
+        final = [
+            task
+            for task in self.tasks.values()
+            if task.state in FINAL and (task.delivered or not delivered) and id(task) not in held
+        ]
         final.sort(key=lambda task: (task.end.settled_position, task.number))
         gone = final[: max(0, len(final) - keep)]
         for task in gone:

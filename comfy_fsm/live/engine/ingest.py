@@ -30,6 +30,7 @@ from comfy_fsm.log.chain import LogRow
 __all__ = ["Appends", "Ingest", "Noted", "refold"]
 
 _logger = logging.getLogger(__name__)
+_DROPPED = 1_000  # rows after which what they want is dropped: in a log of a year it would be millions
 _TOLD = 3  # damaged places that are told one by one
 _ROOM = 8 * 1024 * 1024
 """Bytes of lines that may wait for the disk before the sockets wait too: below the log's own limit, so that it never
@@ -44,7 +45,9 @@ def refold(
 ) -> int:
     """Fold the rows of a log without performing effects, and return the position of the last row."""
     at, position, damaged = 0.0, 0, 0
-    for record in records:
+    for count, record in enumerate(records):
+        if not count % _DROPPED:
+            board.drain()  # wanted by a process that is gone; `resume` wants it anew
         position = max(position, record.position)
         told: list[AnyObservation] = []
         if record.line is not None:
@@ -61,7 +64,7 @@ def refold(
                 folded(record.position, observation)
     if damaged > _TOLD:
         _logger.warning("%s: %d more places are damaged; a replay names them all", path, damaged - _TOLD)
-    board.drain()  # wanted by a process that is gone; `resume` wants it anew
+    board.drain()
     return position
 
 

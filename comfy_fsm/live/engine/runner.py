@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import uuid
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import suppress
@@ -113,12 +114,13 @@ class Runner:
         self._running: set[asyncio.Task[None]] = set()
         self._delivering: set[asyncio.Task[None]] = set()
         self._in_delivery: set[tuple[str, str | None]] = set()
+        self._forget_beyond = 2 * policy.delivered or sys.maxsize
         self._patience = 0.0
         self._closing = Closing(self._close)
 
     async def load(self) -> None:
         """Fold the log without performing effects."""
-        await asyncio.to_thread(refold, self.log.read(), self.board, self.log.path, self.figures.count)
+        await asyncio.to_thread(refold, self.log.read(), self.board, self.log.path, self._refolded)
 
     @property
     def unfinished(self) -> list[Task]:
@@ -260,6 +262,10 @@ class Runner:
 
     # performing
 
+    def _refolded(self, position: int, observation: AnyObservation) -> None:
+        self.figures.count(position, observation)
+        self._forget()
+
     def _folded(self, position: int, noted: Noted) -> None:
         self.figures.count(position, noted.observation)
         if self._host is not None:
@@ -272,6 +278,13 @@ class Runner:
                 self._unconfigured.add(effect.server)
                 _logger.warning("%s is not among the servers of this client: it cannot be asked", effect.server)
             self._perform_one(effect)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop old delivered tasks, so that memory is bounded by what is under way."""
+        if self.board.size > self._forget_beyond:
+            self.board.forget(self.policy.delivered, delivered=True)
+            self._forget_beyond = self.board.size + self.policy.delivered
 
     def _perform_one(self, effect: AnyEffect) -> None:
         poller = self.pollers.get(effect.server)

@@ -9,12 +9,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from comfy_fsm.core.effects import Result
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.errors import ClientError
 from comfy_fsm.live.client.client import Client
-from comfy_fsm.live.engine.runner import in_turns
+from comfy_fsm.live.client.task_handle import TaskHandle
+from comfy_fsm.live.engine.runner import Undelivered, in_turns
 from comfy_fsm.testing import FakeComfy
+from replay import replay
 from tests.support.stage import QUICK, graph, outcome, until, with_node
 
 FOR_GOOD = [200, 302, 400, 401, 403, 404, 405, 410, 426, 501, 505]
@@ -115,3 +118,41 @@ async def test_tasks_of_an_earlier_process_are_taken_up_while_others_have_their_
     turning.cancel()
     assert turns >= 100
     assert most <= 100
+
+
+async def test_a_client_forgets_what_it_delivered_long_ago_and_its_log_keeps_all(tmp_path: Path) -> None:
+    log, policy = tmp_path / "a.log", msgspec.structs.replace(QUICK, delivered=3)
+    delivered: list[str | None] = []
+    async with FakeComfy() as comfy:
+        for half in range(2):
+            async with Client(comfy.url, policy=policy, log=log) as client:
+                assert len(client.board.tasks) <= 10
+                window = client.window()
+                for seed in range(10 * half, 10 * half + 10):
+                    task = await window.submit(graph(seed), on_complete=lambda r: delivered.append(r.prompt_id))
+                    assert await outcome(task) == "completed"
+                    assert len(client.board.tasks) <= 10
+                held = client
+    assert len(delivered) == len(set(delivered)) == 20
+    assert held.board.tasks[-1].prompt_id == delivered[-1]
+    assert [task.state for task in replay(log).tasks] == ["completed"] * 20
+
+
+async def test_what_was_not_delivered_is_not_forgotten(tmp_path: Path) -> None:
+    log, policy = tmp_path / "a.log", msgspec.structs.replace(QUICK, delivered=1)
+    taken: list[str] = []
+
+    async def refuse(result: Result) -> None:
+        raise Undelivered
+
+    async def take(task: TaskHandle) -> None:
+        taken.append((await task).prompt_id or "")
+
+    async with FakeComfy() as comfy:
+        async with Client(comfy.url, policy=policy, log=log) as client:
+            window = client.window()
+            posted = [await window.submit(graph(seed), on_complete=refuse) for seed in range(6)]
+            assert [await outcome(task) for task in posted] == ["completed"] * 6
+        async with Client(comfy.url, policy=policy, log=log, on_resume=take) as client:
+            await until(lambda: not client.tasks)
+    assert sorted(taken) == sorted(task.prompt_id for task in posted)

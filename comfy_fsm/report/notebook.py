@@ -1,4 +1,4 @@
-"""Fragment: a heading and a table as HTML that stands in another page, such as a notebook; every text is escaped."""
+"""Heading and table as HTML that stands in a notebook; every text is escaped."""
 
 from __future__ import annotations
 
