@@ -29,7 +29,7 @@ from comfy_fsm.errors import ClientError, DownloadFailed
 from comfy_fsm.live.client.image_spool import Spool
 from comfy_fsm.live.client.progress import Paces, Track
 from comfy_fsm.live.client.tags import NO_TAG, tagged
-from comfy_fsm.live.client.task_handle import NOTHING, Attached, Dispatches, TaskHandle
+from comfy_fsm.live.client.task_handle import NOTHING, Attached, Dispatches, Origin, TaskHandle
 from comfy_fsm.live.engine.cancellation import cancel
 from comfy_fsm.live.engine.ingest import Noted
 from comfy_fsm.live.engine.runner import Runner
@@ -328,20 +328,20 @@ class Handles:
         self.runner.note(seen.Command(at=now, window=handle.window, server=handle.server, data=data))
 
     @contextlib.asynccontextmanager
-    async def fetch(self, handle: TaskHandle, output: Output) -> AsyncGenerator[AsyncIterator[bytes], None]:
+    async def fetch(self, origin: Origin, output: Output) -> AsyncGenerator[AsyncIterator[bytes], None]:
         if output.by_socket:
-            yield _one_piece(handle, output)
+            yield _one_piece(origin, output)
             return
-        exchange, found = self.runner.exchanges[handle.server], contextlib.AsyncExitStack()
+        exchange, found = self.runner.exchanges[origin.server], contextlib.AsyncExitStack()
         async with found:
             try:
                 folder = output.type or "output"  # "" is no folder of a server
                 ask = requests.view(output.filename, output.subfolder, folder)
-                stream = await found.enter_async_context(exchange.stream(ask, handle.window))
+                stream = await found.enter_async_context(exchange.stream(ask, origin.window))
             except DownloadFailed as error:
                 if not output.id or error.status not in (400, 403, 404):
                     raise
-                stream = await found.enter_async_context(exchange.stream(requests.asset(output.id), handle.window))
+                stream = await found.enter_async_context(exchange.stream(requests.asset(output.id), origin.window))
             yield stream.chunks
 
 
@@ -354,15 +354,15 @@ def _posted(log: Store, position: int) -> dict[str, Any]:
     return {name: {"class_type": node.class_type} for name, node in body.prompt.items()} if body is not None else {}
 
 
-async def _one_piece(handle: TaskHandle, output: Output) -> AsyncIterator[bytes]:
+async def _one_piece(origin: Origin, output: Output) -> AsyncIterator[bytes]:
     """Yield an image that came over the socket, from where this process keeps it."""
-    name = f"{handle.server}: the image {output.filename!r:.200} came over the socket"
-    kept = handle.image(output)
+    name = f"{origin.server}: the image {output.filename!r:.200} came over the socket"
+    kept = origin.image(output)
     if kept is None:
         raise DownloadFailed(
             f"{name} to a process that is gone, so it cannot be fetched again, and the log has its size and digest "
             "alone; submit the workflow again",
-            handle.server,
+            origin.server,
             gone=True,
         )
     content = b""
@@ -372,5 +372,5 @@ async def _one_piece(handle: TaskHandle, output: Output) -> AsyncIterator[bytes]
         kept.lost = f"the disk took it away: {error.strerror or error}"
     if kept.lost:
         said = f"{name}, and {kept.lost}; make room, and submit the workflow again"
-        raise DownloadFailed(said, handle.server, gone=True)
+        raise DownloadFailed(said, origin.server, gone=True)
     yield content

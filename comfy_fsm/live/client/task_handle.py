@@ -27,7 +27,7 @@ from comfy_fsm.live.saving.atomic_files import Names
 from comfy_fsm.live.transport.arrivals import Answer
 from comfy_fsm.live.transport.requests import Draft, HttpRequest
 
-__all__ = ["ERRORS", "NOTHING", "Attached", "Dispatches", "Posting", "Registry", "TaskHandle", "Voice"]
+__all__ = ["ERRORS", "NOTHING", "Attached", "Dispatches", "Origin", "Posting", "Registry", "TaskHandle", "Voice"]
 
 ERRORS: dict[str, type[TaskError]] = {
     State.FAILED: TaskFailed,
@@ -65,13 +65,28 @@ class Registry(Protocol):
         """Ask the server how many prompts run or wait before the task."""
         ...
 
-    def fetch(self, handle: TaskHandle, output: Output) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    def fetch(self, origin: Origin, output: Output) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Open an output of the task for reading."""
         ...
 
     def note_cut(self, handle: TaskHandle) -> None:
         """Write down that the progress callback of the task caused its own call, and is not called any more."""
         ...
+
+
+class Origin(NamedTuple):
+    """Origin of the outputs of a task; its handle is not in it, since the result would hold it and be held by it: of a
+    Struct with a dict no collector finds such a circle."""
+
+    server: str
+    window: str
+    images: Mapping[str, tuple[Update, KeptImage]]
+    """Results that came over the socket, by name."""
+
+    def image(self, output: Output) -> KeptImage | None:
+        """Return the stored image that came over the socket; None if it came to another process."""
+        found = self.images.get(output.filename)
+        return found[1] if found is not None else None
 
 
 class Voice(Protocol):
@@ -145,7 +160,7 @@ class TaskHandle:
         self._error: Exception | None = None
         self._told: list[tuple[Callable[[TaskHandle], object], contextvars.Context]] = []
         self._queues: list[UpdateQueue] = []
-        self._images: dict[str, tuple[Update, KeptImage]] = {}  # results that came over the socket, by name
+        self._images: dict[str, tuple[Update, KeptImage]] = {}  # as in Origin
 
     def __repr__(self) -> str:
         return f"<task {self.prompt_id} at {self.server or 'no server yet'}: {self.state}>"
@@ -322,16 +337,12 @@ class TaskHandle:
             queue.put(update, kept)
         self._callbacks.put(update, kept)
 
-    def image(self, output: Output) -> KeptImage | None:
-        """Return the stored image that came over the socket; None if it came to another process."""
-        found = self._images.get(output.filename)
-        return found[1] if found is not None else None
-
     async def settle(self, result: Result) -> None:
         """Deliver the result, once in this process."""
         if self._settled.is_set():
             return
-        self._result = at_hand(result, self.server, partial(self._registry.fetch, self))
+        origin = Origin(self.server, self.window, self._images)
+        self._result = at_hand(result, self.server, partial(self._registry.fetch, origin))
         self.prompt_id = result.prompt_id or self.prompt_id
         self._end()
         await self._callbacks.complete(self)

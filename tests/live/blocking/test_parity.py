@@ -42,7 +42,7 @@ PAIRS: list[tuple[type, type, set[str]]] = [
         TaskHandle,
         BlockingTask,
         # what only the client calls, and what only a loop can
-        {"abandon", "close", "image", "listens", "push", "resume", "settle"}
+        {"abandon", "close", "listens", "push", "resume", "settle"}
         | {"add_done_callback", "get_loop", "remove_done_callback"},
     ),
     (Dispatcher, BlockingDispatcher, {"moves", "withdraw"}),

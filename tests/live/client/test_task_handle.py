@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import pickle
+import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -13,9 +15,14 @@ import msgspec
 import pytest
 
 from comfy_fsm import ClientClosed, Output, OutputFile, Result, State, TaskCancelled, TaskError, TaskHandle
+from comfy_fsm.live.blocking.client import BlockingClient
+from comfy_fsm.live.client.client import Client
 from comfy_fsm.live.client.outputs import TaskResult
 from comfy_fsm.live.client.progress import Paces, Track
 from comfy_fsm.live.client.task_handle import ERRORS
+from comfy_fsm.testing import FakeComfy, ThreadedFake
+from tests.support.stage import QUICK, graph, until, with_node
+from tests.support.stage import outcome as ended
 
 OUTCOMES = [State.COMPLETED, *(State(name) for name in ERRORS)]
 SERVER = "http://127.0.0.1:1"
@@ -109,14 +116,14 @@ WAYS: dict[str, Callable[[Any], Awaitable[object]]] = {
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("before", [True, False])
 async def test_whatever_waits_for_a_future_waits_for_a_task_and_is_told_the_same(way: str, before: bool) -> None:
-    for outcome in OUTCOMES:
-        task, model = handle(), future(outcome)
+    for ending in OUTCOMES:
+        task, model = handle(), future(ending)
         if before:
-            await task.settle(result_of(outcome))
+            await task.settle(result_of(ending))
         waiting = asyncio.create_task(WAYS[way](task))
         await asyncio.sleep(0)
         assert before or not waiting.done()
-        await task.settle(result_of(outcome))
+        await task.settle(result_of(ending))
         assert await waiting == await WAYS[way](model)
 
 
@@ -219,3 +226,39 @@ def test_a_result_is_the_same_beside_the_plain_one_written_down_or_sent_to_anoth
         assert copied == plain
     with pytest.raises(Exception, match="left the process that has its client"):
         asyncio.run(pickle.loads(pickle.dumps(told)).outputs[0].read())
+
+
+SENT = {"1": graph(3)["1"], "9": {"class_type": "SaveImageWebsocket", "inputs": {"images": ["1", 0]}}}
+"""Its image comes over the socket."""
+
+
+async def follow(task: TaskHandle) -> None:
+    async for _ in task:
+        pass
+
+
+@pytest.mark.parametrize("use", [ended, follow, TaskHandle.cancel])
+@pytest.mark.parametrize("workflow", [graph(1), SENT, with_node("FakeFail", 2)], ids=["saved", "sent", "failed"])
+async def test_a_settled_task_is_freed_once_the_application_lets_it_go(
+    workflow: dict[str, Any], use: Callable[[TaskHandle], Awaitable[object]]
+) -> None:
+    async with FakeComfy() as comfy, Client(comfy.url, policy=QUICK) as client:
+        seen: list[str | None] = []
+        task = await client.window().submit(workflow, on_complete=lambda result: seen.append(result.prompt_id))
+        await use(task)
+        await ended(task)
+        await until(lambda: not client.tasks and seen)
+        freed = weakref.ref(task)
+        del task
+        gc.collect()
+        assert freed() is None
+
+
+def test_a_settled_task_of_a_blocking_client_is_freed_too(fake_comfyui: ThreadedFake) -> None:
+    with BlockingClient(fake_comfyui.url, policy=QUICK) as client:
+        task = client.submit(SENT)
+        assert task.result().outputs[0].read()
+        freed = weakref.ref(task._handle)
+        del task
+        while freed() is not None:
+            gc.collect()
