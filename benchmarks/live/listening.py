@@ -17,7 +17,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from websockets.asyncio.client import connect
@@ -105,13 +105,15 @@ async def _ours(port: int, frames: int, folder: str) -> tuple[float, list[float]
     async with await Log.open(Path(folder) / "live.log") as log:
         ingest = Ingest(log, board, redactor, hear, lambda: board.drain() and None)
         server = Comfy(f"http://127.0.0.1:{port}")
-        ears = [Listener(server, f"ours-{number}-{frames}", ingest, redactor, time.time) for number in range(WINDOWS)]
+        listeners = [
+            Listener(server, f"ours-{number}-{frames}", ingest, redactor, time.time) for number in range(WINDOWS)
+        ]
         before = _cpu()
-        for ear in ears:
-            ear.open()
+        for listener in listeners:
+            listener.open()
         await over.wait()
         spent = _cpu() - before
-        await asyncio.gather(*(ear.close() for ear in ears))
+        await asyncio.gather(*(listener.close() for listener in listeners))
         await ingest.close()
         await server.close()
     return spent, latencies
@@ -123,37 +125,53 @@ def _pair(port: int, frames: int) -> tuple[float, float, list[float]]:
         return bare, *asyncio.run(_ours(port, frames, folder))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="What it costs to listen live.")
-    parser.add_argument("--frames", type=int, default=100_000, help="frames of one run, in total")
-    parser.add_argument("--pairs", type=int, default=5, help="runs of each, in turns")
-    options = parser.parse_args()
-    frames = options.frames // WINDOWS
+class Listening(NamedTuple):
+    """CPU of a frame in µs, the ratio with its range, and the seconds from a frame to its callback."""
+
+    bare: float
+    ours: float
+    ratio: float
+    lowest: float
+    highest: float
+    median: float
+    p99: float
+
+
+def measure(frames: int, pairs: int) -> Listening:
+    """Listen to so many frames in turns with the bare loop; `server` is a process of its own."""
     port = multiprocessing.Value("i", 0)
     server = multiprocessing.Process(target=_server, args=(port,), daemon=True)
     server.start()
     while not port.value:
         time.sleep(0.01)
-    total = frames * WINDOWS
-    pairs, latencies = list[tuple[float, float]](), list[float]()
+    each = frames // WINDOWS
+    costs, latencies = list[tuple[float, float]](), list[float]()
     _pair(port.value, 1_000)  # what is imported and compiled once
-    for _ in range(options.pairs):
-        bare, ours, delays = _pair(port.value, frames)
-        pairs.append((bare / total * 1e6, ours / total * 1e6))
+    for _ in range(pairs):
+        bare, ours, delays = _pair(port.value, each)
+        costs.append((bare / (each * WINDOWS) * 1e6, ours / (each * WINDOWS) * 1e6))
         latencies += delays
-    latencies.sort()
-    bares, ourses = zip(*pairs, strict=True)
-    ratios = sorted(ours / bare for bare, ours in pairs)
-    print(
-        f"{total:,} frames over {WINDOWS} sockets, {RATE:,} a second asked for, {options.pairs} pairs in turns; medians"
-    )
-    print(f"bare loop  {statistics.median(bares):6.1f} µs of CPU a frame")
-    print(f"ours       {statistics.median(ourses):6.1f} µs of CPU a frame, {statistics.median(ratios):.2f} ×", end="")
-    print(f" ({ratios[0]:.2f} to {ratios[-1]:.2f})")
-    print(f"frame to callback: median {latencies[len(latencies) // 2] * 1e3:.1f} ms, ", end="")
-    print(f"p99 {latencies[len(latencies) * 99 // 100] * 1e3:.1f} ms")
-    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
     server.terminate()
+    latencies.sort()
+    bares, ourses = zip(*costs, strict=True)
+    ratios = sorted(ours / bare for bare, ours in costs)
+    middle, late = latencies[len(latencies) // 2], latencies[len(latencies) * 99 // 100]
+    bare, ours, ratio = map(statistics.median, (bares, ourses, ratios))
+    return Listening(bare, ours, ratio, ratios[0], ratios[-1], middle, late)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What it costs to listen live.")
+    parser.add_argument("--frames", type=int, default=100_000, help="frames of one run, in total")
+    parser.add_argument("--pairs", type=int, default=5, help="runs of each, in turns")
+    options = parser.parse_args()
+    found = measure(options.frames, options.pairs)
+    print(f"{options.frames:,} frames over {WINDOWS} sockets, {RATE:,} a second, {options.pairs} pairs in turns")
+    print(f"bare loop  {found.bare:6.1f} µs of CPU a frame")
+    print(f"ours       {found.ours:6.1f} µs of CPU a frame, {found.ratio:.2f} ×", end="")
+    print(f" ({found.lowest:.2f} to {found.highest:.2f})")
+    print(f"frame to callback: median {found.median * 1e3:.1f} ms, p99 {found.p99 * 1e3:.1f} ms")
+    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from comfy_fsm.report.player import replay
 
@@ -54,33 +56,47 @@ def of_the_fold(folder: Path, count: int) -> float:
     return (time.process_time() - began) / count
 
 
+class Corpus(NamedTuple):
+    """What a second worker gives, the share of the CPU that no worker used, and a trace's CPU beyond its fold."""
+
+    speed_up: float
+    idle: float
+    beyond: float
+
+
+def measure(traces: int, rounds: int, tell: Callable[[str], None] = lambda line: None) -> Corpus:
+    """Time one worker and two in turns, over so many traces."""
+    ratios, alone, beyond = [], [], []
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch, "traces")
+        folder.mkdir()
+        fill(folder, traces)
+        for number in range(rounds):
+            outputs = [Path(scratch, f"{number}-{jobs}") for jobs in (1, 2)]
+            (one, of_one), (two, of_two) = (timed(folder, output, jobs) for jobs, output in enumerate(outputs, 1))
+            _, again = timed(folder, outputs[0], 1)  # nothing is left to do: what no worker does
+            fold = of_the_fold(folder, min(1_000, traces))
+            ratios.append(one / two)
+            alone.append(again / of_one)
+            beyond.append(of_one / traces - fold)
+            tell(
+                f"one worker {one:.1f} s ({of_one / one:.2f} processors), two {two:.1f} s ({of_two / two:.2f}): "
+                f"{one / two:.2f} x; CPU {of_one:.1f} and {of_two:.1f} s, of which no worker's {again:.1f} s; "
+                f"a fold {fold * 1000:.2f} ms"
+            )
+    return Corpus(*map(statistics.median, (ratios, alone, beyond)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--traces", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5, help="pairs of one worker and two; the median counts")
     given = parser.parse_args()
     print(f"{os.cpu_count()} processors, {os.getloadavg()[0]:.1f} processes at work, Python {sys.version.split()[0]}")
-    ratios, alone, beyond = [], [], []
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch, "traces")
-        folder.mkdir()
-        fill(folder, given.traces)
-        for number in range(given.rounds):
-            outputs = [Path(scratch, f"{number}-{jobs}") for jobs in (1, 2)]
-            (one, of_one), (two, of_two) = (timed(folder, output, jobs) for jobs, output in enumerate(outputs, 1))
-            _, again = timed(folder, outputs[0], 1)  # nothing is left to do: what no worker does
-            fold = of_the_fold(folder, min(1_000, given.traces))
-            ratios.append(one / two)
-            alone.append(again / of_one)
-            beyond.append(of_one / given.traces - fold)
-            print(
-                f"one worker {one:.1f} s ({of_one / one:.2f} processors), two {two:.1f} s ({of_two / two:.2f}): "
-                f"{one / two:.2f} x; CPU {of_one:.1f} and {of_two:.1f} s, of which no worker's {again:.1f} s; "
-                f"a fold {fold * 1000:.2f} ms"
-            )
-    print(f"two workers: {statistics.median(ratios):.2f} x, the median of {given.rounds} pairs; at least 1.8 is wanted")
-    print(f"no worker's: {statistics.median(alone):.1%} of the CPU; under 5 % is wanted")
-    print(f"a small trace: {statistics.median(beyond) * 1000:.2f} ms of CPU beyond its fold; under 2 is wanted")
+    found = measure(given.traces, given.rounds, print)
+    print(f"two workers: {found.speed_up:.2f} x, the median of {given.rounds} pairs; at least 1.8 is wanted")
+    print(f"no worker's: {found.idle:.1%} of the CPU; under 5 % is wanted")
+    print(f"a small trace: {found.beyond * 1000:.2f} ms of CPU beyond its fold; under 2 is wanted")
 
 
 if __name__ == "__main__":

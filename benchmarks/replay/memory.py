@@ -90,15 +90,18 @@ def of_one(make: Callable[[int, bool], object], tasks: int, settled: bool) -> fl
     return (twice - half) / (2 * tasks - tasks // 2)
 
 
+KINDS: tuple[tuple[str, Callable[[int, bool], object], bool], ...] = (
+    ("open", folded, False),
+    ("settled, in a replay", folded, True),
+    ("settled and remembered, in a client", loaded, True),
+)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--tasks", type=int, default=10_000)
     tasks = parser.parse_args().tasks
-    for what, make, settled in (
-        ("open, in a replay or a client", folded, False),
-        ("settled, in a replay", folded, True),
-        ("settled and remembered, in a client", loaded, True),
-    ):
+    for what, make, settled in KINDS:
         print(f"{what:<38}{of_one(make, tasks, settled) / 1000:6.1f} kB a task")
 
 

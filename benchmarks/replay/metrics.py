@@ -3,7 +3,7 @@
     python -m benchmarks.replay.metrics
 
 Two parts. `count` is told of every entry after the fold; the tally is kept by the fold itself, and costs what a fold
-costs more with it than with one whose methods do nothing. Ratios are what to quote, as in `benchmarks.measure`.
+costs more with it than with one whose methods do nothing. Ratios are what to quote, as in `python -m benchmarks`.
 """
 
 from __future__ import annotations

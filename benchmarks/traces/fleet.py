@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-SERVERS, WINDOWS, STEPS = 3, 6, 7
+SERVERS, WINDOWS, STEPS, TASKS = 3, 6, 7, 80
 BEGAN = 1_795_000_000
 GRAPH = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 512, "height": 512, "batch_size": 1, "color": 0}},
@@ -134,7 +134,7 @@ def write(output: Path, tasks: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--tasks", type=int, default=80, help="of each server")
+    parser.add_argument("--tasks", type=int, default=TASKS, help="of each server")
     given = parser.parse_args()
     write(given.output, given.tasks)
 
