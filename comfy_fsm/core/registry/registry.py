@@ -232,6 +232,9 @@ class Registry:
             if task.prompt_id is not None and server.tasks.get(task.prompt_id) is task:
                 del server.tasks[task.prompt_id]
         numbers = {task.number for task in gone}
+        for question in self.questions.values():
+            if question.answered and question.task is not None and question.task.number in numbers:
+                question.task = None
         self.unposted = sum(not task.posts for task in self.tasks.values())
         self._timers = [timer for timer in self._timers if timer[1] not in numbers]
         heapq.heapify(self._timers)

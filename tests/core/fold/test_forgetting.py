@@ -1,5 +1,6 @@
 """Tests of dropped tasks: they stay decided, nothing late brings them back, and the rest is as it would be."""
 
+import gc
 import gzip
 import json
 from typing import Any
@@ -12,6 +13,7 @@ from comfy_fsm.core.fold.board import Board
 from comfy_fsm.core.machine import FINAL
 from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.policy import Policy
+from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire import codec
 from comfy_fsm.testing.strategies import observations
 from comfy_fsm.watch import projection
@@ -104,6 +106,14 @@ def test_tasks_that_are_open_or_can_be_reopened_are_kept() -> None:
     folded(board, [line("command", {"name": "recover", "prompt_id": "p"}, 1_800_000_500.0)])
     assert board.forget(0) == []
     assert [task.state for task in board.tasks] == ["uncertain"]
+
+
+def test_a_forgotten_task_is_freed() -> None:
+    board = folded(Board(), run("p of its own"))
+    board.drain()
+    assert [task.prompt_id for task in board.forget(0)] == ["p of its own"]
+    gc.collect()
+    assert not [each for each in gc.get_objects() if type(each) is Task and each.prompt_id == "p of its own"]
 
 
 def test_the_ids_of_forgotten_tasks_are_bounded() -> None:
