@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter, validators
@@ -29,7 +30,7 @@ _KINDS = {
     "drop": "a frame dropped", "double": "a frame doubled", "cut": "a socket cut for 1 s before a frame",
     "lose": "an answer lost", "forget": "a server that forgets before an answer",
 }  # fmt: skip
-_ASKED_AGAIN = "a live client would have asked again: the trace has no answer to that"
+_ASKED_AGAIN = "a live client asks again, which no trace shows"
 
 
 @Parameter(name="*")
@@ -198,20 +199,21 @@ def _tell_sweep(found: list[Swept], lines: Sequence[Line], path: str) -> None:
     print(f"{harmless(path, 200)}: {plural(len(found), 'single fault')}")
     for line in effects(Counter((swept.fault.kind, swept.consequence.effect) for swept in found)):
         print(line)
-    print(_survives([swept for swept in found if swept.fault.kind == "drop"], lines))
+    print(fill(_survives([swept for swept in found if swept.fault.kind == "drop"], lines), 80))
     if any(swept.fault.kind == "lose" and swept.consequence.is_grave for swept in found):
         print(f"Where an answer is lost, {_ASKED_AGAIN}.")
     _tell_grave([swept for swept in found if swept.consequence.is_grave], lines)
 
 
 def effects(counted: Mapping[tuple[str, Effect | None], int]) -> Iterator[str]:
-    """Say how many faults of each kind there were, and what changed at most."""
+    """Yield a table of how many faults of each kind there were, and what changed at most."""
     from replay.faults.consequences import EFFECTS
 
+    yield f"{'tried':>9}{'a task':>9}{'an error':>10}{'a warning':>11}  changed at most, by"
     for kind, name in _KINDS.items():
         task, error, warning, nothing = (counted.get((kind, effect), 0) for effect in (*EFFECTS, None))
         if tried := task + error + warning + nothing:
-            yield f"{tried:7} × {name}: a task changes in {task}, an error in {error}, a warning in {warning}"
+            yield f"{tried:9,}{task:9,}{error:10,}{warning:11,}  {name}"
 
 
 def _tell_grave(found: list[Swept], lines: Sequence[Line]) -> None:
@@ -220,7 +222,9 @@ def _tell_grave(found: list[Swept], lines: Sequence[Line]) -> None:
     for swept in found:
         groups.setdefault((swept.fault.kind, swept.consequence), []).append(lines[swept.fault.index].number)
     for (kind, consequence), numbers in list(groups.items())[:_MANY]:
-        print(f"{_KINDS[kind]}, at line{'s' * (len(numbers) > 1)} {_listed(numbers)}")
+        print(
+            fill(f"{_KINDS[kind]}, at line{'s' * (len(numbers) > 1)} {_listed(numbers)}", 80, subsequent_indent="    ")
+        )
         for told in _consequences(consequence):
             print(f"  {told}")
     if len(groups) > _MANY:
