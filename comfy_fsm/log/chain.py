@@ -6,33 +6,58 @@ Each checksum covers the one before it, so a row that was changed, moved or remo
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from hashlib import blake2b
+from itertools import count, repeat
 from struct import Struct
 from typing import NamedTuple
 
-__all__ = ["GENESIS", "MAX_LINE", "LogRow", "Verification", "Verifier", "digest", "seal", "span", "summed"]
+__all__ = [
+    "GENESIS",
+    "MAX_LINE",
+    "LogRow",
+    "StoredRow",
+    "Stretch",
+    "Verification",
+    "Verifier",
+    "digest",
+    "seal",
+    "span",
+    "summed",
+]
 
 MAX_LINE = 128 * 1024 * 1024  # a reader holds one; ComfyUI takes uploads up to 100 MiB, SQLite rows up to 1 GB
+_STRETCH = 64 * 1024  # bytes of lines that a reader holds besides, verified and not yet handed on
+_ROW_COST = 128  # what a row takes beside its line, so that empty ones are bounded too
+
+StoredRow = tuple[object, object, object]
+"""Position, line and checksum as they were found, of whatever types."""
 
 
 def digest(before: bytes, position: int, line: bytes) -> bytes:
     """Return the checksum of a row. It covers the checksum of the row before, so a changed, moved or removed row
     shows.
     """
-    return blake2b(before + _packed(position) + line, digest_size=16).digest()
+    return seal(before, position, [line])[0]
 
 
+_blank = blake2b(digest_size=16)  # to copy it costs a fifth of making another
 _packed = Struct(">q").pack
-GENESIS = digest(b"comfy-fsm log", 0, b"")
 
 
 def seal(before: bytes, position: int, lines: Iterable[bytes]) -> list[bytes]:
     """Return the checksums of lines that stand one after another, the first of them at this position."""
     sums: list[bytes] = []
-    for number, line in enumerate(lines, position):  # what `digest` does, without a call for each line
-        before = blake2b(before + _packed(number) + line, digest_size=16).digest()
+    for number, line in enumerate(lines, position):
+        checksum = _blank.copy()
+        checksum.update(before + _packed(number))
+        checksum.update(line)
+        before = checksum.digest()
         sums.append(before)
     return sums
+
+
+GENESIS = digest(b"comfy-fsm log", 0, b"")
 
 
 class LogRow(NamedTuple):
@@ -46,6 +71,19 @@ class LogRow(NamedTuple):
     damage: str | None
 
 
+_sound_row = partial(tuple.__new__, LogRow)  # takes half as long as a call of the class
+
+
+class Stretch(NamedTuple):
+    """Rows that stand one after another, all of them as they were written."""
+
+    first: int
+    lines: list[bytes]
+
+    def rows(self) -> Iterator[LogRow]:
+        return map(_sound_row, zip(count(self.first), self.lines, repeat(None)))
+
+
 class Verification(NamedTuple):
     """Result of checking a whole log: `damaged` counts the places, `reason` describes the first."""
 
@@ -55,11 +93,14 @@ class Verification(NamedTuple):
     reason: str | None
 
 
-def summed(records: Iterable[LogRow]) -> Verification:
+def summed(records: Iterable[LogRow | Stretch]) -> Verification:
     """Read rows to their end, and sum up what is wrong with them."""
     rows = damaged = 0
     first: LogRow | None = None
     for record in records:
+        if isinstance(record, Stretch):
+            rows += len(record.lines)
+            continue
         rows += record.line is not None
         if record.damage is not None:
             damaged += 1
@@ -88,15 +129,45 @@ class Verifier:
         """Go on with this position; what is before it cannot be read."""
         self.next, self._anchors = position, ()
 
-    def fits(self, position: int, line: object, checksum: object) -> bool:
-        """Take a row if it is the next one, and as it was written."""
-        if position == self.next and type(line) is bytes and self._anchors:
-            # What `digest` does, without a call for each row.
-            expected = blake2b(self._anchors[0] + _packed(position) + line, digest_size=16).digest()
-            if checksum == expected:
-                self.next, self._anchors = position + 1, (expected,)
-                return True
-        return False
+    def take(self, rows: Iterator[StoredRow], lines: list[bytes]) -> StoredRow | None:
+        """Take the rows that come next and are as they were written, a stretch of some 64 KiB; returns the one that is
+        not, which must be judged before more are taken.
+
+        It appends as it goes, so that what came before a row that cannot be read is not lost.
+        """
+        if not self._anchors:
+            return next(rows, None)
+        here, before, size = self.next, self._anchors[0], 0
+        try:
+            for position, line, checksum in rows:
+                if position != here or type(line) is not bytes or type(position) is not int:
+                    return position, line, checksum
+                proof = _blank.copy()  # what `seal` does, without a call for each row
+                proof.update(before + _packed(here))
+                proof.update(line)
+                expected = proof.digest()
+                if checksum != expected:
+                    return position, line, checksum
+                lines.append(line)
+                here, before = here + 1, expected
+                size += len(line) + _ROW_COST
+                if size > _STRETCH:
+                    break
+        finally:
+            if lines:
+                self.next, self._anchors = here, (before,)
+        return None
+
+    def verified(self, rows: Iterator[StoredRow]) -> Iterator[LogRow]:
+        """Yield the rows, each with what is wrong with it."""
+        while True:
+            sound = Stretch(self.next, [])
+            odd = self.take(rows, sound.lines)
+            yield from sound.rows()
+            if odd is not None:
+                yield from self.judge(*odd)
+            elif not sound.lines:
+                return
 
     def judge(self, position: object, line: object, checksum: object) -> Iterator[LogRow]:
         """Judge a row that does not simply fit: describe what is wrong, and continue the chain with what is left."""

@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
 
 from comfy_fsm.errors import InvariantBroken, LogError
-from comfy_fsm.log.chain import GENESIS, MAX_LINE, LogRow, Verification, Verifier, span, summed
+from comfy_fsm.log.chain import GENESIS, MAX_LINE, LogRow, Stretch, Verification, Verifier, span, summed
 from comfy_fsm.log.lock import Mark, read_mark
 from comfy_fsm.log.sqlite_file import beside, held, uri
 
@@ -44,12 +44,18 @@ def read(path: str | os.PathLike[str], after: int = 0) -> Generator[LogRow, None
 
 def _read(path: str, after: int) -> Generator[LogRow, None, None]:
     with held(path), closing(_Reading(path, after)) as reading:
-        yield from reading.records()
+        for part in reading.parts():
+            if isinstance(part, Stretch):
+                yield from part.rows()
+            else:
+                yield part
 
 
 def verify(path: str | os.PathLike[str]) -> Verification:
     """Read the whole log and describe its first damaged row; raises as `read` does."""
-    return summed(read(path))
+    where = os.path.realpath(path)
+    with held(where), closing(_Reading(where, 0)) as reading:
+        return summed(reading.parts())
 
 
 class _Moved(Exception):
@@ -111,7 +117,8 @@ class _Reading:
         if self._immutable and self._state() != self._seen:
             raise _Moved
 
-    def records(self) -> Iterator[LogRow]:
+    def parts(self) -> Iterator[Stretch | LogRow]:
+        """Yield what is sound by the stretch, since a row costs less to verify than to hand on by itself."""
         while True:
             try:
                 yield from self._pass()
@@ -119,7 +126,7 @@ class _Reading:
             except _Moved:
                 self._immutable = False
 
-    def _pass(self) -> Iterator[LogRow]:
+    def _pass(self) -> Iterator[Stretch | LogRow]:
         complaint = self._begin()
         if complaint is not None:
             self._doubt()
@@ -185,18 +192,27 @@ class _Reading:
             return None
         return row[0] if row else None
 
-    def _rows(self, limit: int = -1) -> Iterator[LogRow]:
-        chain, refused = self._chain, self._refused
-        fits = chain.fits
-        for position, line, checksum in self._ask(_SCAN, chain.next, limit):
-            if fits(position, line, checksum):
-                yield LogRow(position, line, None) if position < refused else LogRow(position, None, _REFUSED)
-                continue
-            self._doubt()
-            yield from chain.judge(position, line, checksum)
-            yield from self._stopped()
-            if chain.next == _END:
+    def _rows(self, limit: int = -1) -> Iterator[Stretch | LogRow]:
+        chain = self._chain
+        rows = self._ask(_SCAN, chain.next, limit)
+        while chain.next < _END:
+            first, lines = chain.next, list[bytes]()
+            try:
+                odd = chain.take(rows, lines)
+            finally:
+                yield from self._taken(first, lines)
+            if odd is not None:
+                self._doubt()
+                yield from chain.judge(*odd)
+                yield from self._stopped()
+            elif not lines:
                 return
+
+    def _taken(self, first: int, lines: list[bytes]) -> Iterator[Stretch | LogRow]:
+        accepted = max(self._refused - first, 0)
+        yield Stretch(first, lines[:accepted])
+        for position in range(first + accepted, first + len(lines)):
+            yield LogRow(position, None, _REFUSED)
 
     def _stopped(self) -> Iterator[LogRow]:
         """Stop if the pages cannot be as they were written: a made or damaged file can send SQLite round its pages for

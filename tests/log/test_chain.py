@@ -1,31 +1,28 @@
 """Tests of the chain of checksums: what was written verifies, and each change of it is told at its place."""
 
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfy_fsm.log.chain import GENESIS, LogRow, Verifier, digest, span, summed
+from comfy_fsm.log.chain import GENESIS, LogRow, StoredRow, Stretch, Verifier, digest, span, summed
 
 LINES = st.lists(st.binary(max_size=12), min_size=1, max_size=12)
-Row = tuple[object, object, object]
 
 
-def sealed(lines: list[bytes]) -> list[Row]:
-    rows, before = list[Row](), GENESIS
+def sealed(lines: list[bytes]) -> list[StoredRow]:
+    rows, before = list[StoredRow](), GENESIS
     for position, line in enumerate(lines, 1):
         before = digest(before, position, line)
         rows.append((position, line, before))
     return rows
 
 
-def read(rows: list[Row]) -> list[LogRow]:
-    verifier, found = Verifier(0), list[LogRow]()
+def read(rows: list[StoredRow]) -> list[LogRow]:
+    verifier = Verifier(0)
     verifier.begin(GENESIS)
-    for position, line, checksum in rows:
-        if verifier.fits(position, line, checksum):
-            found.append(LogRow(position, line, None))
-        else:
-            found += verifier.judge(position, line, checksum)
-    return found
+    return [*verifier.verified(iter(rows))]
 
 
 @given(LINES)
@@ -70,7 +67,39 @@ def test_a_column_of_any_type_is_judged_and_what_follows_is_read(
     assert found[-1].line == b"the last"
 
 
+@given(LINES, st.data())
+def test_a_position_that_is_no_integer_is_told_though_it_equals_one(lines: list[bytes], data: st.DataObject) -> None:
+    rows = sealed(lines)
+    at = data.draw(st.integers(0, len(rows) - 1))
+    rows[at] = (float(at + 1), *rows[at][1:])
+    assert [row.position for row in read(rows) if row.damage is not None] == [at + 1]
+
+
+@given(LINES, st.integers(1, 12))
+def test_a_row_that_cannot_be_read_takes_nothing_from_those_before_it(lines: list[bytes], readable: int) -> None:
+    def until_the_page_is_torn() -> Iterator[StoredRow]:
+        yield from sealed(lines)[:readable]
+        raise OSError("torn")
+
+    verifier, taken = Verifier(0), list[bytes]()
+    verifier.begin(GENESIS)
+    with pytest.raises(OSError, match="torn"):
+        verifier.take(until_the_page_is_torn(), taken)
+    assert taken == lines[:readable]
+    assert verifier.next == len(taken) + 1
+
+
+def test_however_long_the_log_few_lines_are_held_at_a_time() -> None:
+    rows = iter(sealed([b"x" * 1000] * 1000))
+    verifier = Verifier(0)
+    verifier.begin(GENESIS)
+    while verifier.next <= 1000:
+        assert verifier.take(rows, taken := []) is None
+        assert 10 < len(taken) < 100
+
+
 @given(LINES)
 def test_a_sum_counts_the_places_and_describes_the_first(lines: list[bytes]) -> None:
-    rows = [LogRow(1, None, "gone"), *read(sealed(lines)), LogRow(99, b"", "changed")]
-    assert summed(rows) == (len(lines) + 1, 2, 1, "gone")
+    gone, changed = LogRow(1, None, "gone"), LogRow(99, b"", "changed")
+    for sound in read(sealed(lines)), [Stretch(1, lines)]:
+        assert summed([gone, *sound, changed]) == (len(lines) + 1, 2, 1, "gone")

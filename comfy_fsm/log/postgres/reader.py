@@ -119,11 +119,7 @@ class Reader:
             if not page:
                 yield LogRow(chain.next, None, f"{span(chain.next, last)} missing: {_LOST}")
                 return
-            for position, line, checksum in page:
-                if chain.fits(position, line, checksum):
-                    yield LogRow(position, line, None)
-                else:
-                    yield from chain.judge(position, line, checksum)
+            yield from chain.verified(iter(page))
 
     def _page(self, log: int, first: int, last: int, size: int) -> list[tuple[Any, ...]]:
         return self._ask(lambda db: db.rows(_PAGE, log, first, last, size))
