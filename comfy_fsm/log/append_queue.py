@@ -10,7 +10,6 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Generator
 from contextlib import closing
-from itertools import chain
 from typing import Self
 
 from comfy_fsm.errors import LogClosed, LogDamaged, LogError
@@ -22,8 +21,8 @@ LIMIT = 16 * 1024 * 1024  # bytes that may wait: a second of a slow disk, and li
 _ROW_COST = 128  # what a waiting line takes beside its bytes, so that a million empty ones are bounded too
 
 
-_Append = tuple[tuple[bytes, ...], asyncio.Future[int]]
-"""Lines of one `append` call, and the future that its caller waits for: plain, as there is one for each line."""
+_Caller = tuple[asyncio.Future[int], int]
+"""What a caller of `append` waits for, and where among the waiting lines its last one is: plain, as there are many."""
 
 
 def weigh(lines: tuple[bytes, ...]) -> int:
@@ -47,8 +46,11 @@ class AppendQueue(ABC):
         self.position = position  # of the last line that is committed
         self._limit = limit
         self._weight = 0  # of all that was accepted and is not yet committed
-        self._waiting: list[_Append] = []
+        self._waiting: list[bytes] = []
+        self._callers: list[_Caller] = []
+        self._outside = 0  # callers that wait for room
         self._closing = False
+        self._loop = asyncio.get_running_loop()
         self._work = asyncio.Event()
         self._freed = asyncio.Event()
         self._news = asyncio.Event()
@@ -93,24 +95,30 @@ class AppendQueue(ABC):
         written all the same.
         """
         weight = weigh(lines)
-        if self._full(weight) or self._door.locked():
-            async with self._door:  # first come, first served, else a long line would wait behind short ones for ever
-                while self._full(weight):
-                    self._freed.clear()
-                    await self._freed.wait()
+        if self._outside or self._weight + weight > self._limit:
+            await self._wait_for_room(weight)
         if self._closing:
             raise LogClosed(f"{self.path} was closed before this append, so nothing was written; open it again")
         if not lines:
             return self.position
-        committed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        committed: asyncio.Future[int] = self._loop.create_future()
         if not self._waiting:
             self._work.set()
-        self._waiting.append((lines, committed))
+        self._waiting += lines
+        self._callers.append((committed, len(self._waiting)))
         self._weight += weight
         return await committed
 
-    def _full(self, weight: int) -> bool:
-        return self._weight > 0 and self._weight + weight > self._limit and not self._closing
+    async def _wait_for_room(self, weight: int) -> None:
+        """Wait in the order of coming, else a long line would wait behind short ones for ever."""
+        self._outside += 1
+        try:
+            async with self._door:
+                while self._weight > 0 and self._weight + weight > self._limit and not self._closing:
+                    self._freed.clear()
+                    await self._freed.wait()
+        finally:
+            self._outside -= 1
 
     async def _write(self) -> None:
         """Write what is queued; ends only after everything accepted is written or refused."""
@@ -134,19 +142,18 @@ class AppendQueue(ABC):
 
     async def _commit(self) -> None:
         """Commit everything that is queued, in one transaction."""
-        appends, self._waiting, weight = self._waiting, [], self._weight
-        lines = [*chain.from_iterable(lines for lines, _ in appends)]
+        lines, callers, weight = self._waiting, self._callers, self._weight
+        self._waiting, self._callers = [], []
         done, failure = await self._transact(lines)
-        position = self.position
+        before = self.position
         if done:
             self.position += len(lines)
         self._weight -= weight
-        for own, committed in appends:
-            position += len(own)
+        for committed, last in callers:
             if committed.done():
                 continue  # its caller was cancelled
             if done:
-                committed.set_result(position)
+                committed.set_result(before + last)
             else:
                 committed.set_exception(self._refusal(failure))
         self._freed.set()
