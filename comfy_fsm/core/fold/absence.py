@@ -23,7 +23,7 @@ from comfy_fsm.core.registry.task_parts import AbsenceRound
 from comfy_fsm.core.wire.status import remaining
 
 __all__ = [
-    "AT_ONCE", "DISPUTED", "LONE", "ask_again", "judge_absence", "judge_all", "note_absent", "note_count",
+    "AT_ONCE", "DISPUTED", "LONE", "ask_again", "is_proved", "judge_absence", "judge_all", "note_absent", "note_count",
     "note_empty", "refute_absence", "refute_by_record",
 ]  # fmt: skip
 
@@ -176,26 +176,47 @@ def judge_all(registry: Registry, server: Server, *, ticked: bool = False) -> No
 
 def judge_absence(registry: Registry, task: Task, *, ticked: bool = False, closing: bool = False) -> None:
     """Conclude what the rounds allow. `ticked`: time passed; `closing`: no further query will come."""
-    if task.settled or not task.inquiry.rounds:
+    proof = _proof(registry, task, closing=closing)
+    if proof is None or not (closing or _is_read(registry, task, proof.rounds, ticked=ticked)):
         return
+    last = proof.rounds[-1]
+    with registry.as_of(last.position, last.at):
+        if task.stated is not None:
+            _stand(registry, task, proof.forgotten)
+        else:
+            _conclude(registry, task, proof.deletion, proof.forgotten)
+
+
+def is_proved(registry: Registry, task: Task) -> bool:
+    """Return whether the rounds suffice to settle the task, unless its socket still holds what refutes them."""
+    return task.settled or _proof(registry, task) is not None
+
+
+class _Proof(NamedTuple):
+    """Rounds that suffice to settle a task, and what explains its absence."""
+
+    rounds: list[AbsenceRound]
+    deletion: Act | None
+    forgotten: Cause | None
+
+
+def _proof(registry: Registry, task: Task, *, closing: bool = False) -> _Proof | None:
+    if task.settled or not task.inquiry.rounds:
+        return None
     server = registry.server(task.server)
     deletion = _deletion(server, task) if task.state is State.PENDING else None
     least = 1 if deletion is not None and task.stated is None else registry.policy.absences
     kept = _trusted(registry, task)
-    if len(kept.rounds) < least or not (closing or _is_read(registry, task, kept.rounds, ticked=ticked)):
-        return
-    last = kept.rounds[-1]
-    forgotten = _forgotten(server, task, kept.rounds[0])
+    if len(kept.rounds) < least:
+        return None
+    proof = _Proof(kept.rounds, deletion, _forgotten(server, task, kept.rounds[0]))
     if task.stated is not None:
-        with registry.as_of(last.position, last.at):
-            return _stand(registry, task, forgotten)
-    unsent = task.unsent or (task.answer.put_off and not task.accepted)
-    explained = unsent or deletion is not None or forgotten is not None
+        return proof
+    explained = task.unsent or (task.answer.put_off and not task.accepted) or bool(deletion or proof.forgotten)
     if server.is_mixed and not (task.unsent or (explained and closing)):
-        return  # the server that denies it may be another than the one that has it
-    if (explained and (closing or last in kept.agreed)) or _lasts(registry.policy, kept, explained=explained):
-        with registry.as_of(last.position, last.at):
-            _conclude(registry, task, deletion, forgotten)
+        return None  # the server that denies it may be another than the one that has it
+    agreed = explained and (closing or kept.rounds[-1] in kept.agreed)
+    return proof if agreed or _lasts(registry.policy, kept, explained=explained) else None
 
 
 def _lasts(policy: Policy, kept: _Kept, *, explained: bool) -> bool:

@@ -12,7 +12,7 @@ from typing import TypeVar, cast
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.effects import AnyEffect, Output
 from comfy_fsm.core.findings import CODES, Code, Finding
-from comfy_fsm.core.fold.absence import judge_absence, judge_all
+from comfy_fsm.core.fold.absence import is_proved, judge_absence, judge_all
 from comfy_fsm.core.fold.adoption import is_denied
 from comfy_fsm.core.fold.commands import fold_command
 from comfy_fsm.core.fold.deafness import check_missed_frames
@@ -163,6 +163,10 @@ class Board:
     def denied(self, task: Task) -> bool:
         """Return whether its own server denies it, by the proof that also makes a task lost: another may have it."""
         return is_denied(self._registry, task)
+
+    def proved_absent(self, task: Task) -> bool:
+        """Return whether it is settled, or its absence proved: its server need not be asked about it once more."""
+        return is_proved(self._registry, task)
 
     def witness_for(self, task: Task) -> Task | None:
         """Return a task whose record would show that the server of this one forgot nothing since."""

@@ -110,7 +110,7 @@ class Recoverer:
         left = cases
         rounds, waited, pause = 0, 0.0, 0.0
         span = self._policy.absence_seconds * LONE  # as long as an absence must last that nothing else agrees with
-        while left and (rounds < self._policy.absences or waited < span):
+        while left and (rounds < self._policy.absences or (waited < span and not self._are_absent(left))):
             await asyncio.sleep(pause)
             await self._look(url, left)
             left = [case for case in left if case.is_denied and case.task.state not in FINAL]
@@ -122,6 +122,9 @@ class Recoverer:
         await self._conclude([case.task for case in cases if case.is_denied])
         for case in cases:
             case.name = case.name or _outcome(case)
+
+    def _are_absent(self, cases: list[_Case]) -> bool:
+        return all(self._board.proved_absent(case.task) for case in cases)
 
     def _silence(self, task: Task, now: float) -> float:
         return now - self._board.server(task.server).quiet_since(task)

@@ -30,6 +30,7 @@ from comfy_fsm.live.transport.comfy import Comfy
 from comfy_fsm.log.reader import read
 from comfy_fsm.testing import Balancer, FakeComfy
 from replay import Replay, replay
+from tests.support.lines import START, fill, line
 from tests.support.stage import QUICK, bytes_of, codes, graph, outcome, record, until
 
 NOWHERE = "http://127.0.0.1:9"  # discard: nobody has listened there for decades
@@ -554,3 +555,29 @@ async def test_many_tasks_share_one_queue(tmp_path: Path) -> None:
         done, queues = done, comfy.requests.count(("GET", "/queue")) - before
     assert [task.name for task in done.tasks] == ["lost"] * many
     assert queues <= 8  # a round asks it once for all of them
+
+
+EACH_PROOF = {"counts agree": (True, 2, State.LOST), "nothing agrees": (False, 4, State.CANCELLED)}
+
+
+@pytest.mark.parametrize(("shown", "most", "state"), EACH_PROOF.values(), ids=EACH_PROOF)
+async def test_its_server_is_asked_until_an_absence_is_proved_and_no_longer(
+    tmp_path: Path, shown: bool, most: int, state: State
+) -> None:
+    """The counts of a server that showed the task before agree with an absence; then it is proved in a fifth of the
+    time. Each wait is at least twice as long as that."""
+    policy = {"absence_seconds": 0.05, "look_seconds": 0.1, "settle_seconds": 0.01}
+    post = {"method": "POST", "path": "/prompt", "body": {"prompt": {}, "prompt_id": "p", "client_id": "w"}}
+    look = {"method": "GET", "path": "/queue"}
+    log = tmp_path / "tasks.log"
+    async with FakeComfy() as comfy:
+        lines = [line("trace", {"version": 1, "policy": policy})]
+        for request, answer in [(post, {"prompt_id": "p"}), (look, {"running": ["p"], "pending": []})][: 1 + shown]:
+            at = START + len(lines)
+            lines.append(line("http.request", {"id": str(at)} | request, at, server=comfy.url))
+            lines.append(line("http.response", {"id": str(at), "status": 200, "body": answer}, at, server=comfy.url))
+        fill(log, *lines)
+        async with session.on_log(str(log), [Comfy(comfy.url)], act=True) as recoverer:
+            (found,) = (await recoverer.recover("p", act=True)).tasks
+        assert found.state is state
+        assert comfy.requests.count(("GET", "/queue")) <= most
