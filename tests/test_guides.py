@@ -19,7 +19,7 @@ import pytest
 
 from comfy_fsm.testing import ThreadedFake
 from docs import blocks
-from tests.support.installed import install_wheel
+from tests.support.installed import installed_wheel
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 60.0
@@ -148,7 +148,7 @@ ROLES = {
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> blocks.Python:
-    python = install_wheel(tmp_path_factory.mktemp("installed"))
+    python = installed_wheel(tmp_path_factory)
     clean = {name: value for name, value in blocks.ENVIRONMENT.items() if name != "PYTHONPATH"}
     return blocks.Python(str(python), clean)
 

@@ -1,6 +1,6 @@
 """Kill `run` at a random instant, then let `resume` end: each file that the server made is in the folder, once.
 
-python -m tests.campaigns.runs [--count 200] [--seed 1]
+python -m tests.campaigns.runs [--count 200] [--seed 1] [--processes 4]
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from hashlib import blake2b
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -128,13 +129,14 @@ def _made(url: str, colors: list[int]) -> set[bytes]:
     return made
 
 
-def campaign(count: int, seed: int) -> tuple[int, list[str]]:
-    """How many files there should be, and what is wrong."""
-    dice, files, wrong = random.Random(seed), 0, []
-    with server() as url:
-        for n in range(count):
-            colors = list(range(n * FILES, (n + 1) * FILES))
-            made, errors = attack(url, colors, dice)
+def campaign(count: int, seed: int, *, processes: int = 1) -> tuple[int, list[str]]:
+    """How many files there should be, and what is wrong. Most of an attack waits for a server that may still take up
+    what it was sent: several wait beside each other."""
+    files, wrong = 0, []
+    colors = [list(range(n * FILES, (n + 1) * FILES)) for n in range(count)]
+    dice = [random.Random(f"{seed}/{n}") for n in range(count)]
+    with server() as url, ProcessPoolExecutor(processes) as pool:
+        for n, (made, errors) in enumerate(pool.map(attack, repeat(url), colors, dice)):
             files += made
             wrong += [f"seed {seed}, {n}: {each}" for each in errors]
     return files, wrong
@@ -144,8 +146,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=4)
     chosen = parser.parse_args()
-    files, wrong = campaign(chosen.count, chosen.seed)
+    files, wrong = campaign(chosen.count, chosen.seed, processes=chosen.processes)
     print(f"runs: {chosen.count} killed, {files} files, {len(wrong)} wrong", *wrong[:10], sep="\n")
     return bool(wrong)
 

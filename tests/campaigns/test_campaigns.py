@@ -37,7 +37,7 @@ def test_what_a_killed_writer_acknowledged_is_there() -> None:
 
 @unix
 def test_each_file_of_a_killed_run_is_saved_once() -> None:
-    files, wrong = runs.campaign(4, seed=7)
+    files, wrong = runs.campaign(4, seed=7, processes=4)
     assert not wrong
     assert files
 

@@ -15,7 +15,7 @@ from comfy_fsm import Log
 from replay import replay
 from tests.support.fixtures import FIXTURES
 from tests.support.hars import har_of
-from tests.support.installed import install_wheel
+from tests.support.installed import installed_wheel
 from tests.support.processes import BAD_DATA, DONE, NO_INPUT, NOT_DONE, USAGE
 from tests.support.replaying import run, told
 
@@ -113,9 +113,11 @@ EXPECTED = (
 )
 
 
-def test_what_is_written_fails_under_the_installed_package_until_the_cause_is_mended(tmp_path: Path) -> None:
+def test_what_is_written_fails_under_the_installed_package_until_the_cause_is_mended(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """One pytest for all: each test fails at its assertion; on a trace without the cause, the same tests pass."""
-    python = install_wheel(tmp_path / "wheel")
+    python = installed_wheel(tmp_path_factory)
     tests = tmp_path / "tests"
     tests.mkdir()
     for number, (trace, *kept, expected) in enumerate(EXPECTED):

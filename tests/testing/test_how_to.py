@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.support.installed import install_wheel
+from tests.support.installed import installed_wheel
 
 PAGE = (ROOT / "docs" / "how-to" / "test-your-client.md").read_text(encoding="utf-8")
 
@@ -70,7 +70,7 @@ def test_the_page_does_what_it_says(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return install_wheel(tmp_path_factory.mktemp("installed"))
+    return installed_wheel(tmp_path_factory)
 
 
 def test_the_page_does_what_it_says_from_a_wheel(installed: Path, tmp_path: Path) -> None:

@@ -76,16 +76,17 @@ def test_a_secret_that_every_entry_would_tell_is_refused() -> None:
     assert "hidden-word" not in str(caught.value)
 
 
-DEAF, SERVERS = 1_000, 40
-PATIENT = msgspec.structs.replace(QUICK, post_seconds=30.0)  # forty servers in one loop may take up a POST late
+SERVERS = 20
+PATIENT = msgspec.structs.replace(QUICK, post_seconds=30.0)  # twenty servers in one loop may take up a POST late
 
 
-async def test_a_thousand_reconnects_into_the_deaf_socket_trap_are_all_noticed(log: Path) -> None:
+@pytest.mark.parametrize("reconnects", [200, pytest.param(1_000, marks=pytest.mark.long)])
+async def test_every_reconnect_into_the_deaf_socket_trap_is_noticed(log: Path, reconnects: int) -> None:
     """Half of them while a task is in flight, half before the next is submitted (P3)."""
 
     async def fall(client: Client, server: FakeComfy) -> None:
         window, fresh = client.window(), itertools.count()
-        for number in range(DEAF // SERVERS):
+        for number in range(reconnects // SERVERS):
             await (await window.submit(graph(next(fresh)), server=server.url))
             before = window.id_at(server.url)
             running = await window.submit(graph(next(fresh), seconds=0.1), server=server.url) if number % 2 else None
@@ -107,5 +108,5 @@ async def test_a_thousand_reconnects_into_the_deaf_socket_trap_are_all_noticed(l
     for server in servers:
         await server.kill()
     replayed = replay(log)
-    assert len(replayed.tasks) >= 2 * DEAF
+    assert len(replayed.tasks) >= 2 * reconnects
     assert {task.state for task in replayed.tasks} == {"completed"}
