@@ -5,6 +5,7 @@ Outside of the packages, which take a tenth of a second to import: Ctrl-C meanwh
 
 from __future__ import annotations
 
+import gc
 import importlib
 import signal
 
@@ -22,6 +23,7 @@ def replay() -> int:
 
 
 def _run(module: str) -> int:
+    gc.set_threshold(50_000)  # or all that is loaded would be visited dozens of times, though none of it is garbage
     told = signal.getsignal(signal.SIGINT)
     if told is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends the process, and prints nothing

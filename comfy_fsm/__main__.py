@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 
-if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while the rest is loaded ends this without a traceback
+if __name__ == "__main__":
+    gc.set_threshold(50_000)  # or all that is loaded would be visited dozens of times, though none of it is garbage
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while the rest is loaded ends this without a traceback
 
 import cyclopts
 

@@ -5,6 +5,7 @@ The statuses are those of sysexits.h; an end by a signal is 128 and its number, 
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -75,6 +76,8 @@ def ended(command: Callable[[], int], say: Callable[[str], object], evidence: st
         status, text = _judged(error, evidence)
         say(text)
         return status
+    finally:
+        gc.freeze()  # or the interpreter would visit all that was loaded and folded several times more as it ends
 
 
 def _judged(error: Exception, evidence: str) -> tuple[int, str]:

@@ -10,8 +10,10 @@ import sys
 from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, Annotated, Literal, NamedTuple
 
-if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while the rest is loaded ends this without a traceback
+if __name__ == "__main__":
+    gc.disable()  # a fold makes no cycles, the process is short, and to look for some costs a tenth of its time
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while the rest is loaded ends this without a traceback
 
 import cyclopts
 from cyclopts import Parameter
@@ -186,10 +188,8 @@ def _with_id(arguments: list[str]) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status; each way to fail has one, and one line on standard error."""
-    gc.disable()  # a fold makes no cycles, the process is short, and to look for some costs a tenth of its time
-    status = ended(lambda: _run(arguments or sys.argv[1:]), note, "trace")
-    gc.freeze()  # or the interpreter would visit all that was folded once more as it ends
-    return status
+    gc.disable()  # for the console script, too
+    return ended(lambda: _run(arguments or sys.argv[1:]), note, "trace")
 
 
 def _run(arguments: list[str]) -> int:
