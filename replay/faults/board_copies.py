@@ -34,7 +34,7 @@ def copied(board: Board) -> Board:
     """Return a board that may go on otherwise than this one."""
     memo: dict[int, Any] = {}
     twin = Board(board.policy)
-    vars(twin.registry).update({name: _copied(value, memo) for name, value in vars(board.registry).items()})
+    _fill(twin.registry, board.registry, memo)
     return twin
 
 
@@ -47,13 +47,18 @@ def _record(value: Any, memo: dict[int, Any]) -> Any:
     twin = memo.get(id(value))
     if twin is None:
         kind: Any = type(value)
-        twin = memo[id(value)] = object.__new__(kind)
-        plain, changeable = _attributes(kind)
-        for name in plain:
-            setattr(twin, name, getattr(value, name))
-        for name in changeable:
-            setattr(twin, name, _copied(getattr(value, name), memo))
+        twin = memo[id(value)] = kind.__new__(kind)
+        _fill(twin, value, memo)
     return twin
+
+
+def _fill(twin: Any, value: Any, memo: dict[int, Any]) -> None:
+    kind: Any = type(value)
+    plain, changeable = _attributes(kind)
+    for name in plain:
+        setattr(twin, name, getattr(value, name))
+    for name in changeable:
+        setattr(twin, name, _copied(getattr(value, name), memo))
 
 
 def _question(value: Question, memo: dict[int, Any]) -> Question:

@@ -206,7 +206,7 @@ def _history_answered(registry: Registry, question: Question, raw: Raw) -> None:
     if question.prompt_id is not None and not records:
         note_not_shown(registry, server, question.prompt_id)
     asked = registry.task_at(server, question.prompt_id)
-    if asked is not None and question.prompt_id not in (*records, *found.odd) and not asked.settled:
+    if asked is not None and question.prompt_id not in records.keys() | found.odd.keys() and not asked.settled:
         if records and question.kind == "history":  # of another prompt alone: no answer to the question
             registry.report(Code.HISTORY_INCOMPLETE, _ANOTHER, asked)
             return _unreachable(registry, question, _ANOTHER)

@@ -141,7 +141,7 @@ def apply_record(registry: Registry, task: Task, record: HistoryRecord, name: So
         reopen_conclusion(registry, task, f"its record in the {name}")
     missing = record.lacks(task.remains.announced)
     if outcome is None:
-        if blurred or record.word not in ("", *ENDED):
+        if blurred or (record.word and record.word not in ENDED):
             _weigh_unclear(registry, task, record, missing, name)
         else:
             _weigh_statusless(registry, task, record, missing, name)

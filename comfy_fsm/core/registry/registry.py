@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
 
@@ -65,49 +66,55 @@ class Subject(NamedTuple):
     prompt_id: str | None = None
 
 
+@dataclass(slots=True, eq=False)
 class Registry:
     """Mutable state of a board; used by one fold at a time."""
 
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
-        self.fixed_policy = self.policy_is_stated = False
-        """A header stated the policy of whoever recorded this, and it was taken over."""
-        self.clock = ElapsedTime()
-        self.counters = Counters()
-        self.servers: dict[str | None, Server] = {}
-        self._machines: dict[str, list[Server]] = {}
-        self.tasks: dict[int, Task] = {}
-        self._numbers = 0
-        self.homes: dict[str, str] = {}
-        self.shared: dict[str, dict[str, None]] = {}
-        """Ids under which more than one server has a task, with these servers."""
-        self.chosen: set[str] = set()
-        """Ids that a client chose and a server did not take (P10)."""
-        self.windows: dict[str | None, Window] = {}
-        self.questions: dict[str, Question] = {}
-        self.findings: dict[int, Finding] = {}
-        self.unkept_findings = 0
-        self.found: dict[tuple[str | None, ...], Finding] = {}
-        """Findings by code, window, server and prompt id, and by name where one code has many things to name."""
-        self.named: dict[tuple[str | None, ...], list[str]] = {}
-        """Names of these findings, by the key without the name."""
-        self.effects: dict[tuple[type[AnyEffect], str, str | None], AnyEffect] = {}
-        self.position, self.now, self.looks_back = 0, 0.0, False
-        """Position and time of the entry that is folded or was folded last; of an earlier one within `as_of`."""
-        self.order = 0
-        self.strangers = 0
-        self.unposted = 0
-        """Number of tasks first known from frames alone, whether or not a POST was seen since."""
-        self.due = float("inf")
-        self._timers: list[tuple[float, int, Task]] = []
-        self.overdue: dict[int, Task] = {}
-        self.absent: dict[str, Server] = {}
-        """Servers with a task that a round of queue and history did not show."""
-        self.loose: dict[tuple[str, str | None], Socket] = {}
-        """Sockets still to be checked for missed frames."""
-        self.backlog = Backlog(policy.jobs, policy.acts)
-        self.imaged: tuple[Task, Output] | None = None
-        """Task and output of the last binary frame, if that was an image that a task keeps."""
+    policy: Policy
+    fixed_policy: bool = False
+    policy_is_stated: bool = False
+    """A header stated the policy of whoever recorded this, and it was taken over."""
+    clock: ElapsedTime = field(default_factory=ElapsedTime)
+    counters: Counters = field(default_factory=Counters)
+    servers: dict[str | None, Server] = field(default_factory=dict)
+    _machines: dict[str, list[Server]] = field(default_factory=dict)
+    tasks: dict[int, Task] = field(default_factory=dict)
+    _numbers: int = 0
+    homes: dict[str, str] = field(default_factory=dict)
+    shared: dict[str, dict[str, None]] = field(default_factory=dict)
+    """Ids under which more than one server has a task, with these servers."""
+    chosen: set[str] = field(default_factory=set)
+    """Ids that a client chose and a server did not take (P10)."""
+    windows: dict[str | None, Window] = field(default_factory=dict)
+    questions: dict[str, Question] = field(default_factory=dict)
+    findings: dict[int, Finding] = field(default_factory=dict)
+    unkept_findings: int = 0
+    found: dict[tuple[str | None, ...], Finding] = field(default_factory=dict)
+    """Findings by code, window, server and prompt id, and by name where one code has many things to name."""
+    named: dict[tuple[str | None, ...], list[str]] = field(default_factory=dict)
+    """Names of these findings, by the key without the name."""
+    effects: dict[tuple[type[AnyEffect], str, str | None], AnyEffect] = field(default_factory=dict)
+    position: int = 0
+    """Position of the entry that is folded or was folded last; of an earlier one within `as_of`, as is its time."""
+    now: float = 0.0
+    looks_back: bool = False
+    order: int = 0
+    strangers: int = 0
+    unposted: int = 0
+    """Number of tasks first known from frames alone, whether or not a POST was seen since."""
+    due: float = float("inf")
+    _timers: list[tuple[float, int, Task]] = field(default_factory=list)
+    overdue: dict[int, Task] = field(default_factory=dict)
+    absent: dict[str, Server] = field(default_factory=dict)
+    """Servers with a task that a round of queue and history did not show."""
+    loose: dict[tuple[str, str | None], Socket] = field(default_factory=dict)
+    """Sockets still to be checked for missed frames."""
+    backlog: Backlog = field(init=False)
+    imaged: tuple[Task, Output] | None = None
+    """Task and output of the last binary frame, if that was an image that a task keeps."""
+
+    def __post_init__(self) -> None:
+        self.backlog = Backlog(self.policy.jobs, self.policy.acts)
 
     def cause(self, kind: CauseKind, what: str = "") -> Cause:
         """Return what was just seen as a cause."""

@@ -124,7 +124,7 @@ class Run:
     """Its start carried a timestamp: this server states a success by name (since July 2024)."""
     statusless: bool = False
     """Its record was seen without a status: it ended, and a later frame may state how."""
-    statusless_outputs: object = None
+    statusless_outputs: object | None = None
     """Outputs of that record, which may be partial."""
     moved_at: float | None = None
     """When HTTP first showed progress of which no frame came."""

@@ -52,7 +52,7 @@ class _Seen(NamedTuple):
 
     node: str
     kind: str
-    value: object
+    value: object | None
     textual: bool
     """One of these names stands for text."""
     within: bool = False

@@ -65,7 +65,7 @@ def assert_alike_and_apart(one: Any, other: Any, met: dict[int, int]) -> None:
 def test_no_copy_refers_to_what_the_original_may_change(data: st.DataObject, trace: list[AnyObservation]) -> None:
     board = folded(trace[: data.draw(st.integers(0, len(trace)))])
     met: dict[int, int] = {}
-    assert_alike_and_apart(vars(board.registry), vars(copied(board).registry), met)
+    assert_alike_and_apart(board.registry, copied(board).registry, met)
     assert len(set(met.values())) == len(met)
 
 
@@ -86,5 +86,5 @@ def test_a_recording_that_is_copied_in_its_middle_ends_as_it_did(path: Path) -> 
     trace = [line.observation for line in lines_of(path).lines]
     middle = folded(trace[: len(trace) // 2])
     copy = copied(middle)
-    assert_alike_and_apart(vars(middle.registry), vars(copy.registry), {})
+    assert_alike_and_apart(middle.registry, copy.registry, {})
     assert judged(folded(trace, len(trace) // 2, copy)) == judged(folded(trace))
