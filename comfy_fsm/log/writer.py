@@ -31,8 +31,10 @@ WAL_LIMIT = 16 * 1024 * 1024  # bytes that a `-wal` file is cut back to, once th
 
 # Each INSERT pays for SQLite's counter of positions, so rows are a quarter cheaper by the block; past 25 little is won.
 _BLOCK = 25
-_INSERT = "INSERT INTO log (position, line, checksum) VALUES (?, ?, ?)"
-_INSERT_BLOCK = _INSERT + ", (?, ?, ?)" * (_BLOCK - 1)
+_INSERTS = [  # at each index, the statement for as many rows
+    "INSERT INTO log (position, line, checksum) VALUES " + ", ".join(["(?, ?, ?)"] * count)
+    for count in range(_BLOCK + 1)
+]
 _NEITHER = "no log was opened"
 
 
@@ -274,9 +276,8 @@ class Writer(sqlite3.Connection):
             sums = seal(end.checksum, end.position + 1, lines)
             # A bytearray is bound as it is. For bytes, sqlite3 looks for an adapter, row by row, which costs far more.
             rows = zip(count(end.position + 1), map(bytearray, lines), map(bytearray, sums), strict=False)
-            blocks = (tuple(chain.from_iterable(islice(rows, _BLOCK))) for _ in range(len(sums) // _BLOCK))
-            super().executemany(_INSERT_BLOCK, blocks)
-            super().executemany(_INSERT, rows)
+            while values := tuple(chain.from_iterable(islice(rows, _BLOCK))):
+                self.execute(_INSERTS[len(values) // 3], values)
             attempted = True
             cursor = self.execute("COMMIT")
             self._place.check()
