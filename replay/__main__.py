@@ -133,11 +133,11 @@ def _must_agree(diagnose: str | None, part: Part, format: str) -> None:
 
 
 def _write_beside(done: Read, beside: Beside, utc: bool) -> None:
-    from comfy_fsm.report.formats import junit
-
     if beside.html is not None:
         picture.write_whole(beside.html, picture.draw(done, "html", utc=utc).encode())
     if beside.junit is not None:
+        from comfy_fsm.report.formats import junit
+
         picture.write_whole(beside.junit, junit.encode(done.replay).encode())
 
 
@@ -150,24 +150,30 @@ class _Look(NamedTuple):
 
 
 def _write(found: Replay, file: IO[str], look: _Look, story: bool) -> None:
-    from comfy_fsm.report import json_report, text
-    from comfy_fsm.report.formats import markdown
-
+    """Write the report; what draws the other formats is not loaded, as it takes longer than a short trace."""
     if look.format == "json":
+        from comfy_fsm.report import json_report
+
         file.writelines(json_report.pieces(found))
         file.write("\n")
     elif look.format == "markdown":
+        from comfy_fsm.report.formats import markdown
+
         file.write(markdown.compose(found, utc=look.utc))
     else:
+        from comfy_fsm.report import text
+
         text.draw(found, file, color=look.color, story=story, utc=look.utc)
 
 
 def _explain(found: Replay, file: IO[str], look: _Look, full: bool) -> None:
-    from comfy_fsm.report import diagnosis_text, json_report, text
-
     if look.format == "json":
+        from comfy_fsm.report import json_report
+
         file.write(json_report.encode_diagnoses(found) + "\n")
     else:
+        from comfy_fsm.report import diagnosis_text, text
+
         text.lay_out(
             found, file, lambda width: diagnosis_text.lines(found, width, whole=full), color=look.color, utc=look.utc
         )

@@ -105,14 +105,15 @@ def read(traces: list[str], part: Part = ALL, reading: Reading = AS_IT_IS, *, ag
 
 
 def _sources(traces: list[str], anonymize: bool, again: bool) -> list[str | Lines]:
-    from comfy_fsm.anonymity.anonymizer import Anonymizer
     from comfy_fsm.report.sources import Lines, lines
-
-    anonymizer = Anonymizer()
 
     def anonymous(source: str, kept: list[bytes | str] | None) -> Iterator[bytes | str]:
         return map(anonymizer.line, kept if kept is not None else (line for _, line in lines(source)))
 
+    if anonymize:
+        from comfy_fsm.anonymity.anonymizer import Anonymizer
+
+        anonymizer = Anonymizer()
     sources: list[str | Lines] = []
     for number, trace in enumerate(traces, 1):
         kept = [line for _, line in lines(trace)] if trace == "-" and (again or anonymize) else None

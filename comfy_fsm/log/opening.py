@@ -14,10 +14,8 @@ from typing import Protocol
 from comfy_fsm.errors import NotALog
 from comfy_fsm.log import lock, reader, sqlite_file
 from comfy_fsm.log.chain import LogRow
-from comfy_fsm.log.log import Log
 from comfy_fsm.log.postgres.address import Address, is_address
 from comfy_fsm.log.postgres.farm import Farm
-from comfy_fsm.log.postgres.log import PostgresLog
 from comfy_fsm.log.postgres.reader import Reader
 from comfy_fsm.log.store import Store
 
@@ -89,7 +87,13 @@ def secrets_of(name: _Name | None) -> tuple[str, ...]:
 
 async def open_log(name: _Name) -> Store:
     """Open the log for writing, and make it if there is none; raises LogError."""
-    return await PostgresLog.open(os.fspath(name)) if is_address(name) else await Log.open(name)
+    if is_address(name):
+        from comfy_fsm.log.postgres.log import PostgresLog  # asyncio, which only who writes must load
+
+        return await PostgresLog.open(os.fspath(name))
+    from comfy_fsm.log.log import Log
+
+    return await Log.open(name)
 
 
 def read(name: _Name, after: int = 0) -> Generator[LogRow, None, None]:

@@ -5,19 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
 
 __all__ = ["progress"]
 
@@ -33,12 +24,7 @@ def progress(file: IO[str], *, counting: str | None = None) -> Iterator[Callable
     if not file.isatty():
         yield None
         return
-    counted: tuple[ProgressColumn, ...] = (DownloadColumn(), TimeElapsedColumn())
-    if counting is not None:
-        counted = (MofNCompleteColumn(), TextColumn(counting), TimeRemainingColumn(), TextColumn("left"))
-    columns = (TextColumn("replaying"), BarColumn(), *counted)
-    console = Console(file=file, highlight=False, markup=False, emoji=False)
-    bar = Progress(*columns, console=console, transient=True, speed_estimate_period=_REMEMBERED)
+    bar = _bar(file, counting)
     row = bar.add_task("replaying", total=None)
     begun = time.monotonic()
 
@@ -52,3 +38,23 @@ def progress(file: IO[str], *, counting: str | None = None) -> Iterator[Callable
         yield watch
     finally:
         bar.stop()
+
+
+def _bar(file: IO[str], counting: str | None) -> Progress:
+    from rich.console import Console  # loaded only for a terminal: it takes longer than a short trace
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    counted: tuple[ProgressColumn, ...] = (DownloadColumn(), TimeElapsedColumn())
+    if counting is not None:
+        counted = (MofNCompleteColumn(), TextColumn(counting), TimeRemainingColumn(), TextColumn("left"))
+    columns = (TextColumn("replaying"), BarColumn(), *counted)
+    console = Console(file=file, highlight=False, markup=False, emoji=False)
+    return Progress(*columns, console=console, transient=True, speed_estimate_period=_REMEMBERED)
