@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from msgspec import Raw, Struct
@@ -19,8 +20,8 @@ from comfy_fsm.core.wire.fieldwise import Oddity
 
 __all__ = [
     "BLOCKED", "ENDED", "FINISHED", "LISTED", "MARK", "Batch", "Cancelled", "HistoryItem", "HistoryRecord",
-    "Interrupt", "JobList", "JobRecord", "Removal", "Submission", "Verdict", "did_nothing", "executed_output",
-    "failure_of", "is_missing_job", "knows_no_cancelled", "mark_of", "odd_outputs", "progress",
+    "Interrupt", "JobList", "JobRecord", "QueueItem", "Removal", "Submission", "Verdict", "did_nothing",
+    "executed_output", "failure_of", "is_missing_job", "knows_no_cancelled", "mark_of", "odd_outputs", "progress",
     "version", "word",
 ]  # fmt: skip
 
@@ -51,6 +52,8 @@ LISTED = {word: signal for signal, words in _GOING.items() for word in words.spl
 
 def word(status: str | None) -> str:
     """Normalize a status to a key of the tables above."""
+    if status in ENDED:  # as nearly every record writes it
+        return status
     return (status or "")[:80].strip().lower().replace("-", "_").replace(" ", "_")
 
 
@@ -63,6 +66,13 @@ class _Node(Struct, frozen=True):
 
 _BY_SOCKET = re.compile(r"(?!.*load)(?=.*image).*web_?socket", re.IGNORECASE)
 """Classes of nodes that send images over the socket, as SaveImageWebsocket does, in the same frames as previews."""
+
+
+@lru_cache(maxsize=1_000)
+def _sends_images(class_type: str) -> bool:
+    return _BY_SOCKET.match(class_type) is not None
+
+
 MARK = "comfy_fsm"
 """Key in `extra_data` under which our clients leave the prompt id that they chose: every version keeps it (P10)."""
 
@@ -91,13 +101,20 @@ class Submission(Struct, frozen=True):
         """Return the nodes that no other node reads: each output node among them must run."""
         if self.partial_execution_targets:
             return set(self.partial_execution_targets)
-        links = (value for node in self.prompt.values() for value in node.inputs.values() if type(value) is list)
-        return self.prompt.keys() - {str(link[0]) for link in links if len(link) == 2}
+        return self.prompt.keys() - {
+            str(value[0])
+            for node in self.prompt.values()
+            for value in node.inputs.values()
+            if type(value) is list and len(value) == 2
+        }
 
     def image_nodes(self) -> set[str]:
         """Return the nodes whose images come over the socket, and from nowhere else."""
-        classes = ((name, node.class_type) for name, node in self.prompt.items())
-        found = {name for name, kind in classes if isinstance(kind, str) and _BY_SOCKET.match(kind[:200])}
+        found = {
+            name
+            for name, node in self.prompt.items()
+            if isinstance(node.class_type, str) and _sends_images(node.class_type[:200])
+        }
         return found & set(self.partial_execution_targets) if self.partial_execution_targets else found
 
     def must_run(self) -> set[str]:
@@ -170,6 +187,9 @@ class HistoryRecord(Struct, frozen=True):
 
     def names(self, prompt_id: str) -> bool:
         """Return whether the entry is about this prompt, as far as it says."""
+        item = codec.quick(self.prompt, QueueItem)
+        if item is not None:
+            return item.prompt_id == prompt_id
         parts = codec.body(self.prompt, list[Raw])
         if parts is None:
             entry = codec.body(self.prompt, HistoryItem)  # that of Comfy Cloud is an object
@@ -198,6 +218,14 @@ class HistoryRecord(Struct, frozen=True):
 class HistoryItem(Struct, frozen=True):
     """Entry that names its prompt by itself."""
 
+    prompt_id: str
+
+
+class QueueItem(Struct, frozen=True, array_like=True, gc=False):
+    """Item of a queue as all versions write it, and keep it in its record: `[number, prompt_id, …]`, of which the rest
+    is not read."""
+
+    number: Raw
     prompt_id: str
 
 

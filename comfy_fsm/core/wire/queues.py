@@ -8,7 +8,7 @@ from typing import NamedTuple
 from msgspec import Raw, Struct
 
 from comfy_fsm.core.wire import codec
-from comfy_fsm.core.wire.bodies import HistoryItem, mark_of
+from comfy_fsm.core.wire.bodies import HistoryItem, QueueItem, mark_of
 from comfy_fsm.core.wire.fieldwise import Oddity, read
 
 __all__ = ["listing", "marks", "position_in_queue", "queue"]
@@ -28,18 +28,11 @@ class _FullQueue(Struct, frozen=True):
     queue_pending: list[Raw] | None = None
 
 
-class _QueueItem(Struct, frozen=True, array_like=True, gc=False):
-    """Item of a queue as all versions write it, `[number, prompt_id, …]`, of which the rest is not read."""
-
-    number: Raw
-    prompt_id: str
-
-
 class _PlainQueue(Struct, frozen=True, gc=False):
     """Queue of such items alone: all of it is read in one go."""
 
-    queue_running: list[_QueueItem]
-    queue_pending: list[_QueueItem]
+    queue_running: list[QueueItem]
+    queue_pending: list[QueueItem]
 
 
 class _Listing(NamedTuple):

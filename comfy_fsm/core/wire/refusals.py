@@ -66,7 +66,7 @@ class Accepted(Struct, frozen=True):
     node_errors: dict[str, _NodeError] | list[object] | None = None
 
     def dropped(self) -> set[str]:
-        if not isinstance(self.node_errors, dict):
+        if not self.node_errors or not isinstance(self.node_errors, dict):
             return set()
         return set(self.node_errors).union(*(error.dependent_outputs for error in self.node_errors.values()))
 

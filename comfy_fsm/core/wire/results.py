@@ -29,6 +29,8 @@ _MEDIA = re.compile(
     re.I,
 )
 _FILENAMES = ("filename", "file_name", "fileName")
+_DESCRIBING = frozenset({*_FILENAMES, "subfolder", "type"})
+_NESTING: frozenset[type] = frozenset({dict, list})
 _ANNOTATED = re.compile(r"(.+?) \[(output|input|temp)\]", re.DOTALL)
 _ABSOLUTE = re.compile(r"[/\\]|[a-z]:", re.I)
 _BELOW = re.compile(r"(?:[a-z]:)?[/\\](?:.*[/\\])?(output|input|temp)[/\\]([^/\\].*)", re.I | re.DOTALL)
@@ -48,15 +50,15 @@ class Produced(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """Value to be read, and the names that lead to it."""
+    """Values to be read, and the names that lead to them."""
 
     node: str
     kind: str
-    value: object | None
+    values: Iterator[object]
     textual: bool
     """One of these names stands for text."""
     within: bool = False
-    """It is inside an object that the node made up: there only what is named as a text or a location is read."""
+    """They are inside an object that the node made up: there only what is named as a text or a location is read."""
 
 
 def produced(outputs: object, policy: Policy) -> Produced:
@@ -87,28 +89,34 @@ def _nodes(outputs: object) -> Iterator[_Seen]:
             continue
         named = kinds if isinstance(kinds, dict) and _file("", "", kinds) is None else {"": kinds}
         for kind, value in named.items():
-            yield _Seen(str(node), str(kind), value, _is_textual(str(kind)))
+            yield _Seen(str(node), str(kind), _each(value), _is_textual(str(kind)))
+
+
+def _each(value: object) -> Iterator[object]:
+    return iter(value if isinstance(value, list) else (value,))
 
 
 def _found(waiting: Iterable[_Seen]) -> Iterator[Output | Text]:
     """Yield files and texts depth first, in order, without recursion: the server decides how deep it goes."""
-    stack = [iter(waiting)]
-    while stack:
-        seen = next(stack[-1], None)
-        if seen is None:
-            stack.pop()
-        elif isinstance(seen.value, list):
-            node, kind, _, textual, within = seen
-            stack.append(iter([_Seen(node, kind, item, textual, within) for item in seen.value]))
-        elif isinstance(seen.value, dict):
-            file = _file(seen.node, seen.kind, seen.value)
-            if file is not None:
-                yield file
-            inner = _inner(seen, seen.value, is_file=file is not None)
-            if inner:
-                stack.append(iter(inner))
-        else:
-            yield from _words(seen)
+    for first in waiting:
+        stack = [first]
+        while stack:
+            seen = stack[-1]
+            for value in seen.values:
+                if isinstance(value, dict):
+                    file = _file(seen.node, seen.kind, value)
+                    if file is not None:
+                        yield file
+                    if file is None or not _NESTING.isdisjoint(map(type, value.values())):
+                        stack += reversed(_inner(seen, value, is_file=file is not None))
+                        break
+                elif isinstance(value, list):
+                    stack.append(seen._replace(values=iter(value)))
+                    break
+                else:
+                    yield from _words(seen, value)
+            else:
+                stack.pop()
 
 
 def _inner(seen: _Seen, value: Mapping[str, object], is_file: bool) -> list[_Seen]:
@@ -117,17 +125,19 @@ def _inner(seen: _Seen, value: Mapping[str, object], is_file: bool) -> list[_See
         _Seen(
             seen.node,
             seen.kind,
-            item,
+            _each(item),
             textual=seen.textual or _is_textual(str(key)),
             within=not (item and _PLACE.search(str(key))),
         )
         for key, item in value.items()
-        if not is_file or isinstance(item, (list, dict))  # a union of types takes ten times as long
+        if not is_file or type(item) in _NESTING
     ]
 
 
 def _file(node: str, kind: str, item: Mapping[str, object]) -> Output | None:
     """Read an object that names a file: by `filename`, or by `name` with the folder or type that go with one."""
+    if _DESCRIBING.isdisjoint(item):
+        return None
     name: object = None
     for key in _FILENAMES:
         if isinstance(told := item.get(key), str) and told:
@@ -166,9 +176,9 @@ def _names_text(key: str) -> bool:
     return _TEXTUAL.search(key) is not None
 
 
-def _words(seen: _Seen) -> Iterator[Output | Text]:
+def _words(seen: _Seen, value: object) -> Iterator[Output | Text]:
     """Yield a text, a path that was reported as one, or nothing."""
-    value, textual = seen.value, seen.textual
+    textual = seen.textual
     if isinstance(value, str):
         path = _path(seen, value) if not textual or _is_model(value) else None
         if path is not None:
@@ -209,6 +219,8 @@ def _is_model(text: str) -> bool:
 
 def _split(name: str) -> tuple[str, str]:
     """Split a path in folder and name, as `/view` requires; a server on Windows writes backslashes."""
+    if "/" not in name and "\\" not in name:
+        return "", name
     cut = max(name.rfind("/"), name.rfind("\\"))
     folder, filename = name[: max(cut, 0)], name[cut + 1 :]
     return (folder, filename) if filename else ("", name)
