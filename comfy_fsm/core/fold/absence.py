@@ -114,21 +114,19 @@ def _is_looked_for(task: Task, question: Question) -> bool:
     return any(q.asked > since and q.answered < question.order and task.prompt_id not in q.ids for q in queues)
 
 
-def note_count(question: Question, raw: Raw, now: float) -> None:
+def note_count(registry: Registry, question: Question, raw: Raw) -> None:
     """Note the answer to `GET /prompt`, which counts what the queue may hide."""
     count = remaining(raw)
     if count is not None:
-        question.server.counts.append((question.at, now, count))
+        question.server.counts.append((question.at, registry.now, count))
 
 
 def refute_absence(registry: Registry, task: Task, question: Question, name: Source) -> None:
-    """Note that a task is listed: answers without it prove nothing any more, and a conclusion is taken back.
+    """Note that an absent task is listed: answers without it prove nothing any more, and a conclusion is taken back.
 
     Unless the answer is older than they are: that of another window may be reported late.
     """
     last = task.inquiry.rounds[-1] if task.inquiry.rounds else None
-    if last is None and not task.concluded:
-        return
     if last is not None and registry.now < last.at:
         return
     newer = last is None or question.at > last.at

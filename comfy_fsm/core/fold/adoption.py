@@ -7,12 +7,13 @@ Two commands do it, and both are in the log: `seek` allows another server to be 
 from __future__ import annotations
 
 from comfy_fsm.core.effects import FetchHistory, LookAtQueue
+from comfy_fsm.core.findings import Code
 from comfy_fsm.core.fold.settlement import apply_signal, reopen
 from comfy_fsm.core.machine import FINAL, Signal, State
-from comfy_fsm.core.registry.registry import Registry, Server
+from comfy_fsm.core.registry.registry import Registry, Server, Subject
 from comfy_fsm.core.registry.task import Task
 
-__all__ = ["adopt", "is_candidate", "is_denied", "note_not_shown", "note_shown", "seek"]
+__all__ = ["adopt", "bound_here", "is_candidate", "is_denied", "note_not_shown", "note_shown", "seek"]
 
 
 def seek(registry: Registry, task: Task, url: str | None) -> None:
@@ -41,6 +42,20 @@ def note_not_shown(registry: Registry, server: Server, prompt_id: str) -> None:
     """End the query: to ask this server again takes another `seek`."""
     for task in is_candidate(registry, server, prompt_id):
         task.inquiry.dismiss(server.url)
+
+
+def bound_here(registry: Registry, server: Server, prompt_id: str, window: str | None, how: str) -> Task | None:
+    """Return the task with this id at this server; report it if another server has it."""
+    task = registry.task_at(server, prompt_id)
+    if task is not None:
+        registry.join(server, task.server)
+        return task
+    home = registry.homes.get(prompt_id)
+    elsewhere = home is not None and home != server.url and prompt_id not in server.chosen
+    if elsewhere and not is_candidate(registry, server, prompt_id):
+        text = f"{how} at {server.url}, while it is bound to {home}"
+        registry.report(Code.WRONG_SERVER, text, Subject(window, server.url, prompt_id))
+    return None
 
 
 def adopt(registry: Registry, task: Task, url: str | None) -> None:

@@ -6,7 +6,7 @@ means unreachable, never absent (P33).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 from msgspec import Raw
@@ -14,7 +14,7 @@ from msgspec import Raw
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.findings import Code
 from comfy_fsm.core.fold.absence import ask_again, note_absent, note_count, note_empty, refute_absence, refute_by_record
-from comfy_fsm.core.fold.adoption import is_candidate, note_not_shown, note_shown
+from comfy_fsm.core.fold.adoption import bound_here, note_not_shown, note_shown
 from comfy_fsm.core.fold.deafness import note_progress
 from comfy_fsm.core.fold.settlement import apply_job, apply_record, apply_signal, request_record
 from comfy_fsm.core.fold.silence import await_end, note_answer
@@ -27,7 +27,7 @@ from comfy_fsm.core.fold.submissions import (
     mark_uncertain,
     note_post_over,
 )
-from comfy_fsm.core.machine import Signal
+from comfy_fsm.core.machine import SETTLED, Signal
 from comfy_fsm.core.registry import oddities
 from comfy_fsm.core.registry.ending import Source
 from comfy_fsm.core.registry.registry import Question, QueueSnapshot, Registry, Server, Subject, Window
@@ -40,6 +40,7 @@ __all__ = ["abandon_questions", "fold_no_answer", "fold_request", "fold_response
 
 _ABOUT_TASKS = frozenset({"post", "history", "histories", "queue"})
 """Questions that every ComfyUI answers: a server without an answer is not there, or is something else (P33)."""
+_RUN = Signal.RUN  # to look up a member of an enum takes as long as to apply half a signal
 _UNANSWERED_AT_ONCE = 256
 """Tasks not known to be accepted that are looked for in one history."""
 _CONNECTION_LOST = ("ConnectError", "ConnectionRefused", "ClientConnector", "ECONNREFUSED")
@@ -67,7 +68,7 @@ def fold_request(registry: Registry, o: seen.Request) -> None:
     if kind == "post":
         fold_submission(registry, question, o)
     elif kind in ("history", "job") and prompt_id is not None:
-        _bound_here(registry, server, prompt_id, o.window, "asked")
+        bound_here(registry, server, prompt_id, o.window, "asked")
     elif kind in ACTS:
         fold_act(registry, question, o)
 
@@ -86,7 +87,10 @@ def fold_response(registry: Registry, o: seen.Response) -> None:
     if question is None:
         return
     status, raw = o.data.status, o.data.body
-    if question.kind == routes.OTHER:
+    fold = _FOLDS.get(question.kind) if status == 200 else None
+    if fold is not None:
+        fold(registry, question, raw)
+    elif question.kind == routes.OTHER:
         oddities.note_unknown_route(registry, question, raw)
     elif question.task is not None:
         fold_acceptance(registry, question, question.task, o)
@@ -101,18 +105,6 @@ def fold_response(registry: Registry, o: seen.Response) -> None:
         question.server.cancelled_jobs = False
     elif status != 200:
         _unreachable(registry, question, f"HTTP {status}")
-    elif question.kind in ("history", "histories"):
-        _history_answered(registry, question, raw)
-    elif question.kind == "remaining":
-        note_count(question, raw, registry.now)
-    elif question.kind == "queue":
-        _queue_answered(registry, question, raw)
-    elif question.kind == "job":
-        _job_answered(registry, question, raw)
-    elif question.kind == "jobs":
-        _jobs_answered(registry, question, raw)
-    elif question.kind == "stats":
-        question.server.version = bodies.version(raw) or question.server.version
     elif question.acts and bodies.did_nothing(raw):
         undo(question)
 
@@ -144,20 +136,6 @@ def _is_comfy(server: Server, asked: routes.ParsedRequest) -> bool:
     if len(server.prefixes) < _MAX_PREFIXES:
         server.prefixes.add(asked.prefix)
     return True
-
-
-def _bound_here(registry: Registry, server: Server, prompt_id: str, window: str | None, how: str) -> Task | None:
-    """Return the task with this id at this server; report it if another server has it."""
-    task = registry.task_at(server, prompt_id)
-    if task is not None:
-        registry.join(server, task.server)
-        return task
-    home = registry.homes.get(prompt_id)
-    elsewhere = home is not None and home != server.url and prompt_id not in server.chosen
-    if elsewhere and not is_candidate(registry, server, prompt_id):
-        text = f"{how} at {server.url}, while it is bound to {home}"
-        registry.report(Code.WRONG_SERVER, text, Subject(window, server.url, prompt_id))
-    return None
 
 
 def abandon_questions(registry: Registry, window: Window) -> None:
@@ -198,7 +176,7 @@ def _history_answered(registry: Registry, question: Question, raw: Raw) -> None:
         for prompt_id, record in records.items():
             adopt_marked(registry, server, prompt_id, record.mark())
     for prompt_id, record in records.items():
-        task = _bound_here(registry, server, prompt_id, question.window, "answered")
+        task = bound_here(registry, server, prompt_id, question.window, "answered")
         if task is not None:
             _recorded(registry, task, question, record, found.odd.get(prompt_id, ()))
         elif record.names(prompt_id):
@@ -206,7 +184,7 @@ def _history_answered(registry: Registry, question: Question, raw: Raw) -> None:
     if question.prompt_id is not None and not records:
         note_not_shown(registry, server, question.prompt_id)
     asked = registry.task_at(server, question.prompt_id)
-    if asked is not None and question.prompt_id not in records.keys() | found.odd.keys() and not asked.settled:
+    if asked is not None and not (question.prompt_id in records or question.prompt_id in found.odd or asked.settled):
         if records and question.kind == "history":  # of another prompt alone: no answer to the question
             registry.report(Code.HISTORY_INCOMPLETE, _ANOTHER, asked)
             return _unreachable(registry, question, _ANOTHER)
@@ -235,7 +213,8 @@ def _recorded(
 def _shown(task: Task, question: Question) -> None:
     """Note that an answer to this question shows the task: its server knows it, and us."""
     task.note_shown(question.order)
-    question.server.shown_order = max(question.server.shown_order, question.order)
+    if question.order > question.server.shown_order:
+        question.server.shown_order = question.order
 
 
 def _next_unanswered(server: Server) -> list[Task]:
@@ -276,13 +255,13 @@ def _queue_answered(registry: Registry, question: Question, raw: Raw) -> None:
     rows = len(running) + len(pending) + listed.unread
     if listed.whole:
         server.add_snapshot(_snapshot(registry, question, rows, ids, frozenset(running)))
-    for listing, signal in ((running, Signal.RUN), (pending, Signal.QUEUE)):
+    for listing, signal in ((running, _RUN), (pending, Signal.QUEUE)):
         for prompt_id in listing:
             task = server.tasks.get(prompt_id)
             if task is None or task.server != server.url:
                 if task is None and prompt_id not in registry.homes and len(server.twins) < 2:
                     continue  # somebody else's, as most in a long queue are
-                task = _bound_here(registry, server, prompt_id, question.window, "listed")
+                task = bound_here(registry, server, prompt_id, question.window, "listed")
             if task is None:
                 note_shown(registry, server, prompt_id)
                 continue
@@ -300,17 +279,22 @@ def _snapshot(
 def _listed(registry: Registry, task: Task, question: Question, signal: Signal, name: Source) -> None:
     if question.server.honours_ids is None and task.unanswered and task.posts:
         question.server.honours_ids = True  # it is there under the id that we chose
-    refute_absence(registry, task, question, name)
-    if task.settled:
+    if task.inquiry.rounds or task.concluded:
+        refute_absence(registry, task, question, name)
+    if task.state in SETTLED:
         return
-    task.note_sign(max(task.last_sign, registry.now))
+    if registry.now > task.last_sign:
+        task.note_sign(registry.now)
     registry.counters.looks["listed"] += 1
-    if signal is Signal.RUN:
+    if signal is _RUN:
         note_progress(registry, task)
         if task.over:
             signal = Signal.TRAIL  # it is listed until its record is written (P21)
     apply_signal(registry, task, signal, name)
-    await_end(registry, task, by_job=question.kind == "job")
+    if task.client_id is not None and not task.over:
+        task.inquiry.start_over()  # there is news, and no record yet: earlier queries are no reason to wait now
+    else:
+        await_end(registry, task, by_job=question.kind == "job")
 
 
 def _job_missing(registry: Registry, question: Question) -> None:
@@ -370,7 +354,7 @@ def _job(registry: Registry, question: Question, job: bodies.JobRecord, name: st
     server = question.server
     if job.status == "cancelled":
         server.cancelled_jobs = True
-    task = _bound_here(registry, server, name, question.window, "answered")
+    task = bound_here(registry, server, name, question.window, "answered")
     if task is None:
         return note_shown(registry, server, name) if job.status is not None else None
     oddities.note_oddities(registry, task, "its job", (*odd, *bodies.odd_outputs(job.outputs)))
@@ -398,3 +382,19 @@ def _unknown_job(registry: Registry, task: Task, job: bodies.JobRecord) -> None:
     if not task.settled:
         task.inquiry.fail()
         request_record(registry, task)
+
+
+def _stats_answered(registry: Registry, question: Question, raw: Raw) -> None:
+    question.server.version = bodies.version(raw) or question.server.version
+
+
+_FOLDS: dict[routes.Kind, Callable[[Registry, Question, Raw], None]] = {
+    "history": _history_answered,
+    "histories": _history_answered,
+    "remaining": note_count,
+    "queue": _queue_answered,
+    "job": _job_answered,
+    "jobs": _jobs_answered,
+    "stats": _stats_answered,
+}
+"""What a 200 says, by the kind of the request."""

@@ -23,7 +23,7 @@ from comfy_fsm.core.wire.results import produced
 
 __all__ = [
     "apply_job", "apply_record", "apply_signal", "note_end", "reopen", "reopen_conclusion", "request_queue",
-    "request_queue_in_sweep", "request_record", "settle", "state_outcome", "take_outputs",
+    "request_queue_at_once", "request_queue_in_sweep", "request_record", "settle", "state_outcome", "take_outputs",
 ]  # fmt: skip
 
 _ABSENT = "absent from the queue, then from the history of its server"
@@ -32,7 +32,7 @@ _ABSENT = "absent from the queue, then from the history of its server"
 def apply_signal(registry: Registry, task: Task, signal: Signal, name: str) -> bool:
     unknown = task.state in UNANSWERED
     changed = task.apply(signal, name, registry.position, registry.now, registry.policy.signals)
-    server = registry.server(task.server)
+    server = registry.servers[task.server]
     server.note(task)
     if unknown and changed and task.state not in UNANSWERED:
         server.unanswered.pop(task.number, None)
@@ -313,6 +313,13 @@ def request_queue_in_sweep(registry: Registry, task: Task, before: float = math.
         due = registry.now + registry.policy.pause(task.inquiry.fruitless)
         due = before if registry.now < before < due else due
         registry.emit(LookAtQueue(due, task.server, prompt_id), prompt_id)
+
+
+def request_queue_at_once(registry: Registry, task: Task) -> None:
+    """Request the same without a pause, however often it was asked in vain."""
+    prompt_id = task.prompt_id
+    if prompt_id is not None:
+        registry.emit(LookAtQueue(registry.now, task.server, prompt_id), prompt_id)
 
 
 def _blame_interrupt(registry: Registry, task: Task) -> None:

@@ -69,14 +69,15 @@ def _look_into(registry: Registry, server: Server, task: Task) -> None:
     if silence.tier and now >= _expiry(policy, silence):
         registry.overdue[task.number] = task
         return
-    due = _due(policy, silence)
+    due, sooner = _due(policy, silence), since + _next(policy, silence)
     if silence.tier < 2 and now >= due:
         _reach(registry, task)
         due = _due(policy, silence)
-    elif silence.tier == 0 or (server.listing is not None and not server.listing.answered):
-        _confirm(registry, task, since)  # a queue that takes long holds up no record
-    # At the next check at the latest: the query of this one may bring a sign of life, from which silence counts anew.
-    sooner = now + policy.check_seconds if silence.tier else since + _next(registry, task)
+    elif now >= sooner and (silence.tier == 0 or _is_listing(server)):
+        _confirm(registry, task)  # a queue that takes long holds up no record
+        sooner = since + _next(policy, silence)
+    if silence.tier:  # its query may bring a sign of life, from which silence counts anew
+        sooner = now + policy.check_seconds
     verify = math.inf if task.end.stated_at is None else task.end.stated_at + policy.verify_seconds
     then = math.inf
     for when in (due, sooner, verify):
@@ -113,26 +114,31 @@ def _reach(registry: Registry, task: Task) -> None:
 
 def _catch_up(server: Server, task: Task) -> float:
     """Return since when the task is silent; a pause of its server starts no new silence."""
-    silence = task.silence
-    before, since = max(task.last_sign, silence.quiet_from), server.quiet_since(task)
+    silence, since = task.silence, server.quiet_since(task)
+    before = max(task.last_sign, silence.quiet_from)
     if since != before and silence.since == before:
         window = server.windows.get(task.window)
         if window is None or window.resumed_at <= before:
             silence.shift(since)
-    silence.pause(since, len(server.unreachable_spans))
+    silence.pause(since, server.unreachable_spans.count)
     return since
 
 
-def _next(registry: Registry, task: Task) -> float:
-    """Return the seconds from its last sign of life to the next confirmation."""
-    confirms = task.silence.confirms
+def _next(policy: Policy, silence: Silence) -> float:
+    """Return the seconds from the last sign of life to the next confirmation."""
+    confirms = silence.confirms
     steps = _STEPS[confirms] if confirms < len(_STEPS) else _STEPS[-1] + _PACE[-1] * (confirms - len(_STEPS) + 1)
-    return registry.policy.confirm_seconds * steps
+    return policy.confirm_seconds * steps
 
 
-def _confirm(registry: Registry, task: Task, since: float) -> None:
+def _is_listing(server: Server) -> bool:
+    """Return whether its queue was asked for, and no answer came yet."""
+    return server.listing is not None and not server.listing.answered
+
+
+def _confirm(registry: Registry, task: Task) -> None:
     """Fetch its record alone: a terminal one settles it, an empty one proves nothing and is no round of absence."""
-    if registry.now < since + _next(registry, task) or task.prompt_id is None:
+    if task.prompt_id is None:
         return
     task.silence.confirm()
     if task.state in _CONFIRMED and not task.inquiry.requested and not task.inquiry.rounds:
@@ -141,7 +147,7 @@ def _confirm(registry: Registry, task: Task, since: float) -> None:
 
 
 def await_end(registry: Registry, task: Task, *, by_job: bool) -> None:
-    """Ask for the end of a listed task; queries that failed to show it earlier are no reason to wait now."""
+    """Ask for the end of a listed task that is over, or of which no socket receives the end (P2)."""
     over = task.over
     if by_job or not over:
         task.inquiry.answered()
@@ -149,9 +155,7 @@ def await_end(registry: Registry, task: Task, *, by_job: bool) -> None:
         if not task.inquiry.requested:
             task.inquiry.miss()
         request_record(registry, task)
-    elif task.client_id is not None:
-        task.inquiry.hasten()
-    else:  # nobody receives its end (P2): only asking shows it
+    else:
         task.inquiry.miss()
         request_queue(registry, task)
 
@@ -173,7 +177,8 @@ def expire_overdue(registry: Registry) -> None:
             task.inquiry.answered()
             request_record(registry, task)
         elif (listed_by := _awaited(registry.policy, server, task)) > registry.now:
-            _confirm(registry, task, task.silence.since)
+            if registry.now >= task.silence.since + _next(registry.policy, task.silence):
+                _confirm(registry, task)
             registry.remind(task, min(listed_by, registry.now + registry.policy.confirm_seconds))
         elif _is_quiet(registry, task):
             task.end.blame(server.unreachable)

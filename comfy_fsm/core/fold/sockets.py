@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from comfy_fsm.core import observations as seen
-from comfy_fsm.core.effects import LookAtQueue, OpenSocket
+from comfy_fsm.core.effects import OpenSocket
 from comfy_fsm.core.findings import Code
 from comfy_fsm.core.fold.absence import judge_all
 from comfy_fsm.core.fold.deafness import check_missed_frames
+from comfy_fsm.core.fold.settlement import request_queue_at_once
 from comfy_fsm.core.registry.counters import REASONS
 from comfy_fsm.core.registry.registry import Registry, Socket, Subject
 from comfy_fsm.core.registry.servers import WindowTasks
@@ -55,9 +56,8 @@ def note_gap(registry: Registry, socket: Socket) -> None:
                 with registry.as_of(down, socket.down_at):
                     registry.report(Code.SOCKET_GAP, "the socket of its window was down", task)
         for task in own.take_unlooked().values():
-            if not task.unanswered and task.prompt_id is not None:  # at once: it answers again
-                look = LookAtQueue(due=registry.now, server=task.server, prompt_id=task.prompt_id)
-                registry.emit(look, task.prompt_id)
+            if not task.unanswered:  # at once: it answers again
+                request_queue_at_once(registry, task)
 
 
 def _owned(socket: Socket) -> list[WindowTasks]:

@@ -6,6 +6,7 @@ Stores and looks up; decides nothing. Whatever a server or a trace can make grow
 from __future__ import annotations
 
 import heapq
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 from comfy_fsm.core.effects import AnyEffect, Deliver, LookAtQueue, OpenSocket, Output
 from comfy_fsm.core.findings import CODES, Code, Finding, Severity
-from comfy_fsm.core.machine import FINAL
+from comfy_fsm.core.machine import FINAL, SETTLED
 from comfy_fsm.core.policy import Policy
 from comfy_fsm.core.registry import server_identity
 from comfy_fsm.core.registry.counters import Counters
@@ -86,7 +87,7 @@ class Registry:
     chosen: set[str] = field(default_factory=set)
     """Ids that a client chose and a server did not take (P10)."""
     windows: dict[str | None, Window] = field(default_factory=dict)
-    questions: dict[str, Question] = field(default_factory=dict)
+    questions: OrderedDict[str, Question] = field(default_factory=OrderedDict)
     findings: dict[int, Finding] = field(default_factory=dict)
     unkept_findings: int = 0
     found: dict[tuple[str | None, ...], Finding] = field(default_factory=dict)
@@ -292,8 +293,8 @@ class Registry:
     def add_question(self, request_id: str, question: Question) -> None:
         self.questions[request_id] = window_of(self.windows, question.window).pending[request_id] = question
         if len(self.questions) > self.policy.questions:
-            self.answer(gone := next(iter(self.questions)))
-            del self.questions[gone]
+            self.answer(next(iter(self.questions)))
+            self.questions.popitem(last=False)  # a dict would look for its first item among all that are gone
 
     def answer(self, request_id: str) -> Question | None:
         """Return the question that this answers; None if nobody asked it, or if it was answered before."""
@@ -359,9 +360,9 @@ class Registry:
         if isinstance(effect, LookAtQueue):
             task = server.tasks.get(effect.prompt_id)
             if task is not None and task.number in server.open_tasks:
-                for window in task.windows:
-                    server.own[window].hand_over(task)
-                    server.stir(window)
+                for own in server.owners[task.number]:
+                    own.hand_over(task)
+                    server.stir(own.window)
         elif isinstance(effect, OpenSocket):
             server.stir(effect.window)
         elif isinstance(effect, Deliver):
@@ -388,7 +389,7 @@ class Registry:
         timers = self._timers
         while timers and timers[0][0] <= now:
             task = heapq.heappop(timers)[2]
-            if not task.settled:
+            if task.state not in SETTLED:
                 return task
         self.due = timers[0][0] if timers else float("inf")
         return None

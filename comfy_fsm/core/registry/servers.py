@@ -136,6 +136,7 @@ class WindowTasks:
     """Open tasks of one window at one server; and, so that a sweep costs only what changed since the last one, those
     that are news to each kind of sweep."""
 
+    window: str | None
     open: dict[int, Task] = field(default_factory=dict)
     reported: dict[int, Task] = field(default_factory=dict)
     """Tasks reported on since the last sweep of any kind: news to all of them, once one asks."""
@@ -229,6 +230,8 @@ class Server:
     open_tasks: dict[int, Task] = field(default_factory=dict)
     own: dict[str | None, WindowTasks] = field(default_factory=dict)
     """Open tasks by window, and by the client id of their POST."""
+    owners: dict[int, tuple[WindowTasks, ...]] = field(default_factory=dict)
+    """Where in `own` each open task is listed: every signal is noted there."""
     unanswered: dict[int, Task] = field(default_factory=dict)
     """Open tasks of which it is not known whether the server accepted them."""
     counting: OrderedDict[str | None, Socket] = field(default_factory=OrderedDict)
@@ -300,27 +303,26 @@ class Server:
 
     def index(self, task: Task) -> None:
         """List an open task under its windows."""
-        for window in task.windows if task.number in self.open_tasks else ():
-            own = self.own.setdefault(window, WindowTasks())
-            own.open[task.number] = own.reported[task.number] = task
-            self.stir(window)
+        if task.number in self.open_tasks:
+            owners = tuple(self.own.setdefault(window, WindowTasks(window)) for window in task.windows)
+            self.owners[task.number] = owners
+            for own in owners:
+                own.open[task.number] = own.reported[task.number] = task
+                self.stir(own.window)
 
     def unindex(self, task: Task) -> None:
         """Unlist the task, before its window changes or it ceases to be open."""
-        for window in task.windows if task.number in self.open_tasks else ():
-            own = self.own[window]
+        for own in self.owners.pop(task.number, ()):
             own.remove(task)
             if not own.open:
-                del self.own[window]
+                del self.own[own.window]
 
     def note(self, task: Task) -> None:
         """Note that something was reported about the task: each kind of sweep takes it up again."""
-        if task.number in self.open_tasks:
-            for window in task.windows:
-                own = self.own[window]
-                if not own.reported:  # otherwise the window was stirred when the first of them was noted
-                    self.stir(window)
-                own.reported[task.number] = task
+        for own in self.owners.get(task.number, ()):
+            if not own.reported:  # otherwise the window was stirred when the first of them was noted
+                self.stir(own.window)
+            own.reported[task.number] = task
 
     def stir(self, window: str | None) -> None:
         """Note that something changed for this window."""
@@ -353,6 +355,8 @@ class Server:
 
     def names(self) -> list[Server]:
         """Return this server under each of its addresses, except those seen to be of another version."""
+        if len(self.twins) == 1:
+            return self.twins
         return [twin for twin in self.twins if not self._differs(twin)] or [self]
 
     def _differs(self, other: Server) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from msgspec import Raw
 
 from comfy_fsm.core.effects import Failure, Output, Result, Text
-from comfy_fsm.core.machine import RECOVERABLE, SETTLED, UNANSWERED, Signal, State, step
+from comfy_fsm.core.machine import MOVES, RECOVERABLE, SETTLED, UNANSWERED, Signal, State
 from comfy_fsm.core.registry import task_parts
 from comfy_fsm.core.registry.ending import Cause, Confidence, Ending, Source
 from comfy_fsm.core.scheduling.backlog import Job
@@ -271,11 +271,11 @@ class Task:
 
     def apply(self, signal: Signal, name: str, position: int, at: float, limit: int) -> bool:
         """Apply a signal; return True if the state changed. Of the signals, the first and the last are kept."""
-        before = self.state
-        after = step(before, signal)
-        if len(self.signals) >= limit:
-            del self.signals[limit // 2]
-        self.signals.append(task_parts.Transition(name, position, at, before, signal, after))
+        before, signals = self.state, self.signals
+        after = MOVES[before][signal]
+        if len(signals) >= limit:
+            del signals[limit // 2]
+        signals.append(task_parts.Transition(name, position, at, before, signal, after))
         if after is before:
             return False
         self.state = after

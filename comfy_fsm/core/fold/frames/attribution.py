@@ -11,7 +11,7 @@ from comfy_fsm.core import observations as seen
 from comfy_fsm.core.findings import Code
 from comfy_fsm.core.fold.absence import judge_all
 from comfy_fsm.core.fold.frames.handlers import HANDLERS, apply_run_frame
-from comfy_fsm.core.fold.settlement import reopen_conclusion, request_queue_in_sweep
+from comfy_fsm.core.fold.settlement import reopen_conclusion, request_queue_at_once
 from comfy_fsm.core.machine import State
 from comfy_fsm.core.registry.registry import MAX_WHAT, Registry, Socket, Subject
 from comfy_fsm.core.registry.servers import COUNTING
@@ -55,28 +55,31 @@ def fold_message(registry: Registry, o: seen.Message) -> None:
             if task.concluded and _takes_back(task, frame, at):
                 reopen_conclusion(registry, task, frame.__struct_config__.tag)  # type: ignore[arg-type]
             says(registry, socket, task, data)
-    else:
-        _about_no_task(registry, socket, o)
+    elif kind is seen.Status:
+        _note_status(registry, socket, frame, at)  # type: ignore[arg-type]
+    elif kind is seen.UnrecognizedFrame:
+        _note_unrecognized(registry, socket, frame)  # type: ignore[arg-type]
     if server.absent and (kind is seen.Status or at >= server.absent_due):
         judge_all(registry, server)
 
 
 def _count(registry: Registry, socket: Socket, count: int) -> None:
     """Note the server's number of prompts: if it fell, and no end of ours was reported, ask which one ended."""
-    before = socket.counts[-1][1] if socket.counts else None
-    socket.counts.append((registry.now, count))
+    counts, now = socket.counts, registry.now
+    before = counts[-1][1] if counts else None
+    counts.append((now, count))
     _count_on(socket)
     told, socket.end_reported = socket.end_reported, False
-    if before is None or count >= before or told or registry.now < socket.looked_at:
+    if before is None or count >= before or told or now < socket.looked_at:
         return
-    socket.looked_at = registry.now + registry.policy.look_seconds
+    socket.looked_at = now + registry.policy.look_seconds
     own = socket.server.own.get(socket.window)
     if own is None:
         return
     for task in own.take_counted().values():
         if task.state in _LOOKED_FOR:
             task.inquiry.hasten()
-            request_queue_in_sweep(registry, task)
+            request_queue_at_once(registry, task)
 
 
 def _count_on(socket: Socket) -> None:
@@ -211,18 +214,19 @@ def _nobody(registry: Registry, socket: Socket, o: seen.Message) -> None:
     registry.report(Code.UNATTRIBUTED, text, Subject(o.window, socket.server.url))
 
 
-def _about_no_task(registry: Registry, socket: Socket, o: seen.Message) -> None:
-    """Fold a frame about the server itself, or of an unknown type."""
-    frame = o.data
-    if isinstance(frame, seen.Status):
-        count, greeting = status.read(frame.data)
-        if count is not None:
-            _count(registry, socket, count)
-            if not greeting:
-                socket.counted_at = o.at
-        if greeting:
-            socket.greeted_at = o.at
-    elif isinstance(frame, seen.UnrecognizedFrame) and not _ABOUT_NO_PROMPT.match(frame.name):
+def _note_status(registry: Registry, socket: Socket, frame: seen.Status, at: float) -> None:
+    """Note what a server says of itself."""
+    count, greeting = status.read(frame.data)
+    if count is not None:
+        _count(registry, socket, count)
+        if not greeting:
+            socket.counted_at = at
+    if greeting:
+        socket.greeted_at = at
+
+
+def _note_unrecognized(registry: Registry, socket: Socket, frame: seen.UnrecognizedFrame) -> None:
+    if not _ABOUT_NO_PROMPT.match(frame.name):
         text = f"frame of type {frame.name!r:.{MAX_WHAT}}" + (f": {frame.why}" if frame.why else "")
         url, name = socket.server.url, f"frame {frame.name}"
-        registry.report(Code.UNRECOGNIZED, text, Subject(o.window, url), name=name)
+        registry.report(Code.UNRECOGNIZED, text, Subject(socket.window, url), name=name)
