@@ -48,7 +48,6 @@ ELSEWHERE = {
     "comfy_fsm/log/postgres/schema": ("log/postgres/test_log", DATABASE),
     "comfy_fsm/log/postgres/writer": ("log/postgres/test_log", DATABASE),
     "comfy_fsm/log/store": ("support/log_contract", "a contract, which is the suite that each store passes"),
-    "comfy_fsm/report/json_report": ("test_recordings", "the document of every fixture is compared there"),
     "comfy_fsm/report/picture/scene": ("report/picture/test_html_page", DRAWN),
     "comfy_fsm/report/picture/words": ("report/picture/test_html_page", DRAWN),
     "comfy_fsm/report/player": ("test_recordings", "it plays every fixture, whole, cut, doubled and mixed"),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import re
+import codecs
+import json
 from collections.abc import Iterator
 from itertools import islice
+from operator import attrgetter
 
 import msgspec
 
 from comfy_fsm.core.effects import Failure, NodeFault
 from comfy_fsm.core.explain.diagnosis import CONCERNS, Diagnosis, Explanation, Remark
-from comfy_fsm.core.findings import Finding
+from comfy_fsm.core.findings import Code, Finding, Severity
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.report.player import Replay
 from comfy_fsm.report.sources import Location
@@ -27,10 +29,11 @@ _TASK = (
 _DIAGNOSIS = ("prompt_id", "window", "server", "state", "outcome", "confidence")
 _EVIDENCE = ("signal", "at", "before", "after", "why")
 _EXPLANATION = ("code", "severity", "count", "window", "server", "prompt_id", "text", "meaning", "advice")
-_FINDING = ("code", "severity", "line", "at", "window", "server", "prompt_id", "text")
+_fields_of = attrgetter(*_TASK)
 _AT_ONCE = 256
 """Tasks or findings in a piece."""
-_RISKY = re.compile(r"[^\x0a\x20-\x7e]")
+_ESCAPED = "comfy_fsm.json"
+"""Name under which the codecs know `_escape`."""
 
 
 class _Error(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -51,6 +54,17 @@ class _Signal(msgspec.Struct, frozen=True, gc=False):
     at: float
 
 
+class _Finding(msgspec.Struct, frozen=True, gc=False):
+    code: Code
+    severity: Severity
+    line: int
+    at: float
+    window: str | None
+    server: str | None
+    prompt_id: str | None
+    text: str
+
+
 def pieces(replay: Replay) -> Iterator[str]:
     """Write the report piece by piece: as a whole it would take more memory than all that was folded."""
     yield _encode({"report": _REPORT, "trace": replay.trace, "verdict": replay.verdict})[:-1]
@@ -63,7 +77,7 @@ def pieces(replay: Replay) -> Iterator[str]:
     yield _encode(rest)[1:]
 
 
-def _rows(rows: Iterator[dict[str, object]]) -> Iterator[str]:
+def _rows(rows: Iterator[object]) -> Iterator[str]:
     """Write the rows of a list, without its brackets."""
     comma = ""
     while some := list(islice(rows, _AT_ONCE)):
@@ -95,12 +109,14 @@ def encode_diagnoses(replay: Replay) -> str:
 def _encode(document: object) -> str:
     """Return ASCII text, so that nothing a server sent controls the terminal that shows it."""
     text = msgspec.json.encode(document).decode()
-    return text if text.isascii() and "\x7f" not in text else _RISKY.sub(_escape, text)
+    if not text.isascii():
+        text = text.encode("ascii", _ESCAPED).decode()
+    return text.replace("\x7f", "\\u007f")
 
 
 def _task(replay: Replay, task: Task) -> dict[str, object]:
     line = replay.origins.line
-    fields: dict[str, object] = {name: getattr(task, name) for name in _TASK}
+    fields: dict[str, object] = dict(zip(_TASK, _fields_of(task), strict=True))
     fields["error"] = None if task.error is None else _error(task.error)
     fields["signals"] = [_Signal(told.signal, line(told.position), told.at) for told in task.signals]
     fields["findings"] = replay.codes_of(task)
@@ -111,8 +127,9 @@ def _error(error: Failure) -> _Error:
     return _Error(*(getattr(error, name) for name in _Error.__struct_fields__))
 
 
-def _finding(replay: Replay, finding: Finding) -> dict[str, object]:
-    return {name: replay.line_of(finding) if name == "line" else getattr(finding, name) for name in _FINDING}
+def _finding(replay: Replay, found: Finding) -> _Finding:
+    line = replay.line_of(found)
+    return _Finding(found.code, found.severity, line, found.at, found.window, found.server, found.prompt_id, found.text)
 
 
 def _diagnosis(replay: Replay, told: Diagnosis) -> dict[str, object]:
@@ -141,6 +158,11 @@ def _seen(replay: Replay, positions: tuple[int, ...]) -> list[Location]:
     return [replay.origins.locate(position) for position in positions]
 
 
-def _escape(match: re.Match[str]) -> str:
-    units = match.group().encode("utf-16-be")
-    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """Return what ASCII lacks as JSON writes it; a pattern would look at each character of a report."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
+codecs.register_error(_ESCAPED, _escape)

@@ -7,6 +7,7 @@ import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from operator import pos
 
 from msgspec import Struct
 
@@ -49,6 +50,8 @@ class Origins:
     def __init__(self, names: list[str]) -> None:
         self._names = names
         self._packed = array("Q")
+        self.line: Callable[[int], int] = pos if len(names) == 1 else self._line
+        """Line of a position; of a single source it is the position, and a report asks for it a million times."""
 
     @property
     def files(self) -> list[str]:
@@ -59,8 +62,8 @@ class Origins:
         self._packed.append(line * len(self._names) + index)
         return len(self._packed)
 
-    def line(self, position: int) -> int:
-        return position if len(self._names) == 1 else self.locate(position).line
+    def _line(self, position: int) -> int:
+        return self.locate(position).line
 
     def locate(self, position: int) -> Location:
         if len(self._names) == 1:
