@@ -12,7 +12,7 @@ from msgspec import Raw
 from comfy_fsm.core.effects import Deliver, FetchHistory, LookAtQueue
 from comfy_fsm.core.findings import Code
 from comfy_fsm.core.fold.deafness import expect_end
-from comfy_fsm.core.machine import UNANSWERED, Signal, State
+from comfy_fsm.core.machine import RECOVERABLE, UNANSWERED, Signal, State
 from comfy_fsm.core.registry.ending import RECORDS, SETTLING, Ending, Source
 from comfy_fsm.core.registry.oddities import note_unknown_word
 from comfy_fsm.core.registry.registry import Registry
@@ -79,7 +79,7 @@ def settle(registry: Registry, task: Task, ending: Ending) -> None:
     """Settle the task, once; everything that follows from it is requested or noted here."""
     outcome, source = ending.outcome, ending.source
     contradicted = task.stated not in (None, outcome) and task.confidence == "stated" and task.posts <= 1
-    if contradicted and outcome not in (State.LOST, State.EXPIRED):
+    if contradicted and outcome not in RECOVERABLE:
         text = f"stated to be {task.stated}, while the record says {outcome}"
         registry.report(Code.CONTRADICTION, text, task)
     told_by: Source = "tick" if outcome is State.EXPIRED else source or task.completion_source or "queue"

@@ -74,8 +74,7 @@ class Question:
 
 @dataclass(slots=True)
 class QueueSnapshot:
-    """Answer to a query of the queue: when it was asked and came, in seconds and in the order of the log, and what it
-    listed."""
+    """Answer to a query of the queue: when it was asked and came, by time and in the log, and what it listed."""
 
     asked_at: float
     rows: int
@@ -304,9 +303,10 @@ class Server:
     def index(self, task: Task) -> None:
         """List an open task under its windows."""
         if task.number in self.open_tasks:
-            owners = tuple(self.own.setdefault(window, WindowTasks(window)) for window in task.windows)
-            self.owners[task.number] = owners
+            owners = [self.own.get(window) or WindowTasks(window) for window in task.windows]
+            self.owners[task.number] = tuple(owners)
             for own in owners:
+                self.own[own.window] = own
                 own.open[task.number] = own.reported[task.number] = task
                 self.stir(own.window)
 
@@ -329,8 +329,7 @@ class Server:
         window_of(self.windows, window).stirred[self.url] = self
 
     def quiet_since(self, task: Task) -> float:
-        """Return when the silence of a task of this server began, leaving out the time in which nobody could be
-        asked."""
+        """Return when the silence of a task here began, leaving out the time in which nobody could be asked."""
         window = self.windows.get(task.window)
         resumed = window.resumed_at if window is not None else 0.0
         return self.unreachable_spans.skip(max(task.last_sign, task.silence.quiet_from, resumed), task.silence.paused)
@@ -349,8 +348,7 @@ class Server:
 
     @property
     def is_mixed(self) -> bool:
-        """Return whether its answers, under any of its addresses, contradict each other, as if several servers shared
-        one."""
+        """Return whether answers under any of its addresses contradict each other, as if several servers shared one."""
         return any(name.mixed for name in self.names())
 
     def names(self) -> list[Server]:

@@ -178,7 +178,7 @@ class HistoryRecord(Struct, frozen=True):
         if told is None:
             return Verdict(status.from_status())
         outcome, data = told
-        stale = said is not None and (said is State.COMPLETED) is not (outcome is State.COMPLETED)
+        stale = said not in (None, outcome) and State.COMPLETED in (said, outcome)
         return Verdict(outcome, stale, failure_of(data) if outcome is State.FAILED else None)
 
     @property

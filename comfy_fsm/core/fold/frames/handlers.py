@@ -16,6 +16,8 @@ from comfy_fsm.core.wire.bodies import BLOCKED, FINISHED, failure_of, progress
 
 __all__ = ["HANDLERS", "apply_run_frame"]
 
+# Looked up once: Python 3.11 takes longer for a member of an enum than for a call.
+_IN_PROGRESS, _ENDING = State.IN_PROGRESS, State.ENDING
 # Phases of one prompt's frames on one socket, in the server's own order (P13, P21).
 _START, _CACHED, _RUN, _STATED, _NULL = 1, 2, 3, 4, 5
 
@@ -28,7 +30,7 @@ def apply_run_frame(registry: Registry, task: Task, name: str) -> None:
         _disorder(registry, task, name)
         apply_signal(registry, task, Signal.TRAIL, name)
         return
-    if task.state is not State.IN_PROGRESS:  # in progress it stays so: thousands of these come (P18)
+    if task.state is not _IN_PROGRESS:  # in progress it stays so: thousands of these come (P18)
         signal = Signal.TRAIL if task.over else Signal.RUN
         apply_signal(registry, task, signal, name)
 
@@ -59,7 +61,7 @@ def _cached(registry: Registry, socket: Socket, task: Task, data: seen.CachedDat
         _disorder(registry, task, "execution_cached")
     else:
         task.enter(_CACHED)
-    if task.state is not State.IN_PROGRESS:
+    if task.state is not _IN_PROGRESS:
         signal = Signal.RUN if task.phase <= _RUN and not task.over else Signal.TRAIL
         apply_signal(registry, task, signal, "execution_cached")
 
@@ -107,7 +109,7 @@ def _exhaust(registry: Registry, task: Task, name: Source) -> None:
     task.note_end_source(name, registry.now)
     if task.stated is None and not task.settled:
         task.end.infer(None)
-    if task.state is not State.ENDING and apply_signal(registry, task, Signal.EXHAUST, name):
+    if task.state is not _ENDING and apply_signal(registry, task, Signal.EXHAUST, name):
         request_record(registry, task)
 
 
@@ -123,9 +125,9 @@ def _progress_state(registry: Registry, socket: Socket, task: Task, data: seen.P
             if task.phase <= _RUN:
                 _exhaust(registry, task, "progress_state")
             return
-    if task.state is State.ENDING and task.phase <= _RUN and "running" not in progress(data.nodes).values():
+    if task.state is _ENDING and task.phase <= _RUN and "running" not in progress(data.nodes).values():
         return  # nothing in it runs (P16), so it is no news of the run
-    if task.phase != _RUN or task.state is not State.IN_PROGRESS:  # otherwise no news either, like most
+    if task.phase != _RUN or task.state is not _IN_PROGRESS:  # otherwise no news either, like most
         apply_run_frame(registry, task, "progress_state")
 
 
