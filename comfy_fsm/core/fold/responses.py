@@ -30,13 +30,13 @@ from comfy_fsm.core.fold.submissions import (
 from comfy_fsm.core.machine import SETTLED, Signal
 from comfy_fsm.core.registry import oddities
 from comfy_fsm.core.registry.ending import Source
-from comfy_fsm.core.registry.registry import Question, QueueSnapshot, Registry, Server, Subject, Window
+from comfy_fsm.core.registry.registry import Question, QueueSnapshot, Registry, Server, Subject
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.registry.window_acts import ACTS, fold_act, undo
 from comfy_fsm.core.wire import bodies, histories, queues, routes
 from comfy_fsm.core.wire.fieldwise import Oddity, read
 
-__all__ = ["abandon_questions", "fold_no_answer", "fold_request", "fold_response"]
+__all__ = ["fold_no_answer", "fold_request", "fold_response"]
 
 _ABOUT_TASKS = frozenset({"post", "history", "histories", "queue"})
 """Questions that every ComfyUI answers: a server without an answer is not there, or is something else (P33)."""
@@ -47,28 +47,31 @@ _CONNECTION_LOST = ("ConnectError", "ConnectionRefused", "ClientConnector", "ECO
 
 
 def fold_request(registry: Registry, o: seen.Request) -> None:
+    data = o.data
     registry.order += 1
-    if o.data.id in registry.questions:
+    if data.id in registry.questions:
         return  # a request id is unique in a trace: this entry came before
-    asked = routes.parse(o.data.method, o.data.path)
+    asked = routes.parse(data.method, data.path)
     server = registry.server(o.server if o.server is not None else asked.server)
     socket = server.sockets.get(o.window)
     if socket is None:
         registry.see(o.window)
     elif socket.down_position is not None:
         note_gap(registry, socket)
-    kind, prompt_id = asked.kind if _is_comfy(server, asked) else routes.OTHER, asked.prompt_id
+    kind, prompt_id = asked.kind, asked.prompt_id
+    if asked.prefix and not _is_comfy(server, asked):
+        kind = routes.OTHER
     question = Question(kind, server, o.window, registry.order, registry.now, prompt_id)
-    question.partial = kind == "jobs" and routes.is_partial(o.data.path)
-    if kind == routes.OTHER:
-        question.what = f"{o.data.method} {o.data.path}"[: oddities.MAX_PATH]
-    registry.add_question(o.data.id, question)
-    if kind in ("queue", "jobs"):
-        server.listing = question
+    registry.add_question(data.id, question)
     if kind == "post":
         fold_submission(registry, question, o)
     elif kind in ("history", "job") and prompt_id is not None:
         bound_here(registry, server, prompt_id, o.window, "asked")
+    elif kind in ("queue", "jobs"):
+        server.listing = question
+        question.partial = kind == "jobs" and routes.is_partial(data.path)
+    elif kind == routes.OTHER:
+        question.what = f"{data.method} {data.path}"[: oddities.MAX_PATH]
     elif kind in ACTS:
         fold_act(registry, question, o)
 
@@ -129,23 +132,13 @@ _LOOKS = frozenset({"history", "histories", "queue", "job", "jobs"})
 
 def _is_comfy(server: Server, asked: routes.ParsedRequest) -> bool:
     """Return whether a path behind a prefix is ComfyUI's: it names a prompt, or others under this prefix did."""
-    if not asked.prefix or asked.prefix in server.prefixes:
+    if asked.prefix in server.prefixes:
         return True
     if asked.kind != "post" and asked.prompt_id is None:
         return False
     if len(server.prefixes) < _MAX_PREFIXES:
         server.prefixes.add(asked.prefix)
     return True
-
-
-def abandon_questions(registry: Registry, window: Window) -> None:
-    """Give up the questions of a window whose process is gone: no answer will come."""
-    pending, window.pending = window.pending, {}
-    for question in pending.values():
-        question.answered = True
-        if question.task is not None:
-            note_post_over(registry, question.task)
-            mark_uncertain(registry, question.task, "its process ended")
 
 
 def _unreachable(registry: Registry, question: Question, what: str) -> None:
@@ -206,7 +199,8 @@ def _recorded(
     _shown(task, question)
     note_progress(registry, task)
     lacking = bodies.odd_outputs(record.outputs, task.remains.announced)
-    oddities.note_oddities(registry, task, "its record", (*odd, *lacking))
+    if odd or lacking:
+        oddities.note_oddities(registry, task, "its record", (*odd, *lacking))
     apply_record(registry, task, record, "history", blurred=any(each.path == "status" for each in odd))
 
 

@@ -6,9 +6,9 @@ from operator import attrgetter
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.effects import Deliver
-from comfy_fsm.core.fold.responses import abandon_questions
 from comfy_fsm.core.fold.settlement import request_queue_in_sweep
 from comfy_fsm.core.fold.sockets import mark_down
+from comfy_fsm.core.fold.submissions import abandon_questions
 from comfy_fsm.core.registry.registry import Registry, Server
 
 __all__ = ["fold_resume"]

@@ -93,7 +93,7 @@ def settle(registry: Registry, task: Task, ending: Ending) -> None:
         registry.report(Code.OUTPUTS_CUT, f"{task.left_out:,} outputs are beyond the bounds", task)
     blamed = task.stated is State.CANCELLED  # its interrupt was attributed then: the next one is somebody else's
     task.mark_settled(ending, registry.position, registry.now)
-    server = registry.server(task.server)
+    server = registry.servers[task.server]
     registry.counters.settle(task, server.counters, registry.now)
     server.remove_open(task)
     if task.prompt_id is not None:

@@ -15,13 +15,16 @@ from comfy_fsm.core.fold.silence import note_answer
 from comfy_fsm.core.machine import Signal, State
 from comfy_fsm.core.registry.ending import Ending
 from comfy_fsm.core.registry.oddities import note_oddities
-from comfy_fsm.core.registry.registry import Question, Registry, Server, Subject
+from comfy_fsm.core.registry.registry import Question, Registry, Server, Subject, Window
 from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.registry.task_parts import Submission
 from comfy_fsm.core.wire import bodies, codec, refusals
 from comfy_fsm.core.wire.fieldwise import read
 
-__all__ = ["adopt_marked", "awaits_marker", "fold_acceptance", "fold_submission", "mark_uncertain", "note_post_over"]
+__all__ = [
+    "abandon_questions", "adopt_marked", "awaits_marker", "fold_acceptance", "fold_submission", "mark_uncertain",
+    "note_post_over",
+]  # fmt: skip
 
 _GATEWAY = frozenset({408, 499, 502, 503, 504, 520, 521, 522, 523, 524})
 """Statuses of gateways: what they passed on may still be under way."""
@@ -126,6 +129,16 @@ def mark_uncertain(registry: Registry, task: Task, what: str) -> None:
     registry.counters.uncertain += apply_signal(registry, task, Signal.DOUBT, "response")
     if not task.settled:
         request_queue(registry, task)
+
+
+def abandon_questions(registry: Registry, window: Window) -> None:
+    """Give up the questions of a window whose process is gone: no answer will come."""
+    pending, window.pending = window.pending, {}
+    for question in pending.values():
+        question.answered = True
+        if question.task is not None:
+            note_post_over(registry, question.task)
+            mark_uncertain(registry, question.task, "its process ended")
 
 
 def _accept(registry: Registry, question: Question, task: Task, accepted: refusals.Accepted) -> None:

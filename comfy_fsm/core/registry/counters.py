@@ -58,10 +58,12 @@ class Histogram:
         self.counts = self.counts or [0] * (len(self.bounds) + 1)
 
     def observe(self, seconds: float) -> None:
-        seconds = min(seconds, _LONGEST) if seconds > 0.0 else 0.0  # also NaN: clocks step back, and a trace can lie
+        if not 0.0 < seconds < _LONGEST:  # nor NaN: clocks step back, and a trace can lie
+            seconds = _LONGEST if seconds > 0.0 else 0.0
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.sum += seconds
-        self.longest = max(self.longest, seconds)
+        if seconds > self.longest:
+            self.longest = seconds
 
     @property
     def count(self) -> int:

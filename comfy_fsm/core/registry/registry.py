@@ -274,7 +274,7 @@ class Registry:
         """Return the socket to which the server addresses this task; None if it addresses nobody (P2)."""
         if task.client_id is None:
             return None
-        server = self.server(task.server)
+        server = self.servers[task.server]
         socket = server.sockets.get(task.client_id)
         if socket is None or not socket.seen:
             others = (twin.sockets.get(task.client_id) for twin in server.names())

@@ -132,8 +132,7 @@ class Socket:
 
 @dataclass(slots=True, eq=False)
 class WindowTasks:
-    """Open tasks of one window at one server; and, so that a sweep costs only what changed since the last one, those
-    that are news to each kind of sweep."""
+    """Open tasks of one window at one server, and those that are news to each kind of sweep since its last one."""
 
     window: str | None
     open: dict[int, Task] = field(default_factory=dict)
@@ -175,8 +174,8 @@ class WindowTasks:
         news, self.unresumed = self.unresumed, {}
         return news
 
-    def remove(self, task: Task) -> None:
-        for each in (self.open, self.reported, *self._sweeps()):
+    def forget(self, task: Task) -> None:
+        for each in (self.reported, *self._sweeps()):
             each.pop(task.number, None)
 
     def _share(self) -> None:
@@ -242,8 +241,7 @@ class Server:
     acts: deque[Act] = field(default_factory=deque)
     queues: deque[QueueSnapshot] = field(default_factory=lambda: deque(maxlen=8))
     running: dict[str, tuple[QueueSnapshot, QueueSnapshot]] = field(default_factory=dict)
-    """Prompts that the last snapshot listed as running, each with the first and the last of the consecutive snapshots
-    that did."""
+    """Prompts that the last snapshot listed as running, with the first and last of the snapshots in a row that did."""
     counts: deque[tuple[float, float, int]] = field(default_factory=lambda: deque(maxlen=64))
     """Answers to `GET /prompt`: when each was asked and came, and how many prompts were pending or running."""
     absent: dict[int, Task] = field(default_factory=dict)
@@ -313,8 +311,10 @@ class Server:
     def unindex(self, task: Task) -> None:
         """Unlist the task, before its window changes or it ceases to be open."""
         for own in self.owners.pop(task.number, ()):
-            own.remove(task)
-            if not own.open:
+            del own.open[task.number]
+            if own.open:
+                own.forget(task)
+            else:
                 del self.own[own.window]
 
     def note(self, task: Task) -> None:

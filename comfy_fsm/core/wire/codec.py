@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, TypeVar, get_args
+from typing import TypeVar, cast, get_args
 
 import msgspec
 
@@ -60,7 +60,7 @@ _encode = msgspec.json.Encoder().encode
 _KINDS = frozenset(str(kind.__struct_config__.tag) for kind in get_args(seen.KnownObservation))
 _TYPES = frozenset(str(kind.__struct_config__.tag) for kind in get_args(seen.KnownFrame))
 
-_DECODERS: dict[object, msgspec.json.Decoder[Any]] = {}
+_DECODERS: dict[object, msgspec.json.Decoder[object]] = {}
 _ENVELOPE: dict[str, tuple[type, ...]] = {
     "at": (int, float), "window": (str,), "server": (str,), "seq": (int,), "conn": (int,), "mono": (int,),
     "redacted": (bool,),
@@ -214,26 +214,24 @@ def _cited(raw: memoryview) -> str:
 
 def body(raw: msgspec.Raw, kind: type[_T]) -> _T | None:
     """Decode the body of a request or an answer as `kind`; None if it is something else (P33)."""
-    decoded: _T | None = quick(raw, kind)
+    decoded = quick(raw, kind)
     if decoded is not None:
         return decoded
     try:
-        decoded = _DECODERS[kind].decode(_encode(strict(json.loads(bytes(raw)))))
+        return cast("_T", _DECODERS[kind].decode(_encode(strict(json.loads(bytes(raw))))))
     except (msgspec.ValidationError, ValueError, RecursionError):
         return None
-    return decoded
 
 
 def quick(raw: msgspec.Raw, kind: type[_T]) -> _T | None:
     """Decode JSON as `kind`; None if it is something else, or if only Python's JSON takes it (P20)."""
     try:
-        decoded: _T = (_DECODERS.get(kind) or _decoder(kind)).decode(raw)
+        return cast("_T", (_DECODERS.get(kind) or _decoder(kind)).decode(raw))
     except SLOW:
         return None
-    return decoded
 
 
-def _decoder(kind: type[_T]) -> msgspec.json.Decoder[_T]:
+def _decoder(kind: type[object]) -> msgspec.json.Decoder[object]:
     """Make a decoder, once for each type: to make one costs more than to use it."""
     decoder = _DECODERS[kind] = msgspec.json.Decoder(kind, strict=False)
     return decoder

@@ -89,7 +89,7 @@ def _nodes(outputs: object) -> Iterator[_Seen]:
             continue
         named = kinds if isinstance(kinds, dict) and _file("", "", kinds) is None else {"": kinds}
         for kind, value in named.items():
-            yield _Seen(str(node), str(kind), _each(value), _is_textual(str(kind)))
+            yield _Seen(node, kind, _each(value), _is_textual(kind))
 
 
 def _each(value: object) -> Iterator[object]:
