@@ -65,7 +65,10 @@ def _wait_for(registry: Registry, server: Server, task: Task) -> None:
 def _look_into(registry: Registry, server: Server, task: Task) -> None:
     policy, silence, now = registry.policy, task.silence, registry.now
     since = _catch_up(server, task)
-    silence.begin(since)
+    soonest = since + policy.confirm_seconds
+    if silence.begin(since) and now < soonest <= since + policy.check_seconds and task.end.stated_at is None:
+        registry.remind(task, soonest)  # as most that wait in a queue, since each listing is a sign of life
+        return
     if silence.tier and now >= _expiry(policy, silence):
         registry.overdue[task.number] = task
         return
@@ -79,11 +82,8 @@ def _look_into(registry: Registry, server: Server, task: Task) -> None:
     if silence.tier:  # its query may bring a sign of life, from which silence counts anew
         sooner = now + policy.check_seconds
     verify = math.inf if task.end.stated_at is None else task.end.stated_at + policy.verify_seconds
-    then = math.inf
-    for when in (due, sooner, verify):
-        if now < when < then:
-            then = when
-    registry.remind(task, math.nextafter(now, math.inf) if then == math.inf else then)
+    later = [when for when in (due, sooner, verify) if now < when < math.inf]
+    registry.remind(task, min(later) if later else math.nextafter(now, math.inf))
 
 
 def _due(policy: Policy, silence: Silence) -> float:

@@ -219,10 +219,12 @@ class Silence:
     confirms: int = 0
     """How often the record was fetched meanwhile, to confirm the state."""
 
-    def begin(self, since: float) -> None:
-        """Begin anew, unless it lasts since then already."""
-        if self.since != since:
-            self.since, self.tier, self.confirms = since, 0, 0
+    def begin(self, since: float) -> bool:
+        """Begin anew and return True, unless it lasts since then already."""
+        if self.since == since:
+            return False
+        self.since, self.tier, self.confirms = since, 0, 0
+        return True
 
     def shift(self, since: float) -> None:
         """Let the same silence count from later on."""

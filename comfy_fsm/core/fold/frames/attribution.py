@@ -50,7 +50,7 @@ def fold_message(registry: Registry, o: seen.Message) -> None:
         elif prompt_id is None:
             _nobody(registry, socket, o)
         else:
-            task = _whose(registry, socket, o, prompt_id)
+            task = _whose(registry, socket, o, prompt_id, task)
         if task is not None:
             if task.concluded and _takes_back(task, frame, at):
                 reopen_conclusion(registry, task, frame.__struct_config__.tag)  # type: ignore[arg-type]
@@ -116,7 +116,7 @@ def fold_binary(registry: Registry, o: seen.Binary) -> None:
     socket.read_to = o.at
     metadata, task = o.data.metadata, socket.running
     if metadata is not None and metadata.prompt_id is not None:
-        task = _whose(registry, socket, o, metadata.prompt_id)
+        task = _whose(registry, socket, o, metadata.prompt_id, socket.server.tasks.get(metadata.prompt_id))
         if task is not None:
             apply_run_frame(registry, task, "preview")
     registry.imaged = None
@@ -145,10 +145,13 @@ def report_unknown_prompt(
             registry.report(Code.UNKNOWN_PROMPT, text, Subject(o.window, server, prompt_id))
 
 
-def _whose(registry: Registry, socket: Socket, o: seen.Message | seen.Binary, prompt_id: str) -> Task | None:
-    """Return the window's own task that this frame is about, or None."""
+def _whose(
+    registry: Registry, socket: Socket, o: seen.Message | seen.Binary, prompt_id: str, task: Task | None
+) -> Task | None:
+    """Return the window's own task that this frame is about, or None; `task`: the one with this id at this address."""
     server, window = socket.server, o.window
-    task = server.tasks.get(prompt_id) or registry.task_at(server, prompt_id)
+    if task is None:
+        task = registry.task_at(server, prompt_id)
     if task is None:
         return _stranger(registry, socket, o, prompt_id)
     if task.server != server.url:
