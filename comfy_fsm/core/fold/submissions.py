@@ -76,6 +76,7 @@ def _known(registry: Registry, server: Server, task: Task, prompt_id: str) -> Ta
 
 def _take_submission(registry: Registry, task: Task, submission: bodies.Submission, o: seen.Request) -> None:
     window, client_id = o.window if o.window is not None else submission.client_id, submission.client_id
+    client_id = window if client_id == window else client_id  # one text in memory, since most name themselves
     task.post(window, client_id, Submission(registry.now, registry.position, registry.order))
     sinks, remaining = (submission.sinks(), submission.must_run()) if submission.prompt else (None, set())
     task.plan(sinks, remaining, submission.image_nodes())

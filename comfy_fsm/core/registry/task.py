@@ -44,7 +44,7 @@ class Task:
     phase: int = 0
     concluded: bool = False
     """Settled on absence or time alone, so late evidence may reopen it."""
-    remaining: Set[str] = frozenset()
+    remaining: Set[str] = task_parts.NO_NODES
     """Nodes of the accepted graph that are not cached: once all have finished, the run is over."""
     imaging: task_parts.SocketImages | None = None
     """Images sent over the socket; None if no node of the graph sends any."""
@@ -222,7 +222,7 @@ class Task:
 
     def drop(self, nodes: set[str]) -> None:
         """Expect nothing of these nodes, which the server dropped when it accepted the rest."""
-        self.remaining = frozenset()
+        self.remaining = task_parts.NO_NODES
         self.remains.drop(nodes)
         if self.imaging is not None:
             self.imaging.drop(nodes)
@@ -331,7 +331,7 @@ class Task:
             self.end.close(at)
         self.remains.clear()
         self.run.statusless_outputs = None
-        self.remaining = frozenset()
+        self.remaining = task_parts.NO_NODES
 
     def verify(self, ending: Ending, *, listed: bool) -> None:
         """Take the record of a task that was settled without one."""
