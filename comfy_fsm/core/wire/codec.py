@@ -218,7 +218,7 @@ def body(raw: msgspec.Raw, kind: type[_T]) -> _T | None:
     if decoded is not None:
         return decoded
     try:
-        return cast("_T", _DECODERS[kind].decode(_encode(strict(json.loads(bytes(raw))))))
+        return cast("_T", _DECODERS[kind].decode(_encode(loads(bytes(raw)))))
     except (msgspec.ValidationError, ValueError, RecursionError):
         return None
 

@@ -318,3 +318,10 @@ def test_json_nested_deeper_than_is_followed_is_unreadable_and_no_body() -> None
     with pytest.raises(codec.Unreadable, match="nested too deeply"):
         codec.loads(deep)
     assert codec.body(Raw(deep), object) is None
+
+
+def test_a_body_of_another_shape_is_not_walked_item_by_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A history of 200,000 odd outputs would keep the loop of an application for a second."""
+    monkeypatch.setattr(codec, "strict", lambda *_: pytest.fail("read by Python, which msgspec can read"))
+    assert codec.body(Raw(b'{"a":[1.5,null,true]}'), dict[str, dict[str, str]]) is None
+    assert codec.body(Raw(b'{"a":5,"a":{"b":"c"}}'), dict[str, dict[str, str]]) == {"a": {"b": "c"}}
