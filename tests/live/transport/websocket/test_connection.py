@@ -1,7 +1,7 @@
 """Tests of a connection: a long frame comes in pieces, and no more waits than there is a bound for."""
 
 import asyncio
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import example, given
@@ -170,14 +170,18 @@ async def test_a_reader_who_is_behind_holds_no_more_bytes_than_there_is_a_bound_
 class Wire(asyncio.Transport):
     """A connection to nowhere, which reads nothing by itself."""
 
+    reads = True
+
     def get_write_buffer_size(self) -> int:
         return 0
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
 
-    def pause_reading(self) -> None: ...
+    def pause_reading(self) -> None:
+        self.reads = False
 
-    def resume_reading(self) -> None: ...
+    def resume_reading(self) -> None:
+        self.reads = True
 
     def write(self, data: bytes | bytearray | memoryview) -> None: ...
 
@@ -194,11 +198,13 @@ class Wire(asyncio.Transport):
     def abort(self) -> None: ...
 
 
-async def told_by(kind: type[ClientConnection], reads: list[bytes], limit: int) -> tuple[list[str | bytes], int]:
-    """The messages that a connection makes of what it reads, and the code with which it ends."""
+Kind = TypeVar("Kind", bound=ClientConnection)
+
+
+def connected(kind: type[Kind], wire: Wire, limit: int) -> tuple[Kind, ClientProtocol]:
     protocol = ClientProtocol(parse_uri("ws://a/"), max_size=limit)
-    made, told = kind(protocol, max_queue=None), list[str | bytes]()
-    made.connection_made(Wire())
+    made = kind(protocol, max_queue=None)
+    made.connection_made(wire)
     request = protocol.connect()
     protocol.send_request(request)
     accept = accept_key(request.headers["Sec-WebSocket-Key"])
@@ -206,6 +212,13 @@ async def told_by(kind: type[ClientConnection], reads: list[bytes], limit: int) 
         b"HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n\r\n"
         % accept.encode()
     )
+    return made, protocol
+
+
+async def told_by(kind: type[ClientConnection], reads: list[bytes], limit: int) -> tuple[list[str | bytes], int]:
+    """The messages that a connection makes of what it reads, and the code with which it ends."""
+    made, protocol = connected(kind, Wire(), limit)
+    told = list[str | bytes]()
     for data in reads:
         made.data_received(data)
         await asyncio.sleep(0)  # what was put off has its turn
@@ -247,3 +260,27 @@ def test_a_connection_hears_what_the_library_hears_whatever_a_server_sends(
         stream = stream[step:]
     ours, theirs = (asyncio.run(told_by(kind, reads, limit)) for kind in (Connection, ClientConnection))
     assert ours == theirs
+
+
+async def test_frames_that_follow_each_other_are_read_together_and_one_alone_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "_GATHER_SECONDS", 3_600.0)
+    wire = Wire()
+    made, _ = connected(Connection, wire, 100_000)
+    monkeypatch.setattr(made, "_read_at", -3_600.0)
+    made.data_received(frame(b"1"))
+    assert wire.reads
+    made.data_received(frame(b"2"))
+    assert not wire.reads
+    assert await made.receive() == ["1", "2"]
+    assert not wire.reads  # though nothing waits any more
+    monkeypatch.setattr(connection, "_GATHER_SECONDS", 0.0)
+    made._gathered()
+    assert wire.reads
+    made.data_received(frame(b"3"))
+    assert wire.reads
+    monkeypatch.setattr(connection, "_GATHER_SECONDS", 3_600.0)
+    made.data_received(frame(b"4" * connection._READ_SIZE))
+    assert wire.reads  # more is there already
+    made.connection_lost(None)
