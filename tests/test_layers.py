@@ -114,7 +114,7 @@ HOUSE: list[dict[str, list[str]]] = [
     },
     {
         "comfy_fsm.live.engine": [
-            "answers closing frame_lines ingest steady_clock",
+            "answers closing frame_lines ingest responsiveness steady_clock",
             "exchange listener",
             "absence_confirmation cancellation poller",
             "runner",

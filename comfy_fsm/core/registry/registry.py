@@ -150,8 +150,10 @@ class Registry:
 
     def peek(self, url: str | None) -> Server:
         """Return the server for reading only: nothing is remembered or reported."""
+        if (known := self.servers.get(url)) is not None:
+            return known
         name = server_identity.spelled(url or "")
-        return self.servers.get(url) or self.servers.get(name) or Server(name)
+        return self.servers.get(name) or Server(name)
 
     def task_at(self, server: Server, prompt_id: str | None) -> Task | None:
         """Return the task with this id at this server, whichever of its addresses it was posted to."""

@@ -32,19 +32,11 @@ _PATIENCE = 5.0  # seconds that a completion waits for a progress callback to re
 
 
 class Callbacks:
-    """Progress and completion callback of one task; `cut` is called once if the progress callback causes its own
-    call.
-    """
+    """Progress and completion callback of one task."""
 
-    def __init__(
-        self,
-        on_progress: Callable[[Update], Any] | None,
-        on_complete: Callable[..., Any] | None,
-        cut: Callable[[], None],
-    ) -> None:
+    def __init__(self, on_progress: Callable[[Update], Any] | None, on_complete: Callable[..., Any] | None) -> None:
         self._on_progress = on_progress
         self._on_complete = on_complete
-        self._cut = cut
         self._silent = False
         self._raised = 0  # how often `on_progress` did: of many alike, one is told whole
         self._queue = UpdateQueue()
@@ -82,13 +74,12 @@ class Callbacks:
 
     def recurses(self) -> bool:
         """Return whether the caller is, directly or indirectly, the progress callback itself; if so, it is not called
-        any more.
+        any more, and who asks again is not told so.
         """
         if self._on_progress is None or id(self) not in _INSIDE.get():
             return False
         self._on_progress = None
         self._queue.empty()
-        self._cut()
         return True
 
     async def _progress(self) -> None:

@@ -29,9 +29,10 @@ from comfy_fsm.live.client.handles import Handles
 from comfy_fsm.live.client.tags import checked, tagged
 from comfy_fsm.live.client.task_handle import Attached, TaskHandle
 from comfy_fsm.live.client.window import Window
-from comfy_fsm.live.engine.closing import Closing, finish
+from comfy_fsm.live.engine.closing import Closing, finish, report
 from comfy_fsm.live.engine.ingest import Noted
-from comfy_fsm.live.engine.runner import Runner, in_turns, report
+from comfy_fsm.live.engine.responsiveness import MANY_TASKS, Exemption, in_turns, paused
+from comfy_fsm.live.engine.runner import Runner
 from comfy_fsm.live.engine.steady_clock import SteadyClock
 from comfy_fsm.live.recovery import session
 from comfy_fsm.live.redaction.messages import Redactor
@@ -95,6 +96,7 @@ class Client:
         self._inner = _Inner(self)
         self._watching: asyncio.Task[None] | None = None
         self._recalling: asyncio.Task[None] | None = None
+        self._exemption = Exemption()
         self._closing = Closing(self._close)
         self._on_resume = on_resume
         self._opened: tuple[Runner, Handles] | None = None
@@ -117,11 +119,15 @@ class Client:
         runner = Runner(self._comfies, log, self.policy, self._redactor, clock, needs_sockets=self._needs_sockets)
         self._opened = runner, Handles(runner, self._on_resume)
         try:
-            await self.runner.load()
-            # Before anything is delivered: a handle made later would wait forever.
-            left = [task for task in self.runner.unfinished if task.prompt_id is not None and task.window is not None]
-            handles = [self.handles.hold_again(task) async for task in in_turns(left)]
-            await self.runner.start(self._inner)
+            with paused():
+                await self.runner.load()
+                # Before anything is delivered: a handle made later would wait forever.
+                unfinished = self.runner.unfinished
+                left = [task for task in unfinished if task.prompt_id is not None and task.window is not None]
+                handles = [self.handles.hold_again(task) async for task in in_turns(left)]
+                await self.runner.start(self._inner)
+                if len(self.board.tasks) >= MANY_TASKS:
+                    self._exemption.begin()
         except BaseException:
             await self.runner.close(0.0)
             raise
@@ -252,6 +258,7 @@ class Client:
         where = "" if self._path is None else f"; open a client on {opening.shown(self._path)} to take it up again"
         closed = ClientClosed(f"the client was closed before this task settled; it goes on{where}")
         await finish(self.handles.abandon(closed))
+        self._exemption.end()
 
     async def _watch(self) -> None:
         """Wait for a failure of the log, and then end all tasks with it: nothing more can be recorded."""

@@ -32,6 +32,7 @@ from comfy_fsm.live.client.tags import NO_TAG, tagged
 from comfy_fsm.live.client.task_handle import NOTHING, Attached, Dispatches, Origin, TaskHandle
 from comfy_fsm.live.engine.cancellation import cancel
 from comfy_fsm.live.engine.ingest import Noted
+from comfy_fsm.live.engine.responsiveness import in_turns
 from comfy_fsm.live.engine.runner import Runner
 from comfy_fsm.live.transport import requests
 from comfy_fsm.live.transport.requests import HttpRequest
@@ -119,7 +120,7 @@ class Handles:
 
     async def abandon(self, error: Exception) -> None:
         """End all handles with this error: the client closes before their tasks settle."""
-        for handle in self.all:
+        async for handle in in_turns(self.all):
             handle.abandon(error)
             await handle.close()
 

@@ -154,7 +154,7 @@ class TaskHandle:
         self.posted_at = 0.0  # when, by the loop's clock
         self._registry = registry
         self.track = track
-        self._callbacks = Callbacks(attached.on_progress, attached.on_complete, partial(registry.note_cut, self))
+        self._callbacks = Callbacks(attached.on_progress, attached.on_complete)
         self._loop = asyncio.get_running_loop()
         self._settled = asyncio.Event()
         self._error: Exception | None = None
@@ -304,7 +304,7 @@ class TaskHandle:
     def report(self, text: str, value: float | None = None, max: float | None = None) -> None:
         """Send progress of the application's own to those who follow this task; may be called from any thread."""
         if self._callbacks.recurses():
-            return
+            return self._registry.note_cut(self)
         update = Update(self.prompt_id, "report", time.time(), value=value, max=max, text=text)
         self._loop.call_soon_threadsafe(self.push, update)
 

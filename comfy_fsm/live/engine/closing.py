@@ -7,11 +7,14 @@ close() ─► waits for that task; cancelling ends the waiting alone
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-__all__ = ["Closing", "finish"]
+__all__ = ["Closing", "finish", "report"]
+
+_logger = logging.getLogger(__name__)
 
 
 async def finish(*steps: asyncio.Future[Any] | Coroutine[Any, Any, Any]) -> None:
@@ -40,3 +43,9 @@ class Closing:
         elif self._running.done() and not self._running.cancelled():
             return self._running.result()
         await asyncio.shield(self._running)
+
+
+def report(ended: asyncio.Task[None]) -> None:
+    """Log the error that ended a task for which nobody waits."""
+    if not ended.cancelled() and (error := ended.exception()) is not None:
+        _logger.error("the client met an unexpected error: %s", error, exc_info=error)

@@ -9,6 +9,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -24,6 +25,7 @@ from comfy_fsm.core.wire import bodies, codec
 from comfy_fsm.errors import ClientError, DownloadFailed, LogError
 from comfy_fsm.live.engine import answers
 from comfy_fsm.live.engine.ingest import Ingest
+from comfy_fsm.live.engine.responsiveness import undisturbed
 from comfy_fsm.live.redaction.messages import NOTHING, Kept, Redactor
 from comfy_fsm.live.transport import requests
 from comfy_fsm.live.transport.arrivals import Answer, Stream, Unanswered
@@ -97,10 +99,9 @@ class Exchange:
         if answer.retry_after is not None:
             now = asyncio.get_running_loop().time()
             self.not_before = now + min(answer.retry_after, self._policy.look_limit_seconds)
-        told = (request.method, request.path, answer.status, answer.body)
+        redact = partial(self._redactor.response, request.method, request.path, answer.status, answer.body)
         try:
-            short = len(answer.body) < _LONG
-            kept = self._redactor.response(*told) if short else await asyncio.to_thread(self._redactor.response, *told)
+            kept = redact() if len(answer.body) < _LONG else await asyncio.to_thread(undisturbed, redact)
         except asyncio.CancelledError:
             self._log_abandoned(request_id, window)
             raise

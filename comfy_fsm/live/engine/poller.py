@@ -8,6 +8,7 @@ single prompt, and this module about the queue, and then about all prompts.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from math import inf
@@ -43,6 +44,8 @@ class Poller:
         self._next_query = 0.0
         self._probe_at = inf
         self._fetching: set[str] = set()
+        self._due: deque[str] = deque()  # prompts whose records are fetched next
+        self._fetchers = 0
         self._running: set[asyncio.Task[None]] = set()
         self._error: BaseException | None = None
         self._failed = 0
@@ -101,7 +104,7 @@ class Poller:
                 asked.append(prompt_id)
             else:
                 self._fetching.add(prompt_id)
-                self._start(self._fetch_alone(prompt_id))
+                self._fetch_soon([prompt_id])
         if asked:
             self._querying = True
             self._start(self._query(asked))
@@ -129,7 +132,7 @@ class Poller:
             self._next_query = loop.time() + min(_SHARE * (loop.time() - began), self._policy.look_limit_seconds)
             self._news.set()
         if listed is not None:
-            await asyncio.gather(*(self._fetch(prompt_id) for prompt_id in prompt_ids if prompt_id not in listed))
+            self._fetch_soon(prompt_id for prompt_id in prompt_ids if prompt_id not in listed)
 
     async def _list(self, prompt_ids: Iterable[str]) -> frozenset[str] | None:
         """Return the ids that the queue lists now; None if there was no answer: then all are scheduled again."""
@@ -162,11 +165,22 @@ class Poller:
         task = self._open(prompt_ids[0])
         return len(prompt_ids) == 1 and self._jobs_answer and task is not None and not task.inquiry.rounds
 
-    async def _fetch_alone(self, prompt_id: str) -> None:
+    def _fetch_soon(self, prompt_ids: Iterable[str]) -> None:
+        """Let these be fetched after what is due already: by a few tasks, however many thousand prompts they are."""
+        self._due.extend(prompt_ids)
+        for _ in range(min(len(self._due), _AT_ONCE - self._fetchers)):
+            self._fetchers += 1
+            self._start(self._fetch_due())
+
+    async def _fetch_due(self) -> None:
         try:
-            await self._fetch(prompt_id)
+            while self._due:
+                prompt_id = self._due.popleft()
+                await self._fetch(prompt_id)
+                self._fetching.discard(prompt_id)
+                self._news.set()
         finally:
-            self._fetching.discard(prompt_id)
+            self._fetchers -= 1
 
     async def _fetch(self, prompt_id: str) -> None:
         """Fetch the result of a prompt: from its job if that is conclusive (P38), otherwise from its record."""

@@ -10,7 +10,8 @@ import asyncio
 import logging
 import sys
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections import deque
+from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -27,11 +28,12 @@ from comfy_fsm.core.registry.task import Task
 from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import HandshakeRefused, ServerUnreachable
 from comfy_fsm.live.engine.absence_confirmation import is_still_absent
-from comfy_fsm.live.engine.closing import Closing, finish
+from comfy_fsm.live.engine.closing import Closing, finish, report
 from comfy_fsm.live.engine.exchange import Exchange
 from comfy_fsm.live.engine.ingest import Ingest, Noted, refold
 from comfy_fsm.live.engine.listener import Listener
 from comfy_fsm.live.engine.poller import Poller
+from comfy_fsm.live.engine.responsiveness import IN_A_TURN, in_turns
 from comfy_fsm.live.engine.steady_clock import SteadyClock
 from comfy_fsm.live.redaction.messages import Redactor
 from comfy_fsm.live.transport.arrivals import Answer
@@ -40,20 +42,11 @@ from comfy_fsm.live.transport.requests import HttpRequest
 from comfy_fsm.live.transport.websocket import handshake_errors
 from comfy_fsm.log.store import Store
 
-__all__ = ["Host", "Runner", "Undelivered", "in_turns", "report"]
+__all__ = ["Host", "Runner", "Undelivered"]
 
 _logger = logging.getLogger(__name__)
 _PULSE = 1.0  # seconds at most between two looks at the board's clock: what is due can move while we sleep
 _BREATH = 0.05  # and at least: a tick is a commit
-_IN_A_TURN = 50  # tasks of an earlier process that are taken up in one turn of the application's loop
-
-
-async def in_turns(tasks: Iterable[Task]) -> AsyncIterator[Task]:
-    """Yield each of them, and let others have the loop in between: an earlier process may have left thousands."""
-    for number, task in enumerate(tasks, 1):
-        yield task
-        if not number % _IN_A_TURN:
-            await asyncio.sleep(0)
 
 
 class Undelivered(Exception):
@@ -113,6 +106,8 @@ class Runner:
         self._polled: set[tuple[str, str]] = set()  # prompts that are looked for, since no socket tells of them
         self._running: set[asyncio.Task[None]] = set()
         self._delivering: set[asyncio.Task[None]] = set()
+        self._effects: deque[AnyEffect] = deque()
+        self._ends = False  # what is under way is cancelled, and nothing more is begun
         self._in_delivery: set[tuple[str, str | None]] = set()
         self._forget_beyond = 2 * policy.delivered or sys.maxsize
         self._patience = 0.0
@@ -140,9 +135,10 @@ class Runner:
         )
         for poller in self.pollers.values():
             self._spawn(poller.run())
-        async for task in in_turns(self.unfinished):
-            if task.posts and not task.settled and task.server in self.exchanges:
-                self._spawn(self._resume_polling(task))
+        open_ones = [task for task in self.unfinished if task.posts and not task.settled]
+        for server, window in dict.fromkeys((task.server, task.window) for task in open_ones):
+            if window and server in self.exchanges:
+                self._spawn(self._resume_polling(self._listener(server, window)))
         self._spawn(self._tick())
 
     # submitting
@@ -177,15 +173,12 @@ class Runner:
                 url, listener.refused.reason if listener.refused is not None else "no answer",
             )  # fmt: skip
 
-    async def _resume_polling(self, task: Task) -> None:
-        """Open the socket of a task that an earlier process left; poll for the task if that fails."""
-        if not task.window or task.prompt_id is None:
-            return
-        listener = self._listener(task.server, task.window)
+    async def _resume_polling(self, listener: Listener) -> None:
+        """Open the socket of tasks that an earlier process left; poll for them if that fails."""
         with suppress(HandshakeRefused, ServerUnreachable):  # the socket is tried on and on
             await self._open_or_fall_back(listener)
         if not listener.is_open:
-            self._start_polling(listener, listener.frames, task.prompt_id)
+            await self._poll_all(listener)
 
     def _start_polling(self, listener: Listener, frames: int, prompt_id: str) -> None:
         """Poll for a prompt until its socket receives a frame, in one loop for each prompt."""
@@ -194,10 +187,11 @@ class Runner:
             self._polled.add(key)
             self._spawn(self._poll(listener, frames, prompt_id))
 
-    def _poll_all(self, listener: Listener) -> None:
-        """Poll for every task of a socket that closed."""
-        for task in self.board.open_at(listener.server.url):
-            if listener.client_id in task.windows and task.prompt_id is not None:
+    async def _poll_all(self, listener: Listener) -> None:
+        """Poll for every task of a socket that closed, or cannot be opened."""
+        tasks = [task for task in self.board.open_at(listener.server.url) if listener.client_id in task.windows]
+        async for task in in_turns(tasks):
+            if task.prompt_id is not None:
                 self._start_polling(listener, listener.frames, task.prompt_id)
 
     async def _poll(self, listener: Listener, frames: int, prompt_id: str) -> None:
@@ -272,12 +266,23 @@ class Runner:
             self._host.observe(noted)
 
     def _perform(self) -> None:
-        """Perform the effects of the entries that were just committed."""
-        for effect in self.board.drain():
+        """Perform the effects of the entries that were just committed; of thousands, some in each turn of the loop."""
+        waiting, wanted = bool(self._effects), self.board.drain()
+        if self._ends:
+            return  # the next process wants it anew
+        self._effects += wanted
+        if not waiting:
+            self._perform_some()
+
+    def _perform_some(self) -> None:
+        for _ in range(min(IN_A_TURN, len(self._effects))):
+            effect = self._effects.popleft()
             if effect.server not in self.exchanges and effect.server not in self._unconfigured:
                 self._unconfigured.add(effect.server)
                 _logger.warning("%s is not among the servers of this client: it cannot be asked", effect.server)
             self._perform_one(effect)
+        if self._effects:
+            asyncio.get_running_loop().call_soon(self._perform_some)
         self._forget()
 
     def _forget(self) -> None:
@@ -309,7 +314,7 @@ class Runner:
         elif listener.is_open:
             self._spawn(self._replace_if_deaf(listener, listener.frames, effect))
         else:
-            self._poll_all(listener)
+            self._spawn(self._poll_all(listener))
 
     async def _replace_if_deaf(self, listener: Listener, frames: int, effect: OpenSocket) -> None:
         """Retire a client id whose socket should have received something and still has not (P3); its tasks go on over
@@ -323,7 +328,7 @@ class Runner:
             if self._host is not None:
                 self._host.retire(*key)
             await listener.close()
-            self._poll_all(listener)
+            await self._poll_all(listener)
 
     async def _deliver_one(self, result: Result) -> None:
         """Deliver a result once, even if it is requested again before its delivery is logged."""
@@ -382,6 +387,8 @@ class Runner:
         if self._delivering:
             with suppress(asyncio.CancelledError):  # then we do not wait for them
                 await asyncio.wait(self._delivering, timeout=self._patience)
+        self._ends = True
+        self._effects.clear()
         unfinished = [*self._running, *self._delivering]
         for running in unfinished:
             running.cancel()
@@ -390,8 +397,3 @@ class Runner:
         await finish(self.ingest.close())
         await finish(*(exchange.server.close() for exchange in self.exchanges.values()))
         await finish(self.log.close())
-
-
-def report(ended: asyncio.Task[None]) -> None:
-    if not ended.cancelled() and (error := ended.exception()) is not None:
-        _logger.error("the client met an unexpected error: %s", error, exc_info=error)

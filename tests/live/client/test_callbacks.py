@@ -62,7 +62,7 @@ def test_while_a_callback_sleeps_updates_are_taken_at_once_and_coalesced(kind: s
             seen.append(got.value)
             await until(release.is_set)
 
-        callbacks = Callbacks(slow if kind == "function" else slow_too, None, lambda: None)
+        callbacks = Callbacks(slow if kind == "function" else slow_too, None)
         callbacks.put(update(0))
         await until(lambda: seen == [0.0])
         for number in range(1, 2_001):
@@ -91,7 +91,7 @@ def test_completion_is_called_once_with_progress_silent_meanwhile_and_restored_a
             if fails:
                 raise ValueError("the application's own")
 
-        callbacks = Callbacks(lambda got: order.append(f"progress {got.value:g}"), complete, lambda: None)
+        callbacks = Callbacks(lambda got: order.append(f"progress {got.value:g}"), complete)
         await callbacks.complete("task")
         await callbacks.complete("task")
         assert order == ["complete"]
@@ -107,7 +107,7 @@ def test_completion_does_not_wait_for_ever_for_a_progress_callback_that_hangs(mo
 
     async def tell() -> None:
         hung, done = threading.Event(), []
-        callbacks = Callbacks(lambda _: hung.wait(30), lambda _: done.append(True), lambda: None)
+        callbacks = Callbacks(lambda _: hung.wait(30), lambda _: done.append(True))
         callbacks.put(update())
         await asyncio.sleep(0.01)
         await callbacks.complete("task")
@@ -125,7 +125,9 @@ def test_a_progress_callback_that_causes_its_own_call_is_cut_off_for_good_and_th
 
         def again(got: Update) -> None:
             calls.append(got)
-            if not callbacks.recurses():
+            if callbacks.recurses():
+                cuts.append(True)
+            else:
                 callbacks.put(got)
 
         async def again_too(got: Update) -> None:
@@ -135,7 +137,7 @@ def test_a_progress_callback_that_causes_its_own_call_is_cut_off_for_good_and_th
             await asyncio.create_task(again_too(got))
 
         function = {"function": again, "coroutine": again_too, "at a distance": from_afar}[kind]
-        callbacks = Callbacks(function, None, lambda: cuts.append(True))
+        callbacks = Callbacks(function, None)
         callbacks.put(update(1))
         await until(lambda: bool(cuts))
         callbacks.put(update(2))
@@ -157,7 +159,7 @@ def test_a_progress_callback_that_raises_is_told_whole_once_called_again_and_cou
             calls.append(got.value)
             raise ValueError("the application's own")
 
-        callbacks = Callbacks(fails, None, lambda: None)
+        callbacks = Callbacks(fails, None)
         for number in range(1, 8):
             callbacks.put(update(number))
             await until(lambda n=number: len(calls) == n)
@@ -176,7 +178,7 @@ def test_a_completion_callback_that_raises_is_not_said_to_be_called_again(caplog
         def fails(_: object) -> None:
             raise ValueError("the application's own")
 
-        callbacks = Callbacks(None, fails, lambda: None)
+        callbacks = Callbacks(None, fails)
         await callbacks.complete("task")
         await callbacks.close()
         (told,) = caplog.records
@@ -188,7 +190,7 @@ def test_a_completion_callback_that_raises_is_not_said_to_be_called_again(caplog
 def test_a_function_that_hangs_holds_up_neither_the_loop_nor_the_end() -> None:
     async def tell() -> None:
         hung = threading.Event()
-        callbacks = Callbacks(lambda _: hung.wait(30), None, lambda: None)
+        callbacks = Callbacks(lambda _: hung.wait(30), None)
         callbacks.put(update())
         await asyncio.sleep(0.01)
         await callbacks.close()
