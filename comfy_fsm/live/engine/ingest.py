@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-import msgspec
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from comfy_fsm.core import observations as seen
 from comfy_fsm.core.fold.board import Board
@@ -176,10 +176,10 @@ class Ingest:
                 if type(read) is not type(each.observation):  # nothing of it was kept: a replay could not fold it
                     each.observation = read
             # Texts are folded whole and logged without what may not be written down: no decision is made by them.
-            each.kept = b"".join((stamp, memoryview(kept)[1:]))
+            each.kept = stamp + kept[1:] if len(kept) < _LONG else b"".join((stamp, memoryview(kept)[1:]))
             if kept is line:
                 each.line = each.kept
-            msgspec.structs.force_setattr(each.observation, "mono", mono)
+            force_setattr(each.observation, "mono", mono)
             weight += len(each.kept)
         self._waiting += noted
         self._weight += weight
