@@ -84,17 +84,17 @@ def update_of(prompt_id: str, observation: AnyObservation, line: bytes, image: b
         return Update(prompt_id, "preview", observation.at, node, image=image, format=type_in(image)) if image else None
     if type(observation) is not seen.Message or isinstance(observation.data, seen.ProgressState):
         return None  # progress_state repeats, for all nodes, what `progress` says of one
-    frame, name = observation.data, str(observation.data.__struct_config__.tag)
+    frame = observation.data
     if isinstance(frame, seen.Progress):
         try:
             data = _progress(line).data.data
         except msgspec.DecodeError:  # odd numbers (P18, P20): there was progress all the same
             data = _ProgressData()
-        return Update(prompt_id, name, observation.at, data.node, data.value, data.max)
+        return Update(prompt_id, "progress", observation.at, data.node, data.value, data.max)
     node = getattr(getattr(frame, "data", None), "node", None)
     if node is None and isinstance(frame, seen.Executing):
         return None  # the end, which the result reports
-    return Update(prompt_id, name, observation.at, node)
+    return Update(prompt_id, str(frame.__struct_config__.tag), observation.at, node)
 
 
 def image_update(prompt_id: str, output: Output, at: float) -> Update:
