@@ -218,7 +218,15 @@ def body(raw: msgspec.Raw, kind: type[_T]) -> _T | None:
     if decoded is not None:
         return decoded
     try:
-        return cast("_T", _DECODERS[kind].decode(_encode(loads(bytes(raw)))))
+        return as_kind(loads(bytes(raw)), kind)
+    except Unreadable:
+        return None
+
+
+def as_kind(value: object, kind: type[_T]) -> _T | None:
+    """Read a value that `loads` returned as `kind`; None if it is something else."""
+    try:
+        return cast("_T", (_DECODERS.get(kind) or _decoder(kind)).decode(_encode(value)))
     except (msgspec.ValidationError, ValueError, RecursionError):
         return None
 

@@ -39,13 +39,16 @@ class Oddity(NamedTuple):
 
 def read(raw: Raw, kind: type[_T]) -> tuple[_T | None, tuple[Oddity, ...]]:
     """Read the body as `kind` as far as possible, with its oddities; None if nothing of it can be read (P33)."""
-    whole = codec.body(raw, kind)
+    whole = codec.quick(raw, kind)
     if whole is not None:
         return whole, ()
     try:
         plain = codec.loads(bytes(raw))
     except codec.Unreadable:
         return None, ()
+    whole = codec.as_kind(plain, kind)
+    if whole is not None:
+        return whole, ()
     odd: list[Oddity] = []
     found = _read(plain, _type(cast("Hashable", kind)), "", odd)
     return None if found is _NOTHING else cast("_T", found), tuple(odd)

@@ -24,7 +24,7 @@ class _Records(NamedTuple):
 
 def records(raw: Raw) -> _Records | None:
     """Read a history; None if it is none (P33): no object, or one without any readable entry."""
-    whole = codec.body(raw, dict[str, HistoryRecord])
+    whole = codec.quick(raw, dict[str, HistoryRecord])
     if whole is not None and _WRAPPING.isdisjoint(whole):
         return _Records(whole, {})
     entries = codec.body(unwrapped(raw), dict[str, Raw])
