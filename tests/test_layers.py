@@ -114,7 +114,8 @@ HOUSE: list[dict[str, list[str]]] = [
     },
     {
         "comfy_fsm.live.engine": [
-            "answers closing frame_lines ingest responsiveness steady_clock",
+            "answers closing frame_lines responsiveness steady_clock",
+            "ingest",
             "exchange listener",
             "absence_confirmation cancellation poller",
             "runner",

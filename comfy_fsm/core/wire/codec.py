@@ -25,6 +25,7 @@ __all__ = [
     "MAX_DEPTH",
     "SLOW",
     "Unreadable",
+    "as_kind",
     "binary_line",
     "body",
     "encode",

@@ -12,6 +12,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from functools import partial
 from typing import Protocol
 
 from msgspec import Struct
@@ -24,6 +26,7 @@ from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.registry.counters import WAITS, Histogram
 from comfy_fsm.core.wire import codec
 from comfy_fsm.errors import ClientClosed, LogError
+from comfy_fsm.live.engine.responsiveness import paused, undisturbed
 from comfy_fsm.live.redaction.messages import Redactor
 from comfy_fsm.log.chain import LogRow
 
@@ -128,7 +131,9 @@ class Ingest:
         """Redact a long line in another thread, since that may take half a second a megabyte; empty for a short one,
         which is redacted when it is taken.
         """
-        return await asyncio.to_thread(self._redactor.aside(), line) if len(line) > _LONG else b""
+        if len(line) <= _LONG:
+            return b""
+        return await asyncio.to_thread(undisturbed, partial(self._redactor.aside(), line))
 
     async def room(self) -> None:
         while self._weight >= _ROOM and self._failure is None:
@@ -208,7 +213,8 @@ class Ingest:
         began = time.perf_counter()
         for noted in self._taken:
             position += 1
-            self._board.fold_observation(position, noted.observation)
+            with paused() if len(noted.line) > _LONG else nullcontext():
+                self._board.fold_observation(position, noted.observation)
             self._folded(position, noted)
             if noted.folded is not None and not noted.folded.done():
                 noted.folded.set_result(position)
