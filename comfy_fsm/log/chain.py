@@ -30,19 +30,13 @@ MAX_LINE = 128 * 1024 * 1024  # a reader holds one; ComfyUI takes uploads up to 
 _STRETCH = 64 * 1024  # bytes of lines that a reader holds besides, verified and not yet handed on
 _ROW_COST = 128  # what a row takes beside its line, so that empty ones are bounded too
 
+_SIZE = 16  # bytes of a checksum; only one that is damaged has more or fewer
+_blank = blake2b(digest_size=_SIZE)  # to copy it costs a fifth of making another
+_packed = Struct(">q").pack
+_link = Struct(f">{_SIZE}sq").pack  # such a checksum and the position after it, in one call
+
 StoredRow = tuple[object, object, object]
 """Position, line and checksum as they were found, of whatever types."""
-
-
-def digest(before: bytes, position: int, line: bytes) -> bytes:
-    """Return the checksum of a row. It covers the checksum of the row before, so a changed, moved or removed row
-    shows.
-    """
-    return seal(before, position, [line])[0]
-
-
-_blank = blake2b(digest_size=16)  # to copy it costs a fifth of making another
-_packed = Struct(">q").pack
 
 
 def seal(before: bytes, position: int, lines: Iterable[bytes]) -> list[bytes]:
@@ -55,6 +49,13 @@ def seal(before: bytes, position: int, lines: Iterable[bytes]) -> list[bytes]:
         before = checksum.digest()
         sums.append(before)
     return sums
+
+
+def digest(before: bytes, position: int, line: bytes) -> bytes:
+    """Return the checksum of a row. It covers the checksum of the row before, so a changed, moved or removed row
+    shows.
+    """
+    return seal(before, position, [line])[0]
 
 
 GENESIS = digest(b"comfy-fsm log", 0, b"")
@@ -135,7 +136,7 @@ class Verifier:
 
         It appends as it goes, so that what came before a row that cannot be read is not lost.
         """
-        if not self._anchors:
+        if not self._anchors or len(self._anchors[0]) != _SIZE:
             return next(rows, None)
         here, before, size = self.next, self._anchors[0], 0
         try:
@@ -143,13 +144,14 @@ class Verifier:
                 if position != here or type(line) is not bytes or type(position) is not int:
                     return position, line, checksum
                 proof = _blank.copy()  # what `seal` does, without a call for each row
-                proof.update(before + _packed(here))
+                proof.update(_link(before, here))
                 proof.update(line)
                 expected = proof.digest()
                 if checksum != expected:
                     return position, line, checksum
                 lines.append(line)
-                here, before = here + 1, expected
+                before = expected
+                here += 1
                 size += len(line) + _ROW_COST
                 if size > _STRETCH:
                     break

@@ -1,12 +1,13 @@
 """Tests of the chain of checksums: what was written verifies, and each change of it is told at its place."""
 
 from collections.abc import Iterator
+from hashlib import blake2b
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfy_fsm.log.chain import GENESIS, LogRow, StoredRow, Stretch, Verifier, digest, span, summed
+from comfy_fsm.log.chain import GENESIS, LogRow, StoredRow, Stretch, Verifier, digest, seal, span, summed
 
 LINES = st.lists(st.binary(max_size=12), min_size=1, max_size=12)
 
@@ -87,6 +88,15 @@ def test_a_row_that_cannot_be_read_takes_nothing_from_those_before_it(lines: lis
         verifier.take(until_the_page_is_torn(), taken)
     assert taken == lines[:readable]
     assert verifier.next == len(taken) + 1
+
+
+@given(st.binary(max_size=40), LINES)
+def test_what_was_written_on_a_checksum_of_any_length_verifies(before: bytes, lines: list[bytes]) -> None:
+    verifier = Verifier(7)
+    verifier.begin(before)
+    rows = zip(range(8, 8 + len(lines)), lines, seal(before, 8, lines), strict=True)
+    assert [*verifier.verified(rows)] == [LogRow(position, line, None) for position, line in enumerate(lines, 8)]
+    assert seal(before, 8, lines[:1]) == [blake2b(before + bytes(7) + b"\x08" + lines[0], digest_size=16).digest()]
 
 
 def test_however_long_the_log_few_lines_are_held_at_a_time() -> None:
