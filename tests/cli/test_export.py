@@ -39,7 +39,7 @@ def test_an_export_is_a_trace_that_is_judged_as_its_log(comfy: FakeComfy, tmp_pa
 
 
 def test_what_an_export_prints_drives_no_terminal_and_says_the_same(tmp_path: Path) -> None:
-    """`finish` has looked at each letter. JSON lets through what is beyond ASCII, U+009B and its like among it."""
+    """`command` has looked at each letter. JSON lets through what is beyond ASCII, U+009B and its like among it."""
     told = {"at": 1, "kind": "tick", "remark": ESCAPES + "\x7f\u2028 é 漢 \U0001f600 \U000e0001"}
     lines = [json.dumps(told, ensure_ascii=ascii_only) for ascii_only in (True, False)]
     fill(tmp_path / LOG, *(line.encode() for line in lines), b'{"at":2,"kind":"\xff\x9b1m"}')

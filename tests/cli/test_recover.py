@@ -310,7 +310,7 @@ def test_an_id_that_several_begin_with_is_refused(place: Place, tmp_path_factory
 
 
 def test_hostile_words_of_a_log_and_of_a_server_drive_no_terminal(place: Place) -> None:
-    """`finish` looks at each letter of what is printed."""
+    """`command` looks at each letter of what is printed."""
     lines = Lines()
     lines.post(place.one.url, ESCAPES, answered=False)
     lines.post(f"http://{ESCAPES}", LOST, answered=False)

@@ -289,11 +289,11 @@ def test_a_full_disk_ends_the_command_with_one_line(comfy: FakeComfy, tmp_path: 
     """However far it had come: at the opening, at the submission, or while two tasks are waited for."""
     size = kilobytes * 1024
     files = [write(tmp_path, f"{number}.json", graph(next(SEEDS), seconds=0.2)) for number in (1, 2)]
-    found = command(
+    process = begin(
         "run", *files, "--server", comfy.url, cwd=tmp_path,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
     )  # fmt: skip
-    assert LOG in said(found, BAD_DATA)
+    assert LOG in said(finish(process), BAD_DATA)
 
 
 def test_each_task_is_saved_and_told_when_it_ends_and_not_when_all_have(comfy: FakeComfy, tmp_path: Path) -> None:

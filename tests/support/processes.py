@@ -8,12 +8,14 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from comfy_fsm.testing import FakeComfy, ThreadedFake
+from tests.support import forked
 from tests.support.lines import fill
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,14 +45,23 @@ def finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
     except subprocess.TimeoutExpired:
         process.kill()
         raise
-    for stream in (out, err):
+    return _printable(subprocess.CompletedProcess(process.args, process.returncode, out, err))
+
+
+def _printable(found: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    for stream in (found.stdout, found.stderr):
         assert "Traceback" not in stream, stream[-2000:]
         assert not [letter for letter in stream if letter != "\n" and not letter.isprintable()], ascii(stream)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    return found
 
 
-def command(*arguments: object, cwd: Path, **settings: Any) -> subprocess.CompletedProcess[str]:
-    return finish(begin(*arguments, cwd=cwd, **settings))
+def command(
+    *arguments: object, cwd: Path, module: str = "comfy_fsm", env: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end. Where nothing says how Python itself begins, it is forked by one that has begun."""
+    if hasattr(os, "fork") and not any(name.startswith("PYTHON") for name in env):
+        return _printable(forked.run(module, [*map(str, arguments)], cwd, ENVIRONMENT | env, GUARD))
+    return finish(begin(*arguments, cwd=cwd, module=module, env=env))
 
 
 def said(found: subprocess.CompletedProcess[str], status: int) -> str:

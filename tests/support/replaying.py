@@ -13,15 +13,19 @@ from typing import Any
 from comfy_fsm.core.observations import AnyObservation
 from comfy_fsm.core.wire import codec
 from replay.lines.reading import Line, Lines, read
-from tests.support.processes import ENVIRONMENT
+from tests.support import forked
+from tests.support.processes import ENVIRONMENT, GUARD
 
 
 def run(folder: Path, *arguments: object, given: bytes = b"") -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "replay", *map(str, arguments)]
-    done = subprocess.run(words, cwd=folder, env=ENVIRONMENT, input=given, capture_output=True, check=False)
-    out, err = done.stdout.decode(), done.stderr.decode()
-    assert "Traceback" not in err, err[-2000:]
-    return subprocess.CompletedProcess(words, done.returncode, out, err)
+    if given:
+        words = [sys.executable, "-m", "replay", *map(str, arguments)]
+        piped = subprocess.run(words, cwd=folder, env=ENVIRONMENT, input=given, capture_output=True, check=False)
+        done = subprocess.CompletedProcess(words, piped.returncode, piped.stdout.decode(), piped.stderr.decode())
+    else:
+        done = forked.run("replay", [*map(str, arguments)], folder, ENVIRONMENT, GUARD)
+    assert "Traceback" not in done.stderr, done.stderr[-2000:]
+    return done
 
 
 def told(folder: Path, *arguments: object) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def _is(shown: str, said: str) -> bool:
 
 def clean(**more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "PYTHON", "COLUMNS"))}
-    return kept | {"COLUMNS": "80", "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1"} | more
+    return kept | {"COLUMNS": "80", "NO_COLOR": "1"} | more
 
 
 def test_the_page_does_what_it_says(tmp_path: Path) -> None:
