@@ -316,10 +316,9 @@ def request_queue_in_sweep(registry: Registry, task: Task, before: float = math.
 
 
 def request_queue_at_once(registry: Registry, task: Task) -> None:
-    """Request the same without a pause, however often it was asked in vain."""
-    prompt_id = task.prompt_id
-    if prompt_id is not None:
-        registry.emit(LookAtQueue(registry.now, task.server, prompt_id), prompt_id)
+    """Request the same without a pause, however often it was asked in vain, about a task whose POST was answered."""
+    prompt_id = task.prompt_id or ""
+    registry.emit(LookAtQueue(registry.now, task.server, prompt_id), prompt_id)
 
 
 def _blame_interrupt(registry: Registry, task: Task) -> None:

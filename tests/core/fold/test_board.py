@@ -110,6 +110,16 @@ def test_what_it_says_of_tasks_and_servers_is_what_it_was_told() -> None:
     assert begun().vanish().board().denied(begun().vanish().board().tasks[0])
 
 
+def test_an_absence_is_proved_when_its_rounds_suffice_and_when_it_is_settled() -> None:
+    story = Story().listen().post().look().fetch()
+    board = story.board()
+    assert not board.proved_absent(board.tasks[0])
+    board = story.wait(15.0).look().fetch().board()
+    assert (board.tasks[0].settled, board.proved_absent(board.tasks[0])) == (False, True)
+    board = story.wait(5).board()
+    assert (board.tasks[0].settled, board.proved_absent(board.tasks[0])) == (True, True)
+
+
 def test_the_findings_about_a_task_are_in_the_order_of_their_table() -> None:
     story = begun().hear("execution_start", timestamp=1).vanish()
     board = story.board()

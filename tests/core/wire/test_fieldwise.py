@@ -34,6 +34,10 @@ class Whole(Struct, frozen=True):
     any: object = None
 
 
+def test_what_fits_is_read_whole_where_only_a_number_is_no_json() -> None:
+    assert read(Raw(b'{"name": "a", "any": NaN, "done": true}'), Whole)[1] == ()
+
+
 def found(value: object) -> tuple[Whole | None, list[str]]:
     whole, odd = read(Raw(json.dumps(value).encode()), Whole)
     return whole, [str(each) for each in odd]
