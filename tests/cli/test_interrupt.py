@@ -12,8 +12,8 @@ SCRIPT = "import sys; from comfy_fsm_command import {0}; sys.exit({0}())"  # as 
 COMMANDS = {
     "python -m comfy_fsm": (["-m", "comfy_fsm"], "cyclopts"),
     "python -m replay": (["-m", "replay"], "cyclopts"),
-    "comfy-fsm": (["-c", SCRIPT.format("comfy_fsm")], "comfy_fsm.core.observations"),
-    "comfy-replay": (["-c", SCRIPT.format("replay")], "comfy_fsm.core.observations"),
+    "comfy-fsm": (["-c", SCRIPT.format("comfy_fsm")], "cyclopts"),
+    "comfy-replay": (["-c", SCRIPT.format("replay")], "cyclopts"),
 }
 
 
