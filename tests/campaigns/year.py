@@ -52,8 +52,10 @@ class _Year(MemoryLog):
             self._look((number + 1) * once)
 
 
-def campaign(tasks: int, remember: int, *, parts: int = 10) -> list[Sample]:
-    """Fold so many tasks, and return what is held after each part."""
+def campaign(
+    tasks: int, remember: int, *, parts: int = 10, tell: Callable[[Sample], None] = lambda sample: None
+) -> list[Sample]:
+    """Fold so many tasks, and return what is held after each part, which is also told at once."""
 
     async def run() -> list[Sample]:
         samples: list[Sample] = []
@@ -61,6 +63,7 @@ def campaign(tasks: int, remember: int, *, parts: int = 10) -> list[Sample]:
         def look(done: int) -> None:
             if done >= tasks * (len(samples) + 1) // parts:
                 samples.append(Sample(done, len(runner.board.tasks), resident()))
+                tell(samples[-1])
 
         policy = Policy(delivered=remember)
         runner = Runner([], _Year(tasks, look), policy, Redactor(), SteadyClock(time.time))
@@ -70,14 +73,17 @@ def campaign(tasks: int, remember: int, *, parts: int = 10) -> list[Sample]:
     return asyncio.run(run())
 
 
+def _print(sample: Sample) -> None:
+    tasks, remembered, size = sample
+    print(f"{tasks:>12,} tasks  {remembered:>7,} remembered  {size / 2**20:7.1f} MiB", flush=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--tasks", type=int, default=10_000_000)
     parser.add_argument("--remember", type=int, default=Policy().delivered)
     given = parser.parse_args()
-    samples = campaign(given.tasks, given.remember)
-    for tasks, remembered, size in samples:
-        print(f"{tasks:>12,} tasks  {remembered:>7,} remembered  {size / 2**20:7.1f} MiB")
+    samples = campaign(given.tasks, given.remember, tell=_print)
     return 0 if samples[-1].resident <= 1.1 * samples[0].resident else 1
 
 
