@@ -85,6 +85,12 @@ def test_every_public_name_comes_from_the_front_door_of_a_fresh_process() -> Non
     assert set(fresh("import comfy_fsm; print(*dir(comfy_fsm))").split()) >= {*comfy_fsm.__all__, "__version__"}
 
 
+def test_the_front_door_loads_each_name_from_where_a_type_checker_sees_it() -> None:
+    module = ast.parse((ROOT / "comfy_fsm" / "__init__.py").read_text(encoding="utf-8"))
+    told = [node for node in given(module) if isinstance(node, ast.ImportFrom)]
+    assert {alias.name: node.module for node in told for alias in node.names} == comfy_fsm._MODULE_OF
+
+
 def test_every_error_is_at_the_front_door() -> None:
     errors = {name for name, value in vars(comfy_fsm.errors).items() if isinstance(value, type) and name[0] != "_"}
     raised = {name for name in errors if issubclass(getattr(comfy_fsm.errors, name), comfy_fsm.ComfyFsmError)}
